@@ -1,0 +1,1 @@
+"""The static rubric sets as data, and their loader."""

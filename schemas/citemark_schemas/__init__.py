@@ -1,0 +1,53 @@
+"""Citemark's contract: what goes in, what a judge says, what comes out. Pydantic only."""
+
+from citemark_schemas.failure import Failure, FailureKind, Refusal, RefusalKind
+from citemark_schemas.knobs import CitationUnit, Knobs
+from citemark_schemas.rollout import Rollout, ScoreRequest, Snippet
+from citemark_schemas.rubric import Criterion, Polarity, Source
+from citemark_schemas.score import (
+    CitationScore,
+    ClaimScore,
+    FormatReport,
+    JudgeUsage,
+    Problem,
+    ProblemDetail,
+    RubricScore,
+    ScoreResponse,
+    ScoreResult,
+    SentenceScore,
+    Span,
+    StreamLine,
+    Versions,
+)
+from citemark_schemas.verdict import ClaimVerdict, CriterionVerdict, SentenceVerdict
+
+__all__ = [
+    "CitationScore",
+    "CitationUnit",
+    "ClaimScore",
+    "ClaimVerdict",
+    "Criterion",
+    "CriterionVerdict",
+    "Failure",
+    "FailureKind",
+    "FormatReport",
+    "JudgeUsage",
+    "Knobs",
+    "Polarity",
+    "Problem",
+    "ProblemDetail",
+    "Refusal",
+    "RefusalKind",
+    "Rollout",
+    "RubricScore",
+    "ScoreRequest",
+    "ScoreResponse",
+    "ScoreResult",
+    "SentenceScore",
+    "SentenceVerdict",
+    "Snippet",
+    "Source",
+    "Span",
+    "StreamLine",
+    "Versions",
+]

@@ -1,0 +1,175 @@
+"""What the service returns for a rollout: the reward and everything that led to it."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from citemark_schemas.failure import Failure, Refusal
+from citemark_schemas.knobs import Knobs
+from citemark_schemas.rubric import Polarity, Source
+from citemark_schemas.verdict import Unit
+
+Span = tuple[int, int]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RubricScore(_Frozen):
+    """One criterion's part in the reward."""
+
+    title: str
+    polarity: Polarity
+    source: Source
+    weight: float
+    raw: Unit
+    """The verdict as judged: criterion met, or defect present."""
+    score: Unit
+    """`raw`, or 1 - `raw` for a negative criterion."""
+    evidence: str | None = None
+    """A quote that was found in the answer."""
+    evidence_found: bool | None = None
+    """False where the judge's quote is not in the answer; None where it gave none."""
+
+
+class ClaimScore(_Frozen):
+    """One distinct claim; equal claims are merged, with the union of their ids."""
+
+    text: str
+    ids: tuple[str, ...]
+    """Every id that the claim wrote, in order of first appearance."""
+    fabricated: tuple[str, ...] = ()
+    """Those among `ids` that the tool output does not define."""
+    judged: tuple[str, ...] = ()
+    """Those among `ids` that the judge saw: the first valid ones, up to the cap."""
+    support: Unit | None
+    """s; 0 without a call where nothing could be judged; None where the judge failed."""
+    substantive: Unit | None
+    """g; None where it was not judged."""
+    contributing: dict[str, Unit] = Field(default_factory=dict)
+    """c for each judged id."""
+    malformed: str | None = None
+    """What is wrong with the tag (`nested`, `unclosed`, `empty`, …); such a claim has support 0."""
+    occurrences: int = Field(1, ge=1)
+    span: Span
+    """Half-open character range of the first occurrence's tag in `response`."""
+
+
+class SentenceScore(_Frozen):
+    """One sentence of the answer outside the claim tags."""
+
+    text: str
+    span: Span
+    factual: Unit | None
+    """1.0 counts as an uncited fact; None where it was not judged."""
+
+
+class CitationScore(_Frozen):
+    """Citation recall, precision and F1, with the counts that they come from."""
+
+    recall: Unit
+    precision: Unit
+    f1: Unit
+    score: Unit
+    """What enters the reward: `f1`, or `no_claims_score` where there is no factual claim."""
+    claims: int = Field(ge=0)
+    """N, distinct claims."""
+    uncited_factual: float = Field(ge=0)
+    """U, expected number of factual sentences outside claim tags."""
+    citations: int = Field(ge=0)
+    """Σ m, citations written by distinct claims."""
+    fabricated: int = Field(ge=0)
+    malformed: int = Field(ge=0)
+    duplicates: int = Field(ge=0)
+    """Claims that were merged into an equal one."""
+
+
+class FormatReport(_Frozen):
+    """What the parser saw, without a judge."""
+
+    checks: dict[str, bool]
+    """Each format check by name."""
+    bonus: Unit
+    """Share of `checks` that pass."""
+    judge_addressed: tuple[str, ...] = ()
+    """Pieces of the answer that talk to a grader; reported for review, never scored."""
+
+
+class JudgeUsage(_Frozen):
+    """What judging this rollout cost."""
+
+    model: str
+    calls: int = Field(0, ge=0)
+    prompt_tokens: int = Field(0, ge=0)
+    cached_tokens: int = Field(0, ge=0)
+    completion_tokens: int = Field(0, ge=0)
+    latency_s: float = Field(0.0, ge=0)
+    """Wall seconds from the first call's start to the last call's end, queueing included."""
+
+
+class Versions(_Frozen):
+    """What must be equal for two rewards to be comparable."""
+
+    service: str
+    scoring: str
+    prompts: str
+    """Hash over the judge's prompt templates, or the embedded judge's own version."""
+    static_rubrics: str
+    """Name and content hash of the static set, or `none`."""
+
+
+class ScoreResult(_Frozen):
+    """One rollout's reward. Exactly one of `reward` and `failure` is null."""
+
+    id: str
+    reward: float | None
+    rubric_reward: Unit | None
+    """None where it was not judged."""
+    citation: CitationScore | None
+    """None where it was not judged or `apply_citation_reward` is false."""
+    format: FormatReport
+    rubrics: tuple[RubricScore, ...] = ()
+    claims: tuple[ClaimScore, ...] = ()
+    uncited: tuple[SentenceScore, ...] = ()
+    refusal: Refusal | None = None
+    failure: Failure | None = None
+    judge: JudgeUsage
+    cached: bool = False
+    """True where every verdict came from the cache."""
+    knobs: Knobs
+    """The knobs that this reward was computed with."""
+    versions: Versions
+
+
+class ScoreResponse(_Frozen):
+    """One result per item, in the order of the request."""
+
+    items: tuple[ScoreResult, ...]
+
+
+class ProblemDetail(_Frozen):
+    """One thing wrong with a request."""
+
+    loc: str
+    """The offending place, as `items[3].positive_rubrics[0].weight`, or `body`."""
+    message: str
+
+
+class Problem(_Frozen):
+    """The body of every 4xx and 5xx answer."""
+
+    error: str
+    """A stable name, as `invalid_request`, `too_large`, `overloaded`, `shutting_down`."""
+    message: str
+    details: tuple[ProblemDetail, ...] = ()
+
+
+class StreamLine(_Frozen):
+    """One output line of `/v1/score/stream`: a result or an error, with its input line number."""
+
+    line: int = Field(ge=1)
+    """1-based number of the input line that this answers."""
+    type: Literal["result", "error"]
+    result: ScoreResult | None = None
+    error: Problem | None = None

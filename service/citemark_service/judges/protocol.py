@@ -1,0 +1,124 @@
+"""What every judge is asked and answers: structured tasks in, verdicts out.
+
+Prompts belong to the judges that are language models. A judge never sees the policy's
+reasoning, only the answer block, and returns a verdict for every key or raises a `JudgeError`.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from citemark_schemas import (
+    ClaimVerdict,
+    Criterion,
+    CriterionVerdict,
+    FormatReport,
+    SentenceVerdict,
+)
+from citemark_service.parsed import Answer, Claim, Sentence, Sources
+
+
+@dataclass(frozen=True, slots=True)
+class CriteriaTask:
+    """All criteria of one rollout. `question` and `sources` are what a group shares."""
+
+    question: str
+    sources: Sources
+    answer: Answer
+    format: FormatReport
+    criteria: tuple[Criterion, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CitedClaim:
+    """A claim with the valid ids that the judge is to look at, at most five."""
+
+    claim: Claim
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CitationTask:
+    """All judgeable claims and uncited sentences of one rollout, with the cited snippets."""
+
+    question: str
+    sources: Sources
+    claims: tuple[CitedClaim, ...]
+    sentences: tuple[Sentence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one task cost. Addition is fieldwise."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.calls + other.calls,
+            self.prompt_tokens + other.prompt_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.completion_tokens + other.completion_tokens,
+        )
+
+
+class Meter:
+    """Collects the usage of a task as it happens, so that spend counts even when it fails."""
+
+    def __init__(self) -> None:
+        self.usage = Usage()
+
+    def add(self, usage: Usage) -> None:
+        """Record the cost of one call, whatever came of it."""
+        self.usage = self.usage + usage
+
+
+@dataclass(frozen=True, slots=True)
+class CitationVerdicts:
+    """One verdict for each claim and each sentence of the task, in its order."""
+
+    claims: tuple[ClaimVerdict, ...]
+    sentences: tuple[SentenceVerdict, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeIdentity:
+    """What a verdict depends on besides its task."""
+
+    model: str
+    prompts: str
+    """Hash of the prompt templates, or the version of a judge that has none."""
+
+
+class Judge(Protocol):
+    """A judge of structured tasks. Implementations are safe to call concurrently."""
+
+    @property
+    def identity(self) -> JudgeIdentity:
+        """Model and prompt version, for results and cache keys."""
+        ...
+
+    async def judge_criteria(
+        self, task: CriteriaTask, *, meter: Meter, deadline: float | None
+    ) -> tuple[CriterionVerdict, ...]:
+        """One verdict per criterion, in order.
+
+        `deadline` is a `time.monotonic()` value, None for none. Raises `JudgeError`.
+        """
+        ...
+
+    async def judge_citations(
+        self, task: CitationTask, *, meter: Meter, deadline: float | None
+    ) -> CitationVerdicts:
+        """One verdict per claim and per sentence, in order. Raises `JudgeError`."""
+        ...
+
+    async def check(self) -> None:
+        """Return when the judge can be reached; raise `JudgeError` saying why it cannot."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release connections and processes; calls in flight are cancelled."""
+        ...

@@ -1,0 +1,69 @@
+"""What the parser makes of a rollout: values only, shared by parser, judges and arithmetic."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from citemark_schemas import RefusalKind, Span
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSnippet:
+    """One source that the raw tool output defines."""
+
+    id: str
+    text: str
+    paper_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """V: the ids defined in the tool output, first definition wins, in order of appearance."""
+
+    by_id: Mapping[str, SourceSnippet]
+
+    def paper_of(self, snippet_id: str) -> str:
+        """The citation unit of an id under `citation_unit=paper`: its paper, else itself."""
+        snippet = self.by_id.get(snippet_id)
+        return snippet.paper_id if snippet is not None and snippet.paper_id else snippet_id
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One distinct claim of the answer: equal texts merged, ids united.
+
+    `ids` keeps every id that any occurrence wrote, in order of first appearance.
+    """
+
+    text: str
+    """What stands between the tags, inner tags removed, white space folded."""
+    ids: tuple[str, ...]
+    span: Span
+    """Half-open range of the first occurrence's whole tag in the response, in characters."""
+    malformed: str | None = None
+    """`nested`, `unclosed`, `empty`, `no_id` or `junk_attribute`; then it is never judged."""
+    occurrences: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """One piece of answer text outside the claim tags that may state a fact."""
+
+    text: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The single answer block. `refusal` is set, and all else empty, where there is not one."""
+
+    refusal: RefusalKind | None = None
+    text: str = ""
+    """Raw text between the answer tags."""
+    span: Span = (0, 0)
+    """Half-open range of `text` in the response."""
+    claims: tuple[Claim, ...] = ()
+    sentences: tuple[Sentence, ...] = ()
+    stray_tags: int = 0
+    """Closing claim tags that close nothing."""
+    judge_addressed: tuple[str, ...] = field(default=())
+    """Pieces that talk to a grader, for review."""

@@ -1,0 +1,100 @@
+"""Settings: the only module that reads the environment.
+
+Every field is a variable `CITEMARK_<FIELD>` and, through the command line, a flag. The reward's
+knobs are fields too: they are the defaults that a request may override.
+"""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from citemark_schemas import Knobs
+from citemark_service.errors import SettingsError
+
+_PREFIX = "CITEMARK_"
+_MIB = 1024 * 1024
+
+JudgeName = Literal["embedded", "smollm2", "vllm", "openai"]
+
+
+class Settings(BaseSettings, Knobs):
+    """One frozen table; defaults are the recommended run."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    """0 takes any free port."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    judge: JudgeName = "embedded"
+    """`vllm` is any OpenAI-compatible server; `openai` goes through the vendor's SDK."""
+    judge_url: str = "http://127.0.0.1:8001/v1"
+    judge_model: str = "Qwen/Qwen3.5-35B-A3B"
+    judge_api_key: SecretStr | None = None
+    judge_constraint: Literal["auto", "structured_outputs", "json_schema"] = "auto"
+    """How the grammar is sent; `auto` is `structured_outputs` for `vllm`, else `json_schema`."""
+    judge_concurrency: int = Field(64, ge=1)
+    """Calls in flight to the judge."""
+    judge_timeout_s: float = Field(60.0, gt=0)
+    """For one HTTP call."""
+    judge_deadline_s: float = Field(180.0, gt=0)
+    """For one task with all its retries."""
+    judge_attempts: int = Field(4, ge=1)
+    """HTTP attempts per call, the first included."""
+    criteria_per_call: int = Field(12, ge=1)
+    """1 is the careful mode: one call per criterion."""
+    evidence_quotes: bool = True
+    """Ask for a quote before each criterion's verdict; false saves about 25 tokens each."""
+    max_claims: int = Field(40, ge=1)
+    """Claims, and as many sentences, judged per rollout; the rest count as unsupported."""
+    nonce_secret: SecretStr | None = None
+    """Shared by replicas so that they fence a group alike; random per process where absent."""
+
+    rubrics_dir: Path | None = None
+    """Folder with further static sets, one TOML file each."""
+
+    max_body_bytes: int = Field(64 * _MIB, ge=1024)
+    max_rollout_bytes: int = Field(4 * _MIB, ge=1024)
+    """For one stream line, and for one rollout sent alone."""
+    max_items: int = Field(1024, ge=1)
+    """Rollouts in one batch."""
+    max_inflight: int = Field(2048, ge=1)
+    """Rollouts accepted and not yet answered; beyond it 429."""
+    stop_grace_s: float = Field(30.0, ge=0)
+    """How long a stopping service waits for what is in flight."""
+
+
+def _unknown_variables(environ: dict[str, str]) -> list[str]:
+    known = {_PREFIX + name.upper() for name in Settings.model_fields}
+    return sorted(
+        name for name in environ if name.upper().startswith(_PREFIX) and name.upper() not in known
+    )
+
+
+def _refuse_unknown(environ: dict[str, str]) -> None:
+    for name in _unknown_variables(environ):
+        known = [_PREFIX + field.upper() for field in Settings.model_fields]
+        near = difflib.get_close_matches(name.upper(), known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise SettingsError(f"{name} is not a setting{hint}")
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the environment; `overrides` (the flags that were given) win.
+
+    Raises:
+        SettingsError: a `CITEMARK_*` variable is unknown or a value is out of range.
+    """
+    _refuse_unknown(dict(os.environ))
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()
+        )
+        raise SettingsError(f"settings: {problems}") from error
