@@ -1,0 +1,84 @@
+"""One chat completion as values: what the language judge asks for and what comes back.
+
+The wire is elsewhere (`wire.py` for vLLM and other OpenAI-compatible servers, `sdk.py` for
+hosted endpoints); the language judge only knows this protocol.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from citemark_service.judges.protocol import Meter, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One chat message."""
+
+    role: Literal["system", "user"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """The same reply language twice: each server gets the form that it enforces."""
+
+    regex: str
+    """Compact: fixed keys, no free white space, bounded strings. For `structured_outputs`."""
+    json_schema: Mapping[str, Any]
+    """For `response_format`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One call. `top_logprobs` 0 asks for none."""
+
+    messages: tuple[Message, ...]
+    constraint: Constraint | None
+    max_tokens: int
+    temperature: float = 0.0
+    top_logprobs: int = 0
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One generated token with its alternatives (itself among them or not)."""
+
+    text: str
+    logprob: float
+    alternatives: tuple[tuple[str, float], ...] = ()
+    """Pairs of token text and natural-log probability, before any grammar mask."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatReply:
+    """What the server said; not yet validated."""
+
+    content: str
+    finish_reason: str | None
+    usage: Usage
+    tokens: tuple[Token, ...] | None = None
+    """None where the server gave no logprobs; else their texts join to `content`."""
+
+
+class Chat(Protocol):
+    """An OpenAI-compatible chat endpoint with its retries, timeouts and concurrency bound."""
+
+    async def complete(
+        self, request: ChatRequest, *, meter: Meter, deadline: float | None
+    ) -> ChatReply:
+        """Return a reply with HTTP status 200, or raise a transport `JudgeError`.
+
+        Retries transport errors until the attempts or the deadline (`time.monotonic()`) are
+        used up. Every attempt that the server billed is added to `meter`.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Return when the server answers and serves the model; raise `JudgeError` if not."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
