@@ -1,0 +1,62 @@
+"""The client's errors, one tree.
+
+    ScoreError           no results for some of the rollouts; has `scored`
+    ├── Unreachable      no connection, a broken one, or a gateway's 502 or 504, to the last attempt
+    ├── Overloaded       429 or 503 to the last attempt; may carry `retry_after_s`
+    ├── TimedOut         the deadline passed, or one call took longer than `timeout_s`
+    ├── Refused          another 4xx: the request is wrong and stays so; carries `problem`
+    ├── Broken           another 5xx: the service failed on this request
+    └── Unreadable       an answer that is not the contract's, or not for these rollouts
+
+`Unreachable` and `Overloaded` are retried by the client, the one owner of retries between it and
+the service; the others are raised at once. A rollout that the judge could not score is no error
+here: it comes back as a result with `reward` null and a `failure`.
+"""
+
+from collections.abc import Sequence
+
+from citemark_schemas import Problem, ScoreResult
+
+
+class ScoreError(Exception):
+    """Root of the tree."""
+
+    scored: Sequence[ScoreResult | None] = ()
+    """What the other batches brought, one entry a rollout; None where there is no result."""
+
+
+class Unreachable(ScoreError):
+    """The service, or the gateway before it, could not be reached."""
+
+
+class Overloaded(ScoreError):
+    """The service takes no more work now; `retry_after_s` is what it asked for, in seconds."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class TimedOut(ScoreError):
+    """There was no whole answer in time. Not retried: the service may still be judging."""
+
+
+class Refused(ScoreError):
+    """The service, or the schema before anything was sent, says the request is wrong.
+
+    `problem.details` name the place, with the index of the rollout in the caller's sequence.
+    """
+
+    def __init__(self, problem: Problem, *, status: int | None = None) -> None:
+        places = "".join(f"; {detail.loc}: {detail.message}" for detail in problem.details)
+        super().__init__(f"{problem.message}{places}")
+        self.problem = problem
+        self.status = status
+
+
+class Broken(ScoreError):
+    """The service answered with a 5xx other than 502, 503 and 504."""
+
+
+class Unreadable(ScoreError):
+    """The answer is not a `ScoreResponse` with one result for each rollout, in order."""
