@@ -2,7 +2,7 @@
 
 from citemark_schemas.failure import Failure, FailureKind, Refusal, RefusalKind
 from citemark_schemas.knobs import CitationUnit, Knobs
-from citemark_schemas.rollout import Rollout, ScoreRequest, Snippet
+from citemark_schemas.rollout import BatchOptions, Rollout, ScoreRequest, Snippet
 from citemark_schemas.rubric import Criterion, Polarity, Source
 from citemark_schemas.score import (
     CitationScore,
@@ -22,6 +22,7 @@ from citemark_schemas.score import (
 from citemark_schemas.verdict import ClaimVerdict, CriterionVerdict, SentenceVerdict
 
 __all__ = [
+    "BatchOptions",
     "CitationScore",
     "CitationUnit",
     "ClaimScore",

@@ -57,12 +57,17 @@ class Rollout(Knobs):
         return self.positive_rubrics + self.negative_rubrics + self.rubrics
 
 
-class ScoreRequest(Knobs):
-    """A batch. Knobs set here hold for every item that does not set its own."""
+class BatchOptions(Knobs):
+    """What a batch says once. Knobs set here hold for every item that does not set its own."""
 
-    items: tuple[Rollout, ...]
     deadline_s: float | None = Field(None, gt=0, allow_inf_nan=False)
     """Seconds after which unfinished items come back as `deadline_exceeded`."""
+
+
+class ScoreRequest(BatchOptions):
+    """A batch: its options and its rollouts."""
+
+    items: tuple[Rollout, ...]
 
     @field_validator("items")
     @classmethod

@@ -5,6 +5,7 @@
     ├── RequestError                 the caller's mistake or moment; has `status` and `error`
     │   ├── InvalidRequest           422  names the item and field
     │   ├── TooLarge                 413  body, line or item count over its limit
+    │   ├── BodyTimeout              408  the body stopped arriving
     │   ├── Overloaded               429  the queue is full; carries `retry_after_s`
     │   └── ShuttingDown             503  the service is stopping
     └── JudgeError                   no verdict; has `kind` and `retryable`, becomes a `Failure`
@@ -67,6 +68,13 @@ class TooLarge(RequestError):
 
     status = 413
     error = "too_large"
+
+
+class BodyTimeout(RequestError):
+    """The request body stopped arriving before its end."""
+
+    status = 408
+    error = "body_timeout"
 
 
 class Overloaded(RequestError):

@@ -65,6 +65,16 @@ class Settings(BaseSettings, Knobs):
     """Rollouts in one batch."""
     max_inflight: int = Field(2048, ge=1)
     """Rollouts accepted and not yet answered; beyond it 429."""
+    max_buffered_bytes: int = Field(1024 * _MIB, ge=1024)
+    """Request bodies held in memory, all requests together; beyond it 429."""
+    max_streams: int = Field(16, ge=1)
+    """Open `/v1/score/stream` requests; beyond it 429."""
+    stream_window: int = Field(256, ge=1)
+    """Lines of one stream that are judged at once; reading pauses while it is full."""
+    body_timeout_s: float = Field(30.0, gt=0)
+    """Silence after which an unfinished request body is given up with 408."""
+    stream_idle_s: float = Field(600.0, gt=0)
+    """Silence, or refusal to read, after which an open stream is ended."""
     stop_grace_s: float = Field(30.0, ge=0)
     """How long a stopping service waits for what is in flight."""
 
