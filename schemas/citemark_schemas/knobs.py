@@ -17,11 +17,11 @@ class Knobs(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    verification_reward: Finite = Field(1.0, gt=0)
-    """Scale of the whole reward, > 0."""
+    verification_reward: Finite = Field(1.0, gt=0, le=1e6)
+    """Scale of the whole reward, > 0; bounded so that no reward can overflow."""
     apply_citation_reward: bool = True
     """False drops the citation term, and with it the citation call."""
-    citation_weight: Finite = Field(0.2, ge=0)
+    citation_weight: Finite = Field(0.2, ge=0, le=1e6)
     """Weight of citation F1 beside the rubric reward, >= 0."""
     instance_rubrics_only: bool = False
     """True leaves the static set out of the reward and out of the result."""

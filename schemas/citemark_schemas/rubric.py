@@ -38,8 +38,8 @@ class Criterion(BaseModel):
     title: str = Field(min_length=1)
     description: str = Field(min_length=1)
     polarity: Polarity = Polarity.POSITIVE
-    weight: float = Field(1.0, ge=0, allow_inf_nan=False)
-    """Share in the weighted mean, >= 0; its sign is spelled by `polarity`."""
+    weight: float = Field(1.0, ge=0, le=1e6, allow_inf_nan=False)
+    """Share in the weighted mean, in [0, 1e6]; its sign is spelled by `polarity`."""
     source: Source = Source.INSTANCE
 
     @property

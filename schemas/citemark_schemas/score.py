@@ -75,8 +75,9 @@ class CitationScore(_Frozen):
     """What enters the reward: `f1`, or `no_claims_score` where there is no factual claim."""
     claims: int = Field(ge=0)
     """N, distinct claims."""
-    uncited_factual: float = Field(ge=0)
-    """U, expected number of factual sentences outside claim tags."""
+    uncited_factual: float | None = Field(ge=0)
+    """U, expected number of factual sentences outside claim tags; None where no call was needed
+    because no claim cites an id that exists (F1 is 0 whatever U is)."""
     citations: int = Field(ge=0)
     """Σ m, citations written by distinct claims."""
     fabricated: int = Field(ge=0)

@@ -1,0 +1,127 @@
+"""Citation recall, precision and F1: where a claim's support becomes a score. Pure.
+
+With N distinct claims, U factual sentences outside claim tags, m_i distinct citations written
+by claim i (fabricated ones and those beyond the cap included), support s_i, substantive g_i and
+contributing c_ij, all in [0, 1] (design page, section 2):
+
+    R = Σ g·s / (N + U)      P = Σ_i Σ_j g_i·s_i·c_ij / (Σ m_i + U)      F1 = 2PR / (P + R)
+
+Uncited facts stand in both denominators, so taking the tag off a bad claim never helps; a
+fabricated id stands in the precision denominator with credit 0, so inventing one never helps.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from citemark_schemas import CitationScore, CitationUnit, ClaimScore, SentenceScore
+from citemark_service.parsed import Answer, Claim, Sources
+
+IDS_PER_CLAIM = 5
+"""Support is judged jointly over this many valid ids; further ones count as written only."""
+
+
+def judgeable_ids(claim: Claim, sources: Sources) -> tuple[str, ...]:
+    """The first valid ids of a well-formed claim, at most `IDS_PER_CLAIM`."""
+    if claim.malformed is not None:
+        return ()
+    return tuple(i for i in claim.ids if i in sources.by_id)[:IDS_PER_CLAIM]
+
+
+def fabricated_ids(claim: Claim, sources: Sources) -> tuple[str, ...]:
+    """The ids of a claim that the tool output does not define."""
+    return tuple(i for i in claim.ids if i not in sources.by_id)
+
+
+def f1(precision: float, recall: float) -> float:
+    """Harmonic mean of two values in [0, 1]; 0 where both are 0."""
+    total = precision + recall
+    # The ratio first: for subnormal values the product would underflow to 0.
+    return 2 * precision * (recall / total) if total > 0 else 0.0
+
+
+class _Citations:
+    """The citations of claims in the chosen unit: ids as they are, or the papers behind them."""
+
+    def __init__(self, sources: Sources, unit: CitationUnit) -> None:
+        self._sources = sources
+        self._by_paper = unit == "paper"
+
+    def units(self, ids: Iterable[str]) -> set[str]:
+        return {self._sources.paper_of(i) for i in ids} if self._by_paper else set(ids)
+
+    def written(self, claim: ClaimScore) -> int:
+        """m_i; a tag without any id is one citation of nothing, as dear as an uncited fact."""
+        return max(1, len(self.units(claim.ids)))
+
+    def credited(self, claim: ClaimScore) -> float:
+        """Σ_j c_ij; a paper contributes as much as its best snippet."""
+        best: dict[str, float] = {}
+        for snippet_id in claim.judged:
+            unit = self._sources.paper_of(snippet_id) if self._by_paper else snippet_id
+            best[unit] = max(best.get(unit, 0.0), claim.contributing.get(snippet_id, 1.0))
+        return math.fsum(best.values())
+
+
+def _earned(claim: ClaimScore) -> float:
+    """g·s of one claim; what was not judged earned nothing."""
+    return (claim.support or 0.0) * (claim.substantive or 0.0)
+
+
+def _uncited(sentences: Sequence[SentenceScore]) -> float | None:
+    judged = [sentence.factual for sentence in sentences if sentence.factual is not None]
+    return math.fsum(judged) if len(judged) == len(sentences) else None
+
+
+def _unclaimed_score(
+    claims: Sequence[ClaimScore],
+    sentences: Sequence[SentenceScore],
+    answer: Answer,
+    no_claims_score: float,
+) -> float:
+    """`no_claims_score` times the probability that the answer states no fact at all."""
+    if claims or answer.stray_tags:
+        return 0.0
+    facts = (1.0 if sentence.factual is None else sentence.factual for sentence in sentences)
+    return no_claims_score * math.prod(1.0 - fact for fact in facts)
+
+
+def score_citations(
+    claims: Sequence[ClaimScore],
+    sentences: Sequence[SentenceScore],
+    *,
+    answer: Answer,
+    sources: Sources,
+    unit: CitationUnit = "snippet",
+    no_claims_score: float = 0.0,
+) -> CitationScore:
+    """Recall, precision and F1 of one answer's judged claims and uncited sentences.
+
+    A claim or sentence that was not judged (None) earns nothing; None sentences are allowed
+    only where no claim earned anything, so that F1 is 0 whatever they are.
+    """
+    citations = _Citations(sources, unit)
+    uncited = _uncited(sentences)
+    written = sum(citations.written(claim) for claim in claims)
+    earned = math.fsum(_earned(claim) for claim in claims)
+    credited = math.fsum(_earned(claim) * citations.credited(claim) for claim in claims)
+    recall = _share(earned, len(claims) + (uncited or 0.0))
+    precision = _share(credited, written + (uncited or 0.0))
+    harmonic = f1(precision, recall)
+    unclaimed = _unclaimed_score(claims, sentences, answer, no_claims_score)
+    return CitationScore(
+        recall=recall,
+        precision=precision,
+        f1=harmonic,
+        score=max(harmonic, unclaimed),
+        claims=len(claims),
+        uncited_factual=uncited,
+        citations=written,
+        fabricated=sum(len(claim.fabricated) for claim in claims),
+        malformed=sum(claim.malformed is not None for claim in claims),
+        duplicates=sum(claim.occurrences - 1 for claim in claims),
+    )
+
+
+def _share(part: float, whole: float) -> float:
+    # Rounding of the sums can put an exact 1 an ulp above it.
+    return min(1.0, part / whole) if whole > 0 else 0.0

@@ -1,0 +1,172 @@
+"""One rollout from text to reward: parse, refuse or judge, score. Owns fan-out and deadline.
+
+The order is the argument: refusals come before any judge call and before any flip, so an
+empty answer cannot collect the credit of defects it avoids; the arithmetic comes last and only
+ever sees complete verdicts.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+
+from citemark_rubrics import RubricLibrary
+from citemark_schemas import (
+    CriterionVerdict,
+    Failure,
+    JudgeUsage,
+    Knobs,
+    Rollout,
+    ScoreResult,
+    Versions,
+)
+from citemark_service.claims import citation_task, judged_claims
+from citemark_service.errors import DeadlineExceeded, JudgeError
+from citemark_service.judges.protocol import (
+    CitationTask,
+    CitationVerdicts,
+    CriteriaTask,
+    Judge,
+    Meter,
+)
+from citemark_service.observe import Observer, Stage
+from citemark_service.reading import Reading, check_rollout, read_rollout, refusal_of
+from citemark_service.results import Verdicts, failed, refused, scored
+from citemark_service.scoring import SCORING_VERSION
+from citemark_service.settings import Settings
+
+
+class Pipeline:
+    """Scores rollouts with one judge. Safe to call concurrently; keeps no state per rollout."""
+
+    def __init__(
+        self, *, judge: Judge, library: RubricLibrary, settings: Settings, observer: Observer
+    ) -> None:
+        self._judge = judge
+        self._library = library
+        self._settings = settings
+        self._observer = observer
+        self._version = version("citemark")
+
+    def check(self, rollout: Rollout, request: Knobs) -> None:
+        """Refuse what the schema cannot know to be wrong, before anything is judged.
+
+        Raises:
+            InvalidRequest: as `reading.check_rollout`; the message names the field.
+        """
+        check_rollout(rollout, Knobs.resolve(self._settings, request, rollout), self._library)
+
+    async def score(
+        self, rollout: Rollout, *, request: Knobs, position: int, deadline: float | None
+    ) -> ScoreResult:
+        """Score one rollout that has passed `check`. A failed judge is in the result.
+
+        Args:
+            request: the request's knobs, weaker than the rollout's own.
+            position: index in the request; the id of a rollout that has none.
+            deadline: `time.monotonic()` after which judging stops, or None.
+        """
+        with self._timed("parse"):
+            knobs = Knobs.resolve(self._settings, request, rollout)
+            reading = read_rollout(rollout, knobs, self._library, position)
+        result = await self._result(reading, deadline)
+        self._observer.rollout(result)
+        return result
+
+    async def _result(self, reading: Reading, deadline: float | None) -> ScoreResult:
+        versions = self._versions(reading)
+        refusal = refusal_of(reading)
+        if refusal is not None:
+            return refused(reading, refusal, self._usage(Meter(), 0.0), versions)
+        meter, start = Meter(), time.perf_counter()
+        outcome = await self._outcome(reading, meter, deadline)
+        usage = self._usage(meter, time.perf_counter() - start)
+        if isinstance(outcome, Failure):
+            return failed(reading, outcome, usage, versions)
+        with self._timed("score"):
+            return scored(reading, outcome, usage, versions)
+
+    async def _outcome(
+        self, reading: Reading, meter: Meter, deadline: float | None
+    ) -> Verdicts | Failure:
+        own = time.monotonic() + self._settings.judge_deadline_s
+        limit = own if deadline is None else min(own, deadline)
+        try:
+            # The judge keeps the deadline itself; this timeout holds one that does not.
+            async with asyncio.timeout(limit - time.monotonic()):
+                return await self._verdicts(reading, meter, limit)
+        except JudgeError as error:
+            return error.failure()
+        except TimeoutError:
+            return DeadlineExceeded("no verdict before the deadline").failure()
+
+    async def _verdicts(self, reading: Reading, meter: Meter, deadline: float) -> Verdicts:
+        """Ask both questions at once; the first failure cancels the other, which costs money."""
+        task = citation_task(
+            reading.rollout.question,
+            reading.answer,
+            reading.sources,
+            knobs=reading.knobs,
+            cap=self._settings.max_claims,
+        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                criteria = group.create_task(self._criteria(reading, meter, deadline))
+                citations = group.create_task(self._citations(task, meter, deadline))
+        except* JudgeError as failures:
+            raise _first(failures) from None
+        return Verdicts(criteria.result(), judged_claims(task, citations.result()))
+
+    async def _criteria(
+        self, reading: Reading, meter: Meter, deadline: float
+    ) -> tuple[CriterionVerdict, ...]:
+        task = CriteriaTask(
+            question=reading.rollout.question,
+            sources=reading.sources,
+            answer=reading.answer,
+            format=reading.format,
+            criteria=reading.criteria,
+        )
+        with self._timed("criteria"):
+            return await self._judge.judge_criteria(task, meter=meter, deadline=deadline)
+
+    async def _citations(
+        self, task: CitationTask | None, meter: Meter, deadline: float
+    ) -> CitationVerdicts | None:
+        if task is None:
+            return None
+        with self._timed("citations"):
+            return await self._judge.judge_citations(task, meter=meter, deadline=deadline)
+
+    @contextmanager
+    def _timed(self, stage: Stage) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._observer.stage(stage, time.perf_counter() - start)
+
+    def _usage(self, meter: Meter, latency_s: float) -> JudgeUsage:
+        return JudgeUsage(
+            model=self._judge.identity.model,
+            calls=meter.usage.calls,
+            prompt_tokens=meter.usage.prompt_tokens,
+            cached_tokens=meter.usage.cached_tokens,
+            completion_tokens=meter.usage.completion_tokens,
+            latency_s=latency_s,
+        )
+
+    def _versions(self, reading: Reading) -> Versions:
+        return Versions(
+            service=self._version,
+            scoring=SCORING_VERSION,
+            prompts=self._judge.identity.prompts,
+            static_rubrics=reading.static_rubrics,
+        )
+
+
+def _first(failures: BaseExceptionGroup[JudgeError]) -> JudgeError:
+    """The first leaf of a group: tasks that fail together are told as one failure."""
+    first = failures.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

@@ -1,0 +1,75 @@
+"""A rollout as parsed, and whether it is judged at all. Pure."""
+
+from dataclasses import dataclass
+
+from citemark_service.answer import read_answer
+from citemark_service.format import format_report
+from citemark_service.sources import read_sources
+
+from citemark_rubrics import RubricLibrary
+from citemark_schemas import (
+    Criterion,
+    FormatReport,
+    Knobs,
+    ProblemDetail,
+    RefusalKind,
+    Rollout,
+)
+from citemark_service.criteria import chosen_criteria, static_set
+from citemark_service.errors import InvalidRequest
+from citemark_service.parsed import Answer, Sources
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Everything that judging and scoring one rollout need."""
+
+    id: str
+    rollout: Rollout
+    knobs: Knobs
+    """Settings, request and rollout merged."""
+    criteria: tuple[Criterion, ...]
+    static_rubrics: str
+    """Name and version of the static set, or `none`."""
+    sources: Sources
+    answer: Answer
+    format: FormatReport
+
+
+def check_rollout(rollout: Rollout, knobs: Knobs, library: RubricLibrary) -> None:
+    """Refuse what the schema cannot know to be wrong.
+
+    Raises:
+        InvalidRequest: an unknown static set, no countable criterion, a repeated criterion,
+            or `non_stop_penalty` without a `finish_reason`; the message names the field.
+    """
+    chosen_criteria(rollout, static_set(library, knobs))
+    if knobs.non_stop_penalty and rollout.finish_reason is None:
+        detail = ProblemDetail(
+            loc="finish_reason", message="is needed where non_stop_penalty is true"
+        )
+        raise InvalidRequest(f"{detail.loc}: {detail.message}", details=(detail,))
+
+
+def read_rollout(rollout: Rollout, knobs: Knobs, library: RubricLibrary, position: int) -> Reading:
+    """Parse a rollout that has passed `check_rollout`; `position` is the id of one without."""
+    static = static_set(library, knobs)
+    sources = read_sources(rollout.tool_output, rollout.snippets)
+    answer = read_answer(rollout.response)
+    return Reading(
+        id=rollout.id if rollout.id is not None else str(position),
+        rollout=rollout,
+        knobs=knobs,
+        criteria=chosen_criteria(rollout, static),
+        static_rubrics=f"{static.name}@{static.version}" if static else "none",
+        sources=sources,
+        answer=answer,
+        format=format_report(answer, sources),
+    )
+
+
+def refusal_of(reading: Reading) -> RefusalKind | None:
+    """Why a rollout is not judged; a cut-off one first, since it rarely has a whole answer."""
+    if reading.knobs.non_stop_penalty and reading.rollout.finish_reason != "stop":
+        return RefusalKind.NOT_STOPPED
+    return reading.answer.refusal
