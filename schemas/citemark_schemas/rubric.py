@@ -83,7 +83,7 @@ def _signed(item: Mapping[str, Any], position: int, fixed: Polarity | None) -> d
     if fixed is None:
         polarity = given or (Polarity.NEGATIVE if weight < 0 else Polarity.POSITIVE)
     elif given not in (None, fixed.value) or (weight < 0 and fixed is Polarity.POSITIVE):
-        raise ValueError(f"item {position}: is negative but stands among the {fixed.value} rubrics")
+        raise ValueError(f"item {position}: contradicts its place among the {fixed.value} rubrics")
     else:
         polarity = fixed
     return {"weight": abs(weight), "polarity": polarity}

@@ -35,8 +35,9 @@ def fabricated_ids(claim: Claim, sources: Sources) -> tuple[str, ...]:
 def f1(precision: float, recall: float) -> float:
     """Harmonic mean of two values in [0, 1]; 0 where both are 0."""
     total = precision + recall
-    # The ratio first: for subnormal values the product would underflow to 0.
-    return 2 * precision * (recall / total) if total > 0 else 0.0
+    # The ratio first, since a product of subnormals is 0; in one order, so that F1 is symmetric.
+    low, high = sorted((precision, recall))
+    return 2 * low * (high / total) if total > 0 else 0.0
 
 
 class _Citations:

@@ -1,0 +1,90 @@
+"""The rubric shapes that real rows carry."""
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from citemark_schemas import Polarity, Rollout
+
+BASE = {"question": "q", "tool_output": "", "response": "r"}
+
+
+def criteria(**rubrics):
+    return Rollout.model_validate({**BASE, **rubrics}).criteria
+
+
+def complaint(**rubrics) -> tuple[str, str]:
+    with pytest.raises(ValidationError) as caught:
+        criteria(**rubrics)
+    error = caught.value.errors()[0]
+    return ".".join(str(part) for part in error["loc"]), error["msg"]
+
+
+@pytest.mark.parametrize("key", ["description", "rubric_item", "Ingredient"])
+def test_objects_under_each_name(key):
+    (criterion,) = criteria(positive_rubrics=[{key: "names the year", "weight": 2, "type": "x"}])
+    assert (criterion.description, criterion.weight) == ("names the year", 2.0)
+
+
+def test_strings_take_their_title_from_the_text():
+    titled, bare, long = criteria(
+        positive_rubrics=["Year: names the year", "names the year", "w " * 80]
+    )
+    assert (titled.title, titled.description) == ("Year", "Year: names the year")
+    assert bare.title == "names the year"
+    assert len(long.title) <= 80
+
+
+def test_a_json_string_stands_for_its_list():
+    rows = ["names the year", {"title": "T", "description": "d", "weight": 0.5}]
+    assert criteria(positive_rubrics=json.dumps(rows)) == criteria(positive_rubrics=rows)
+
+
+def test_polarity_by_field_by_key_and_by_sign():
+    found = criteria(
+        positive_rubrics=["a"],
+        negative_rubrics=["b", {"description": "c", "weight": -2}],
+        rubrics=[
+            "d",
+            {"description": "e", "weight": -1.5},
+            {"description": "f", "polarity": "negative"},
+        ],
+    )
+    negative = {c.description: c.weight for c in found if c.polarity is Polarity.NEGATIVE}
+    assert negative == {"b": 1.0, "c": 2.0, "e": 1.5, "f": 1.0}
+    assert [c.description for c in found] == list("abcdef")
+
+
+def test_null_and_absent_are_no_rubrics():
+    assert criteria(positive_rubrics=None) == criteria() == ()
+
+
+@pytest.mark.parametrize(
+    ("rubrics", "place", "told"),
+    [
+        ({"rubrics": "not json"}, "rubrics", "is a string but not JSON"),
+        ({"rubrics": {"description": "d"}}, "rubrics", "must be a list"),
+        ({"rubrics": ["ok", 3]}, "rubrics", "item 1: must be a string or an object"),
+        ({"rubrics": [{"text": "d"}]}, "rubrics", "item 0: needs a non-empty one of"),
+        ({"rubrics": [" "]}, "rubrics", "item 0: needs a non-empty one of"),
+        ({"rubrics": [{"description": "d", "weight": "2"}]}, "rubrics", "weight must be a number"),
+        ({"rubrics": [{"description": "d", "weight": True}]}, "rubrics", "weight must be a number"),
+        ({"rubrics": [{"description": "d", "weight": 1e400}]}, "rubrics.0.weight", "finite"),
+        ({"rubrics": [{"description": "d", "polarity": "bad"}]}, "rubrics.0.polarity", "positive"),
+        (
+            {"positive_rubrics": [{"description": "d", "weight": -1}]},
+            "positive_rubrics",
+            "item 0: contradicts its place among the positive rubrics",
+        ),
+        (
+            {"negative_rubrics": [{"description": "d", "polarity": "positive"}]},
+            "negative_rubrics",
+            "item 0: contradicts its place among the negative rubrics",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named(rubrics, place, told):
+    where, message = complaint(**rubrics)
+    assert where == place
+    assert told in message
