@@ -1,0 +1,61 @@
+"""The repository as data: the files git knows and the syntax trees of the code."""
+
+import ast
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+PACKAGE_FOLDERS = ("schemas", "rubrics", "service", "grpo")
+CODE_FOLDERS = (*PACKAGE_FOLDERS, "benchmarks", "examples")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository's root."""
+    return Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def tracked(root: Path) -> tuple[Path, ...]:
+    """Every file that git has or would add, relative to the root."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listed.returncode != 0:
+        pytest.skip(f"needs a git checkout: {listed.stderr.strip()}")
+    names = sorted(set(filter(None, listed.stdout.split("\0"))))
+    return tuple(Path(name) for name in names if (root / name).is_file())
+
+
+@pytest.fixture(scope="session")
+def trees(root: Path) -> Mapping[Path, ast.Module]:
+    """Every module of the code folders, by its path relative to the root."""
+    paths = [path for folder in CODE_FOLDERS for path in sorted((root / folder).rglob("*.py"))]
+    return {path.relative_to(root): ast.parse(path.read_bytes()) for path in paths}
+
+
+@pytest.fixture(scope="session")
+def packages(trees: Mapping[Path, ast.Module]) -> Mapping[str, ast.Module]:
+    """The modules that are installed, by the name they are imported under."""
+    return {
+        _import_name(path): tree for path, tree in trees.items() if path.parts[0] in PACKAGE_FOLDERS
+    }
+
+
+def _import_name(path: Path) -> str:
+    parts = path.with_suffix("").parts[1:]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the size check recorded, so that a trend is seen before a limit is met."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "size":
+                terminalreporter.write_line(f"size of the code: {value}")

@@ -1,0 +1,152 @@
+"""The container files agree with the code they start."""
+
+import http.server
+import json
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from citemark_service.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def instructions(root: Path) -> list[tuple[str, str]]:
+    """The Dockerfile as pairs of keyword and the rest, continued lines joined."""
+    text = (root / "docker" / "Dockerfile").read_text()
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    joined = "\n".join(lines).replace("\\\n", "").splitlines()
+    return [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1]) for line in joined]
+
+
+@pytest.fixture(scope="module")
+def services(root: Path) -> dict[str, Any]:
+    """The services of the compose file."""
+    loaded = YAML(typ="safe").load(root / "docker" / "compose.yaml")
+    services: dict[str, Any] = loaded["services"]
+    return services
+
+
+def copied(instructions: list[tuple[str, str]]) -> list[str]:
+    """What the build stage takes from the context."""
+    copies = [rest.split() for keyword, rest in instructions if keyword == "COPY"]
+    return [name for names in copies if not names[0].startswith("--") for name in names[:-1]]
+
+
+def test_what_the_image_copies_is_enough_to_build_from(
+    root: Path, instructions: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    context = tmp_path / "context"
+    context.mkdir()
+    for name in copied(instructions):
+        source = root / name
+        if source.is_dir():
+            shutil.copytree(source, context / name)
+        else:
+            shutil.copy(source, context)
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=context, capture_output=True, text=True, check=True)
+
+
+def test_the_build_context_is_exactly_what_is_copied(
+    root: Path, instructions: list[tuple[str, str]]
+) -> None:
+    lines = (root / "docker" / "Dockerfile.dockerignore").read_text().splitlines()
+    assert "*" in lines
+    assert {line[1:] for line in lines if line.startswith("!")} == set(copied(instructions))
+
+
+def test_the_image_ends_as_a_fixed_user_and_serves(instructions: list[tuple[str, str]]) -> None:
+    last = dict(instructions)
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", last["USER"])
+    assert json.loads(last["ENTRYPOINT"]) == ["citemark"]
+    assert json.loads(last["CMD"])[0] == "serve"
+    assert last["STOPSIGNAL"] == "SIGTERM"
+
+
+@contextmanager
+def answering(status: int) -> Iterator[int]:
+    """A server on loopback that answers `status` at /healthz; yields its port."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/healthz" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def probe(instructions: list[tuple[str, str]], port: int) -> int:
+    """Exit status of the image's health check against a port of this machine."""
+    _, command = dict(instructions)["HEALTHCHECK"].split(" CMD ", 1)
+    python, *arguments = json.loads(command)
+    assert python == "python"
+    environment = {"CITEMARK_PORT": str(port), "http_proxy": "http://127.0.0.1:9"}
+    return subprocess.run(
+        [sys.executable, *arguments], env=environment, capture_output=True, check=False, timeout=30
+    ).returncode
+
+
+@pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False), (404, False)])
+def test_the_health_check_follows_healthz(
+    instructions: list[tuple[str, str]], status: int, healthy: bool
+) -> None:
+    with answering(status) as port:
+        assert (probe(instructions, port) == 0) is healthy
+
+
+def test_the_health_check_fails_where_nothing_listens(instructions: list[tuple[str, str]]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    assert probe(instructions, port) == 1
+
+
+def test_every_variable_of_the_container_files_is_a_setting(root: Path) -> None:
+    known = {f"CITEMARK_{name.upper()}" for name in Settings.model_fields}
+    for path in sorted((root / "docker").iterdir()):
+        assert set(re.findall(r"CITEMARK_\w+", path.read_text())) <= known, path.name
+
+
+def test_compose_points_the_service_at_the_model_that_vllm_serves(services: dict[str, Any]) -> None:
+    environment = services["citemark"]["environment"]
+    flags = services["vllm"]["command"]
+    settings = Settings(**{k.removeprefix("CITEMARK_").lower(): v for k, v in environment.items()})
+    assert settings.judge == "vllm"
+    assert settings.judge_url == "http://vllm:8000/v1"
+    assert settings.judge_model == flags[flags.index("--served-model-name") + 1]
+
+
+def test_compose_waits_longer_than_a_graceful_stop(services: dict[str, Any]) -> None:
+    grace = int(services["citemark"]["stop_grace_period"].removesuffix("s"))
+    assert grace > Settings.model_fields["stop_grace_s"].default
+
+
+def test_compose_pins_its_judge(services: dict[str, Any]) -> None:
+    assert re.fullmatch(r"vllm/vllm-openai:v\d+\.\d+\.\d+", services["vllm"]["image"])
+
+
+def test_the_readme_serves_the_judge_with_the_same_flags(
+    root: Path, services: dict[str, Any]
+) -> None:
+    lines = re.search(r"vllm serve (?:.*\\\n)*.*", (root / "README.md").read_text())
+    assert lines, "the README shows no `vllm serve` line"
+    shown = shlex.split(lines.group().replace("\\\n", " "))
+    assert shown == services["vllm"]["entrypoint"] + services["vllm"]["command"]

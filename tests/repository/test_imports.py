@@ -1,0 +1,161 @@
+"""Who may import whom: schemas ← rubrics ← service, schemas ← grpo, and a pure core."""
+
+import ast
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+Modules = Mapping[str, ast.Module]
+
+OURS = {
+    "citemark_schemas": set[str](),
+    "citemark_rubrics": {"citemark_schemas"},
+    "citemark_grpo": {"citemark_schemas"},
+    "citemark_service": {"citemark_schemas", "citemark_rubrics"},
+}
+"""Each package and those of ours that it may import."""
+
+PURE = ("scoring", "citations", "sources", "answer", "sentences", "format", "parsed")
+"""Modules of the service that only compute."""
+IMPURE = {"asyncio", "aiohttp", "httpx", "fastapi", "starlette", "openai", "os"}
+
+SOLE_USERS = {
+    "aiohttp": "citemark_service.judges.wire",
+    "openai": "citemark_service.judges.sdk",
+    "pydantic_settings": "citemark_service.settings",
+}
+"""Libraries that one module alone may import."""
+
+ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv"}
+
+
+def imports(name: str, tree: ast.Module, modules: Modules) -> Iterator[str]:
+    """Full names that module `name` imports, wherever in it, relative imports resolved."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            source = _source(name, node, modules)
+            yield source
+            yield from (f"{source}.{alias.name}" for alias in node.names)
+
+
+def _source(name: str, node: ast.ImportFrom, modules: Modules) -> str:
+    if not node.level:
+        return node.module or ""
+    is_package = any(other.startswith(f"{name}.") for other in modules)
+    parts = name.split(".")
+    base = parts[: len(parts) - node.level + is_package]
+    return ".".join([*base, *filter(None, [node.module])])
+
+
+def top(name: str) -> str:
+    """The package that a dotted name belongs to."""
+    return name.partition(".")[0]
+
+
+def reach(start: str, modules: Modules) -> dict[str, str]:
+    """Top-level packages that importing `start` brings in through our code, and by which module."""
+    brought: dict[str, str] = {}
+    waiting, seen = [start], set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name in seen or name not in modules:
+            continue
+        seen.add(name)
+        for imported in imports(name, modules[name], modules):
+            brought.setdefault(top(imported), name)
+            waiting.extend(_with_parents(imported))
+    return brought
+
+
+def _with_parents(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
+
+
+@pytest.mark.parametrize("package", OURS)
+def test_a_package_imports_only_those_below_it(package: str, packages: Modules) -> None:
+    forbidden = set(OURS) - OURS[package] - {package}
+    found = {
+        name: sorted(forbidden & {top(i) for i in imports(name, tree, packages)})
+        for name, tree in packages.items()
+        if top(name) == package
+    }
+    assert found, f"{package} has no modules"
+    assert {name: bad for name, bad in found.items() if bad} == {}
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_arithmetic_reaches_no_network_web_or_system_code(module: str, packages: Modules) -> None:
+    name = f"citemark_service.{module}"
+    assert name in packages
+    brought = reach(name, packages)
+    assert {package: brought[package] for package in IMPURE & brought.keys()} == {}
+
+
+@pytest.mark.parametrize("library", SOLE_USERS)
+def test_a_boundary_library_has_one_importer(library: str, packages: Modules) -> None:
+    users = [
+        name
+        for name, tree in packages.items()
+        if top(name) == "citemark_service"
+        and library in {top(i) for i in imports(name, tree, packages)}
+    ]
+    assert users == [SOLE_USERS[library]]
+
+
+def reads_environment(tree: ast.Module) -> bool:
+    """Whether the module names any way of `os` to the environment."""
+    return any(
+        (isinstance(node, ast.Attribute) and node.attr in ENVIRONMENT)
+        or (isinstance(node, ast.ImportFrom) and bool(ENVIRONMENT & {a.name for a in node.names}))
+        for node in ast.walk(tree)
+    )
+
+
+def test_settings_alone_reads_the_environment(packages: Modules) -> None:
+    readers = [name for name, tree in packages.items() if reads_environment(tree)]
+    assert readers == ["citemark_service.settings"]
+
+
+def module_level_apps(tree: ast.Module) -> list[int]:
+    """Lines where importing the module builds a web application."""
+    statements = [
+        node for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign | ast.Expr)
+    ]
+    calls = (node for s in statements for node in ast.walk(s) if isinstance(node, ast.Call))
+    return [c.lineno for c in calls if _called(c) in {"FastAPI", "Starlette", "create_app"}]
+
+
+def _called(call: ast.Call) -> str | None:
+    match call.func:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+    return None
+
+
+def test_importing_a_module_builds_no_app(packages: Modules) -> None:
+    apps = {name: module_level_apps(tree) for name, tree in packages.items()}
+    assert {name: lines for name, lines in apps.items() if lines} == {}
+
+
+def test_reach_follows_our_modules_and_their_parent_packages() -> None:
+    modules = {
+        "p": ast.parse("import os"),
+        "p.a": ast.parse("from p.sub import b"),
+        "p.sub": ast.parse(""),
+        "p.sub.b": ast.parse("def f():\n    from ..c import x\n"),
+        "p.c": ast.parse("import httpx._client"),
+        "q": ast.parse("from math import pi"),
+    }
+    assert reach("p.a", modules) == {"p": "p.a", "os": "p", "httpx": "p.c"}
+    assert reach("q", modules) == {"math": "q"}
+
+
+def test_the_detectors_see_what_they_look_for() -> None:
+    assert reads_environment(ast.parse("import os\nx = os.environ['A']"))
+    assert reads_environment(ast.parse("from os import getenv"))
+    assert not reads_environment(ast.parse("import os\nx = os.sep"))
+    assert module_level_apps(ast.parse("app = fastapi.FastAPI()\n")) == [1]
+    assert module_level_apps(ast.parse("def create_app():\n    return FastAPI()\n")) == []

@@ -1,0 +1,67 @@
+"""Names that say something, and nothing in the tree that belongs to one machine."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+VAGUE = re.compile(r"(^|_)(utils?|helpers?|managers?|common|misc|stuff|new|old|v\d+)(_|$)")
+
+HOME = re.compile(r"(?<![\w.)}/-])/(?:home|Users|root|work|workspace)/\w[\w.-]*")
+REGISTRY = re.compile(
+    r"file://|find-links|index-url|pythonhosted\.org|(?:test\.)?pypi\.org/simple|"
+    r"registry\.(?:npmjs|yarnpkg)\."
+)
+LOCKS = re.compile(r"(^|[-.])lock(\.(json|ya?ml|toml))?$|^npm-shrinkwrap\.json$")
+
+
+def matches(pattern: re.Pattern[str], root: Path, paths: tuple[Path, ...]) -> Iterator[str]:
+    """`path:line: text` for each match in a text file."""
+    for path in paths:
+        text = (root / path).read_bytes().decode("utf-8", errors="replace")
+        for number, line in enumerate(text.splitlines(), start=1):
+            if found := pattern.search(line):
+                yield f"{path}:{number}: {found.group()}"
+
+
+def others(paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    """All but this file, which has to spell out what it looks for."""
+    return tuple(path for path in paths if path.name != Path(__file__).name)
+
+
+def test_no_module_or_folder_has_a_vague_name(tracked: tuple[Path, ...]) -> None:
+    code = [path for path in tracked if path.suffix == ".py"]
+    assert [path for path in code if any(VAGUE.search(Path(p).stem) for p in path.parts)] == []
+
+
+def test_no_file_names_a_path_of_some_machine(root: Path, tracked: tuple[Path, ...]) -> None:
+    assert list(matches(HOME, root, others(tracked))) == []
+
+
+def test_no_file_names_a_package_registry(root: Path, tracked: tuple[Path, ...]) -> None:
+    assert list(matches(REGISTRY, root, others(tracked))) == []
+
+
+def test_no_lock_file_is_kept(tracked: tuple[Path, ...]) -> None:
+    assert [path for path in tracked if LOCKS.search(path.name)] == []
+
+
+def test_docker_holds_no_python(tracked: tuple[Path, ...]) -> None:
+    assert [path for path in tracked if path.parts[0] == "docker" and path.suffix == ".py"] == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "bad", "good"),
+    [
+        (VAGUE, "http_utils", "utility"),
+        (VAGUE, "client_v2", "wave2"),
+        (HOME, "see /home/ann/notes", "../shared/home/ann"),
+        (LOCKS, "uv.lock", "clock.py"),
+        (LOCKS, "package-lock.json", "block.json"),
+        (REGISTRY, "--extra-index-url x", "an index of urls"),
+    ],
+)
+def test_the_patterns_tell_bad_from_good(pattern: re.Pattern[str], bad: str, good: str) -> None:
+    assert pattern.search(bad)
+    assert not pattern.search(good)
