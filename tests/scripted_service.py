@@ -1,0 +1,76 @@
+"""A scripted reward service on a real socket: each call takes the next step of its script."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from citemark_schemas import FormatReport, JudgeUsage, Knobs, ScoreResponse, ScoreResult, Versions
+
+Step = Callable[[dict[str, Any]], Response]
+
+
+def scored(name: str, reward: float = 1.0) -> ScoreResult:
+    """A result with nothing in it but its id and its reward."""
+    return ScoreResult(
+        id=name,
+        reward=reward,
+        rubric_reward=None,
+        citation=None,
+        format=FormatReport(checks={}, bonus=1.0),
+        judge=JudgeUsage(model="scripted"),
+        knobs=Knobs(),
+        versions=Versions(service="0", scoring="0", prompts="0", static_rubrics="none"),
+    )
+
+
+def answering(request: dict[str, Any]) -> Response:
+    """One result for each item, whose reward is the length of its response."""
+    items = tuple(scored(item["id"], float(len(item["response"]))) for item in request["items"])
+    return Response(ScoreResponse(items=items).model_dump_json(), media_type="application/json")
+
+
+def status(code: int, body: str = "", **headers: str) -> Step:
+    """A step that answers with a status."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda request: Response(body, status_code=code, headers=named)
+
+
+def dripping(request: dict[str, Any]) -> Response:
+    """A step that sends one space after another and never comes to an end."""
+
+    async def spaces() -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(0.02)
+
+    return StreamingResponse(spaces(), media_type="application/json")
+
+
+@dataclass
+class Service:
+    """What the script says and what the client sent."""
+
+    url: str
+    steps: list[Step] = field(default_factory=list)
+    """Taken one a call; `answering` when they are used up."""
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    delay_s: float = 0.0
+    busy: int = 0
+    busiest: int = 0
+
+    async def answer(self, request: Request) -> Response:
+        self.busy += 1
+        self.busiest = max(self.busiest, self.busy)
+        try:
+            body = json.loads(await request.body())
+            self.requests.append(body)
+            step = self.steps.pop(0) if self.steps else answering
+            await asyncio.sleep(self.delay_s)
+            return step(body)
+        finally:
+            self.busy -= 1
