@@ -1,0 +1,80 @@
+"""The application factory: wiring and lifespan, nothing else."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from citemark_rubrics import RubricLibrary
+from citemark_service.admission import Admission
+from citemark_service.envelope import Envelope
+from citemark_service.judges.protocol import Judge
+from citemark_service.metrics import Metrics
+from citemark_service.openapi import Citemark
+from citemark_service.pipeline import Pipeline
+from citemark_service.problems import HANDLERS
+from citemark_service.readiness import Readiness
+from citemark_service.routes.catalogue import catalogue_router
+from citemark_service.routes.health import health_router
+from citemark_service.routes.score import ScoreEndpoint, score_router
+from citemark_service.routes.stream import stream_router
+from citemark_service.settings import Settings
+
+
+def create_app(
+    *,
+    settings: Settings,
+    judge: Judge,
+    library: RubricLibrary,
+    metrics: Metrics | None = None,
+    admission: Admission | None = None,
+) -> FastAPI:
+    """The service as an ASGI application; it closes `judge` when it ends.
+
+    Args:
+        metrics: what a judge reports to as well, where it does; a new one by default.
+        admission: shared with who drains the service; a new one by default.
+    """
+    metrics = metrics or Metrics()
+    admission = admission or Admission(settings)
+    metrics.watch(admission)
+    app = _framed(judge, admission, metrics)
+    pipeline = Pipeline(judge=judge, library=library, settings=settings, observer=metrics)
+    endpoint = ScoreEndpoint(pipeline=pipeline, settings=settings, admission=admission)
+    app.include_router(score_router(endpoint))
+    app.include_router(stream_router(pipeline=pipeline, settings=settings, admission=admission))
+    app.include_router(
+        health_router(
+            admission=admission,
+            readiness=Readiness(judge),
+            metrics=metrics,
+            model=judge.identity.model,
+        )
+    )
+    app.include_router(
+        catalogue_router(library=library, identity=judge.identity, version=app.version)
+    )
+    return app
+
+
+def _framed(judge: Judge, admission: Admission, metrics: Metrics) -> FastAPI:
+    """The empty application with what surrounds every route."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await judge.aclose()
+
+    return Citemark(
+        title="Citemark",
+        summary="Rubric and citation rewards for research refiners.",
+        version=version("citemark"),
+        lifespan=lifespan,
+        redoc_url=None,
+        exception_handlers=HANDLERS,
+        middleware=[Middleware(Envelope, admission=admission, metrics=metrics)],
+    )

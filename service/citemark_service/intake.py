@@ -1,0 +1,201 @@
+"""Bytes to validated rollouts; everything wrong with them is named by item and field."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from pydantic import ValidationError
+
+from citemark_schemas import BatchOptions, Knobs, ProblemDetail, Rollout
+from citemark_service.errors import InvalidRequest, TooLarge
+from citemark_service.settings import Settings
+
+_MAX_DETAILS = 50
+_MAX_MESSAGE = 300
+_MAX_KEY = 80
+_TURN_S = 0.005
+_PREFIX = "Value error, "
+
+Check = Callable[[Rollout, Knobs], None]
+"""Raises `InvalidRequest` for what the schema cannot know, with fields named from the rollout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A request that may be judged."""
+
+    items: tuple[Rollout, ...]
+    options: BatchOptions
+    single: bool
+    """True where the body was one rollout and the answer is one result."""
+
+
+class Turns:
+    """Lets the event loop do other things whenever a long piece of work has held it."""
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+
+    async def yield_if_due(self) -> None:
+        """Give way where this turn has lasted 5 ms."""
+        if time.perf_counter() - self._since >= _TURN_S:
+            await asyncio.sleep(0)
+            self._since = time.perf_counter()
+
+
+def _clipped(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def place(parts: Iterable[int | str], prefix: str = "") -> str:
+    """A pydantic location as `items[3].snippets[0].id`; `body` where it is empty."""
+    path = prefix
+    for part in parts:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        else:
+            path += f".{_clipped(part, _MAX_KEY)}" if path else _clipped(part, _MAX_KEY)
+    return path or "body"
+
+
+def details_of(errors: Sequence[Any], prefix: str = "") -> tuple[ProblemDetail, ...]:
+    """Pydantic's error list as problem details, without any input text that it may quote."""
+    return tuple(
+        ProblemDetail(
+            loc=place(error["loc"], prefix),
+            message=_clipped(error["msg"].removeprefix(_PREFIX), _MAX_MESSAGE),
+        )
+        for error in errors[:_MAX_DETAILS]
+    )
+
+
+def invalid(details: Sequence[ProblemDetail]) -> InvalidRequest:
+    """One error for all that is wrong; its message tells the first."""
+    first, more = details[0], len(details) - 1
+    message = f"{first.loc}: {first.message}" + (f" (and {more} more)" if more else "")
+    return InvalidRequest(message, details=tuple(details[:_MAX_DETAILS]))
+
+
+def parse_rollout(raw: bytes | memoryview, prefix: str = "") -> Rollout:
+    """One rollout from its JSON.
+
+    Raises:
+        InvalidRequest: with each field named after `prefix`.
+    """
+    try:
+        return Rollout.model_validate_json(bytes(raw))
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False, include_context=False)
+        raise invalid(details_of(problems, prefix)) from error
+
+
+def _malformed(message: str) -> InvalidRequest:
+    return invalid([ProblemDetail(loc="body", message=message)])
+
+
+def _decoded(raw: bytes | msgspec.Raw, kind: Any, what: str) -> Any:
+    """One level of JSON, with everything below left as raw bytes."""
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError as error:
+        raise _malformed(f"{what}: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _malformed(f"is not JSON: {error}") from error
+    except RecursionError as error:
+        raise _malformed("is nested too deeply") from error
+
+
+def _options(fields: dict[str, msgspec.Raw]) -> BatchOptions:
+    """Everything beside `items`, validated as the JSON that it was."""
+    pairs = (msgspec.json.encode(name) + b":" + bytes(raw) for name, raw in fields.items())
+    try:
+        return BatchOptions.model_validate_json(b"{" + b",".join(pairs) + b"}")
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False, include_context=False)
+        raise invalid(details_of(problems)) from error
+
+
+def _checked(raw: bytes | memoryview, position: int, options: Knobs, check: Check) -> Rollout:
+    prefix = f"items[{position}]"
+    rollout = parse_rollout(raw, prefix)
+    try:
+        check(rollout, options)
+    except InvalidRequest as error:
+        found = error.details or (ProblemDetail(loc="", message=str(error)),)
+        raise invalid(
+            [
+                ProblemDetail(loc=place([d.loc] if d.loc else [], prefix), message=d.message)
+                for d in found
+            ]
+        ) from error
+    return rollout
+
+
+async def _items(
+    raws: Sequence[msgspec.Raw], options: Knobs, settings: Settings, check: Check
+) -> tuple[Rollout, ...]:
+    rollouts: list[Rollout] = []
+    problems: list[ProblemDetail] = []
+    turns = Turns()
+    for position, raw in enumerate(raws):
+        view = memoryview(raw)
+        _refuse_long(view.nbytes, settings, f"items[{position}]")
+        try:
+            rollouts.append(_checked(view, position, options, check))
+        except InvalidRequest as error:
+            problems += error.details
+        await turns.yield_if_due()
+    if problems:
+        raise invalid(problems)
+    return tuple(rollouts)
+
+
+def _refuse_long(length: int, settings: Settings, where: str) -> None:
+    if length > settings.max_rollout_bytes:
+        raise TooLarge(
+            f"{where} is {length} bytes, over max_rollout_bytes, {settings.max_rollout_bytes}"
+        )
+
+
+def _refuse_many(count: int, settings: Settings) -> None:
+    if count > settings.max_items:
+        raise TooLarge(f"{count} items are more than max_items, {settings.max_items}")
+
+
+async def parse_batch(
+    body: bytes, *, settings: Settings, check: Check, admit: Callable[[int], None]
+) -> Batch:
+    """One rollout, or `{"items": […]}` with options; which one, `items` decides.
+
+    Every item is validated and checked before the first is judged. Nothing here holds the event
+    loop for longer than one item and one scan for the items' boundaries take.
+
+    Args:
+        admit: called with the number of items as soon as it is known; raises to refuse them.
+
+    Raises:
+        InvalidRequest: naming item and field.
+        TooLarge: too many items, or one that is too long.
+    """
+    fields = _decoded(body, dict[str, msgspec.Raw], "must be a rollout or a batch")
+    raw_items = fields.pop("items", None)
+    if raw_items is None:
+        _refuse_long(len(body), settings, "the rollout")
+        return _single(body, check)
+    raws = _decoded(raw_items, list[msgspec.Raw], "items")
+    _refuse_many(len(raws), settings)
+    if not raws:
+        raise invalid([ProblemDetail(loc="items", message="must hold at least one rollout")])
+    admit(len(raws))
+    options = _options(fields)
+    return Batch(await _items(raws, options, settings, check), options, single=False)
+
+
+def _single(body: bytes, check: Check) -> Batch:
+    rollout = parse_rollout(body)
+    options = BatchOptions()
+    check(rollout, options)
+    return Batch((rollout,), options, single=True)

@@ -1,0 +1,146 @@
+"""Prometheus metrics. Every label is from a closed set; children are bound once."""
+
+from functools import partial
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client.exposition import choose_encoder
+
+from citemark_schemas import CitationScore, FailureKind, RefusalKind, ScoreResult
+from citemark_service.admission import Admission
+from citemark_service.judges.protocol import Usage
+from citemark_service.observe import Stage
+
+_STAGES: tuple[Stage, ...] = ("parse", "queue", "criteria", "citations", "score")
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180)
+_SHARE = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+
+class Metrics:
+    """The service's counters in a registry of their own; implements `observe.Observer`."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._bind_requests()
+        self._bind_judge()
+        self._bind_rollouts()
+        self._bind_scores()
+        build = Info("citemark_build", "What is running.", registry=self.registry)
+        build.info({"version": version("citemark")})
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"citemark_{name}", text, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, text: str, buckets: tuple[float, ...], *labels: str
+    ) -> Histogram:
+        full = f"citemark_{name}"
+        return Histogram(full, text, labels, buckets=buckets, registry=self.registry)
+
+    def _bind_requests(self) -> None:
+        self._requests = self._counter("requests", "HTTP requests answered.", "route", "status")
+        self._request_seconds = self._histogram(
+            "request_seconds", "Wall time of a request.", _SECONDS, "route"
+        )
+        self.inflight_requests = Gauge(
+            "citemark_inflight_requests", "Requests not yet answered.", registry=self.registry
+        )
+
+    def _bind_judge(self) -> None:
+        calls = self._counter("judge_calls", "HTTP calls to the judge.", "outcome")
+        self._calls = {kind: calls.labels(kind.value) for kind in FailureKind}
+        self._calls_ok = calls.labels("ok")
+        retries = self._counter("judge_retries", "Calls and replies tried again.", "kind")
+        self._retries = {kind: retries.labels(kind.value) for kind in FailureKind}
+        tokens = self._counter("judge_tokens", "Tokens the judge counted.", "type")
+        self._prompt, self._cached, self._completion = (
+            tokens.labels(kind) for kind in ("prompt", "cached", "completion")
+        )
+        self._call_seconds = self._histogram(
+            "judge_call_seconds", "Wall time of one call to the judge.", _SECONDS
+        )
+
+    def _bind_rollouts(self) -> None:
+        rollouts = self._counter("rollouts", "Rollouts answered.", "outcome")
+        self._scored, self._refused, self._failed = (
+            rollouts.labels(outcome) for outcome in ("scored", "refused", "failed")
+        )
+        failures = self._counter("failures", "Rollouts without a verdict.", "kind")
+        self._failures = {kind: failures.labels(kind.value) for kind in FailureKind}
+        refusals = self._counter("refusals", "Rollouts that were not judged.", "kind")
+        self._refusals = {kind: refusals.labels(kind.value) for kind in RefusalKind}
+        stages = self._histogram("stage_seconds", "Time of one stage.", _SECONDS, "stage")
+        self._stages = {name: stages.labels(name) for name in _STAGES}
+
+    def _bind_scores(self) -> None:
+        self._reward = self._histogram(
+            "reward", "Reward over verification_reward.", (*_SHARE, 1.1, 1.2)
+        )
+        self._rubric = self._histogram("rubric_reward", "Rubric part of the reward.", _SHARE)
+        self._f1 = self._histogram("citation_f1", "Citation F1.", _SHARE)
+        self._precision = self._histogram("citation_precision", "Citation precision.", _SHARE)
+        self._recall = self._histogram("citation_recall", "Citation recall.", _SHARE)
+
+    def watch(self, admission: Admission) -> None:
+        """Read what is in flight from its owner whenever someone asks."""
+        gauges = {
+            "inflight_rollouts": ("Rollouts accepted and unanswered.", admission.rollouts),
+            "open_streams": ("Open NDJSON streams.", admission.streams),
+            "buffered_bytes": ("Request bodies held in memory.", admission.buffered),
+        }
+        for name, (text, quota) in gauges.items():
+            gauge = Gauge(f"citemark_{name}", text, registry=self.registry)
+            gauge.set_function(partial(getattr, quota, "held"))
+        draining = Gauge("citemark_draining", "1 while stopping.", registry=self.registry)
+        draining.set_function(lambda: float(admission.draining))
+
+    def request(self, *, route: str, status: int, seconds: float) -> None:
+        """One request was answered; `route` is a route's template, never a caller's path."""
+        self._requests.labels(route, str(status)).inc()
+        self._request_seconds.labels(route).observe(seconds)
+
+    def judge_call(self, *, outcome: FailureKind | None, seconds: float, usage: Usage) -> None:
+        """See `observe.Observer`."""
+        (self._calls_ok if outcome is None else self._calls[outcome]).inc()
+        self._call_seconds.observe(seconds)
+        self._prompt.inc(usage.prompt_tokens)
+        self._cached.inc(usage.cached_tokens)
+        self._completion.inc(usage.completion_tokens)
+
+    def judge_retry(self, kind: FailureKind) -> None:
+        """See `observe.Observer`."""
+        self._retries[kind].inc()
+
+    def stage(self, name: Stage, seconds: float) -> None:
+        """See `observe.Observer`."""
+        self._stages[name].observe(seconds)
+
+    def rollout(self, result: ScoreResult) -> None:
+        """See `observe.Observer`."""
+        if result.failure is not None:
+            self._failed.inc()
+            self._failures[result.failure.kind].inc()
+        elif result.refusal is not None:
+            self._refused.inc()
+            self._refusals[result.refusal.kind].inc()
+        else:
+            self._scored.inc()
+            self._observe_scores(result)
+
+    def _observe_scores(self, result: ScoreResult) -> None:
+        if result.reward is not None:
+            self._reward.observe(result.reward / result.knobs.verification_reward)
+        if result.rubric_reward is not None:
+            self._rubric.observe(result.rubric_reward)
+        if result.citation is not None:
+            self._observe_citation(result.citation)
+
+    def _observe_citation(self, citation: CitationScore) -> None:
+        self._f1.observe(citation.f1)
+        self._precision.observe(citation.precision)
+        self._recall.observe(citation.recall)
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """Everything as text, and its content type, in the format that `accept` prefers."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type

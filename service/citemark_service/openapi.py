@@ -1,0 +1,29 @@
+"""The application class: FastAPI with the schemas of the bodies that it does not read itself."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic.json_schema import models_json_schema
+
+from citemark_schemas import Rollout, ScoreRequest
+
+_TEMPLATE = "#/components/schemas/{model}"
+
+
+class Citemark(FastAPI):
+    """An application whose OpenAPI document also holds the raw bodies' components."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The document; built once."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            document["components"]["schemas"].update(_raw_components())
+        return super().openapi()
+
+
+def _raw_components() -> dict[str, Any]:
+    _, schema = models_json_schema(
+        [(Rollout, "validation"), (ScoreRequest, "validation")], ref_template=_TEMPLATE
+    )
+    components: dict[str, Any] = schema["$defs"]
+    return components

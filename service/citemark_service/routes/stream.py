@@ -1,0 +1,81 @@
+"""`POST /v1/score/stream`: rollouts and results as lines, in full duplex."""
+
+from contextlib import suppress
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from citemark_schemas import Knobs, StreamLine
+from citemark_service.admission import Admission
+from citemark_service.documented import REFUSALS, STREAM_ANSWER, STREAM_BODY
+from citemark_service.pipeline import Pipeline
+from citemark_service.quota import Hold
+from citemark_service.settings import Settings
+from citemark_service.stream import Outlet, ScoreStream
+
+
+class StreamResponse(Response):
+    """A response that reads its request while it is written."""
+
+    media_type = "application/x-ndjson"
+
+    def __init__(
+        self, *, pipeline: Pipeline, settings: Settings, admission: Admission, knobs: Knobs
+    ) -> None:
+        super().__init__()
+        del self.headers["content-length"]
+        self._pipeline = pipeline
+        self._settings = settings
+        self._admission = admission
+        self._knobs = knobs
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the stream until its input ends and everything is answered.
+
+        Raises:
+            RequestError: before the first byte, where no further stream may be opened.
+        """
+        del scope
+        self._admission.require_open()
+        with self._admission.streams.hold() as stream, self._admission.rollouts.hold() as held:
+            stream.take()
+            with suppress(ClientDisconnect):
+                await self._stream(send, held).run(receive, self.raw_headers)
+
+    def _stream(self, send: Send, held: Hold) -> ScoreStream:
+        return ScoreStream(
+            pipeline=self._pipeline,
+            knobs=self._knobs,
+            settings=self._settings,
+            admission=self._admission,
+            outlet=Outlet(send, timeout_s=self._settings.stream_idle_s),
+            held=held,
+        )
+
+
+def stream_router(*, pipeline: Pipeline, settings: Settings, admission: Admission) -> APIRouter:
+    """The route; its body is documented by hand because it is read as it comes."""
+    router = APIRouter(tags=["score"])
+
+    @router.post(
+        "/v1/score/stream",
+        operation_id="score_stream",
+        summary="Score rollouts line by line",
+        response_model=None,
+        responses={200: {"model": StreamLine, **STREAM_ANSWER}, **REFUSALS},
+        openapi_extra=STREAM_BODY,
+    )
+    async def score_stream(knobs: Annotated[Knobs, Query()]) -> Response:
+        """Send one rollout a line; each is answered by one line as it finishes, in any order.
+
+        `line` in an answer is the 1-based number of the input line; blank lines count and are
+        not answered. A malformed or overlong line is answered by an error line and hurts no
+        other. Read while you write: the service stops reading while its window is full.
+        """
+        return StreamResponse(
+            pipeline=pipeline, settings=settings, admission=admission, knobs=knobs
+        )
+
+    return router

@@ -1,0 +1,125 @@
+"""Running the service: a uvicorn server that stops gracefully.
+
+The first SIGTERM or SIGINT starts draining: the socket still listens, what is in flight is
+finished and delivered, and whatever is new is answered 503. The process ends when nothing is in
+flight, or after `stop_grace_s`. A second signal ends it at once.
+"""
+
+import logging
+import math
+import socket
+import time
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from citemark_rubrics import RubricLibrary
+from citemark_service.admission import Admission
+from citemark_service.app import create_app
+from citemark_service.judges.protocol import Judge
+from citemark_service.metrics import Metrics
+from citemark_service.settings import Settings
+
+_log = logging.getLogger("citemark.serve")
+
+# Longer than clients keep idle connections, so that they and not the server close them: a server
+# that closes first races with the next request.
+_KEEP_ALIVE_S = 75
+_DELIVERY_S = 2.0
+
+
+class DrainingServer(uvicorn.Server):
+    """A server whose first signal drains `admission` instead of closing the socket."""
+
+    def __init__(self, config: uvicorn.Config, *, admission: Admission, grace_s: float) -> None:
+        super().__init__(config)
+        self._admission = admission
+        self._grace_s = grace_s
+        self._stop_wanted = False
+        self._stop_by = math.inf
+
+    @property
+    def url(self) -> str:
+        """Where the server listens; the real port where 0 was asked for."""
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def stop(self) -> None:
+        """Begin to drain at the next tick, a tenth of a second at most. Safe from any thread."""
+        self._stop_wanted = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  uvicorn's
+        """Drain at the first signal; at the second, end at once and die of that signal."""
+        if not self._stop_wanted:
+            self.stop()
+            return
+        self.should_exit = self.force_exit = True
+        self._captured_signals.append(sig)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say where."""
+        await super().startup(sockets)
+        _log.info("serving on %s", self.url)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Start draining where it is wanted; true when it is time to close."""
+        if self._stop_wanted and not self._admission.draining:
+            self._stop_by = time.monotonic() + self._grace_s
+            self._admission.drain()
+            _log.info("stopping: %d rollouts in flight", self._admission.rollouts.held)
+        return await super().on_tick(counter) or self._drained()
+
+    def _drained(self) -> bool:
+        held = self._admission.rollouts.held
+        if self._admission.draining and held and time.monotonic() >= self._stop_by:
+            _log.warning("cutting %d rollouts off after %g s", held, self._grace_s)
+            self._admission.cut()
+            return True
+        return self._admission.draining and held == 0
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the socket and deliver what is answered, as long as the grace lasts."""
+        left_s = self._stop_by - time.monotonic()
+        wait_s = max(_DELIVERY_S, left_s) if math.isfinite(left_s) else _DELIVERY_S
+        self.config.timeout_graceful_shutdown = math.ceil(wait_s)
+        await super().shutdown(sockets)
+        _log.info("stopped")
+
+
+def server_of(app: FastAPI, *, settings: Settings, admission: Admission) -> DrainingServer:
+    """A server for `app`, not yet started; logging is the caller's to configure."""
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+    )
+    return DrainingServer(config, admission=admission, grace_s=settings.stop_grace_s)
+
+
+def run(
+    *,
+    settings: Settings,
+    judge: Judge,
+    library: RubricLibrary,
+    metrics: Metrics | None = None,
+) -> None:
+    """Serve until a signal comes; the judge is closed in the end.
+
+    Args:
+        metrics: what the judge reports to, where it reports.
+    """
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    admission = Admission(settings)
+    app = create_app(
+        settings=settings, judge=judge, library=library, metrics=metrics, admission=admission
+    )
+    server_of(app, settings=settings, admission=admission).run()
