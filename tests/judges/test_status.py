@@ -1,0 +1,143 @@
+"""Statuses, Retry-After and what is repeated of a server's words."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from citemark_service.errors import (
+    JudgeError,
+    JudgeOverloaded,
+    JudgeRejected,
+    JudgeServerError,
+    JudgeTimeout,
+    JudgeUnreadable,
+)
+from citemark_service.judges.status import parse_retry_after, quotable, status_error
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def error_of(status: int, body: bytes = b"", prompt: str = "") -> JudgeError:
+    return status_error(status, body, retry_after=None, prompt=[prompt])
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (204, JudgeUnreadable),
+        (302, JudgeRejected),
+        (400, JudgeRejected),
+        (401, JudgeRejected),
+        (404, JudgeRejected),
+        (408, JudgeTimeout),
+        (422, JudgeRejected),
+        (429, JudgeOverloaded),
+        (500, JudgeServerError),
+        (502, JudgeServerError),
+        (503, JudgeOverloaded),
+        (504, JudgeServerError),
+    ],
+)
+def test_each_status_has_its_error_and_is_named(status: int, error: type[JudgeError]) -> None:
+    found = error_of(status)
+
+    assert type(found) is error
+    assert str(status) in str(found)
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"error":{"message":"too long"}}', b'{"object":"error","message":"too long"}']
+)
+def test_the_servers_own_message_is_kept(body: bytes) -> None:
+    assert str(error_of(400, body)) == "the judge answered HTTP 400: too long"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>secret</html>",
+        b'{"error":"secret"}',
+        b'{"detail":[{"input":"secret"}]}',
+        b'{"error":{"message":["secret"]}}',
+        b"\xff\xfe secret",
+        b"[" * 100_000,
+    ],
+)
+def test_any_other_body_is_not_quoted(body: bytes) -> None:
+    assert str(error_of(400, body)) == "the judge answered HTTP 400"
+
+
+def test_a_message_is_cut_and_kept_to_one_printable_line() -> None:
+    said = quotable("a\r\n\x1b[31mb" + "c" * 1000, [])
+
+    assert said.startswith("a [31mbc")
+    assert len(said) == 300
+
+
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
+
+
+@given(before=text, shared=st.text("abcdefgh ", min_size=60), after=text, around=text)
+def test_a_message_that_echoes_the_prompt_is_dropped(
+    before: str, shared: str, after: str, around: str
+) -> None:
+    run = " ".join(shared.split())
+    said = quotable(before + run + after, [around + run + around])
+
+    assert len(run) < 23 or said == ""
+
+
+def test_an_unrelated_message_survives_a_long_prompt() -> None:
+    words = "This model's maximum context length is 4096 tokens."
+    started = time.monotonic()
+
+    assert quotable(words, ["an answer about otters " * 50_000]) == words
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("0", 0.0),
+        ("7", 7.0),
+        (" 1.5 ", 1.5),
+        ("-3", None),
+        ("nan", None),
+        ("inf", None),
+        ("1e9999", None),
+        ("9" * 10_000, None),
+        ("soon", None),
+        ("", None),
+        ("Tue, 01 Jan 2030 00:00:30 GMT", 30.0),
+        ("Tue, 01 Jan 2030 00:00:30 -0000", 30.0),
+        ("Mon, 31 Dec 2029 23:59:00 GMT", 0.0),
+        ("Tue, 01 Jan 99999 00:00:00 GMT", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | None) -> None:
+    assert parse_retry_after(value, now=NOW) == seconds
+
+
+@given(st.integers(min_value=0, max_value=10**6))
+def test_a_date_is_as_good_as_seconds(seconds: int) -> None:
+    moment = format_datetime(NOW + timedelta(seconds=seconds), usegmt=True)
+
+    assert parse_retry_after(moment, now=NOW) == seconds
+
+
+@given(st.text())
+def test_no_header_value_raises(value: str) -> None:
+    found = parse_retry_after(value, now=NOW)
+
+    assert found is None or 0 <= found < float("inf")
+
+
+@given(st.binary() | st.builds(msgspec.json.encode, st.dictionaries(st.text(), st.integers())))
+def test_no_body_raises(body: bytes) -> None:
+    assert isinstance(error_of(400, body), JudgeRejected)

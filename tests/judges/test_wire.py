@@ -1,0 +1,470 @@
+"""`WireChat` against a scripted judge on a real socket."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from citemark_schemas import FailureKind
+from citemark_service.errors import (
+    DeadlineExceeded,
+    JudgeError,
+    JudgeOverloaded,
+    JudgeRejected,
+    JudgeServerError,
+    JudgeStopped,
+    JudgeTimeout,
+    JudgeUnreachable,
+    JudgeUnreadable,
+    SettingsError,
+)
+from citemark_service.judges.chat import ChatReply, ChatRequest, Constraint, Message
+from citemark_service.judges.protocol import Meter, Usage
+from citemark_service.judges.retry import RetryPolicy
+from citemark_service.judges.wire import WireChat
+from citemark_service.observe import SilentObserver
+from scripted_judge import (
+    MODEL,
+    Answer,
+    Cut,
+    Drip,
+    Hang,
+    Listed,
+    Raw,
+    Reply,
+    Reset,
+    Script,
+    ScriptedJudge,
+    Status,
+    always,
+    in_turn,
+)
+
+StartJudge = Callable[[Script], Awaitable[ScriptedJudge]]
+OpenChat = Callable[..., WireChat]
+
+CONSTRAINT = Constraint(regex=r"\{[0-2]\}", json_schema={"type": "object", "properties": {}})
+PROMPT = "Otters hold hands while they sleep, says the answer under review."
+REQUEST = ChatRequest((Message("system", "Judge."), Message("user", PROMPT)), CONSTRAINT, 32)
+
+
+class Recorder(SilentObserver):
+    """Keeps what the client reported."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[FailureKind | None, Usage]] = []
+        self.retries: list[FailureKind] = []
+
+    def judge_call(self, *, outcome: FailureKind | None, seconds: float, usage: Usage) -> None:
+        assert seconds >= 0
+        self.calls.append((outcome, usage))
+
+    def judge_retry(self, kind: FailureKind) -> None:
+        self.retries.append(kind)
+
+
+@pytest.fixture
+async def open_chat() -> AsyncIterator[OpenChat]:
+    chats: list[WireChat] = []
+
+    def opened(judge: ScriptedJudge, **changed: Any) -> WireChat:
+        given: dict[str, Any] = {
+            "base_url": judge.url,
+            "model": MODEL,
+            "api_key": None,
+            "constraint_style": "structured_outputs",
+            "concurrency": 8,
+            "timeout_s": 5.0,
+            "retry": RetryPolicy(attempts=3, first_wait_s=0.001),
+            "observer": SilentObserver(),
+        }
+        chats.append(WireChat(**(given | changed)))
+        return chats[-1]
+
+    yield opened
+    for chat in chats:
+        await chat.aclose()
+
+
+async def ask(
+    chat: WireChat,
+    request: ChatRequest = REQUEST,
+    *,
+    meter: Meter | None = None,
+    within_s: float | None = None,
+) -> ChatReply:
+    deadline = None if within_s is None else time.monotonic() + within_s
+    return await chat.complete(request, meter=meter or Meter(), deadline=deadline)
+
+
+async def test_the_body_is_what_vllm_reads(start_judge: StartJudge, open_chat: OpenChat) -> None:
+    judge = await start_judge(always(Reply("{1}")))
+    await ask(open_chat(judge, api_key="key"))
+
+    assert judge.requests == [
+        {
+            "model": MODEL,
+            "messages": [
+                {"role": "system", "content": "Judge."},
+                {"role": "user", "content": PROMPT},
+            ],
+            "temperature": 0.0,
+            "seed": 0,
+            "max_tokens": 32,
+            "chat_template_kwargs": {"enable_thinking": False},
+            "structured_outputs": {"regex": CONSTRAINT.regex},
+        }
+    ]
+    assert judge.headers[0]["authorization"] == "Bearer key"
+    assert judge.headers[0]["content-type"] == "application/json"
+
+
+async def test_what_is_optional_is_sent_when_it_is_asked_for(
+    start_judge: StartJudge, open_chat: OpenChat
+) -> None:
+    judge = await start_judge(always(Reply("{1}")))
+    chat = open_chat(judge, constraint_style="json_schema")
+    await ask(
+        chat,
+        ChatRequest(REQUEST.messages, CONSTRAINT, 32, temperature=0.3, top_logprobs=5, priority=10),
+    )
+    await ask(chat, ChatRequest(REQUEST.messages, None, 32))
+
+    full, bare = judge.requests
+    assert full["response_format"] == {
+        "type": "json_schema",
+        "json_schema": {
+            "name": "verdicts",
+            "strict": True,
+            "schema": {"type": "object", "properties": {}},
+        },
+    }
+    assert (full["logprobs"], full["top_logprobs"]) == (True, 5)
+    assert (full["temperature"], full["priority"]) == (0.3, 10)
+    assert full.keys() - bare.keys() == {
+        "response_format",
+        "logprobs",
+        "top_logprobs",
+        "priority",
+    }
+    assert "authorization" not in judge.headers[0]
+
+
+async def test_a_lone_surrogate_in_a_rollout_is_sent_as_a_question_mark(
+    start_judge: StartJudge, open_chat: OpenChat
+) -> None:
+    judge = await start_judge(always(Reply("{1}")))
+    messages = (Message("user", "é \ud800 🦦"),)
+    await ask(open_chat(judge), ChatRequest(messages, None, 8))
+
+    assert judge.requests[0]["messages"][0]["content"] == "é ? 🦦"
+
+
+async def test_the_reply_the_meter_and_the_observer_agree(
+    start_judge: StartJudge, open_chat: OpenChat
+) -> None:
+    tokens = (Listed("{"), Listed("1", -0.2, (("1", -0.2), ("0", -1.7))), Listed("}"))
+    judge = await start_judge(always(Reply("{1}", "stop", tokens, cached_tokens=60)))
+    observer, meter = Recorder(), Meter()
+    reply = await ask(open_chat(judge, observer=observer), meter=meter)
+
+    assert (reply.content, reply.finish_reason) == ("{1}", "stop")
+    assert reply.tokens is not None
+    assert reply.tokens[1].alternatives == (("1", -0.2), ("0", -1.7))
+    assert meter.usage == reply.usage == Usage(1, 100, 60, 10)
+    assert observer.calls == [(None, reply.usage)]
+
+
+async def test_a_truncated_or_empty_reply_is_handed_on(
+    start_judge: StartJudge, open_chat: OpenChat
+) -> None:
+    judge = await start_judge(in_turn(Reply("{", "length"), Reply("")))
+    chat = open_chat(judge)
+
+    assert (await ask(chat)).finish_reason == "length"
+    assert (await ask(chat)).content == ""
+
+
+HTML = Raw(b"<html>busy</html>")
+RETRIED: list[tuple[Answer, type[JudgeError]]] = [
+    (Reset(), JudgeUnreachable),
+    (Reset(sent=40), JudgeUnreachable),
+    (Status(429), JudgeOverloaded),
+    (Status(503), JudgeOverloaded),
+    (Status(500), JudgeServerError),
+    (Status(502), JudgeServerError),
+    (Hang(), JudgeTimeout),
+    (Drip(every_s=0.05), JudgeTimeout),
+]
+FINAL: list[tuple[Answer, type[JudgeError]]] = [
+    (Status(400), JudgeRejected),
+    (Status(401), JudgeRejected),
+    (Status(404), JudgeRejected),
+    (Raw(b"", 307, {"location": "http://127.0.0.1:1/v1"}), JudgeRejected),
+    (Cut(), JudgeUnreadable),
+    (HTML, JudgeUnreadable),
+    (Raw(b""), JudgeUnreadable),
+    (Raw(b'{"verdicts":[1,2]}'), JudgeUnreadable),
+    (Raw(b'{"error":{"message":"oops"}}'), JudgeUnreadable),
+    (Raw(b'{"choices":[]}', 202), JudgeUnreadable),
+    (Raw(b'{"x":"' + b"x" * 9_000_000 + b'"}'), JudgeUnreadable),
+    (Reply(None), JudgeUnreadable),
+]
+
+
+@pytest.mark.parametrize(("fault", "error"), RETRIED)
+async def test_a_transport_fault_is_retried_until_it_passes(
+    fault: Answer, error: type[JudgeError], start_judge: StartJudge, open_chat: OpenChat
+) -> None:
+    judge = await start_judge(in_turn(fault, fault, Reply("{1}")))
+    observer, meter = Recorder(), Meter()
+    reply = await ask(open_chat(judge, observer=observer, timeout_s=0.3), meter=meter)
+
+    assert reply.content == "{1}"
+    assert observer.retries == [error.kind, error.kind]
+    assert [kind for kind, _ in observer.calls] == [error.kind, error.kind, None]
+    assert meter.usage.calls == 1  # the server billed one
+
+
+@pytest.mark.parametrize(("fault", "error"), RETRIED)
+async def test_a_transport_fault_that_stays_is_raised_by_its_name(
+    fault: Answer, error: type[JudgeError], start_judge: StartJudge, open_chat: OpenChat
+) -> None:
+    judge = await start_judge(always(fault))
+    with pytest.raises(error) as raised:
+        await ask(open_chat(judge, timeout_s=0.2))
+
+    assert type(raised.value) is error
+    assert judge.calls == 3
+
+
+@pytest.mark.parametrize(("fault", "error"), FINAL, ids=range(len(FINAL)))
+async def test_a_reply_that_would_come_again_is_not_retried(
+    fault: Answer, error: type[JudgeError], start_judge: StartJudge, open_chat: OpenChat
+) -> None:
+    judge = await start_judge(always(fault))
+    observer = Recorder()
+    with pytest.raises(error) as raised:
+        await ask(open_chat(judge, observer=observer))
+
+    assert type(raised.value) is error
+    assert judge.calls == 1
+    assert [kind for kind, _ in observer.calls] == [error.kind]
+
+
+async def test_an_unreadable_reply_is_paid_for(
+    start_judge: StartJudge, open_chat: OpenChat
+) -> None:
+    judge = await start_judge(always(Reply(None, prompt_tokens=9, completion_tokens=3)))
+    meter = Meter()
+    with pytest.raises(JudgeUnreadable):
+        await ask(open_chat(judge), meter=meter)
+
+    assert meter.usage == Usage(1, 9, 0, 3)
+
+
+async def test_nobody_listening_is_unreachable_and_a_return_is_noticed(
+    start_judge: StartJudge, open_chat: OpenChat
+) -> None:
+    judge = await start_judge(always(Reply("{1}")))
+    chat = open_chat(judge)
+    await ask(chat)
+    await judge.refuse()
+
+    with pytest.raises(JudgeUnreachable, match=judge.url):
+        await ask(chat)
+    with pytest.raises(JudgeUnreachable):
+        await chat.check()
+    await judge.listen()
+    assert (await ask(chat)).content == "{1}"
+
+
+async def test_retry_after_reaches_the_caller_when_the_deadline_is_nearer(
+    start_judge: StartJudge, open_chat: OpenChat
+) -> None:
+    judge = await start_judge(always(Status(429, headers={"Retry-After": "20"})))
+    with pytest.raises(JudgeOverloaded) as raised:
+        await ask(open_chat(judge), within_s=10)
+
+    assert raised.value.retry_after_s == 20
+    assert judge.calls == 1
+
+
+async def test_a_rejection_says_why_unless_it_echoes_the_prompt(
+    start_judge: StartJudge, open_chat: OpenChat
+) -> None:
+    judge = await start_judge(
+        in_turn(Status(400, "regex is too deep"), Status(400, f"cannot tokenize: {PROMPT}"))
+    )
+    chat = open_chat(judge)
+
+    with pytest.raises(JudgeRejected, match=r"^the judge answered HTTP 400: regex is too deep$"):
+        await ask(chat)
+    with pytest.raises(JudgeRejected, match=r"^the judge answered HTTP 400$"):
+        await ask(chat)
+
+
+async def test_a_deadline_cuts_a_call(start_judge: StartJudge, open_chat: OpenChat) -> None:
+    judge = await start_judge(always(Hang()))
+    observer = Recorder()
+    with pytest.raises(DeadlineExceeded):
+        await ask(open_chat(judge, observer=observer), within_s=0.2)
+
+    assert judge.calls == 1
+    assert observer.calls == [(FailureKind.DEADLINE, Usage())]
+    await judge.until(lambda: judge.abandoned == 1)
+
+
+async def test_a_past_deadline_asks_nobody(start_judge: StartJudge, open_chat: OpenChat) -> None:
+    judge = await start_judge(always(Reply("{1}")))
+    with pytest.raises(DeadlineExceeded):
+        await ask(open_chat(judge), within_s=-1)
+
+    assert judge.calls == 0
+
+
+async def test_waiting_for_a_slot_ends_with_the_deadline(
+    start_judge: StartJudge, open_chat: OpenChat
+) -> None:
+    judge = await start_judge(always(Hang()))
+    chat = open_chat(judge, concurrency=1)
+    holder = asyncio.create_task(ask(chat))
+    await judge.until(lambda: judge.in_flight == 1)
+
+    with pytest.raises(DeadlineExceeded, match="waiting"):
+        await ask(chat, within_s=0.2)
+    holder.cancel()
+    await asyncio.wait([holder])
+    assert judge.calls == 1
+
+
+async def test_no_more_calls_are_in_flight_than_slots(
+    start_judge: StartJudge, open_chat: OpenChat
+) -> None:
+    judge = await start_judge(always(Reply("{1}", delay_s=0.02)))
+    chat = open_chat(judge, concurrency=3)
+    replies = await asyncio.gather(*(ask(chat) for _ in range(20)))
+
+    assert len(replies) == 20
+    assert judge.most_in_flight == 3
+
+
+async def test_no_slot_is_held_during_a_pause_before_a_retry(
+    start_judge: StartJudge, open_chat: OpenChat
+) -> None:
+    judge = await start_judge(in_turn(Status(429, headers={"Retry-After": "20"}), Reply("{1}")))
+    chat = open_chat(judge, concurrency=1)
+    pausing = asyncio.create_task(ask(chat))
+    await judge.until(lambda: judge.calls == 1)
+
+    assert (await ask(chat, within_s=10)).content == "{1}"
+    assert not pausing.done()
+    pausing.cancel()
+    await asyncio.wait([pausing])
+
+
+async def test_cancellation_reaches_the_server_and_frees_the_slot(
+    start_judge: StartJudge, open_chat: OpenChat
+) -> None:
+    judge = await start_judge(in_turn(Hang(), Reply("{1}")))
+    observer = Recorder()
+    chat = open_chat(judge, concurrency=1, observer=observer)
+    call = asyncio.create_task(ask(chat))
+    await judge.until(lambda: judge.in_flight == 1)
+    call.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await judge.until(lambda: judge.abandoned == 1)
+    assert observer.retries == []
+    assert (await ask(chat)).content == "{1}"
+
+
+async def test_a_closed_client_asks_nobody(start_judge: StartJudge, open_chat: OpenChat) -> None:
+    judge = await start_judge(always(Reply("{1}")))
+    chat = open_chat(judge)
+    await ask(chat)
+    await chat.aclose()
+
+    with pytest.raises(JudgeStopped):
+        await ask(chat)
+    assert judge.calls == 1
+
+
+async def test_closing_ends_what_is_in_flight(start_judge: StartJudge, open_chat: OpenChat) -> None:
+    judge = await start_judge(always(Hang()))
+    chat = open_chat(judge)
+    call = asyncio.create_task(ask(chat))
+    await judge.until(lambda: judge.in_flight == 1)
+    await chat.aclose()
+
+    with pytest.raises(JudgeStopped):
+        await call
+    assert judge.calls == 1
+
+
+async def test_check_passes_where_the_model_is_served_or_the_list_is_not_readable(
+    start_judge: StartJudge, open_chat: OpenChat
+) -> None:
+    judge = await start_judge(always(Hang()))
+    await open_chat(judge).check()
+    judge.models = None
+    await open_chat(judge).check()
+
+
+async def test_check_names_the_models_that_are_served(
+    start_judge: StartJudge, open_chat: OpenChat
+) -> None:
+    judge = await start_judge(always(Hang()))
+    judge.models = ("one", "two")
+    with pytest.raises(JudgeRejected, match=f"serves one, two, not {MODEL}"):
+        await open_chat(judge).check()
+
+
+async def test_check_says_when_the_path_is_wrong(
+    start_judge: StartJudge, open_chat: OpenChat
+) -> None:
+    judge = await start_judge(always(Hang()))
+    with pytest.raises(JudgeRejected, match="404"):
+        await open_chat(judge, base_url=judge.url + "/typo").check()
+
+
+async def test_proxies_of_the_environment_are_not_used(
+    start_judge: StartJudge, open_chat: OpenChat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    judge = await start_judge(always(Reply("{1}")))
+
+    assert (await ask(open_chat(judge))).content == "{1}"
+
+
+@pytest.mark.parametrize(
+    ("base_url", "api_key"),
+    [
+        ("127.0.0.1:8001/v1", None),
+        ("ftp://judge/v1", None),
+        ("http://", None),
+        ("", None),
+        ("http://me:secret@judge/v1", None),
+        ("http://judge/v1", "key\n"),
+        ("http://judge/v1", "schlüssel"),
+    ],
+)
+def test_an_address_or_key_that_cannot_work_is_refused_at_once(
+    base_url: str, api_key: str | None
+) -> None:
+    with pytest.raises(SettingsError) as raised:
+        WireChat(
+            base_url=base_url,
+            model=MODEL,
+            api_key=api_key,
+            constraint_style="json_schema",
+            concurrency=1,
+            timeout_s=1,
+            retry=RetryPolicy(),
+            observer=SilentObserver(),
+        )
+    assert "secret" not in str(raised.value)
