@@ -2,6 +2,7 @@
 
     CitemarkError
     ├── SettingsError                a setting is unknown, out of range or contradictory
+    ├── DataError                    a file of labelled rows is not as it should be
     ├── RequestError                 the caller's mistake or moment; has `status` and `error`
     │   ├── InvalidRequest           422  names the item and field
     │   ├── TooLarge                 413  body, line or item count over its limit
@@ -36,6 +37,10 @@ class CitemarkError(Exception):
 
 class SettingsError(CitemarkError):
     """A setting that the service cannot start with; the message names it."""
+
+
+class DataError(CitemarkError):
+    """A file that cannot be used; the message names it, the line and what is wrong there."""
 
 
 class RequestError(CitemarkError):

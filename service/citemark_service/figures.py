@@ -1,0 +1,138 @@
+"""Figures of agreement between scores and labels. Pure; each says when it is undefined."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, groupby
+
+FIXED_THRESHOLD = 0.5
+"""A score of at least this calls a row positive, unless a figure chooses its own threshold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One judged row."""
+
+    score: float
+    """What the judge gave, in [0, 1]."""
+    label: float
+    """What people gave, in [0, 1]."""
+
+    @property
+    def positive(self) -> bool:
+        """Fully supported, or met: what people called half is not."""
+        return self.label > 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How well scores agree with labels; None where a figure is undefined for these rows."""
+
+    rows: int
+    """Rows that were judged."""
+    positives: int
+    balanced_accuracy: float | None
+    """In [0, 1], at the fixed threshold of 0.5; None where one class is empty."""
+    threshold_best: float | None
+    """The threshold that these rows like best: an optimistic one, chosen after the fact."""
+    balanced_accuracy_best: float | None
+    """In [0.5, 1], at `threshold_best`."""
+    auc: float | None
+    """Area under the ROC curve in [0, 1], ties half; None where one class is empty."""
+    pearson: float | None
+    """Correlation with the graded labels in [-1, 1]; None where either side is constant."""
+    kappa: float | None
+    """Cohen's kappa of both sides cut at 0.5, in [-1, 1]; None where both are one class."""
+
+
+def _split(pairs: Sequence[Pair]) -> tuple[int, int]:
+    positives = sum(pair.positive for pair in pairs)
+    return positives, len(pairs) - positives
+
+
+def auc(pairs: Sequence[Pair]) -> float | None:
+    """Chance that a positive outscores a negative, ties half (Mann-Whitney U, by ranks)."""
+    positives, negatives = _split(pairs)
+    if not positives or not negatives:
+        return None
+    doubled_ranks = passed = 0  # twice the rank sum keeps ties in whole numbers
+    ordered = sorted(pairs, key=lambda pair: pair.score)
+    for _, group in groupby(ordered, key=lambda pair: pair.score):
+        tied = list(group)
+        doubled_ranks += (2 * passed + len(tied) + 1) * sum(pair.positive for pair in tied)
+        passed += len(tied)
+    return (doubled_ranks - positives * (positives + 1)) / (2 * positives * negatives)
+
+
+def balanced_accuracy(pairs: Sequence[Pair], threshold: float) -> float | None:
+    """Mean of the recalls of both classes, where a score of at least `threshold` is positive."""
+    positives, negatives = _split(pairs)
+    if not positives or not negatives:
+        return None
+    hits = sum(pair.score >= threshold for pair in pairs if pair.positive)
+    passes = sum(pair.score < threshold for pair in pairs if not pair.positive)
+    return (hits / positives + passes / negatives) / 2
+
+
+def best_threshold(pairs: Sequence[Pair]) -> tuple[float, float] | None:
+    """The threshold with the highest balanced accuracy and that accuracy; the lowest of equals.
+
+    Every score is tried as a threshold; the lowest calls all rows positive, which gives 0.5.
+    """
+    positives, negatives = _split(pairs)
+    if not positives or not negatives:
+        return None
+    ordered = sorted(pairs, key=lambda pair: pair.score)
+    below = list(accumulate((pair.positive for pair in ordered), initial=0))
+    best = (ordered[0].score, 0.5)
+    for place, pair in enumerate(ordered):
+        if place and pair.score == ordered[place - 1].score:
+            continue
+        recall = (positives - below[place]) / positives
+        accuracy = (recall + (place - below[place]) / negatives) / 2
+        best = max(best, (pair.score, accuracy), key=lambda found: found[1])
+    return best
+
+
+def pearson(pairs: Sequence[Pair]) -> float | None:
+    """Pearson's correlation of scores and graded labels."""
+    if not pairs:
+        return None
+    scores, labels = [pair.score for pair in pairs], [pair.label for pair in pairs]
+    # An exact test: a mean of equal floats need not equal them, and would correlate its error.
+    if min(scores) == max(scores) or min(labels) == max(labels):
+        return None
+    score_mean, label_mean = math.fsum(scores) / len(pairs), math.fsum(labels) / len(pairs)
+    score_parts = [score - score_mean for score in scores]
+    label_parts = [label - label_mean for label in labels]
+    scale = math.hypot(*score_parts) * math.hypot(*label_parts)
+    if scale == 0.0:
+        return None
+    product = math.fsum(a * b for a, b in zip(score_parts, label_parts, strict=True))
+    return min(1.0, max(-1.0, product / scale))
+
+
+def kappa(pairs: Sequence[Pair]) -> float | None:
+    """Cohen's kappa: agreement beyond chance of both sides cut at the fixed threshold."""
+    if not pairs:
+        return None
+    called = sum(pair.score >= FIXED_THRESHOLD for pair in pairs) / len(pairs)
+    labelled = sum(pair.positive for pair in pairs) / len(pairs)
+    agreed = sum((pair.score >= FIXED_THRESHOLD) == pair.positive for pair in pairs) / len(pairs)
+    chance = called * labelled + (1 - called) * (1 - labelled)
+    return (agreed - chance) / (1 - chance) if chance < 1 else None
+
+
+def figures(pairs: Sequence[Pair]) -> Figures:
+    """Every figure of these rows."""
+    best = best_threshold(pairs)
+    return Figures(
+        rows=len(pairs),
+        positives=_split(pairs)[0],
+        balanced_accuracy=balanced_accuracy(pairs, FIXED_THRESHOLD),
+        threshold_best=best[0] if best else None,
+        balanced_accuracy_best=best[1] if best else None,
+        auc=auc(pairs),
+        pearson=pearson(pairs),
+        kappa=kappa(pairs),
+    )

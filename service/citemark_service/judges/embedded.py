@@ -1,0 +1,123 @@
+"""The embedded judge: deterministic, instant, without model or network.
+
+It compares words. It lets a newcomer see sensible scores and a pipeline be tested; it is no
+judge to train on, for a policy can learn to please a word count.
+"""
+
+from citemark_schemas import ClaimVerdict, Criterion, CriterionVerdict, Polarity, SentenceVerdict
+from citemark_service.judges.aspects import aspect_of
+from citemark_service.judges.content import mention
+from citemark_service.judges.lexical import Passage, read_passage
+from citemark_service.judges.protocol import (
+    CitationTask,
+    CitationVerdicts,
+    CitedClaim,
+    CriteriaTask,
+    JudgeIdentity,
+    Meter,
+)
+from citemark_service.judges.support import (
+    Terms,
+    contribution,
+    read_terms,
+    relevance,
+    substance,
+    support,
+)
+from citemark_service.judges.survey import Survey, read_sources, survey
+from citemark_service.judges.vocabulary import ABOUT_TEXT, GENERIC
+from citemark_service.parsed import Sentence
+
+# Changes whenever a score may change; it is part of every cache key.
+_VERSION = "1"
+_QUOTE_CHARS = 300
+
+
+def _quoted(score: float, quote: str | None) -> CriterionVerdict:
+    if not quote:
+        return CriterionVerdict(score=score)
+    return CriterionVerdict(score=score, evidence=quote[:_QUOTE_CHARS], evidence_found=True)
+
+
+def judge_criterion(criterion: Criterion, answer: Survey) -> CriterionVerdict:
+    """One criterion: by its aspect of form where it has one, else by what it names."""
+    aspect = aspect_of(criterion)
+    if aspect is None:
+        finding = mention(criterion.description, answer)
+        return _quoted(finding.score, finding.quote)
+    finding = aspect.measure(answer)
+    asks_for_it = aspect.defect == (criterion.polarity is Polarity.NEGATIVE)
+    if asks_for_it:
+        return _quoted(finding.score, finding.quote)
+    return _quoted(1.0 - finding.score, None)
+
+
+def _contributing(terms: Terms, cited: dict[str, Passage]) -> dict[str, float]:
+    if len(cited) < 2:
+        return {}
+    return {
+        snippet_id: contribution(
+            terms, passage, [other for key, other in cited.items() if key != snippet_id]
+        )
+        for snippet_id, passage in cited.items()
+    }
+
+
+def judge_claim(cited: CitedClaim, question: Terms, passages: dict[str, Passage]) -> ClaimVerdict:
+    """One claim against the passages of its ids, jointly."""
+    terms = read_terms(cited.claim.text)
+    own = {one: passages[one] for one in cited.ids if one in passages}
+    about = [read_passage(cited.claim.text), *own.values()]
+    return ClaimVerdict(
+        support=support(terms, tuple(own.values())),
+        substantive=substance(terms) * relevance(question, about),
+        contributing=_contributing(terms, own),
+    )
+
+
+def judge_sentence(sentence: Sentence) -> SentenceVerdict:
+    """Any sentence that says something of the world needs a citation; a question says nothing."""
+    content = read_terms(sentence.text).weights.keys() - GENERIC - ABOUT_TEXT
+    asks = sentence.text.rstrip().endswith("?")
+    return SentenceVerdict(factual=1.0 if content and not asks else 0.0)
+
+
+class EmbeddedJudge:
+    """A `Judge` that never fails, waits or spends; the deadline cannot matter to it."""
+
+    @property
+    def identity(self) -> JudgeIdentity:
+        """Its own version stands in for prompts."""
+        return JudgeIdentity(model="embedded", prompts=f"embedded-{_VERSION}")
+
+    async def judge_criteria(
+        self,
+        task: CriteriaTask,
+        *,
+        meter: Meter,  # noqa: ARG002 - the protocol's: there is nothing to spend
+        deadline: float | None,  # noqa: ARG002 - the protocol's: there is nothing to wait for
+    ) -> tuple[CriterionVerdict, ...]:
+        """One verdict per criterion, in order."""
+        answer = survey(task)
+        return tuple(judge_criterion(criterion, answer) for criterion in task.criteria)
+
+    async def judge_citations(
+        self,
+        task: CitationTask,
+        *,
+        meter: Meter,  # noqa: ARG002 - the protocol's: there is nothing to spend
+        deadline: float | None,  # noqa: ARG002 - the protocol's: there is nothing to wait for
+    ) -> CitationVerdicts:
+        """One verdict per claim and per sentence, in order."""
+        question = read_terms(task.question)
+        passages = read_sources(task.sources, (one for cited in task.claims for one in cited.ids))
+        return CitationVerdicts(
+            claims=tuple(judge_claim(claim, question, passages) for claim in task.claims),
+            sentences=tuple(map(judge_sentence, task.sentences)),
+        )
+
+    async def check(self) -> None:
+        """Always ready."""
+
+    async def aclose(self) -> None:
+        """Holds nothing."""
