@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PACKAGES = {"citemark_schemas", "citemark_rubrics", "citemark_service", "citemark_grpo"}
-DATA_SUFFIXES = {".py", ".toml", ".j2", ".typed"}
+SUFFIXES = {".py", ".json", ".toml", ".j2", ".typed"}
 
 _IMPORT_CLIENT = """
 import importlib, pkgutil, sys
@@ -90,7 +90,7 @@ def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> set[PurePosix
 
 def test_the_wheel_has_the_four_packages_and_nothing_else(wheel: set[PurePosixPath]) -> None:
     assert {path.parts[0] for path in wheel} == PACKAGES
-    assert {path.suffix for path in wheel} <= DATA_SUFFIXES
+    assert {path.suffix for path in wheel} <= SUFFIXES
 
 
 def test_the_wheel_has_every_file_of_the_packages(
