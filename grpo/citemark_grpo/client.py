@@ -268,6 +268,7 @@ def score(
     knobs: Knobs | None = None,
     *,
     deadline_s: float | None = None,
+    timeout_s: float = 300.0,
     attempts: int = 6,
 ) -> list[ScoreResult]:
     """`ScoreClient.score` for scripts: blocks until the results are there.
@@ -277,7 +278,7 @@ def score(
     """
 
     async def scored() -> list[ScoreResult]:
-        async with ScoreClient(url, attempts=attempts) as client:
+        async with ScoreClient(url, timeout_s=timeout_s, attempts=attempts) as client:
             return await client.score(rollouts, knobs, deadline_s)
 
     with start_blocking_portal() as portal:

@@ -1,0 +1,148 @@
+"""`make demo`: start the service, score the example rollouts over HTTP, show what came back.
+
+Exit status: 0 where every rollout got a reward or a typed refusal, 1 where one did not, 2 where
+the service did not start.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from citemark_grpo import ScoreClient, ScoreError
+from citemark_schemas import ScoreResult
+
+ROLLOUTS = Path(__file__).parent / "rollouts.jsonl"
+START_S = 120.0
+SCORE_S = 420.0
+STOP_S = 15.0
+COLUMNS = {"rollout": 23, "reward": 6, "rubrics": 7, "F1": 5, "outcome": 21, "what it is": 44}
+WIDTH = 118
+
+
+class NotStarted(Exception):
+    """The service ended, or was not ready in time; its own output says why."""
+
+
+def free_port() -> int:
+    """A port that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
+    """Return when the service says that its judge can be reached."""
+    ends_at = time.monotonic() + START_S
+    while time.monotonic() < ends_at:
+        if process.poll() is not None:
+            raise NotStarted(f"the service ended with status {process.returncode}")
+        try:
+            if httpx.get(f"{url}/readyz", timeout=5.0).is_success:
+                return
+        except httpx.RequestError:
+            pass  # it does not listen yet
+        time.sleep(0.2)
+    raise NotStarted(f"the service was not ready after {START_S:.0f} s")
+
+
+@contextmanager
+def running_service(judge: str) -> Iterator[str]:
+    """`citemark serve` on a free port; the URL while it runs."""
+    port = free_port()
+    serve = [sys.executable, "-m", "citemark_service", "serve", "--port", str(port)]
+    process = subprocess.Popen([*serve, "--judge", judge, "--log-level", "warning"])  # noqa: S603  our own
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_ready(url, process)
+        yield url
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def outcome(result: ScoreResult) -> Text:
+    """What became of one rollout, in a word."""
+    if result.failure is not None:
+        return Text(result.failure.kind, style="red")
+    if result.refusal is not None:
+        return Text(result.refusal.kind, style="yellow")
+    return Text("judged", style="green")
+
+
+def number(value: float | None) -> str:
+    """Three decimals, or a dash where there is nothing to show."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def tables_of(rows: list[dict[str, Any]], results: list[ScoreResult]) -> Iterator[Table]:
+    """One table a question, in the order of the file."""
+    pairs = zip(rows, results, strict=True)
+    for question, group in itertools.groupby(pairs, key=lambda pair: pair[0]["question"]):
+        table = Table(title=f"\n{question}", title_justify="left", box=None, pad_edge=False)
+        for name, width in COLUMNS.items():
+            table.add_column(name, width=width, justify="right" if width < 9 else "left")
+        for row, result in group:
+            f1 = result.citation.f1 if result.citation is not None else None
+            measures = map(number, (result.reward, result.rubric_reward, f1))
+            table.add_row(result.id, *measures, outcome(result), row["metadata"]["note"])
+        yield table
+
+
+async def scored(url: str, rows: list[dict[str, Any]]) -> list[ScoreResult]:
+    """The rollouts' results; few at a time, since a small machine's model judges one by one."""
+    async with ScoreClient(url, batch_items=1, parallel=2) as client:
+        return await client.score(rows, deadline_s=SCORE_S)
+
+
+def judged(url: str) -> int:
+    """Score the examples, print the table, and return the exit status."""
+    rows = [json.loads(line) for line in ROLLOUTS.read_text(encoding="utf-8").splitlines()]
+    start = time.monotonic()
+    results = asyncio.run(scored(url, rows))
+    took_s = time.monotonic() - start
+    failed = [result for result in results if result.reward is None]
+    console = Console(width=WIDTH)
+    console.print(*tables_of(rows, results), sep="\n")
+    model = results[0].judge.model
+    console.print(f"\n{len(results)} rollouts by {model} in {took_s:.1f} s, {len(failed)} failed")
+    for result in failed:
+        console.print(f"{result.id}: {result.failure}", style="red", markup=False)
+    return 1 if failed else 0
+
+
+def main() -> int:
+    """Run the demo."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--judge", default="embedded", help="embedded, smollm2, vllm or openai")
+    judge = parser.parse_args().judge
+    try:
+        with running_service(judge) as url:
+            return judged(url)
+    except NotStarted as error:
+        Console(stderr=True).print(str(error), style="red")
+        return 2
+    except ScoreError as error:
+        Console(stderr=True).print(f"{type(error).__name__}: {error}", style="red", markup=False)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""`citemark agree`: a judge against what people said."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from citemark_service.agreement import Agreement, measure
+from citemark_service.cli.options import chosen_settings, judge_options
+from citemark_service.cli.printable import plain
+from citemark_service.figures import Figures
+from citemark_service.judges.factory import build_judge
+from citemark_service.observe import SilentObserver
+from citemark_service.settings import Settings
+
+_COLUMNS = ("rows", "failed", "BA at 0.5", "best BA", "threshold", "AUC")
+
+
+@click.command("agree")
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option("--concurrency", type=click.IntRange(1, 1024), default=16, show_default=True)
+@judge_options
+@click.pass_context
+def command(
+    ctx: click.Context, /, *, files: tuple[Path, ...], concurrency: int, **flags: Any
+) -> None:
+    """Measure a judge on labelled FILES: claims with their support, or rubric criteria.
+
+    BA is balanced accuracy, at the threshold 0.5 and at the best one. Files of whole rollouts
+    are skipped. Exit status 1 where judgements failed, 2 where a file is not labelled rows.
+    """
+    console = Console()
+    table = _table()
+    settings = chosen_settings(flags)
+    agreements = asyncio.run(_measured(files, settings, concurrency, Console(stderr=True)))
+    for agreement in agreements:
+        for row in _rows(agreement):
+            table.add_row(*row)
+    console.print(table)
+    ctx.exit(1 if any(agreement.failed for agreement in agreements) else 0)
+
+
+async def _measured(
+    files: tuple[Path, ...], settings: Settings, concurrency: int, console: Console
+) -> list[Agreement]:
+    """One file after another, so that a slow judge shows how far it is."""
+    agreements = []
+    async with aclosing(build_judge(settings, SilentObserver())) as judge:
+        for file in files:
+            with console.status(f"{judge.identity.model} judges {file.name}"):
+                agreement = await measure(judge, file, concurrency=concurrency)
+            if agreement.skipped:
+                console.print(plain(f"{file.name}: skipped: {agreement.skipped}", "yellow"))
+            else:
+                agreements.append(agreement)
+    return agreements
+
+
+def _table() -> Table:
+    table = Table("file", box=None, pad_edge=False, header_style="bold")
+    for column in _COLUMNS:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _rows(agreement: Agreement) -> Iterator[tuple[str, ...]]:
+    """The file's row, and one for each criterion below it."""
+    if agreement.figures is not None:
+        yield (agreement.file, *_cells(agreement.figures, str(agreement.failed)))
+    for title, figures in agreement.by_criterion.items():
+        yield (f"  {title}", *_cells(figures, ""))
+
+
+def _cells(figures: Figures, failed: str) -> tuple[str, ...]:
+    measures = (
+        figures.balanced_accuracy,
+        figures.balanced_accuracy_best,
+        figures.threshold_best,
+        figures.auc,
+    )
+    shown = ("–" if measure is None else f"{measure:.3f}" for measure in measures)
+    return (str(figures.rows), failed, *shown)

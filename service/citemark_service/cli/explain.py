@@ -1,0 +1,107 @@
+"""`citemark explain`: one graded rollout, readably."""
+
+import asyncio
+import itertools
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+from pydantic import ValidationError
+from rich.console import Console
+
+from citemark_schemas import Knobs, Rollout, ScoreResult
+from citemark_service.cli.options import given_flags, judge_options, parse_knobs, service_url
+from citemark_service.cli.render import explained
+from citemark_service.cli.rows import BadLine, Row, RowReader
+from citemark_service.cli.score import chosen_scorer
+from citemark_service.errors import DataError
+
+
+class _Graded(NamedTuple):
+    result: ScoreResult
+    rollout: Rollout | None
+
+
+@click.command("explain")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--id", "wanted", metavar="ID", help="Which one; the first where not given.")
+@click.option("--url", callback=service_url, help="Score by the service that runs there.")
+@click.option("--knob", "knobs", multiple=True, metavar="NAME=VALUE", help="Of the reward.")
+@judge_options
+def command(
+    *, file: Path, wanted: str | None, url: str | None, knobs: tuple[str, ...], **flags: Any
+) -> None:
+    """Show how one rollout of FILE got its reward.
+
+    FILE holds results of `citemark score`, or rollouts, of which one is scored first. Rollouts
+    are shown with their whole answer.
+    """
+    with file.open("rb") as lines:
+        rows = _Rows(lines, str(file))
+        if rows.are_results:
+            _refuse_scoring(url, flags)
+            graded = _Graded(rows.result(wanted), None)
+        else:
+            graded = _scored(rows.rollout(wanted), url, parse_knobs(knobs), flags)
+    Console().print(explained(*graded))
+
+
+def _refuse_scoring(url: str | None, flags: dict[str, Any]) -> None:
+    given = given_flags({"url": url, **flags})
+    if given:
+        raise click.UsageError(f"FILE holds results, which are shown as they are; drop {given[0]}")
+
+
+class _Rows:
+    """The filled lines of a file, read once, so that a pipe will do. Raises `DataError`."""
+
+    def __init__(self, lines: Iterable[bytes], origin: str) -> None:
+        filled = (raw for raw in lines if raw.strip())
+        first = next(filled, None)
+        if first is None:
+            raise DataError(f"{origin} is empty")
+        self._lines = itertools.chain([first], filled)
+        self._origin = origin
+        self.are_results = _is_result(first)
+
+    def result(self, wanted: str | None) -> ScoreResult:
+        """The result with the id `wanted`, or the first."""
+        for number, raw in enumerate(self._lines, start=1):
+            try:
+                result = ScoreResult.model_validate_json(raw)
+            except ValidationError as error:
+                raise DataError(f"{self._origin}: row {number} is no result") from error
+            if wanted in (None, result.id):
+                return result
+        raise DataError(f"{self._origin} has no result with id {wanted!r}")
+
+    def rollout(self, wanted: str | None) -> Row:
+        """The rollout with the id `wanted`, or the first that is usable."""
+        bad: BadLine | None = None
+        for row in RowReader(self._lines):
+            if isinstance(row, BadLine):
+                bad = bad or row
+            elif wanted in (None, row.id):
+                return row
+        named = "usable rollout" if wanted is None else f"rollout with id {wanted!r}"
+        reason = f"; row {bad.line} {bad.message}" if bad else ""
+        raise DataError(f"{self._origin} has no {named}{reason}")
+
+
+def _is_result(raw: bytes) -> bool:
+    """Whether a row is a result; a rollout has neither reward nor versions."""
+    try:
+        row = json.loads(raw)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(row, dict) and {"reward", "versions"} <= row.keys()
+
+
+def _scored(row: Row, url: str | None, knobs: Knobs, flags: dict[str, Any]) -> _Graded:
+    async def score() -> ScoreResult:
+        async with chosen_scorer(url, knobs, 1, flags) as scorer:
+            return await scorer.score(row)
+
+    return _Graded(asyncio.run(score()), row.rollout)

@@ -1,0 +1,80 @@
+"""Flags that several commands share, and how they become settings and knobs."""
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, get_args
+
+import click
+from pydantic import ValidationError
+
+from citemark_schemas import Knobs
+from citemark_service.settings import JudgeName, Settings, load_settings
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+
+def setting_option(name: str, text: str, **attributes: Any) -> Callable[[Command], Command]:
+    """A flag for a setting; unset it is None, so that the environment and then the default hold."""
+    default = Settings.model_fields[name].default
+    told = {None: "", True: "  [on]", False: "  [off]"}.get(default, f"  [{default}]")
+    flag = f"--{name.replace('_', '-')}"
+    spelt = f"{flag}/--no-{flag[2:]}" if isinstance(default, bool) else flag
+    return click.option(spelt, name, default=None, help=text + told, **attributes)
+
+
+_JUDGE_OPTIONS = (
+    setting_option("judge", "Who judges.", type=click.Choice(get_args(JudgeName))),
+    setting_option("judge_url", "Its OpenAI-compatible server.", metavar="URL"),
+    setting_option("judge_model", "Model there.", metavar="NAME"),
+    setting_option("judge_concurrency", "Calls in flight to it.", type=int, metavar="N"),
+    setting_option("criteria_per_call", "1 is the careful mode.", type=int, metavar="N"),
+    setting_option("evidence_quotes", "Ask for quotes."),
+)
+
+
+def judge_options(command: Command) -> Command:
+    """Add the flags that choose a judge; they reach the command under the settings' names."""
+    for option in reversed(_JUDGE_OPTIONS):
+        command = option(command)
+    return command
+
+
+def chosen_settings(flags: Mapping[str, Any]) -> Settings:
+    """Settings from the environment, with the flags that were given. Raises `SettingsError`."""
+    return load_settings(**{name: value for name, value in flags.items() if value is not None})
+
+
+def given_flags(flags: Mapping[str, Any]) -> list[str]:
+    """The flags that were given, spelled as on the command line."""
+    return [f"--{name.replace('_', '-')}" for name, value in flags.items() if value is not None]
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--knob")
+    known = list(Knobs.model_fields)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+        raise click.BadParameter(f"{name!r} is not a knob; {hint}", param_hint="--knob")
+    return name, value
+
+
+def parse_knobs(pairs: Sequence[str]) -> Knobs:
+    """Knobs from NAME=VALUE texts; only those named are set. Raises `click.BadParameter`."""
+    given = dict(_pair(text) for text in pairs)
+    try:
+        return Knobs.model_validate(given)
+    except ValidationError as error:
+        problems = "; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors())
+        raise click.BadParameter(problems, param_hint="--knob") from error
+
+
+def service_url(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Accept the root of a service; also one that is given with its trailing `/v1/score`."""
+    if value is None:
+        return None
+    if not value.startswith(("http://", "https://")):
+        raise click.BadParameter("must start with http:// or https://", ctx, parameter)
+    return value.rstrip("/").removesuffix("/v1/score")

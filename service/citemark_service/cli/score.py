@@ -1,0 +1,137 @@
+"""`citemark score`: rollouts in, results out, resumable."""
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+from rich.console import Console
+
+from citemark_schemas import Knobs
+from citemark_service.cli.options import (
+    chosen_settings,
+    given_flags,
+    judge_options,
+    parse_knobs,
+    service_url,
+)
+from citemark_service.cli.outcomes import FileOutcomes, Outcomes, StreamOutcomes
+from citemark_service.cli.printable import plain
+from citemark_service.cli.progress import Progress, count_rows
+from citemark_service.cli.rows import RowReader
+from citemark_service.cli.run import Run, Tally
+from citemark_service.cli.scorers import Scorer, local_scorer, remote_scorer
+
+_STDIN = Path("-")
+
+
+@click.command("score")
+@click.argument(
+    "file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+)
+@click.option("--url", callback=service_url, help="Score by the service that runs there.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Results file; an existing one is resumed.",
+)
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 1024),
+    default=16,
+    show_default=True,
+    help="Rollouts in flight.",
+)
+@click.option(
+    "--knob", "knobs", multiple=True, metavar="NAME=VALUE", help="Of the reward; repeatable."
+)
+@judge_options
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    *,
+    file: Path,
+    url: str | None,
+    output: Path | None,
+    concurrency: int,
+    knobs: tuple[str, ...],
+    **flags: Any,
+) -> None:
+    """Score the rollouts of FILE, JSON lines; - is standard input.
+
+    A judge scores in this process, or a service at --url does. With -o a run can be interrupted
+    and run again: rewards and refusals are kept, failures are scored once more.
+
+    Exit status: 0, 1 where rows failed, 2 where the input was bad, 130 when interrupted.
+    """
+    console = Console(stderr=True)
+    scorer = chosen_scorer(url, parse_knobs(knobs), concurrency, flags)
+    outcomes = _outcomes(output)
+    with _lines(file) as (lines, total), Progress(console, total) as progress:
+        reader = RowReader(lines)
+        tally = asyncio.run(_scored(reader, scorer, outcomes, progress, concurrency))
+    _tell(console, reader, tally)
+    outcomes.settle(reader.ids)
+    ctx.exit(tally.exit_code)
+
+
+def chosen_scorer(
+    url: str | None, knobs: Knobs, concurrency: int, flags: dict[str, Any]
+) -> AbstractAsyncContextManager[Scorer]:
+    """The service's scorer, or one with the judge of the flags and the environment.
+
+    Raises:
+        click.UsageError: a service is named together with a judge's flags.
+        SettingsError: as `load_settings`.
+    """
+    if url is None:
+        return local_scorer(chosen_settings(flags), knobs)
+    given = given_flags(flags)
+    if given:
+        raise click.UsageError(f"--url leaves the judge to the service; drop {', '.join(given)}")
+    return remote_scorer(url, knobs, concurrency)
+
+
+async def _scored(
+    reader: RowReader,
+    opening: AbstractAsyncContextManager[Scorer],
+    outcomes: Outcomes,
+    progress: Progress,
+    concurrency: int,
+) -> Tally:
+    async with opening as scorer:
+        run = Run(scorer=scorer, outcomes=outcomes, progress=progress, concurrency=concurrency)
+        return await run.over(iter(reader))
+
+
+def _outcomes(output: Path | None) -> Outcomes:
+    if output is None:
+        return StreamOutcomes(sys.stdout.buffer)
+    try:
+        return FileOutcomes(output)
+    except OSError as error:
+        raise click.UsageError(f"cannot write {output}: {error.strerror}") from error
+
+
+@contextmanager
+def _lines(file: Path) -> Iterator[tuple[BinaryIO, int | None]]:
+    """The file's lines and how many there are, None where that cannot be known."""
+    if file == _STDIN:
+        yield sys.stdin.buffer, None
+        return
+    with file.open("rb") as lines:
+        yield lines, count_rows(file)
+
+
+def _tell(console: Console, reader: RowReader, tally: Tally) -> None:
+    if reader.moved:
+        names = ", ".join(reader.moved)
+        console.print(plain(f"moved into metadata, never judged: {names}", "yellow"))
+    if tally.aborted:
+        console.print(plain(f"stopped: {tally.aborted}", "red"))
+    console.print(plain(str(tally)))

@@ -1,0 +1,199 @@
+"""How the command line gets a rollout scored: in this process, or by a running service.
+
+CitemarkError
+├── NotScored            the service failed on this rollout; the next one may do better
+└── ServiceUnreachable   there is no service to ask, so the run ends
+"""
+
+import asyncio
+import email.utils
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Protocol
+
+import httpx
+from pydantic import ValidationError
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_before_delay,
+    wait_random_exponential,
+)
+
+from citemark_rubrics import load_library
+from citemark_schemas import Knobs, Problem, ScoreRequest, ScoreResponse, ScoreResult
+from citemark_service.cli.rows import Row
+from citemark_service.errors import CitemarkError, InvalidRequest
+from citemark_service.judges.factory import build_judge
+from citemark_service.observe import SilentObserver
+from citemark_service.pipeline import Pipeline
+from citemark_service.settings import Settings
+
+CALL_TIMEOUT_S = 600.0
+_RETRY_FOR_S = 180.0
+_BACKOFF = wait_random_exponential(multiplier=0.5, max=20)
+
+
+class NotScored(CitemarkError):
+    """The service has no result for this rollout; the message says why."""
+
+
+class ServiceUnreachable(CitemarkError):
+    """No connection to the service, after retries."""
+
+
+class _Busy(NotScored):
+    """429, 502, 503 or 504: worth another try, after `retry_after_s` where it is given."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Scorer(Protocol):
+    """Scores one row after another, or many at once."""
+
+    async def score(self, row: Row) -> ScoreResult:
+        """The row's result, under its id.
+
+        Raises:
+            InvalidRequest: the row is wrong and stays so.
+            NotScored: it has no result now.
+            ServiceUnreachable: nothing can be scored now.
+        """
+        ...
+
+
+class LocalScorer:
+    """Scores in this process. The judge's failures are in the results."""
+
+    def __init__(self, pipeline: Pipeline, knobs: Knobs) -> None:
+        self._pipeline = pipeline
+        self._knobs = knobs
+
+    async def score(self, row: Row) -> ScoreResult:
+        """As `Scorer`; raises `InvalidRequest` only."""
+        self._pipeline.check(row.rollout, self._knobs)
+        return await self._pipeline.score(
+            row.rollout, request=self._knobs, position=row.position, deadline=None
+        )
+
+
+class RemoteScorer:
+    """Posts one row a call to a service; the one owner of retries between here and it."""
+
+    def __init__(self, http: httpx.AsyncClient, knobs: Knobs, *, attempts: int = 6) -> None:
+        self._http = http
+        self._knobs = knobs.model_dump(exclude_unset=True)
+        self._attempts = attempts
+
+    async def score(self, row: Row) -> ScoreResult:
+        """As `Scorer`."""
+        # The caller's own columns are never judged, so they need not travel.
+        rollout = row.rollout.model_copy(update={"id": row.id, "metadata": None})
+        request = ScoreRequest(items=(rollout,), **self._knobs)
+        response = await self._retried(request.model_dump_json(exclude_unset=True).encode())
+        try:
+            (result,) = ScoreResponse.model_validate_json(response.content).items
+        except ValueError as error:
+            raise NotScored("the answer is no score response with one result") from error
+        if result.id != row.id:
+            raise NotScored("the answer is for another rollout")
+        return result
+
+    async def _retried(self, body: bytes) -> httpx.Response:
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type((ServiceUnreachable, _Busy)),
+            stop=stop_after_attempt(self._attempts) | stop_before_delay(_RETRY_FOR_S),
+            wait=_pause,
+            reraise=True,
+        )
+        response: httpx.Response = await retrying(self._posted, body)
+        return response
+
+    async def _posted(self, body: bytes) -> httpx.Response:
+        try:
+            # httpx bounds each read, not their sum: a slow drip would never end.
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                response = await self._http.post("/v1/score", content=body)
+        except TimeoutError as error:
+            raise NotScored(f"no answer within {CALL_TIMEOUT_S:.0f} s") from error
+        except httpx.RequestError as error:
+            raise _unreachable(self._http, error) from error
+        _refuse_status(response)
+        return response
+
+
+def _pause(state: RetryCallState) -> float:
+    """Seconds to the next attempt: what the service asked for, plus jitter that widens."""
+    error = state.outcome.exception() if state.outcome is not None else None
+    return (error.retry_after_s if isinstance(error, _Busy) else 0.0) + _BACKOFF(state)
+
+
+def _retry_after_s(response: httpx.Response) -> float:
+    """Retry-After in seconds, 0 without one; it may be a date (RFC 9110, section 10.2.3)."""
+    value = response.headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return 0.0
+
+
+def _refuse_status(response: httpx.Response) -> None:
+    status = response.status_code
+    if status == httpx.codes.OK:
+        return
+    if status in (429, 502, 503, 504):
+        raise _Busy(f"the service answered {status}", _retry_after_s(response))
+    if status in (413, 422):
+        raise InvalidRequest(_problem(response))
+    raise NotScored(f"the service answered {status}: {_problem(response)}")
+
+
+def _problem(response: httpx.Response) -> str:
+    try:
+        problem = Problem.model_validate_json(response.content)
+    except ValidationError:
+        return "without a problem body"
+    places = (f"{each.loc.removeprefix('items[0].')}: {each.message}" for each in problem.details)
+    return "; ".join(places) or problem.message
+
+
+def _unreachable(http: httpx.AsyncClient, error: httpx.RequestError) -> ServiceUnreachable:
+    return ServiceUnreachable(f"cannot reach {http.base_url}: {error or type(error).__name__}")
+
+
+@asynccontextmanager
+async def local_scorer(settings: Settings, knobs: Knobs) -> AsyncIterator[LocalScorer]:
+    """A scorer with the judge of these settings, which is closed in the end."""
+    observer = SilentObserver()
+    library = load_library(settings.rubrics_dir)
+    async with aclosing(build_judge(settings, observer)) as judge:
+        yield LocalScorer(
+            Pipeline(judge=judge, library=library, settings=settings, observer=observer), knobs
+        )
+
+
+@asynccontextmanager
+async def remote_scorer(url: str, knobs: Knobs, concurrency: int) -> AsyncIterator[RemoteScorer]:
+    """A scorer that posts to the service at `url`.
+
+    Raises:
+        ServiceUnreachable: nothing answers there; better known now than after every retry.
+    """
+    async with httpx.AsyncClient(
+        base_url=url,
+        headers={"content-type": "application/json"},
+        limits=httpx.Limits(max_connections=concurrency, keepalive_expiry=4.0),
+        timeout=httpx.Timeout(CALL_TIMEOUT_S, connect=10.0, pool=None),
+    ) as http:
+        try:
+            await http.get("/healthz", timeout=10.0)
+        except httpx.RequestError as error:
+            raise _unreachable(http, error) from error
+        yield RemoteScorer(http, knobs)

@@ -1,0 +1,33 @@
+"""`citemark serve`: the reward service."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from citemark_rubrics import load_library
+from citemark_service.cli.options import chosen_settings, judge_options, setting_option
+from citemark_service.judges.factory import build_judge
+from citemark_service.metrics import Metrics
+from citemark_service.serve import run
+
+_LEVELS = click.Choice(["debug", "info", "warning", "error"])
+
+
+@click.command("serve")
+@setting_option("host", "Address to listen on.")
+@setting_option("port", "Port to listen on, 0 for any.", type=int, metavar="N")
+@judge_options
+@setting_option("rubrics_dir", "Folder with further rubric sets.", type=click.Path(path_type=Path))
+@setting_option("log_level", "How much to log.", type=_LEVELS)
+def command(**flags: Any) -> None:
+    """Run the reward service until SIGTERM or Ctrl-C; what is in flight is finished.
+
+    Every setting and knob is also a variable, such as CITEMARK_JUDGE_API_KEY or
+    CITEMARK_CITATION_WEIGHT; flags win.
+    """
+    settings = chosen_settings(flags)
+    library = load_library(settings.rubrics_dir)
+    metrics = Metrics()
+    judge = build_judge(settings, metrics)
+    run(settings=settings, judge=judge, library=library, metrics=metrics)
