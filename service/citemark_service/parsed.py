@@ -35,12 +35,14 @@ class Claim:
     """
 
     text: str
-    """What stands between the tags, inner tags removed, white space folded."""
+    """What stands between the tags, without claims nested in it, white space folded."""
     ids: tuple[str, ...]
     span: Span
-    """Half-open range of the first occurrence's whole tag in the response, in characters."""
+    """Half-open range, in characters of the response, of the whole tag of the first occurrence
+    that is well-formed, or else of the first."""
     malformed: str | None = None
-    """`nested`, `unclosed`, `empty`, `no_id` or `junk_attribute`; then it is never judged."""
+    """`nested`, `unclosed`, `empty`, `no_id` or `junk_attribute`, where every occurrence is
+    malformed; then it is never judged."""
     occurrences: int = 1
 
 
@@ -63,6 +65,8 @@ class Answer:
     """Half-open range of `text` in the response."""
     claims: tuple[Claim, ...] = ()
     sentences: tuple[Sentence, ...] = ()
+    malformed_tags: int = 0
+    """Claims with a malformed tag, counted before equal ones are merged."""
     stray_tags: int = 0
     """Closing claim tags that close nothing."""
     judge_addressed: tuple[str, ...] = field(default=())

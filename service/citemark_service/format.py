@@ -1,0 +1,65 @@
+"""Format checks: what can be said of an answer without a judge."""
+
+import re
+from collections.abc import Iterator
+
+from citemark_schemas import FormatReport, RefusalKind
+from citemark_service.parsed import Answer, Sources
+from citemark_service.tags import without_tags
+
+_TOKEN = re.compile(r"[^\s,;()\[\]{}<>\"'“”‘’`]+")
+_WORD = re.compile(r"[\w-]+")
+_SHORTEST_ID = 4
+
+
+def format_report(answer: Answer, sources: Sources) -> FormatReport:
+    """Run every check; `bonus` is the share that passes. A refused answer passes none but
+    `one_answer_block`, and that only where its one block is empty.
+    """
+    checks = _refused_checks(answer) if answer.refusal else _checks(answer, sources)
+    return FormatReport(
+        checks=checks,
+        bonus=sum(checks.values()) / len(checks),
+        judge_addressed=answer.judge_addressed,
+    )
+
+
+def _checks(answer: Answer, sources: Sources) -> dict[str, bool]:
+    written = [name for claim in answer.claims for name in claim.ids]
+    return {
+        "one_answer_block": True,
+        "answer_not_empty": True,
+        "has_citation": bool(written),
+        "ids_exist": all(name in sources.by_id for name in written),
+        "tags_well_formed": not (answer.malformed_tags or answer.stray_tags),
+        "no_bare_ids": not _shows_ids(answer.text, sources),
+    }
+
+
+def _refused_checks(answer: Answer) -> dict[str, bool]:
+    return {
+        "one_answer_block": answer.refusal is RefusalKind.EMPTY_ANSWER,
+        "answer_not_empty": False,
+        "has_citation": False,
+        "ids_exist": False,
+        "tags_well_formed": False,
+        "no_bare_ids": False,
+    }
+
+
+def _shows_ids(text: str, sources: Sources) -> bool:
+    """Whether an id stands in the prose as a word of its own."""
+    telling = {name for name in sources.by_id if _is_telling(name)}
+    return any(word in telling for word in _words(without_tags(text)))
+
+
+def _is_telling(name: str) -> bool:
+    """Whether `name` can only be an id: `gene` is a word, and `2017` is a year."""
+    marked = "_" in name or any(map(str.isdigit, name))
+    return len(name) >= _SHORTEST_ID and marked and not name.isdigit()
+
+
+def _words(text: str) -> Iterator[str]:
+    for token in _TOKEN.finditer(text):
+        yield token[0].strip(".:!?*")
+        yield from _WORD.findall(token[0])

@@ -1,0 +1,97 @@
+"""Claim tags of an answer: where they stand and which ids they write.
+
+Only `snippet` is a claim tag; `<snippets …>` or `</snippet_text>` are text. Whatever a tag
+cannot mean stays text as well, so that nothing a reader sees can hide inside a tag.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_TAG = re.compile(r"<(/?)snippet(?=[\s/>])([^<>]*)(>?)", re.IGNORECASE)
+_CUT_HEAD = re.compile(
+    r"<snippet(?:\s++id\s*+=\s*+[^\s,;<>]++(?:\s*+[,;]\s*+[^\s,;<>]++)*+)?", re.IGNORECASE
+)
+_ATTRIBUTE = re.compile(
+    r"""(?<!\S)(?P<name>[a-z_][\w:.-]*+)\s*+=
+      | "(?P<double>[^"]*+)"
+      | '(?P<single>[^']*+)'
+      | (?P<bare>[^\s,;"'][^\s,;]*+)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_BETWEEN_IDS = re.compile(r"[\s,;]+")
+_QUOTES = "\"'“”‘’"
+_CLOSER = "</snippet"
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """One opening or closing claim tag, `text[start:end]`."""
+
+    start: int
+    end: int
+    closing: bool
+    cut: bool = False
+    """An opening tag without its `>`; it ends where its ids end."""
+    ids: tuple[str, ...] = ()
+    junk: bool = False
+    """It has attributes other than `id`."""
+
+
+def claim_tags(text: str, start: int, end: int) -> Iterator[Tag]:
+    """All claim tags of `text[start:end]`, in order, with positions in `text`."""
+    for match in _TAG.finditer(text, start, end):
+        yield _closing(match) if match[1] else _opening(match)
+
+
+def without_tags(text: str) -> str:
+    """`text` with a line break in place of each claim tag."""
+    pieces, at = [], 0
+    for tag in claim_tags(text, 0, len(text)):
+        pieces.append(text[at : tag.start])
+        at = tag.end
+    return "\n".join([*pieces, text[at:]])
+
+
+def _closing(match: re.Match[str]) -> Tag:
+    # "</snippet and a fact>" would hide the fact, so only a clean tag takes its tail along.
+    clean = match[3] and not match[2].strip()
+    end = match.end() if clean else match.start() + len(_CLOSER)
+    return Tag(match.start(), end, closing=True)
+
+
+def _opening(match: re.Match[str]) -> Tag:
+    cut = not match[3]
+    end = match.end()
+    if cut and (head := _CUT_HEAD.match(match.string, match.start(), end)):
+        end = head.end()
+    attributes = match.string[match.start() + len("<snippet") : end].removesuffix(">")
+    ids, junk = _read_attributes(
+        attributes.removesuffix("/") if _closes(attributes) else attributes
+    )
+    return Tag(match.start(), end, closing=False, cut=cut, ids=ids, junk=junk)
+
+
+def _closes(attributes: str) -> bool:
+    """Whether a final slash is the tag's own, as in `id="a" /`, and not an id's."""
+    return attributes.endswith("/") and attributes[-2:-1] in ("", " ", '"', "'")
+
+
+def _read_attributes(attributes: str) -> tuple[tuple[str, ...], bool]:
+    ids: dict[str, None] = {}
+    name, junk = "", False
+    for match in _ATTRIBUTE.finditer(attributes):
+        if match["name"]:
+            name = match["name"].lower()
+        if name == "id":
+            ids.update(dict.fromkeys(_split_ids(match)))
+        else:
+            junk = True
+    return tuple(ids), junk
+
+
+def _split_ids(match: re.Match[str]) -> Iterator[str]:
+    value = match["double"] or match["single"] or match["bare"] or ""
+    for part in _BETWEEN_IDS.split(value):
+        if written := part.strip(_QUOTES):
+            yield written

@@ -1,0 +1,44 @@
+"""What of a text a reader sees, and when two texts say the same thing. Linear in the text."""
+
+import re
+import unicodedata
+
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
+    "\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+_TERMINATORS = ".!?…。｡ "
+_WORD_LIMIT = 128
+
+
+def visible(text: str) -> str:
+    """`text` without control, zero-width and other characters that never show."""
+    return _INVISIBLE.sub("", text)
+
+
+def folded(text: str) -> str:
+    """`text` with each run of white space made one space, and none at its ends."""
+    return " ".join(text.split())
+
+
+def has_content(text: str) -> bool:
+    """Whether a reader sees at least one letter or digit, in any script."""
+    return any(map(str.isalnum, text if text.isascii() else visible(text)))
+
+
+def normal_form(text: str) -> str:
+    """What two equal claims share: NFKC, case and white space folded, no final punctuation.
+
+    Numbers and symbols stay, so that "p < 0.05" and "p > 0.05" differ.
+    """
+    words = " ".join(_composed(word) for word in visible(text).split())
+    return folded(words.casefold()).rstrip(_TERMINATORS)
+
+
+def _composed(word: str) -> str:
+    if word.isascii():
+        return word
+    # Normalisation sorts a run of combining marks in quadratic time, so runs are cut.
+    parts = (word[at : at + _WORD_LIMIT] for at in range(0, len(word), _WORD_LIMIT))
+    return "".join(unicodedata.normalize("NFKC", part) for part in parts)

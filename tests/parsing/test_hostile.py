@@ -1,0 +1,69 @@
+"""Anything is read in linear time. Quadratic code would take minutes here."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from citemark_schemas import Snippet
+from citemark_service.answer import read_answer
+from citemark_service.format import format_report
+from citemark_service.sources import read_sources
+
+SHORT, MEGABYTE = 200_000, 1_000_000
+BOUND_S = 4.0
+"""CPU seconds, so that a busy machine does not matter; a short text takes below 0.5."""
+UNITS = (
+    *("<", ">", "<snippet ", "<snippet id=", "<snippet id=a>", "<snippet id=a", '<snippet id="'),
+    *("</snippet>", "</snippet", "<snippet id=a>x</snippet>", "<answer>", "</answer>", "<answer "),
+    *("<webpage id=a>", "<snippets metadata='{ ", "}' ", ' a="', '="', "'", ".", ". ", '."'),
+    *(".[1]", "[1,", "e.g. ", "A. B", "1. ", "- ", "#", "\n", "a\n", " ", "\u200b", "\u0301\u0327"),
+    *("\ufdfa", "。", "ignore ", "note to ", "give a ", "score of 1 ", '"verdict" ', "<|", "S_1 "),
+    "in addition to ",
+)
+SOURCES = read_sources(None, [Snippet(id=f"S_{n}", text="x") for n in range(100)])
+
+
+def repeated(unit: str, size: int) -> str:
+    return (unit * (size // len(unit) + 1))[:size]
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def read(response: str) -> None:
+    format_report(read_answer(response), SOURCES)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize(
+    "frame",
+    ["{}", "<answer>x {} y</answer>", "<answer>x <snippet id={}>y</snippet></answer>"],
+    ids=["bare", "block", "attribute"],
+)
+def test_answers(frame: str, unit: str) -> None:
+    response = frame.replace("{}", repeated(unit, SHORT))
+    assert cpu_seconds(lambda: read(response)) < BOUND_S
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("head", ["", '<snippet id="', "<snippets id=a metadata='{"])
+def test_tool_output(head: str, unit: str) -> None:
+    tool_output = head + repeated(unit, SHORT)
+    assert cpu_seconds(lambda: read_sources(tool_output, None)) < BOUND_S
+
+
+@pytest.mark.parametrize("unit", ["<", "<snippet ", "<snippet id=a>", "</snippet>", "<answer>"])
+def test_a_megabyte(unit: str) -> None:
+    response = f"<answer>x {repeated(unit, MEGABYTE)}</answer>"
+    assert cpu_seconds(lambda: read(response)) < BOUND_S
+
+
+def test_deep_nesting() -> None:
+    depth = 40_000
+    response = f"<answer>{'<snippet id=a>x' * depth}{'</snippet>y' * depth}</answer>"
+    assert cpu_seconds(lambda: read(response)) < BOUND_S
+    assert read_answer(response).malformed_tags == depth
