@@ -54,6 +54,8 @@ def _decoded(value: Any) -> Any:
         return value
     try:
         return json.loads(value)
+    except RecursionError as error:
+        raise ValueError("is nested too deeply") from error
     except ValueError as error:
         raise ValueError(f"is a string but not JSON: {error}") from error
 

@@ -14,6 +14,7 @@ from citemark_service.errors import InvalidRequest, TooLarge
 from citemark_service.settings import Settings
 
 _MAX_DETAILS = 50
+_MAX_EXPANDED = 1000
 _MAX_MESSAGE = 300
 _MAX_KEY = 80
 _TURN_S = 0.005
@@ -64,32 +65,50 @@ def place(parts: Iterable[int | str], prefix: str = "") -> str:
 def details_of(errors: Sequence[Any], prefix: str = "") -> tuple[ProblemDetail, ...]:
     """Pydantic's error list as problem details, without any input text that it may quote."""
     return tuple(
-        ProblemDetail(
-            loc=place(error["loc"], prefix),
-            message=_clipped(error["msg"].removeprefix(_PREFIX), _MAX_MESSAGE),
-        )
-        for error in errors[:_MAX_DETAILS]
+        ProblemDetail(loc=place(error["loc"], prefix), message=error["msg"].removeprefix(_PREFIX))
+        for error in errors
     )
 
 
-def invalid(details: Sequence[ProblemDetail]) -> InvalidRequest:
-    """One error for all that is wrong; its message tells the first."""
-    first, more = details[0], len(details) - 1
+def invalid(problems: Sequence[ProblemDetail]) -> InvalidRequest:
+    """One error for all that is wrong; its message tells the first, and none is told at length."""
+    details = [
+        ProblemDetail(loc=detail.loc, message=_clipped(detail.message, _MAX_MESSAGE))
+        for detail in problems[:_MAX_DETAILS]
+    ]
+    first, more = details[0], len(problems) - 1
     message = f"{first.loc}: {first.message}" + (f" (and {more} more)" if more else "")
-    return InvalidRequest(message, details=tuple(details[:_MAX_DETAILS]))
+    return InvalidRequest(message, details=tuple(details))
 
 
-def parse_rollout(raw: bytes | memoryview, prefix: str = "") -> Rollout:
-    """One rollout from its JSON.
+def validated(raw: bytes | memoryview, knobs: Knobs, check: Check, prefix: str = "") -> Rollout:
+    """One rollout from its JSON, validated and checked.
 
     Raises:
         InvalidRequest: with each field named after `prefix`.
     """
     try:
-        return Rollout.model_validate_json(bytes(raw))
+        rollout = Rollout.model_validate_json(bytes(raw))
+        check(rollout, knobs)
     except ValidationError as error:
-        problems = error.errors(include_url=False, include_input=False, include_context=False)
-        raise invalid(details_of(problems, prefix)) from error
+        raise _misfit(error, prefix) from error
+    except InvalidRequest as error:
+        details = error.details or (ProblemDetail(loc="", message=str(error)),)
+        raise invalid([_placed(detail, prefix) for detail in details]) from error
+    return rollout
+
+
+def _misfit(error: ValidationError, prefix: str = "") -> InvalidRequest:
+    if error.error_count() > _MAX_EXPANDED:  # listing a hostile million would take seconds
+        message = f"has {error.error_count()} errors, too many to list"
+        return invalid([ProblemDetail(loc=place([], prefix), message=message)])
+    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    return invalid(details_of(problems, prefix))
+
+
+def _placed(detail: ProblemDetail, prefix: str) -> ProblemDetail:
+    loc = place([detail.loc] if detail.loc else [], prefix)
+    return ProblemDetail(loc=loc, message=detail.message)
 
 
 def _malformed(message: str) -> InvalidRequest:
@@ -114,24 +133,7 @@ def _options(fields: dict[str, msgspec.Raw]) -> BatchOptions:
     try:
         return BatchOptions.model_validate_json(b"{" + b",".join(pairs) + b"}")
     except ValidationError as error:
-        problems = error.errors(include_url=False, include_input=False, include_context=False)
-        raise invalid(details_of(problems)) from error
-
-
-def _checked(raw: bytes | memoryview, position: int, options: Knobs, check: Check) -> Rollout:
-    prefix = f"items[{position}]"
-    rollout = parse_rollout(raw, prefix)
-    try:
-        check(rollout, options)
-    except InvalidRequest as error:
-        found = error.details or (ProblemDetail(loc="", message=str(error)),)
-        raise invalid(
-            [
-                ProblemDetail(loc=place([d.loc] if d.loc else [], prefix), message=d.message)
-                for d in found
-            ]
-        ) from error
-    return rollout
+        raise _misfit(error) from error
 
 
 async def _items(
@@ -142,9 +144,10 @@ async def _items(
     turns = Turns()
     for position, raw in enumerate(raws):
         view = memoryview(raw)
-        _refuse_long(view.nbytes, settings, f"items[{position}]")
+        prefix = f"items[{position}]"
+        _refuse_long(view.nbytes, settings, prefix)
         try:
-            rollouts.append(_checked(view, position, options, check))
+            rollouts.append(validated(view, options, check, prefix))
         except InvalidRequest as error:
             problems += error.details
         await turns.yield_if_due()
@@ -184,7 +187,7 @@ async def parse_batch(
     raw_items = fields.pop("items", None)
     if raw_items is None:
         _refuse_long(len(body), settings, "the rollout")
-        return _single(body, check)
+        return Batch((validated(body, BatchOptions(), check),), BatchOptions(), single=True)
     raws = _decoded(raw_items, list[msgspec.Raw], "items")
     _refuse_many(len(raws), settings)
     if not raws:
@@ -192,10 +195,3 @@ async def parse_batch(
     admit(len(raws))
     options = _options(fields)
     return Batch(await _items(raws, options, settings, check), options, single=False)
-
-
-def _single(body: bytes, check: Check) -> Batch:
-    rollout = parse_rollout(body)
-    options = BatchOptions()
-    check(rollout, options)
-    return Batch((rollout,), options, single=True)

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
-from citemark_schemas import Rollout, ScoreRequest
+from citemark_schemas import Rollout, ScoreRequest, StreamLine
 
 _TEMPLATE = "#/components/schemas/{model}"
 
@@ -23,7 +23,12 @@ class Citemark(FastAPI):
 
 def _raw_components() -> dict[str, Any]:
     _, schema = models_json_schema(
-        [(Rollout, "validation"), (ScoreRequest, "validation")], ref_template=_TEMPLATE
+        [
+            (Rollout, "validation"),
+            (ScoreRequest, "validation"),
+            (StreamLine, "serialization"),
+        ],
+        ref_template=_TEMPLATE,
     )
     components: dict[str, Any] = schema["$defs"]
     return components

@@ -15,7 +15,7 @@ from citemark_schemas import Knobs, Rollout, ScoreResult, StreamLine
 from citemark_service.admission import Admission
 from citemark_service.body import Inlet
 from citemark_service.errors import BodyTimeout, RequestError, ShuttingDown, TooLarge
-from citemark_service.intake import Turns, parse_rollout
+from citemark_service.intake import Turns, validated
 from citemark_service.lines import Line, LineCutter
 from citemark_service.pipeline import Pipeline
 from citemark_service.problems import problem
@@ -23,6 +23,8 @@ from citemark_service.quota import Hold, Quota
 from citemark_service.settings import Settings
 
 _AHEAD = 256 * 1024
+# The end of an answer whose request was not read to its end is held back for a moment.
+_LINGER_S = 5.0
 _LINE: TypeAdapter[StreamLine] = TypeAdapter(StreamLine)
 
 
@@ -52,16 +54,17 @@ class Outlet:
 
     async def close(self) -> None:
         """End the body."""
-        await self._write({"type": "http.response.body", "body": b"", "more_body": False})
+        end: Message = {"type": "http.response.body", "body": b"", "more_body": False}
+        await self._write(end, extra_s=_LINGER_S)
 
     async def _line(self, line: StreamLine) -> None:
         body = _LINE.dump_json(line) + b"\n"
         async with self._turn:
             await self._write({"type": "http.response.body", "body": body, "more_body": True})
 
-    async def _write(self, message: Message) -> None:
+    async def _write(self, message: Message, extra_s: float = 0.0) -> None:
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s + extra_s):
                 await self._send(message)
         except TimeoutError as error:
             raise ClientDisconnect from error
@@ -157,9 +160,7 @@ class ScoreStream:
         if line.text is None:
             limit = self._settings.max_rollout_bytes
             raise TooLarge(f"the line is longer than max_rollout_bytes, {limit} bytes")
-        rollout = parse_rollout(line.text)
-        self._pipeline.check(rollout, self._knobs)
-        return rollout
+        return validated(line.text, self._knobs, self._pipeline.check)
 
     async def _answer(self, number: int, rollout: Rollout) -> None:
         try:

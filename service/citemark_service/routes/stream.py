@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from citemark_schemas import Knobs, StreamLine
+from citemark_schemas import Knobs
 from citemark_service.admission import Admission
 from citemark_service.documented import REFUSALS, STREAM_ANSWER, STREAM_BODY
 from citemark_service.pipeline import Pipeline
@@ -64,7 +64,8 @@ def stream_router(*, pipeline: Pipeline, settings: Settings, admission: Admissio
         operation_id="score_stream",
         summary="Score rollouts line by line",
         response_model=None,
-        responses={200: {"model": StreamLine, **STREAM_ANSWER}, **REFUSALS},
+        response_class=StreamResponse,
+        responses={200: STREAM_ANSWER, **REFUSALS},
         openapi_extra=STREAM_BODY,
     )
     async def score_stream(knobs: Annotated[Knobs, Query()]) -> Response:

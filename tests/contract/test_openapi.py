@@ -1,0 +1,116 @@
+"""The HTTP contract as written down: frozen, complete, and with examples that hold.
+
+After a change that is meant: `python tests/openapi_document.py`.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from citemark_schemas import Rollout, ScoreRequest, ScoreResponse, ScoreResult, StreamLine
+from openapi_document import SNAPSHOT, document
+
+
+@pytest.fixture(scope="module")
+def openapi() -> dict[str, Any]:
+    return document()
+
+
+def walk(node: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        yield node
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    for child in children:
+        yield from walk(child)
+
+
+def operations(openapi: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        f"{method.upper()} {path}": operation
+        for path, methods in openapi["paths"].items()
+        for method, operation in methods.items()
+    }
+
+
+def examples(content: dict[str, Any]) -> dict[str, Any]:
+    return {name: entry["value"] for name, entry in content["application/json"]["examples"].items()}
+
+
+def test_the_contract_is_the_one_agreed_on(openapi: dict[str, Any]) -> None:
+    assert openapi == json.loads(SNAPSHOT.read_text(encoding="utf-8"))
+
+
+def test_every_route_has_its_name(openapi: dict[str, Any]) -> None:
+    names = {route: found["operationId"] for route, found in operations(openapi).items()}
+    assert names == {
+        "POST /v1/score": "score",
+        "POST /v1/score/stream": "score_stream",
+        "GET /healthz": "healthz",
+        "GET /readyz": "readyz",
+        "GET /metrics": "metrics",
+        "GET /": "index",
+        "GET /v1/rubrics": "rubrics",
+    }
+
+
+def test_every_reference_leads_somewhere(openapi: dict[str, Any]) -> None:
+    components = openapi["components"]["schemas"]
+    references = [node["$ref"] for node in walk(openapi) if isinstance(node.get("$ref"), str)]
+    assert len(references) > 20
+    missing = {
+        ref for ref in references if ref.removeprefix("#/components/schemas/") not in components
+    }
+    assert missing == set()
+
+
+def test_every_refusal_is_a_problem(openapi: dict[str, Any]) -> None:
+    refusals = [
+        response
+        for operation in operations(openapi).values()
+        for status, response in operation["responses"].items()
+        if int(status) >= 400
+    ]
+    assert len(refusals) >= 12
+    for response in refusals:
+        schema = response["content"]["application/json"]["schema"]
+        assert schema == {"$ref": "#/components/schemas/Problem"}
+
+
+def test_the_request_examples_are_requests(openapi: dict[str, Any]) -> None:
+    body = examples(operations(openapi)["POST /v1/score"]["requestBody"]["content"])
+    Rollout.model_validate(body["one rollout"])
+    ScoreRequest.model_validate(body["a batch"])
+    stream = operations(openapi)["POST /v1/score/stream"]["requestBody"]["content"]
+    Rollout.model_validate_json(stream["application/x-ndjson"]["example"])
+
+
+def test_the_answer_examples_obey_the_formula(openapi: dict[str, Any]) -> None:
+    content = operations(openapi)["POST /v1/score"]["responses"]["200"]["content"]
+    one = ScoreResult.model_validate(examples(content)["one rollout"])
+    (scaled,) = ScoreResponse.model_validate(examples(content)["a batch"]).items
+    line = operations(openapi)["POST /v1/score/stream"]["responses"]["200"]["content"]
+    streamed = StreamLine.model_validate_json(line["application/x-ndjson"]["example"])
+    assert streamed.result == one
+    for result in (one, scaled):
+        weights = sum(criterion.weight for criterion in result.rubrics)
+        rubric = sum(criterion.weight * criterion.score for criterion in result.rubrics) / weights
+        assert result.rubric_reward == pytest.approx(rubric)
+        assert result.citation is not None
+        whole = rubric + result.knobs.citation_weight * result.citation.score
+        assert result.reward == pytest.approx(result.knobs.verification_reward * whole)
+
+
+def test_the_example_answer_answers_the_example_request(openapi: dict[str, Any]) -> None:
+    score = operations(openapi)["POST /v1/score"]
+    request = Rollout.model_validate(examples(score["requestBody"]["content"])["one rollout"])
+    answer = ScoreResult.model_validate(
+        examples(score["responses"]["200"]["content"])["one rollout"]
+    )
+    assert answer.id == request.id
+    for claim in answer.claims:
+        start, end = claim.span
+        assert claim.text in request.response[start:end]
+    titles = {criterion.title for criterion in answer.rubrics if criterion.source == "instance"}
+    assert titles == {criterion.title for criterion in request.criteria}

@@ -1,0 +1,153 @@
+"""Probes, metrics, the catalogue, request ids and the access log."""
+
+import logging
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from citemark_service.errors import JudgeTimeout, JudgeUnreachable
+from running_service import Build, Running, Start, until
+
+
+def samples(service: Running) -> dict[str, float]:
+    """All samples as `name{label=value,…}`."""
+    text = service.client.get("/metrics").text
+    return {
+        sample.name + "".join(f"[{key}={value}]" for key, value in sample.labels.items()): (
+            sample.value
+        )
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_the_index_says_where_things_are(service: Running) -> None:
+    index = service.client.get("/").json()
+    assert (index["service"], index["judge"]) == ("citemark", "gated")
+    for name in ("rubrics", "docs"):
+        assert service.client.get(index[name]).status_code == 200
+
+
+def test_the_catalogue_shows_what_is_judged(service: Running, rollout: Build) -> None:
+    (static,) = service.client.get("/v1/rubrics").json()["sets"]
+    result = service.post(rollout()).json()
+    assert result["versions"]["static_rubrics"] == f"{static['name']}@{static['version']}"
+    judged = [item["title"] for item in result["rubrics"] if item["source"] == "static"]
+    assert [criterion["title"] for criterion in static["criteria"]] == judged
+
+
+def test_alive_does_not_depend_on_the_judge(service: Running) -> None:
+    service.judge.unready = JudgeUnreachable("scripted: no connection")
+    assert service.client.get("/healthz").status_code == 200
+
+
+def test_ready_while_the_judge_answers(start: Start) -> None:
+    service = start()
+    assert service.client.get("/readyz").json() == {"status": "ready"}
+
+
+@pytest.mark.parametrize("failure", [JudgeUnreachable("no connection"), JudgeTimeout("slow")])
+def test_not_ready_names_the_failure(
+    start: Start, failure: JudgeUnreachable | JudgeTimeout
+) -> None:
+    service = start()
+    service.judge.unready = failure
+    response = service.client.get("/readyz")
+    assert response.status_code == 503
+    assert response.json()["error"] == failure.kind.value
+
+
+def test_the_judge_is_asked_once_for_many_who_want_to_know(start: Start) -> None:
+    service = start()
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(service.client.get, ["/readyz"] * 4))
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert service.client.get("/readyz").status_code == 200
+    assert service.judge.checks == 1
+
+
+def test_metrics_count_what_happened(start: Start, rollout: Build) -> None:
+    service = start()
+    service.post({"items": [rollout(verification_reward=10.0), rollout("fail")]})
+    service.post(rollout(response="no block"))
+    service.post(b"nonsense")
+    service.client.get("/%0Aforged")
+    seen = samples(service)
+    assert seen["citemark_rollouts_total[outcome=scored]"] == 1
+    assert seen["citemark_rollouts_total[outcome=failed]"] == 1
+    assert seen["citemark_rollouts_total[outcome=refused]"] == 1
+    assert seen["citemark_failures_total[kind=judge_unreachable]"] == 1
+    assert seen["citemark_refusals_total[kind=no_answer_block]"] == 1
+    assert seen["citemark_requests_total[route=/v1/score][status=200]"] == 2
+    assert seen["citemark_requests_total[route=/v1/score][status=422]"] == 1
+    assert seen["citemark_requests_total[route=unmatched][status=404]"] == 1
+    assert seen["citemark_reward_sum"] == pytest.approx(0.7)
+    assert seen["citemark_citation_f1_sum"] == pytest.approx(1.0)
+    assert seen["citemark_stage_seconds_count[stage=parse]"] == 3
+    assert seen["citemark_inflight_requests"] == 1
+    assert seen["citemark_inflight_rollouts"] == seen["citemark_draining"] == 0
+    assert all(name.startswith("citemark_") for name in seen)
+
+
+def test_what_is_in_flight_can_be_seen(start: Start, rollout: Build) -> None:
+    service = start()
+    running = service.in_background({"items": [rollout("wait")] * 3})
+    until(lambda: service.admission.rollouts.held == 3)
+    assert samples(service)["citemark_inflight_rollouts"] == 3
+    service.judge.gate.set()
+    running.result()
+    until(lambda: samples(service)["citemark_inflight_rollouts"] == 0)
+
+
+def test_openmetrics_is_served_to_who_asks(service: Running) -> None:
+    response = service.client.get("/metrics", headers={"Accept": "application/openmetrics-text"})
+    assert response.headers["content-type"].startswith("application/openmetrics-text")
+    assert response.text.endswith("# EOF\n")
+
+
+def test_a_request_id_is_echoed_or_made(service: Running) -> None:
+    given = service.client.get("/healthz", headers={"X-Request-ID": "step-17/worker-3"})
+    assert given.headers["x-request-id"] == "step-17/worker-3"
+    made = [service.client.get("/nothing").headers["x-request-id"] for _ in range(2)]
+    assert made[0] != made[1]
+    for hostile in ("x" * 129, "a b"):
+        answer = service.client.get("/healthz", headers={"X-Request-ID": hostile})
+        assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["x-request-id"])
+
+
+def test_the_access_log_holds_no_text_of_a_caller(
+    start: Start, rollout: Build, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = start()
+    with caplog.at_level(logging.INFO, logger="citemark.access"):
+        service.post(rollout("a secret question"), headers={"X-Request-ID": "r-1"})
+        service.client.get("/secret%0Apath?secret=1")
+    until(lambda: len(caplog.records) >= 2)
+    first, second = (record.getMessage() for record in caplog.records[:2])
+    assert "method=POST route=/v1/score status=200" in first
+    assert first.endswith("id=r-1")
+    assert "route=unmatched status=404" in second
+    assert "secret" not in first + second
+
+
+def test_the_judge_is_closed_in_the_end(start: Start) -> None:
+    service = start()
+    service.stop()
+    assert service.judge.closed
+
+
+def test_a_defect_is_500_with_its_request_id_and_no_internals(
+    start: Start, rollout: Build, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = start()
+    response = service.post(rollout("broken"), headers={"X-Request-ID": "r-9"})
+    assert response.status_code == 500
+    assert response.json()["error"] == "internal_error"
+    assert "r-9" in response.json()["message"]
+    assert response.headers["x-request-id"] == "r-9"
+    assert "scripted defect" not in response.text
+    until(lambda: "scripted defect" in caplog.text)
+    assert service.post(rollout()).status_code == 200
+    assert samples(service)["citemark_requests_total[route=/v1/score][status=500]"] == 1

@@ -1,0 +1,100 @@
+"""The bounded count behind every limit."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from citemark_service.errors import Overloaded, TooLarge
+from citemark_service.quota import Quota
+
+
+def test_what_does_not_fit_is_refused_and_what_never_fits_is_too_large() -> None:
+    quota = Quota(3, "things")
+    quota.take(2)
+    with pytest.raises(Overloaded) as overloaded:
+        quota.take(2)
+    assert overloaded.value.retry_after_s
+    with pytest.raises(TooLarge, match="3"):
+        quota.take(4)
+    quota.give(1)
+    quota.take(2)
+    assert quota.held == 3
+
+
+def test_a_hold_gives_back_what_is_left() -> None:
+    quota = Quota(5, "things")
+    with quota.hold() as held:
+        held.take(2)
+        held.grow(4)
+        held.give(1)
+        assert quota.held == 3
+    assert quota.held == 0
+
+
+def test_growth_over_the_limit_is_too_large_although_little_is_missing() -> None:
+    quota = Quota(5, "things")
+    with quota.hold() as held:
+        held.take(4)
+        with pytest.raises(TooLarge):
+            held.grow(6)
+
+
+async def test_who_waits_is_served_in_order() -> None:
+    quota = Quota(2, "things")
+    quota.take(2)
+    served: list[str] = []
+
+    async def wait(name: str, count: int) -> None:
+        await quota.wait(count)
+        served.append(name)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(wait("large", 2))
+        group.create_task(wait("small", 1))
+        await asyncio.sleep(0)
+        quota.give(1)
+        await asyncio.sleep(0)
+        assert served == []
+        quota.give(1)
+        await asyncio.sleep(0)
+        assert served == ["large"]
+        quota.give(2)
+    assert served == ["large", "small"]
+    assert quota.held == 1
+
+
+@pytest.mark.parametrize("granted_first", [True, False])
+async def test_who_stops_waiting_leaves_nothing_behind(granted_first: bool) -> None:
+    quota = Quota(1, "things")
+    quota.take(1)
+    leaving = asyncio.create_task(quota.wait(1))
+    staying = asyncio.create_task(quota.wait(1))
+    await asyncio.sleep(0)
+    if granted_first:
+        quota.give(1)
+        leaving.cancel()
+    else:
+        leaving.cancel()
+        await asyncio.sleep(0)
+        quota.give(1)
+    await staying
+    assert leaving.cancelled()
+    assert quota.held == 1
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 4)), max_size=30))
+def test_never_more_than_the_limit_is_held(steps: list[tuple[bool, int]]) -> None:
+    quota = Quota(4, "things")
+    with quota.hold() as held:
+        for taking, count in steps:
+            if taking:
+                try:
+                    held.take(count)
+                except Overloaded:
+                    assert held.count + count > 4
+            else:
+                held.give(min(count, held.count))
+            assert 0 <= quota.held == held.count <= 4
+    assert quota.held == 0

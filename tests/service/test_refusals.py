@@ -1,0 +1,225 @@
+"""Requests that are refused: each status, and what the body says about why."""
+
+import json
+import socket
+
+import pytest
+
+from citemark_schemas import Problem
+from running_service import Build, Running, Start, until
+
+DEEP = b"[" * 100_000
+
+
+def problem_of(response_body: bytes, error: str) -> Problem:
+    problem = Problem.model_validate_json(response_body)
+    assert problem.error == error
+    assert problem.message
+    return problem
+
+
+def places(response_body: bytes) -> set[str]:
+    return {detail.loc for detail in problem_of(response_body, "invalid_request").details}
+
+
+@pytest.mark.parametrize(
+    ("fields", "place"),
+    [
+        ({"question": " "}, "question"),
+        ({"question": 3}, "question"),
+        ({"response": None}, "response"),
+        ({"tool_output": None}, "items[2]"),
+        ({"snippets": [{"id": "a", "text": "t"}, {"id": "", "text": "t"}]}, "snippets[1].id"),
+        ({"snippets": [{"id": "a", "text": "t", "url": "u"}]}, "snippets[0].url"),
+        ({"positive_rubrics": ["a", {"description": "b", "weight": 1e400}]}, "positive_rubrics"),
+        ({"positive_rubrics": "not json"}, "positive_rubrics"),
+        ({"static_rubrics": "v0"}, "static_rubrics"),
+        ({"citation_unit": "page"}, "citation_unit"),
+        ({"verification_reward": 0}, "verification_reward"),
+        ({"verificaton_reward": 1}, "verificaton_reward"),
+        ({"id": "x" * 513}, "id"),
+    ],
+)
+def test_a_field_is_named_with_its_item(
+    service: Running, rollout: Build, fields: dict[str, object], place: str
+) -> None:
+    body = {"items": [rollout(), rollout(), rollout(**fields)]}
+    response = service.post(json.dumps(body).replace("Infinity", "1e400").encode())
+    assert response.status_code == 422
+    assert any(loc.startswith("items[2]") and place in loc for loc in places(response.content))
+    assert service.judge.started == []
+
+
+def test_a_single_rollout_names_its_fields_bare(service: Running, rollout: Build) -> None:
+    response = service.post(rollout(question="", response=1))
+    assert response.status_code == 422
+    assert places(response.content) == {"question", "response"}
+
+
+def test_all_bad_items_are_told_up_to_a_bound(service: Running, rollout: Build) -> None:
+    items = [rollout(question="") for _ in range(200)]
+    response = service.post({"items": items})
+    problem = problem_of(response.content, "invalid_request")
+    assert [detail.loc for detail in problem.details] == [f"items[{n}].question" for n in range(50)]
+    assert "199 more" in problem.message
+
+
+def test_no_text_of_the_caller_comes_back_at_length(service: Running, rollout: Build) -> None:
+    long = "z" * 100_000
+    for bad in (
+        rollout(positive_rubrics=[{"description": "d", "weight": long}]),
+        rollout(**{long: 1}),
+        rollout(static_rubrics=long),
+    ):
+        response = service.post(bad)
+        assert response.status_code == 422
+        assert len(response.content) < 2000
+
+
+def test_a_flood_of_errors_is_counted_instead_of_listed(service: Running, rollout: Build) -> None:
+    response = service.post({"items": [rollout(**{f"x{n}": n for n in range(100_000)})]})
+    assert response.status_code == 422
+    assert places(response.content) == {"items[0]"}
+    assert "100000 errors" in response.json()["message"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"nonsense",
+        b"[]",
+        b"3",
+        b"null",
+        b'"text"',
+        b"{",
+        b'{"items": 3}',
+        b'{"items": null}',
+        b'{"items": []}',
+        b'{"items": [1]}',
+        b'{"items": [NaN]}',
+        b'{"items": [{}], "deadline_s": 0}',
+        b'{"items": [{}], "deadline_s": 1e999}',
+        b'{"question": NaN}',
+        b'{"question": "\\ud800", "response": "", "tool_output": ""}',
+        b'{"items": [{"question": "\\ud800", "response": "", "tool_output": ""}]}',
+        b'{"\\ud800": 1}',
+        b'{"question": "\xff", "response": "", "tool_output": ""}',
+        b'{"\xff": 1}',
+        b'{"question": ' + DEEP,
+        b'{"items": ' + DEEP,
+        b'{"a":' * 100_000,
+        b'{"question": 1' + b"0" * 5000 + b"}",
+        b'{"question": "q", "response": "", "tool_output": "", "verification_reward": -Infinity}',
+        b'{"question": "q", "response": "", "tool_output": "", "verification_reward": 1e999}',
+        b'{"question": "q", "response": "", "tool_output": "", "rubrics": "' + DEEP + b'"}',
+        b'{"question": "q", "response": "", "tool_output": "", "metadata": {"a": 1'
+        + b"0" * 5000
+        + b"}}",
+        b'{"items": [{}]} trailing',
+    ],
+    ids=lambda body: repr(body[:40]),
+)
+def test_hostile_json_is_the_callers_mistake(service: Running, body: bytes) -> None:
+    response = service.post(body)
+    assert response.status_code == 422
+    assert places(response.content)
+    assert service.admission.rollouts.held == service.admission.buffered.held == 0
+
+
+def test_broken_json_names_its_position(service: Running) -> None:
+    problem = problem_of(service.post(b'{"question": oops}').content, "invalid_request")
+    assert "byte 13" in problem.message
+
+
+def test_a_body_over_the_limit_is_refused_by_its_announcement(start: Start) -> None:
+    service = start(max_body_bytes=2048)
+    with service.connect() as connection:
+        connection.sendall(b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: 999999\r\n\r\n")
+        assert connection.recv(64).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_body_over_the_limit_is_refused_while_it_comes(start: Start) -> None:
+    service = start(max_body_bytes=2048)
+    with service.connect() as connection:
+        connection.sendall(
+            b"POST /v1/score HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        connection.sendall(b"1000\r\n" + b" " * 4096 + b"\r\n")
+        assert connection.recv(64).startswith(b"HTTP/1.1 413 ")
+
+
+def test_who_is_refused_early_can_still_read_why(start: Start) -> None:
+    service = start(max_body_bytes=2048)
+    response = service.post(b" " * 8_000_000)
+    assert response.status_code == 413
+    assert "max_body_bytes" in problem_of(response.content, "too_large").message
+
+
+def test_items_and_rollouts_have_limits(start: Start, rollout: Build) -> None:
+    service = start(max_items=3, max_rollout_bytes=2048)
+    many = service.post({"items": [rollout()] * 4})
+    assert many.status_code == 413
+    assert "max_items" in problem_of(many.content, "too_large").message
+    long = rollout(tool_output="x" * 2048)
+    for body in (long, {"items": [rollout(), long]}):
+        response = service.post(body)
+        assert response.status_code == 413
+        assert "max_rollout_bytes" in problem_of(response.content, "too_large").message
+
+
+def test_more_than_fits_now_is_429_and_all_or_nothing(start: Start, rollout: Build) -> None:
+    service = start(max_inflight=4)
+    running = service.in_background({"items": [rollout("wait")] * 3})
+    until(lambda: service.admission.rollouts.held == 3)
+    refused = service.post({"items": [rollout("other")] * 2})
+    assert refused.status_code == 429
+    assert int(refused.headers["retry-after"]) >= 1
+    problem_of(refused.content, "overloaded")
+    assert "other" not in service.judge.started
+    assert service.post(rollout("fits")).status_code == 200
+    service.judge.gate.set()
+    assert running.result().status_code == 200
+    assert service.post({"items": [rollout("other")] * 2}).status_code == 200
+
+
+def test_a_batch_that_never_fits_is_413(start: Start, rollout: Build) -> None:
+    service = start(max_inflight=4)
+    response = service.post({"items": [rollout()] * 5})
+    assert response.status_code == 413
+    assert "4" in problem_of(response.content, "too_large").message
+
+
+def test_all_bodies_together_are_bounded(start: Start, rollout: Build) -> None:
+    service = start(max_buffered_bytes=4096)
+    running = service.in_background(rollout("wait", tool_output="x" * 3000))
+    until(lambda: service.admission.buffered.held > 3000)
+    assert service.post(rollout(tool_output="y" * 2000)).status_code == 429
+    service.judge.gate.set()
+    assert running.result().status_code == 200
+    assert service.post(rollout(tool_output="y" * 2000)).status_code == 200
+
+
+def test_a_body_that_stops_arriving_is_408(start: Start) -> None:
+    service = start(body_timeout_s=0.2)
+    with service.connect() as connection:
+        connection.sendall(b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{")
+        assert connection.recv(64).startswith(b"HTTP/1.1 408 ")
+    until(lambda: service.admission.rollouts.held == 0)
+
+
+def test_a_client_that_leaves_while_sending_leaves_nothing(service: Running) -> None:
+    with service.connect() as connection:
+        connection.sendall(b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{")
+        until(lambda: service.admission.rollouts.held == 1)
+        connection.shutdown(socket.SHUT_RDWR)
+    until(lambda: service.admission.rollouts.held == service.admission.buffered.held == 0)
+
+
+def test_unknown_routes_and_methods_are_problems_too(service: Running) -> None:
+    missing = service.client.get("/v1/nothing")
+    assert missing.status_code == 404
+    problem_of(missing.content, "not_found")
+    wrong = service.client.get("/v1/score")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+    problem_of(wrong.content, "method_not_allowed")

@@ -1,0 +1,99 @@
+"""`POST /v1/score` where nothing is wrong with the request."""
+
+import json
+
+import pytest
+
+from citemark_schemas import FailureKind, ScoreResponse, ScoreResult
+from running_service import Build, Running, Start, until
+
+
+def test_one_rollout_is_answered_by_one_result(service: Running, rollout: Build) -> None:
+    response = service.post(rollout(id="mine"))
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    result = ScoreResult.model_validate_json(response.content)
+    assert (result.id, result.failure) == ("mine", None)
+    # Full marks mean both defects too: of the row's criterion and V3's three, two count.
+    assert result.rubric_reward == pytest.approx(2 / 4)
+    assert result.reward == pytest.approx(2 / 4 + 0.2)
+
+
+def test_a_batch_keeps_order_and_ids(service: Running, rollout: Build) -> None:
+    items = [rollout(f"number {n}", id=f"r{n}" if n % 2 else None) for n in range(40)]
+    response = service.post({"items": items})
+    results = ScoreResponse.model_validate_json(response.content).items
+    assert [result.id for result in results] == [f"r{n}" if n % 2 else str(n) for n in range(40)]
+
+
+def test_a_slow_item_does_not_change_the_order(service: Running, rollout: Build) -> None:
+    items = [rollout("wait", id="slow"), rollout("now", id="quick")]
+    client = service.in_background({"items": items})
+    until(lambda: len(service.judge.started) == 2)
+    service.judge.gate.set()
+    assert [item["id"] for item in client.result().json()["items"]] == ["slow", "quick"]
+
+
+def test_a_failing_item_does_not_hurt_its_neighbours(service: Running, rollout: Build) -> None:
+    response = service.post({"items": [rollout("one"), rollout("fail"), rollout("three")]})
+    assert response.status_code == 200
+    first, failed, last = ScoreResponse.model_validate_json(response.content).items
+    assert first.reward == last.reward == pytest.approx(0.7)
+    assert failed.reward is None
+    assert failed.failure is not None
+    assert failed.failure.kind is FailureKind.UNREACHABLE
+    assert failed.failure.retryable
+
+
+def test_the_nearest_knob_wins(start: Start, rollout: Build) -> None:
+    service = start(verification_reward=3.0, citation_weight=0.5)
+    body = {
+        "items": [rollout(), rollout(verification_reward=100.0)],
+        "verification_reward": 10.0,
+    }
+    rewards = [item["reward"] for item in service.post(body).json()["items"]]
+    assert rewards == pytest.approx([10.0, 100.0])
+    assert service.post(rollout()).json()["reward"] == pytest.approx(3.0)
+
+
+def test_an_item_over_the_deadline_is_a_typed_failure(service: Running, rollout: Build) -> None:
+    body = {"items": [rollout("wait"), rollout("now")], "deadline_s": 0.3}
+    late, done = ScoreResponse.model_validate_json(service.post(body).content).items
+    assert late.failure is not None
+    assert late.failure.kind is FailureKind.DEADLINE
+    assert done.reward is not None
+
+
+def test_a_refused_rollout_is_zero_without_a_call(service: Running, rollout: Build) -> None:
+    result = service.post(rollout(response="no block at all")).json()
+    assert (result["reward"], result["refusal"]["kind"]) == (0.0, "no_answer_block")
+    assert service.judge.started == []
+
+
+@pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "text/plain", ""])
+def test_json_is_json_whatever_it_is_called(
+    service: Running, rollout: Build, content_type: str
+) -> None:
+    response = service.post(rollout(), headers={"Content-Type": content_type})
+    assert response.status_code == 200
+
+
+def test_a_client_that_leaves_cancels_its_judging(service: Running, rollout: Build) -> None:
+    body = json.dumps({"items": [rollout(f"wait {n}") for n in range(8)]}).encode()
+    connection = service.connect()
+    connection.sendall(
+        b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    )
+    until(lambda: len(service.judge.started) == 8)
+    assert service.admission.rollouts.held == 8
+    connection.close()
+    until(lambda: len(service.judge.cancelled) == 8)
+    until(lambda: service.admission.rollouts.held == 0)
+    assert service.admission.buffered.held == 0
+
+
+def test_a_large_batch_is_scored_whole(service: Running, rollout: Build) -> None:
+    padding = "<snippet id=s2>" + "filler " * 500 + "</snippet>"
+    items = [rollout(tool_output=rollout()["tool_output"] + padding) for _ in range(1000)]
+    results = ScoreResponse.model_validate_json(service.post({"items": items}).content).items
+    assert [result.reward for result in results] == pytest.approx([0.7] * 1000)

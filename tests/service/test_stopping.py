@@ -1,0 +1,196 @@
+"""Signals to a real process: what is in flight is delivered, what is new is refused."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from running_service import Build, Start, until
+
+_ENTRY = """
+import sys, threading
+from citemark_rubrics import load_library
+from citemark_service.serve import run
+from citemark_service.settings import load_settings
+from gated_judge import GatedJudge
+
+judge = GatedJudge()
+threading.Thread(target=lambda: sys.stdin.readline() and judge.gate.set(), daemon=True).start()
+run(
+    settings=load_settings(port=0, stop_grace_s=float(sys.argv[1])),
+    judge=judge,
+    library=load_library(),
+)
+"""
+
+
+class Process:
+    """A service in a process of its own; a line on its standard input opens the judge's gate."""
+
+    def __init__(self, grace_s: float) -> None:
+        self.popen = subprocess.Popen(
+            [sys.executable, "-c", _ENTRY, str(grace_s)],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[1],
+        )
+        self.log: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        until(lambda: any("serving on" in line for line in self.log))
+        match = re.search(r"serving on (http://\S+)", "".join(self.log))
+        assert match
+        self.client = httpx.Client(base_url=match[1], timeout=20.0)
+
+    def _read(self) -> None:
+        assert self.popen.stderr is not None
+        self.log.extend(iter(self.popen.stderr.readline, ""))
+
+    def open_gate(self) -> None:
+        assert self.popen.stdin is not None
+        self.popen.stdin.write("\n")
+        self.popen.stdin.flush()
+
+    def inflight(self) -> float:
+        text = self.client.get("/metrics").text
+        return float(re.findall(r"^citemark_inflight_rollouts (\S+)$", text, re.MULTILINE)[0])
+
+    def stop(self) -> None:
+        self.client.close()
+        self.popen.kill()
+        self.popen.wait()
+        self._reader.join()
+        for pipe in (self.popen.stdin, self.popen.stderr):
+            assert pipe is not None
+            pipe.close()
+
+
+@pytest.fixture
+def process() -> Iterator[Callable[[float], Process]]:
+    """`process(grace_s)`: a service in a process, killed with the test."""
+    running: list[Process] = []
+
+    def start(grace_s: float) -> Process:
+        running.append(Process(grace_s))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.stop()
+
+
+def draining(one: Process) -> bool:
+    return one.client.get("/readyz").status_code == 503
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_work_finish_and_refuses_more(
+    process: Callable[[float], Process], rollout: Build, number: int
+) -> None:
+    one = process(30.0)
+    with ThreadPoolExecutor(1) as pool:
+        batch = {"items": [rollout("wait"), rollout("now")]}
+        running = pool.submit(one.client.post, "/v1/score", json=batch)
+        until(lambda: one.inflight() == 2)
+        one.popen.send_signal(number)
+        until(lambda: draining(one))
+        for path in ("/v1/score", "/v1/score/stream"):
+            refused = one.client.post(path, json=rollout())
+            assert refused.status_code == 503
+            assert refused.json()["error"] == "shutting_down"
+            assert refused.headers["retry-after"]
+            assert refused.headers["connection"] == "close"
+        assert one.client.get("/healthz").status_code == 200
+        one.open_gate()
+        results = running.result().json()["items"]
+    assert [result["reward"] for result in results] == pytest.approx([0.7, 0.7])
+    assert one.popen.wait(10.0) == 0
+    assert "Traceback" not in "".join(one.log)
+
+
+def test_an_idle_service_stops_at_once(process: Callable[[float], Process]) -> None:
+    one = process(60.0)
+    assert one.client.get("/healthz").status_code == 200  # leaves an idle connection open
+    one.popen.terminate()
+    assert one.popen.wait(10.0) == 0
+
+
+def test_the_grace_ends_and_says_so(process: Callable[[float], Process], rollout: Build) -> None:
+    one = process(0.5)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(one.client.post, "/v1/score", json=rollout("wait"))
+        until(lambda: one.inflight() == 1)
+        one.popen.terminate()
+        response = running.result()
+    assert (response.status_code, response.json()["error"]) == (503, "shutting_down")
+    assert one.popen.wait(10.0) == 0
+    assert "cutting 1 rollouts off" in "".join(one.log)
+
+
+def test_a_second_signal_ends_it_at_once(
+    process: Callable[[float], Process], rollout: Build
+) -> None:
+    one = process(60.0)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(one.client.post, "/v1/score", json=rollout("wait"))
+        until(lambda: one.inflight() == 1)
+        one.popen.terminate()
+        until(lambda: draining(one))
+        one.popen.terminate()
+        assert one.popen.wait(10.0) == -signal.SIGTERM
+        assert isinstance(running.exception(), httpx.HTTPError) or running.result().is_error
+
+
+def test_a_stream_delivers_what_it_has_and_refuses_new_lines(start: Start, rollout: Build) -> None:
+    service = start(stop_grace_s=20.0)
+    lines = [rollout("wait"), rollout("wait")]
+    body, more = (b"".join(json.dumps(line).encode() + b"\n" for line in lines) for _ in "ab")
+
+    def upload() -> Iterator[bytes]:
+        yield body
+        until(lambda: len(service.judge.started) == 2)
+        service.server.stop()
+        until(lambda: service.admission.draining)
+        yield more
+        time.sleep(0.2)
+        service.judge.gate.set()
+
+    response = service.client.post("/v1/score/stream", content=upload())
+    answers = {answer["line"]: answer for answer in map(json.loads, response.text.splitlines())}
+    assert [answers[n]["type"] for n in (1, 2, 3, 4)] == ["result", "result", "error", "error"]
+    assert {answers[n]["error"]["error"] for n in (3, 4)} == {"shutting_down"}
+    service.thread.join(10.0)
+    assert not service.thread.is_alive()
+
+
+def test_an_idle_stream_does_not_hold_up_the_end(start: Start, rollout: Build) -> None:
+    service = start(stop_grace_s=60.0)
+    with service.connect() as connection:
+        connection.sendall(
+            b"POST /v1/score/stream HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        assert connection.recv(15).startswith(b"HTTP/1.1 200 OK")
+        service.server.stop()
+        service.thread.join(10.0)
+        assert not service.thread.is_alive()
+
+
+def test_a_stalled_upload_does_not_hold_up_the_end(start: Start) -> None:
+    stalled = start(stop_grace_s=60.0)
+    with stalled.connect() as connection:
+        connection.sendall(b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{")
+        until(lambda: stalled.admission.rollouts.held == 1)
+        stalled.server.stop()
+        assert connection.recv(15).startswith(b"HTTP/1.1 503 ")
+        stalled.thread.join(10.0)
+        assert not stalled.thread.is_alive()

@@ -1,0 +1,229 @@
+"""`POST /v1/score/stream` from clients that read, do not read, misbehave and leave."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from citemark_schemas import StreamLine
+from running_service import Build, Running, Start, until
+
+PATH = "/v1/score/stream"
+
+
+class Duplex:
+    """A client that writes lines and reads answers whenever it likes."""
+
+    def __init__(self, service: Running, query: str = "") -> None:
+        self._socket = service.connect()
+        self._file = self._socket.makefile("rb")
+        head = f"POST {PATH}{query} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        self._socket.sendall(head.encode())
+
+    def __enter__(self) -> "Duplex":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._socket.close()
+
+    def send(self, *lines: Any) -> None:
+        self.send_raw(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+
+    def send_raw(self, data: bytes) -> None:
+        self._socket.sendall(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def settimeout(self, seconds: float) -> None:
+        self._socket.settimeout(seconds)
+
+    def end(self) -> None:
+        self._socket.sendall(b"0\r\n\r\n")
+
+    def status(self) -> int:
+        status = int(self._file.readline().split()[1])
+        while self._file.readline().strip():
+            pass
+        return status
+
+    def answers(self) -> Iterator[StreamLine]:
+        while size := int(self._file.readline(), 16):
+            line = self._file.read(size)
+            self._file.readline()
+            yield StreamLine.model_validate_json(line)
+
+    def answer(self) -> StreamLine:
+        return next(self.answers())
+
+
+def lines_of(body: bytes) -> dict[int, StreamLine]:
+    lines = [StreamLine.model_validate_json(line) for line in body.splitlines()]
+    assert len({line.line for line in lines}) == len(lines)
+    return {line.line: line for line in lines}
+
+
+def ndjson(*rollouts: dict[str, Any]) -> bytes:
+    return b"\n".join(json.dumps(rollout).encode() for rollout in rollouts)
+
+
+def error_of(line: StreamLine) -> str:
+    assert line.type == "error"
+    assert line.error is not None
+    return line.error.error
+
+
+def test_every_line_is_answered_with_its_number(service: Running, rollout: Build) -> None:
+    body = b"\n" + ndjson(rollout(id="a"), rollout("fail")) + b"\n \r\n" + ndjson(rollout())
+    response = service.post(body, PATH)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/x-ndjson"
+    lines = lines_of(response.content)
+    assert sorted(lines) == [2, 3, 5]
+    results = {number: line.result for number, line in lines.items()}
+    assert all(results.values())
+    assert results[2] is not None
+    assert results[2].id == "a"
+    assert results[2].reward == pytest.approx(0.7)
+    assert results[3] is not None
+    assert results[3].failure is not None
+
+
+def test_answers_come_as_they_finish_while_the_client_still_writes(
+    service: Running, rollout: Build
+) -> None:
+    with Duplex(service) as client:
+        client.send(rollout("wait"), rollout("now"))
+        assert client.status() == 200
+        assert client.answer().line == 2
+        client.send(rollout("now"))
+        assert client.answer().line == 3
+        service.judge.gate.set()
+        assert client.answer().line == 1
+        client.end()
+        assert list(client.answers()) == []
+
+
+def test_a_bad_line_is_named_and_hurts_no_other(start: Start, rollout: Build) -> None:
+    service = start(max_rollout_bytes=4096)
+    bad = [
+        b"{oops}",
+        json.dumps(rollout(question="")).encode(),
+        json.dumps(rollout(static_rubrics="v0")).encode(),
+        b"x" * 200_000,
+        b"[" * 4000,
+        b'{"question": "\xff"}',
+        b"3",
+    ]
+    body = b"\n".join([ndjson(rollout()), *bad, ndjson(rollout())])
+    lines = lines_of(service.post(body, PATH).content)
+    assert sorted(lines) == list(range(1, 10))
+    assert [lines[n].type for n in (1, 9)] == ["result", "result"]
+    errors = [error_of(lines[n]) for n in range(2, 9)]
+    assert errors == ["invalid_request"] * 3 + ["too_large"] + ["invalid_request"] * 3
+    problem = lines[3].error
+    assert problem is not None
+    assert problem.details[0].loc == "question"
+
+
+def test_knobs_are_query_parameters_that_a_line_overrides(service: Running, rollout: Build) -> None:
+    body = ndjson(rollout(), rollout(verification_reward=100.0))
+    query = "?verification_reward=10&apply_citation_reward=false"
+    lines = lines_of(service.post(body, PATH + query).content)
+    rewards = [line.result.reward for _, line in sorted(lines.items()) if line.result]
+    assert rewards == pytest.approx([5.0, 50.0])
+
+
+@pytest.mark.parametrize("query", ["verificaton_reward=10", "verification_reward=x"])
+def test_a_wrong_query_parameter_refuses_the_stream(
+    service: Running, rollout: Build, query: str
+) -> None:
+    response = service.post(ndjson(rollout()), f"{PATH}?{query}")
+    assert response.status_code == 422
+    assert query.partition("=")[0] in response.json()["details"][0]["loc"]
+
+
+def test_reading_pauses_while_the_window_is_full(start: Start, rollout: Build) -> None:
+    service = start(stream_window=4)
+    with Duplex(service) as client:
+        client.send(*[rollout(f"wait {n}") for n in range(50)])
+        client.end()
+        until(lambda: len(service.judge.started) == 4)
+        assert service.post(rollout("meanwhile")).status_code == 200
+        assert len(service.judge.started) == 5
+        assert service.admission.rollouts.held == 4
+        service.judge.gate.set()
+        assert client.status() == 200
+        assert sorted(line.line for line in client.answers()) == list(range(1, 51))
+
+
+def test_the_client_is_stopped_while_the_window_is_full(start: Start, rollout: Build) -> None:
+    service = start(stream_window=2)
+    line = json.dumps(rollout("wait", tool_output="x" * 60_000)).encode() + b"\n"
+    with Duplex(service) as client:
+        client.settimeout(1.0)
+        with pytest.raises(TimeoutError):
+            client.send_raw(line * 2000)
+        assert service.admission.rollouts.held == 2
+
+
+def test_streams_wait_for_room_instead_of_failing(start: Start, rollout: Build) -> None:
+    service = start(max_inflight=3, stream_window=50)
+    response = service.post(ndjson(*[rollout() for _ in range(30)]), PATH)
+    assert {line.type for line in lines_of(response.content).values()} == {"result"}
+
+
+def test_open_streams_are_bounded(start: Start, rollout: Build) -> None:
+    service = start(max_streams=1)
+    with Duplex(service) as client:
+        client.send(rollout())
+        assert client.status() == 200
+        refused = service.post(ndjson(rollout()), PATH)
+        assert refused.status_code == 429
+        assert refused.headers["retry-after"]
+        assert refused.json()["error"] == "overloaded"
+        client.end()
+        list(client.answers())
+    until(lambda: service.admission.streams.held == 0)
+    assert service.post(ndjson(rollout()), PATH).status_code == 200
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_client_that_leaves_cancels_its_judging(
+    start: Start, rollout: Build, ended: bool
+) -> None:
+    service = start(stream_window=4)
+    with Duplex(service) as client:
+        client.send(*[rollout(f"wait {n}") for n in range(20)])
+        if ended:
+            client.end()
+        until(lambda: len(service.judge.started) == 4)
+    until(lambda: len(service.judge.cancelled) == 4)
+    until(lambda: service.admission.streams.held == service.admission.rollouts.held == 0)
+    assert len(service.judge.started) == 4
+
+
+def test_a_silent_stream_is_ended_with_the_reason(start: Start, rollout: Build) -> None:
+    service = start(stream_idle_s=0.3)
+    with Duplex(service) as client:
+        client.send(rollout())
+        assert client.status() == 200
+        first, last = client.answers()
+        assert (first.line, last.line) == (1, 2)
+        assert error_of(last) == "body_timeout"
+
+
+def test_a_client_that_never_reads_is_given_up(start: Start, rollout: Build) -> None:
+    service = start(stream_idle_s=0.5, stream_window=8)
+    with Duplex(service) as client:
+        claim = "<answer><snippet id=s1>" + "It is long. " * 5000 + "</snippet></answer>"
+        client.settimeout(2.0)
+        with pytest.raises(TimeoutError):
+            client.send(*[rollout(response=claim) for _ in range(1000)])
+        until(lambda: service.admission.streams.held == service.admission.rollouts.held == 0)
+
+
+def test_a_thousand_lines_keep_their_numbers(service: Running, rollout: Build) -> None:
+    body = ndjson(*[rollout(id=str(n)) for n in range(1, 1001)])
+    lines = lines_of(service.post(body, PATH).content)
+    assert len(lines) == 1000
+    assert all(line.result and line.result.id == str(number) for number, line in lines.items())
