@@ -162,6 +162,19 @@ async def test_a_lone_surrogate_in_a_rollout_is_sent_as_a_question_mark(
     assert judge.requests[0]["messages"][0]["content"] == "é ? 🦦"
 
 
+async def test_a_prompt_of_megabytes_arrives_whole_and_again(
+    start_judge: StartJudge, open_chat: OpenChat
+) -> None:
+    judge = await start_judge(in_turn(Status(500), Reply("{1}")))
+    messages = (Message("user", "otter " * 500_000),)
+    await ask(open_chat(judge), ChatRequest(messages, None, 8))
+
+    assert [body["messages"][0]["content"] == messages[0].content for body in judge.requests] == [
+        True,
+        True,
+    ]
+
+
 async def test_the_reply_the_meter_and_the_observer_agree(
     start_judge: StartJudge, open_chat: OpenChat
 ) -> None:
@@ -449,6 +462,10 @@ async def test_proxies_of_the_environment_are_not_used(
         ("http://", None),
         ("", None),
         ("http://me:secret@judge/v1", None),
+        ("ftp://me:secret@judge/v1", None),
+        ("http://judge:port/v1", None),
+        ("http://judge/v1?key=value", None),
+        ("http://[judge/v1", None),
         ("http://judge/v1", "key\n"),
         ("http://judge/v1", "schlüssel"),
     ],

@@ -15,12 +15,13 @@ MAX_REPLY_BYTES: Final = 8 * 1024 * 1024
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
+# Trees of plain values hold no cycles, so none of these need be tracked for collection.
 class _Alternative(msgspec.Struct, gc=False):
     token: str
     logprob: float
 
 
-class _Token(msgspec.Struct):
+class _Token(msgspec.Struct, gc=False):
     token: str
     logprob: float
     top_logprobs: list[_Alternative] = []
@@ -30,31 +31,31 @@ class _Token(msgspec.Struct):
         return Token(self.token, self.logprob, tuple(pairs))
 
 
-class _Logprobs(msgspec.Struct):
+class _Logprobs(msgspec.Struct, gc=False):
     content: list[_Token] | None = None
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
     content: str | None = None
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     message: _Message
     finish_reason: str | None = None
     logprobs: _Logprobs | None = None
 
 
-class _Details(msgspec.Struct):
+class _Details(msgspec.Struct, gc=False):
     cached_tokens: _Count | None = None
 
 
-class _Usage(msgspec.Struct):
+class _Usage(msgspec.Struct, gc=False):
     prompt_tokens: _Count = 0
     completion_tokens: _Count | None = None
     prompt_tokens_details: _Details | None = None
 
 
-class Completion(msgspec.Struct):
+class Completion(msgspec.Struct, gc=False):
     """The envelope of a reply with status 200."""
 
     choices: list[_Choice] = []
@@ -93,7 +94,7 @@ def _tokens(choice: _Choice, content: str) -> tuple[Token, ...] | None:
     return aligned([token.as_token() for token in listed], content)
 
 
-class _Envelope(Completion):
+class _Envelope(Completion, gc=False):
     error: object = None
 
 

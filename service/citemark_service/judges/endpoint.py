@@ -1,8 +1,7 @@
 """Where a judge is and how it is addressed, checked before the first call."""
 
 from dataclasses import dataclass, field
-
-from yarl import URL
+from urllib.parse import urlsplit
 
 from citemark_service.errors import SettingsError
 
@@ -22,16 +21,17 @@ class Endpoint:
     def __post_init__(self) -> None:
         """Refuse what would fail on every call, or show a secret in error messages."""
         try:
-            url = URL(self.base_url)
+            parts = urlsplit(self.base_url)
+            host, _port = parts.hostname, parts.port
         except ValueError as error:
             raise SettingsError(f"judge_url: {error}") from error
-        if url.scheme not in ("http", "https") or not url.host:
-            raise SettingsError(f"judge_url must be an http or https URL, not {self.base_url!r}")
-        if url.user is not None or url.password is not None:
+        if parts.username is not None:
             raise SettingsError("judge_url must not hold credentials; set judge_api_key")
+        if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
+            raise SettingsError(f"judge_url must be a plain http(s) URL, not {self.base_url!r}")
         if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable()):
             raise SettingsError("judge_api_key must be one line of printable ASCII")
 
-    def url(self, path: str) -> URL:
+    def url(self, path: str) -> str:
         """The address of one route, such as `chat/completions`."""
-        return URL(self.base_url.rstrip("/") + "/" + path)
+        return f"{self.base_url.rstrip('/')}/{path}"

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 from tenacity import (
     AsyncRetrying,
@@ -74,7 +74,17 @@ class RetryPolicy:
         Raises:
             JudgeError: what the last try raised, or the first error that is no transport error.
         """
-        retrying = AsyncRetrying(
+        try:
+            return await attempt()
+        except TRANSPORT_ERRORS as error:
+            failed = error
+        # Only now: tenacity's objects cost nearly as much CPU as the whole call that failed.
+        return await self._retrying(deadline, on_retry)(_Resumed(failed, attempt))
+
+    def _retrying(
+        self, deadline: float | None, on_retry: Callable[[FailureKind], None]
+    ) -> AsyncRetrying:
+        return AsyncRetrying(
             retry=retry_if_exception_type(TRANSPORT_ERRORS),
             wait=self._wait,
             stop=lambda state: self._is_over(state, deadline),
@@ -82,7 +92,6 @@ class RetryPolicy:
             sleep=asyncio.sleep,
             reraise=True,
         )
-        return await retrying(attempt)
 
     def _wait(self, state: RetryCallState) -> float:
         jitter = wait_random_exponential(multiplier=self.first_wait_s, max=self.max_wait_s)
@@ -92,6 +101,20 @@ class RetryPolicy:
         if state.attempt_number >= self.attempts or _asked_wait(state) > self.max_wait_s:
             return True
         return deadline is not None and time.monotonic() + state.upcoming_sleep >= deadline
+
+
+class _Resumed(Generic[T]):
+    """An attempt whose first try is over: it raises what that try raised, then tries anew."""
+
+    def __init__(self, failed: JudgeError, attempt: Callable[[], Awaitable[T]]) -> None:
+        self._failed: JudgeError | None = failed
+        self._attempt = attempt
+
+    async def __call__(self) -> T:
+        failed, self._failed = self._failed, None
+        if failed is not None:
+            raise failed
+        return await self._attempt()
 
 
 def _asked_wait(state: RetryCallState) -> float:

@@ -4,12 +4,12 @@ A training step makes hundreds of calls at once, so their CPU cost is the servic
 body is encoded once a call, and of the reply only the needed fields are decoded.
 """
 
+import io
 from collections.abc import Mapping
 from typing import Final
 
 import aiohttp
 import msgspec
-from yarl import URL
 
 from citemark_service.errors import JudgeStopped, JudgeUnreachable
 from citemark_service.judges.attempts import Attempts, gathered, verify_served
@@ -22,6 +22,7 @@ from citemark_service.judges.status import MESSAGE_LIMIT, status_error
 from citemark_service.observe import Observer
 
 _ERROR_BYTES: Final = 64 * 1024
+_ONE_WRITE: Final = 1024 * 1024
 _IDLE_S: Final = 4.0  # below the 5 s after which vLLM's uvicorn closes an idle connection
 
 
@@ -90,11 +91,13 @@ class WireChat(Chat):
         return msgspec.json.encode(payload)
 
     async def _exchange(
-        self, method: str, url: URL, body: bytes | None, prompt: list[str]
+        self, method: str, url: str, body: bytes | None, prompt: list[str]
     ) -> bytes:
         session = self._opened()
         try:
-            async with session.request(method, url, data=body, allow_redirects=False) as response:
+            async with session.request(
+                method, url, data=_sendable(body), allow_redirects=False
+            ) as response:
                 if response.status == 200:
                     return await gathered(response.content.iter_any())
                 said = await gathered(response.content.iter_any(), _ERROR_BYTES)
@@ -120,6 +123,11 @@ class WireChat(Chat):
     def _unreachable(self, error: Exception) -> JudgeUnreachable:
         detail = str(error)[:MESSAGE_LIMIT] or type(error).__name__
         return JudgeUnreachable(f"no whole reply from {self._endpoint.base_url}: {detail}")
+
+
+def _sendable(body: bytes | None) -> bytes | io.BytesIO | None:
+    # aiohttp writes bytes at once; from a stream it lets the loop breathe between chunks.
+    return body if body is None or len(body) <= _ONE_WRITE else io.BytesIO(body)
 
 
 def _session(headers: Mapping[str, str]) -> aiohttp.ClientSession:
