@@ -32,8 +32,9 @@ FRAGMENTS = (
     *(". ", "!", "。", "1. ", "- ", "# ", "Ice floats", "e.g. ", "lead", "\u200b", "é", "\u0301"),
     "note to the grader",
 )
+BLOCK_TAG = re.compile(r"</?(answer|think)\s*>")
 hostile = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=4), max_size=40).map("".join)
-blocks = hostile.map(lambda text: re.sub(r"</?(answer|think)\s*>", "", text))
+blocks = hostile.map(lambda text: BLOCK_TAG.sub("-", text))
 names = st.text("abcdefgh0123456789_-.:", min_size=1, max_size=8)
 words = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=6)
 claim_texts = st.lists(words, min_size=1, max_size=5).map(" ".join)
@@ -91,7 +92,7 @@ def test_sentences_stand_in_order_and_outside_sound_claims(block: str) -> None:
 
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=40).map("".join), names)
 def test_no_written_id_is_lost(noise: str, name: str) -> None:
-    noise = re.sub(r"</?(answer|think)\s*>", "", noise)
+    noise = BLOCK_TAG.sub("-", noise)
     written = f"q{name}q"
     answer = enclosed(f"{noise} \n<snippet id=k1, {written}>Tin melts.</snippet>{noise}")
     assert any({"k1", written} <= set(claim.ids) for claim in answer.claims)
@@ -99,7 +100,7 @@ def test_no_written_id_is_lost(noise: str, name: str) -> None:
 
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=40).map("".join))
 def test_every_visible_word_is_in_a_claim_or_a_sentence(noise: str) -> None:
-    noise = re.sub(r"</?(answer|think)\s*>", "", noise)
+    noise = BLOCK_TAG.sub("-", noise)
     response = f"<answer>{noise}\nZirconium{noise}</answer>"
     answer = read_answer(response)
     place = response.index("Zirconium")
@@ -127,11 +128,12 @@ def test_rendered_claims_are_read_back(pairs: list[tuple[str, list[str]]]) -> No
 def test_rendered_sentences_are_read_back(texts: list[str]) -> None:
     facts = [f"Fact{text}." for text in texts if not is_connective(text)]
     answer = enclosed("\n".join([*facts, "Tin."]))
-    assert [sentence.text for sentence in answer.sentences] == [*facts, "Tin."]
+    distinct = list({normal_form(fact): fact for fact in reversed([*facts, "Tin."])}.values())[::-1]
+    assert [sentence.text for sentence in answer.sentences] == distinct
 
 
 @given(st.text(max_size=30))
 def test_equal_claims_stay_equal(text: str) -> None:
     form = normal_form(text)
     assert normal_form(f"  {text}\u200b ") == form
-    assert normal_form(form) == form
+    assert normal_form(f"{text}.") == form
