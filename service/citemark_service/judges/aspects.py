@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from citemark_schemas import Criterion, Source
-from citemark_service.judges.lexical import words
+from citemark_service.judges.lexical import read_phrase
 from citemark_service.judges.support import (
     Terms,
     coverage,
@@ -25,8 +25,6 @@ from citemark_service.judges.vocabulary import ABOUT_TEXT, GENERIC, stems
 _TOLD = 0.7
 _BLOCK_WORDS = 30
 _MAX_BLOCKS = 200
-# To the point is what shares half the question's words; a claim need not, its source may.
-_TO_THE_POINT = 0.5
 # Two units' worth of padding are halfway to the worst, whatever the length of the rest.
 _HALF_PADDED = 2.0
 # An answer need not retell its sources: a fifth of them told is halfway to complete.
@@ -73,8 +71,9 @@ def _told_before(survey: Survey) -> list[float]:
 
 def _aside(survey: Survey, unit: Unit, told_before: float) -> float:
     """How far a unit is beside the question, empty, or said before."""
-    bearing = [unit.passage, *unit.cited] if unit.claimed else [unit.passage]
-    relevant = relevance(survey.question, bearing, full=_TO_THE_POINT)
+    relevant = relevance(
+        survey.subject, unit.terms, unit.passage, unit.cited if unit.claimed else ()
+    )
     # Telling of one subject repeats words; a statement is old when few of its words are new.
     said_again = max(0.0, 4.0 * told_before - 3.0)
     return max(1.0 - substance(unit.terms) * relevant, said_again)
@@ -97,7 +96,7 @@ def repetition(survey: Survey) -> Finding:
 def _unknown(survey: Survey, terms: Terms) -> float:
     """Share of names and numbers that neither question nor sources have."""
     named = terms.names | terms.numbers
-    new = named - survey.question.weights.keys()
+    new = named - survey.subject.question.weights.keys()
     missing = missing_share(sorted(new), tuple(survey.sources.values()))
     return missing * len(new) / len(named) if named else 0.0
 
@@ -106,7 +105,7 @@ def _unsourced(survey: Survey) -> Finding:
     """Without sources nothing can be checked; what is most specific is most doubtful."""
     values = [_unknown(survey, unit.terms) for unit in survey.units]
     named = [unit.terms.names | unit.terms.numbers for unit in survey.units]
-    unknown = frozenset().union(*named) - survey.question.weights.keys()
+    unknown = frozenset().union(*named) - survey.subject.question.weights.keys()
     total = len(frozenset().union(*named))
     return _found(survey, values, len(unknown) / total if total else 0.0)
 
@@ -135,7 +134,8 @@ def _undisciplined(unit: Unit) -> float:
     if not unit.claimed:
         return substance(unit.terms)
     # Half a support is enough to bear on a statement; whether it is true is not asked here.
-    return 1.0 - unit.valid_share * min(1.0, 2.0 * support(unit.terms, unit.cited))
+    bearing = [min(1.0, 2.0 * support(unit.terms, [one])) for one in unit.cited]
+    return 1.0 - unit.valid_share * _mean(bearing) if bearing else 1.0
 
 
 def indiscipline(survey: Survey) -> Finding:
@@ -158,7 +158,7 @@ def _blocks(survey: Survey) -> list[Terms]:
 def usefulness(survey: Survey) -> Finding:
     """How much the answer says beyond the question: its distinct words, with falling returns."""
     new = {stem for unit in survey.units for stem in unit.terms.specific}
-    count = len(new - survey.question.weights.keys())
+    count = len(new - survey.subject.question.weights.keys())
     return Finding(count / (count + _HALF_USEFUL), None)
 
 
@@ -211,7 +211,7 @@ _FORMAL_SHARE = 0.8
 
 
 def _content(text: str) -> list[str]:
-    return [word.stem for word in words(text) if not word.stop and word.stem not in GENERIC]
+    return [word.stem for word in read_phrase(text).content if word.stem not in GENERIC]
 
 
 def _speaks_of_form(description: str) -> bool:

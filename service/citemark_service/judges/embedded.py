@@ -4,6 +4,8 @@ It compares words. It lets a newcomer see sensible scores and a pipeline be test
 judge to train on, for a policy can learn to please a word count.
 """
 
+import asyncio
+
 from citemark_schemas import ClaimVerdict, Criterion, CriterionVerdict, Polarity, SentenceVerdict
 from citemark_service.judges.aspects import aspect_of
 from citemark_service.judges.content import mention
@@ -17,8 +19,10 @@ from citemark_service.judges.protocol import (
     Meter,
 )
 from citemark_service.judges.support import (
+    Subject,
     Terms,
     contribution,
+    read_subject,
     read_terms,
     relevance,
     substance,
@@ -63,14 +67,14 @@ def _contributing(terms: Terms, cited: dict[str, Passage]) -> dict[str, float]:
     }
 
 
-def judge_claim(cited: CitedClaim, question: Terms, passages: dict[str, Passage]) -> ClaimVerdict:
+def judge_claim(cited: CitedClaim, subject: Subject, passages: dict[str, Passage]) -> ClaimVerdict:
     """One claim against the passages of its ids, jointly."""
     terms = read_terms(cited.claim.text)
     own = {one: passages[one] for one in cited.ids if one in passages}
-    about = [read_passage(cited.claim.text), *own.values()]
     return ClaimVerdict(
         support=support(terms, tuple(own.values())),
-        substantive=substance(terms) * relevance(question, about),
+        substantive=substance(terms)
+        * relevance(subject, terms, read_passage(cited.claim.text), tuple(own.values())),
         contributing=_contributing(terms, own),
     )
 
@@ -82,8 +86,25 @@ def judge_sentence(sentence: Sentence) -> SentenceVerdict:
     return SentenceVerdict(factual=1.0 if content and not asks else 0.0)
 
 
+def _criteria(task: CriteriaTask) -> tuple[CriterionVerdict, ...]:
+    answer = survey(task)
+    return tuple(judge_criterion(criterion, answer) for criterion in task.criteria)
+
+
+def _citations(task: CitationTask) -> CitationVerdicts:
+    passages = read_sources(task.sources, (one for cited in task.claims for one in cited.ids))
+    subject = read_subject(task.question, passages.values())
+    return CitationVerdicts(
+        claims=tuple(judge_claim(claim, subject, passages) for claim in task.claims),
+        sentences=tuple(map(judge_sentence, task.sentences)),
+    )
+
+
 class EmbeddedJudge:
-    """A `Judge` that never fails, waits or spends; the deadline cannot matter to it."""
+    """A `Judge` that never fails and spends nothing.
+
+    It counts words in a thread, so that a long rollout does not hold up the service's loop.
+    """
 
     @property
     def identity(self) -> JudgeIdentity:
@@ -98,8 +119,7 @@ class EmbeddedJudge:
         deadline: float | None,  # noqa: ARG002 - the protocol's: there is nothing to wait for
     ) -> tuple[CriterionVerdict, ...]:
         """One verdict per criterion, in order."""
-        answer = survey(task)
-        return tuple(judge_criterion(criterion, answer) for criterion in task.criteria)
+        return await asyncio.to_thread(_criteria, task)
 
     async def judge_citations(
         self,
@@ -109,12 +129,7 @@ class EmbeddedJudge:
         deadline: float | None,  # noqa: ARG002 - the protocol's: there is nothing to wait for
     ) -> CitationVerdicts:
         """One verdict per claim and per sentence, in order."""
-        question = read_terms(task.question)
-        passages = read_sources(task.sources, (one for cited in task.claims for one in cited.ids))
-        return CitationVerdicts(
-            claims=tuple(judge_claim(claim, question, passages) for claim in task.claims),
-            sentences=tuple(map(judge_sentence, task.sentences)),
-        )
+        return await asyncio.to_thread(_citations, task)
 
     async def check(self) -> None:
         """Always ready."""

@@ -4,7 +4,9 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 # One snippet or claim is read up to here: what a claim needs stands in far less, and the
 # length of a hostile text must not buy it time.
@@ -14,7 +16,10 @@ _MAX_PLACES = 50
 # Inflection and derivation rarely reach into the first five letters of a long word.
 _ROOT = 5
 
-_TOKEN = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)?|[.!?;:\n]")
+# Words are bounded, since each distinct one is remembered; a longer run is several words.
+_TOKEN = re.compile(
+    r"\d{1,20}(?:[.,]\d{1,20}){0,6}|[^\W\d_]{1,40}(?:['’][^\W\d_]{1,10})?|[.!?;:\n]"
+)
 # Scripts that write no spaces; their runs are compared by pairs of characters.
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]")
 _BREAKS = frozenset(".!?;:\n")
@@ -31,35 +36,54 @@ _STOP = listed(
     onto about over under between through during and or but nor so than then if while because is
     are was were be been being am do does did doing done have has had having can could may might
     will would shall should must also too very more most much many some any all each every other
-    another such same own only just even there here up down out off again once both few s t re ve
-    ll d m et al via per within upon among against before after above below until since"""
+    another one such same own only just even there here up down out off again once both few s t re
+    ve ll d m et al via per within upon among against before after above below until since"""
 )
 _NEGATIONS = listed(
     """no not never none nobody nothing neither nor without cannot cant wont dont doesnt didnt isnt
     arent wasnt werent hasnt havent hadnt couldnt shouldnt wouldnt lack lacks fail fails failed
     unable hardly"""
 )
-_COUNTED = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
-    fifteen sixteen seventeen eighteen nineteen twenty"""
-_NUMERALS = {word: str(value) for value, word in enumerate(_COUNTED.split())}
+_COUNTED = """two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen
+    sixteen seventeen eighteen nineteen twenty"""
+# From two: "one" is mostly a pronoun.
+_NUMERALS = {word: str(value) for value, word in enumerate(_COUNTED.split(), start=2)}
 _SUFFIXES = ("ingly", "edly", "ings", "ies", "ing", "ied", "ed", "ly", "es", "s")
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
-    """One word in its place."""
+class Lexeme:
+    """What a token is, wherever it stands."""
 
     stem: str
-    position: int
-    """Counts every word, function words too, so that distances are those of the text."""
+    number: bool
+    negation: bool
+    stop: bool
+    """A function word, negations included: it counts for position only."""
+
+
+class Word(NamedTuple):
+    """One content word in its place."""
+
+    stem: str
     number: bool
     name: bool
     """Capitalised where a plain word would not be."""
-    negation: bool
-    stop: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """A short text taken word by word."""
+
+    content: tuple[Word, ...]
+    length: int
+    """In words, function words included."""
+    negated: bool
 
 
 def _folded(text: str) -> str:
+    if text.isascii():
+        return text
     decomposed = unicodedata.normalize("NFKD", text)
     return "".join(char for char in decomposed if not unicodedata.combining(char))
 
@@ -81,38 +105,50 @@ def _folded_word(token: str) -> str:
     return bare.removesuffix("'s").replace("'", "")
 
 
-def _pieces(token: str) -> Iterator[str]:
-    if len(token) > 2 and _UNSPACED.search(token):
-        yield from (token[start : start + 2] for start in range(len(token) - 1))
-    else:
-        yield token
+def _plain_number(token: str) -> str:
+    """Without thousands separators and trailing zeros of a fraction."""
+    digits = token.replace(",", "")
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits
 
 
-def _word(token: str, position: int, capital_counts: bool) -> Word:
+# Tokens are short and repeat, and what they are depends on nothing else.
+@lru_cache(maxsize=2**15)
+def lexeme(token: str) -> Lexeme:
+    """Classify one token."""
     if token[0].isdigit():
-        digits = token.replace(",", "").rstrip("0").rstrip(".") if "." in token else token
-        return Word(digits.replace(",", ""), position, True, False, False, False)
+        return Lexeme(_plain_number(token), number=True, negation=False, stop=False)
     folded = _folded_word(token)
     numeral = _NUMERALS.get(folded)
+    if numeral is not None:
+        return Lexeme(numeral, number=True, negation=False, stop=False)
     negation = folded in _NEGATIONS
-    stop = folded in _STOP or negation or (len(folded) < 2 and not numeral)
-    name = token[0].isupper() and not stop and (capital_counts or token[1:2].isupper())
-    return Word(numeral or stemmed(folded), position, numeral is not None, name, negation, stop)
+    stop = negation or folded in _STOP or len(folded) < 2
+    return Lexeme(stemmed(folded), number=False, negation=negation, stop=stop)
 
 
-def words(text: str, limit: int = MAX_CHARS) -> tuple[Word, ...]:
-    """The words of the first `limit` characters, in order; punctuation only ends sentences."""
-    found: list[Word] = []
-    inside = False
-    for match in _TOKEN.finditer(_folded(text[:limit])):
-        token = match.group()
+def _tokens(text: str, limit: int) -> Iterator[str]:
+    """Words, numbers and sentence ends of the first `limit` characters."""
+    for token in _TOKEN.findall(_folded(text[:limit])):
+        if not token.isascii() and len(token) > 2 and _UNSPACED.search(token):
+            yield from map("".join, pairwise(token))
+        else:
+            yield token
+
+
+def read_phrase(text: str, limit: int = MAX_CHARS) -> Phrase:
+    """Take the first `limit` characters of a text apart; punctuation only ends sentences."""
+    content: list[Word] = []
+    length, negated, inside = 0, False, False
+    for token in _tokens(text, limit):
         if token in _BREAKS:
             inside = False
             continue
-        for piece in _pieces(token):
-            found.append(_word(piece, len(found), inside))
-        inside = True
-    return tuple(found)
+        known = lexeme(token)
+        if not known.stop:
+            capital = token[0].isupper() and (inside or token[1:2].isupper())
+            content.append(Word(known.stem, known.number, capital and not known.number))
+        length, negated, inside = length + 1, negated or known.negation, True
+    return Phrase(tuple(content), length, negated)
 
 
 def root(stem: str) -> str | None:
@@ -139,23 +175,29 @@ class Passage:
         return 0.7 if root(stem) in self.roots else 0.0
 
 
-def _near(content: list[Word]) -> Iterator[tuple[str, str]]:
-    yield from ((left.stem, right.stem) for left, right in pairwise(content))
-    yield from ((left.stem, right.stem) for left, right in zip(content, content[2:], strict=False))
+def _near(stems: list[str]) -> Iterator[tuple[str, str]]:
+    yield from pairwise(stems)
+    yield from zip(stems, stems[2:], strict=False)
 
 
 def read_passage(text: str, limit: int = MAX_CHARS) -> Passage:
     """Index the first `limit` characters of a text."""
-    every = words(text, limit)
-    content = [word for word in every if not word.stop]
     positions: dict[str, list[int]] = {}
-    for word in content:
-        places = positions.setdefault(word.stem, [])
+    stems: list[str] = []
+    negations: list[int] = []
+    spoken = (lexeme(token) for token in _tokens(text, limit) if token not in _BREAKS)
+    for place, known in enumerate(spoken):
+        if known.negation:
+            negations.append(place)
+        if known.stop:
+            continue
+        stems.append(known.stem)
+        places = positions.setdefault(known.stem, [])
         if len(places) < _MAX_PLACES:
-            places.append(word.position)
+            places.append(place)
     return Passage(
         positions=positions,
         roots=frozenset(filter(None, map(root, positions))),
-        pairs=frozenset(_near(content)),
-        negations=tuple(word.position for word in every if word.negation),
+        pairs=frozenset(_near(stems)),
+        negations=tuple(negations),
     )

@@ -4,12 +4,13 @@ The score is a ramp over `0.25 coverage + 0.5 locality + 0.25 adjacency`, cut fo
 missing numbers and a denial that the snippets do not make. It sees words, not meaning.
 """
 
+import operator
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from citemark_service.judges.lexical import Passage, Word, words
+from citemark_service.judges.lexical import Passage, Word, read_phrase
 from citemark_service.judges.vocabulary import ABOUT_TEXT, GENERIC
 
 # A claim is a sentence or two; what follows cannot raise its coverage.
@@ -20,8 +21,13 @@ _MIN_SPAN = 20
 _FLOOR, _CEILING = 0.2, 0.9
 # Three words of its own make a statement ("Paris hosted 1900").
 _FULL_SUBSTANCE = 3
-# Ordinary claims share a few of the question's words, rarely most of them.
-_FULL_RELEVANCE = 0.25
+# Of what the best source shares with the question, a quarter is chance and half is enough:
+# ordinary claims use few of the question's words.
+_CHANCE, _FULLY_RELEVANT = 0.25, 0.5
+# Where even the best source shares less, the question is worded unlike any text about it.
+_LEAST_REACH = 0.2
+# Stands in for the best source where there is none: few texts use all of a question's words.
+_USUAL_REACH = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +58,22 @@ def _weight(word: Word) -> float:
 
 def read_terms(text: str) -> Terms:
     """Take a claim, a question or a criterion apart."""
-    every = words(text, _CLAIM_CHARS)
-    content = [word for word in every if not word.stop]
+    phrase = read_phrase(text, _CLAIM_CHARS)
     weights: dict[str, float] = {}
-    for word in content:
+    for word in phrase.content:
         weights[word.stem] = max(_weight(word), weights.get(word.stem, 0.0))
     return Terms(
         weights=weights,
-        pairs=tuple((left.stem, right.stem) for left, right in pairwise(content)),
-        names=frozenset(word.stem for word in content if word.name),
-        numbers=frozenset(word.stem for word in content if word.number),
-        negated=any(word.negation for word in every),
-        length=len(every),
+        pairs=tuple((left.stem, right.stem) for left, right in pairwise(phrase.content)),
+        names=frozenset(word.stem for word in phrase.content if word.name),
+        numbers=frozenset(word.stem for word in phrase.content if word.number),
+        negated=phrase.negated,
+        length=phrase.length,
     )
+
+
+def _ramp(value: float, low: float, high: float) -> float:
+    return min(1.0, max(0.0, (value - low) / (high - low)))
 
 
 def _credit(stem: str, passages: Sequence[Passage]) -> float:
@@ -149,17 +158,42 @@ def support(terms: Terms, passages: Sequence[Passage]) -> float:
         0.25 * coverage(terms, passages) + 0.5 * window.share + 0.25 * _adjacency(terms, passages)
     )
     doubted = evidence * _doubts(terms, passages, window)
-    return min(1.0, max(0.0, (doubted - _FLOOR) / (_CEILING - _FLOOR)))
+    return _ramp(doubted, _FLOOR, _CEILING)
 
 
-def relevance(
-    question: Terms, passages: Sequence[Passage], *, full: float = _FULL_RELEVANCE
-) -> float:
-    """How much of the question the passages speak of, in [0, 1]; `full` is the share that is 1.
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a question is about, and how well its sources can speak of it."""
 
+    question: Terms
+    reach: float
+    """Share in (0, 1] of the question's words that the best source has, or that one would."""
+
+
+def read_subject(question: str, sources: Iterable[Passage]) -> Subject:
+    """A question beside all of its sources: few of them share most of its words."""
+    terms = read_terms(question)
+    best = max((coverage(terms, [source]) for source in sources), default=_USUAL_REACH)
+    return Subject(terms, max(best, _LEAST_REACH))
+
+
+def relevance(subject: Subject, terms: Terms, own: Passage, cited: Sequence[Passage]) -> float:
+    """How far a statement, with what it cites, speaks of the question, in [0, 1].
+
+    The question's words in it are compared with those in the best source. A cited source counts
+    by what it says of the statement, so that citing a relevant one beside does not help.
     A question without words cannot tell anything apart: then it is 1.
     """
-    return min(1.0, coverage(question, passages) / full) if question.weights else 1.0
+    question = subject.question
+    if not question.weights:
+        return 1.0
+    bearing = [coverage(terms, [one]) for one in cited]
+    shares = [coverage(question, [own, one]) for one in cited]
+    if total := sum(bearing):
+        share = sum(map(operator.mul, bearing, shares)) / total
+    else:
+        share = coverage(question, [own])
+    return _ramp(share / subject.reach, _CHANCE, _FULLY_RELEVANT)
 
 
 def substance(terms: Terms) -> float:

@@ -2,16 +2,16 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 
 from citemark_schemas import Span
-from citemark_service.judges.lexical import Passage, read_passage
+from citemark_service.judges.lexical import MAX_CHARS, Passage, read_passage
 from citemark_service.judges.protocol import CriteriaTask
-from citemark_service.judges.support import Terms, read_terms
+from citemark_service.judges.support import Subject, Terms, read_subject, read_terms
 from citemark_service.parsed import Answer, Claim, Sources
 
-# What is read of one rollout: more sources or statements than any refiner's prompt holds.
-_MAX_SOURCES = 200
+# What is read of one rollout: more than a refiner's prompt holds.
+_MAX_SOURCE_CHARS = 400_000
 _MAX_UNITS = 100
 
 
@@ -35,7 +35,7 @@ class Unit:
 class Survey:
     """Everything that the embedded judge's criteria look at."""
 
-    question: Terms
+    subject: Subject
     units: tuple[Unit, ...]
     sources: Mapping[str, Passage]
     source_texts: tuple[str, ...]
@@ -45,10 +45,17 @@ class Survey:
     """Share of the format checks that pass."""
 
 
-def read_sources(sources: Sources, wanted: Iterable[str]) -> dict[str, Passage]:
-    """Index the first of the wanted sources that exist, by id."""
-    distinct = dict.fromkeys(one for one in wanted if one in sources.by_id)
-    return {one: read_passage(sources.by_id[one].text) for one in islice(distinct, _MAX_SOURCES)}
+def read_sources(sources: Sources, cited: Iterable[str]) -> dict[str, Passage]:
+    """Index the sources by id, the cited ones first; what is beyond the cap is read as empty."""
+    wanted = chain(cited, sources.by_id)
+    passages: dict[str, Passage] = {}
+    left = _MAX_SOURCE_CHARS
+    for one in dict.fromkeys(one for one in wanted if one in sources.by_id):
+        text = sources.by_id[one].text
+        limit = min(left, MAX_CHARS)
+        passages[one] = read_passage(text, limit)
+        left -= min(len(text), limit)
+    return passages
 
 
 def _inner(answer: Answer, span: Span) -> str:
@@ -100,10 +107,10 @@ def _units(answer: Answer, sources: Mapping[str, Passage]) -> tuple[Unit, ...]:
 def survey(task: CriteriaTask) -> Survey:
     """Lay the task's answer out; linear in what is read of it."""
     cited = (one for claim in task.answer.claims for one in claim.ids)
-    sources = read_sources(task.sources, chain(cited, task.sources.by_id))
+    sources = read_sources(task.sources, cited)
     units = _units(task.answer, sources)
     return Survey(
-        question=read_terms(task.question),
+        subject=read_subject(task.question, sources.values()),
         units=units,
         sources=sources,
         source_texts=tuple(task.sources.by_id[one].text for one in sources),
