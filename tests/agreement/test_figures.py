@@ -1,0 +1,96 @@
+"""The figures of agreement, against values worked out by hand and by their invariants."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from citemark_service.figures import (
+    Pair,
+    auc,
+    balanced_accuracy,
+    best_threshold,
+    figures,
+    kappa,
+    pearson,
+)
+
+# Scores and labels: three positives, two negatives; a half label is not positive.
+WORKED = [Pair(0.9, 1.0), Pair(0.5, 1.0), Pair(0.2, 1.0), Pair(0.5, 0.5), Pair(0.1, 0.0)]
+
+unit = st.integers(0, 20).map(lambda twentieth: twentieth / 20)
+pairs = st.lists(st.builds(Pair, unit, st.sampled_from((0.0, 0.5, 1.0))), max_size=40)
+both_classes = pairs.filter(lambda found: len({pair.positive for pair in found}) == 2)
+
+
+def test_auc_counts_a_tie_half() -> None:
+    # Six positive-negative pairs: .9 beats two, .5 beats one and ties one, .2 beats one.
+    assert auc(WORKED) == pytest.approx(4.5 / 6)
+
+
+def test_balanced_accuracy_at_a_threshold() -> None:
+    # At .5: two of three positives, one of two negatives.
+    assert balanced_accuracy(WORKED, 0.5) == pytest.approx((2 / 3 + 1 / 2) / 2)
+
+
+def test_the_best_threshold() -> None:
+    # At .2: all positives, one of two negatives.
+    assert best_threshold(WORKED) == (0.2, pytest.approx(0.75))
+
+
+def test_pearson() -> None:
+    assert pearson([Pair(0.0, 0.0), Pair(0.5, 1.0), Pair(1.0, 0.5)]) == pytest.approx(0.5)
+
+
+def test_kappa() -> None:
+    # Called positive: .9 .5 .5; labelled: three. Agreement 3/5, chance .6 * .6 + .4 * .4.
+    assert kappa(WORKED) == pytest.approx((0.6 - 0.52) / 0.48)
+
+
+@pytest.mark.parametrize("rows", [[], [Pair(0.3, 1.0)], [Pair(0.3, 0.0), Pair(0.9, 0.5)]])
+def test_one_class_alone_leaves_separation_undefined(rows: list[Pair]) -> None:
+    found = figures(rows)
+    assert (found.auc, found.balanced_accuracy, found.threshold_best) == (None, None, None)
+
+
+def test_a_constant_side_leaves_correlation_undefined() -> None:
+    assert pearson([Pair(0.1, 0.0), Pair(0.1, 1.0), Pair(0.1, 1.0)]) is None
+    assert kappa([Pair(0.9, 1.0), Pair(0.8, 1.0)]) is None
+
+
+@given(both_classes)
+def test_the_best_threshold_is_at_least_as_good_as_any(rows: list[Pair]) -> None:
+    threshold, accuracy = best_threshold(rows) or pytest.fail("both classes are there")
+    assert balanced_accuracy(rows, threshold) == pytest.approx(accuracy)
+    tried = [balanced_accuracy(rows, twentieth / 20) or 0.0 for twentieth in range(21)]
+    assert accuracy >= max(tried) - 1e-12
+
+
+@given(both_classes)
+def test_auc_is_the_share_of_pairs_in_order(rows: list[Pair]) -> None:
+    above = [pair.score for pair in rows if pair.positive]
+    below = [pair.score for pair in rows if not pair.positive]
+    wins = [(a > b) + (a == b) / 2 for a in above for b in below]
+    assert auc(rows) == pytest.approx(sum(wins) / len(wins))
+
+
+@given(both_classes)
+def test_reversed_scores_reverse_auc_and_correlation(rows: list[Pair]) -> None:
+    turned = [Pair(1 - pair.score, pair.label) for pair in rows]
+    assert (auc(rows) or 0.0) + (auc(turned) or 0.0) == pytest.approx(1.0)
+    direct, reverse = pearson(rows), pearson(turned)
+    if direct is not None and reverse is not None:
+        assert direct == pytest.approx(-reverse)
+
+
+@given(pairs, st.randoms())
+def test_the_order_of_rows_does_not_matter(rows: list[Pair], random) -> None:
+    shuffled = rows.copy()
+    random.shuffle(shuffled)
+    assert figures(shuffled) == figures(rows)
+
+
+@given(both_classes)
+def test_labels_as_scores_agree_fully(rows: list[Pair]) -> None:
+    cut = [Pair(float(pair.positive), pair.label) for pair in rows]
+    found = figures(cut)
+    assert (found.auc, found.balanced_accuracy_best, found.kappa) == (1.0, 1.0, 1.0)
