@@ -2,12 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import uvicorn
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from citemark_schemas import FormatReport, JudgeUsage, Knobs, ScoreResponse, ScoreResult, Versions
 
@@ -74,3 +81,34 @@ class Service:
             return step(body)
         finally:
             self.busy -= 1
+
+
+def free_url() -> str:
+    """The address of a port on which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@contextmanager
+def listening(app: ASGIApp, listener: socket.socket) -> Iterator[None]:
+    """Serve `app` in a thread while the context lasts."""
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)
+        listener.close()
+    assert not thread.is_alive()
+
+
+@contextmanager
+def scripted_service() -> Iterator[Service]:
+    """A running scripted service."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    service = Service(f"http://127.0.0.1:{listener.getsockname()[1]}")
+    app = Starlette(routes=[Route("/v1/score", service.answer, methods=["POST"])])
+    with listening(app, listener):
+        yield service

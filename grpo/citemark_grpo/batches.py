@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from citemark_grpo.errors import Refused
 from citemark_schemas import Problem, ProblemDetail, Rollout
@@ -48,10 +49,12 @@ def _checked(item: RolloutLike, index: int) -> Rollout:
             ProblemDetail(loc=_place(index, each["loc"]), message=each["msg"])
             for each in error.errors(include_url=False, include_input=False)
         )
-        problem = Problem(
-            error="invalid_request", message=f"rollout {index} is invalid", details=details
-        )
-        raise Refused(problem) from error
+        raise _refused(index, details) from error
+
+
+def _refused(index: int, details: tuple[ProblemDetail, ...]) -> Refused:
+    message = f"rollout {index} is invalid"
+    return Refused(Problem(error="invalid_request", message=message, details=details))
 
 
 def parcels(rollouts: Sequence[RolloutLike]) -> list[Parcel]:
@@ -61,16 +64,21 @@ def parcels(rollouts: Sequence[RolloutLike]) -> list[Parcel]:
     within its batch. The caller's `metadata` stays at home: it is never judged.
 
     Raises:
-        Refused: a mapping is no valid rollout.
+        Refused: a mapping is no valid rollout, or a text is not Unicode.
     """
-    ready = []
-    for index, item in enumerate(rollouts):
-        rollout = _checked(item, index)
-        name = str(index) if rollout.id is None else rollout.id
-        named = rollout.model_copy(update={"id": name})
+    return [_parcel(_checked(item, index), index) for index, item in enumerate(rollouts)]
+
+
+def _parcel(rollout: Rollout, index: int) -> Parcel:
+    name = str(index) if rollout.id is None else rollout.id
+    named = rollout.model_copy(update={"id": name})
+    try:
         body = named.model_dump_json(exclude_unset=True, exclude={"metadata"})
-        ready.append(Parcel(name, body.encode()))
-    return ready
+    except PydanticSerializationError as error:
+        # Python takes strings with lone surrogates, JSON does not.
+        detail = ProblemDetail(loc=_place(index, ()), message=str(error))
+        raise _refused(index, (detail,)) from error
+    return Parcel(name, body.encode())
 
 
 def cut(ready: Sequence[Parcel], *, max_items: int, max_bytes: int) -> Iterator[Batch]:

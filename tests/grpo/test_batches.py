@@ -56,3 +56,8 @@ def test_an_invalid_rollout_is_refused_before_anything_is_sent() -> None:
     (detail,) = refused.value.problem.details
     assert detail.loc == "items[1].positive_rubrics"
     assert refused.value.status is None
+
+
+def test_a_lone_surrogate_cannot_travel() -> None:
+    with pytest.raises(Refused, match=r"items\[0\]"):
+        parcels([{**ROLLOUT, "response": "\ud800"}])

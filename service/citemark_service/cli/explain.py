@@ -2,13 +2,13 @@
 
 import asyncio
 import itertools
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 from pydantic import ValidationError
+from pydantic_core import from_json
 from rich.console import Console
 
 from citemark_schemas import Knobs, Rollout, ScoreResult
@@ -93,8 +93,8 @@ class _Rows:
 def _is_result(raw: bytes) -> bool:
     """Whether a row is a result; a rollout has neither reward nor versions."""
     try:
-        row = json.loads(raw)
-    except (ValueError, RecursionError):
+        row = from_json(raw)
+    except ValueError:
         return False
     return isinstance(row, dict) and {"reward", "versions"} <= row.keys()
 

@@ -35,6 +35,10 @@ class Outcomes(Protocol):
         """The run is complete; `order` is that of the input's ids."""
         ...
 
+    def close(self) -> None:
+        """Release the file, complete or not."""
+        ...
+
 
 class _Writable(Protocol):
     def write(self, data: bytes, /) -> int: ...
@@ -62,6 +66,9 @@ class StreamOutcomes:
     def settle(self, order: Sequence[str]) -> None:
         """Nothing: what is written is written."""
 
+    def close(self) -> None:
+        """Nothing: the stream is not ours."""
+
 
 class FileOutcomes:
     """Results in a file that is resumed. Raises `DataError` or `OSError` when it is opened."""
@@ -84,13 +91,17 @@ class FileOutcomes:
 
     def settle(self, order: Sequence[str]) -> None:
         """Put the results into the input's order, those of other inputs first, and close."""
-        self._file.close()
+        self.close()
         ranks = {name: rank for rank, name in enumerate(order)}
         wanted = dict(sorted(self._extents.items(), key=lambda item: ranks.get(item[0], -1)))
         alone = sum(extent.size for extent in wanted.values()) == self._end
         if not alone or list(wanted) != list(self._extents):
             with self._path.open("rb") as source:
                 self._replace((name, _slice(source, wanted[name])) for name in wanted)
+
+    def close(self) -> None:
+        """Close the file; a later run can complete it."""
+        self._file.close()
 
     def _finished(self) -> Iterator[tuple[str, bytes]]:
         with self._path.open("rb") as source:

@@ -1,12 +1,12 @@
 """Rollouts from JSON lines, one row at a time: what is wrong is said per line, never raised."""
 
 import difflib
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from citemark_schemas import Rollout
 
@@ -59,9 +59,8 @@ def _told(error: ValidationError) -> str:
 
 def _object(raw: bytes) -> dict[str, Any]:
     try:
-        row = json.loads(raw)
-    except RecursionError as error:
-        raise ValueError("is nested too deeply") from error
+        # Unlike json, it refuses lone surrogates, which no result could be written with.
+        row = from_json(raw)
     except ValueError as error:
         raise ValueError(f"is not JSON: {error}") from error
     if not isinstance(row, dict):

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -71,12 +71,12 @@ def command(
     """
     console = Console(stderr=True)
     scorer = chosen_scorer(url, parse_knobs(knobs), concurrency, flags)
-    outcomes = _outcomes(output)
-    with _lines(file) as (lines, total), Progress(console, total) as progress:
+    with closing(_outcomes(output)) as outcomes, _lines(file) as (lines, total):
         reader = RowReader(lines)
-        tally = asyncio.run(_scored(reader, scorer, outcomes, progress, concurrency))
-    _tell(console, reader, tally)
-    outcomes.settle(reader.ids)
+        with Progress(console, total) as progress:
+            tally = asyncio.run(_scored(reader, scorer, outcomes, progress, concurrency))
+        _tell(console, reader, tally)
+        outcomes.settle(reader.ids)
     ctx.exit(tally.exit_code)
 
 

@@ -1,0 +1,92 @@
+"""The command line in this process and in its own, and services for it to talk to."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from citemark_rubrics import load_library
+from citemark_service.app import create_app
+from citemark_service.cli import main
+from citemark_service.judges.embedded import EmbeddedJudge
+from citemark_service.settings import Settings
+from command_line import Cli, Start, WriteRows
+from scripted_service import Service, free_url, listening, scripted_service
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the developer's reaches a test, and no terminal width but 100."""
+    for name in [name for name in os.environ if name.startswith("CITEMARK_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+@pytest.fixture
+def cli() -> Cli:
+    """`cli("score", path)` runs a command in this process."""
+
+    def run(*arguments: str | Path, **options: Any) -> Result:
+        return CliRunner().invoke(main, [str(each) for each in arguments], **options)
+
+    return run
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """`start("serve", …)` runs a command as a process, which does not outlive the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: str | Path) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "citemark_service", *map(str, arguments)]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> WriteRows:
+    """`rows([{…}])` writes JSON lines and returns the file."""
+
+    def write(values: Iterable[Mapping[str, Any]]) -> Path:
+        path = tmp_path / "rows.jsonl"
+        path.write_text("".join(json.dumps(value) + "\n" for value in values))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    """A running scripted service."""
+    with scripted_service() as running:
+        yield running
+
+
+@pytest.fixture
+def closed_url() -> str:
+    """The address of a port on which nothing listens."""
+    return free_url()
+
+
+@pytest.fixture
+def citemark_url() -> Iterator[str]:
+    """The real service with the embedded judge, on a real socket."""
+    app = create_app(settings=Settings(), judge=EmbeddedJudge(), library=load_library())
+    listener = socket.create_server(("127.0.0.1", 0))
+    with listening(app, listener):
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"

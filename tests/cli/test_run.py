@@ -1,0 +1,102 @@
+"""A run over many rows: what ends it, and what it counts."""
+
+import io
+from collections.abc import Container, Sequence
+
+import pytest
+from rich.console import Console
+
+from citemark_schemas import Rollout, ScoreResult
+from citemark_service.cli.outcomes import Outcomes, StreamOutcomes
+from citemark_service.cli.progress import Progress
+from citemark_service.cli.rows import BadLine, Row
+from citemark_service.cli.run import Run, Tally
+from citemark_service.cli.scorers import NotScored, ServiceUnreachable
+from scripted_service import scored
+
+
+def row(number: int) -> Row:
+    return Row(
+        line=number + 1,
+        position=number,
+        rollout=Rollout(question="q", tool_output="", response="r"),
+    )
+
+
+class Falling:
+    """A scorer that raises for the rows that it was given errors for."""
+
+    def __init__(self, errors: dict[int, Exception]) -> None:
+        self.asked = 0
+        self._errors = errors
+
+    async def score(self, row: Row) -> ScoreResult:
+        self.asked += 1
+        if row.position in self._errors:
+            raise self._errors[row.position]
+        return scored(row.id)
+
+
+class FullDisk:
+    """Outcomes that cannot be written."""
+
+    kept: Container[str] = frozenset({"0"})
+
+    def write(self, result: ScoreResult) -> None:
+        raise OSError(28, "No space left on device")
+
+    def settle(self, order: Sequence[str]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+async def tally_of(
+    scorer: Falling, rows: Sequence[Row | BadLine], outcomes: Outcomes | None = None
+) -> tuple[Tally, str]:
+    console = Console(file=io.StringIO(), width=200)
+    with Progress(console, None) as progress:
+        run = Run(
+            scorer=scorer,
+            outcomes=outcomes or StreamOutcomes(io.BytesIO()),
+            progress=progress,
+            concurrency=1,
+        )
+        tally = await run.over(iter(rows))
+    assert isinstance(console.file, io.StringIO)
+    return tally, console.file.getvalue()
+
+
+async def test_a_row_without_a_result_does_not_stop_the_run() -> None:
+    scorer = Falling({1: NotScored("the service answered 500")})
+    tally, told = await tally_of(scorer, [row(number) for number in range(3)])
+    assert (tally.scored, tally.failed, tally.exit_code) == (2, 1, 1)
+    assert "line 2 (1): the service answered 500" in told
+
+
+async def test_a_service_that_goes_away_ends_the_run() -> None:
+    scorer = Falling({1: ServiceUnreachable("gone")})
+    tally, _ = await tally_of(scorer, [row(number) for number in range(9)])
+    assert (tally.aborted, tally.exit_code) == ("gone", 1)
+    assert scorer.asked == 2
+
+
+async def test_a_full_disk_ends_the_run() -> None:
+    scorer = Falling({})
+    tally, _ = await tally_of(scorer, [row(number) for number in range(9)], FullDisk())
+    assert tally.aborted is not None
+    assert "No space left" in tally.aborted
+    assert (tally.kept, scorer.asked) == (1, 1)
+
+
+async def test_complaints_are_bounded() -> None:
+    bad = [BadLine(number, "is not JSON") for number in range(1, 31)]
+    tally, told = await tally_of(Falling({}), bad)
+    assert (tally.bad, tally.exit_code) == (30, 2)
+    assert told.count("is not JSON") == 20
+    assert "and 10 more" in told
+
+
+@pytest.mark.parametrize("rows", [[], [row(0)]])
+async def test_a_run_without_trouble_succeeds(rows: list[Row]) -> None:
+    tally, told = await tally_of(Falling({}), rows)
+    assert (tally.scored, tally.exit_code, told) == (len(rows), 0, "")

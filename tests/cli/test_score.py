@@ -1,0 +1,233 @@
+"""`citemark score`: files in, results out, by a judge here or by a service on a real socket."""
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from citemark_schemas import Rollout, ScoreResult
+from command_line import EXAMPLES, Cli, Start, WriteRows
+from scripted_service import Service, status
+
+TOOL_OUTPUT = "<snippet id=S1>The ferry has run since 1963.</snippet>"
+ROW = {
+    "question": "Since when has the ferry run?",
+    "tool_output": TOOL_OUTPUT,
+    "response": "<answer><snippet id=S1>The ferry has run since 1963.</snippet></answer>",
+    "positive_rubrics": ["Gives 1963"],
+}
+
+
+def named(*ids: str) -> list[dict[str, Any]]:
+    return [{**ROW, "id": name} for name in ids]
+
+
+def results_of(text: str) -> list[ScoreResult]:
+    return [ScoreResult.model_validate_json(line) for line in text.splitlines()]
+
+
+def ids_of(text: str) -> list[str]:
+    return [result.id for result in results_of(text)]
+
+
+def assert_one_line_error(result: Result, *parts: str) -> None:
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    assert all(part in result.stderr for part in parts), result.stderr
+
+
+def test_the_examples_rank_as_anyone_would_rank_them(cli: Cli) -> None:
+    path = EXAMPLES / "rollouts.jsonl"
+    rows = [Rollout.model_validate_json(line) for line in path.read_text().splitlines()]
+    result = cli("score", path)
+    assert result.exit_code == 0
+    rewards = {each.id: each.reward or 0.0 for each in results_of(result.stdout)}
+    groups: dict[str, list[tuple[int, float]]] = {}
+    for row in rows:
+        assert row.metadata is not None
+        pair = (row.metadata["rank"], rewards[row.id or ""])
+        groups.setdefault(row.metadata["group"], []).append(pair)
+    assert len(groups) == 4
+    for pairs in groups.values():
+        for rank, reward in pairs:
+            assert all(reward > worse for other, worse in pairs if other > rank), pairs
+
+
+def test_a_service_gives_what_this_process_gives(cli: Cli, citemark_url: str) -> None:
+    path = EXAMPLES / "rollouts.jsonl"
+    here = results_of(cli("score", path, "--knob", "citation_weight=0.5").stdout)
+    there = results_of(
+        cli("score", path, "--url", citemark_url, "--knob", "citation_weight=0.5").stdout
+    )
+    by_id = {result.id: result.reward for result in there}
+    assert {result.id: result.reward for result in here} == by_id
+    assert all(result.knobs.citation_weight == 0.5 for result in there)
+
+
+def test_standard_input_is_read(cli: Cli) -> None:
+    result = cli("score", "-", input=json.dumps(ROW))
+    assert ids_of(result.stdout) == ["0"]
+    assert "1 judged, 0 refused, 0 failed; mean reward 1." in result.stderr
+
+
+def test_bad_lines_do_not_stop_the_others(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    lines = [
+        json.dumps(row) for row in (*named("a"), {**ROW, "citation_wieght": 1}, *named("a", "b"))
+    ]
+    path.write_text("\n".join([*lines, "{"]))
+    result = cli("score", path)
+    assert result.exit_code == 2
+    assert sorted(ids_of(result.stdout)) == ["a", "b"]
+    assert "line 3: id 'a' is that of line 1 already" in result.stderr
+    assert "line 5: is not JSON" in result.stderr
+    assert "3 bad lines" in result.stderr
+
+
+def test_unknown_columns_are_told_once(cli: Cli, rows: WriteRows) -> None:
+    result = cli("score", rows([{**row, "split": 1, "hash": 2} for row in named("a", "b")]))
+    assert result.exit_code == 0
+    assert result.stderr.count("moved into metadata, never judged: split, hash") == 1
+
+
+def test_what_only_the_service_knows_to_be_wrong_is_a_bad_line_too(
+    cli: Cli, rows: WriteRows, citemark_url: str
+) -> None:
+    path = rows([*named("a"), {**ROW, "static_rubrics": "v99"}])
+    for options in ([], ["--url", citemark_url]):
+        result = cli("score", path, *options)
+        assert result.exit_code == 2
+        assert ids_of(result.stdout) == ["a"]
+        assert "line 2: " in result.stderr
+        assert "v99" in result.stderr
+
+
+def test_a_run_is_resumed(cli: Cli, rows: WriteRows, tmp_path: Path, service: Service) -> None:
+    output = tmp_path / "results.jsonl"
+    service.steps = [status(500)]
+    options = ["-o", output, "--url", service.url, "--concurrency", "1"]
+    path = rows(named("a", "b", "c"))
+    first = cli("score", path, *options)
+    assert first.exit_code == 1
+    assert "line 1 (a): the service answered 500" in first.stderr
+    assert ids_of(output.read_text()) == ["b", "c"]
+    second = cli("score", path, *options)
+    assert second.exit_code == 0
+    assert "1 judged, 0 refused, 0 failed, 2 kept from before" in second.stderr
+    assert ids_of(output.read_text()) == ["a", "b", "c"]
+    assert len(service.requests) == 4
+
+
+def test_an_interrupted_run_leaves_a_file_that_can_be_resumed(
+    cli: Cli, start: Start, rows: WriteRows, tmp_path: Path, service: Service
+) -> None:
+    output, path = tmp_path / "results.jsonl", rows(named(*map(str, range(40))))
+    service.delay_s = 0.1
+    options = ["-o", output, "--url", service.url, "--concurrency", "2"]
+    process = start("score", path, *options)
+    while not output.exists() or output.read_bytes().count(b"\n") < 3:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    done = ids_of(output.read_text())
+    assert 3 <= len(done) < 40
+    service.delay_s = 0.0
+    assert cli("score", path, *options).exit_code == 0
+    assert ids_of(output.read_text()) == [str(number) for number in range(40)]
+    assert 40 <= len(service.requests) <= 42
+
+
+def test_a_busy_service_is_asked_again(cli: Cli, rows: WriteRows, service: Service) -> None:
+    service.steps = [status(429, retry_after="1"), status(503)]
+    result = cli("score", rows(named("a")), "--url", service.url)
+    assert result.exit_code == 0
+    assert len(service.requests) == 3
+
+
+def test_rows_in_flight_are_bounded(cli: Cli, rows: WriteRows, service: Service) -> None:
+    service.delay_s = 0.05
+    path = rows(named(*map(str, range(12))))
+    assert cli("score", path, "--url", service.url, "--concurrency", "3").exit_code == 0
+    assert service.busiest == 3
+
+
+def test_the_callers_columns_do_not_travel(cli: Cli, rows: WriteRows, service: Service) -> None:
+    path = rows([{**ROW, "split": "train", "citation_weight": 0.1}])
+    assert cli("score", path, "--url", service.url).exit_code == 0
+    ((item,),) = [request["items"] for request in service.requests]
+    assert not item.get("metadata")
+    assert item["citation_weight"] == 0.1
+    assert "verification_reward" not in item
+
+
+@pytest.mark.parametrize("body", ["", "{}", '{"items": []}'])
+def test_an_unreadable_answer_is_a_failed_row(
+    cli: Cli, rows: WriteRows, service: Service, body: str
+) -> None:
+    service.steps = [status(200, body)]
+    result = cli("score", rows(named("a")), "--url", service.url)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+
+
+def test_no_service_is_said_at_once(cli: Cli, rows: WriteRows, closed_url: str) -> None:
+    result = cli("score", rows(named("a")), "--url", closed_url)
+    assert result.exit_code == 2
+    assert f"cannot reach {closed_url}" in result.stderr
+
+
+def test_a_judge_that_cannot_be_reached_is_a_failure_and_never_a_number(
+    cli: Cli, rows: WriteRows, closed_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CITEMARK_JUDGE_ATTEMPTS", "1")
+    output = tmp_path / "results.jsonl"
+    path = rows(named("a"))
+    judge = ["--judge", "vllm", "--judge-url", f"{closed_url}/v1"]
+    result = cli("score", path, "-o", output, *judge)
+    assert result.exit_code == 1
+    assert "judge_unreachable" in result.stderr
+    (failed,) = results_of(output.read_text())
+    assert failed.reward is None
+    assert cli("score", path, "-o", output).exit_code == 0
+    (scored,) = results_of(output.read_text())
+    assert scored.reward is not None
+
+
+def test_a_foreign_output_file_is_left_alone(cli: Cli, rows: WriteRows) -> None:
+    path = rows(named("a"))
+    before = path.read_bytes()
+    assert_one_line_error(cli("score", path, "-o", path), "line 1: is no result")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--knob", "citation_wieght=1"], ["did you mean citation_weight?"]),
+        (["--knob", "citation_weight"], ["is not NAME=VALUE"]),
+        (["--knob", "citation_weight=lots"], ["citation_weight: "]),
+        (["--url", "localhost:8000"], ["must start with http"]),
+        (["--url", "http://127.0.0.1:1", "--judge", "embedded"], ["drop --judge"]),
+        (["--criteria-per-call", "0"], ["criteria_per_call"]),
+        (["-o", "no/such/folder/results.jsonl"], ["cannot write"]),
+    ],
+)
+def test_a_mistaken_flag_is_one_line(
+    cli: Cli, rows: WriteRows, arguments: list[str], parts: list[str]
+) -> None:
+    assert_one_line_error(cli("score", rows(named("a")), *arguments), *parts)
+
+
+def test_a_mistaken_variable_is_one_line(
+    cli: Cli, rows: WriteRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CITEMARK_JUGDE", "embedded")
+    result = cli("score", rows(named("a")))
+    assert_one_line_error(result, "CITEMARK_JUGDE is not a setting; did you mean CITEMARK_JUDGE?")
