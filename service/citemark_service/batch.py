@@ -11,7 +11,7 @@ from starlette.types import Receive
 
 from citemark_schemas import ScoreResult
 from citemark_service.body import raise_when_gone
-from citemark_service.intake import Batch, Turns
+from citemark_service.intake import Batch
 from citemark_service.pipeline import Pipeline
 
 T = TypeVar("T")
@@ -19,33 +19,30 @@ T = TypeVar("T")
 _RESULT: TypeAdapter[ScoreResult] = TypeAdapter(ScoreResult)
 
 
-async def score_batch(pipeline: Pipeline, batch: Batch) -> list[ScoreResult]:
-    """One result per item, in order; a failed judge is in its item's result."""
+async def score_batch(pipeline: Pipeline, batch: Batch) -> bytes:
+    """The answer's JSON: a `ScoreResult` where the batch is single, else a `ScoreResponse`.
+
+    Results stand in the order of the items; a failed judge is in its item's result.
+    """
     wait_s = batch.options.deadline_s
     deadline = None if wait_s is None else time.monotonic() + wait_s
-    tasks: list[asyncio.Task[ScoreResult]] = []
+    tasks: list[asyncio.Task[bytes]] = []
     async with asyncio.TaskGroup() as group:
-        for position, rollout in enumerate(batch.items):
-            scoring = pipeline.score(
-                rollout, request=batch.options, position=position, deadline=deadline
-            )
-            tasks.append(group.create_task(scoring))
+        for position in range(len(batch.items)):
+            tasks.append(group.create_task(_scored(pipeline, batch, position, deadline)))
             # One start a turn: a thousand tasks started at once would all run their parsing
             # before the loop looks at a socket again.
             await asyncio.sleep(0)
-    return [task.result() for task in tasks]
+    results = [task.result() for task in tasks]
+    return results[0] if batch.single else b'{"items":[' + b",".join(results) + b"]}"
 
 
-async def encode(results: list[ScoreResult], *, single: bool) -> bytes:
-    """The answer's JSON: a `ScoreResult` where `single`, else a `ScoreResponse`."""
-    if single:
-        return _RESULT.dump_json(results[0])
-    turns = Turns()
-    pieces: list[bytes] = []
-    for result in results:
-        pieces.append(_RESULT.dump_json(result))
-        await turns.yield_if_due()
-    return b'{"items":[' + b",".join(pieces) + b"]}"
+async def _scored(pipeline: Pipeline, batch: Batch, position: int, deadline: float | None) -> bytes:
+    result = await pipeline.score(
+        batch.items[position], request=batch.options, position=position, deadline=deadline
+    )
+    # Written at once: a thousand results kept as objects make the collector's pauses long.
+    return _RESULT.dump_json(result)
 
 
 async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:

@@ -188,7 +188,9 @@ async def parse_batch(
     if raw_items is None:
         _refuse_long(len(body), settings, "the rollout")
         return Batch((validated(body, BatchOptions(), check),), BatchOptions(), single=True)
+    await asyncio.sleep(0)
     raws = _decoded(raw_items, list[msgspec.Raw], "items")
+    await asyncio.sleep(0)
     _refuse_many(len(raws), settings)
     if not raws:
         raise invalid([ProblemDetail(loc="items", message="must hold at least one rollout")])

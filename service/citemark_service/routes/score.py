@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from citemark_schemas import ScoreResponse, ScoreResult
 from citemark_service.admission import Admission
-from citemark_service.batch import encode, score_batch, unless_gone
+from citemark_service.batch import score_batch, unless_gone
 from citemark_service.body import declared_length, read_body
 from citemark_service.documented import REFUSALS, SCORE_ANSWER, SCORE_BODY
 from citemark_service.intake import Batch, parse_batch
@@ -29,8 +29,7 @@ class ScoreEndpoint:
             batch = await self._batch(request, rollouts, held)
             self._admission.require_open()
             async with self._admission.work():
-                results = await unless_gone(request.receive, score_batch(self._pipeline, batch))
-            return await encode(results, single=batch.single)
+                return await unless_gone(request.receive, score_batch(self._pipeline, batch))
 
     async def _batch(self, request: Request, rollouts: Hold, held: Hold) -> Batch:
         body = await read_body(

@@ -64,7 +64,7 @@ def stream_router(*, pipeline: Pipeline, settings: Settings, admission: Admissio
         operation_id="score_stream",
         summary="Score rollouts line by line",
         response_model=None,
-        response_class=StreamResponse,
+        response_class=Response,
         responses={200: STREAM_ANSWER, **REFUSALS},
         openapi_extra=STREAM_BODY,
     )
