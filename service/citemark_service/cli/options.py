@@ -10,6 +10,9 @@ from pydantic import ValidationError
 from citemark_schemas import Knobs
 from citemark_service.settings import JudgeName, Settings, load_settings
 
+_SERVER_JUDGES: tuple[JudgeName, ...] = ("vllm", "openai")
+_SERVER_FLAGS = {"judge_url", "judge_model"}
+
 Command = TypeVar("Command", bound=Callable[..., object])
 
 
@@ -40,8 +43,23 @@ def judge_options(command: Command) -> Command:
 
 
 def chosen_settings(flags: Mapping[str, Any]) -> Settings:
-    """Settings from the environment, with the flags that were given. Raises `SettingsError`."""
-    return load_settings(**{name: value for name, value in flags.items() if value is not None})
+    """Settings from the environment, with the flags that were given.
+
+    Raises:
+        SettingsError: as `load_settings`.
+        click.UsageError: a server's flag is given to a judge that has none, which would
+            otherwise judge in its place unnoticed.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    settings = load_settings(**given)
+    idle = sorted(given.keys() & _SERVER_FLAGS)
+    if idle and settings.judge not in _SERVER_JUDGES:
+        needed = " or ".join(f"--judge {name}" for name in _SERVER_JUDGES)
+        raise click.UsageError(
+            f"--{idle[0].replace('_', '-')} is for a server; judge {settings.judge} has none. "
+            f"Add {needed}."
+        )
+    return settings
 
 
 def given_flags(flags: Mapping[str, Any]) -> list[str]:
