@@ -5,9 +5,9 @@ import re
 from citemark_schemas import RefusalKind, Span
 from citemark_service.addressed import addressed_pieces
 from citemark_service.marked import read_claims
-from citemark_service.parsed import Answer
+from citemark_service.parsed import Answer, Sentence
 from citemark_service.sentences import split_sentences
-from citemark_service.visible import has_content
+from citemark_service.visible import has_content, normal_form
 
 _REASONING_END = re.compile(r"</think>", re.IGNORECASE)
 _REASONING_START = re.compile(r"\s*+<think>", re.IGNORECASE)
@@ -29,11 +29,19 @@ def read_answer(response: str) -> Answer:
         text=text,
         span=block,
         claims=marked.claims,
-        sentences=split_sentences(response, marked.outside, block[1]),
+        sentences=_distinct(split_sentences(response, marked.outside, block[1])),
         malformed_tags=marked.malformed_tags,
         stray_tags=marked.stray_tags,
         judge_addressed=addressed_pieces(text),
     )
+
+
+def _distinct(sentences: tuple[Sentence, ...]) -> tuple[Sentence, ...]:
+    """Each sentence once: saying a fact again makes it neither better nor worse."""
+    first: dict[str, Sentence] = {}
+    for sentence in sentences:
+        first.setdefault(normal_form(sentence.text), sentence)
+    return tuple(first.values())
 
 
 def _answer_block(response: str) -> Span | RefusalKind:

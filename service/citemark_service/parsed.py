@@ -48,7 +48,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """One piece of answer text outside the claim tags that may state a fact."""
+    """One distinct piece of answer text outside the claim tags that may state a fact."""
 
     text: str
     span: Span

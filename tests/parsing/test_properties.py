@@ -128,8 +128,10 @@ def test_rendered_claims_are_read_back(pairs: list[tuple[str, list[str]]]) -> No
 def test_rendered_sentences_are_read_back(texts: list[str]) -> None:
     facts = [f"Fact{text}." for text in texts if not is_connective(text)]
     answer = enclosed("\n".join([*facts, "Tin."]))
-    distinct = list({normal_form(fact): fact for fact in reversed([*facts, "Tin."])}.values())[::-1]
-    assert [sentence.text for sentence in answer.sentences] == distinct
+    distinct: dict[str, str] = {}
+    for fact in [*facts, "Tin."]:
+        distinct.setdefault(normal_form(fact), fact)
+    assert [sentence.text for sentence in answer.sentences] == [*distinct.values()]
 
 
 @given(st.text(max_size=30))

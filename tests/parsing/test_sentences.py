@@ -87,5 +87,5 @@ def test_a_claim_tag_ends_a_sentence() -> None:
     assert sentences("Ice, <snippet id=a1>which floats</snippet>, is cold.") == ["Ice,", "is cold."]
 
 
-def test_a_repeated_sentence_is_counted_each_time() -> None:
-    assert sentences("Ice floats. Ice floats.") == ["Ice floats.", "Ice floats."]
+def test_a_repeated_sentence_is_counted_once() -> None:
+    assert sentences("Ice floats. ice  floats! Ice sinks.") == ["Ice floats.", "Ice sinks."]
