@@ -1,0 +1,66 @@
+"""A verdict's score: the probability-weighted mean over the offered digits.
+
+The mean of a judge's verdict distribution agrees better with people than its mode does
+(https://arxiv.org/abs/2503.03064), and it breaks ties within a group.
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
+from typing import Self
+
+from citemark_service.judges.chat import Token
+
+
+class TokenMap:
+    """Finds the token that holds a character of the reply's content."""
+
+    def __init__(self, tokens: tuple[Token, ...], starts: tuple[int, ...]) -> None:
+        self._tokens = tokens
+        self._starts = starts
+
+    @classmethod
+    def over(cls, content: str, tokens: tuple[Token, ...] | None) -> Self | None:
+        """Tokens that spell the content; None where there are none, or they spell another text."""
+        texts = [token.text for token in tokens or ()]
+        if not tokens or "".join(texts) != content:
+            return None
+        return cls(tokens, tuple(accumulate(map(len, texts[:-1]), initial=0)))
+
+    def at(self, offset: int) -> tuple[Token, int]:
+        """The token that holds the character at `offset`, and its place within the token."""
+        index = bisect_right(self._starts, offset) - 1
+        return self._tokens[index], offset - self._starts[index]
+
+
+def expected_score(digit: int, top: int, tokens: TokenMap | None, offset: int | None) -> float:
+    """The mean of 0…`top` under the token's alternatives, over `top`: in [0, 1].
+
+    Only alternatives that differ from the chosen token in nothing but this digit count, and
+    only digits on the menu, renormalised: servers give probabilities before the grammar's mask.
+    Without usable probabilities it is `digit / top`.
+    """
+    if tokens is None or offset is None:
+        return digit / top
+    token, place = tokens.at(offset)
+    logprobs = dict(_offered(token, place, top))
+    if logprobs.get(digit) is None:
+        return digit / top
+    highest = max(logprobs.values())
+    mass = {value: math.exp(logprob - highest) for value, logprob in logprobs.items()}
+    mean = sum(value * share for value, share in mass.items()) / sum(mass.values())
+    return min(max(mean, min(mass)), max(mass)) / top
+
+
+def _offered(token: Token, place: int, top: int) -> Iterator[tuple[int, float]]:
+    """Each menu digit that the server weighed in this place, with its log probability."""
+    head, tail = token.text[:place], token.text[place + 1 :]
+    menu = {f"{head}{value}{tail}": value for value in range(top + 1)}
+    for text, logprob in _usable([*token.alternatives, (token.text, token.logprob)]):
+        if text in menu:
+            yield menu[text], logprob
+
+
+def _usable(pairs: Iterable[tuple[str, float]]) -> Iterator[tuple[str, float]]:
+    return ((text, min(logprob, 0.0)) for text, logprob in pairs if math.isfinite(logprob))

@@ -1,0 +1,154 @@
+"""The reply language of the language judge, as data: one layout, from which come the regular
+expression, the JSON schema, the shape shown in the prompt, and what `replies` reads.
+
+A reply is one flat JSON object without free white space. A criterion is `"3":2`, after its quote
+`"q3":"…"` where quotes are asked for. A claim is a string of digits, `"2":"2110"`: support, use,
+and one contribution for each cited id where there are several. A sentence is `"s1":0`.
+Strings, because hosted servers refuse the `prefixItems` that a mixed array would need, and
+because brackets and commas would cost more tokens than the verdicts.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from citemark_service.judges.chat import Constraint
+
+GRAMMAR_VERSION = "1"
+QUOTE_LIMIT = 160
+"""Characters of a quote; white space and punctuation included."""
+
+_QUOTE_PATTERN = rf'[^"\\\n\r\t]{{0,{QUOTE_LIMIT}}}'
+_QUOTE_TOKENS = 64
+_FIELD_SLACK_TOKENS = 4
+_REPLY_SLACK_TOKENS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A bounded string, empty where there is nothing to quote."""
+
+    key: str
+
+    @property
+    def regex(self) -> str:
+        """The field with its key, compact."""
+        return f'"{self.key}":"{_QUOTE_PATTERN}"'
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The value as JSON schema."""
+        return {"type": "string", "pattern": f"^{_QUOTE_PATTERN}$"}
+
+    @property
+    def shape(self) -> str:
+        """The field as the prompt shows it."""
+        return f'"{self.key}":"Q"'
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens that this field may take."""
+        return _QUOTE_TOKENS + len(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One digit as a number, or several as a string; `tops` holds the highest of each menu."""
+
+    key: str
+    tops: tuple[int, ...]
+    letters: str
+    """What stands for each digit in the prompt."""
+
+    @property
+    def packed(self) -> bool:
+        """Whether the digits are written as one string."""
+        return len(self.tops) > 1
+
+    def _quoted(self, value: str) -> str:
+        return f'"{value}"' if self.packed else value
+
+    @property
+    def menu(self) -> str:
+        """The digits as a regular expression."""
+        return "".join(f"[0-{top}]" for top in self.tops)
+
+    @property
+    def regex(self) -> str:
+        """The field with its key, compact."""
+        return f'"{self.key}":{self._quoted(self.menu)}'
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The value as JSON schema."""
+        if self.packed:
+            return {"type": "string", "pattern": f"^{self.menu}$"}
+        return {"type": "integer", "enum": list(range(self.tops[0] + 1))}
+
+    @property
+    def shape(self) -> str:
+        """The field as the prompt shows it."""
+        return f'"{self.key}":{self._quoted(self.letters)}'
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens that this field may take: at most one a character."""
+        return len(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The fields of one reply, in order."""
+
+    fields: tuple[Quote | Verdict, ...]
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Every key that the reply must have, once."""
+        return frozenset(field.key for field in self.fields)
+
+    @property
+    def shape(self) -> str:
+        """The reply as the prompt shows it, with letters in the place of verdicts."""
+        return "{" + ",".join(field.shape for field in self.fields) + "}"
+
+    @property
+    def max_tokens(self) -> int:
+        """Room for the longest compact reply, and for the white space that some servers add."""
+        fields = sum(field.max_tokens + _FIELD_SLACK_TOKENS for field in self.fields)
+        return fields + _REPLY_SLACK_TOKENS
+
+    def constraint(self) -> Constraint:
+        """The layout in the two forms that servers enforce."""
+        schema = {
+            "type": "object",
+            "properties": {field.key: field.schema for field in self.fields},
+            "required": [field.key for field in self.fields],
+            "additionalProperties": False,
+        }
+        body = ",".join(field.regex for field in self.fields)
+        return Constraint(regex=rf"\{{{body}\}}", json_schema=schema)
+
+
+def criteria_layout(count: int, *, quotes: bool) -> Layout:
+    """`count` criteria numbered from 1, each after its quote `q1`, … where `quotes` is set."""
+    fields: list[Quote | Verdict] = []
+    for number in range(1, count + 1):
+        if quotes:
+            fields.append(Quote(f"q{number}"))
+        fields.append(Verdict(str(number), (2,), "V"))
+    return Layout(tuple(fields))
+
+
+def citation_layout(ids_per_claim: Iterable[int], sentences: int) -> Layout:
+    """Claims numbered from 1, by how many ids each cites, then sentences `s1`, …"""
+    claims = [
+        _claim_field(str(number), ids if ids > 1 else 0)
+        for number, ids in enumerate(ids_per_claim, start=1)
+    ]
+    facts = [Verdict(f"s{number}", (1,), "F") for number in range(1, sentences + 1)]
+    return Layout((*claims, *facts))
+
+
+def _claim_field(key: str, contributions: int) -> Verdict:
+    return Verdict(key, (2, 1, *(1,) * contributions), "SU" + "C" * contributions)

@@ -1,0 +1,215 @@
+"""Replies: every verdict once and on its menu, or a typed error; scores within their menus."""
+
+import json
+import math
+import re
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from citemark_service.errors import InvalidVerdict, JudgeError, JudgeTruncated, JudgeUnreadable
+from citemark_service.judges.chat import ChatReply, Token
+from citemark_service.judges.expectation import TokenMap, expected_score
+from citemark_service.judges.grammar import (
+    Layout,
+    Quote,
+    Verdict,
+    citation_layout,
+    criteria_layout,
+)
+from citemark_service.judges.protocol import Usage
+from citemark_service.judges.replies import read
+from judge_tasks import filled
+
+TWO = criteria_layout(2, quotes=False)
+QUOTED = criteria_layout(1, quotes=True)
+CITED = citation_layout([1, 2], 1)
+
+
+def reply(content: str, finish_reason: str | None = "stop", tokens=None) -> ChatReply:
+    return ChatReply(content, finish_reason, Usage(), tokens)
+
+
+@st.composite
+def layouts(draw: st.DrawFn) -> Layout:
+    if draw(st.booleans()):
+        return criteria_layout(draw(st.integers(1, 4)), quotes=draw(st.booleans()))
+    ids = draw(st.lists(st.integers(1, 5), min_size=1, max_size=4))
+    return citation_layout(ids, draw(st.integers(0, 3)))
+
+
+def test_layouts_are_as_documented():
+    assert TWO.shape == '{"1":V,"2":V}'
+    assert QUOTED.shape == '{"q1":"Q","1":V}'
+    assert CITED.shape == '{"1":"SU","2":"SUCC","s1":F}'
+    assert CITED.constraint().regex == r'\{"1":"[0-2][0-1]","2":"[0-2][0-1][0-1][0-1]","s1":[0-1]\}'
+
+
+def test_verdicts_are_read_by_key_in_any_order():
+    reading = read(reply('{"s1":1,"2":"2110","1":"01"}'), CITED)
+    assert reading.digits == {"1": (0, 1), "2": (2, 1, 1, 0), "s1": (1,)}
+    assert reading.scores == {"1": (0.0, 1.0), "2": (1.0, 1.0, 1.0, 0.0), "s1": (1.0,)}
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        ("", JudgeUnreadable),
+        ("  \n", JudgeUnreadable),
+        ('{"1":2,"2"', JudgeUnreadable),
+        ('{"1":2,"2":0}}', JudgeUnreadable),
+        ("[" * 100_000, JudgeUnreadable),
+        ("[2,0]", JudgeUnreadable),
+        ('[["1",2],["2",0]]', JudgeUnreadable),
+        ('"2"', JudgeUnreadable),
+        ('{"1":2,"2":0,"3":1}', JudgeUnreadable),
+        ('{"verdicts":{"1":2,"2":0}}', JudgeUnreadable),
+        ("{}", InvalidVerdict),
+        ('{"1":2}', InvalidVerdict),
+        ('{"1":2,"2":0,"2":0}', InvalidVerdict),
+        ('{"1":2,"2":3}', InvalidVerdict),
+        ('{"1":2,"2":-1}', InvalidVerdict),
+        ('{"1":2,"2":1e0}', InvalidVerdict),
+        ('{"1":2,"2":1.0}', InvalidVerdict),
+        ('{"1":2,"2":true}', InvalidVerdict),
+        ('{"1":2,"2":null}', InvalidVerdict),
+        ('{"1":2,"2":"1"}', InvalidVerdict),
+        ('{"1":2,"2":NaN}', InvalidVerdict),
+        ('{"1":2,"2":[1]}', InvalidVerdict),
+        ('{"1":2,"2":' + "1" * 5000 + "}", JudgeUnreadable),
+    ],
+)
+def test_criteria_that_are_not_as_asked_for(content, error):
+    with pytest.raises(error):
+        read(reply(content), TWO)
+
+
+@pytest.mark.parametrize("value", ['"2"', '"211"', '"31"', '"2१"', '"21\\n"', "21", "[2,1]", '""'])
+def test_a_claim_is_exactly_its_digits(value):
+    with pytest.raises(InvalidVerdict, match="verdict 1 "):
+        read(reply(f'{{"1":{value},"2":"2111","s1":0}}'), CITED)
+
+
+@pytest.mark.parametrize(
+    ("finish_reason", "error"),
+    [("length", JudgeTruncated), ("content_filter", JudgeUnreadable)],
+)
+def test_a_reply_that_was_stopped_counts_for_nothing(finish_reason, error):
+    with pytest.raises(error):
+        read(reply('{"1":2,"2":0}', finish_reason), TWO)
+
+
+def test_messages_never_carry_the_reply():
+    for content in ('{"secret":2}', '{"1":"secret","2":1}', "secret"):
+        with pytest.raises(JudgeError) as raised:
+            read(reply(content), TWO)
+        assert "secret" not in str(raised.value)
+
+
+@given(
+    st.text()
+    | st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["1", "2", "x"]), inner),
+    ).map(json.dumps)
+)
+@example('{"1":2,"2":1}')
+def test_any_text_is_an_error_or_all_verdicts(content):
+    try:
+        reading = read(reply(content), TWO)
+    except JudgeError:
+        return
+    assert reading.digits.keys() == {"1", "2"}
+    assert all(0 <= score <= 1 for scores in reading.scores.values() for score in scores)
+
+
+def fits(schema, values) -> bool:
+    """Whether a flat object fits the few keywords that the schemas use."""
+    properties = schema["properties"]
+    return list(values) == schema["required"] == list(properties) and all(
+        values[key] in rule["enum"] if "enum" in rule else re.search(rule["pattern"], values[key])
+        for key, rule in properties.items()
+    )
+
+
+@given(st.data(), layouts())
+def test_the_two_forms_of_a_constraint_and_the_reader_agree(data, layout):
+    constraint = layout.constraint()
+    content = data.draw(st.from_regex(constraint.regex, fullmatch=True))
+    assert fits(constraint.json_schema, json.loads(content, strict=False))
+    if not any(ord(character) < 32 or character == "\x7f" for character in content):
+        reading = read(reply(content), layout)
+        assert {*reading.digits, *reading.quotes} == layout.keys
+
+
+@given(layouts())
+def test_the_longest_compact_reply_fits(layout):
+    quote = "x" * 160
+    verdicts = sum(isinstance(field, Verdict) for field in layout.fields)
+    quotes = sum(isinstance(field, Quote) for field in layout.fields)
+    longest = filled(layout.shape, quote="")
+    assert layout.max_tokens >= len(longest) + quotes * len(quote) // 3 + verdicts
+
+
+def spelled(*texts: str, alternatives=(), logprob: float = -0.1) -> tuple[Token, ...]:
+    """Tokens, the alternatives given to the one that holds a `2`."""
+    return tuple(Token(t, logprob, alternatives if "2" in t else ()) for t in texts)
+
+
+@pytest.mark.parametrize(
+    ("texts", "alternatives"),
+    [
+        (('{"1":', "2", "}"), (("2", math.log(0.6)), ("1", math.log(0.2)), ("x", -0.1))),
+        (('{"1', '":2', "}"), (('":2', math.log(0.6)), ('":1', math.log(0.2)), ('" 0', -0.1))),
+        (('{"1":', "2}"), (("2}", math.log(0.6)), ("1}", math.log(0.2)), ("0,", -0.1))),
+    ],
+)
+def test_the_score_is_the_mean_over_offered_digits_wherever_the_token_ends(texts, alternatives):
+    tokens = spelled(*texts, alternatives=alternatives, logprob=math.log(0.6))
+    reading = read(reply("".join(texts), tokens=tokens), criteria_layout(1, quotes=False))
+    assert reading.digits["1"] == (2,)
+    assert reading.scores["1"][0] == pytest.approx((0.75 * 2 + 0.25 * 1) / 2)
+
+
+def test_each_digit_of_a_claim_is_weighed_in_its_own_place():
+    tokens = (
+        Token('{"1":"', 0.0),
+        Token("21", math.log(0.5), (("21", math.log(0.5)), ("11", math.log(0.5)))),
+        Token('"}', 0.0),
+    )
+    reading = read(reply('{"1":"21"}', tokens=tokens), citation_layout([1], 0))
+    assert reading.scores["1"] == (pytest.approx(0.75), 1.0)
+
+
+def test_a_quote_cannot_pose_as_a_verdict():
+    content = r'{"q1":"\"1\":0","1":2}'
+    tokens = tuple(Token(c, -0.5, (("0", -0.5), ("2", -0.5)) if c in "02" else ()) for c in content)
+    assert read(reply(content, tokens=tokens), QUOTED).scores["1"][0] == pytest.approx(0.5)
+
+
+def test_tokens_of_another_text_are_not_used():
+    tokens = spelled('{"1":', "1", "}", alternatives=(("0", -0.1),))
+    reading = read(reply('{"1":2}', tokens=tokens), criteria_layout(1, quotes=False))
+    assert reading.scores["1"] == (1.0,)
+
+
+logprobs = st.floats(allow_nan=True, allow_infinity=True) | st.floats(-30, 0)
+
+
+@given(
+    st.integers(1, 2).flatmap(lambda top: st.tuples(st.just(top), st.integers(0, top))),
+    logprobs,
+    st.lists(st.tuples(st.sampled_from(["0", "1", "2", "9", "x", "2,"]), logprobs)),
+)
+def test_a_score_stays_within_the_hull_of_what_was_offered(verdict, logprob, alternatives):
+    top, digit = verdict
+    tokens = (Token(str(digit), logprob, tuple(alternatives)),)
+    score = expected_score(digit, top, TokenMap.over(str(digit), tokens), 0)
+    offered = {int(text) for text, _ in alternatives if text in "012"[: top + 1]} | {digit}
+    assert min(offered) / top <= score <= max(offered) / top
+
+
+@given(st.integers(0, 2))
+def test_without_probabilities_the_digit_is_the_score(digit):
+    assert expected_score(digit, 2, None, 0) == digit / 2
