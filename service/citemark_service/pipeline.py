@@ -36,6 +36,9 @@ from citemark_service.results import Verdicts, failed, refused, scored
 from citemark_service.scoring import SCORING_VERSION
 from citemark_service.settings import Settings
 
+_READ_INLINE = 100_000
+"""Characters; an ordinary rollout of this size is parsed in a few milliseconds."""
+
 
 class Pipeline:
     """Scores rollouts with one judge. Safe to call concurrently; keeps no state per rollout."""
@@ -68,11 +71,17 @@ class Pipeline:
             deadline: `time.monotonic()` after which judging stops, or None.
         """
         with self._timed("parse"):
-            knobs = Knobs.resolve(self._settings, request, rollout)
-            reading = read_rollout(rollout, knobs, self._library, position)
+            reading = await self._read(rollout, request, position)
         result = await self._result(reading, deadline)
         self._observer.rollout(result)
         return result
+
+    async def _read(self, rollout: Rollout, request: Knobs, position: int) -> Reading:
+        knobs = Knobs.resolve(self._settings, request, rollout)
+        if len(rollout.response) + len(rollout.tool_output or "") <= _READ_INLINE:
+            return read_rollout(rollout, knobs, self._library, position)
+        # A hostile megabyte takes a second to parse; in a thread it cannot stop the others.
+        return await asyncio.to_thread(read_rollout, rollout, knobs, self._library, position)
 
     async def _result(self, reading: Reading, deadline: float | None) -> ScoreResult:
         versions = self._versions(reading)
