@@ -1,6 +1,7 @@
 """Bytes to validated rollouts; everything wrong with them is named by item and field."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ _MAX_MESSAGE = 300
 _MAX_KEY = 80
 _TURN_S = 0.005
 _PREFIX = "Value error, "
+_ITEM = re.compile(r"item (\d+): ")
 
 Check = Callable[[Rollout, Knobs], None]
 """Raises `InvalidRequest` for what the schema cannot know, with fields named from the rollout."""
@@ -65,9 +67,16 @@ def place(parts: Iterable[int | str], prefix: str = "") -> str:
 def details_of(errors: Sequence[Any], prefix: str = "") -> tuple[ProblemDetail, ...]:
     """Pydantic's error list as problem details, without any input text that it may quote."""
     return tuple(
-        ProblemDetail(loc=place(error["loc"], prefix), message=error["msg"].removeprefix(_PREFIX))
-        for error in errors
+        _detail(error["loc"], error["msg"].removeprefix(_PREFIX), prefix) for error in errors
     )
+
+
+def _detail(loc: tuple[int | str, ...], message: str, prefix: str) -> ProblemDetail:
+    """One problem; the shapes of rubrics tell their item in the message, where pydantic cannot."""
+    item = _ITEM.match(message)
+    if item is None:
+        return ProblemDetail(loc=place(loc, prefix), message=message)
+    return ProblemDetail(loc=place((*loc, int(item[1])), prefix), message=message[item.end() :])
 
 
 def invalid(problems: Sequence[ProblemDetail]) -> InvalidRequest:

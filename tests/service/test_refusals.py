@@ -31,7 +31,15 @@ def places(response_body: bytes) -> set[str]:
         ({"tool_output": None}, "items[2]"),
         ({"snippets": [{"id": "a", "text": "t"}, {"id": "", "text": "t"}]}, "snippets[1].id"),
         ({"snippets": [{"id": "a", "text": "t", "url": "u"}]}, "snippets[0].url"),
-        ({"positive_rubrics": ["a", {"description": "b", "weight": 1e400}]}, "positive_rubrics"),
+        (
+            {"positive_rubrics": ["a", {"description": "b", "weight": 1e400}]},
+            "items[2].positive_rubrics[1].weight",
+        ),
+        (
+            {"positive_rubrics": ["a", {"description": "b", "weight": "1"}]},
+            "items[2].positive_rubrics[1]",
+        ),
+        ({"rubrics": ["a", {"title": "no text"}]}, "items[2].rubrics[1]"),
         ({"positive_rubrics": "not json"}, "positive_rubrics"),
         ({"static_rubrics": "v0"}, "static_rubrics"),
         ({"citation_unit": "page"}, "citation_unit"),
@@ -151,9 +159,14 @@ def test_a_body_over_the_limit_is_refused_while_it_comes(start: Start) -> None:
 
 def test_who_is_refused_early_can_still_read_why(start: Start) -> None:
     service = start(max_body_bytes=2048)
-    response = service.post(b" " * 8_000_000)
-    assert response.status_code == 413
-    assert "max_body_bytes" in problem_of(response.content, "too_large").message
+    head = b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n"
+    with service.connect() as connection:
+        connection.sendall(head + b" " * 8_000_000)  # a reset, where the server just closed
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"connection: close" in answer
+    _, _, body = answer.partition(b"\r\n\r\n")
+    assert "max_body_bytes" in problem_of(body, "too_large").message
 
 
 def test_items_and_rollouts_have_limits(start: Start, rollout: Build) -> None:
