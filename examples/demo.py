@@ -115,11 +115,12 @@ async def scored(url: str, rows: list[dict[str, Any]]) -> list[ScoreResult]:
 def judged(url: str) -> int:
     """Score the examples, print the table, and return the exit status."""
     rows = [json.loads(line) for line in ROLLOUTS.read_text(encoding="utf-8").splitlines()]
+    console = Console(width=WIDTH)
+    console.print(f"scoring {len(rows)} rollouts at {url} …")
     start = time.monotonic()
     results = asyncio.run(scored(url, rows))
     took_s = time.monotonic() - start
     failed = [result for result in results if result.reward is None]
-    console = Console(width=WIDTH)
     console.print(*tables_of(rows, results), sep="\n")
     model = results[0].judge.model
     console.print(f"\n{len(results)} rollouts by {model} in {took_s:.1f} s, {len(failed)} failed")

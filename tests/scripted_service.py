@@ -1,4 +1,4 @@
-"""A scripted reward service on a real socket: each call takes the next step of its script."""
+"""Reward services on real sockets: a scripted one, whose calls take one step each, and the real."""
 
 import asyncio
 import json
@@ -16,7 +16,11 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from citemark_rubrics import load_library
 from citemark_schemas import FormatReport, JudgeUsage, Knobs, ScoreResponse, ScoreResult, Versions
+from citemark_service.app import create_app
+from citemark_service.judges.embedded import EmbeddedJudge
+from citemark_service.settings import Settings
 
 Step = Callable[[dict[str, Any]], Response]
 
@@ -112,3 +116,12 @@ def scripted_service() -> Iterator[Service]:
     app = Starlette(routes=[Route("/v1/score", service.answer, methods=["POST"])])
     with listening(app, listener):
         yield service
+
+
+@contextmanager
+def embedded_service() -> Iterator[str]:
+    """The URL of the real service with the embedded judge."""
+    app = create_app(settings=Settings(), judge=EmbeddedJudge(), library=load_library())
+    listener = socket.create_server(("127.0.0.1", 0))
+    with listening(app, listener):
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"

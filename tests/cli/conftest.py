@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,13 +11,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from citemark_rubrics import load_library
-from citemark_service.app import create_app
 from citemark_service.cli import main
-from citemark_service.judges.embedded import EmbeddedJudge
-from citemark_service.settings import Settings
 from command_line import Cli, Start, WriteRows
-from scripted_service import Service, free_url, listening, scripted_service
+from scripted_service import Service, embedded_service, free_url, scripted_service
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +81,5 @@ def closed_url() -> str:
 @pytest.fixture
 def citemark_url() -> Iterator[str]:
     """The real service with the embedded judge, on a real socket."""
-    app = create_app(settings=Settings(), judge=EmbeddedJudge(), library=load_library())
-    listener = socket.create_server(("127.0.0.1", 0))
-    with listening(app, listener):
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with embedded_service() as url:
+        yield url

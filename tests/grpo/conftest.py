@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from scripted_service import Service, free_url, scripted_service
+from scripted_service import Service, embedded_service, free_url, scripted_service
 
 
 @pytest.fixture
@@ -18,3 +18,10 @@ def service() -> Iterator[Service]:
 def closed_url() -> str:
     """The address of a port on which nothing listens."""
     return free_url()
+
+
+@pytest.fixture
+def citemark_url() -> Iterator[str]:
+    """The real service with the embedded judge."""
+    with embedded_service() as url:
+        yield url

@@ -26,6 +26,8 @@ from citemark_service.cli.run import Run, Tally
 from citemark_service.cli.scorers import Scorer, local_scorer, remote_scorer
 
 _STDIN = Path("-")
+_IN_FLIGHT = 16
+_IN_FLIGHT_SMALL = 2  # it judges so few at once, and waiting counts against the judge's deadline
 
 
 @click.command("score")
@@ -42,9 +44,7 @@ _STDIN = Path("-")
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 1024),
-    default=16,
-    show_default=True,
-    help="Rollouts in flight.",
+    help=f"Rollouts in flight.  [{_IN_FLIGHT}; {_IN_FLIGHT_SMALL} for smollm2]",
 )
 @click.option(
     "--knob", "knobs", multiple=True, metavar="NAME=VALUE", help="Of the reward; repeatable."
@@ -58,7 +58,7 @@ def command(
     file: Path,
     url: str | None,
     output: Path | None,
-    concurrency: int,
+    concurrency: int | None,
     knobs: tuple[str, ...],
     **flags: Any,
 ) -> None:
@@ -70,14 +70,20 @@ def command(
     Exit status: 0, 1 where rows failed, 2 where the input was bad, 130 when interrupted.
     """
     console = Console(stderr=True)
-    scorer = chosen_scorer(url, parse_knobs(knobs), concurrency, flags)
+    in_flight = concurrency or _default_concurrency(url, flags)
+    scorer = chosen_scorer(url, parse_knobs(knobs), in_flight, flags)
     with closing(_outcomes(output)) as outcomes, _lines(file) as (lines, total):
         reader = RowReader(lines)
         with Progress(console, total) as progress:
-            tally = asyncio.run(_scored(reader, scorer, outcomes, progress, concurrency))
+            tally = asyncio.run(_scored(reader, scorer, outcomes, progress, in_flight))
         _tell(console, reader, tally)
         outcomes.settle(reader.ids)
     ctx.exit(tally.exit_code)
+
+
+def _default_concurrency(url: str | None, flags: dict[str, Any]) -> int:
+    small = url is None and chosen_settings(flags).judge == "smollm2"
+    return _IN_FLIGHT_SMALL if small else _IN_FLIGHT
 
 
 def chosen_scorer(
