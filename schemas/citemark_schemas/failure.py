@@ -37,7 +37,7 @@ class FailureKind(StrEnum):
 class Failure(BaseModel):
     """A judgement that could not be had. The rollout's `reward` is null."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     kind: FailureKind
     message: str
@@ -58,7 +58,7 @@ class RefusalKind(StrEnum):
 class Refusal(BaseModel):
     """A rollout that is not judged; its reward is 0, or the non-stop penalty value."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     kind: RefusalKind
     message: str

@@ -15,7 +15,7 @@ CitationUnit = Literal["snippet", "paper"]
 class Knobs(BaseModel):
     """How verdicts become a reward; every field may be overridden per request and per rollout."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     verification_reward: Finite = Field(1.0, gt=0, le=1e6)
     """Scale of the whole reward, > 0; bounded so that no reward can overflow."""

@@ -11,7 +11,7 @@ from citemark_schemas.rubric import Criterion, MixedRubrics, NegativeRubrics, Po
 class Snippet(BaseModel):
     """One source, given structured instead of inside `tool_output`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     id: str = Field(min_length=1)
     text: str

@@ -33,7 +33,7 @@ class Source(StrEnum):
 class Criterion(BaseModel):
     """One thing to judge. A negative criterion is judged for presence and flipped in code."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     title: str = Field(min_length=1)
     description: str = Field(min_length=1)

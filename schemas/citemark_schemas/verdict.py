@@ -10,7 +10,7 @@ Unit = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 class CriterionVerdict(BaseModel):
     """How far a criterion is met or, for a negative one, how far its defect is present."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     score: Unit
     """Probability-weighted mean of the offered verdicts where known, else the verdict; 2 is 1.0."""
@@ -23,7 +23,7 @@ class CriterionVerdict(BaseModel):
 class ClaimVerdict(BaseModel):
     """One claim against its cited snippets, jointly."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     support: Unit
     """s in [0, 1]: not, partly (0.5), fully supported."""
@@ -36,7 +36,7 @@ class ClaimVerdict(BaseModel):
 class SentenceVerdict(BaseModel):
     """One sentence outside the claim tags."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     factual: Unit
     """1.0 where the sentence states something that would need a citation."""

@@ -11,7 +11,12 @@ from citemark_schemas import (
     SentenceVerdict,
 )
 from citemark_service.citations import fabricated_ids, judgeable_ids
-from citemark_service.judges.protocol import CitationTask, CitationVerdicts, CitedClaim
+from citemark_service.judges.protocol import (
+    CitationTask,
+    CitationVerdicts,
+    CitedClaim,
+    Origin,
+)
 from citemark_service.parsed import Answer, Claim, Sentence, Sources
 
 
@@ -26,7 +31,13 @@ class JudgedClaims:
 
 
 def citation_task(
-    question: str, answer: Answer, sources: Sources, *, knobs: Knobs, cap: int
+    question: str,
+    answer: Answer,
+    sources: Sources,
+    *,
+    knobs: Knobs,
+    cap: int,
+    origin: Origin = Origin(),
 ) -> CitationTask | None:
     """What to ask of an answer's citations; None where no verdict could change the score.
 
@@ -35,6 +46,7 @@ def citation_task(
 
     Args:
         cap: at most so many claims, and so many sentences, are judged.
+        origin: who asks.
     """
     if not knobs.apply_citation_reward:
         return None
@@ -43,7 +55,7 @@ def citation_task(
     abstains = not answer.claims and knobs.no_claims_score > 0 and bool(answer.sentences)
     if not claims and not abstains:
         return None
-    return CitationTask(question, sources, claims, answer.sentences[:cap])
+    return CitationTask(question, sources, claims, answer.sentences[:cap], origin)
 
 
 def judged_claims(task: CitationTask | None, verdicts: CitationVerdicts | None) -> JudgedClaims:

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 
 from citemark_rubrics import RubricLibrary
@@ -29,6 +30,7 @@ from citemark_service.judges.protocol import (
     CriteriaTask,
     Judge,
     Meter,
+    Origin,
 )
 from citemark_service.observe import Observer, Stage
 from citemark_service.reading import Reading, check_rollout, read_rollout, refusal_of
@@ -38,6 +40,36 @@ from citemark_service.settings import Settings
 
 _READ_INLINE = 100_000
 """Characters; an ordinary rollout of this size is parsed in a few milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Errand:
+    """One rollout on its way through the judge."""
+
+    reading: Reading
+    origin: Origin
+    meter: Meter
+    deadline: float
+
+    def criteria_task(self) -> CriteriaTask:
+        return CriteriaTask(
+            question=self.reading.rollout.question,
+            sources=self.reading.sources,
+            answer=self.reading.answer,
+            format=self.reading.format,
+            criteria=self.reading.criteria,
+            origin=self.origin,
+        )
+
+    def citation_task(self, cap: int) -> CitationTask | None:
+        return citation_task(
+            self.reading.rollout.question,
+            self.reading.answer,
+            self.reading.sources,
+            knobs=self.reading.knobs,
+            cap=cap,
+            origin=self.origin,
+        )
 
 
 class Pipeline:
@@ -61,7 +93,13 @@ class Pipeline:
         check_rollout(rollout, Knobs.resolve(self._settings, request, rollout), self._library)
 
     async def score(
-        self, rollout: Rollout, *, request: Knobs, position: int, deadline: float | None
+        self,
+        rollout: Rollout,
+        *,
+        request: Knobs,
+        position: int,
+        deadline: float | None,
+        origin: Origin = Origin(),
     ) -> ScoreResult:
         """Score one rollout that has passed `check`. A failed judge is in the result.
 
@@ -69,10 +107,11 @@ class Pipeline:
             request: the request's knobs, weaker than the rollout's own.
             position: index in the request; the id of a rollout that has none.
             deadline: `time.monotonic()` after which judging stops, or None.
+            origin: who asks, and how urgently.
         """
         with self._timed("parse"):
             reading = await self._read(rollout, request, position)
-        result = await self._result(reading, deadline)
+        result = await self._result(reading, deadline, origin)
         self._observer.rollout(result)
         return result
 
@@ -83,70 +122,59 @@ class Pipeline:
         # A hostile megabyte takes a second to parse; in a thread it cannot stop the others.
         return await asyncio.to_thread(read_rollout, rollout, knobs, self._library, position)
 
-    async def _result(self, reading: Reading, deadline: float | None) -> ScoreResult:
+    async def _result(
+        self, reading: Reading, deadline: float | None, origin: Origin
+    ) -> ScoreResult:
         versions = self._versions(reading)
         refusal = refusal_of(reading)
         if refusal is not None:
             return refused(reading, refusal, self._usage(Meter(), 0.0), versions)
         meter, start = Meter(), time.perf_counter()
-        outcome = await self._outcome(reading, meter, deadline)
+        own = time.monotonic() + self._settings.judge_deadline_s
+        limit = own if deadline is None else min(own, deadline)
+        outcome = await self._outcome(_Errand(reading, origin, meter, limit))
         usage = self._usage(meter, time.perf_counter() - start)
         if isinstance(outcome, Failure):
             return failed(reading, outcome, usage, versions)
         with self._timed("score"):
             return scored(reading, outcome, usage, versions)
 
-    async def _outcome(
-        self, reading: Reading, meter: Meter, deadline: float | None
-    ) -> Verdicts | Failure:
-        own = time.monotonic() + self._settings.judge_deadline_s
-        limit = own if deadline is None else min(own, deadline)
+    async def _outcome(self, errand: _Errand) -> Verdicts | Failure:
         try:
             # The judge keeps the deadline itself; this timeout holds one that does not.
-            async with asyncio.timeout(limit - time.monotonic()):
-                return await self._verdicts(reading, meter, limit)
+            async with asyncio.timeout(errand.deadline - time.monotonic()):
+                return await self._verdicts(errand)
         except JudgeError as error:
             return error.failure()
         except TimeoutError:
             return DeadlineExceeded("no verdict before the deadline").failure()
 
-    async def _verdicts(self, reading: Reading, meter: Meter, deadline: float) -> Verdicts:
+    async def _verdicts(self, errand: _Errand) -> Verdicts:
         """Ask both questions at once; the first failure cancels the other, which costs money."""
-        task = citation_task(
-            reading.rollout.question,
-            reading.answer,
-            reading.sources,
-            knobs=reading.knobs,
-            cap=self._settings.max_claims,
-        )
+        task = errand.citation_task(self._settings.max_claims)
         try:
             async with asyncio.TaskGroup() as group:
-                criteria = group.create_task(self._criteria(reading, meter, deadline))
-                citations = group.create_task(self._citations(task, meter, deadline))
+                criteria = group.create_task(self._criteria(errand))
+                citations = group.create_task(self._citations(task, errand))
         except* JudgeError as failures:
             raise _first(failures) from None
         return Verdicts(criteria.result(), judged_claims(task, citations.result()))
 
-    async def _criteria(
-        self, reading: Reading, meter: Meter, deadline: float
-    ) -> tuple[CriterionVerdict, ...]:
-        task = CriteriaTask(
-            question=reading.rollout.question,
-            sources=reading.sources,
-            answer=reading.answer,
-            format=reading.format,
-            criteria=reading.criteria,
-        )
+    async def _criteria(self, errand: _Errand) -> tuple[CriterionVerdict, ...]:
         with self._timed("criteria"):
-            return await self._judge.judge_criteria(task, meter=meter, deadline=deadline)
+            return await self._judge.judge_criteria(
+                errand.criteria_task(), meter=errand.meter, deadline=errand.deadline
+            )
 
     async def _citations(
-        self, task: CitationTask | None, meter: Meter, deadline: float
+        self, task: CitationTask | None, errand: _Errand
     ) -> CitationVerdicts | None:
         if task is None:
             return None
         with self._timed("citations"):
-            return await self._judge.judge_citations(task, meter=meter, deadline=deadline)
+            return await self._judge.judge_citations(
+                task, meter=errand.meter, deadline=errand.deadline
+            )
 
     @contextmanager
     def _timed(self, stage: Stage) -> Iterator[None]:

@@ -39,6 +39,11 @@ class ChatRequest:
     temperature: float = 0.0
     top_logprobs: int = 0
     priority: int = 0
+    """Lower goes first; sent to servers that schedule by it."""
+    caller: str = ""
+    """Slots are shared out fairly between callers."""
+    affinity: str = ""
+    """Equal for calls that share a long prefix: they go to one server, one after another."""
 
 
 @dataclass(frozen=True, slots=True)

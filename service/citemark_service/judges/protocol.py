@@ -18,6 +18,16 @@ from citemark_service.parsed import Answer, Claim, Sentence, Sources
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Who asks, and how urgently. Decides the order of calls, never a verdict."""
+
+    caller: str = ""
+    """Calls are shared out fairly between callers."""
+    priority: int = 0
+    """Lower goes first: 0 for training, 10 for audits."""
+
+
+@dataclass(frozen=True, slots=True)
 class CriteriaTask:
     """All criteria of one rollout. `question` and `sources` are what a group shares."""
 
@@ -26,6 +36,7 @@ class CriteriaTask:
     answer: Answer
     format: FormatReport
     criteria: tuple[Criterion, ...]
+    origin: Origin = Origin()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +55,7 @@ class CitationTask:
     sources: Sources
     claims: tuple[CitedClaim, ...]
     sentences: tuple[Sentence, ...]
+    origin: Origin = Origin()
 
 
 @dataclass(frozen=True, slots=True)
