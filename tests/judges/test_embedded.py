@@ -384,6 +384,18 @@ def test_a_hostile_length_takes_seconds_at_most(unit: str) -> None:
     assert time.monotonic() - start < 20
 
 
+def test_many_sources_and_many_sentences_take_seconds_at_most() -> None:
+    sources = {f"s{number}": f"word{number} other{number % 7} Bob 17." for number in range(5000)}
+    cite_all = ",".join(sources)
+    sentences = " ".join(f"Bob saw word{number} and other{number} in 17." for number in range(300))
+    claims = "".join(f"<snippet id={cite_all}>Bob {number}</snippet>" for number in range(20))
+    start = time.monotonic()
+    citations(claims + sentences, sources=sources)
+    formal = criterion("Unsupported Facts: the response states unsupported facts.")
+    verdicts(claims + sentences, *load_library().named("v3").criteria, formal, sources=sources)
+    assert time.monotonic() - start < 20
+
+
 def labelled(name: str) -> list[dict]:
     path = DATA / name
     if not path.is_file():

@@ -97,7 +97,7 @@ def _unknown(survey: Survey, terms: Terms) -> float:
     """Share of names and numbers that neither question nor sources have."""
     named = terms.names | terms.numbers
     new = named - survey.subject.question.weights.keys()
-    missing = missing_share(sorted(new), tuple(survey.sources.values()))
+    missing = missing_share(sorted(new), [survey.every])
     return missing * len(new) / len(named) if named else 0.0
 
 
@@ -112,7 +112,7 @@ def _unsourced(survey: Survey) -> Finding:
 
 def unsupported(survey: Survey) -> Finding:
     """Units that their sources do not support; without sources, names and numbers from nowhere."""
-    if not survey.sources:
+    if not survey.source_texts:
         return _unsourced(survey)
     return _any_and_many(survey, [1.0 - support(unit.terms, unit.cited) for unit in survey.units])
 
@@ -122,7 +122,7 @@ def _swapped(survey: Survey, unit: Unit) -> float:
     unknown = _unknown(survey, unit.terms)
     if unknown == 0.0:
         return 0.0
-    return (unknown + coverage(unit.terms, tuple(survey.sources.values()))) / 2
+    return (unknown + coverage(unit.terms, [survey.every])) / 2
 
 
 def invention(survey: Survey) -> Finding:

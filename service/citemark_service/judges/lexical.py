@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -13,6 +13,9 @@ from typing import NamedTuple
 MAX_CHARS = 20_000
 # A word that stands in more places than this locates nothing; its first places are enough.
 _MAX_PLACES = 50
+_MAX_PLACES_MERGED = 200
+# Longer than any span in which a claim's words are looked for.
+_GAP = 10_000
 # Inflection and derivation rarely reach into the first five letters of a long word.
 _ROOT = 5
 
@@ -166,6 +169,8 @@ class Passage:
     pairs: frozenset[tuple[str, str]]
     """Content words that stand next to each other or with one other between them."""
     negations: tuple[int, ...]
+    length: int
+    """In words."""
 
     def credit(self, stem: str) -> float:
         """1 where the passage has the word, 0.7 for a relative of it, else 0."""
@@ -185,7 +190,7 @@ def read_passage(text: str, limit: int = MAX_CHARS) -> Passage:
     positions: dict[str, list[int]] = {}
     stems: list[str] = []
     negations: list[int] = []
-    spoken = (lexeme(token) for token in _tokens(text, limit) if token not in _BREAKS)
+    spoken = [lexeme(token) for token in _tokens(text, limit) if token not in _BREAKS]
     for place, known in enumerate(spoken):
         if known.negation:
             negations.append(place)
@@ -200,4 +205,26 @@ def read_passage(text: str, limit: int = MAX_CHARS) -> Passage:
         roots=frozenset(filter(None, map(root, positions))),
         pairs=frozenset(_near(stems)),
         negations=tuple(negations),
+        length=len(spoken),
     )
+
+
+def merge(passages: Iterable[Passage]) -> Passage:
+    """Several passages as one, set so far apart that no span reaches from one to the next.
+
+    Looking a word up then costs the same however many sources a rollout has.
+    """
+    positions: dict[str, list[int]] = {}
+    roots: set[str] = set()
+    pairs: set[tuple[str, str]] = set()
+    negations: list[int] = []
+    offset = 0
+    for passage in passages:
+        for stem, own in passage.positions.items():
+            places = positions.setdefault(stem, [])
+            places += (offset + place for place in own[: _MAX_PLACES_MERGED - len(places)])
+        roots |= passage.roots
+        pairs |= passage.pairs
+        negations += (offset + place for place in passage.negations)
+        offset += passage.length + _GAP
+    return Passage(positions, frozenset(roots), frozenset(pairs), tuple(negations), offset)

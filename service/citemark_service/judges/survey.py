@@ -1,11 +1,11 @@
 """An answer laid out for the embedded judge's criteria: its units beside what they cite. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 
 from citemark_schemas import Span
-from citemark_service.judges.lexical import MAX_CHARS, Passage, read_passage
+from citemark_service.judges.lexical import MAX_CHARS, Passage, merge, read_passage
 from citemark_service.judges.protocol import CriteriaTask
 from citemark_service.judges.support import Subject, Terms, read_subject, read_terms
 from citemark_service.parsed import Answer, Claim, Sources
@@ -13,6 +13,8 @@ from citemark_service.parsed import Answer, Claim, Sources
 # What is read of one rollout: more than a refiner's prompt holds.
 _MAX_SOURCE_CHARS = 400_000
 _MAX_UNITS = 100
+_MAX_COPIES = 5
+_MAX_CITED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Unit:
     terms: Terms
     passage: Passage
     cited: tuple[Passage, ...]
-    """The sources it cites; all of them for a sentence outside the tags."""
+    """The sources it cites; for a sentence outside the tags all of them, merged into one."""
     valid_share: float
     """Share in [0, 1] of its ids that the tool output defines; 0 for an uncited sentence."""
     claimed: bool
@@ -37,7 +39,8 @@ class Survey:
 
     subject: Subject
     units: tuple[Unit, ...]
-    sources: Mapping[str, Passage]
+    every: Passage
+    """All sources, merged into one."""
     source_texts: tuple[str, ...]
     whole: Passage
     """The units together, without markup."""
@@ -69,30 +72,34 @@ def _inner(answer: Answer, span: Span) -> str:
 
 
 def _claim_unit(answer: Answer, claim: Claim, sources: Mapping[str, Passage]) -> Unit:
-    cited = tuple(sources[one] for one in claim.ids if one in sources)
+    valid = [one for one in claim.ids if one in sources]
     return Unit(
         quote=_inner(answer, claim.span).strip(),
         terms=read_terms(claim.text),
         passage=read_passage(claim.text),
-        cited=cited,
-        valid_share=len(cited) / len(claim.ids) if claim.ids else 0.0,
+        cited=tuple(sources[one] for one in valid[:_MAX_CITED]),
+        valid_share=len(valid) / len(claim.ids) if claim.ids else 0.0,
         claimed=claim.malformed is None,
     )
 
 
-def _plain_unit(text: str, quote: str, sources: Sequence[Passage]) -> Unit:
+def _plain_unit(text: str, quote: str, every: Passage) -> Unit:
     return Unit(
         quote=quote.strip(),
         terms=read_terms(text),
         passage=read_passage(text),
-        cited=tuple(sources),
+        cited=(every,),
         valid_share=0.0,
         claimed=False,
     )
 
 
-def _units(answer: Answer, sources: Mapping[str, Passage]) -> tuple[Unit, ...]:
-    every = tuple(sources.values())
+def _copies(answer: Answer, quote: str) -> int:
+    """How often the answer says it: the parser merges equal statements, a reader sees each."""
+    return min(_MAX_COPIES, max(1, answer.text.count(quote))) if quote else 1
+
+
+def _units(answer: Answer, sources: Mapping[str, Passage], every: Passage) -> tuple[Unit, ...]:
     placed = [
         (claim.span, _claim_unit(answer, claim, sources)) for claim in answer.claims[:_MAX_UNITS]
     ]
@@ -101,19 +108,22 @@ def _units(answer: Answer, sources: Mapping[str, Passage]) -> tuple[Unit, ...]:
         placed.append((sentence.span, _plain_unit(sentence.text, quote, every)))
     if not placed:
         return (_plain_unit(answer.text, answer.text, every),)
-    return tuple(unit for _, unit in sorted(placed, key=lambda pair: pair[0]))
+    ordered = (unit for _, unit in sorted(placed, key=lambda pair: pair[0]))
+    copied = (unit for unit in ordered for _ in range(_copies(answer, unit.quote)))
+    return tuple(islice(copied, 2 * _MAX_UNITS))
 
 
 def survey(task: CriteriaTask) -> Survey:
     """Lay the task's answer out; linear in what is read of it."""
     cited = (one for claim in task.answer.claims for one in claim.ids)
     sources = read_sources(task.sources, cited)
-    units = _units(task.answer, sources)
+    every = merge(sources.values())
+    units = _units(task.answer, sources, every)
     return Survey(
         subject=read_subject(task.question, sources.values()),
         units=units,
-        sources=sources,
-        source_texts=tuple(task.sources.by_id[one].text for one in sources),
+        every=every,
+        source_texts=tuple(task.sources.by_id[one].text[:MAX_CHARS] for one in sources),
         whole=read_passage("\n".join(unit.quote for unit in units)),
         bonus=task.format.bonus,
     )
