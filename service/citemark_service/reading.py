@@ -2,10 +2,6 @@
 
 from dataclasses import dataclass
 
-from citemark_service.answer import read_answer
-from citemark_service.format import format_report
-from citemark_service.sources import read_sources
-
 from citemark_rubrics import RubricLibrary
 from citemark_schemas import (
     Criterion,
@@ -15,9 +11,12 @@ from citemark_schemas import (
     RefusalKind,
     Rollout,
 )
+from citemark_service.answer import read_answer
 from citemark_service.criteria import chosen_criteria, static_set
 from citemark_service.errors import InvalidRequest
+from citemark_service.format import format_report
 from citemark_service.parsed import Answer, Sources
+from citemark_service.sources import read_sources
 
 
 @dataclass(frozen=True, slots=True)
