@@ -93,7 +93,8 @@ def _signed(item: Mapping[str, Any], position: int, fixed: Polarity | None) -> d
 
 def _normalised(item: Any, position: int, fixed: Polarity | None) -> Any:
     if isinstance(item, Criterion):
-        return item
+        # Dumped as given, so that a default polarity does not contradict the list it stands in.
+        item = item.model_dump(exclude_unset=True)
     if isinstance(item, str):
         item = {"description": item}
     if not isinstance(item, Mapping):

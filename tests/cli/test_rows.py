@@ -104,3 +104,10 @@ def test_a_bad_line_says_what_is_wrong(raw: bytes, message: str) -> None:
 
 def test_a_bad_rubric_is_named_by_field() -> None:
     assert "positive_rubrics: " in told({**ROW, "positive_rubrics": [{"weight": 1}]})
+
+
+def test_an_object_over_many_lines_is_one_row() -> None:
+    lines = json.dumps(ROW, indent=2).encode().splitlines(keepends=True)
+    (row,) = RowReader(lines)
+    assert isinstance(row, Row)
+    assert len(list(RowReader(lines[:-1]))) == len(lines) - 1

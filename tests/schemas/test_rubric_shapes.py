@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from citemark_schemas import Polarity, Rollout
+from citemark_schemas import Criterion, Polarity, Rollout, Source
 
 BASE = {"question": "q", "tool_output": "", "response": "r"}
 
@@ -54,6 +54,19 @@ def test_polarity_by_field_by_key_and_by_sign():
     negative = {c.description: c.weight for c in found if c.polarity is Polarity.NEGATIVE}
     assert negative == {"b": 1.0, "c": 2.0, "e": 1.5, "f": 1.0}
     assert [c.description for c in found] == list("abcdef")
+
+
+def test_criterion_objects_take_the_polarity_of_their_list():
+    plain = Criterion(title="T", description="d", weight=3)
+    (found,) = criteria(negative_rubrics=[plain])
+    assert (found.polarity, found.title, found.weight) == (Polarity.NEGATIVE, "T", 3)
+    negative = plain.model_copy(update={"polarity": Polarity.NEGATIVE})
+    assert complaint(positive_rubrics=[negative])[0].startswith("positive_rubrics")
+
+
+def test_a_row_cannot_pass_its_criterion_off_as_static():
+    (found,) = criteria(rubrics=[Criterion(title="T", description="d", source=Source.STATIC)])
+    assert found.source is Source.INSTANCE
 
 
 def test_null_and_absent_are_no_rubrics():

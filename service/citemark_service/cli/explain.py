@@ -14,7 +14,7 @@ from rich.console import Console
 from citemark_schemas import Knobs, Rollout, ScoreResult
 from citemark_service.cli.options import given_flags, judge_options, parse_knobs, service_url
 from citemark_service.cli.render import explained
-from citemark_service.cli.rows import BadLine, Row, RowReader
+from citemark_service.cli.rows import BadLine, Row, RowReader, json_rows
 from citemark_service.cli.score import chosen_scorer
 from citemark_service.errors import DataError
 
@@ -58,7 +58,7 @@ class _Rows:
     """The filled lines of a file, read once, so that a pipe will do. Raises `DataError`."""
 
     def __init__(self, lines: Iterable[bytes], origin: str) -> None:
-        filled = (raw for raw in lines if raw.strip())
+        filled = (raw for raw in json_rows(lines) if raw.strip())
         first = next(filled, None)
         if first is None:
             raise DataError(f"{origin} is empty")

@@ -68,6 +68,26 @@ def _object(raw: bytes) -> dict[str, Any]:
     return row
 
 
+def json_rows(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The rows of JSON lines, or the one row of a file that holds one object over many lines."""
+    rest = iter(lines)
+    for line in rest:
+        if line.strip() != b"{":
+            yield line
+            continue
+        parts = [line, *rest]
+        whole = b"".join(parts)
+        yield from [whole] if _is_json(whole) else parts
+
+
+def _is_json(raw: bytes) -> bool:
+    try:
+        from_json(raw)
+    except ValueError:
+        return False
+    return True
+
+
 class RowReader:
     """Iterates once over JSON lines, giving a `Row` or a `BadLine` for each that is not blank.
 
@@ -86,7 +106,8 @@ class RowReader:
         return list(self._line_of)
 
     def __iter__(self) -> Iterator[Row | BadLine]:
-        filled = ((n, raw) for n, raw in enumerate(self._lines, start=1) if raw.strip())
+        rows = enumerate(json_rows(self._lines), start=1)
+        filled = ((line, raw) for line, raw in rows if raw.strip())
         for position, (line, raw) in enumerate(filled):
             yield self._read(line, position, raw.removeprefix(b"\xef\xbb\xbf"))
 
