@@ -1,0 +1,181 @@
+"""The whole service against a judge that fails: a typed failure, never an unsupported number."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from citemark_rubrics import load_library
+from citemark_schemas import FailureKind
+from citemark_service.app import create_app
+from citemark_service.judges.factory import build_judge
+from citemark_service.metrics import Metrics
+from citemark_service.settings import Settings
+from judge_tasks import by_shape, filled, shape_of
+from scripted_judge import (
+    MODEL,
+    Answer,
+    Cut,
+    Drip,
+    Hang,
+    Raw,
+    Reply,
+    Reset,
+    Script,
+    ScriptedJudge,
+    Status,
+)
+
+ROLLOUT = {
+    "question": "When did the Alder viaduct open, and what did it cost?",
+    "tool_output": "<snippet id=S_1>It opened in 1871.</snippet><snippet id=S_2>48,000.</snippet>",
+    "response": "<answer>So it is told. <snippet id=S_1>It opened in 1871.</snippet>"
+    " <snippet id=S_2,S_1>It cost 48,000 pounds.</snippet></answer>",
+    "positive_rubrics": ["Gives the year"],
+    "negative_rubrics": ["Speaks of other bridges"],
+}
+FAST = {"judge_timeout_s": 0.4, "judge_deadline_s": 3.0, "judge_attempts": 2}
+EVERYTHING = {"reward", "rubric_reward", "citation"}
+
+
+@asynccontextmanager
+async def service(script: Script, **settings: Any) -> AsyncIterator[tuple[Any, ScriptedJudge]]:
+    """An HTTP client of the real application, and the judge behind it."""
+    async with ScriptedJudge(script) as judge:
+        table = Settings(
+            **{**FAST, "judge": "vllm", "judge_url": judge.url, "judge_model": MODEL, **settings}
+        )
+        metrics = Metrics()
+        built = build_judge(table, metrics)
+        app = create_app(settings=table, judge=built, library=load_library(), metrics=metrics)
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://citemark") as client:
+            yield client, judge
+        await built.aclose()
+
+
+async def scored(script: Script, rollout: dict[str, Any] = ROLLOUT, **settings: Any) -> Any:
+    async with service(script, **settings) as (client, _):
+        response = await client.post("/v1/score", json=rollout)
+        assert response.status_code == 200
+        return response.json()
+
+
+FAILURES = {
+    "hangs": (lambda _: Hang(), FailureKind.TIMEOUT),
+    "drips": (lambda _: Drip(0.2), FailureKind.TIMEOUT),
+    "resets": (lambda _: Reset(40), FailureKind.UNREACHABLE),
+    "is overloaded": (lambda _: Status(429), FailureKind.OVERLOADED),
+    "is unavailable": (lambda _: Status(503), FailureKind.OVERLOADED),
+    "breaks": (lambda _: Status(500), FailureKind.SERVER_ERROR),
+    "rejects": (lambda _: Status(400, "too long"), FailureKind.REJECTED),
+    "is forbidden": (lambda _: Status(401), FailureKind.REJECTED),
+    "cuts its JSON": (lambda _: Cut(), FailureKind.UNREADABLE),
+    "answers in HTML": (lambda _: Raw(b"<html>"), FailureKind.UNREADABLE),
+    "says nothing": (lambda _: Reply(""), FailureKind.UNREADABLE),
+    "has no content": (lambda _: Reply(None), FailureKind.UNREADABLE),
+    "writes prose": (lambda _: Reply("The answer is excellent: 2."), FailureKind.UNREADABLE),
+    "ends for length": (lambda _: Reply('{"1":2', "length"), FailureKind.TRUNCATED),
+    "answers a list": (lambda _: Reply("[2,2,2,2,2]"), FailureKind.UNREADABLE),
+    "answers nothing asked": (lambda _: Reply("{}"), FailureKind.INVALID_VERDICT),
+    "is off the menu": (by_shape(V=7, S=2, U=1, C=1), FailureKind.INVALID_VERDICT),
+    "is off the claims' menu": (by_shape(V=2, S=3, U=1, C=1), FailureKind.INVALID_VERDICT),
+    "renames a key": (
+        lambda r: Reply(filled(shape_of(r)).replace('"1":', '"one":')),
+        FailureKind.UNREADABLE,
+    ),
+    "repeats a key": (
+        lambda r: Reply(filled(shape_of(r)).replace('{"', '{"2":2,"', 1)),
+        FailureKind.INVALID_VERDICT,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+async def test_each_way_to_fail_has_its_kind_and_no_number(name):
+    script, kind = FAILURES[name]
+    result = await scored(script, evidence_quotes=False)
+    assert result["failure"]["kind"] == kind
+    assert {result[part] for part in EVERYTHING} == {None}
+    assert result["rubrics"] == []
+    assert all(claim["support"] is None for claim in result["claims"])
+
+
+async def test_a_judge_that_is_not_there():
+    async with service(by_shape()) as (client, judge):
+        await judge.refuse()
+        result = (await client.post("/v1/score", json=ROLLOUT)).json()
+        assert result["failure"]["kind"] == FailureKind.UNREACHABLE
+        assert result["reward"] is None
+        assert (await client.get("/readyz")).status_code == 503
+
+
+@pytest.mark.parametrize("part", ["criteria", "claims"])
+async def test_one_failed_half_fails_the_whole(part):
+    def script(request: dict[str, Any]) -> Answer:
+        asks_claims = "S" in shape_of(request)
+        if asks_claims == (part == "claims"):
+            return Status(500)
+        return Reply(filled(shape_of(request), V=2, S=2, U=1, C=1))
+
+    result = await scored(script)
+    assert result["failure"]["kind"] == FailureKind.SERVER_ERROR
+    assert {result[name] for name in EVERYTHING} == {None}
+
+
+async def test_one_bad_reply_is_asked_for_again_and_the_verdicts_are_the_second_ones():
+    seen: list[str] = []
+
+    def script(request: dict[str, Any]) -> Answer:
+        shape = shape_of(request)
+        seen.append(shape)
+        first = sum(("S" in old) == ("S" in shape) for old in seen) == 1
+        return Reply("?") if first else Reply(filled(shape, V=1, S=2, U=1, C=1))
+
+    result = await scored(script, evidence_quotes=False)
+    assert result["failure"] is None
+    assert {rubric["raw"] for rubric in result["rubrics"]} == {0.5}
+    assert result["judge"]["calls"] == 4
+
+
+async def test_a_failed_neighbour_fails_alone():
+    def script(request: dict[str, Any]) -> Answer:
+        prompt = request["messages"][-1]["content"]
+        return Status(400) if "doomed" in prompt else by_shape(V=2, S=2, U=1, C=1)(request)
+
+    items = [
+        {**ROLLOUT, "id": n, "question": q}
+        for n, q in (("a", "Fine?"), ("b", "doomed?"), ("c", "Fine."))
+    ]
+    async with service(script) as (client, _):
+        answer = (await client.post("/v1/score", json={"items": items})).json()["items"]
+    assert [item["id"] for item in answer] == ["a", "b", "c"]
+    assert [item["reward"] is None for item in answer] == [False, True, False]
+
+
+async def test_numbers_are_those_of_the_verdicts():
+    result = await scored(by_shape(V=2, S=2, U=1, C=1, F=0), evidence_quotes=False)
+    # Two of the five criteria are positive; the three defects are flipped to 0.
+    assert result["rubric_reward"] == pytest.approx(2 / 5)
+    assert result["citation"]["f1"] == pytest.approx(1.0)
+    assert result["reward"] == pytest.approx(2 / 5 + 0.2)
+    assert result["judge"]["calls"] == 2
+
+
+async def test_the_callers_deadline_ends_a_hanging_judgement():
+    async with service(lambda _: Hang(), judge_timeout_s=30.0) as (client, judge):
+        body = {"items": [ROLLOUT], "deadline_s": 0.3}
+        (result,) = (await client.post("/v1/score", json=body)).json()["items"]
+        assert result["failure"]["kind"] == FailureKind.DEADLINE
+        await judge.until(lambda: judge.in_flight == 0)
+
+
+async def test_failures_are_counted_by_kind():
+    async with service(lambda _: Status(400)) as (client, _):
+        await client.post("/v1/score", json=ROLLOUT)
+        metrics = (await client.get("/metrics")).text
+    assert 'citemark_failures_total{kind="judge_rejected"} 1.0' in metrics
+    assert 'citemark_rollouts_total{outcome="failed"} 1.0' in metrics
+    assert 'citemark_rollouts_total{outcome="scored"} 0.0' in metrics
