@@ -125,7 +125,7 @@ async def test_what_is_optional_is_sent_when_it_is_asked_for(
     start_judge: StartJudge, open_chat: OpenChat
 ) -> None:
     judge = await start_judge(always(Reply("{1}")))
-    chat = open_chat(judge, constraint_style="json_schema")
+    chat = open_chat(judge, constraint_style="json_schema", priorities=True)
     await ask(
         chat,
         ChatRequest(REQUEST.messages, CONSTRAINT, 32, temperature=0.3, top_logprobs=5, priority=10),
@@ -150,6 +150,14 @@ async def test_what_is_optional_is_sent_when_it_is_asked_for(
         "priority",
     }
     assert "authorization" not in judge.headers[0]
+
+
+async def test_a_priority_stays_here_unless_the_server_schedules_by_it(
+    start_judge: StartJudge, open_chat: OpenChat
+) -> None:
+    judge = await start_judge(always(Reply("{1}")))
+    await ask(open_chat(judge), ChatRequest(REQUEST.messages, CONSTRAINT, 32, priority=10))
+    assert "priority" not in judge.requests[0]
 
 
 async def test_a_lone_surrogate_in_a_rollout_is_sent_as_a_question_mark(

@@ -1,12 +1,11 @@
-"""One judge call with its slot, its time limit, its bill and its retries.
+"""One HTTP call to a judge with its slot, its time limit and its bill.
 
-Both clients send through this; they differ only in how bytes come back.
+Both clients send through this; they differ only in how bytes come back. Nothing is retried here.
 """
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Final
 
 import msgspec
@@ -16,7 +15,9 @@ from citemark_service.errors import DeadlineExceeded, JudgeError, JudgeRejected,
 from citemark_service.judges.chat import ChatReply
 from citemark_service.judges.completion import MAX_REPLY_BYTES, decode_completion
 from citemark_service.judges.protocol import Meter
-from citemark_service.judges.retry import RetryPolicy, seconds_left
+from citemark_service.judges.retry import seconds_left
+from citemark_service.judges.scheduling.line import Turn
+from citemark_service.judges.scheduling.slots import Slots
 from citemark_service.judges.status import MESSAGE_LIMIT
 from citemark_service.observe import Observer
 
@@ -34,41 +35,24 @@ class Attempts:
     byte of the reply, so a reply that drips is cut like one that never comes.
     """
 
-    def __init__(
-        self, *, concurrency: int, timeout_s: float, retry: RetryPolicy, observer: Observer
-    ) -> None:
-        self._slots = asyncio.Semaphore(concurrency)
+    def __init__(self, *, slots: Slots, timeout_s: float, observer: Observer) -> None:
+        self.slots = slots
         self._timeout_s = timeout_s
-        self._retry = retry
         self._observer = observer
 
-    async def complete(self, send: Send, *, meter: Meter, deadline: float | None) -> ChatReply:
-        """Send until a reply is read, as `Chat.complete` promises."""
-
-        async def attempt() -> ChatReply:
-            async with self._slot(deadline):
-                return await self._accounted(send, meter, deadline)
-
-        return await self._retry.run(
-            attempt, deadline=deadline, on_retry=self._observer.judge_retry
-        )
+    async def once(
+        self, send: Send, *, turn: Turn, meter: Meter, deadline: float | None
+    ) -> ChatReply:
+        """Send once, when it is this call's turn. Raises as `Chat.complete`, and `Displaced`."""
+        await self.slots.acquire(turn, deadline)
+        try:
+            return await self._accounted(send, meter, deadline)
+        finally:
+            self.slots.release()
 
     async def listing(self, send: Send) -> bytes:
         """Ask once for the list of models: no slot, no retry, a short limit."""
         return await _within(min(CHECK_TIMEOUT_S, self._timeout_s), send)
-
-    @asynccontextmanager
-    async def _slot(self, deadline: float | None) -> AsyncIterator[None]:
-        left = seconds_left(deadline)
-        try:
-            async with asyncio.timeout(None if deadline is None else left):
-                await self._slots.acquire()
-        except TimeoutError as error:
-            raise DeadlineExceeded("the deadline passed while waiting for the judge") from error
-        try:
-            yield
-        finally:
-            self._slots.release()
 
     async def _accounted(self, send: Send, meter: Meter, deadline: float | None) -> ChatReply:
         started = time.monotonic()

@@ -12,8 +12,13 @@ _SEED: Final = 0  # fixed, so that all samples of a group meet the same judge
 _SCHEMA_NAME: Final = "verdicts"
 
 
-def vllm_payload(request: ChatRequest, *, model: str, style: ConstraintStyle) -> dict[str, Any]:
+def vllm_payload(
+    request: ChatRequest, *, model: str, style: ConstraintStyle, priorities: bool
+) -> dict[str, Any]:
     """For vLLM and the servers that ignore what they do not know.
+
+    A priority is sent only to a server that schedules by `priorities`: vLLM refuses the field
+    under any other policy.
 
     Thinking is off: a reasoning judge would spend `max_tokens` before its first verdict.
     """
@@ -23,7 +28,7 @@ def vllm_payload(request: ChatRequest, *, model: str, style: ConstraintStyle) ->
     }
     if request.constraint is not None:
         payload |= _constraint(request.constraint, style)
-    if request.priority:  # a server without priority scheduling rejects the field
+    if priorities and request.priority:
         payload["priority"] = request.priority
     return payload
 

@@ -20,6 +20,7 @@ from citemark_service.judges.endpoint import Endpoint
 from citemark_service.judges.payload import hosted_payload, without_surrogates
 from citemark_service.judges.protocol import Meter
 from citemark_service.judges.retry import RetryPolicy
+from citemark_service.judges.scheduling.slots import Slots
 from citemark_service.judges.status import MESSAGE_LIMIT, status_error
 from citemark_service.observe import Observer
 
@@ -49,9 +50,9 @@ class SdkChat(Chat):
             raise SettingsError("judge_api_key is needed for a hosted judge")
         self._endpoint = Endpoint(base_url, model, api_key)
         self._logprobs = logprobs
-        self._attempts = Attempts(
-            concurrency=concurrency, timeout_s=timeout_s, retry=retry, observer=observer
-        )
+        self._retry = retry
+        self._observer = observer
+        self._attempts = Attempts(slots=Slots(concurrency), timeout_s=timeout_s, observer=observer)
         self._client = _client(self._endpoint, concurrency)
 
     async def complete(
@@ -66,7 +67,12 @@ class SdkChat(Chat):
         async def send() -> bytes:
             return await self._body(lambda: create(**payload), prompt)
 
-        return await self._attempts.complete(send, meter=meter, deadline=deadline)
+        async def attempt() -> ChatReply:
+            return await self._attempts.once(send, turn=request, meter=meter, deadline=deadline)
+
+        return await self._retry.run(
+            attempt, deadline=deadline, on_retry=self._observer.judge_retry
+        )
 
     async def check(self) -> None:
         """See `Chat.check`: asks `{base_url}/models`, once."""

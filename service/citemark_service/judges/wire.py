@@ -18,6 +18,7 @@ from citemark_service.judges.endpoint import Endpoint
 from citemark_service.judges.payload import ConstraintStyle, vllm_payload, without_surrogates
 from citemark_service.judges.protocol import Meter
 from citemark_service.judges.retry import RetryPolicy
+from citemark_service.judges.scheduling.slots import DEFAULT_QUEUE, Slots
 from citemark_service.judges.status import MESSAGE_LIMIT, status_error
 from citemark_service.observe import Observer
 
@@ -29,8 +30,9 @@ _IDLE_S: Final = 4.0  # below the 5 s after which vLLM's uvicorn closes an idle 
 class WireChat(Chat):
     """A `Chat` over HTTP/1.1 keep-alive; connections are opened inside the running loop.
 
-    Redirects are not followed and proxies of the environment are not used: a prompt goes to
-    `base_url` and nowhere else.
+    `queue` bounds the calls that wait for one of `concurrency` slots; `priorities` sends their
+    priority along. Redirects are not followed and proxies of the environment are not used: a
+    prompt goes to `base_url` and nowhere else.
     """
 
     def __init__(
@@ -44,27 +46,49 @@ class WireChat(Chat):
         timeout_s: float,
         retry: RetryPolicy,
         observer: Observer,
+        queue: int = DEFAULT_QUEUE,
+        priorities: bool = False,
     ) -> None:
         self._endpoint = Endpoint(base_url, model, api_key)
         self._completions = self._endpoint.url("chat/completions")
         self._style = constraint_style
+        self._priorities = priorities
+        self._retry = retry
+        self._observer = observer
         self._attempts = Attempts(
-            concurrency=concurrency, timeout_s=timeout_s, retry=retry, observer=observer
+            slots=Slots(concurrency, queue), timeout_s=timeout_s, observer=observer
         )
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
+
+    @property
+    def slots(self) -> Slots:
+        """What bounds and orders the calls to this server."""
+        return self._attempts.slots
 
     async def complete(
         self, request: ChatRequest, *, meter: Meter, deadline: float | None
     ) -> ChatReply:
         """See `Chat.complete`."""
-        body = self._encoded(request)
-        prompt = [message.content for message in request.messages]
+
+        async def attempt() -> ChatReply:
+            return await self.attempt(request, meter=meter, deadline=deadline)
+
+        return await self._retry.run(
+            attempt, deadline=deadline, on_retry=self._observer.judge_retry
+        )
+
+    async def attempt(
+        self, request: ChatRequest, *, meter: Meter, deadline: float | None
+    ) -> ChatReply:
+        """As `Chat.complete`, with one HTTP call; `Displaced` where it was not even sent."""
 
         async def send() -> bytes:
-            return await self._exchange("POST", self._completions, body, prompt)
+            # Encoded now and not before: thousands of waiting calls would hold their bodies.
+            prompt = [message.content for message in request.messages]
+            return await self._exchange("POST", self._completions, self._encoded(request), prompt)
 
-        return await self._attempts.complete(send, meter=meter, deadline=deadline)
+        return await self._attempts.once(send, turn=request, meter=meter, deadline=deadline)
 
     async def check(self) -> None:
         """See `Chat.check`: asks `{base_url}/models`, once."""
@@ -87,7 +111,9 @@ class WireChat(Chat):
             return self._encode(without_surrogates(request))
 
     def _encode(self, request: ChatRequest) -> bytes:
-        payload = vllm_payload(request, model=self._endpoint.model, style=self._style)
+        payload = vllm_payload(
+            request, model=self._endpoint.model, style=self._style, priorities=self._priorities
+        )
         return msgspec.json.encode(payload)
 
     async def _exchange(

@@ -1,0 +1,1 @@
+"""When and where a call goes: slots, servers, their health, and priming."""
