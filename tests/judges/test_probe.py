@@ -1,0 +1,108 @@
+"""The probe against servers that keep the grammar, ignore it, cache, and do not."""
+
+import pytest
+
+from citemark_service.errors import JudgeUnreachable
+from citemark_service.judges.prefix_metrics import PrefixCount
+from citemark_service.judges.retry import RetryPolicy
+from citemark_service.judges.wire import WireChat
+from citemark_service.observe import SilentObserver
+from citemark_service.probe import Counters, ProbeReport, probe
+from scripted_judge import MODEL, Listed, Reply, ScriptedJudge, always, in_turn
+
+VERDICTS = '{"1":0,"2":2}'
+
+
+class Counted:
+    """Gives the counts in turn."""
+
+    def __init__(self, *counts: PrefixCount | None) -> None:
+        self._counts = iter(counts)
+
+    async def read(self) -> PrefixCount | None:
+        return next(self._counts)
+
+
+async def probed(judge: ScriptedJudge, counters: Counters | None = None) -> ProbeReport:
+    chat = WireChat(
+        base_url=judge.url,
+        model=MODEL,
+        api_key=None,
+        constraint_style="structured_outputs",
+        concurrency=2,
+        timeout_s=5.0,
+        retry=RetryPolicy(attempts=1),
+        observer=SilentObserver(),
+    )
+    try:
+        return await probe(chat, nonce="n0", counters=counters, deadline=None)
+    finally:
+        await chat.aclose()
+
+
+async def test_a_server_that_does_all_of_it(start_judge) -> None:
+    tokens = tuple(Listed(character) for character in VERDICTS)
+    cold = Reply(VERDICTS, tokens=tokens, prompt_tokens=4000, cached_tokens=0)
+    warm = Reply(VERDICTS, tokens=tokens, prompt_tokens=4000, cached_tokens=2400)
+    report = await probed(await start_judge(in_turn(cold, warm)))
+    assert report.grammar is None
+    assert report.logprobs
+    assert (report.cached_tokens, report.source) == (2400, "usage")
+    assert report.cached_share == pytest.approx(2400 / report.shared_tokens)
+    assert 0.5 < report.shared_tokens / report.prompt_tokens < 0.75
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply("The first shelf is long."),
+        Reply('{"1":0}'),
+        Reply('{"1":0,"2":3}'),
+        Reply(VERDICTS[:8], finish_reason="length"),
+    ],
+    ids=["prose", "a verdict missing", "off the menu", "cut"],
+)
+async def test_either_reply_tells_that_the_grammar_is_ignored(start_judge, reply: Reply) -> None:
+    good = Reply(VERDICTS)
+    assert (await probed(await start_judge(in_turn(reply, good)))).grammar
+    assert (await probed(await start_judge(in_turn(good, reply)))).grammar
+
+
+async def test_the_calls_share_a_beginning_and_ask_for_prose_under_a_grammar(start_judge) -> None:
+    judge = await start_judge(always(Reply(VERDICTS)))
+    await probed(judge)
+    first, second = (request["messages"][-1]["content"] for request in judge.requests)
+    common = next(n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
+    assert first != second
+    assert 0.5 < common / len(first) < 0.75
+    assert all("prose" in content and "{" not in content for content in (first, second))
+    assert all("regex" in request["structured_outputs"] for request in judge.requests)
+
+
+async def test_the_counters_are_asked_where_the_usage_is_silent(start_judge) -> None:
+    judge = await start_judge(always(Reply(VERDICTS, prompt_tokens=4000)))
+    counters = Counted(PrefixCount(9000, 100), PrefixCount(13000, 2100))
+    report = await probed(judge, counters)
+    assert (report.cached_tokens, report.source) == (2000, "metrics")
+
+
+@pytest.mark.parametrize(
+    "counters",
+    [
+        None,
+        Counted(None, None),
+        Counted(PrefixCount(0, 0), None),
+        Counted(PrefixCount(0, 0), PrefixCount(4001, 2000)),
+    ],
+    ids=["none", "not vLLM", "gone", "other traffic"],
+)
+async def test_what_is_not_known_is_not_told(start_judge, counters: Counters | None) -> None:
+    report = await probed(await start_judge(always(Reply(VERDICTS, prompt_tokens=4000))), counters)
+    assert report.cached_tokens is report.source is report.cached_share is None
+
+
+async def test_a_judge_that_is_not_there_raises(start_judge) -> None:
+    judge = await start_judge(always(Reply(VERDICTS)))
+    await judge.refuse()
+    with pytest.raises(JudgeUnreachable):
+        await probed(judge)
