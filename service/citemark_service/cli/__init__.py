@@ -12,7 +12,7 @@ import click
 from citemark_rubrics import RubricError
 from citemark_service.errors import CitemarkError
 
-_COMMANDS = ("serve", "score", "explain", "rubrics", "agree")
+_COMMANDS = ("serve", "score", "explain", "rubrics", "agree", "doctor", "judge")
 
 
 class _Commands(click.Group):

@@ -24,6 +24,12 @@ _DEVICES = Path("/dev")
 _ACCELERATORS = ("nvidia[0-9]*", "kfd", "dxg", "accel*")  # NVIDIA, AMD, WSL, others
 
 
+class CannotRun(click.ClickException):
+    """vLLM cannot be started here; the message says what is missing, a line each."""
+
+    exit_code = 2
+
+
 class _Retention(click.ParamType[int | None]):
     name = "retention"
 
@@ -81,9 +87,9 @@ def command(
     click.echo(shlex.join(arguments))
     if dry_run:
         return
-    accelerator = any_device or _accelerator(_DEVICES)
-    if found := obstacles(serving, launcher=launcher, accelerator=accelerator):
-        raise click.UsageError("\n".join(found))
+    seen = any_device or accelerator_seen(_DEVICES)
+    if found := obstacles(serving, launcher=launcher, accelerator=seen):
+        raise CannotRun("\n".join(found))
     click.echo(_service_line(serving), err=True)
     _become(arguments)
 
@@ -94,7 +100,8 @@ def _launcher() -> str | None:
     return str(beside) if beside.is_file() else shutil.which("vllm")
 
 
-def _accelerator(devices: Path) -> bool:
+def accelerator_seen(devices: Path) -> bool:
+    """Whether a folder of device files shows a GPU or the like."""
     return any(True for pattern in _ACCELERATORS for _ in devices.glob(pattern))
 
 
@@ -109,7 +116,7 @@ def _become(arguments: list[str]) -> None:
     try:
         os.execv(arguments[0], arguments)  # noqa: S606 - no shell is wanted between us and vLLM
     except OSError as error:
-        raise click.UsageError(f"cannot start {arguments[0]}: {error.strerror}") from error
+        raise CannotRun(f"cannot start {arguments[0]}: {error.strerror}") from error
 
 
 def _explain(serving: Serving) -> None:
