@@ -100,6 +100,12 @@ def test_tokens_after_the_text_are_dropped() -> None:
     assert aligned(tokens, "2") == tuple(tokens[:1])
 
 
+def test_a_code_fence_that_the_text_leaves_out_is_dropped() -> None:
+    tokens = listed("```", "json", "\n", '{"', "1", '":', "2", "}", "\n", "```", "")
+
+    assert aligned(tokens, '{"1":2}') == tuple(tokens[3:8])
+
+
 def test_halves_of_a_character_become_one_token_and_verdicts_keep_their_places() -> None:
     tokens = listed('"', " \ufffd", "\ufffd\ufffd", 'x"', ":", "2", "")
     found = aligned(tokens, '" 🦦x":2')

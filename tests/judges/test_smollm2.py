@@ -36,6 +36,7 @@ async def test_a_rollout_is_judged_by_the_real_model(capfd):
     await judge.aclose()
     assert len(verdicts) == 3
     assert any(0 < verdict.score < 1 for verdict in verdicts), "logprobs should weigh something"
+    assert any(0 < claim.support < 1 for claim in citations.claims), "for claims as well"
     assert [len(claim.contributing) for claim in citations.claims] == [0, 2]
     assert len(citations.sentences) == 1
     assert meter.usage.calls == 2

@@ -1,13 +1,17 @@
 """Making token texts join to the reply's text, which servers do not promise.
 
 Byte-level tokenizers split a character over tokens, and a server that decodes each token alone
-prints U+FFFD for the halves; end-of-turn tokens are listed although the text leaves them out.
+prints U+FFFD for the halves; end-of-turn tokens and the code fence around JSON are listed
+although the text leaves them out.
 """
 
+import re
 from collections.abc import Sequence
+from itertools import accumulate
 
 from citemark_service.judges.chat import Token
 
+_FENCE = re.compile(r"```[a-z]*\s*")
 _HALF = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -17,9 +21,20 @@ def aligned(tokens: Sequence[Token], content: str) -> tuple[Token, ...] | None:
     Tokens that are halves of characters become one token without alternatives; tokens after the
     end of the text are dropped. Linear in the length of both.
     """
-    if "".join([token.text for token in tokens]) == content:
+    spelt = "".join([token.text for token in tokens])
+    if spelt == content:
         return tuple(tokens)
-    return _realigned([token for token in tokens if token.text], content)
+    shown = [token for token in tokens if token.text]
+    return _realigned(_unfenced(shown, spelt, content), content)
+
+
+def _unfenced(tokens: Sequence[Token], spelt: str, content: str) -> Sequence[Token]:
+    """The tokens behind an opening code fence that the text leaves out, as llama.cpp does."""
+    fence = _FENCE.match(spelt)
+    if fence is None or content.startswith(fence[0]):
+        return tokens
+    starts = list(accumulate((len(token.text) for token in tokens), initial=0))
+    return tokens[starts.index(fence.end()) :] if fence.end() in starts else tokens
 
 
 def _realigned(tokens: Sequence[Token], content: str) -> tuple[Token, ...] | None:

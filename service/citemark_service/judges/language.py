@@ -43,7 +43,7 @@ from citemark_service.tags import without_tags
 from citemark_service.visible import visible
 
 TOP_LOGPROBS = 8
-"""Enough to hold every menu digit among its neighbours."""
+"""Enough to hold every menu digit among its neighbours, for a model that follows the layout."""
 RETRY_TEMPERATURE = 0.3
 
 _CITE_TAG = re.compile(r"</?cite\b[^<>]*>")
@@ -76,16 +76,18 @@ class LanguageJudge:
         observer: Observer,
         criteria_per_call: int = 12,
         evidence_quotes: bool = True,
+        top_logprobs: int = TOP_LOGPROBS,
     ) -> None:
         self._chat = chat
         self._writer = writer
         self._observer = observer
         self._criteria_per_call = criteria_per_call
         self._quotes = evidence_quotes
+        self._top_logprobs = top_logprobs
         self._identity = JudgeIdentity(model, self._prompts_version())
 
     def _prompts_version(self) -> str:
-        facts = (self._writer.version, self._criteria_per_call, self._quotes)
+        facts = (self._writer.version, self._criteria_per_call, self._quotes, self._top_logprobs)
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
 
     @property
@@ -193,7 +195,7 @@ class LanguageJudge:
             constraint=layout.constraint(),
             max_tokens=layout.max_tokens,
             temperature=temperature,
-            top_logprobs=TOP_LOGPROBS,
+            top_logprobs=self._top_logprobs,
         )
         reply = await self._chat.complete(request, meter=ask.meter, deadline=ask.deadline)
         return read(reply, layout)

