@@ -1,7 +1,6 @@
 """Format checks: what can be said of an answer without a judge."""
 
 import re
-from collections.abc import Iterator
 
 from citemark_schemas import FormatReport, RefusalKind
 from citemark_service.parsed import Answer, Sources
@@ -49,8 +48,8 @@ def _refused_checks(answer: Answer) -> dict[str, bool]:
 
 def _shows_ids(text: str, sources: Sources) -> bool:
     """Whether an id stands in the prose as a word of its own."""
-    telling = {name for name in sources.by_id if _is_telling(name)}
-    return any(word in telling for word in _words(without_tags(text)))
+    telling = filter(_is_telling, sources.by_id)
+    return not _words(without_tags(text)).isdisjoint(telling)
 
 
 def _is_telling(name: str) -> bool:
@@ -59,7 +58,6 @@ def _is_telling(name: str) -> bool:
     return len(name) >= _SHORTEST_ID and marked and not name.isdigit()
 
 
-def _words(text: str) -> Iterator[str]:
-    for token in _TOKEN.finditer(text):
-        yield token[0].strip(".:!?*")
-        yield from _WORD.findall(token[0])
+def _words(text: str) -> set[str]:
+    """What stands between spaces, quotes and brackets, and the words in it."""
+    return {token.strip(".:!?*") for token in _TOKEN.findall(text)}.union(_WORD.findall(text))

@@ -129,6 +129,8 @@ def _merged(claims: Sequence[Claim]) -> tuple[Claim, ...]:
 
 
 def _united(group: Sequence[Claim]) -> Claim:
+    if len(group) == 1:
+        return group[0]
     best = next((claim for claim in group if claim.malformed is None), group[0])
     ids = dict.fromkeys(written for claim in group for written in claim.ids)
     return replace(best, ids=tuple(ids), occurrences=len(group))

@@ -32,7 +32,8 @@ def normal_form(text: str) -> str:
 
     Numbers and symbols stay, so that "p < 0.05" and "p > 0.05" differ.
     """
-    words = " ".join(_composed(word) for word in visible(text).split())
+    text = visible(text)
+    words = text if text.isascii() else " ".join(map(_composed, text.split()))
     return folded(words.casefold()).rstrip(_TERMINATORS)
 
 
