@@ -9,9 +9,15 @@ from prometheus_client.exposition import choose_encoder
 from citemark_schemas import CitationScore, FailureKind, RefusalKind, ScoreResult
 from citemark_service.admission import Admission
 from citemark_service.judges.protocol import Usage
-from citemark_service.observe import Stage
+from citemark_service.observe import JudgeServer, PrimeOutcome, Stage
 
 _STAGES: tuple[Stage, ...] = ("parse", "queue", "criteria", "citations", "score")
+_PRIMES: tuple[PrimeOutcome, ...] = ("primed", "failed", "late")
+_SERVER_GAUGES = {
+    "up": "1 while calls are sent to the server.",
+    "in_flight": "Calls that the server has not answered.",
+    "waiting": "Calls that wait for one of the server's slots.",
+}
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180)
 _SHARE = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
@@ -23,6 +29,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._bind_requests()
         self._bind_judge()
+        self._bind_servers()
         self._bind_rollouts()
         self._bind_scores()
         build = Info("citemark_build", "What is running.", registry=self.registry)
@@ -59,6 +66,21 @@ class Metrics:
         self._call_seconds = self._histogram(
             "judge_call_seconds", "Wall time of one call to the judge.", _SECONDS
         )
+
+    def _bind_servers(self) -> None:
+        self.servers: list[JudgeServer] = []
+        self._server_calls = self._counter(
+            "judge_server_calls", "Attempts at one server.", "server", "outcome"
+        )
+        self._ejections = self._counter(
+            "judge_server_ejections", "Times that a server was given up.", "server"
+        )
+        self._server_gauges = {
+            name: Gauge(f"citemark_judge_server_{name}", text, ["server"], registry=self.registry)
+            for name, text in _SERVER_GAUGES.items()
+        }
+        primes = self._counter("primes", "Prefixes sent ahead of their group.", "outcome")
+        self._primes = {name: primes.labels(name) for name in _PRIMES}
 
     def _bind_rollouts(self) -> None:
         rollouts = self._counter("rollouts", "Rollouts answered.", "outcome")
@@ -106,6 +128,25 @@ class Metrics:
         self._prompt.inc(usage.prompt_tokens)
         self._cached.inc(usage.cached_tokens)
         self._completion.inc(usage.completion_tokens)
+
+    def judge_server(self, server: JudgeServer) -> None:
+        """See `observe.Observer`; the server's name becomes a label."""
+        self.servers.append(server)
+        self._ejections.labels(server.name)
+        for name, gauge in self._server_gauges.items():
+            gauge.labels(server.name).set_function(partial(getattr, server, name))
+
+    def server_call(self, server: str, outcome: FailureKind | None) -> None:
+        """See `observe.Observer`."""
+        self._server_calls.labels(server, "ok" if outcome is None else outcome.value).inc()
+
+    def server_ejected(self, server: str) -> None:
+        """See `observe.Observer`."""
+        self._ejections.labels(server).inc()
+
+    def prime(self, outcome: PrimeOutcome) -> None:
+        """See `observe.Observer`."""
+        self._primes[outcome].inc()
 
     def judge_retry(self, kind: FailureKind) -> None:
         """See `observe.Observer`."""

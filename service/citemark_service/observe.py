@@ -5,7 +5,32 @@ from typing import Literal, Protocol
 from citemark_schemas import FailureKind, ScoreResult
 from citemark_service.judges.protocol import Usage
 
+PrimeOutcome = Literal["primed", "failed", "late"]
 Stage = Literal["parse", "queue", "criteria", "citations", "score"]
+
+
+class JudgeServer(Protocol):
+    """A server that the judge sends calls to, as seen from here."""
+
+    @property
+    def name(self) -> str:
+        """Host and port, from the settings."""
+        ...
+
+    @property
+    def up(self) -> bool:
+        """Whether calls are sent to it."""
+        ...
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that it has and has not answered."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for one of its slots."""
+        ...
 
 
 class Observer(Protocol):
@@ -16,6 +41,18 @@ class Observer(Protocol):
 
     def judge_retry(self, kind: FailureKind) -> None:
         """A call or a reply is about to be tried again because of `kind`."""
+
+    def judge_server(self, server: JudgeServer) -> None:
+        """A server was set up to send calls to; it may be asked how it is at any time."""
+
+    def server_call(self, server: str, outcome: FailureKind | None) -> None:
+        """One attempt at the server of that name ended; `outcome` as for `judge_call`."""
+
+    def server_ejected(self, server: str) -> None:
+        """The server of that name gets no calls until it answers again."""
+
+    def prime(self, outcome: PrimeOutcome) -> None:
+        """The prime of a group ended."""
 
     def stage(self, name: Stage, seconds: float) -> None:
         """One stage of one rollout took `seconds`."""
@@ -31,6 +68,18 @@ class SilentObserver:
         """Ignore."""
 
     def judge_retry(self, kind: FailureKind) -> None:
+        """Ignore."""
+
+    def judge_server(self, server: JudgeServer) -> None:
+        """Ignore."""
+
+    def server_call(self, server: str, outcome: FailureKind | None) -> None:
+        """Ignore."""
+
+    def server_ejected(self, server: str) -> None:
+        """Ignore."""
+
+    def prime(self, outcome: PrimeOutcome) -> None:
         """Ignore."""
 
     def stage(self, name: Stage, seconds: float) -> None:

@@ -5,12 +5,13 @@ knobs are fields too: they are the defaults that a request may override.
 """
 
 import difflib
+import json
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from citemark_schemas import Knobs
 from citemark_service.errors import SettingsError
@@ -19,6 +20,15 @@ _PREFIX = "CITEMARK_"
 _MIB = 1024 * 1024
 
 JudgeName = Literal["embedded", "smollm2", "vllm", "openai"]
+
+
+def _listed(value: object) -> object:
+    """A text from the environment or a flag as the list that it stands for."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return json.loads(value)
+    return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
 class Settings(BaseSettings, Knobs):
@@ -34,12 +44,23 @@ class Settings(BaseSettings, Knobs):
     judge: JudgeName = "embedded"
     """`vllm` is any OpenAI-compatible server; `openai` goes through the vendor's SDK."""
     judge_url: str = "http://127.0.0.1:8001/v1"
+    judge_urls: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    """Several servers of one model in place of `judge_url`: a JSON list, or commas between."""
     judge_model: str = "Qwen/Qwen3.5-35B-A3B"
     judge_api_key: SecretStr | None = None
     judge_constraint: Literal["auto", "structured_outputs", "json_schema"] = "auto"
     """How the grammar is sent; `auto` is `structured_outputs` for `vllm`, else `json_schema`."""
     judge_concurrency: int = Field(64, ge=1)
-    """Calls in flight to the judge."""
+    """Calls in flight to each server of the judge."""
+    judge_queue: int = Field(32_768, ge=1)
+    """Calls that wait for each server; beyond it they fail as overloaded, to be tried again."""
+    judge_priority_scheduling: bool = False
+    """Send each call's priority, to servers started with `--scheduling-policy priority`."""
+    prime_prefix: bool = False
+    """Send what a group's prompts share once ahead of them; it pays on servers that keep only
+    the end of each prompt in their prefix cache."""
+    prime_wait_s: float = Field(5.0, gt=0)
+    """How long a group waits for that."""
     judge_timeout_s: float = Field(60.0, gt=0)
     """For one HTTP call."""
     judge_deadline_s: float = Field(180.0, gt=0)

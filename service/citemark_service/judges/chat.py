@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+import msgspec
+
 from citemark_service.judges.protocol import Meter, Usage
 
 
@@ -44,16 +46,24 @@ class ChatRequest:
     """Slots are shared out fairly between callers."""
     affinity: str = ""
     """Equal for calls that share a long prefix: they go to one server, one after another."""
+    shared: int = 0
+    """Characters of the last message that, after the messages before it, many calls of this
+    affinity begin with; 0 where that is not worth priming."""
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+# Replies are decoded straight into these two, under OpenAI's names: a reply has hundreds of them,
+# and copying each cost more than reading it. They hold no cycles for the collector to look for.
+class Alternative(msgspec.Struct, frozen=True, gc=False):
+    """A token that the server weighed, with its natural-log probability before any mask."""
+
+    text: str = msgspec.field(name="token")
+    logprob: float
+
+
+class Token(Alternative, frozen=True, gc=False):
     """One generated token with its alternatives (itself among them or not)."""
 
-    text: str
-    logprob: float
-    alternatives: tuple[tuple[str, float], ...] = ()
-    """Pairs of token text and natural-log probability, before any grammar mask."""
+    alternatives: tuple[Alternative, ...] = msgspec.field(name="top_logprobs", default=())
 
 
 @dataclass(frozen=True, slots=True)

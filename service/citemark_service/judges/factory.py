@@ -2,6 +2,7 @@
 
 import secrets
 
+from citemark_service.errors import SettingsError
 from citemark_service.judges.chat import Chat
 from citemark_service.judges.embedded import EmbeddedJudge
 from citemark_service.judges.language import LanguageJudge
@@ -9,6 +10,10 @@ from citemark_service.judges.payload import ConstraintStyle
 from citemark_service.judges.protocol import Judge
 from citemark_service.judges.render import PromptWriter
 from citemark_service.judges.retry import RetryPolicy
+from citemark_service.judges.scheduling.health import HealthPolicy
+from citemark_service.judges.scheduling.pool import PoolChat
+from citemark_service.judges.scheduling.priming import Priming
+from citemark_service.judges.scheduling.server import Server, server_names
 from citemark_service.judges.sdk import SdkChat
 from citemark_service.judges.smollm2 import build_smollm2
 from citemark_service.judges.wire import WireChat
@@ -35,7 +40,7 @@ def build_judge(settings: Settings, observer: Observer) -> Judge:
                 observer=observer,
             )
         case "vllm":
-            return _language(settings, observer, _wire(settings, observer))
+            return _language(settings, observer, _pool(settings, observer))
         case "openai":
             return _language(settings, observer, _sdk(settings, observer))
 
@@ -51,13 +56,29 @@ def _language(settings: Settings, observer: Observer, chat: Chat) -> LanguageJud
     )
 
 
-def _wire(settings: Settings, observer: Observer) -> WireChat:
+def _pool(settings: Settings, observer: Observer) -> PoolChat:
+    urls = settings.judge_urls or (settings.judge_url,)
+    priming = Priming(wait_s=settings.prime_wait_s, observer=observer)
+    return PoolChat(
+        [
+            Server(name, _wire(url, settings, observer), policy=HealthPolicy(), observer=observer)
+            for name, url in zip(server_names(urls), urls, strict=True)
+        ],
+        retry=RetryPolicy(attempts=settings.judge_attempts),
+        observer=observer,
+        priming=priming if settings.prime_prefix else None,
+    )
+
+
+def _wire(url: str, settings: Settings, observer: Observer) -> WireChat:
     return WireChat(
-        base_url=settings.judge_url,
+        base_url=url,
         model=settings.judge_model,
         api_key=_api_key(settings),
         constraint_style=_constraint_style(settings),
         concurrency=settings.judge_concurrency,
+        queue=settings.judge_queue,
+        priorities=settings.judge_priority_scheduling,
         timeout_s=settings.judge_timeout_s,
         retry=RetryPolicy(attempts=settings.judge_attempts),
         observer=observer,
@@ -65,6 +86,8 @@ def _wire(settings: Settings, observer: Observer) -> WireChat:
 
 
 def _sdk(settings: Settings, observer: Observer) -> SdkChat:
+    if settings.judge_urls:
+        raise SettingsError("judge_urls is for judge vllm; a hosted judge has one judge_url")
     return SdkChat(
         base_url=settings.judge_url,
         model=settings.judge_model,

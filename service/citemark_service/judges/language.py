@@ -35,8 +35,9 @@ from citemark_service.judges.protocol import (
     CriteriaTask,
     JudgeIdentity,
     Meter,
+    Origin,
 )
-from citemark_service.judges.render import PromptWriter
+from citemark_service.judges.render import PromptWriter, shared_part
 from citemark_service.judges.replies import Reading, read
 from citemark_service.observe import Observer
 from citemark_service.tags import without_tags
@@ -56,6 +57,8 @@ class _Ask:
 
     words: Callable[[Layout, bool], tuple[Message, ...]]
     layout: Callable[[bool], Layout]
+    origin: Origin
+    affinity: str
     meter: Meter
     deadline: float | None
 
@@ -129,10 +132,13 @@ class LanguageJudge:
         """
         if not task.claims and not task.sentences:
             return CitationVerdicts((), ())
-        layout = citation_layout([len(claim.ids) for claim in task.claims], len(task.sentences))
+        ids = tuple(len(claim.ids) for claim in task.claims)
+        layout = citation_layout(ids, len(task.sentences))
         ask = _Ask(
             words=lambda layout, _: self._writer.citations(task, layout),
             layout=lambda _: layout,
+            origin=task.origin,
+            affinity=self._writer.affinity(task),
             meter=meter,
             deadline=deadline,
         )
@@ -168,6 +174,8 @@ class LanguageJudge:
                 task, criteria, layout, quotes=quotes
             ),
             layout=lambda quotes: criteria_layout(len(criteria), quotes=quotes),
+            origin=task.origin,
+            affinity=self._writer.affinity(task),
             meter=meter,
             deadline=deadline,
         )
@@ -190,12 +198,17 @@ class LanguageJudge:
 
     async def _once(self, ask: _Ask, *, quotes: bool, temperature: float) -> Reading:
         layout = ask.layout(quotes)
+        messages = ask.words(layout, quotes)
         request = ChatRequest(
-            messages=ask.words(layout, quotes),
-            constraint=layout.constraint(),
+            messages=messages,
+            constraint=layout.constraint,
             max_tokens=layout.max_tokens,
             temperature=temperature,
             top_logprobs=self._top_logprobs,
+            priority=ask.origin.priority,
+            caller=ask.origin.caller,
+            affinity=ask.affinity,
+            shared=shared_part(messages),
         )
         reply = await self._chat.complete(request, meter=ask.meter, deadline=ask.deadline)
         return read(reply, layout)

@@ -31,6 +31,7 @@ _SHOWN_IDS = 12
 _GROUPS_KEPT = 128
 _STATEMENTS_KEPT = 2048
 _KIND = {Polarity.POSITIVE: "quality", Polarity.NEGATIVE: "defect"}
+_ANSWER = "<answer-"
 _OPEN, _OPENED, _CLOSE = "\ue000", "\ue001", "\ue002"
 _UNMARKED = str.maketrans(_OPEN + _OPENED + _CLOSE, "\ufffd" * 3)
 _MARK_TAGS = str.maketrans({_OPEN: "<cite ", _OPENED: ">", _CLOSE: "</cite>"})
@@ -71,6 +72,19 @@ class _Group:
     """All sources as the criteria prompt shows them."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Latest:
+    """The rollout asked about last: its tasks follow each other, and a digest takes time."""
+
+    question: str
+    sources: Sources
+    group: _Group
+
+    def of(self, question: str, sources: Sources) -> bool:
+        """Whether it is the same one; its sources are one object, never an equal one."""
+        return sources is self.sources and question == self.question
+
+
 class PromptWriter:
     """Renders prompts of at most about `prompt_bytes`, fenced with codes drawn from `secret`."""
 
@@ -86,6 +100,7 @@ class PromptWriter:
             lstrip_blocks=True,
         )
         self._groups: dict[bytes, _Group] = {}
+        self._latest: _Latest | None = None
         self._statement = lru_cache(maxsize=_STATEMENTS_KEPT)(_statement)
 
     @property
@@ -144,6 +159,10 @@ class PromptWriter:
         )
         return (Message("system", self._text("citations.system")), Message("user", user))
 
+    def affinity(self, task: CriteriaTask | CitationTask) -> str:
+        """Equal for all tasks of a group, whose criteria prompts begin alike; 8 hex digits."""
+        return self._group(task.question, task.sources).nonce
+
     def _text(self, name: str, **values: object) -> str:
         return self._environment.get_template(f"{name}.j2").render(values)
 
@@ -158,6 +177,11 @@ class PromptWriter:
 
     def _group(self, question: str, sources: Sources) -> _Group:
         """The group's part; remembered, since its other samples are on their way."""
+        if self._latest is None or not self._latest.of(question, sources):
+            self._latest = _Latest(question, sources, self._known_group(question, sources))
+        return self._latest.group
+
+    def _known_group(self, question: str, sources: Sources) -> _Group:
         digest = self._digest(question, sources)
         if (known := self._groups.get(digest)) is not None:
             return known
@@ -184,6 +208,14 @@ class PromptWriter:
             mac.update(b"%d:" % len(text))
             mac.update(text.encode(errors="surrogatepass"))
         return mac.digest()
+
+
+def shared_part(messages: Sequence[Message]) -> int:
+    """Characters of a criteria prompt's last message before its answer, 0 for a citation prompt.
+
+    Only the template writes `<`, so that no question or source can move this boundary.
+    """
+    return max(0, messages[-1].content.find(_ANSWER))
 
 
 def _template_texts() -> dict[str, str]:

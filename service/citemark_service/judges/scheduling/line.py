@@ -96,7 +96,8 @@ class Line(Generic[T]):
 
     def discard(self, turn: Turn, item: T) -> None:
         """Take `item` out, which came with `turn`, where it still waits."""
-        desk = self._priorities.get(turn.priority, {}).get(turn.caller)
+        desks = self._priorities.get(turn.priority)
+        desk = desks.get(turn.caller) if desks else None
         group = desk.groups.get(turn.affinity) if desk else None
         if desk is None or group is None or item not in group:
             return

@@ -1,0 +1,144 @@
+"""One server of a pool: its client, what it carries, and whether it is fit for calls."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from citemark_service.errors import JudgeError, JudgeTimeout, SettingsError
+from citemark_service.judges.chat import ChatReply, ChatRequest
+from citemark_service.judges.protocol import Meter
+from citemark_service.judges.scheduling.health import Health, HealthPolicy
+from citemark_service.judges.scheduling.slots import Displaced, Slots
+from citemark_service.observe import Observer
+
+
+def server_names(urls: Sequence[str]) -> list[str]:
+    """A short name for each URL: its host and port, or all of it where two share those.
+
+    Raises:
+        SettingsError: a URL is there twice, which would double the load on its server.
+    """
+    if len(set(urls)) < len(urls):
+        raise SettingsError("judge_urls must name each server once")
+    places = [url.partition("://")[2].partition("/")[0] for url in urls]
+    pairs = zip(urls, places, strict=True)
+    return [place if places.count(place) == 1 else url for url, place in pairs]
+
+
+class ServerChat(Protocol):
+    """A client of one server that makes single attempts; `WireChat` is one."""
+
+    @property
+    def slots(self) -> Slots:
+        """What bounds and orders the calls."""
+        ...
+
+    async def attempt(
+        self, request: ChatRequest, *, meter: Meter, deadline: float | None
+    ) -> ChatReply:
+        """One HTTP call. Raises as `Chat.complete`, and `Displaced`."""
+        ...
+
+    async def check(self) -> None:
+        """As `Chat.check`."""
+        ...
+
+    async def aclose(self) -> None:
+        """As `Chat.aclose`."""
+        ...
+
+
+class Server:
+    """A client under a name, with its health. What is observed here has the name as a label."""
+
+    def __init__(
+        self, name: str, chat: ServerChat, *, policy: HealthPolicy, observer: Observer
+    ) -> None:
+        self.name = name
+        self.slots = chat.slots
+        self._chat = chat
+        self._policy = policy
+        self._observer = observer
+        self.health = Health(policy, self._changed)
+        self._listeners: list[Callable[[], None]] = []
+
+    @property
+    def up(self) -> bool:
+        """Whether calls are sent here."""
+        return self.health.up
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that hold a slot."""
+        return self.slots.in_flight
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a slot."""
+        return self.slots.waiting
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever the server goes up or down."""
+        self._listeners.append(listener)
+
+    async def attempt(
+        self, request: ChatRequest, *, meter: Meter, deadline: float | None
+    ) -> ChatReply:
+        """As `ServerChat.attempt`; the outcome counts for the server's health."""
+        try:
+            reply = await self._chat.attempt(request, meter=meter, deadline=deadline)
+        except Displaced:
+            raise
+        except JudgeError as error:
+            self._observer.server_call(self.name, error.kind)
+            self.health.failed(error)
+            raise
+        self._observer.server_call(self.name, None)
+        self.health.answered()
+        return reply
+
+    async def look(self) -> JudgeError | None:
+        """Ask whether it serves the model; why not, or None.
+
+        A server that answered a call in the meantime is busy and not ill.
+        """
+        answers = self.health.answers
+        failure = await self._checked()
+        if failure is None:
+            self.health.answered()
+        elif self.health.answers == answers:
+            self.health.unanswered()
+        return failure
+
+    async def watch(self) -> None:
+        """Look again and again, until cancelled; more rarely the longer it stays away."""
+        while True:
+            await self.look()
+            await self._due()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._chat.aclose()
+
+    async def _due(self) -> None:
+        """Wait until a pause has passed in which nothing was heard of the server."""
+        quiet = False
+        while not quiet:
+            answers = self.health.answers
+            quiet = await self.health.pause() and self.health.answers == answers
+
+    async def _checked(self) -> JudgeError | None:
+        try:
+            async with asyncio.timeout(self._policy.check_s):
+                await self._chat.check()
+        except TimeoutError:
+            return JudgeTimeout(f"no answer within {self._policy.check_s:g} s")
+        except JudgeError as error:
+            return error
+        return None
+
+    def _changed(self) -> None:
+        if not self.up:
+            self._observer.server_ejected(self.name)
+        for listener in self._listeners:
+            listener()
