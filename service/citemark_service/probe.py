@@ -113,7 +113,7 @@ def _request(nonce: str, lines: int, call: int) -> ChatRequest:
             Message("system", _SYSTEM),
             Message("user", f"{_text(nonce, lines)}\n{own}\n{_ASK}"),
         ),
-        constraint=_LAYOUT.constraint(),
+        constraint=_LAYOUT.constraint,
         max_tokens=_LAYOUT.max_tokens,
         top_logprobs=_TOP_LOGPROBS,
     )

@@ -44,7 +44,7 @@ def criteria_prompt(task: CriteriaTask, writer: PromptWriter = WRITER, quotes=Fa
 
 
 def claims_prompt(task: CitationTask, writer: PromptWriter = WRITER) -> list[str]:
-    layout = citation_layout([len(claim.ids) for claim in task.claims], len(task.sentences))
+    layout = citation_layout(tuple(len(claim.ids) for claim in task.claims), len(task.sentences))
     return [message.content for message in writer.citations(task, layout)]
 
 

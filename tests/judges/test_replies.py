@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from citemark_service.errors import InvalidVerdict, JudgeError, JudgeTruncated, JudgeUnreadable
-from citemark_service.judges.chat import ChatReply, Token
+from citemark_service.judges.chat import Alternative, ChatReply, Token
 from citemark_service.judges.expectation import TokenMap, expected_score
 from citemark_service.judges.grammar import (
     Layout,
@@ -24,7 +24,7 @@ from judge_tasks import filled
 
 TWO = criteria_layout(2, quotes=False)
 QUOTED = criteria_layout(1, quotes=True)
-CITED = citation_layout([1, 2], 1)
+CITED = citation_layout((1, 2), 1)
 
 
 def reply(content: str, finish_reason: str | None = "stop", tokens=None) -> ChatReply:
@@ -35,7 +35,7 @@ def reply(content: str, finish_reason: str | None = "stop", tokens=None) -> Chat
 def layouts(draw: st.DrawFn) -> Layout:
     if draw(st.booleans()):
         return criteria_layout(draw(st.integers(1, 4)), quotes=draw(st.booleans()))
-    ids = draw(st.lists(st.integers(1, 5), min_size=1, max_size=4))
+    ids = tuple(draw(st.lists(st.integers(1, 5), min_size=1, max_size=4)))
     return citation_layout(ids, draw(st.integers(0, 3)))
 
 
@@ -43,7 +43,7 @@ def test_layouts_are_as_documented():
     assert TWO.shape == '{"1":V,"2":V}'
     assert QUOTED.shape == '{"q1":"Q","1":V}'
     assert CITED.shape == '{"1":"SU","2":"SUCC","s1":F}'
-    assert CITED.constraint().regex == r'\{"1":"[0-2][0-1]","2":"[0-2][0-1][0-1][0-1]","s1":[0-1]\}'
+    assert CITED.constraint.regex == r'\{"1":"[0-2][0-1]","2":"[0-2][0-1][0-1][0-1]","s1":[0-1]\}'
 
 
 def test_verdicts_are_read_by_key_in_any_order():
@@ -135,7 +135,7 @@ def fits(schema, values) -> bool:
 
 @given(st.data(), layouts())
 def test_the_two_forms_of_a_constraint_and_the_reader_agree(data, layout):
-    constraint = layout.constraint()
+    constraint = layout.constraint
     content = data.draw(st.from_regex(constraint.regex, fullmatch=True))
     assert fits(constraint.json_schema, json.loads(content, strict=False))
     if not any(ord(character) < 32 or character == "\x7f" for character in content):
@@ -152,9 +152,14 @@ def test_the_longest_compact_reply_fits(layout):
     assert layout.max_tokens >= len(longest) + quotes * len(quote) // 3 + verdicts
 
 
+def weighed(*pairs: tuple[str, float]) -> tuple[Alternative, ...]:
+    return tuple(Alternative(*pair) for pair in pairs)
+
+
 def spelled(*texts: str, alternatives=(), logprob: float = -0.1) -> tuple[Token, ...]:
     """Tokens, the alternatives given to the one that holds a `2`."""
-    return tuple(Token(t, logprob, alternatives if "2" in t else ()) for t in texts)
+    others = weighed(*alternatives)
+    return tuple(Token(t, logprob, others if "2" in t else ()) for t in texts)
 
 
 @pytest.mark.parametrize(
@@ -175,16 +180,17 @@ def test_the_score_is_the_mean_over_offered_digits_wherever_the_token_ends(texts
 def test_each_digit_of_a_claim_is_weighed_in_its_own_place():
     tokens = (
         Token('{"1":"', 0.0),
-        Token("21", math.log(0.5), (("21", math.log(0.5)), ("11", math.log(0.5)))),
+        Token("21", math.log(0.5), weighed(("21", math.log(0.5)), ("11", math.log(0.5)))),
         Token('"}', 0.0),
     )
-    reading = read(reply('{"1":"21"}', tokens=tokens), citation_layout([1], 0))
+    reading = read(reply('{"1":"21"}', tokens=tokens), citation_layout((1,), 0))
     assert reading.scores["1"] == (pytest.approx(0.75), 1.0)
 
 
 def test_a_quote_cannot_pose_as_a_verdict():
     content = r'{"q1":"\"1\":0","1":2}'
-    tokens = tuple(Token(c, -0.5, (("0", -0.5), ("2", -0.5)) if c in "02" else ()) for c in content)
+    either = weighed(("0", -0.5), ("2", -0.5))
+    tokens = tuple(Token(c, -0.5, either if c in "02" else ()) for c in content)
     assert read(reply(content, tokens=tokens), QUOTED).scores["1"][0] == pytest.approx(0.5)
 
 
@@ -204,7 +210,7 @@ logprobs = st.floats(allow_nan=True, allow_infinity=True) | st.floats(-30, 0)
 )
 def test_a_score_stays_within_the_hull_of_what_was_offered(verdict, logprob, alternatives):
     top, digit = verdict
-    tokens = (Token(str(digit), logprob, tuple(alternatives)),)
+    tokens = (Token(str(digit), logprob, weighed(*alternatives)),)
     score = expected_score(digit, top, TokenMap.over(str(digit), tokens), 0)
     offered = {int(text) for text, _ in alternatives if text in "012"[: top + 1]} | {digit}
     assert min(offered) / top <= score <= max(offered) / top

@@ -20,7 +20,7 @@ from citemark_service.errors import (
     JudgeUnreadable,
     SettingsError,
 )
-from citemark_service.judges.chat import ChatReply, ChatRequest, Constraint, Message
+from citemark_service.judges.chat import Alternative, ChatReply, ChatRequest, Constraint, Message
 from citemark_service.judges.protocol import Meter, Usage
 from citemark_service.judges.retry import RetryPolicy
 from citemark_service.judges.wire import WireChat
@@ -193,7 +193,7 @@ async def test_the_reply_the_meter_and_the_observer_agree(
 
     assert (reply.content, reply.finish_reason) == ("{1}", "stop")
     assert reply.tokens is not None
-    assert reply.tokens[1].alternatives == (("1", -0.2), ("0", -1.7))
+    assert reply.tokens[1].alternatives == (Alternative("1", -0.2), Alternative("0", -1.7))
     assert meter.usage == reply.usage == Usage(1, 100, 60, 10)
     assert observer.calls == [(None, reply.usage)]
 

@@ -16,23 +16,8 @@ _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 # Trees of plain values hold no cycles, so none of these need be tracked for collection.
-class _Alternative(msgspec.Struct, gc=False):
-    token: str
-    logprob: float
-
-
-class _Token(msgspec.Struct, gc=False):
-    token: str
-    logprob: float
-    top_logprobs: list[_Alternative] = []
-
-    def as_token(self) -> Token:
-        pairs = [(other.token, other.logprob) for other in self.top_logprobs]
-        return Token(self.token, self.logprob, tuple(pairs))
-
-
 class _Logprobs(msgspec.Struct, gc=False):
-    content: list[_Token] | None = None
+    content: list[Token] | None = None
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -91,7 +76,7 @@ def _tokens(choice: _Choice, content: str) -> tuple[Token, ...] | None:
     listed = choice.logprobs.content if choice.logprobs is not None else None
     if not listed:
         return None
-    return aligned([token.as_token() for token in listed], content)
+    return aligned(listed, content)
 
 
 class _Envelope(Completion, gc=False):

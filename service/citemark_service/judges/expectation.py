@@ -6,7 +6,6 @@ The mean of a judge's verdict distribution agrees better with people than its mo
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import Self
 
@@ -43,9 +42,8 @@ def expected_score(digit: int, top: int, tokens: TokenMap | None, offset: int | 
     """
     if tokens is None or offset is None:
         return digit / top
-    token, place = tokens.at(offset)
-    logprobs = dict(_offered(token, place, top))
-    if logprobs.get(digit) is None:
+    logprobs = _offered(*tokens.at(offset), top)
+    if digit not in logprobs:
         return digit / top
     highest = max(logprobs.values())
     mass = {value: math.exp(logprob - highest) for value, logprob in logprobs.items()}
@@ -53,14 +51,12 @@ def expected_score(digit: int, top: int, tokens: TokenMap | None, offset: int | 
     return min(max(mean, min(mass)), max(mass)) / top
 
 
-def _offered(token: Token, place: int, top: int) -> Iterator[tuple[int, float]]:
+def _offered(token: Token, place: int, top: int) -> dict[int, float]:
     """Each menu digit that the server weighed in this place, with its log probability."""
     head, tail = token.text[:place], token.text[place + 1 :]
     menu = {f"{head}{value}{tail}": value for value in range(top + 1)}
-    for text, logprob in _usable([*token.alternatives, (token.text, token.logprob)]):
-        if text in menu:
-            yield menu[text], logprob
-
-
-def _usable(pairs: Iterable[tuple[str, float]]) -> Iterator[tuple[str, float]]:
-    return ((text, min(logprob, 0.0)) for text, logprob in pairs if math.isfinite(logprob))
+    return {
+        menu[weighed.text]: min(weighed.logprob, 0.0)
+        for weighed in (*token.alternatives, token)
+        if weighed.text in menu and math.isfinite(weighed.logprob)
+    }

@@ -8,8 +8,8 @@ Strings, because hosted servers refuse the `prefixItems` that a mixed array woul
 because brackets and commas would cost more tokens than the verdicts.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 from citemark_service.judges.chat import Constraint
@@ -96,28 +96,29 @@ class Verdict:
         return len(self.shape)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Layout:
-    """The fields of one reply, in order."""
+    """The fields of one reply, in order. What follows from them is worked out once."""
 
     fields: tuple[Quote | Verdict, ...]
 
-    @property
+    @cached_property
     def keys(self) -> frozenset[str]:
         """Every key that the reply must have, once."""
         return frozenset(field.key for field in self.fields)
 
-    @property
+    @cached_property
     def shape(self) -> str:
         """The reply as the prompt shows it, with letters in the place of verdicts."""
         return "{" + ",".join(field.shape for field in self.fields) + "}"
 
-    @property
+    @cached_property
     def max_tokens(self) -> int:
         """Room for the longest compact reply, and for the white space that some servers add."""
         fields = sum(field.max_tokens + _FIELD_SLACK_TOKENS for field in self.fields)
         return fields + _REPLY_SLACK_TOKENS
 
+    @cached_property
     def constraint(self) -> Constraint:
         """The layout in the two forms that servers enforce."""
         schema = {
@@ -130,6 +131,7 @@ class Layout:
         return Constraint(regex=rf"\{{{body}\}}", json_schema=schema)
 
 
+@lru_cache
 def criteria_layout(count: int, *, quotes: bool) -> Layout:
     """`count` criteria numbered from 1, each after its quote `q1`, … where `quotes` is set."""
     fields: list[Quote | Verdict] = []
@@ -140,7 +142,8 @@ def criteria_layout(count: int, *, quotes: bool) -> Layout:
     return Layout(tuple(fields))
 
 
-def citation_layout(ids_per_claim: Iterable[int], sentences: int) -> Layout:
+@lru_cache
+def citation_layout(ids_per_claim: tuple[int, ...], sentences: int) -> Layout:
     """Claims numbered from 1, by how many ids each cites, then sentences `s1`, …"""
     claims = [
         _claim_field(str(number), ids if ids > 1 else 0)
