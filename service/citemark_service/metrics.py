@@ -9,7 +9,7 @@ from prometheus_client.exposition import choose_encoder
 from citemark_schemas import CitationScore, FailureKind, RefusalKind, ScoreResult
 from citemark_service.admission import Admission
 from citemark_service.judges.protocol import Usage
-from citemark_service.observe import JudgeServer, PrimeOutcome, Stage
+from citemark_service.observe import CacheOperation, JudgeServer, PrimeOutcome, Stage
 
 _STAGES: tuple[Stage, ...] = ("parse", "queue", "criteria", "citations", "score")
 _PRIMES: tuple[PrimeOutcome, ...] = ("primed", "failed", "late")
@@ -30,6 +30,7 @@ class Metrics:
         self._bind_requests()
         self._bind_judge()
         self._bind_servers()
+        self._bind_verdicts()
         self._bind_rollouts()
         self._bind_scores()
         build = Info("citemark_build", "What is running.", registry=self.registry)
@@ -65,6 +66,21 @@ class Metrics:
         )
         self._call_seconds = self._histogram(
             "judge_call_seconds", "Wall time of one call to the judge.", _SECONDS
+        )
+
+    def _bind_verdicts(self) -> None:
+        verdicts = self._counter("verdicts", "Verdicts by where they came from.", "from")
+        self._from_judge, self._from_cache, self._from_joined = (
+            verdicts.labels(origin) for origin in ("judge", "cache", "joined")
+        )
+        errors = self._counter("cache_errors", "Failures of the verdict cache.", "operation")
+        self._cache_errors: dict[CacheOperation, Counter] = {
+            "read": errors.labels("read"),
+            "write": errors.labels("write"),
+            "value": errors.labels("value"),
+        }
+        self._cache_entries = Gauge(
+            "citemark_cache_entries", "Verdicts kept in memory.", registry=self.registry
         )
 
     def _bind_servers(self) -> None:
@@ -151,6 +167,20 @@ class Metrics:
     def judge_retry(self, kind: FailureKind) -> None:
         """See `observe.Observer`."""
         self._retries[kind].inc()
+
+    def verdicts(self, *, judge: int, cache: int, joined: int) -> None:
+        """See `observe.Observer`."""
+        self._from_judge.inc(judge)
+        self._from_cache.inc(cache)
+        self._from_joined.inc(joined)
+
+    def cache_error(self, operation: CacheOperation) -> None:
+        """See `observe.Observer`."""
+        self._cache_errors[operation].inc()
+
+    def cache_size(self, entries: int) -> None:
+        """See `observe.Observer`."""
+        self._cache_entries.set(entries)
 
     def stage(self, name: Stage, seconds: float) -> None:
         """See `observe.Observer`."""

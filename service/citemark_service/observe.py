@@ -7,6 +7,8 @@ from citemark_service.judges.protocol import Usage
 
 PrimeOutcome = Literal["primed", "failed", "late"]
 Stage = Literal["parse", "queue", "criteria", "citations", "score"]
+CacheOperation = Literal["read", "write", "value"]
+"""What a verdict cache failed at; `value` is one that was kept and is no verdict."""
 
 
 class JudgeServer(Protocol):
@@ -60,6 +62,15 @@ class Observer(Protocol):
     def rollout(self, result: ScoreResult) -> None:
         """One rollout is done, whatever came of it."""
 
+    def verdicts(self, *, judge: int, cache: int, joined: int) -> None:
+        """The verdicts of one task: judged for it, kept before, or judged for another caller."""
+
+    def cache_error(self, operation: CacheOperation) -> None:
+        """The verdict cache failed; the verdict counts as unknown."""
+
+    def cache_size(self, entries: int) -> None:
+        """So many verdicts are in memory now."""
+
 
 class SilentObserver:
     """Watches nothing: for the command line and for tests that do not look."""
@@ -86,4 +97,13 @@ class SilentObserver:
         """Ignore."""
 
     def rollout(self, result: ScoreResult) -> None:
+        """Ignore."""
+
+    def verdicts(self, *, judge: int, cache: int, joined: int) -> None:
+        """Ignore."""
+
+    def cache_error(self, operation: CacheOperation) -> None:
+        """Ignore."""
+
+    def cache_size(self, entries: int) -> None:
         """Ignore."""

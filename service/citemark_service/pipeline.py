@@ -137,7 +137,7 @@ class Pipeline:
         if isinstance(outcome, Failure):
             return failed(reading, outcome, usage, versions)
         with self._timed("score"):
-            return scored(reading, outcome, usage, versions)
+            return scored(reading, outcome, usage, versions, cached=meter.all_kept)
 
     async def _outcome(self, errand: _Errand) -> Verdicts | Failure:
         try:

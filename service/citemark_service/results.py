@@ -77,7 +77,12 @@ def failed(
 
 
 def scored(
-    reading: Reading, verdicts: Verdicts, judge: JudgeUsage, versions: Versions
+    reading: Reading,
+    verdicts: Verdicts,
+    judge: JudgeUsage,
+    versions: Versions,
+    *,
+    cached: bool = False,
 ) -> ScoreResult:
     """The result of a judged rollout, with all its arithmetic."""
     pairs = zip(reading.criteria, verdicts.criteria, strict=True)
@@ -102,6 +107,7 @@ def scored(
         claims=claims,
         uncited=uncited,
         judge=judge,
+        cached=cached,
         knobs=reading.knobs,
         versions=versions,
     )

@@ -73,6 +73,11 @@ class Settings(BaseSettings, Knobs):
     """Ask for a quote before each criterion's verdict; false saves about 25 tokens each."""
     max_claims: int = Field(40, ge=1)
     """Claims, and as many sentences, judged per rollout; the rest count as unsupported."""
+    judge_linger_s: float = Field(3.0, ge=0)
+    """How long a judgement goes on for a client that left, so that its re-post joins it."""
+    verdict_cache: str = Field("memory://", repr=False)
+    """Where verdicts are kept: `off`, `memory://`, `sqlite:///PATH` or `redis://HOST`, with
+    bounds as parameters (see `verdicts.factory`). Who can write there decides rewards."""
     nonce_secret: SecretStr | None = None
     """Shared by replicas so that they fence a group alike; random per process where absent."""
 

@@ -31,6 +31,7 @@ from citemark_service.judges.factory import build_judge
 from citemark_service.observe import SilentObserver
 from citemark_service.pipeline import Pipeline
 from citemark_service.settings import Settings
+from citemark_service.verdicts.factory import remembering
 
 CALL_TIMEOUT_S = 600.0
 _RETRY_FOR_S = 180.0
@@ -173,7 +174,8 @@ async def local_scorer(settings: Settings, knobs: Knobs) -> AsyncIterator[LocalS
     """A scorer with the judge of these settings, which is closed in the end."""
     observer = SilentObserver()
     library = load_library(settings.rubrics_dir)
-    async with aclosing(build_judge(settings, observer)) as judge:
+    judge = remembering(build_judge(settings, observer), settings, observer)
+    async with aclosing(judge):
         yield LocalScorer(
             Pipeline(judge=judge, library=library, settings=settings, observer=observer), knobs
         )

@@ -10,6 +10,7 @@ from citemark_service.cli.options import chosen_settings, judge_options, setting
 from citemark_service.judges.factory import build_judge
 from citemark_service.metrics import Metrics
 from citemark_service.serve import run
+from citemark_service.verdicts.factory import remembering
 
 _LEVELS = click.Choice(["debug", "info", "warning", "error"])
 
@@ -29,5 +30,5 @@ def command(**flags: Any) -> None:
     settings = chosen_settings(flags)
     library = load_library(settings.rubrics_dir)
     metrics = Metrics()
-    judge = build_judge(settings, metrics)
+    judge = remembering(build_judge(settings, metrics), settings, metrics)
     run(settings=settings, judge=judge, library=library, metrics=metrics)

@@ -77,14 +77,29 @@ class Usage:
 
 
 class Meter:
-    """Collects the usage of a task as it happens, so that spend counts even when it fails."""
+    """Collects the usage of a task as it happens, so that spend counts even when it fails.
+
+    A judgement that several callers wait for is on the meter of the one who started it.
+    """
 
     def __init__(self) -> None:
         self.usage = Usage()
+        self._kept = 0
+        self._fresh = 0
+
+    @property
+    def all_kept(self) -> bool:
+        """Whether verdicts were needed and a cache had every one of them."""
+        return self._kept > 0 and self._fresh == 0
 
     def add(self, usage: Usage) -> None:
         """Record the cost of one call, whatever came of it."""
         self.usage = self.usage + usage
+
+    def tell(self, *, kept: int, fresh: int) -> None:
+        """Record how many verdicts a cache had, and how many were judged for anyone."""
+        self._kept += kept
+        self._fresh += fresh
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,111 @@
+"""What a verdict depends on, as a hash. Pure.
+
+A verdict depends on who judges and on the texts that it is judged by, and on nothing else: not
+on ids of rollouts, knobs, weights, groups or callers. So whatever leaves those texts alone, a
+changed citation weight or a claim said again in another rollout, finds the verdict again.
+
+    criterion   judge, question, sources, answer, polarity, title, description
+    claim       judge, question, claim, the texts of its judged snippets in order
+    sentence    judge, question, sentence
+
+A criterion's sources count with their ids, because the answer cites them by id; a claim's only
+by their texts, because its verdict names them by position.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from citemark_schemas import ClaimVerdict, CriterionVerdict, SentenceVerdict
+from citemark_service.judges.protocol import (
+    CitationTask,
+    CitedClaim,
+    CriteriaTask,
+    JudgeIdentity,
+)
+from citemark_service.parsed import Sources
+
+Verdict = CriterionVerdict | ClaimVerdict | SentenceVerdict
+
+KEY_BYTES: Final = 32
+"""No rollout can be written so that it meets another's verdict: that would break BLAKE2b."""
+
+_VERSION: Final = "1"
+"""Counted up when a verdict comes to mean something else although no prompt changed."""
+
+
+class Item(NamedTuple):
+    """One thing to judge."""
+
+    key: bytes
+    shape: type[Verdict]
+    ids: tuple[str, ...] = ()
+    """The ids that a claim's verdict names, in the order of the texts in its key."""
+
+
+class Keys:
+    """Names what one judge is asked. Linear in the length of the task's texts."""
+
+    def __init__(self, identity: JudgeIdentity) -> None:
+        self._criterion = _begun(b"criterion", identity)
+        self._claim = _begun(b"claim", identity)
+        self._sentence = _begun(b"sentence", identity)
+
+    def criteria(self, task: CriteriaTask) -> tuple[Item, ...]:
+        """The task's criteria, in order."""
+        shared = self._criterion.copy()
+        _add(shared, task.question, *_defined(task.sources), task.answer.text)
+        return tuple(
+            Item(_digest(shared, *criterion.key), CriterionVerdict) for criterion in task.criteria
+        )
+
+    def citations(self, task: CitationTask) -> tuple[Item, ...]:
+        """The task's claims, then its sentences, in order."""
+        claim, sentence = self._claim.copy(), self._sentence.copy()
+        _add(claim, task.question)
+        _add(sentence, task.question)
+        texts = _digests(task)
+        claims = [Item(_claimed(claim, c, texts), ClaimVerdict, c.ids) for c in task.claims]
+        said = [Item(_digest(sentence, s.text), SentenceVerdict) for s in task.sentences]
+        return (*claims, *said)
+
+
+def _begun(kind: bytes, identity: JudgeIdentity) -> "hashlib.blake2b":
+    state = hashlib.blake2b(digest_size=KEY_BYTES, person=kind)
+    _add(state, _VERSION, identity.model, identity.prompts)
+    return state
+
+
+def _add(state: "hashlib.blake2b", *texts: str) -> None:
+    """Add texts so that no other texts, however divided, give the same bytes."""
+    for text in texts:
+        data = text.encode(errors="surrogatepass")
+        state.update(b"%d:" % len(data))
+        state.update(data)
+
+
+def _digest(shared: "hashlib.blake2b", *texts: str) -> bytes:
+    state = shared.copy()
+    _add(state, *texts)
+    return state.digest()
+
+
+def _defined(sources: Sources) -> list[str]:
+    """How many sources there are, then id and text of each."""
+    pairs = [part for s in sources.by_id.values() for part in (s.id, s.text)]
+    return [str(len(sources.by_id)), *pairs]
+
+
+def _digests(task: CitationTask) -> Mapping[str, bytes]:
+    """Each cited text hashed once, however many claims cite it: 40 claims may share 4 MB."""
+    cited = {snippet_id for claim in task.claims for snippet_id in claim.ids}
+    empty = hashlib.blake2b(digest_size=KEY_BYTES)
+    return {name: _digest(empty, task.sources.by_id[name].text) for name in cited}
+
+
+def _claimed(shared: "hashlib.blake2b", cited: CitedClaim, digests: Mapping[str, bytes]) -> bytes:
+    state = shared.copy()
+    _add(state, cited.claim.text)
+    for snippet_id in cited.ids:
+        state.update(digests[snippet_id])
+    return state.digest()

@@ -1,0 +1,90 @@
+"""Verdicts on a Redis server that several services share.
+
+Bounded by time: each verdict lives `ttl_s` after it was written. Set `maxmemory` and an LRU
+policy on the server to bound its memory as well. Who can write there decides rewards.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from citemark_service.errors import SettingsError
+from citemark_service.verdicts.store import StoreError
+
+_KEYS: Final = 500
+_CONNECTIONS: Final = 4
+
+
+class RedisStore:
+    """Keys are `namespace:` and the hexadecimal of a verdict's key. Never retries by itself."""
+
+    def __init__(self, url: str, *, namespace: str, ttl_s: int, timeout_s: float) -> None:
+        """Connect to nothing yet.
+
+        Raises:
+            SettingsError: the URL is not Redis's; the message does not hold it.
+        """
+        self._prefix = f"{namespace}:".encode()
+        self._ttl_s = ttl_s
+        try:
+            self._client: Redis = Redis.from_url(
+                url,
+                socket_timeout=timeout_s,
+                socket_connect_timeout=timeout_s,
+                retry=Retry(NoBackoff(), 0),
+                max_connections=_CONNECTIONS,
+            )
+            # Unconnected: an option that does not exist would show only at the first use.
+            self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # theirs
+        except (ValueError, TypeError, AttributeError) as error:
+            raise SettingsError(f"verdict_cache: not a Redis URL: {error}") from error
+
+    @property
+    def name(self) -> str:
+        """The server and its database."""
+        facts = self._client.connection_pool.connection_kwargs
+        return f"redis {facts.get('host')}:{facts.get('port', 6379)}/{facts.get('db', 0)}"
+
+    async def read(self, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        """See `Store.read`."""
+        found: dict[bytes, bytes] = {}
+        for start in range(0, len(keys), _KEYS):
+            part = keys[start : start + _KEYS]
+            pairs = zip(part, await self._values(part), strict=True)
+            found.update((key, value) for key, value in pairs if isinstance(value, bytes))
+        return found
+
+    async def write(self, entries: Mapping[bytes, bytes]) -> None:
+        """See `Store.write`."""
+        pairs = list(entries.items())
+        for start in range(0, len(pairs), _KEYS):
+            await self._set(pairs[start : start + _KEYS])
+
+    async def aclose(self) -> None:
+        """See `Store.aclose`."""
+        try:
+            await self._client.aclose()
+        except (RedisError, OSError):
+            return  # the connection was lost already, which is as closed as it gets
+
+    async def _values(self, keys: Sequence[bytes]) -> Sequence[object]:
+        try:
+            return await self._client.mget([self._name(key) for key in keys])
+        except (RedisError, OSError) as error:
+            raise StoreError(str(error) or type(error).__name__) from error
+
+    async def _set(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        try:
+            async with self._client.pipeline(transaction=False) as pipeline:
+                for key, value in pairs:
+                    pipeline.set(self._name(key), value, ex=self._ttl_s)
+                await pipeline.execute()
+        except (RedisError, OSError) as error:
+            raise StoreError(str(error) or type(error).__name__) from error
+
+    def _name(self, key: bytes) -> bytes:
+        return self._prefix + key.hex().encode()

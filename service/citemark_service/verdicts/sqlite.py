@@ -1,0 +1,128 @@
+"""Verdicts in an SQLite file, which services on one machine may share.
+
+The standard library's `sqlite3` in one thread of its own. Libraries were weighed: `diskcache`
+has had no release since 2023 and unpickles what it reads; `aiosqlite` is such a thread too, but
+crossed once a statement, where here a whole batch crosses once.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Final, TypeVar
+
+from citemark_service.verdicts.store import StoreError
+
+T = TypeVar("T")
+
+_VARIABLES: Final = 500
+_BUSY_S: Final = 0.5
+_EVICTED: Final = 10
+"""Where the file is full, one part in so many goes at once."""
+_TABLE: Final = """
+CREATE TABLE IF NOT EXISTS verdicts (
+    age INTEGER PRIMARY KEY,
+    key BLOB NOT NULL UNIQUE,
+    value BLOB NOT NULL
+)
+"""
+
+
+class SqliteStore:
+    """At most `entries` verdicts and `max_bytes`, the oldest out first.
+
+    Beside the file is SQLite's write-ahead log, of a few megabytes.
+
+    The file is opened at the first use, and again after whatever went wrong.
+    """
+
+    def __init__(self, path: Path, *, entries: int, max_bytes: int) -> None:
+        self._path = path
+        self._entries = entries
+        self._max_bytes = max_bytes
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="verdicts")
+        self._connection: sqlite3.Connection | None = None
+
+    @property
+    def name(self) -> str:
+        """The file."""
+        return str(self._path)
+
+    async def read(self, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        """See `Store.read`."""
+        return await self._crossed(lambda file: _read(file, keys))
+
+    async def write(self, entries: Mapping[bytes, bytes]) -> None:
+        """See `Store.write`."""
+        await self._crossed(lambda file: self._write(file, entries))
+
+    async def aclose(self) -> None:
+        """See `Store.aclose`."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+        self._thread.shutdown(wait=False)
+
+    async def _crossed(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._done, work)
+
+    def _done(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return work(self._opened())
+        except sqlite3.Error as error:
+            self._close()
+            raise StoreError(str(error)) from error
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            connection = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)
+            self._connection = connection
+            # A crash of the machine may lose the last verdicts, never the file.
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute(_TABLE)
+        return self._connection
+
+    def _write(self, file: sqlite3.Connection, entries: Mapping[bytes, bytes]) -> None:
+        file.execute("BEGIN IMMEDIATE")
+        with file:
+            file.executemany(
+                "INSERT OR REPLACE INTO verdicts (key, value) VALUES (?, ?)", entries.items()
+            )
+            self._evict(file)
+
+    def _evict(self, file: sqlite3.Connection) -> None:
+        """Ages are unique and rise, so that the last `entries` of them bound the rows."""
+        youngest = _number(file, "SELECT max(age) FROM verdicts")
+        file.execute("DELETE FROM verdicts WHERE age <= ?", (youngest - self._entries,))
+        oldest = _number(file, "SELECT min(age) FROM verdicts")
+        while oldest <= youngest and _used_bytes(file) > self._max_bytes:
+            oldest += -(-(youngest - oldest + 1) // _EVICTED)
+            file.execute("DELETE FROM verdicts WHERE age < ?", (oldest,))
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _read(file: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    for start in range(0, len(keys), _VARIABLES):
+        part = keys[start : start + _VARIABLES]
+        marks = ",".join("?" * len(part))
+        # Only question marks are put into the statement.
+        query = f"SELECT key, value FROM verdicts WHERE key IN ({marks})"  # noqa: S608
+        found.update(file.execute(query, part).fetchall())
+    return found
+
+
+def _number(file: sqlite3.Connection, query: str) -> int:
+    with closing(file.execute(query)) as rows:
+        return int(rows.fetchone()[0] or 0)
+
+
+def _used_bytes(file: sqlite3.Connection) -> int:
+    """Bytes of the pages that hold something; pages of deleted rows are used again."""
+    pages = _number(file, "PRAGMA page_count") - _number(file, "PRAGMA freelist_count")
+    return pages * _number(file, "PRAGMA page_size")

@@ -1,0 +1,242 @@
+"""One judgement for all who wait: who is billed, who fails, and when it ends."""
+
+import asyncio
+import time
+from dataclasses import replace
+
+import pytest
+
+from citemark_schemas import Criterion
+from citemark_service.errors import DeadlineExceeded, JudgeRejected, JudgeStopped
+from citemark_service.judges.protocol import Meter, Origin
+from counting_judge import CountingJudge
+from judge_tasks import CRITERIA, claims_task, criteria_task
+
+
+@pytest.fixture
+def judge():
+    """A judge that waits at its gate."""
+    judge = CountingJudge()
+    judge.gate = asyncio.Event()
+    return judge
+
+
+def asking(cached, task=None, *, meter=None, deadline=None):
+    return asyncio.create_task(
+        cached.judge_criteria(task or criteria_task(), meter=meter or Meter(), deadline=deadline)
+    )
+
+
+async def until(condition):
+    async with asyncio.timeout(10.0):
+        while not condition():  # noqa: ASYNC110  what it looks at has no event
+            await asyncio.sleep(0.002)
+
+
+async def turns():
+    """Let everything that can run do so."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_who_asks_meanwhile_joins_and_is_not_billed(judge, remember, log):
+    cached = remember(judge)
+    first, second = Meter(), Meter()
+    waiting = [asking(cached, meter=first), asking(cached, meter=second)]
+    await turns()
+    judge.gate.set()
+    one, two = await asyncio.gather(*waiting)
+    assert one == two
+    assert judge.calls == 1
+    assert (first.usage.calls, second.usage.calls) == (1, 0)
+    assert not second.all_kept
+    assert log.origins == {"judge": 3, "joined": 3, "cache": 0}
+
+
+async def test_a_repost_after_the_first_client_left_joins(judge, remember):
+    cached = remember(judge, judge_linger_s=30)
+    first = asking(cached)
+    await turns()
+    first.cancel()
+    await turns()
+    again = asking(cached)
+    await turns()
+    judge.gate.set()
+    assert len(await again) == 3
+    assert (judge.calls, judge.cancelled) == (1, 0)
+
+
+async def test_a_repost_after_the_judgement_ended_alone_finds_it(judge, remember):
+    cached = remember(judge, judge_linger_s=30)
+    first = asking(cached)
+    await turns()
+    first.cancel()
+    await turns()
+    judge.gate.set()
+    await turns()
+    meter = Meter()
+    await asking(cached, meter=meter)
+    assert meter.all_kept
+    assert judge.calls == 1
+
+
+async def test_without_a_repost_the_judge_is_cancelled(judge, remember):
+    cached = remember(judge, judge_linger_s=0.1)
+    first = asking(cached)
+    await turns()
+    first.cancel()
+    await turns()
+    assert judge.cancelled == 0
+    await until(lambda: judge.cancelled == 1)
+    judge.gate.set()
+    await asking(cached)
+    assert judge.calls == 2
+
+
+async def test_while_one_waits_nothing_is_cancelled(judge, remember):
+    cached = remember(judge, judge_linger_s=0.01)
+    waiting = [asking(cached), asking(cached)]
+    await turns()
+    waiting[0].cancel()
+    await asyncio.sleep(0.1)
+    assert judge.cancelled == 0
+    judge.gate.set()
+    assert len(await waiting[1]) == 3
+
+
+async def test_one_deadline_fails_nobody_else(judge, remember):
+    cached = remember(judge, judge_deadline_s=50)
+    hasty = asking(cached, deadline=time.monotonic() + 0.05)
+    patient = asking(cached, deadline=time.monotonic() + 40)
+    with pytest.raises(DeadlineExceeded):
+        await hasty
+    judge.gate.set()
+    assert len(await patient) == 3
+    assert judge.calls == 1
+    assert judge.deadlines[0] >= time.monotonic() + 40
+
+
+async def test_who_comes_with_more_time_than_the_judgement_has_asks_again(judge, remember):
+    class Punctual(CountingJudge):
+        """Gives the first task up at its deadline, and answers every other."""
+
+        async def judge_criteria(self, task, *, meter, deadline):
+            if self.calls == 0:
+                self.calls += 1
+                await asyncio.sleep(deadline - time.monotonic())
+                raise DeadlineExceeded("its deadline passed")
+            return await super().judge_criteria(task, meter=meter, deadline=deadline)
+
+    cached = remember(Punctual(), judge_deadline_s=0.1)
+    first = asking(cached, deadline=time.monotonic() + 0.1)
+    await turns()
+    second = asking(cached, deadline=time.monotonic() + 60)
+    with pytest.raises(DeadlineExceeded):
+        await first
+    assert len(await second) == 3
+
+
+async def test_a_failure_reaches_all_and_is_not_kept(judge, remember):
+    cached = remember(judge)
+    waiting = [asking(cached) for _ in range(3)]
+    await turns()
+    judge.failure = JudgeRejected("no")
+    judge.gate.set()
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [JudgeRejected] * 3
+    assert judge.calls == 1
+    judge.failure = None
+    assert len(await asking(cached)) == 3
+    assert judge.calls == 2
+
+
+async def test_an_overlapping_task_asks_for_itself_what_a_neighbour_failed_at(remember):
+    class Fussy(CountingJudge):
+        """Rejects every task with a criterion that it cannot stand."""
+
+        async def judge_criteria(self, task, *, meter, deadline):
+            await asyncio.sleep(0.01)
+            found = await super().judge_criteria(task, meter=meter, deadline=deadline)
+            if any("poison" in c.description for c in task.criteria):
+                raise JudgeRejected("cannot stand it")
+            return found
+
+    judge = Fussy()
+    cached = remember(judge)
+    poison = Criterion(title="P", description="poison")
+    hostile = asking(cached, criteria_task(criteria=(*CRITERIA, poison)))
+    await turns()
+    meter = Meter()
+    decent = asking(cached, meter=meter)
+    with pytest.raises(JudgeRejected):
+        await hostile
+    assert await decent == await CountingJudge().judge_criteria(
+        criteria_task(), meter=Meter(), deadline=None
+    )
+    assert meter.usage.calls == 1
+    assert judge.asked["poison"] == 1
+
+
+async def test_an_urgent_task_does_not_wait_in_an_audits_place(judge, remember):
+    cached = remember(judge)
+    audit = asking(cached, replace(criteria_task(), origin=Origin("audit", 10)))
+    await turns()
+    training = asking(cached)
+    await turns()
+    late = asking(cached, replace(criteria_task(), origin=Origin("audit", 10)))
+    await turns()
+    assert judge.calls == 2
+    judge.gate.set()
+    await asyncio.gather(audit, training, late)
+    assert judge.calls == 2
+
+
+async def test_closing_cancels_what_is_judged_and_tells_who_waits(judge, remember):
+    cached = remember(judge)
+    waiting = asking(cached)
+    await turns()
+    await cached.aclose()
+    assert judge.cancelled == 1
+    with pytest.raises(JudgeStopped):
+        await waiting
+    with pytest.raises(JudgeStopped):
+        await asking(cached)
+
+
+async def test_closing_ends_what_lingers(judge, remember):
+    cached = remember(judge, judge_linger_s=60)
+    first = asking(cached)
+    await turns()
+    first.cancel()
+    await turns()
+    await cached.aclose()
+    assert judge.cancelled == 1
+
+
+async def test_a_defect_reaches_who_waits_and_is_logged_where_nobody_does(remember, caplog):
+    class Broken(CountingJudge):
+        async def judge_citations(self, task, *, meter, deadline):
+            await asyncio.sleep(0.01)
+            raise ZeroDivisionError("scripted defect")
+
+    cached = remember(Broken())
+    with pytest.raises(ZeroDivisionError):
+        await cached.judge_citations(claims_task(), meter=Meter(), deadline=None)
+    assert not caplog.records
+    left = asyncio.create_task(cached.judge_citations(claims_task(), meter=Meter(), deadline=None))
+    await turns()
+    left.cancel()
+    await until(lambda: caplog.records)
+    assert caplog.records[0].levelname == "ERROR"
+
+
+async def test_a_failure_that_nobody_waited_for_is_not_logged(judge, remember, caplog):
+    cached = remember(judge, judge_linger_s=30)
+    first = asking(cached)
+    await turns()
+    first.cancel()
+    await turns()
+    judge.failure = JudgeRejected("no")
+    judge.gate.set()
+    await turns()
+    assert not caplog.records

@@ -1,0 +1,88 @@
+"""What `verdict_cache` may say."""
+
+import subprocess
+import sys
+
+import pytest
+
+from citemark_service.errors import SettingsError
+from citemark_service.judges.embedded import EmbeddedJudge
+from citemark_service.observe import SilentObserver
+from citemark_service.settings import Settings
+from citemark_service.verdicts.caching import CachingJudge
+from citemark_service.verdicts.factory import remembering
+from counting_judge import CountingJudge
+
+
+def remembered(url):
+    settings = Settings(judge="vllm", verdict_cache=url)
+    return remembering(CountingJudge(), settings, SilentObserver())
+
+
+def test_the_embedded_judge_is_left_as_it_is():
+    judge = EmbeddedJudge()
+    assert remembering(judge, Settings(judge="embedded"), SilentObserver()) is judge
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "off",
+        "memory://",
+        "memory://?entries=10&mib=1",
+        "sqlite:///verdicts.db?entries=5&mib=1",
+        "redis://:secret@127.0.0.1:6379/3?ttl_s=5&namespace=n&health_check_interval=9",
+        "rediss://example.org",
+    ],
+)
+async def test_what_is_allowed(url):
+    assert isinstance(remembered(url), CachingJudge)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("", "off, memory://, sqlite:///PATH or redis://HOST"),
+        ("postgres://x", "off, memory://"),
+        ("memory://?entries=0", "entries: .* greater than or equal to 1"),
+        ("memory://?entry=5", "entry: Extra inputs"),
+        ("memory://?mib=", "mib: .*integer"),
+        ("sqlite://verdicts.db", "sqlite:///relative/path"),
+        ("sqlite:///", "sqlite:///relative/path"),
+        ("sqlite:////no-such-folder/verdicts.db", "no folder /no-such-folder"),
+        ("sqlite:///verdicts.db?ttl_s=5", "ttl_s: Extra inputs"),
+        ("redis://h?ttl_s=soon", "ttl_s: .*integer"),
+        ("redis://h:port", "not a Redis URL"),
+        ("redis://h?db=x", "not a Redis URL"),
+        ("redis://h?no_such_option=1", "not a Redis URL"),
+    ],
+)
+def test_what_is_not_is_named(url, message):
+    with pytest.raises(SettingsError, match=message):
+        remembered(url)
+
+
+def test_a_password_is_in_no_message_and_in_no_printed_settings():
+    url = "redis://:hush@h:port"
+    assert "hush" not in repr(Settings(verdict_cache=url))
+    with pytest.raises(SettingsError) as refusal:
+        remembered(url)
+    assert "hush" not in str(refusal.value)
+
+
+def test_without_the_extra_redis_is_refused_with_what_to_install():
+    code = (
+        "import sys; sys.modules['redis'] = None\n"
+        "from citemark_service.verdicts.factory import remembering\n"
+        "from citemark_service.settings import Settings\n"
+        "from citemark_service.errors import SettingsError\n"
+        "try: remembering(None, Settings(judge='vllm', verdict_cache='redis://h'), None)\n"
+        "except SettingsError as error: sys.exit('citemark[service,redis]' not in str(error))\n"
+        "sys.exit(2)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_redis_is_loaded_only_where_it_is_wanted():
+    code = "import sys; import citemark_service.verdicts.factory; sys.exit('redis' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,332 @@
+"""Stores keep what they are given, within their bounds, and their trouble is only ever a miss."""
+
+import asyncio
+import logging
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from citemark_service.judges.protocol import Meter
+from citemark_service.verdicts.batches import Batches
+from citemark_service.verdicts.guard import Guard
+from citemark_service.verdicts.memory import Memory
+from citemark_service.verdicts.redis import RedisStore
+from citemark_service.verdicts.sqlite import SqliteStore
+from citemark_service.verdicts.store import StoreError
+from counting_judge import CountingJudge
+from judge_tasks import claims_task, criteria_task
+
+
+def keys(count, start=0):
+    return [b"%032d" % number for number in range(start, start + count)]
+
+
+def file_store(path, entries=10_000, max_bytes=10_000_000):
+    return SqliteStore(path, entries=entries, max_bytes=max_bytes)
+
+
+def server_store(url, ttl_s=60, namespace="test"):
+    return RedisStore(url, namespace=namespace, ttl_s=ttl_s, timeout_s=1.0)
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def store(request, tmp_path):
+    """Each store that outlives the process."""
+    if request.param == "sqlite":
+        return file_store(tmp_path / "verdicts.db")
+    return server_store(request.getfixturevalue("redis_server").url)
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def url(request, tmp_path):
+    """The setting for each such store."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/verdicts.db"
+    return request.getfixturevalue("redis_server").url
+
+
+async def ask(cached):
+    meter = Meter()
+    criteria = await cached.judge_criteria(criteria_task(), meter=meter, deadline=None)
+    citations = await cached.judge_citations(claims_task(), meter=meter, deadline=None)
+    return criteria, citations, meter
+
+
+async def unharmed(cached):
+    """Ask, and hold the answer to what the judge says alone."""
+    *answer, meter = await ask(cached)
+    judge = CountingJudge()
+    assert answer[0] == await judge.judge_criteria(criteria_task(), meter=Meter(), deadline=None)
+    assert answer[1] == await judge.judge_citations(claims_task(), meter=Meter(), deadline=None)
+    return meter
+
+
+async def test_what_is_written_is_read_and_the_last_wins(store):
+    entries = {key: b"v" + key for key in keys(1_200)}
+    assert await store.read(keys(3)) == {}
+    await store.write(entries)
+    await store.write({keys(1)[0]: b"later"})
+    assert await store.read(keys(1_300)) == entries | {keys(1)[0]: b"later"}
+    await store.aclose()
+
+
+async def test_a_restart_keeps_verdicts(url, remember, log):
+    first, second = CountingJudge(), CountingJudge()
+    cached = remember(first, verdict_cache=url)
+    await ask(cached)
+    await cached.aclose()
+    again = remember(second, verdict_cache=url)
+    meter = await unharmed(again)
+    assert (first.calls, second.calls) == (2, 0)
+    assert meter.all_kept
+    assert log.origins["cache"] == 6
+    assert not log.errors
+    await again.aclose()
+
+
+async def test_what_a_store_had_is_told_as_cached_to_who_joins(url, remember, log):
+    cached = remember(CountingJudge(), verdict_cache=url)
+    await ask(cached)
+    await cached.aclose()
+    again = remember(CountingJudge(), verdict_cache=url)
+    meters = [meter for *_, meter in await asyncio.gather(ask(again), ask(again))]
+    assert [meter.all_kept for meter in meters] == [True, True]
+    assert log.origins["joined"] == 0
+    await again.aclose()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"{", b"null", b'{"score":2}', b'{"score":"NaN"}', b'{"support":1}', b"\xff",
+     b'{"support":1,"substantive":1,"contributing":{"1":1}}'],
+)  # fmt: skip
+async def test_a_value_that_is_no_verdict_is_judged_again(tmp_path, remember, log, value):
+    path = tmp_path / "verdicts.db"
+    cached = remember(CountingJudge(), verdict_cache=f"sqlite:///{path}")
+    await ask(cached)
+    await cached.aclose()
+    with sqlite3.connect(path) as file:
+        file.execute("UPDATE verdicts SET value = ?", (value,))
+    file.close()
+    again = remember(CountingJudge(), verdict_cache=f"sqlite:///{path}")
+    meter = await unharmed(again)
+    assert meter.usage.calls == 2
+    assert log.errors["value"] == 6
+    await again.aclose()
+
+
+async def test_a_file_keeps_the_youngest_rows(tmp_path):
+    store = file_store(tmp_path / "v.db", entries=100)
+    for start in range(0, 500, 50):
+        await store.write(dict.fromkeys(keys(50, start), b"x"))
+    assert [*await store.read(keys(500))] == keys(100, 400)
+    await store.aclose()
+
+
+async def test_a_file_keeps_within_its_bytes(tmp_path):
+    store = file_store(tmp_path / "v.db", max_bytes=300_000)
+    for start in range(0, 4_000, 100):
+        await store.write(dict.fromkeys(keys(100, start), b"x" * 400))
+    kept = await store.read(keys(4_000))
+    await store.aclose()
+    assert (tmp_path / "v.db").stat().st_size < 400_000
+    assert list(kept) == keys(len(kept), 4_000 - len(kept))
+    assert len(kept) > 300
+
+
+async def test_two_services_share_a_file(tmp_path):
+    stores = [file_store(tmp_path / "v.db") for _ in range(2)]
+    for number in range(20):
+        await asyncio.gather(*(s.write({b"%d-%d" % (number, id(s)): b"x"}) for s in stores))
+    wanted = [b"%d-%d" % (number, id(s)) for number in range(20) for s in stores]
+    assert len(await stores[0].read(wanted)) == 40
+    for one in stores:
+        await one.aclose()
+
+
+async def test_redis_forgets_after_a_while_and_keeps_to_its_namespace(redis_server):
+    brief = server_store(redis_server.url, ttl_s=1)
+    other = server_store(redis_server.url, namespace="other")
+    await brief.write({b"k": b"v"})
+    assert await other.read([b"k"]) == {}
+    assert await brief.read([b"k"]) == {b"k": b"v"}
+    await asyncio.sleep(1.2)
+    assert await brief.read([b"k"]) == {}
+    await brief.aclose()
+    await other.aclose()
+
+
+async def test_redis_killed_in_the_middle_costs_calls_and_nothing_else(
+    redis_server, remember, log, caplog
+):
+    caplog.set_level(logging.INFO, "citemark.verdicts")
+    url = redis_server.url
+    cached = remember(CountingJudge(), verdict_cache=url)
+    await unharmed(cached)
+    redis_server.kill()
+    for _ in range(3):
+        fresh = remember(judge := CountingJudge(), verdict_cache=url)
+        assert (await unharmed(fresh)).usage.calls == judge.calls == 2
+        await fresh.aclose()
+    assert (await unharmed(cached)).all_kept  # of this process's memory
+    assert log.errors["read"] == 3
+    assert sum("cannot read" in record.message for record in caplog.records) == 3
+    redis_server.start()
+    fresh = remember(CountingJudge(), verdict_cache=url)
+    await unharmed(fresh)
+    assert log.errors["read"] == 3
+    await fresh.aclose()
+    await cached.aclose()
+
+
+async def test_trouble_is_told_once_and_its_end_too(redis_server, log, caplog):
+    caplog.set_level(logging.INFO, "citemark.verdicts")
+    guard = Guard(server_store(redis_server.url), observer=log, pause_s=0.0)
+    await guard.write({b"k": b"v"})
+    redis_server.kill()
+    for _ in range(4):
+        assert await guard.read([b"k"]) == {}
+        await guard.write({b"k": b"w"})
+    redis_server.start()
+    await guard.write({b"k": b"v"})
+    assert await guard.read([b"k"]) == {b"k": b"v"}
+    await guard.aclose()
+    assert log.errors == {"read": 4, "write": 4}
+    begin, end = [record.message for record in caplog.records]
+    assert f"redis 127.0.0.1:{redis_server.port}/0: cannot read" in begin
+    assert "works again" in end
+
+
+class Sleepy:
+    """A store that never answers, and counts how often it is asked."""
+
+    name = "sleepy"
+
+    def __init__(self):
+        self.asked = 0
+
+    async def read(self, keys):
+        self.asked += 1
+        await asyncio.Event().wait()
+
+    async def write(self, entries):
+        await self.read(())
+
+    async def aclose(self):
+        await asyncio.Event().wait()
+
+
+async def test_a_store_that_hangs_is_left_alone_for_a_while(log, caplog):
+    sleepy = Sleepy()
+    guard = Guard(sleepy, observer=log, timeout_s=0.02, pause_s=60.0)
+    for _ in range(3):
+        assert await guard.read([b"k"]) == {}
+        await guard.write({b"k": b"v"})
+    assert sleepy.asked == 1
+    await guard.aclose()
+    assert "no answer within 0.02 s" in caplog.text
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+async def test_a_disk_without_room_is_a_miss(remember, log):
+    cached = remember(CountingJudge(), verdict_cache="sqlite:////dev/full")
+    assert (await unharmed(cached)).usage.calls == 2
+    await cached.aclose()
+    assert log.errors["read"] >= 1
+
+
+async def test_a_file_that_is_no_database_is_a_miss(tmp_path, remember, log):
+    (tmp_path / "v.db").write_bytes(b"not a database" * 1000)
+    cached = remember(CountingJudge(), verdict_cache=f"sqlite:///{tmp_path}/v.db")
+    assert (await unharmed(cached)).usage.calls == 2
+    await cached.aclose()
+    assert log.errors["read"] >= 1
+
+
+async def test_a_file_that_is_locked_is_a_store_error(tmp_path):
+    store = file_store(tmp_path / "v.db")
+    await store.write({b"k": b"v"})
+    other = sqlite3.connect(tmp_path / "v.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(StoreError, match="locked"):
+        await store.write({b"k": b"w"})
+    other.execute("ROLLBACK")
+    other.close()
+    await store.write({b"k": b"w"})
+    assert await store.read([b"k"]) == {b"k": b"w"}
+    await store.aclose()
+
+
+class Slow:
+    """A store that takes a moment, and notes the size of each read and write."""
+
+    name = "slow"
+
+    def __init__(self):
+        self.reads = []
+        self.writes = []
+
+    async def read(self, keys):
+        self.reads.append(len(keys))
+        await asyncio.sleep(0.02)
+        return dict.fromkeys(keys, b"v")
+
+    async def write(self, entries):
+        self.writes.append(len(entries))
+        await asyncio.sleep(0.02)
+
+    async def aclose(self):
+        """Nothing to release."""
+
+
+async def test_many_reads_are_few(log):
+    slow = Slow()
+    batches = Batches(Guard(slow, observer=log), observer=log)
+    tasks = [asyncio.create_task(batches.read([key])) for key in keys(50)]
+    await asyncio.sleep(0.005)
+    tasks += [asyncio.create_task(batches.read([key])) for key in keys(50, 50)]
+    tasks[0].cancel()
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    assert found[1:] == [{key: b"v"} for key in keys(100)[1:]]
+    assert slow.reads == [50, 50]
+
+
+async def test_many_writes_are_few_and_all_done_before_the_end(log):
+    slow = Slow()
+    batches = Batches(Guard(slow, observer=log), observer=log)
+    for key in keys(60):
+        batches.write({key: b"v"})
+    await asyncio.sleep(0.005)
+    for key in keys(60, 60):
+        batches.write({key: b"v"})
+    await batches.aclose()
+    assert slow.writes == [60, 60]
+
+
+async def test_writes_that_find_no_room_are_counted(log):
+    batches = Batches(Guard(Slow(), observer=log), observer=log)
+    batches.write(dict.fromkeys(keys(60_000), b"v"))
+    batches.write(dict.fromkeys(keys(1), b"v"))
+    assert log.errors["write"] == 1
+    await batches.aclose()
+
+
+def test_memory_puts_out_what_was_used_longest_ago():
+    memory = Memory(entries=3, max_bytes=1_000_000)
+    one, two, three, four = keys(4)
+    for key in (one, two, three):
+        memory.put(key, b"v")
+    assert memory.get(one) == b"v"
+    memory.put(four, b"v")
+    assert [key for key in keys(4) if memory.get(key)] == [one, three, four]
+    assert len(memory) == 3
+
+
+def test_memory_keeps_within_its_bytes():
+    memory = Memory(entries=10_000, max_bytes=100_000)
+    for key in keys(1_000):
+        memory.put(key, b"x" * 400)
+    memory.put(keys(1)[0], b"x" * 200_000)
+    assert 90_000 < memory.held_bytes <= 100_000
+    assert 90 < len(memory) < 110
