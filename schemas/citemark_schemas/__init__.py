@@ -2,7 +2,14 @@
 
 from citemark_schemas.failure import Failure, FailureKind, Refusal, RefusalKind
 from citemark_schemas.knobs import CitationUnit, Knobs
-from citemark_schemas.rollout import BatchOptions, Rollout, ScoreRequest, Snippet
+from citemark_schemas.rollout import (
+    BatchOptions,
+    Priority,
+    RequestOptions,
+    Rollout,
+    ScoreRequest,
+    Snippet,
+)
 from citemark_schemas.rubric import Criterion, Polarity, Source
 from citemark_schemas.score import (
     CitationScore,
@@ -35,10 +42,12 @@ __all__ = [
     "JudgeUsage",
     "Knobs",
     "Polarity",
+    "Priority",
     "Problem",
     "ProblemDetail",
     "Refusal",
     "RefusalKind",
+    "RequestOptions",
     "Rollout",
     "RubricScore",
     "ScoreRequest",

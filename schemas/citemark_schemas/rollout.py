@@ -1,11 +1,13 @@
 """What a caller sends: a rollout with its sources, its answer and its rubrics."""
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from citemark_schemas.knobs import Knobs
 from citemark_schemas.rubric import Criterion, MixedRubrics, NegativeRubrics, PositiveRubrics
+
+Priority = Literal["training", "audit"]
 
 
 class Snippet(BaseModel):
@@ -57,8 +59,15 @@ class Rollout(Knobs):
         return self.positive_rubrics + self.negative_rubrics + self.rubrics
 
 
-class BatchOptions(Knobs):
-    """What a batch says once. Knobs set here hold for every item that does not set its own."""
+class RequestOptions(Knobs):
+    """What a request says once. Knobs set here hold for every item that does not set its own."""
+
+    priority: Priority = "training"
+    """Audits wait while training has calls to make."""
+
+
+class BatchOptions(RequestOptions):
+    """What a batch says once."""
 
     deadline_s: float | None = Field(None, gt=0, allow_inf_nan=False)
     """Seconds after which unfinished items come back as `deadline_exceeded`."""

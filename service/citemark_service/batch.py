@@ -12,6 +12,7 @@ from starlette.types import Receive
 from citemark_schemas import ScoreResult
 from citemark_service.body import raise_when_gone
 from citemark_service.intake import Batch
+from citemark_service.judges.protocol import Origin
 from citemark_service.pipeline import Pipeline
 
 T = TypeVar("T")
@@ -19,7 +20,7 @@ T = TypeVar("T")
 _RESULT: TypeAdapter[ScoreResult] = TypeAdapter(ScoreResult)
 
 
-async def score_batch(pipeline: Pipeline, batch: Batch) -> bytes:
+async def score_batch(pipeline: Pipeline, batch: Batch, origin: Origin) -> bytes:
     """The answer's JSON: a `ScoreResult` where the batch is single, else a `ScoreResponse`.
 
     Results stand in the order of the items; a failed judge is in its item's result.
@@ -29,7 +30,8 @@ async def score_batch(pipeline: Pipeline, batch: Batch) -> bytes:
     tasks: list[asyncio.Task[bytes]] = []
     async with asyncio.TaskGroup() as group:
         for position in range(len(batch.items)):
-            tasks.append(group.create_task(_scored(pipeline, batch, position, deadline)))
+            scored = _scored(pipeline, batch, position, deadline, origin)
+            tasks.append(group.create_task(scored))
             # One start a turn: a thousand tasks started at once would all run their parsing
             # before the loop looks at a socket again.
             await asyncio.sleep(0)
@@ -37,9 +39,15 @@ async def score_batch(pipeline: Pipeline, batch: Batch) -> bytes:
     return results[0] if batch.single else b'{"items":[' + b",".join(results) + b"]}"
 
 
-async def _scored(pipeline: Pipeline, batch: Batch, position: int, deadline: float | None) -> bytes:
+async def _scored(
+    pipeline: Pipeline, batch: Batch, position: int, deadline: float | None, origin: Origin
+) -> bytes:
     result = await pipeline.score(
-        batch.items[position], request=batch.options, position=position, deadline=deadline
+        batch.items[position],
+        request=batch.options,
+        position=position,
+        deadline=deadline,
+        origin=origin,
     )
     # Written at once: a thousand results kept as objects make the collector's pauses long.
     return _RESULT.dump_json(result)

@@ -16,6 +16,7 @@ from citemark_service.admission import Admission
 from citemark_service.body import Inlet
 from citemark_service.errors import BodyTimeout, RequestError, ShuttingDown, TooLarge
 from citemark_service.intake import Turns, validated
+from citemark_service.judges.protocol import Origin
 from citemark_service.lines import Line, LineCutter
 from citemark_service.pipeline import Pipeline
 from citemark_service.problems import problem
@@ -78,6 +79,7 @@ class ScoreStream:
         *,
         pipeline: Pipeline,
         knobs: Knobs,
+        origin: Origin,
         settings: Settings,
         admission: Admission,
         outlet: Outlet,
@@ -85,6 +87,7 @@ class ScoreStream:
     ) -> None:
         self._pipeline = pipeline
         self._knobs = knobs
+        self._origin = origin
         self._settings = settings
         self._admission = admission
         self._outlet = outlet
@@ -166,7 +169,11 @@ class ScoreStream:
         try:
             async with self._admission.work():
                 result = await self._pipeline.score(
-                    rollout, request=self._knobs, position=number - 1, deadline=None
+                    rollout,
+                    request=self._knobs,
+                    position=number - 1,
+                    deadline=None,
+                    origin=self._origin,
                 )
         except ShuttingDown as error:
             await self._outlet.error(number, error)

@@ -45,7 +45,7 @@ def test_alive_does_not_depend_on_the_judge(service: Running) -> None:
 
 def test_ready_while_the_judge_answers(start: Start) -> None:
     service = start()
-    assert service.client.get("/readyz").json() == {"status": "ready"}
+    assert service.client.get("/readyz").json() == {"status": "ready", "down": []}
 
 
 @pytest.mark.parametrize("failure", [JudgeUnreachable("no connection"), JudgeTimeout("slow")])

@@ -19,6 +19,16 @@ class Alive(BaseModel):
     status: str = "ok"
 
 
+class Ready(BaseModel):
+    """Rollouts can be judged."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    status: str = "ready"
+    down: tuple[str, ...] = ()
+    """Servers of the judge that get no calls at the moment, by host and port."""
+
+
 def health_router(
     *, admission: Admission, readiness: Readiness, metrics: Metrics, model: str
 ) -> APIRouter:
@@ -34,15 +44,15 @@ def health_router(
         "/readyz",
         operation_id="readyz",
         summary="Whether rollouts can be judged",
-        response_model=Alive,
+        response_model=Ready,
         responses=UNREADY,
     )
-    async def readyz() -> Alive | Response:
-        """200 where the judge can be reached; it is asked every two seconds at most."""
+    async def readyz() -> Ready | Response:
+        """200 where a server of the judge can be reached; asked every two seconds at most."""
         admission.require_open()
         failure = await readiness.failure()
         if failure is None:
-            return Alive(status="ready")
+            return Ready(down=tuple(s.name for s in metrics.servers if not s.up))
         return answer(503, Problem(error=failure.kind.value, message=f"{model}: {failure}"))
 
     @router.get(

@@ -8,6 +8,7 @@ from citemark_service.batch import score_batch, unless_gone
 from citemark_service.body import declared_length, read_body
 from citemark_service.documented import REFUSALS, SCORE_ANSWER, SCORE_BODY
 from citemark_service.intake import Batch, parse_batch
+from citemark_service.origin import CallerName, origin_of
 from citemark_service.pipeline import Pipeline
 from citemark_service.quota import Hold
 from citemark_service.settings import Settings
@@ -21,15 +22,20 @@ class ScoreEndpoint:
         self._settings = settings
         self._admission = admission
 
-    async def answer(self, request: Request) -> bytes:
-        """The response body. Raises `RequestError` and `ClientDisconnect`."""
+    async def answer(self, request: Request, caller: str | None) -> bytes:
+        """The response body; `caller` is what the header says.
+
+        Raises `RequestError` and `ClientDisconnect`.
+        """
         self._admission.require_open()
         with self._admission.rollouts.hold() as rollouts, self._admission.buffered.hold() as held:
             rollouts.take()  # at least one; who cannot have that is refused before it uploads
             batch = await self._batch(request, rollouts, held)
             self._admission.require_open()
+            origin = origin_of(request, caller, batch.options.priority)
             async with self._admission.work():
-                return await unless_gone(request.receive, score_batch(self._pipeline, batch))
+                work = score_batch(self._pipeline, batch, origin)
+                return await unless_gone(request.receive, work)
 
     async def _batch(self, request: Request, rollouts: Hold, held: Hold) -> Batch:
         body = await read_body(
@@ -57,13 +63,13 @@ def score_router(endpoint: ScoreEndpoint) -> APIRouter:
         responses={200: {"model": ScoreResult | ScoreResponse, **SCORE_ANSWER}, **REFUSALS},
         openapi_extra=SCORE_BODY,
     )
-    async def score(request: Request) -> Response:
+    async def score(request: Request, caller: CallerName = None) -> Response:
         """Send one rollout, or `{"items": [rollout, …]}` with knobs for all of them.
 
         One rollout is answered by one result, a batch by `{"items": [result, …]}` in the order
         sent. A judge that fails is no HTTP error: that item has `reward: null` and a `failure`.
         Malformed input refuses the whole request before anything is judged.
         """
-        return Response(await endpoint.answer(request), media_type="application/json")
+        return Response(await endpoint.answer(request, caller), media_type="application/json")
 
     return router

@@ -3,13 +3,15 @@
 from contextlib import suppress
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from citemark_schemas import Knobs
+from citemark_schemas import Knobs, RequestOptions
 from citemark_service.admission import Admission
 from citemark_service.documented import REFUSALS, STREAM_ANSWER, STREAM_BODY
+from citemark_service.judges.protocol import Origin
+from citemark_service.origin import CallerName, origin_of
 from citemark_service.pipeline import Pipeline
 from citemark_service.quota import Hold
 from citemark_service.settings import Settings
@@ -22,7 +24,13 @@ class StreamResponse(Response):
     media_type = "application/x-ndjson"
 
     def __init__(
-        self, *, pipeline: Pipeline, settings: Settings, admission: Admission, knobs: Knobs
+        self,
+        *,
+        pipeline: Pipeline,
+        settings: Settings,
+        admission: Admission,
+        knobs: Knobs,
+        origin: Origin,
     ) -> None:
         super().__init__()
         del self.headers["content-length"]
@@ -30,6 +38,7 @@ class StreamResponse(Response):
         self._settings = settings
         self._admission = admission
         self._knobs = knobs
+        self._origin = origin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the stream until its input ends and everything is answered.
@@ -48,6 +57,7 @@ class StreamResponse(Response):
         return ScoreStream(
             pipeline=self._pipeline,
             knobs=self._knobs,
+            origin=self._origin,
             settings=self._settings,
             admission=self._admission,
             outlet=Outlet(send, timeout_s=self._settings.stream_idle_s),
@@ -68,7 +78,11 @@ def stream_router(*, pipeline: Pipeline, settings: Settings, admission: Admissio
         responses={200: STREAM_ANSWER, **REFUSALS},
         openapi_extra=STREAM_BODY,
     )
-    async def score_stream(knobs: Annotated[Knobs, Query()]) -> Response:
+    async def score_stream(
+        request: Request,
+        options: Annotated[RequestOptions, Query()],
+        caller: CallerName = None,
+    ) -> Response:
         """Send one rollout a line; each is answered by one line as it finishes, in any order.
 
         `line` in an answer is the 1-based number of the input line; blank lines count and are
@@ -76,7 +90,11 @@ def stream_router(*, pipeline: Pipeline, settings: Settings, admission: Admissio
         other. Read while you write: the service stops reading while its window is full.
         """
         return StreamResponse(
-            pipeline=pipeline, settings=settings, admission=admission, knobs=knobs
+            pipeline=pipeline,
+            settings=settings,
+            admission=admission,
+            knobs=options,
+            origin=origin_of(request, caller, options.priority),
         )
 
     return router
