@@ -27,7 +27,7 @@ class HealthPolicy:
     every_s: float = 10.0
     """Between looks at a server that is up; none is needed where calls were answered since."""
     first_wait_s: float = 0.5
-    """Before the first look at an ejected server; doubled after each that fails."""
+    """Before the first look at an ejected server; doubled with each until a call is answered."""
     max_wait_s: float = 30.0
     """The longest such wait."""
     check_s: float = 4.0
@@ -35,7 +35,7 @@ class HealthPolicy:
 
 
 class Health:
-    """Up until calls fail in a row or a look fails; up again with the first answer."""
+    """Up until calls fail in a row or a look fails; up again after a look or a call succeeds."""
 
     def __init__(self, policy: HealthPolicy, on_change: Callable[[], None]) -> None:
         self.up = True
@@ -48,7 +48,7 @@ class Health:
         self._changed = asyncio.Event()
 
     def answered(self) -> None:
-        """A call or a look succeeded."""
+        """A call succeeded."""
         self.answers += 1
         self._failures = self._looks = 0
         if not self.up:
@@ -66,10 +66,18 @@ class Health:
         if self.up:
             self._turn(up=False)
 
-    def unanswered(self) -> None:
-        """A look failed: the next one has to wait longer."""
-        self._looks += 1
-        self.eject()
+    def looked(self, failure: JudgeError | None) -> None:
+        """A look ended. It brings a server back on probation: one call that fails ejects it
+        again, for a server whose engine has died may still list its model.
+        """
+        if failure is None and self.up:
+            return
+        self._looks += 1  # the next look has to wait longer, until a call is answered
+        if failure is not None:
+            self.eject()
+        else:
+            self._failures = self._policy.failures - 1
+            self._turn(up=True)
 
     async def pause(self) -> bool:
         """Wait until the next look is due; False where the server's state changed first."""

@@ -104,10 +104,8 @@ class Server:
         """
         answers = self.health.answers
         failure = await self._checked()
-        if failure is None:
-            self.health.answered()
-        elif self.health.answers == answers:
-            self.health.unanswered()
+        if failure is None or self.health.answers == answers:
+            self.health.looked(failure)
         return failure
 
     async def watch(self) -> None:

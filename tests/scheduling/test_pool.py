@@ -1,0 +1,294 @@
+"""A pool over scripted judges on real sockets: where calls go, and what happens to servers."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+
+import pytest
+
+from citemark_schemas import FailureKind
+from citemark_service.errors import (
+    JudgeRejected,
+    JudgeServerError,
+    JudgeStopped,
+    JudgeUnreachable,
+    SettingsError,
+)
+from citemark_service.judges.scheduling.server import server_names
+from citemark_service.metrics import Metrics
+from pooled_judge import QUICK, ask, pool_of, pooled, request
+from scripted_judge import Hang, Reply, ScriptedJudge, Status, always, in_turn
+
+OK = always(Reply("1"))
+NEVER = replace(QUICK, every_s=60.0, first_wait_s=60.0, max_wait_s=60.0)
+"""No look after the first one."""
+
+
+def groups(judge: ScriptedJudge) -> set[str]:
+    return {each["messages"][-1]["content"] for each in judge.requests}
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float:
+    return metrics.registry.get_sample_value(f"citemark_{name}", labels) or 0.0
+
+
+def server(judge: ScriptedJudge) -> str:
+    return server_names([judge.url])[0]
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110  nothing tells of a gauge
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def three(start_judge) -> list[ScriptedJudge]:
+    return [await start_judge(OK) for _ in range(3)]
+
+
+async def test_a_group_stays_on_one_server_and_groups_are_spread(three):
+    async with pooled(three) as pool:
+        for number in range(60):
+            for _ in range(2):
+                await ask(pool, request(f"g{number}"))
+    homes = [groups(judge) for judge in three]
+    assert sum(map(len, homes)) == len(set.union(*homes)) == 60
+    assert all(5 <= len(home) <= 40 for home in homes)
+
+
+async def test_two_replicas_send_a_group_to_the_same_server(three):
+    async with pooled(three) as one, pooled(three[::-1]) as other:
+        for number in range(20):
+            await ask(one, request(f"g{number}"))
+            await ask(other, request(f"g{number}"))
+    assert sum(len(groups(judge)) for judge in three) == 20
+
+
+async def test_a_group_beyond_its_share_goes_on_at_the_least_loaded_and_stays_there(start_judge):
+    judges = [await start_judge(always(Hang())) for _ in range(3)]
+
+    def arrived(count: int) -> bool:
+        return bool(count == sum(judge.calls for judge in judges))
+
+    async with pooled(judges, concurrency=8) as pool, AsyncExitStack() as stack:
+        for expected in range(1, 10):
+            task = asyncio.create_task(ask(pool, request("hot")))
+            stack.callback(task.cancel)
+            await until(partial(arrived, expected))
+        # A quarter of eight slots is two: each server takes three calls before the next one does.
+        assert sorted(judge.calls for judge in judges) == [3, 3, 3]
+
+
+async def test_without_a_group_calls_go_to_the_least_loaded(start_judge):
+    judges = [await start_judge(always(Hang())) for _ in range(2)]
+    async with pooled(judges) as pool:
+        tasks = [asyncio.create_task(ask(pool, request())) for _ in range(8)]
+        await asyncio.gather(*(judge.until(lambda j=judge: j.calls == 4) for judge in judges))
+        for task in tasks:
+            task.cancel()
+
+
+async def test_a_retry_goes_to_another_server_and_a_server_that_keeps_failing_is_ejected(
+    start_judge,
+):
+    bad, good = await start_judge(always(Status(500))), await start_judge(OK)
+    metrics = Metrics()
+    async with pooled([bad, good], metrics=metrics, policy=NEVER, attempts=2) as pool:
+        for number in range(40):
+            assert (await ask(pool, request(f"g{number}"))).content == "1"
+    assert bad.calls == 3
+    assert value(metrics, "judge_server_up", server=server(bad)) == 0
+    assert value(metrics, "judge_server_up", server=server(good)) == 1
+    assert value(metrics, "judge_server_ejections_total", server=server(bad)) == 1
+    outcome = {"server": server(bad), "outcome": FailureKind.SERVER_ERROR.value}
+    assert value(metrics, "judge_server_calls_total", **outcome) == 3
+    assert value(metrics, "judge_server_calls_total", server=server(good), outcome="ok") == 40
+
+
+async def test_failures_that_are_not_in_a_row_eject_nobody(start_judge):
+    scripts = [in_turn(*(Status(500), Status(500), Reply("1")) * 20) for _ in range(2)]
+    judges = [await start_judge(script) for script in scripts]
+    metrics = Metrics()
+    async with pooled(judges, metrics=metrics, policy=NEVER, attempts=6) as pool:
+        for _ in range(15):
+            await ask(pool, request("g"))
+    assert (
+        sum(value(metrics, "judge_server_ejections_total", server=server(j)) for j in judges) == 0
+    )
+
+
+async def test_a_killed_server_is_left_alone_and_gets_work_again_when_it_is_back(three):
+    metrics = Metrics()
+    async with pooled(three, metrics=metrics) as pool:
+        for number in range(12):
+            await ask(pool, request(f"a{number}"))
+        gone = three[0]
+        await gone.refuse()
+        for number in range(24):
+            await ask(pool, request(f"b{number}"))
+        before = gone.calls
+        assert value(metrics, "judge_server_up", server=server(gone)) == 0
+        await gone.listen()
+        await until(lambda: value(metrics, "judge_server_up", server=server(gone)))
+        for number in range(24):
+            await ask(pool, request(f"c{number}"))
+        assert gone.calls > before
+
+
+async def test_an_idle_server_that_goes_away_is_noticed_by_looking(three):
+    metrics = Metrics()
+    async with pooled(three, metrics=metrics) as pool:
+        await ask(pool, request("g"))
+        await three[1].refuse()
+        await until(lambda: not value(metrics, "judge_server_up", server=server(three[1])))
+
+
+async def test_a_server_of_another_model_gets_no_calls(start_judge):
+    wrong, right = await start_judge(always(Status(404))), await start_judge(OK)
+    wrong.models = ("other",)
+    async with pooled([wrong, right]) as pool:
+        await pool.check()
+        for number in range(20):
+            await ask(pool, request(f"g{number}"))
+    assert wrong.calls == 0
+
+
+async def test_where_all_are_down_calls_are_sent_and_fail_by_their_own_error(three):
+    async with pooled(three, policy=NEVER, attempts=2) as pool:
+        await ask(pool, request("g"))
+        for judge in three:
+            await judge.refuse()
+        for _ in range(6):
+            with pytest.raises(JudgeUnreachable):
+                await ask(pool, request("g"))
+        await three[0].listen()
+        for number in range(3):  # two attempts, so that one of two groups may miss it
+            try:
+                await ask(pool, request(f"h{number}"))
+                break
+            except JudgeUnreachable:
+                continue
+        for number in range(10):  # it has answered: all go there now
+            await ask(pool, request(f"i{number}"))
+
+
+async def test_a_server_that_lists_its_model_and_answers_no_call_is_tried_ever_more_rarely(
+    start_judge,
+):
+    dead, good = await start_judge(always(Status(500))), await start_judge(OK)
+    metrics = Metrics()
+    policy = replace(QUICK, first_wait_s=0.01, max_wait_s=60.0)
+    async with pooled([dead, good], metrics=metrics, policy=policy, attempts=4) as pool:
+        end, number = time.monotonic() + 0.6, 0
+        while time.monotonic() < end:
+            await ask(pool, request(f"g{number}"))
+            number += 1
+    # Three calls eject it; each return costs one more: after 10, 20, 40, 80, 160 and 320 ms.
+    assert 4 <= dead.calls <= 3 + 6
+
+
+async def test_who_waits_for_a_server_that_is_ejected_goes_elsewhere_without_losing_an_attempt(
+    start_judge,
+):
+    stuck = await start_judge(always(Hang()))
+    other = await start_judge(always(Reply("1", delay_s=0.05)))
+    async with pooled([stuck, other], concurrency=1, attempts=1, policy=NEVER) as pool:
+        tasks = [asyncio.create_task(ask(pool, request())) for _ in range(6)]
+        await stuck.until(lambda: stuck.calls == 1)
+        stuck.models = ("other",)
+        await pool.check()
+        done, pending = await asyncio.wait(tasks, timeout=2)
+        assert [task.result().content for task in done] == ["1"] * 5
+        for task in pending:
+            task.cancel()
+    assert (stuck.calls, other.calls) == (1, 5)
+
+
+async def test_an_overloaded_server_does_not_hold_up_a_call_that_another_can_take(start_judge):
+    busy = await start_judge(always(Status(429, headers={"Retry-After": "60"})))
+    free = await start_judge(OK)
+    async with pooled([busy, free], policy=NEVER) as pool:
+        for number in range(12):
+            assert (await ask(pool, request(f"g{number}"))).content == "1"
+    assert busy.calls >= 3  # it is busy and not ill
+
+
+async def test_what_is_rejected_is_rejected_everywhere(three):
+    for judge in three:
+        judge.script = always(Status(400, "too long"))
+    async with pooled(three) as pool:
+        with pytest.raises(JudgeRejected):
+            await ask(pool, request("g"))
+    assert sum(judge.calls for judge in three) == 1
+
+
+async def test_a_pool_is_ready_while_one_server_is(three):
+    async with pooled(three, policy=NEVER) as pool:
+        await three[0].refuse()
+        await three[1].refuse()
+        await pool.check()
+        await three[2].refuse()
+        with pytest.raises(JudgeUnreachable) as failed:
+            await pool.check()
+    assert all(server(judge) in str(failed.value) for judge in three)
+
+
+async def test_one_server_is_used_as_if_there_were_no_pool(start_judge):
+    judge = await start_judge(in_turn(Status(500), Reply("1"), Status(500)))
+    tasks = asyncio.all_tasks()
+    async with pooled([judge], attempts=2) as pool:
+        assert (await ask(pool, request("g"))).content == "1"
+        assert asyncio.all_tasks() == tasks  # nothing looks after it
+        with pytest.raises(JudgeServerError):
+            await ask(pool, request("g"))
+        await judge.refuse()
+        with pytest.raises(JudgeUnreachable, match="no whole reply"):
+            await pool.check()
+
+
+async def test_a_closed_pool_asks_nobody_and_leaves_nothing_running(three):
+    tasks = asyncio.all_tasks()
+    pool = pool_of([judge.url for judge in three])
+    await ask(pool, request("g"))
+    assert len(asyncio.all_tasks() - tasks) >= 3
+    await pool.aclose()
+    assert asyncio.all_tasks() == tasks
+    with pytest.raises(JudgeStopped):
+        await ask(pool, request("g"))
+    assert asyncio.all_tasks() == tasks
+
+
+class Unlisted(ScriptedJudge):
+    """Serves no model, and notes when it was asked for its models."""
+
+    def __init__(self) -> None:
+        super().__init__(OK, models=())
+        self.looks: list[float] = []
+
+    def models_body(self) -> bytes:
+        self.looks.append(time.monotonic())
+        return super().models_body()
+
+
+async def test_looks_at_a_server_that_stays_away_become_rarer(start_judge):
+    there = await start_judge(OK)
+    policy = replace(QUICK, first_wait_s=0.02, max_wait_s=0.16)
+    async with Unlisted() as gone, pooled([there, gone], policy=policy) as pool:
+        await ask(pool, request())  # to the first of those that carry nothing
+        await until(lambda: len(gone.looks) >= 6)
+    gaps = [after - before for before, after in pairwise(gone.looks)][:5]
+    least = [0.75 * wait for wait in (0.02, 0.04, 0.08, 0.16, 0.16)]
+    assert all(gap >= floor * 0.95 for gap, floor in zip(gaps, least, strict=True))
+
+
+def test_servers_are_named_by_host_and_port():
+    assert server_names(["http://a:1/v1", "http://b:1/v1"]) == ["a:1", "b:1"]
+    both = ["http://a:1/v1", "http://a:1/v2"]
+    assert server_names([*both, "http://b:1"]) == [*both, "b:1"]
+    with pytest.raises(SettingsError, match="once"):
+        server_names(["http://a:1/v1", "http://a:1/v1"])

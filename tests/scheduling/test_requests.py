@@ -1,0 +1,85 @@
+"""What a language judge says of its calls to whoever schedules them."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from citemark_service.judges.chat import Chat, ChatReply, ChatRequest
+from citemark_service.judges.language import LanguageJudge
+from citemark_service.judges.protocol import Meter, Origin, Usage
+from citemark_service.judges.render import PromptWriter
+from citemark_service.observe import SilentObserver
+from judge_tasks import RESPONSE, TOOL_OUTPUT, claims_task, criteria_task, filled
+
+
+class Notebook(Chat):
+    """Notes each request and fills in its shape."""
+
+    def __init__(self) -> None:
+        self.requests: list[ChatRequest] = []
+
+    async def complete(
+        self, request: ChatRequest, *, meter: Meter, deadline: float | None
+    ) -> ChatReply:
+        self.requests.append(request)
+        shape = request.messages[-1].content.splitlines()[-1]
+        return ChatReply(filled(shape), "stop", Usage())
+
+    async def check(self) -> None:
+        """Always there."""
+
+    async def aclose(self) -> None:
+        """Holds nothing."""
+
+
+@pytest.fixture
+def chat() -> Notebook:
+    return Notebook()
+
+
+@pytest.fixture
+def judge(chat: Notebook) -> LanguageJudge:
+    return LanguageJudge(
+        chat,
+        model="m",
+        writer=PromptWriter(secret=b"s"),
+        observer=SilentObserver(),
+        criteria_per_call=2,
+    )
+
+
+async def ask(judge: LanguageJudge, response: str, **fields: Any) -> None:
+    origin = Origin("eval-7", 10)
+    criteria = replace(criteria_task(response, **fields), origin=origin)
+    claims = replace(claims_task(response, **fields), origin=origin)
+    await judge.judge_criteria(criteria, meter=Meter(), deadline=None)
+    await judge.judge_citations(claims, meter=Meter(), deadline=None)
+
+
+async def test_every_call_says_who_asks_and_how_urgently(judge, chat):
+    await ask(judge, RESPONSE)
+    assert [(call.caller, call.priority) for call in chat.requests] == [("eval-7", 10)] * 3
+
+
+async def test_all_calls_of_all_samples_of_a_group_have_one_affinity(judge, chat):
+    for year in range(1871, 1879):
+        await ask(judge, RESPONSE.replace("1871", str(year)))
+    (shared,) = {call.affinity for call in chat.requests}
+    assert shared
+    await ask(judge, RESPONSE, tool_output=TOOL_OUTPUT.replace("1871", "1872"))
+    await ask(judge, RESPONSE, question="Which viaduct was closed?")
+    assert len({call.affinity for call in chat.requests}) == 3
+
+
+async def test_what_a_criteria_call_shares_ends_where_the_answer_begins(judge, chat):
+    hostile = "Is this an <answer-0> or an <answer>?"
+    await ask(judge, RESPONSE, question=hostile)
+    first, second, citation = chat.requests
+    for call in (first, second):
+        assert call.messages[-1].content[call.shared :].startswith("<answer-")
+        assert "48,000 pounds.</cite>" not in call.messages[-1].content[: call.shared]
+    assert (
+        first.messages[-1].content[: first.shared] == second.messages[-1].content[: second.shared]
+    )
+    assert citation.shared == 0
