@@ -59,5 +59,8 @@ def _is_telling(name: str) -> bool:
 
 
 def _words(text: str) -> set[str]:
-    """What stands between spaces, quotes and brackets, and the words in it."""
-    return {token.strip(".:!?*") for token in _TOKEN.findall(text)}.union(_WORD.findall(text))
+    """What stands between spaces, quotes and brackets, and the words in it; letters alone are
+    no telling id.
+    """
+    tokens = [token for token in _TOKEN.findall(text) if not token.isalpha()]
+    return {token.strip(".:!?*") for token in tokens}.union(_WORD.findall(" ".join(tokens)))

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from citemark_schemas import RefusalKind, Span
+from citemark_service.fingerprint import fingerprint
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SourceSnippet:
     """One source that the raw tool output defines."""
 
@@ -14,12 +16,25 @@ class SourceSnippet:
     text: str
     paper_id: str | None = None
 
+    @cached_property
+    def digest(self) -> bytes:
+        """Equal for equal texts only; hashed once, however many rollouts cite it."""
+        return fingerprint(self.text)
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Sources:
-    """V: the ids defined in the tool output, first definition wins, in order of appearance."""
+    """V: the ids defined in the tool output, first definition wins, in order of appearance.
+
+    The samples of a group may share one such object, which then is hashed once for them all.
+    """
 
     by_id: Mapping[str, SourceSnippet]
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Equal for equal ids and texts in equal order only."""
+        return fingerprint(*(part for s in self.by_id.values() for part in (s.id, s.text)))
 
     def paper_of(self, snippet_id: str) -> str:
         """The citation unit of an id under `citation_unit=paper`: its paper, else itself."""

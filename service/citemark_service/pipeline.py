@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 
 from citemark_rubrics import RubricLibrary
@@ -37,7 +38,9 @@ from citemark_service.reading import Reading, check_rollout, read_rollout, refus
 from citemark_service.results import Verdicts, failed, refused, scored
 from citemark_service.scoring import SCORING_VERSION
 from citemark_service.settings import Settings
+from citemark_service.sources import read_sources
 
+_GROUPS_KEPT = 64
 _READ_INLINE = 100_000
 """Characters; an ordinary rollout of this size is parsed in a few milliseconds."""
 
@@ -83,6 +86,8 @@ class Pipeline:
         self._settings = settings
         self._observer = observer
         self._version = version("citemark")
+        # Samples of a group come together, and share what is parsed and hashed of their sources.
+        self._sources = lru_cache(maxsize=_GROUPS_KEPT)(read_sources)
 
     def check(self, rollout: Rollout, request: Knobs) -> None:
         """Refuse what the schema cannot know to be wrong, before anything is judged.
@@ -118,7 +123,7 @@ class Pipeline:
     async def _read(self, rollout: Rollout, request: Knobs, position: int) -> Reading:
         knobs = Knobs.resolve(self._settings, request, rollout)
         if len(rollout.response) + len(rollout.tool_output or "") <= _READ_INLINE:
-            return read_rollout(rollout, knobs, self._library, position)
+            return read_rollout(rollout, knobs, self._library, position, sources_of=self._sources)
         # A hostile megabyte takes a second to parse; in a thread it cannot stop the others.
         return await asyncio.to_thread(read_rollout, rollout, knobs, self._library, position)
 

@@ -1,5 +1,6 @@
 """A rollout as parsed, and whether it is judged at all. Pure."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from citemark_rubrics import RubricLibrary
@@ -10,6 +11,7 @@ from citemark_schemas import (
     ProblemDetail,
     RefusalKind,
     Rollout,
+    Snippet,
 )
 from citemark_service.answer import read_answer
 from citemark_service.criteria import chosen_criteria, static_set
@@ -17,6 +19,9 @@ from citemark_service.errors import InvalidRequest
 from citemark_service.format import format_report
 from citemark_service.parsed import Answer, Sources
 from citemark_service.sources import read_sources
+
+ReadSources = Callable[[str | None, tuple[Snippet, ...] | None], Sources]
+"""`read_sources`, or one that remembers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +55,17 @@ def check_rollout(rollout: Rollout, knobs: Knobs, library: RubricLibrary) -> Non
         raise InvalidRequest(f"{detail.loc}: {detail.message}", details=(detail,))
 
 
-def read_rollout(rollout: Rollout, knobs: Knobs, library: RubricLibrary, position: int) -> Reading:
+def read_rollout(
+    rollout: Rollout,
+    knobs: Knobs,
+    library: RubricLibrary,
+    position: int,
+    *,
+    sources_of: ReadSources = read_sources,
+) -> Reading:
     """Parse a rollout that has passed `check_rollout`; `position` is the id of one without."""
     static = static_set(library, knobs)
-    sources = read_sources(rollout.tool_output, rollout.snippets)
+    sources = sources_of(rollout.tool_output, rollout.snippets)
     answer = read_answer(rollout.response)
     return Reading(
         id=rollout.id if rollout.id is not None else str(position),

@@ -138,6 +138,8 @@ def _paper_id(attributes: Mapping[str, str], metadata: str) -> str | None:
 
 
 def _paper_in(metadata: str) -> str | None:
+    if not metadata:
+        return None
     try:
         values = json.loads(metadata)
     except (ValueError, RecursionError):

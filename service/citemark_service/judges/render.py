@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
+from typing import NamedTuple
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 
@@ -29,12 +30,11 @@ _SCAFFOLD_BYTES = 1_000
 _ID_BYTES = 80
 _SHOWN_IDS = 12
 _GROUPS_KEPT = 128
-_STATEMENTS_KEPT = 2048
-_KIND = {Polarity.POSITIVE: "quality", Polarity.NEGATIVE: "defect"}
+_WORDINGS_KEPT = 256
 _ANSWER = "<answer-"
+_CUT = "\0"
 _OPEN, _OPENED, _CLOSE = "\ue000", "\ue001", "\ue002"
-_UNMARKED = str.maketrans(_OPEN + _OPENED + _CLOSE, "\ufffd" * 3)
-_MARK_TAGS = str.maketrans({_OPEN: "<cite ", _OPENED: ">", _CLOSE: "</cite>"})
+_MARKS = {_OPEN: "<cite ", _OPENED: ">", _CLOSE: "</cite>"}
 
 _Shown = tuple[tuple[str, str], ...]
 
@@ -60,6 +60,20 @@ class Budget:
         )
 
 
+class _Asked(NamedTuple):
+    """What of a criterion is put to the judge."""
+
+    title: str
+    description: str
+    defect: bool
+    standing: bool
+    """Whether it is of the static set, and so defined among the rules."""
+
+    @property
+    def kind(self) -> str:
+        return "defect" if self.defect else "quality"
+
+
 @dataclass(frozen=True, slots=True)
 class _Group:
     """What every sample of a group shares, made safe once."""
@@ -68,21 +82,8 @@ class _Group:
     question: str
     texts: Mapping[str, str]
     """Neutral text of each source, whole."""
-    excerpts: _Shown
-    """All sources as the criteria prompt shows them."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Latest:
-    """The rollout asked about last: its tasks follow each other, and a digest takes time."""
-
-    question: str
-    sources: Sources
-    group: _Group
-
-    def of(self, question: str, sources: Sources) -> bool:
-        """Whether it is the same one; its sources are one object, never an equal one."""
-        return sources is self.sources and question == self.question
+    head: str
+    """The criteria prompt up to the answer."""
 
 
 class PromptWriter:
@@ -99,9 +100,9 @@ class PromptWriter:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        self._budgets = {name: self._budget(name) for name in ("criteria", "citations")}
         self._groups: dict[bytes, _Group] = {}
-        self._latest: _Latest | None = None
-        self._statement = lru_cache(maxsize=_STATEMENTS_KEPT)(_statement)
+        self._wording = lru_cache(maxsize=_WORDINGS_KEPT)(self._worded)
 
     @property
     def version(self) -> str:
@@ -118,32 +119,15 @@ class PromptWriter:
         Static criteria are defined among the rules, all of the task's in each part, so that the
         parts too share their beginning.
         """
-        budget = self._budget("criteria")
         group = self._group(task.question, task.sources)
-        statements = dict(zip(task.criteria, self._statements(task, budget), strict=True))
-        system = self._text(
-            "criteria.system",
-            standing=[
-                (_KIND[c.polarity], statements[c])
-                for c in task.criteria
-                if c.source is Source.STATIC
-            ],
-        )
-        user = self._text(
-            "criteria.user",
-            nonce=group.nonce,
-            question=group.question,
-            sources=group.excerpts,
-            answer=shown_answer(task.answer.text, budget.answer),
-            criteria=[(_KIND[c.polarity], _listed(c, statements[c])) for c in criteria],
-            quotes=quotes,
-            shape=layout.shape,
-        )
-        return (Message("system", system), Message("user", user))
+        every, part = tuple(map(_asked, task.criteria)), tuple(map(_asked, criteria))
+        system, tail = self._wording(every, part, group.nonce, quotes, layout.shape)
+        answer = shown_answer(task.answer.text, self._budgets["criteria"].answer)
+        return (Message("system", system), Message("user", group.head + answer + tail))
 
     def citations(self, task: CitationTask, layout: Layout) -> tuple[Message, ...]:
         """The prompt for all claims and sentences, with the cited snippets in source order."""
-        budget = self._budget("citations")
+        budget = self._budgets["citations"]
         group = self._group(task.question, task.sources)
         texts = [*(c.claim.text for c in task.claims), *(s.text for s in task.sentences)]
         lines = _fitted([neutral_line(text) for text in texts], budget.answer + budget.items)
@@ -170,18 +154,37 @@ class PromptWriter:
         rules = size(self._texts[f"{name}.system.j2"])
         return Budget.within(max(0, self._prompt_bytes - rules - _SCAFFOLD_BYTES))
 
-    def _statements(self, task: CriteriaTask, budget: Budget) -> list[str]:
-        return _fitted(
-            [self._statement(c.title, c.description) for c in task.criteria], budget.items
-        )
+    def _worded(
+        self,
+        every: tuple[_Asked, ...],
+        part: tuple[_Asked, ...],
+        nonce: str,
+        quotes: bool,
+        shape: str,
+    ) -> tuple[str, str]:
+        """The rules with all standing criteria, and what follows the answer; the same for all
+        samples of a group, and so remembered.
+        """
+        statements = dict(zip(every, self._statements(every), strict=True))
+        standing = [(c.kind, statements[c]) for c in every if c.standing]
+        listed = [(c.kind, _listed(c, statements[c])) for c in part]
+        system = self._text("criteria.system", standing=standing)
+        _, _, tail = self._around_answer(nonce, criteria=listed, quotes=quotes, shape=shape)
+        return system, tail
+
+    def _statements(self, criteria: Sequence[_Asked]) -> list[str]:
+        texts = [_statement(c.title, c.description) for c in criteria]
+        return _fitted(texts, self._budgets["criteria"].items)
+
+    def _around_answer(self, nonce: str, **values: object) -> tuple[str, str, str]:
+        """The criteria prompt cut at its answer; what is not given is empty."""
+        nothing = {"question": "", "sources": (), "criteria": (), "quotes": False, "shape": ""}
+        # A control character, which no neutral text holds.
+        given = {**nothing, **values, "nonce": nonce, "answer": _CUT}
+        return self._text("criteria.user", **given).partition(_CUT)
 
     def _group(self, question: str, sources: Sources) -> _Group:
         """The group's part; remembered, since its other samples are on their way."""
-        if self._latest is None or not self._latest.of(question, sources):
-            self._latest = _Latest(question, sources, self._known_group(question, sources))
-        return self._latest.group
-
-    def _known_group(self, question: str, sources: Sources) -> _Group:
         digest = self._digest(question, sources)
         if (known := self._groups.get(digest)) is not None:
             return known
@@ -191,23 +194,17 @@ class PromptWriter:
         return group
 
     def _read_group(self, nonce: str, question: str, sources: Sources) -> _Group:
-        budget = self._budget("criteria")
+        budget = self._budgets["criteria"]
         texts = {name: neutral(s.text).strip() for name, s in sources.by_id.items()}
-        return _Group(
-            nonce=nonce,
-            question=clip(neutral(question).strip(), budget.question),
-            texts=texts,
-            excerpts=_all_sources(question, texts, budget.sources),
-        )
+        asked = clip(neutral(question).strip(), budget.question)
+        shown = _all_sources(question, texts, budget.sources)
+        head, _, _ = self._around_answer(nonce, question=asked, sources=shown)
+        return _Group(nonce=nonce, question=asked, texts=texts, head=head)
 
     def _digest(self, question: str, sources: Sources) -> bytes:
         """Unforgeable without the secret, equal for all samples of a group."""
-        mac = hmac.new(self._secret, digestmod="sha256")
-        parts = (part for s in sources.by_id.values() for part in (s.id, s.text))
-        for text in (question, *parts):
-            mac.update(b"%d:" % len(text))
-            mac.update(text.encode(errors="surrogatepass"))
-        return mac.digest()
+        content = sources.digest + question.encode(errors="surrogatepass")
+        return hmac.digest(self._secret, content, "sha256")
 
 
 def shared_part(messages: Sequence[Message]) -> int:
@@ -229,9 +226,18 @@ def _statement(title: str, description: str) -> str:
     return description if description.startswith(title.rstrip("…")) else f"{title}: {description}"
 
 
-def _listed(criterion: Criterion, statement: str) -> str:
+def _asked(criterion: Criterion) -> _Asked:
+    return _Asked(
+        criterion.title,
+        criterion.description,
+        defect=criterion.polarity is Polarity.NEGATIVE,
+        standing=criterion.source is Source.STATIC,
+    )
+
+
+def _listed(criterion: _Asked, statement: str) -> str:
     """A criterion in the list after the answer; one of the rules' own by its name."""
-    if criterion.source is Source.STATIC:
+    if criterion.standing:
         return f"{neutral_line(criterion.title)} (defined above)"
     return statement
 
@@ -273,13 +279,16 @@ def shown_answer(text: str, budget: int) -> str:
 
     Every other tag of the answer is defused, so that none of this notation can be forged.
     """
-    text = text.translate(_UNMARKED)  # one character for one, so that positions stay
+    for mark in _MARKS:
+        text = text.replace(mark, "\ufffd")
     pieces, at = [], 0
     for tag in claim_tags(text, 0, len(text)):
         pieces += [text[at : tag.start], _mark(tag)]
         at = tag.end
-    marked = "".join([*pieces, text[at:]])
-    return clip(neutral(marked).translate(_MARK_TAGS).strip(), budget)
+    shown = neutral("".join([*pieces, text[at:]]))
+    for mark, tag_text in _MARKS.items():
+        shown = shown.replace(mark, tag_text)
+    return clip(shown.strip(), budget)
 
 
 def _mark(tag: Tag) -> str:

@@ -23,7 +23,7 @@ from citemark_service.judges.protocol import (
     CriteriaTask,
     JudgeIdentity,
 )
-from citemark_service.parsed import Sources
+from citemark_service.parsed import SourceSnippet
 
 Verdict = CriterionVerdict | ClaimVerdict | SentenceVerdict
 
@@ -54,7 +54,8 @@ class Keys:
     def criteria(self, task: CriteriaTask) -> tuple[Item, ...]:
         """The task's criteria, in order."""
         shared = self._criterion.copy()
-        _add(shared, task.question, *_defined(task.sources), task.answer.text)
+        shared.update(_framed(task.question, task.answer.text))
+        shared.update(task.sources.digest)
         return tuple(
             Item(_digest(shared, *criterion.key), CriterionVerdict) for criterion in task.criteria
         )
@@ -62,50 +63,37 @@ class Keys:
     def citations(self, task: CitationTask) -> tuple[Item, ...]:
         """The task's claims, then its sentences, in order."""
         claim, sentence = self._claim.copy(), self._sentence.copy()
-        _add(claim, task.question)
-        _add(sentence, task.question)
-        texts = _digests(task)
-        claims = [Item(_claimed(claim, c, texts), ClaimVerdict, c.ids) for c in task.claims]
+        question = _framed(task.question)
+        claim.update(question)
+        sentence.update(question)
+        by_id = task.sources.by_id
+        claims = [Item(_claimed(claim, c, by_id), ClaimVerdict, c.ids) for c in task.claims]
         said = [Item(_digest(sentence, s.text), SentenceVerdict) for s in task.sentences]
         return (*claims, *said)
 
 
 def _begun(kind: bytes, identity: JudgeIdentity) -> "hashlib.blake2b":
     state = hashlib.blake2b(digest_size=KEY_BYTES, person=kind)
-    _add(state, _VERSION, identity.model, identity.prompts)
+    state.update(_framed(_VERSION, identity.model, identity.prompts))
     return state
 
 
-def _add(state: "hashlib.blake2b", *texts: str) -> None:
-    """Add texts so that no other texts, however divided, give the same bytes."""
-    for text in texts:
-        data = text.encode(errors="surrogatepass")
-        state.update(b"%d:" % len(data))
-        state.update(data)
+def _framed(*texts: str) -> bytes:
+    """The texts in one piece that no other texts, however divided, make."""
+    return "".join([f"{len(text)}:{text}" for text in texts]).encode(errors="surrogatepass")
 
 
 def _digest(shared: "hashlib.blake2b", *texts: str) -> bytes:
     state = shared.copy()
-    _add(state, *texts)
+    state.update(_framed(*texts))
     return state.digest()
 
 
-def _defined(sources: Sources) -> list[str]:
-    """How many sources there are, then id and text of each."""
-    pairs = [part for s in sources.by_id.values() for part in (s.id, s.text)]
-    return [str(len(sources.by_id)), *pairs]
-
-
-def _digests(task: CitationTask) -> Mapping[str, bytes]:
-    """Each cited text hashed once, however many claims cite it: 40 claims may share 4 MB."""
-    cited = {snippet_id for claim in task.claims for snippet_id in claim.ids}
-    empty = hashlib.blake2b(digest_size=KEY_BYTES)
-    return {name: _digest(empty, task.sources.by_id[name].text) for name in cited}
-
-
-def _claimed(shared: "hashlib.blake2b", cited: CitedClaim, digests: Mapping[str, bytes]) -> bytes:
+def _claimed(
+    shared: "hashlib.blake2b", cited: CitedClaim, by_id: Mapping[str, SourceSnippet]
+) -> bytes:
     state = shared.copy()
-    _add(state, cited.claim.text)
+    state.update(_framed(cited.claim.text))
     for snippet_id in cited.ids:
-        state.update(digests[snippet_id])
+        state.update(by_id[snippet_id].digest)
     return state.digest()
