@@ -170,9 +170,12 @@ class Metrics:
 
     def verdicts(self, *, judge: int, cache: int, joined: int) -> None:
         """See `observe.Observer`."""
-        self._from_judge.inc(judge)
-        self._from_cache.inc(cache)
-        self._from_joined.inc(joined)
+        if judge:
+            self._from_judge.inc(judge)
+        if cache:
+            self._from_cache.inc(cache)
+        if joined:
+            self._from_joined.inc(joined)
 
     def cache_error(self, operation: CacheOperation) -> None:
         """See `observe.Observer`."""

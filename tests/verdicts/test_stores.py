@@ -137,6 +137,8 @@ async def test_a_file_keeps_within_its_bytes(tmp_path):
 
 async def test_two_services_share_a_file(tmp_path):
     stores = [file_store(tmp_path / "v.db") for _ in range(2)]
+    for one in stores:
+        await one.read(keys(1))
     for number in range(20):
         await asyncio.gather(*(s.write({b"%d-%d" % (number, id(s)): b"x"}) for s in stores))
     wanted = [b"%d-%d" % (number, id(s)) for number in range(20) for s in stores]
@@ -329,4 +331,4 @@ def test_memory_keeps_within_its_bytes():
         memory.put(key, b"x" * 400)
     memory.put(keys(1)[0], b"x" * 200_000)
     assert 90_000 < memory.held_bytes <= 100_000
-    assert 90 < len(memory) < 110
+    assert 120 < len(memory) < 140

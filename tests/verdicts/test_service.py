@@ -1,0 +1,227 @@
+"""The real service before a scripted judge: what is asked once, and what leaving it does."""
+
+import asyncio
+import re
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from citemark_rubrics import load_library
+from citemark_service.app import create_app
+from citemark_service.judges.factory import build_judge
+from citemark_service.metrics import Metrics
+from citemark_service.settings import Settings
+from citemark_service.verdicts.factory import remembering
+from judge_tasks import by_shape, filled, shape_of
+from scripted_judge import MODEL, Hang, Reply, ScriptedJudge, Status
+from scripted_service import listening
+
+ROLLOUT = {
+    "question": "When did the Alder viaduct open, and what did it cost?",
+    "tool_output": "<snippet id=S_1>It opened in 1871.</snippet><snippet id=S_2>48,000.</snippet>",
+    "response": "<answer><snippet id=S_1>It opened in 1871.</snippet>"
+    " <snippet id=S_2,S_1>It cost 48,000 pounds.</snippet></answer>",
+    "positive_rubrics": ["Gives the year", "Gives the cost"],
+}
+GOOD = by_shape(V=2, S=2, U=1, C=1)
+
+
+@contextmanager
+def serving(judge: ScriptedJudge, **settings: Any) -> Iterator[str]:
+    """The URL of a service in a thread that asks `judge`."""
+    asked = {"judge": "vllm", "judge_url": judge.url, "judge_model": MODEL}
+    table = Settings.model_validate({**asked, "evidence_quotes": False, **settings})
+    metrics = Metrics()
+    built = remembering(build_judge(table, metrics), table, metrics)
+    app = create_app(settings=table, judge=built, library=load_library(), metrics=metrics)
+    listener = socket.create_server(("127.0.0.1", 0))
+    with listening(app, listener):
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@asynccontextmanager
+async def service(judge: ScriptedJudge, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of such a service."""
+    with serving(judge, **settings) as url:
+        async with httpx.AsyncClient(base_url=url, timeout=20.0, trust_env=False) as client:
+            yield client
+
+
+async def post(client: httpx.AsyncClient, **changes: Any) -> Any:
+    response = await client.post("/v1/score", json={**ROLLOUT, **changes})
+    assert response.status_code == 200
+    return response.json()
+
+
+async def give_up(client: httpx.AsyncClient, after_s: float) -> None:
+    """Post, and close the connection when no answer came."""
+    with pytest.raises(httpx.ReadTimeout):
+        await client.post("/v1/score", json=ROLLOUT, timeout=after_s)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20.0):
+        while not condition():  # noqa: ASYNC110  what it looks at has no event
+            await asyncio.sleep(0.01)
+
+
+def slow(seconds: float):
+    return lambda request: Reply(filled(shape_of(request), V=2, S=2, U=1, C=1), delay_s=seconds)
+
+
+async def test_reposts_join_the_judgement_that_is_under_way(start_judge):
+    judge = await start_judge(slow(1.5))
+    async with service(judge) as client:
+        for _ in range(3):
+            await give_up(client, 0.3)
+        result = await post(client)
+    assert result["reward"] == pytest.approx(0.8)
+    assert judge.calls == 2
+    assert judge.abandoned == 0
+
+
+async def test_a_client_that_comes_back_after_the_verdict_finds_it(start_judge):
+    judge = await start_judge(slow(0.5))
+    async with service(judge) as client:
+        await give_up(client, 0.2)
+        await until(lambda: judge.calls == 2 and judge.in_flight == 0)
+        result = await post(client)
+    assert (judge.calls, judge.abandoned) == (2, 0)
+    assert (result["cached"], result["judge"]["calls"]) == (True, 0)
+
+
+async def test_a_client_that_stays_away_frees_the_judge_after_the_linger(start_judge):
+    judge = await start_judge(lambda _: Hang())
+    async with service(judge, judge_linger_s=1.0) as client:
+        await give_up(client, 0.2)
+        await asyncio.sleep(0.3)
+        assert judge.abandoned == 0
+        await until(lambda: judge.abandoned == 2)
+    assert judge.calls == 2
+
+
+async def test_without_linger_the_judge_is_freed_at_once(start_judge):
+    judge = await start_judge(lambda _: Hang())
+    async with service(judge, judge_linger_s=0) as client:
+        await give_up(client, 0.2)
+        await until(lambda: judge.abandoned == 2)
+
+
+async def test_a_stopping_service_leaves_no_call_behind(start_judge):
+    judge = await start_judge(lambda _: Hang())
+    async with service(judge, judge_linger_s=60) as client:
+        await give_up(client, 0.2)
+        assert judge.in_flight == 2
+    await until(lambda: judge.abandoned == 2)
+
+
+async def test_knobs_weights_and_ids_cost_no_call(start_judge):
+    judge = await start_judge(by_shape(V=1, S=2, U=1, C=1))
+    weighted = [{"description": text, "weight": 3} for text in ROLLOUT["positive_rubrics"]]
+    async with service(judge) as client:
+        first = await post(client)
+        assert (first["cached"], first["judge"]["calls"], judge.calls) == (False, 2, 2)
+        changed = [
+            await post(client, citation_weight=0.5),
+            await post(client, id="another"),
+            await post(client, positive_rubrics=weighted[::-1]),
+            await post(client, apply_citation_reward=False),
+        ]
+    assert judge.calls == 2
+    assert all(result["cached"] for result in changed)
+    assert {result["judge"]["calls"] for result in changed} == {0}
+    assert changed[0]["reward"] == pytest.approx(first["reward"] + 0.3 * first["citation"]["f1"])
+
+
+async def test_a_claim_said_again_elsewhere_costs_no_call(start_judge):
+    judge = await start_judge(GOOD)
+    said = "<answer>\n<snippet id=p7>It opened in 1871.</snippet></answer>"
+    async with service(judge) as client:
+        await post(client)
+        result = await post(
+            client, response=said, tool_output="<snippet id=p7>It opened in 1871.</snippet>"
+        )
+    assert result["citation"]["f1"] == pytest.approx(1.0)
+    assert result["claims"][0]["contributing"] == {"p7": 1.0}
+    assert result["judge"]["calls"] == 1  # for the criteria, since the answer is another
+    assert not result["cached"]
+
+
+async def test_equal_rollouts_in_one_batch_are_judged_once(start_judge):
+    judge = await start_judge(slow(0.2))
+    async with service(judge) as client:
+        response = await client.post("/v1/score", json={"items": [ROLLOUT] * 8})
+    rewards = {item["reward"] for item in response.json()["items"]}
+    assert len(rewards) == 1
+    assert judge.calls == 2
+
+
+async def test_a_failure_is_not_kept(start_judge):
+    broken = [True]
+    judge = await start_judge(lambda r: Status(500) if broken else GOOD(r))
+    async with service(judge, judge_attempts=1) as client:
+        assert (await post(client))["failure"]["kind"] == "judge_server_error"
+        broken.clear()
+        result = await post(client)
+    assert result["failure"] is None
+    assert not result["cached"]
+
+
+async def test_a_file_outlives_the_service(start_judge, tmp_path):
+    judge = await start_judge(GOOD)
+    url = f"sqlite:///{tmp_path}/verdicts.db"
+    rewards = []
+    for cached in (False, True):
+        async with service(judge, verdict_cache=url) as client:
+            result = await post(client)
+            assert result["cached"] is cached
+            rewards.append(result["reward"])
+    assert rewards[0] == rewards[1]
+    assert judge.calls == 2
+
+
+async def test_another_prompt_is_another_judge(start_judge, tmp_path):
+    judge = await start_judge(GOOD)
+    url = f"sqlite:///{tmp_path}/verdicts.db"
+    for per_call in (12, 6):
+        async with service(judge, verdict_cache=url, criteria_per_call=per_call) as client:
+            assert not (await post(client))["cached"]
+    assert judge.calls == 4
+
+
+async def test_redis_dies_in_the_middle_of_a_batch(start_judge, redis_server):
+    judge = await start_judge(slow(0.1))
+    items = [{**ROLLOUT, "question": f"{ROLLOUT['question']} {n}"} for n in range(40)]
+    async with service(judge, verdict_cache=redis_server.url) as client:
+        running = asyncio.create_task(client.post("/v1/score", json={"items": items}))
+        await until(lambda: judge.calls > 10)
+        redis_server.kill()
+        results = (await running).json()["items"]
+        metrics = (await client.get("/metrics")).text
+    assert [result["reward"] for result in results] == pytest.approx([0.8] * 40)
+    assert judge.calls == 80
+    assert counted(metrics, "citemark_cache_errors_total") > 0
+
+
+async def test_metrics_tell_where_verdicts_came_from(start_judge):
+    judge = await start_judge(slow(0.3))
+    async with service(judge) as client:
+        await asyncio.gather(post(client), post(client))
+        await post(client)
+        text = (await client.get("/metrics")).text
+    origins = {
+        origin: counted(text, f'citemark_verdicts_total{{from="{origin}"}}')
+        for origin in ("judge", "joined", "cache")
+    }
+    assert origins == {"judge": 7, "joined": 7, "cache": 7}
+    assert counted(text, "citemark_cache_entries") == 7
+    assert counted(text, "citemark_cache_errors_total") == 0
+
+
+def counted(text: str, name: str) -> float:
+    """The sum of a metric's samples whose names and labels begin so."""
+    return sum(map(float, re.findall(rf"^{re.escape(name)}\S* (\S+)$", text, re.MULTILINE)))
