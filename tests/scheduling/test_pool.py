@@ -278,7 +278,8 @@ class Unlisted(ScriptedJudge):
 async def test_looks_at_a_server_that_stays_away_become_rarer(start_judge):
     there = await start_judge(OK)
     policy = replace(QUICK, first_wait_s=0.02, max_wait_s=0.16)
-    async with Unlisted() as gone, pooled([there, gone], policy=policy) as pool:
+    gone = Unlisted()
+    async with gone, pooled([there, gone], policy=policy) as pool:
         await ask(pool, request())  # to the first of those that carry nothing
         await until(lambda: len(gone.looks) >= 6)
     gaps = [after - before for before, after in pairwise(gone.looks)][:5]

@@ -1,0 +1,75 @@
+"""A training step through the real service while one of three servers is killed."""
+
+import asyncio
+
+from citemark_service.judges.scheduling.server import server_names
+from scripted_judge import ScriptedJudge
+from step_rollouts import by_content, step
+
+PLAIN = {"evidence_quotes": False, "nonce_secret": "s"}
+
+
+async def rewards(service, rollouts) -> list[float]:
+    response = await service.client.post("/v1/score", json={"items": rollouts})
+    assert response.status_code == 200
+    items = response.json()["items"]
+    assert [item["failure"] for item in items] == [None] * len(rollouts)
+    return [item["reward"] for item in items]
+
+
+async def undisturbed(serve, rollouts) -> list[float]:
+    async with ScriptedJudge(by_content()) as judge:
+        return await rewards(await serve([judge], **PLAIN), rollouts)
+
+
+async def test_killing_one_of_three_servers_in_mid_batch_loses_nothing(serve, start_judge):
+    rollouts = step(32, 8)
+    expected = await undisturbed(serve, rollouts)
+    assert len(set(expected)) > 20  # verdicts that differ, so that a mistake would show
+    judges = [await start_judge(by_content(delay_s=0.05)) for _ in range(3)]
+    service = await serve(judges, judge_concurrency=16, **PLAIN)
+    batch = asyncio.create_task(rewards(service, rollouts))
+    killed = judges[0]
+    await killed.until(lambda: killed.calls >= 40)
+    await killed.refuse()
+    assert not batch.done()
+    assert await batch == expected
+
+    (name,) = server_names([killed.url])
+    ready = await service.client.get("/readyz")
+    assert (ready.status_code, ready.json()) == (200, {"status": "ready", "down": [name]})
+    assert service.value("judge_server_ejections_total", server=name) == 1
+    before = killed.calls
+    await killed.listen()
+    async with asyncio.timeout(20):
+        while (await service.client.get("/readyz")).json()["down"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)  # over HTTP there is nothing to wait on
+    await rewards(service, step(32, 1, first=100))
+    assert killed.calls > before
+
+
+async def test_a_group_stays_together_through_the_whole_service(serve, start_judge):
+    judges = [await start_judge(by_content(delay_s=0.005)) for _ in range(3)]
+    service = await serve(judges, **PLAIN)
+    await rewards(service, step(16, 8))
+    places = [
+        {each["messages"][-1]["content"].partition("</question-")[0] for each in judge.requests}
+        for judge in judges
+    ]
+    # Every group is on one server, or on two where it was handed on for balance.
+    assert sum(map(len, places)) <= 16 + 8
+    assert sum(judge.calls for judge in judges) == 16 * 8 * 2
+    assert max(judge.calls for judge in judges) <= 16 * 8 * 2 / 3 * 1.6
+
+
+async def test_no_server_left_is_unready_and_says_so_of_each(serve, start_judge):
+    judges = [await start_judge(by_content()) for _ in range(2)]
+    service = await serve(judges, **PLAIN)
+    assert (await service.client.get("/readyz")).json() == {"status": "ready", "down": []}
+    for judge in judges:
+        await judge.refuse()
+    async with asyncio.timeout(20):
+        while (ready := await service.client.get("/readyz")).status_code == 200:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)  # over HTTP there is nothing to wait on
+    message = ready.json()["message"]
+    assert all(name in message for name in server_names([judge.url for judge in judges]))

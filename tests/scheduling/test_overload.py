@@ -1,0 +1,96 @@
+"""More than the judge can take: what is refused, who goes first, and what is left behind."""
+
+import asyncio
+
+import httpx
+
+from scripted_judge import Hang, always
+from step_rollouts import by_content, rollout, step
+
+PLAIN = {"evidence_quotes": False}
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110  nothing tells of a gauge
+            await asyncio.sleep(0.01)
+
+
+def post(service, rollouts, *, caller: str = "", **options) -> asyncio.Task[httpx.Response]:
+    headers = {"X-Citemark-Caller": caller} if caller else {}
+    body = {"items": rollouts, **options}
+    return asyncio.create_task(service.client.post("/v1/score", json=body, headers=headers))
+
+
+async def test_a_flood_is_refused_at_the_door_and_the_queue_stays_bounded(serve, start_judge):
+    judge = await start_judge(always(Hang()))
+    service = await serve([judge], max_inflight=16, judge_concurrency=4, **PLAIN)
+    most = 0.0
+    held = [post(service, [rollout(number, 0)]) for number in range(16)]
+    await until(lambda: service.value("inflight_rollouts") == 16)
+    for wave in range(10):
+        refused = await asyncio.gather(*(post(service, [rollout(wave, n)]) for n in range(40)))
+        assert {answer.status_code for answer in refused} == {429}
+        assert all(int(answer.headers["Retry-After"]) >= 1 for answer in refused)
+        most = max(most, service.load("waiting"))
+    assert service.load("in_flight") == 4
+    assert most == 16 * 2 - 4
+    assert not any(task.done() for task in held)
+    for task in held:
+        task.cancel()
+    await until(lambda: service.load("waiting") == service.load("in_flight") == 0)
+
+
+async def test_a_client_that_leaves_takes_its_waiting_calls_out_of_the_queue(serve, start_judge):
+    judge = await start_judge(always(Hang()))
+    service = await serve([judge], judge_concurrency=4, **PLAIN)
+    leaving = post(service, step(4, 8))
+    await judge.until(lambda: judge.in_flight == 4)
+    staying = post(service, step(2, 4, first=50))
+    await until(lambda: service.load("waiting") == (32 + 8) * 2 - 4)
+    leaving.cancel()
+    await until(lambda: service.value("inflight_rollouts") == 8)
+    await until(lambda: service.load("waiting") == 8 * 2 - 4)
+    await judge.until(lambda: (judge.abandoned, judge.in_flight) == (4, 4))
+    staying.cancel()
+    await until(lambda: service.load("waiting") == service.load("in_flight") == 0)
+
+
+async def test_the_callers_deadline_ends_calls_that_wait(serve, start_judge):
+    judge = await start_judge(always(Hang()))
+    service = await serve([judge], judge_concurrency=2, **PLAIN)
+    items = (await post(service, step(2, 8), deadline_s=0.3)).json()["items"]
+    assert {item["failure"]["kind"] for item in items} == {"deadline_exceeded"}
+    assert {item["reward"] for item in items} == {None}
+    assert service.load("waiting") == service.load("in_flight") == 0
+    assert judge.calls == 2
+
+
+async def test_a_small_caller_does_not_wait_for_a_large_one(serve, start_judge):
+    judge = await start_judge(by_content(delay_s=0.01))
+    service = await serve([judge], judge_concurrency=2, **PLAIN)
+    large = post(service, step(16, 8), caller="large")
+    await until(lambda: service.load("waiting") > 100)
+    assert (await post(service, step(1, 8, first=50), caller="small")).status_code == 200
+    assert not large.done()
+    assert (await large).status_code == 200
+
+
+async def test_training_does_not_wait_for_an_audit_that_came_first(serve, start_judge):
+    judge = await start_judge(by_content(delay_s=0.01))
+    service = await serve([judge], judge_concurrency=2, **PLAIN)
+    audit = post(service, step(16, 8), priority="audit")
+    await until(lambda: service.load("waiting") > 100)
+    assert (await post(service, step(2, 8, first=50))).status_code == 200
+    assert not audit.done()
+    assert (await audit).status_code == 200
+    assert not any("priority" in request for request in judge.requests)
+
+
+async def test_priorities_are_sent_to_servers_that_schedule_by_them(serve, start_judge):
+    judge = await start_judge(by_content())
+    service = await serve([judge], judge_priority_scheduling=True, **PLAIN)
+    await post(service, [rollout(1, 1)], priority="audit")
+    assert [request["priority"] for request in judge.requests] == [10, 10]
+    await post(service, [rollout(2, 1)])
+    assert [request.get("priority", 0) for request in judge.requests[2:]] == [0, 0]
