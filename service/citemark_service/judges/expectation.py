@@ -6,10 +6,14 @@ The mean of a judge's verdict distribution agrees better with people than its mo
 
 import math
 from bisect import bisect_right
+from collections.abc import Mapping
+from functools import lru_cache
 from itertools import accumulate
 from typing import Self
 
 from citemark_service.judges.chat import Token
+
+_MENUS_KEPT = 256
 
 
 class TokenMap:
@@ -43,7 +47,7 @@ def expected_score(digit: int, top: int, tokens: TokenMap | None, offset: int | 
     if tokens is None or offset is None:
         return digit / top
     logprobs = _offered(*tokens.at(offset), top)
-    if digit not in logprobs:
+    if digit not in logprobs or len(logprobs) == 1:
         return digit / top
     highest = max(logprobs.values())
     mass = {value: math.exp(logprob - highest) for value, logprob in logprobs.items()}
@@ -51,10 +55,15 @@ def expected_score(digit: int, top: int, tokens: TokenMap | None, offset: int | 
     return min(max(mean, min(mass)), max(mass)) / top
 
 
+@lru_cache(maxsize=_MENUS_KEPT)
+def _menu(head: str, tail: str, top: int) -> Mapping[str, int]:
+    """The texts that differ in the digit alone; most tokens are a digit and nothing else."""
+    return {f"{head}{value}{tail}": value for value in range(top + 1)}
+
+
 def _offered(token: Token, place: int, top: int) -> dict[int, float]:
     """Each menu digit that the server weighed in this place, with its log probability."""
-    head, tail = token.text[:place], token.text[place + 1 :]
-    menu = {f"{head}{value}{tail}": value for value in range(top + 1)}
+    menu = _menu(token.text[:place], token.text[place + 1 :], top)
     return {
         menu[weighed.text]: min(weighed.logprob, 0.0)
         for weighed in (*token.alternatives, token)

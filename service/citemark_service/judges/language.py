@@ -112,6 +112,8 @@ class LanguageJudge:
             JudgeError: a call, or both readings of its reply, failed.
         """
         parts = _parts(task.criteria, self._criteria_per_call)
+        if len(parts) == 1:  # as nearly always, and then a task of its own is only a cost
+            return await self._criteria_part(task, parts[0], meter, deadline)
         calls = [
             asyncio.ensure_future(self._criteria_part(task, part, meter, deadline))
             for part in parts

@@ -101,6 +101,7 @@ class PromptWriter:
             lstrip_blocks=True,
         )
         self._budgets = {name: self._budget(name) for name in ("criteria", "citations")}
+        self._citation_rules = self._text("citations.system")
         self._groups: dict[bytes, _Group] = {}
         self._wording = lru_cache(maxsize=_WORDINGS_KEPT)(self._worded)
 
@@ -141,7 +142,7 @@ class PromptWriter:
             sentences=lines[cut:],
             shape=layout.shape,
         )
-        return (Message("system", self._text("citations.system")), Message("user", user))
+        return (Message("system", self._citation_rules), Message("user", user))
 
     def affinity(self, task: CriteriaTask | CitationTask) -> str:
         """Equal for all tasks of a group, whose criteria prompts begin alike; 8 hex digits."""
