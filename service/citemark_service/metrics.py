@@ -88,6 +88,7 @@ class Metrics:
         self._server_calls = self._counter(
             "judge_server_calls", "Attempts at one server.", "server", "outcome"
         )
+        self._server_outcomes: dict[tuple[str, FailureKind | None], Counter] = {}
         self._ejections = self._counter(
             "judge_server_ejections", "Times that a server was given up.", "server"
         )
@@ -149,12 +150,17 @@ class Metrics:
         """See `observe.Observer`; the server's name becomes a label."""
         self.servers.append(server)
         self._ejections.labels(server.name)
+        for outcome in (None, *FailureKind):
+            told = "ok" if outcome is None else outcome.value
+            self._server_outcomes[server.name, outcome] = self._server_calls.labels(
+                server.name, told
+            )
         for name, gauge in self._server_gauges.items():
             gauge.labels(server.name).set_function(partial(getattr, server, name))
 
     def server_call(self, server: str, outcome: FailureKind | None) -> None:
         """See `observe.Observer`."""
-        self._server_calls.labels(server, "ok" if outcome is None else outcome.value).inc()
+        self._server_outcomes[server, outcome].inc()
 
     def server_ejected(self, server: str) -> None:
         """See `observe.Observer`."""

@@ -28,7 +28,7 @@ def lined_up(*calls: Call) -> Line[Call]:
 
 
 def drained(line: Line[Call]) -> list[Call]:
-    return [line.pop() for _ in range(len(line))]
+    return [line.pop() for _ in range(line.size)]
 
 
 CALLS = st.builds(

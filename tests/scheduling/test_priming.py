@@ -1,9 +1,11 @@
 """Priming over scripted judges: one call per group and server, ahead, and never in the way."""
 
 import asyncio
+import time
 
 import pytest
 
+from citemark_service.errors import DeadlineExceeded
 from citemark_service.judges.language import LanguageJudge
 from citemark_service.judges.protocol import Meter
 from citemark_service.judges.render import PromptWriter
@@ -175,3 +177,16 @@ async def test_the_samples_of_a_group_share_their_prime_and_their_citations_do_n
         assert asked["messages"][0] == prime["messages"][0]
         rest = asked["messages"][1]["content"].removeprefix(prime["messages"][1]["content"])
         assert rest.startswith("<answer-")
+
+
+async def test_a_deadline_ends_the_wait_for_another_callers_prime(start_judge):
+    judge = await start_judge(unless_prime(Hang()))
+    async with pooled([judge], prime_wait_s=60) as pool:
+        first = asyncio.create_task(group(pool, 1))
+        await judge.until(lambda: judge.calls == 1)
+        asked = request("g", shared=SHARED)
+        async with asyncio.timeout(5):
+            with pytest.raises(DeadlineExceeded):
+                await ask(pool, asked, deadline=time.monotonic() + 0.05)
+        first.cancel()
+    assert judge.calls == 1

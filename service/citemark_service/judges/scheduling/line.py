@@ -62,11 +62,9 @@ class Line(Generic[T]):
     """Everything that waits, each item once; items are hashable."""
 
     def __init__(self) -> None:
-        self._size = 0
+        self.size = 0
+        """How many wait; kept up to date here, only read elsewhere."""
         self._priorities: dict[int, OrderedDict[str, _Desk[T]]] = {}
-
-    def __len__(self) -> int:
-        return self._size
 
     def push(self, turn: Turn, item: T) -> None:
         """Let `item` wait."""
@@ -75,7 +73,7 @@ class Line(Generic[T]):
         if desk is None:
             desk = desks[turn.caller] = _Desk()
         desk.groups.setdefault(turn.affinity, OrderedDict())[item] = None
-        self._size += 1
+        self.size += 1
 
     def pop(self) -> T:
         """Take out whose turn it is.
@@ -83,14 +81,14 @@ class Line(Generic[T]):
         Raises:
             IndexError: nothing waits.
         """
-        if not self._size:
+        if not self.size:
             raise IndexError("nothing waits")
         priority = min(self._priorities)
         desks = self._priorities[priority]
         caller, desk = next(iter(desks.items()))
         item = desk.pop()
         desks.move_to_end(caller)
-        self._size -= 1
+        self.size -= 1
         self._tidy(priority, caller)
         return item
 
@@ -102,7 +100,7 @@ class Line(Generic[T]):
         if desk is None or group is None or item not in group:
             return
         del group[item]
-        self._size -= 1
+        self.size -= 1
         if not group:
             del desk.groups[turn.affinity]
             self._tidy(turn.priority, turn.caller)

@@ -16,7 +16,7 @@ from citemark_service.judges.scheduling.slots import Displaced
 from citemark_service.observe import Observer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Call:
     """One call and where it has failed so far."""
 

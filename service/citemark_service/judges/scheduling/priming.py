@@ -61,9 +61,7 @@ class Priming:
         if prime is None:
             await self._send(server, request, meter=meter, deadline=deadline)
         elif not prime.done.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._wait_s):
-                    await prime.done.wait()
+            await self._wait(prime, deadline)
 
     def forget(self, server: Server) -> None:
         """The server went away, and its cache with it."""
@@ -73,6 +71,15 @@ class Priming:
         primes = self._primes.get(server.name)
         prime = primes.get(affinity) if primes else None
         return prime if prime is not None and time.monotonic() < prime.until else None
+
+    async def _wait(self, prime: _Prime, deadline: float | None) -> None:
+        """Wait for the end of a prime, which comes within `wait_s` without a clock of our own."""
+        if deadline is None or deadline - time.monotonic() > self._wait_s:
+            await prime.done.wait()
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(deadline - time.monotonic()):
+                await prime.done.wait()
 
     async def _send(
         self, server: Server, request: ChatRequest, *, meter: Meter, deadline: float | None

@@ -50,7 +50,9 @@ class Router:
         return any(server.up and server not in tried for server in self._servers)
 
     def _fit(self, tried: Collection[Server]) -> Sequence[Server]:
-        up = [server for server in self._servers if server.up] or self._servers
+        up = [server for server in self._servers if server.health.up] or self._servers
+        if not tried:
+            return up
         return [server for server in up if server not in tried] or up
 
     def _home(self, affinity: str, fit: Sequence[Server]) -> Server:

@@ -31,12 +31,12 @@ class Slots:
     @property
     def waiting(self) -> int:
         """Calls that wait for a slot."""
-        return len(self._line)
+        return self._line.size
 
     @property
     def load(self) -> int:
         """Calls that hold a slot or wait for one."""
-        return self.in_flight + len(self._line)
+        return self.in_flight + self._line.size
 
     async def acquire(self, turn: Turn, deadline: float | None) -> None:
         """Take a slot, in turn; `release` it after the call.
@@ -47,10 +47,10 @@ class Slots:
             Displaced: see there.
         """
         left = seconds_left(deadline)
-        if self.in_flight < self.limit and not self._line:
+        if self.in_flight < self.limit and not self._line.size:
             self.in_flight += 1
             return
-        if len(self._line) >= self._queue:
+        if self._line.size >= self._queue:
             raise JudgeOverloaded(
                 f"{self._queue} calls wait for the judge already", retry_after_s=_RETRY_AFTER_S
             )
@@ -59,7 +59,7 @@ class Slots:
     def release(self) -> None:
         """Give one slot back."""
         self.in_flight -= 1
-        while self._line and self.in_flight < self.limit:
+        while self._line.size and self.in_flight < self.limit:
             ticket = self._line.pop()
             if not ticket.done():  # one that was cancelled in this turn of the loop is still here
                 self.in_flight += 1
@@ -67,7 +67,7 @@ class Slots:
 
     def displace(self) -> None:
         """Send everyone who waits away with `Displaced`."""
-        while self._line:
+        while self._line.size:
             ticket = self._line.pop()
             if not ticket.done():
                 ticket.set_exception(Displaced("the judge's server went away"))
