@@ -16,7 +16,7 @@ DEV := $(VENV)/.installed-dev
 
 # The tests find these by name.
 VENV_VLLM := .venv-vllm
-VLLM_MODEL := .cache/smollm2-135m
+VLLM_MODELS := .cache/smollm2-135m .cache/qwen3-next-tiny
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -33,7 +33,7 @@ test: $(DEV) ## Run every test (ARGS="-k name" for some)
 	$(BIN)/pytest $(ARGS)
 
 test-vllm: $(DEV) ## Run the service against a real vLLM on the CPU, where that can be installed
-	@$(BIN)/python tests/vllm/prepare.py $(VENV_VLLM) $(VLLM_MODEL); \
+	@$(BIN)/python tests/vllm/prepare.py $(VENV_VLLM) $(VLLM_MODELS); \
 	case $$? in 0) $(BIN)/pytest -m vllm tests/vllm $(ARGS);; 3) ;; *) exit 1;; esac
 
 check: $(DEV) lint-docker ## Formatting, lint, types, structure and container files

@@ -61,6 +61,8 @@ class VllmServer:
     python: Path
     model: Path
     log: Path
+    extra: tuple[str, ...] = ()
+    """Further arguments; they win."""
     port: int = field(default_factory=free_port)
     started_s: float = 0.0
     """How long the last start took."""
@@ -91,7 +93,7 @@ class VllmServer:
         self.started_s = time.monotonic() - began
 
     def _leashed(self) -> subprocess.Popen[str]:
-        serving = Serving(model=str(self.model), port=self.port, extra=_EXTRA)
+        serving = Serving(model=str(self.model), port=self.port, extra=(*_EXTRA, *self.extra))
         command = [str(self.python), "-m", _MODULE, "--model", *serve_arguments(serving)]
         with self.log.open("ab") as log:
             return subprocess.Popen(

@@ -1,9 +1,11 @@
-"""Does the judge's server do what the service relies on? Two calls find out.
+"""Does the judge's server do what the service relies on? Three calls find out.
 
-Both ask for prose under the grammar of verdicts, so that a server which ignores the grammar is
-seen. They share a long beginning and differ in a long end, as two samples of a group do. The
-same prompt twice would tell nothing: a hybrid model without dense retention keeps the state at
-the last block boundary of each prompt, finds it for a repeated prompt and never for a group.
+All ask for prose under the grammar of verdicts, so that a server which ignores the grammar is
+seen. They share a long beginning and differ in a long end, as the samples of a group do. The
+same prompt twice would tell nothing: of a hybrid model vLLM keeps the recurrent state where a
+step of its scheduler ends, which lies in what a prompt has for itself. It finds that state for a
+repeated prompt and never for a group; only where a second prompt is seen to part from a first
+one does it keep a state for the third.
 """
 
 import time
@@ -38,28 +40,45 @@ class Counters(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProbeReport:
-    """What was found. Token counts are of the second call."""
+    """What was found."""
 
     grammar: str | None
-    """Why a reply is not what the grammar allows; None where both are."""
+    """Why a reply is not what the grammar allows; None where all are."""
     logprobs: bool
     """Whether verdicts can be weighted by probability."""
     prompt_tokens: int
+    """Of each call, as of the others."""
     shared_tokens: int
-    """About how many of them the first call had as well."""
-    cached_tokens: int | None
-    """None where the server neither says nor counts."""
-    source: Source | None
-    """Who told `cached_tokens`."""
-    seconds: tuple[float, float]
+    """About how many of them all calls have."""
+    second: "Cached"
+    third: "Cached"
+    """What the rest of a group gets."""
+    seconds: tuple[float, float, float]
     """How long each call took."""
 
     @property
     def cached_share(self) -> float | None:
-        """Of the shared tokens, in [0, 1]; None where it is not known."""
-        if self.cached_tokens is None or not self.shared_tokens:
+        """Of the shared tokens of the third call, in [0, 1]; None where it is not known."""
+        if self.third.tokens is None or not self.shared_tokens:
             return None
-        return min(1.0, self.cached_tokens / self.shared_tokens)
+        return min(1.0, self.third.tokens / self.shared_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """How many tokens of a prompt the server had in its cache."""
+
+    tokens: int | None
+    """None where the server neither says nor counts."""
+    source: Source | None
+    """Who told."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    reply: ChatReply
+    seconds: float
+    cached: Cached
 
 
 async def probe(
@@ -70,40 +89,40 @@ async def probe(
     deadline: float | None,
     lines: int = SHARED_LINES,
 ) -> ProbeReport:
-    """Ask twice and compare.
+    """Ask three times and compare.
 
     Args:
         nonce: starts the shared text, so that nothing of an earlier probe is in the cache.
         counters: asked where the replies do not tell of cached tokens.
-        deadline: `time.monotonic()` value for both calls together, None for none.
+        deadline: `time.monotonic()` value for all calls together, None for none.
         lines: length of the shared part, each line about 21 tokens.
 
     Raises:
         JudgeError: as `Chat.complete`; a reply against the grammar is in the report instead.
     """
-    first, first_s = await _timed(chat, _request(nonce, lines, 0), deadline)
-    before = await counters.read() if counters else None
-    request = _request(nonce, lines, 1)
-    second, second_s = await _timed(chat, request, deadline)
-    after = await counters.read() if counters else None
-    cached, source = _cached(second, before, after)
+    requests = [_request(nonce, lines, number) for number in range(3)]
+    calls = [await _called(chat, request, counters, deadline) for request in requests]
+    last = calls[-1].reply
     return ProbeReport(
-        grammar=_violation(first) or _violation(second),
-        logprobs=second.tokens is not None,
-        prompt_tokens=second.usage.prompt_tokens,
-        shared_tokens=_shared_tokens(request, _text(nonce, lines), second),
-        cached_tokens=cached,
-        source=source,
-        seconds=(first_s, second_s),
+        grammar=next(filter(None, (_violation(call.reply) for call in calls)), None),
+        logprobs=last.tokens is not None,
+        prompt_tokens=last.usage.prompt_tokens,
+        shared_tokens=_shared_tokens(requests[-1], _text(nonce, lines), last),
+        second=calls[1].cached,
+        third=calls[2].cached,
+        seconds=(calls[0].seconds, calls[1].seconds, calls[2].seconds),
     )
 
 
-async def _timed(
-    chat: Chat, request: ChatRequest, deadline: float | None
-) -> tuple[ChatReply, float]:
+async def _called(
+    chat: Chat, request: ChatRequest, counters: Counters | None, deadline: float | None
+) -> _Call:
+    before = await counters.read() if counters else None
     start = time.perf_counter()
     reply = await chat.complete(request, meter=Meter(), deadline=deadline)
-    return reply, time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    after = await counters.read() if counters else None
+    return _Call(reply, seconds, _cached(reply, before, after))
 
 
 def _request(nonce: str, lines: int, call: int) -> ChatRequest:
@@ -116,6 +135,7 @@ def _request(nonce: str, lines: int, call: int) -> ChatRequest:
         constraint=_LAYOUT.constraint,
         max_tokens=_LAYOUT.max_tokens,
         top_logprobs=_TOP_LOGPROBS,
+        affinity=nonce,  # all to one server, where there are several
     )
 
 
@@ -129,17 +149,17 @@ def _shared_tokens(request: ChatRequest, shared: str, reply: ChatReply) -> int:
     return round(reply.usage.prompt_tokens * (len(_SYSTEM) + len(shared)) / length)
 
 
-def _cached(
-    reply: ChatReply, before: PrefixCount | None, after: PrefixCount | None
-) -> tuple[int | None, Source | None]:
-    """Cached tokens of the reply, from its usage or else from what the counters gained."""
+def _cached(reply: ChatReply, before: PrefixCount | None, after: PrefixCount | None) -> Cached:
+    """From the reply's usage, or else from what the counters gained."""
     if reply.usage.cached_tokens:
-        return reply.usage.cached_tokens, "usage"
+        return Cached(reply.usage.cached_tokens, "usage")
     if before is None or after is None:
-        return None, None
+        return Cached(None, None)
     gained = after.since(before)
     # More or fewer than this call's tokens: others were asking too, and the hits may be theirs.
-    return (gained.hit, "metrics") if gained.queried == reply.usage.prompt_tokens else (None, None)
+    if gained.queried != reply.usage.prompt_tokens:
+        return Cached(None, None)
+    return Cached(gained.hit, "metrics")
 
 
 def _violation(reply: ChatReply) -> str | None:

@@ -28,7 +28,10 @@ async def test_a_good_server_passes(cli: Cli, start_judge) -> None:
     ("reply", "said"),
     [
         (Reply(VERDICTS, tokens=TOKENS), "does not tell"),
-        (Reply(VERDICTS, tokens=TOKENS, prompt_tokens=4000, cached_tokens=500), "retention"),
+        (
+            Reply(VERDICTS, tokens=TOKENS, prompt_tokens=4000, cached_tokens=500),
+            "--enable-prefix-caching",
+        ),
         (Reply(VERDICTS, cached_tokens=90), "bare verdicts"),
     ],
     ids=["silent about its cache", "a cold cache", "no logprobs"],

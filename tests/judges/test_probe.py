@@ -1,5 +1,7 @@
 """The probe against servers that keep the grammar, ignore it, cache, and do not."""
 
+import itertools
+
 import pytest
 
 from citemark_service.errors import JudgeUnreachable
@@ -7,17 +9,17 @@ from citemark_service.judges.prefix_metrics import PrefixCount
 from citemark_service.judges.retry import RetryPolicy
 from citemark_service.judges.wire import WireChat
 from citemark_service.observe import SilentObserver
-from citemark_service.probe import Counters, ProbeReport, probe
+from citemark_service.probe import Cached, Counters, ProbeReport, probe
 from scripted_judge import MODEL, Listed, Reply, ScriptedJudge, always, in_turn
 
 VERDICTS = '{"1":0,"2":2}'
 
 
 class Counted:
-    """Gives the counts in turn."""
+    """Gives the counts in turn, over and over."""
 
     def __init__(self, *counts: PrefixCount | None) -> None:
-        self._counts = iter(counts)
+        self._counts = itertools.cycle(counts)
 
     async def read(self) -> PrefixCount | None:
         return next(self._counts)
@@ -44,10 +46,11 @@ async def test_a_server_that_does_all_of_it(start_judge) -> None:
     tokens = tuple(Listed(character) for character in VERDICTS)
     cold = Reply(VERDICTS, tokens=tokens, prompt_tokens=4000, cached_tokens=0)
     warm = Reply(VERDICTS, tokens=tokens, prompt_tokens=4000, cached_tokens=2400)
-    report = await probed(await start_judge(in_turn(cold, warm)))
+    report = await probed(await start_judge(in_turn(cold, cold, warm)))
     assert report.grammar is None
     assert report.logprobs
-    assert (report.cached_tokens, report.source) == (2400, "usage")
+    assert report.second == Cached(None, None)
+    assert report.third == Cached(2400, "usage")
     assert report.cached_share == pytest.approx(2400 / report.shared_tokens)
     assert 0.5 < report.shared_tokens / report.prompt_tokens < 0.75
 
@@ -62,28 +65,30 @@ async def test_a_server_that_does_all_of_it(start_judge) -> None:
     ],
     ids=["prose", "a verdict missing", "off the menu", "cut"],
 )
-async def test_either_reply_tells_that_the_grammar_is_ignored(start_judge, reply: Reply) -> None:
+async def test_any_reply_tells_that_the_grammar_is_ignored(start_judge, reply: Reply) -> None:
     good = Reply(VERDICTS)
-    assert (await probed(await start_judge(in_turn(reply, good)))).grammar
-    assert (await probed(await start_judge(in_turn(good, reply)))).grammar
+    for turns in ((reply, good, good), (good, reply, good), (good, good, reply)):
+        assert (await probed(await start_judge(in_turn(*turns)))).grammar
 
 
 async def test_the_calls_share_a_beginning_and_ask_for_prose_under_a_grammar(start_judge) -> None:
     judge = await start_judge(always(Reply(VERDICTS)))
     await probed(judge)
-    first, second = (request["messages"][-1]["content"] for request in judge.requests)
-    common = next(n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
-    assert first != second
-    assert 0.5 < common / len(first) < 0.75
-    assert all("prose" in content and "{" not in content for content in (first, second))
+    contents = [request["messages"][-1]["content"] for request in judge.requests]
+    columns = enumerate(zip(*contents, strict=False))
+    common = next(n for n, characters in columns if len(set(characters)) > 1)
+    assert len(set(contents)) == 3
+    assert 0.5 < common / len(contents[0]) < 0.75
+    assert all("prose" in content and "{" not in content for content in contents)
     assert all("regex" in request["structured_outputs"] for request in judge.requests)
 
 
 async def test_the_counters_are_asked_where_the_usage_is_silent(start_judge) -> None:
     judge = await start_judge(always(Reply(VERDICTS, prompt_tokens=4000)))
-    counters = Counted(PrefixCount(9000, 100), PrefixCount(13000, 2100))
-    report = await probed(judge, counters)
-    assert (report.cached_tokens, report.source) == (2000, "metrics")
+    counts = [(0, 0), (4000, 0), (4000, 0), (8000, 100), (9000, 100), (13000, 2100)]
+    report = await probed(judge, Counted(*(PrefixCount(*count) for count in counts)))
+    assert report.second == Cached(100, "metrics")
+    assert report.third == Cached(2000, "metrics")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +103,8 @@ async def test_the_counters_are_asked_where_the_usage_is_silent(start_judge) -> 
 )
 async def test_what_is_not_known_is_not_told(start_judge, counters: Counters | None) -> None:
     report = await probed(await start_judge(always(Reply(VERDICTS, prompt_tokens=4000))), counters)
-    assert report.cached_tokens is report.source is report.cached_share is None
+    assert report.third == Cached(None, None)
+    assert report.cached_share is None
 
 
 async def test_a_judge_that_is_not_there_raises(start_judge) -> None:

@@ -24,16 +24,29 @@ PATIENCE_S = 240.0
 _ROOT = Path(__file__).resolve().parents[2]
 _PYTHON = _ROOT / ".venv-vllm" / "bin" / "python"
 _MODEL = _ROOT / ".cache" / "smollm2-135m"
+_HYBRID = _ROOT / ".cache" / "qwen3-next-tiny"
 
 
 @pytest.fixture(scope="session")
-def vllm(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[VllmServer]:
+def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
     """The server, up when the session starts to use it and gone when the session ends."""
-    if not (_PYTHON.is_file() and _MODEL.is_dir()):
+    with _up(_MODEL, tmp_path_factory) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def hybrid_vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
+    """The same with layers as in Qwen3.5, and the recommended size of a step."""
+    extra = ("--load-format", "dummy", "--max-num-batched-tokens", "16384")
+    with _up(_HYBRID, tmp_path_factory, *extra, "--prefix-match-unit", "32") as server:
+        yield server
+
+
+@contextmanager
+def _up(model: Path, tmp_path_factory: pytest.TempPathFactory, *extra: str) -> Iterator[VllmServer]:
+    if not (_PYTHON.is_file() and model.is_dir()):
         pytest.skip("needs vLLM and a model of its own: make test-vllm")
-    server = VllmServer(_PYTHON, _MODEL, tmp_path_factory.mktemp("vllm") / "log")
+    server = VllmServer(_PYTHON, model, tmp_path_factory.mktemp("vllm") / "log", extra)
     try:
         server.start()
         yield server

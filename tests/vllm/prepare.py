@@ -1,9 +1,10 @@
-"""Makes what the tests of this folder need: an environment with vLLM, and a model it can read.
+"""Makes what the tests of this folder need: an environment with vLLM, and models it can read.
 
-    python tests/vllm/prepare.py ENVIRONMENT MODEL
+    python tests/vllm/prepare.py ENVIRONMENT MODEL HYBRID
 
-Runs in the main environment, which holds the model file. Exit status 0 when both are there, 3
-where vLLM cannot be installed, with the reason printed; anything else is a failure.
+MODEL is made of the small real model, HYBRID is a tiny untrained one with recurrent layers. Runs
+in the main environment, which holds the model file. Exit status 0 when all is there, 3 where vLLM
+cannot be installed, with the reason printed; anything else is a failure.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ CANNOT_INSTALL = 3
 _HERE = Path(__file__).parent
 _REQUIREMENTS = _HERE / "requirements.txt"
 _INSTALL_S = 1500
-_CONVERT_S = 300
+_MAKE_S = 300
 
 
 class CannotInstall(Exception):
@@ -46,7 +47,7 @@ def install(environment: Path) -> None:
     """Make the environment anew. Raises `CannotInstall`."""
     click.echo(f"installing vLLM for the CPU into {environment} (about 2 GB)")
     shutil.rmtree(environment, ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True, timeout=_CONVERT_S)
+    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True, timeout=_MAKE_S)
     python = str(environment / "bin" / "python")
     _pip([python, "-m", "pip", "install", "--quiet", "--no-deps", "-r", str(_REQUIREMENTS)])
     _stamp(environment).write_text(_wanted())
@@ -71,19 +72,19 @@ def _reason(complaint: str) -> str:
     return "\n".join([*errors, hint] if any("+cpu" in line for line in errors) else errors)
 
 
-def convert(environment: Path, model: Path) -> None:
-    """Write the model of the GGUF file as vLLM reads it; nothing is left of a broken attempt."""
+def make(environment: Path, model: Path, script: str, source: Path) -> None:
+    """Have `script` make `model` from `source`; nothing is left of a broken attempt."""
     part = model.with_name(f"{model.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.parent.mkdir(parents=True, exist_ok=True)
     python = str(environment / "bin" / "python")
-    command = [python, str(_HERE / "convert_model.py"), str(model_file()), str(part)]
     quiet = {**os.environ, "TQDM_DISABLE": "1"}
-    subprocess.run(command, check=True, timeout=_CONVERT_S, env=quiet)
+    command = [python, str(_HERE / script), str(source), str(part)]
+    subprocess.run(command, check=True, timeout=_MAKE_S, env=quiet)
     part.rename(model)
 
 
-def main(environment: Path, model: Path) -> int:
+def main(environment: Path, model: Path, hybrid: Path) -> int:
     """Do what is not done yet; the exit status."""
     try:
         if not installed(environment):
@@ -92,7 +93,9 @@ def main(environment: Path, model: Path) -> int:
         click.echo(f"skipped: vLLM cannot be installed here:\n{error}")
         return CANNOT_INSTALL
     if not model.is_dir():
-        convert(environment, model)
+        make(environment, model, "convert_model.py", model_file())
+    if not hybrid.is_dir():
+        make(environment, hybrid, "tiny_hybrid.py", model)
     return 0
 
 

@@ -72,7 +72,7 @@ async def test_the_probe_finds_grammar_logprobs_and_cache(settings: Settings) ->
     report = await probed(settings, None)
     assert report.grammar is None
     assert report.logprobs
-    assert report.source == "usage"
+    assert report.third.source == "usage"
     assert report.cached_share is not None
     assert report.cached_share > 0.8
 
@@ -85,5 +85,5 @@ async def test_the_counters_agree_with_the_usage(vllm: VllmServer, settings: Set
     assert before is not None
     assert after is not None
     gained = after.since(before)
-    assert gained.hit == report.cached_tokens
-    assert gained.queried == pytest.approx(2 * report.prompt_tokens, rel=0.05)
+    assert gained.hit == (report.second.tokens or 0) + (report.third.tokens or 0)
+    assert gained.queried == pytest.approx(3 * report.prompt_tokens, rel=0.05)

@@ -19,7 +19,7 @@ from citemark_service.judges.factory import build_judge
 from citemark_service.judges.language import LanguageJudge
 from citemark_service.judges.prefix_metrics import PrefixMetrics
 from citemark_service.observe import SilentObserver
-from citemark_service.probe import SHARED_LINES, ProbeReport, probe
+from citemark_service.probe import SHARED_LINES, Cached, ProbeReport, probe
 from citemark_service.settings import Settings
 
 _POOR_SHARE = 0.5
@@ -45,12 +45,12 @@ class _Finding:
 @judge_options
 @click.pass_context
 def command(ctx: click.Context, /, **flags: Any) -> None:
-    """Ask the judge twice and report its grammar, its logprobs and its prefix cache.
+    """Ask the judge three times and report its grammar, its logprobs and its prefix cache.
 
     --judge-url alone means --judge vllm. Exit status 1 where the judge cannot be reached or does
     not keep to the grammar, 0 where it is only slower or coarser than it could be.
     """
-    findings = asyncio.run(_findings(chosen_settings(_with_server(flags))))
+    findings = asyncio.run(_all_findings(chosen_settings(_with_server(flags))))
     Console().print(_table(findings))
     ctx.exit(1 if any(finding.state is _State.FAILED for finding in findings) else 0)
 
@@ -69,6 +69,13 @@ def _table(findings: list[_Finding]) -> Table:
     return table
 
 
+async def _all_findings(settings: Settings) -> list[_Finding]:
+    """Of each server by itself: the pool in front of several would send calls elsewhere."""
+    urls = settings.judge_urls or (settings.judge_url,)
+    each = [settings.model_copy(update={"judge_url": url, "judge_urls": ()}) for url in urls]
+    return [finding for alone in each for finding in await _findings(alone)]
+
+
 async def _findings(settings: Settings) -> list[_Finding]:
     async with aclosing(build_judge(settings, SilentObserver())) as judge:
         model = judge.identity.model
@@ -79,9 +86,13 @@ async def _findings(settings: Settings) -> list[_Finding]:
             report = await _probed(judge, settings)
         except JudgeError as error:
             return [_Finding("judge", _State.FAILED, f"{error.kind}: {error}")]
-    first, second = report.seconds
-    reached = _Finding("judge", _State.OK, f"{model}: {first:.2f} s, then {second:.2f} s")
+    times = ", ".join(f"{seconds:.2f}" for seconds in report.seconds)
+    reached = _Finding("judge", _State.OK, f"{model} {_where(settings)} answered in {times} s")
     return [reached, _grammar(report), _logprobs(report), _cache(report)]
+
+
+def _where(settings: Settings) -> str:
+    return "in this process" if settings.judge == "smollm2" else f"at {settings.judge_url}"
 
 
 async def _probed(judge: LanguageJudge, settings: Settings) -> ProbeReport:
@@ -114,9 +125,13 @@ def _cache(report: ProbeReport) -> _Finding:
         told = "the server does not tell; vLLM does with --enable-prompt-tokens-details"
         return _Finding("prefix cache", _State.LOOK, told)
     seen = (
-        f"{report.cached_tokens} of about {report.shared_tokens} shared tokens ({share:.0%}), "
-        f"by its {report.source}"
+        f"{report.third.tokens} of about {report.shared_tokens} shared tokens ({share:.0%}) "
+        f"at the third call, {_told(report.second)} at the second, by its {report.third.source}"
     )
     if share >= _POOR_SHARE:
         return _Finding("prefix cache", _State.OK, seen)
-    return _Finding("prefix cache", _State.LOOK, f"{seen}; see --prefix-cache-retention-interval")
+    return _Finding("prefix cache", _State.LOOK, f"{seen}; is --enable-prefix-caching on?")
+
+
+def _told(cached: Cached) -> str:
+    return "none" if not cached.tokens else str(cached.tokens)
