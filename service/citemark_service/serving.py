@@ -38,7 +38,7 @@ class Serving:
     port: int = DEFAULT_PORT
     retention: int | None = None
     """Tokens between kept recurrent states, a multiple of the block size that vLLM logs at its
-    start; 0 keeps the last of each prompt, None every one."""
+    start; 0 keeps the last of each prompt, None all that arise."""
     extra: tuple[str, ...] = ()
     """Further arguments. They come last, and of a repeated flag vLLM takes the last."""
 
@@ -84,15 +84,14 @@ def _cache_flags(serving: Serving) -> Iterator[Flag]:
         yield Flag(
             "--mamba-cache-mode",
             ("align",),
-            "recurrent state is kept at block boundaries, so a shared prefix can be resumed; "
+            "a shared prefix can be resumed where recurrent state was kept, at a block's end; "
             "only for hybrid models, one without such layers fails on its first request",
         )
     yield Flag(
         "--prefix-cache-retention-interval",
         (str(serving.retention),),
-        "None keeps the state at every boundary; the default keeps each prompt's last one, "
-        "which lies in a response that no other sample shares "
-        "(vLLM pull request 52216)",
+        "None keeps each state that arises, at the end of a step and where two prompts part; the "
+        "default drops the first kind, which a group needs when its prompts take several steps",
     )
 
 
