@@ -104,6 +104,34 @@ async def test_while_one_waits_nothing_is_cancelled(judge, remember):
     assert len(await waiting[1]) == 3
 
 
+async def test_a_repost_in_time_stops_the_end_that_was_coming(judge, remember):
+    cached = remember(judge, judge_linger_s=0.1)
+    first = asking(cached)
+    await turns()
+    first.cancel()
+    await turns()
+    again = asking(cached)
+    await asyncio.sleep(0.3)
+    judge.gate.set()
+    assert len(await again) == 3
+    assert (judge.calls, judge.cancelled) == (1, 0)
+
+
+async def test_what_is_partly_known_and_partly_joined_is_not_called_cached(judge, remember, log):
+    cached = remember(judge)
+    judge.gate.set()
+    await asking(cached, criteria_task(criteria=CRITERIA[:2]))
+    judge.gate.clear()
+    meters = Meter(), Meter()
+    waiting = [asking(cached, meter=meter) for meter in meters]
+    await turns()
+    judge.gate.set()
+    await asyncio.gather(*waiting)
+    assert [meter.usage.calls for meter in meters] == [1, 0]
+    assert not meters[1].all_kept
+    assert log.origins == {"judge": 3, "cache": 4, "joined": 1}
+
+
 async def test_one_deadline_fails_nobody_else(judge, remember):
     cached = remember(judge, judge_deadline_s=50)
     hasty = asking(cached, deadline=time.monotonic() + 0.05)

@@ -85,6 +85,20 @@ async def test_a_restart_keeps_verdicts(url, remember, log):
     await again.aclose()
 
 
+async def test_what_a_store_had_is_in_memory_from_then_on(tmp_path, remember):
+    url = f"sqlite:///{tmp_path}/verdicts.db"
+    cached = remember(CountingJudge(), verdict_cache=url)
+    await ask(cached)
+    await cached.aclose()
+    again = remember(CountingJudge(), verdict_cache=url)
+    await ask(again)
+    with sqlite3.connect(tmp_path / "verdicts.db") as file:
+        file.execute("DELETE FROM verdicts")
+    file.close()
+    assert (await unharmed(again)).all_kept
+    await again.aclose()
+
+
 async def test_what_a_store_had_is_told_as_cached_to_who_joins(url, remember, log):
     cached = remember(CountingJudge(), verdict_cache=url)
     await ask(cached)
