@@ -22,8 +22,8 @@ from command_line import Cli, Start
 ROOT = Path(__file__).resolve().parents[2]
 FAKE = """#!{python}
 import signal, sys, time
-print("arguments", *sys.argv[1:], flush=True)
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(43))
+print("arguments", *sys.argv[1:], flush=True)
 if "--linger" in sys.argv:
     time.sleep(60)
 sys.exit(42)
