@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from citemark_service.judges.scheduling.line import RUN, Line
@@ -82,6 +82,7 @@ def test_nothing_waits_in_an_empty_line():
         lined_up().pop()
 
 
+@settings(deadline=None)
 @given(st.lists(CALLS, unique=True), st.data())
 def test_each_comes_out_once_unless_it_was_taken_out(calls, data):
     line = lined_up(*calls)
@@ -92,6 +93,7 @@ def test_each_comes_out_once_unless_it_was_taken_out(calls, data):
     assert vars(line) == vars(Line())
 
 
+@settings(deadline=None)
 @given(st.lists(CALLS, unique=True))
 def test_no_call_is_overtaken_within_its_group_and_priorities_are_strict(calls):
     order = drained(lined_up(*calls))
@@ -104,6 +106,7 @@ def test_no_call_is_overtaken_within_its_group_and_priorities_are_strict(calls):
     assert expected == got
 
 
+@settings(deadline=None)
 @given(st.lists(CALLS, unique=True, min_size=1))
 def test_callers_of_one_priority_are_never_more_than_one_call_apart(calls):
     line = lined_up(*calls)

@@ -15,13 +15,18 @@ from citemark_service.errors import (
     JudgeRejected,
     JudgeServerError,
     JudgeStopped,
+    JudgeTimeout,
     JudgeUnreachable,
     SettingsError,
 )
-from citemark_service.judges.scheduling.server import server_names
+from citemark_service.judges.chat import ChatReply, ChatRequest
+from citemark_service.judges.protocol import Meter, Usage
+from citemark_service.judges.scheduling.server import Server, server_names
+from citemark_service.judges.scheduling.slots import Slots
 from citemark_service.metrics import Metrics
+from citemark_service.observe import SilentObserver
 from pooled_judge import QUICK, ask, pool_of, pooled, request
-from scripted_judge import Hang, Reply, ScriptedJudge, Status, always, in_turn
+from scripted_judge import MODEL, Hang, Reply, ScriptedJudge, Status, always, in_turn
 
 OK = always(Reply("1"))
 NEVER = replace(QUICK, every_s=60.0, first_wait_s=60.0, max_wait_s=60.0)
@@ -108,6 +113,17 @@ async def test_a_retry_goes_to_another_server_and_a_server_that_keeps_failing_is
     outcome = {"server": server(bad), "outcome": FailureKind.SERVER_ERROR.value}
     assert value(metrics, "judge_server_calls_total", **outcome) == 3
     assert value(metrics, "judge_server_calls_total", server=server(good), outcome="ok") == 40
+
+
+async def test_one_call_that_fails_does_not_move_its_group(three):
+    async with pooled(three, policy=NEVER) as pool:
+        await ask(pool, request("g"))
+        (home,) = (judge for judge in three if judge.calls)
+        home.script = in_turn(Status(500), Reply("1"))
+        await ask(pool, request("g"))
+        assert (home.calls, sum(judge.calls for judge in three)) == (2, 3)
+        await ask(pool, request("g"))
+    assert (home.calls, sum(judge.calls for judge in three)) == (3, 4)
 
 
 async def test_failures_that_are_not_in_a_row_eject_nobody(start_judge):
@@ -263,11 +279,11 @@ async def test_a_closed_pool_asks_nobody_and_leaves_nothing_running(three):
     assert asyncio.all_tasks() == tasks
 
 
-class Unlisted(ScriptedJudge):
-    """Serves no model, and notes when it was asked for its models."""
+class Watched(ScriptedJudge):
+    """Notes when it was asked for its models."""
 
-    def __init__(self) -> None:
-        super().__init__(OK, models=())
+    def __init__(self, *models: str) -> None:
+        super().__init__(OK, models=models)
         self.looks: list[float] = []
 
     def models_body(self) -> bytes:
@@ -278,13 +294,55 @@ class Unlisted(ScriptedJudge):
 async def test_looks_at_a_server_that_stays_away_become_rarer(start_judge):
     there = await start_judge(OK)
     policy = replace(QUICK, first_wait_s=0.02, max_wait_s=0.16)
-    gone = Unlisted()
+    gone = Watched()
     async with gone, pooled([there, gone], policy=policy) as pool:
         await ask(pool, request())  # to the first of those that carry nothing
         await until(lambda: len(gone.looks) >= 6)
     gaps = [after - before for before, after in pairwise(gone.looks)][:5]
     least = [0.75 * wait for wait in (0.02, 0.04, 0.08, 0.16, 0.16)]
     assert all(gap >= floor * 0.95 for gap, floor in zip(gaps, least, strict=True))
+
+
+async def test_a_server_that_answers_calls_is_not_looked_at(start_judge):
+    busy, idle = Watched(MODEL), Watched(MODEL)
+    async with busy, idle, pooled([busy, idle], policy=replace(QUICK, every_s=0.1)) as pool:
+        while len(idle.looks) < 8:
+            await ask(pool, request())  # to the first of those that carry nothing
+            await asyncio.sleep(0.01)
+    assert len(busy.looks) <= 3
+
+
+class Busy:
+    """Answers calls, and lets looks fail once it is told to."""
+
+    def __init__(self) -> None:
+        self.slots = Slots(8)
+        self.looked = asyncio.Event()
+
+    async def attempt(
+        self, request: ChatRequest, *, meter: Meter, deadline: float | None
+    ) -> ChatReply:
+        return ChatReply("1", "stop", Usage())
+
+    async def check(self) -> None:
+        await self.looked.wait()
+        raise JudgeTimeout("too busy to list models")
+
+    async def aclose(self) -> None:
+        """Holds nothing."""
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_server_too_busy_for_a_look_is_not_ill_while_it_answers(answers):
+    chat = Busy()
+    watched = Server("busy", chat, policy=QUICK, observer=SilentObserver())
+    look = asyncio.create_task(watched.look())
+    await asyncio.sleep(0)
+    if answers:
+        await watched.attempt(request(), meter=Meter(), deadline=None)
+    chat.looked.set()
+    assert isinstance(await look, JudgeTimeout)
+    assert watched.up is answers
 
 
 def test_servers_are_named_by_host_and_port():

@@ -47,7 +47,7 @@ class Slots:
             Displaced: see there.
         """
         left = seconds_left(deadline)
-        if self.in_flight < self.limit and not self._line.size:
+        if self.in_flight < self.limit:  # then nobody waits: who waited would have been served
             self.in_flight += 1
             return
         if self._line.size >= self._queue:
