@@ -5,6 +5,7 @@ objects (`description`, `rubric_item` or `Ingredient`; optional `title`, `weight
 string of either. In `rubrics` a negative weight, or `polarity`, makes a criterion negative.
 """
 
+import difflib
 import json
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -13,6 +14,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 _TEXT_KEYS = ("description", "rubric_item", "Ingredient")
+_KEYS = {*_TEXT_KEYS, "title", "weight", "polarity", "source"}
+_NEAR = 0.8  # "wieght" is .83 from "weight"; "type", "tags" and "category" are below .5
 _TITLE_LIMIT = 80
 
 
@@ -52,6 +55,8 @@ def _decoded(value: Any) -> Any:
     """Undo one level of JSON in a string: some data sets store the list as text."""
     if not isinstance(value, str):
         return value
+    if not value.strip():
+        return None  # an empty cell of a table
     try:
         return json.loads(value)
     except RecursionError as error:
@@ -78,17 +83,25 @@ def _item_text(item: Mapping[str, Any], position: int) -> str:
 
 def _signed(item: Mapping[str, Any], position: int, fixed: Polarity | None) -> dict[str, Any]:
     """Weight and polarity of one object, with a negative weight read as a negative criterion."""
-    weight = item.get("weight", 1.0)
+    weight = item.get("weight")
+    weight = 1.0 if weight is None else weight
     if isinstance(weight, bool) or not isinstance(weight, int | float):
         raise ValueError(f"item {position}: weight must be a number, not {weight!r}")
-    given = item.get("polarity")
-    if fixed is None:
-        polarity = given or (Polarity.NEGATIVE if weight < 0 else Polarity.POSITIVE)
-    elif given not in (None, fixed.value) or (weight < 0 and fixed is Polarity.POSITIVE):
+    polarity = item.get("polarity") or fixed
+    if weight < 0 and polarity == Polarity.POSITIVE:
+        raise ValueError(f"item {position}: has a negative weight but is a positive criterion")
+    if fixed is not None and polarity != fixed:
         raise ValueError(f"item {position}: contradicts its place among the {fixed.value} rubrics")
-    else:
-        polarity = fixed
-    return {"weight": abs(weight), "polarity": polarity}
+    inferred = Polarity.NEGATIVE if weight < 0 else Polarity.POSITIVE
+    return {"weight": abs(weight), "polarity": polarity or inferred}
+
+
+def _refuse_misspelt(item: Mapping[str, Any], position: int) -> None:
+    """Data sets carry keys of their own, which are left alone; a slip of the pen is not one."""
+    for key in item.keys() - _KEYS:
+        near = difflib.get_close_matches(str(key).casefold(), _KEYS - item.keys(), 1, _NEAR)
+        if near:
+            raise ValueError(f"item {position}: key {key!r} is unknown; did you mean {near[0]!r}?")
 
 
 def _normalised(item: Any, position: int, fixed: Polarity | None) -> Any:
@@ -99,6 +112,7 @@ def _normalised(item: Any, position: int, fixed: Polarity | None) -> Any:
         item = {"description": item}
     if not isinstance(item, Mapping):
         raise ValueError(f"item {position}: must be a string or an object, not {item!r}")
+    _refuse_misspelt(item, position)
     text = _item_text(item, position)
     title = item.get("title")
     named = title.strip() if isinstance(title, str) and title.strip() else _titled(text)

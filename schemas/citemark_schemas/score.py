@@ -51,6 +51,8 @@ class ClaimScore(_Frozen):
     """c for each judged id."""
     malformed: str | None = None
     """What is wrong with the tag (`nested`, `unclosed`, `empty`, …); such a claim has support 0."""
+    statements: int = Field(1, ge=1)
+    """What the claim counts as in N: 1, or its sentences where nothing of it can be judged."""
     occurrences: int = Field(1, ge=1)
     span: Span
     """Half-open character range of the first occurrence's tag in `response`."""
@@ -74,7 +76,7 @@ class CitationScore(_Frozen):
     score: Unit
     """What enters the reward: `f1`, or `no_claims_score` where there is no factual claim."""
     claims: int = Field(ge=0)
-    """N, distinct claims."""
+    """N, distinct claims; one of which nothing can be judged counts once for each sentence."""
     uncited_factual: float | None = Field(ge=0)
     """U, expected number of factual sentences outside claim tags; None where no call was needed
     because no claim cites an id that exists (F1 is 0 whatever U is)."""

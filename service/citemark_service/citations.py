@@ -8,10 +8,12 @@ contributing c_ij, all in [0, 1] (design page, section 2):
 
 Uncited facts stand in both denominators, so taking the tag off a bad claim never helps; a
 fabricated id stands in the precision denominator with credit 0, so inventing one never helps.
+A claim that nothing can be judged of (no id that exists, or a malformed tag) counts in N and Σ m
+once for each of its sentences, so putting one bad tag around many facts does not help either.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from citemark_schemas import CitationScore, CitationUnit, ClaimScore, SentenceScore
 from citemark_service.parsed import Answer, Claim, Sources
@@ -47,18 +49,22 @@ class _Citations:
         self._sources = sources
         self._by_paper = unit == "paper"
 
-    def units(self, ids: Iterable[str]) -> set[str]:
-        return {self._sources.paper_of(i) for i in ids} if self._by_paper else set(ids)
+    def unit(self, snippet_id: str) -> tuple[str, str]:
+        """What an id counts as; an invented one never as a paper, whatever it is called."""
+        snippet = self._sources.by_id.get(snippet_id)
+        if self._by_paper and snippet is not None and snippet.paper_id:
+            return ("paper", snippet.paper_id)
+        return ("id", snippet_id)
 
     def written(self, claim: ClaimScore) -> int:
-        """m_i; a tag without any id is one citation of nothing, as dear as an uncited fact."""
-        return max(1, len(self.units(claim.ids)))
+        """m_i; at least one for each statement, so that a bad tag is as dear as none."""
+        return max(claim.statements, len({self.unit(i) for i in claim.ids}))
 
     def credited(self, claim: ClaimScore) -> float:
         """Σ_j c_ij; a paper contributes as much as its best snippet."""
-        best: dict[str, float] = {}
+        best: dict[tuple[str, str], float] = {}
         for snippet_id in claim.judged:
-            unit = self._sources.paper_of(snippet_id) if self._by_paper else snippet_id
+            unit = self.unit(snippet_id)
             best[unit] = max(best.get(unit, 0.0), claim.contributing.get(snippet_id, 1.0))
         return math.fsum(best.values())
 
@@ -102,10 +108,11 @@ def score_citations(
     """
     citations = _Citations(sources, unit)
     uncited = _uncited(sentences)
+    stated = sum(claim.statements for claim in claims)
     written = sum(citations.written(claim) for claim in claims)
     earned = math.fsum(_earned(claim) for claim in claims)
     credited = math.fsum(_earned(claim) * citations.credited(claim) for claim in claims)
-    recall = _share(earned, len(claims) + (uncited or 0.0))
+    recall = _share(earned, stated + (uncited or 0.0))
     precision = _share(credited, written + (uncited or 0.0))
     harmonic = f1(precision, recall)
     unclaimed = _unclaimed_score(claims, sentences, answer, no_claims_score)
@@ -114,7 +121,7 @@ def score_citations(
         precision=precision,
         f1=harmonic,
         score=max(harmonic, unclaimed),
-        claims=len(claims),
+        claims=stated,
         uncited_factual=uncited,
         citations=written,
         fabricated=sum(len(claim.fabricated) for claim in claims),

@@ -18,6 +18,7 @@ from citemark_service.judges.protocol import (
     Origin,
 )
 from citemark_service.parsed import Answer, Claim, Sentence, Sources
+from citemark_service.sentences import statements
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,8 @@ def claim_scores(
 
 def _claim_score(claim: Claim, sources: Sources, judged: JudgedClaims | None) -> ClaimScore:
     verdict = judged.claims.get(claim) if judged is not None else None
-    ids = judgeable_ids(claim, sources) if verdict is not None else ()
+    judgeable = judgeable_ids(claim, sources)
+    ids = judgeable if verdict is not None else ()
     return ClaimScore(
         text=claim.text,
         ids=claim.ids,
@@ -93,6 +95,7 @@ def _claim_score(claim: Claim, sources: Sources, judged: JudgedClaims | None) ->
         substantive=verdict.substantive if verdict else None,
         contributing=_contributing(ids, verdict),
         malformed=claim.malformed,
+        statements=1 if judgeable else statements(claim.text),
         occurrences=claim.occurrences,
         span=claim.span,
     )

@@ -136,13 +136,14 @@ def _decoded(raw: bytes | msgspec.Raw, kind: Any, what: str) -> Any:
         raise _malformed("is nested too deeply") from error
 
 
-def _options(fields: dict[str, msgspec.Raw]) -> BatchOptions:
-    """Everything beside `items`, validated as the JSON that it was."""
+def _options(fields: dict[str, msgspec.Raw], query: BatchOptions) -> BatchOptions:
+    """Everything beside `items`, validated as the JSON that it was; it wins over the query."""
     pairs = (msgspec.json.encode(name) + b":" + bytes(raw) for name, raw in fields.items())
     try:
-        return BatchOptions.model_validate_json(b"{" + b",".join(pairs) + b"}")
+        given = BatchOptions.model_validate_json(b"{" + b",".join(pairs) + b"}")
     except ValidationError as error:
         raise _misfit(error) from error
+    return query.model_copy(update={name: getattr(given, name) for name in given.model_fields_set})
 
 
 async def _items(
@@ -178,7 +179,12 @@ def _refuse_many(count: int, settings: Settings) -> None:
 
 
 async def parse_batch(
-    body: bytes, *, settings: Settings, check: Check, admit: Callable[[int], None]
+    body: bytes,
+    *,
+    query: BatchOptions,
+    settings: Settings,
+    check: Check,
+    admit: Callable[[int], None],
 ) -> Batch:
     """One rollout, or `{"items": […]}` with options; which one, `items` decides.
 
@@ -186,6 +192,7 @@ async def parse_batch(
     loop for longer than one item and one scan for the items' boundaries take.
 
     Args:
+        query: the options of the URL, weaker than those of the body.
         admit: called with the number of items as soon as it is known; raises to refuse them.
 
     Raises:
@@ -196,7 +203,7 @@ async def parse_batch(
     raw_items = fields.pop("items", None)
     if raw_items is None:
         _refuse_long(len(body), settings, "the rollout")
-        return Batch((validated(body, BatchOptions(), check),), BatchOptions(), single=True)
+        return Batch((validated(body, query, check),), query, single=True)
     await asyncio.sleep(0)
     raws = _decoded(raw_items, list[msgspec.Raw], "items")
     await asyncio.sleep(0)
@@ -204,5 +211,5 @@ async def parse_batch(
     if not raws:
         raise invalid([ProblemDetail(loc="items", message="must hold at least one rollout")])
     admit(len(raws))
-    options = _options(fields)
+    options = _options(fields, query)
     return Batch(await _items(raws, options, settings, check), options, single=False)

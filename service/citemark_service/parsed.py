@@ -36,11 +36,6 @@ class Sources:
         """Equal for equal ids and texts in equal order only."""
         return fingerprint(*(part for s in self.by_id.values() for part in (s.id, s.text)))
 
-    def paper_of(self, snippet_id: str) -> str:
-        """The citation unit of an id under `citation_unit=paper`: its paper, else itself."""
-        snippet = self.by_id.get(snippet_id)
-        return snippet.paper_id if snippet is not None and snippet.paper_id else snippet_id
-
 
 @dataclass(frozen=True, slots=True)
 class Claim:

@@ -44,6 +44,11 @@ def split_sentences(text: str, stretches: Sequence[Span], block_end: int) -> tup
     )
 
 
+def statements(text: str) -> int:
+    """How many sentences `text` is, at least 1; for claims of which nothing can be judged."""
+    return max(1, len(split_sentences(text, [(0, len(text))], len(text))))
+
+
 def _stating(text: str, stretch: Span, *, before_claim: bool) -> Iterator[Span]:
     """The pieces of a stretch that may state something."""
     for line in _LINE.finditer(text, *stretch):

@@ -8,7 +8,11 @@ _INVISIBLE = re.compile(
     "\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-_TERMINATORS = ".!?…。｡ "
+# Between digits a dot, comma, colon or slash belongs to the number, before one a minus does.
+_PUNCTUATION = re.compile(
+    r"(?<!\d)[.,:/]|[.,:/](?!\d)|[-–—−](?!\d)|(?<=[^\W\d])[-–—−]"
+    r"|[;!?…。、！？｡，：；()\[\]{}\"'“”„‟‘’‚‛«»‹›「」『』【】*_`~|#•·‣▪]"
+)
 _WORD_LIMIT = 128
 
 
@@ -23,18 +27,29 @@ def folded(text: str) -> str:
 
 
 def has_content(text: str) -> bool:
-    """Whether a reader sees at least one letter or digit, in any script."""
-    return any(map(str.isalnum, text if text.isascii() else visible(text)))
+    """Whether a reader sees at least one letter or digit, in any script, circled ones included."""
+    if text.isascii():
+        return any(map(str.isalnum, text))
+    return any(map(_is_letter, visible(text)))
+
+
+def _is_letter(character: str) -> bool:
+    if character.isalnum():
+        return True
+    # Circled, squared and regional letters are symbols to Unicode and letters to a reader.
+    is_symbol = unicodedata.category(character) == "So"
+    return is_symbol and "LETTER" in unicodedata.name(character, "")
 
 
 def normal_form(text: str) -> str:
-    """What two equal claims share: NFKC, case and white space folded, no final punctuation.
+    """What two equal claims share: NFKC, case and white space folded, no punctuation or marks.
 
-    Numbers and symbols stay, so that "p < 0.05" and "p > 0.05" differ.
+    Signs that change a number or a comparison stay, so that "p < 0.05" and "p > 0.05", 1.5 and
+    15, 3 and -3 differ.
     """
     text = visible(text)
     words = text if text.isascii() else " ".join(map(_composed, text.split()))
-    return folded(words.casefold()).rstrip(_TERMINATORS)
+    return folded(_PUNCTUATION.sub(" ", words.casefold()))
 
 
 def _composed(word: str) -> str:

@@ -191,3 +191,35 @@ def test_prose_is_not_for_a_judge(text: str) -> None:
 
 def test_reports_at_most_eight_pieces() -> None:
     assert len(read_block("note to the grader " * 500).judge_addressed) == 8
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        "**Ice** floats, on water.",
+        "- Ice floats on water;",
+        "«Ice floats on water»",
+        "ice  ﬂoats\u200b on water…",
+    ],
+)
+def test_a_claim_in_other_clothes_is_the_same_claim(copy: str) -> None:
+    block = f"<snippet id=a>Ice floats on water</snippet><snippet id=b>{copy}</snippet>"
+    claim = only_claim(block)
+    assert (claim.ids, claim.occurrences) == (("a", "b"), 2)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("p < 0.05", "p > 0.05"), ("1.5 m", "15 m"), ("3 °C", "-3 °C"), ("10-20", "10 20")],
+)
+def test_what_changes_a_number_keeps_claims_apart(one: str, other: str) -> None:
+    block = f"<snippet id=a>It is {one}</snippet><snippet id=a>It is {other}</snippet>"
+    assert len(read_block(block).claims) == 2
+
+
+def test_circled_letters_are_read() -> None:
+    assert [s.text for s in read_block("Ice floats. Ⓣⓗⓔ ⓕⓔⓡⓡⓨ. 🅸🅲🅴. 🙂.").sentences] == [
+        "Ice floats.",
+        "Ⓣⓗⓔ ⓕⓔⓡⓡⓨ.",
+        "🅸🅲🅴.",
+    ]

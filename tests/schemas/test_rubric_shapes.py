@@ -69,8 +69,14 @@ def test_a_row_cannot_pass_its_criterion_off_as_static():
     assert found.source is Source.INSTANCE
 
 
-def test_null_and_absent_are_no_rubrics():
-    assert criteria(positive_rubrics=None) == criteria() == ()
+def test_null_empty_and_absent_are_no_rubrics():
+    assert criteria(positive_rubrics=None, rubrics=" ") == criteria() == ()
+
+
+def test_null_in_a_row_is_absent():
+    row = {"description": "d", "title": None, "weight": None, "polarity": None, "type": "x"}
+    (found,) = criteria(rubrics=[row])
+    assert (found.title, found.weight, found.polarity) == ("d", 1.0, Polarity.POSITIVE)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +94,17 @@ def test_null_and_absent_are_no_rubrics():
         (
             {"positive_rubrics": [{"description": "d", "weight": -1}]},
             "positive_rubrics",
-            "item 0: contradicts its place among the positive rubrics",
+            "item 0: has a negative weight but is a positive criterion",
+        ),
+        (
+            {"rubrics": [{"description": "d", "weight": -2, "polarity": "positive"}]},
+            "rubrics",
+            "item 0: has a negative weight but is a positive criterion",
+        ),
+        (
+            {"rubrics": [{"description": "d", "wieght": 2}]},
+            "rubrics",
+            "key 'wieght' is unknown; did you mean 'weight'?",
         ),
         (
             {"negative_rubrics": [{"description": "d", "polarity": "positive"}]},

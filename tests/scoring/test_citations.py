@@ -70,6 +70,18 @@ def test_ids_of_one_paper_are_one_citation():
     assert score([two], unit="paper").precision == pytest.approx(1.0)
 
 
+def test_an_invented_id_is_never_taken_for_a_paper():
+    named_like_its_paper = claim(1.0, 1.0, ("a", "paper-True"))
+    assert score([named_like_its_paper], unit="paper").precision == pytest.approx(0.5)
+
+
+def test_a_bad_tag_around_many_facts_is_as_dear_as_the_facts():
+    good, facts = claim(), [sentence(1.0)] * 4
+    bundled = claim(0.0, None, ("x",), (), statements=4)
+    untagged, tagged = score([good], facts), score([good, bundled])
+    assert (tagged.recall, tagged.precision) == (untagged.recall, untagged.precision)
+
+
 def test_a_tag_without_ids_costs_as_much_as_an_uncited_fact():
     good = claim()
     untagged = score([good], [sentence(1.0)])

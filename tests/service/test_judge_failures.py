@@ -63,7 +63,7 @@ async def scored(script: Script, rollout: dict[str, Any] = ROLLOUT, **settings: 
         return response.json()
 
 
-FAILURES = {
+FAILURES: dict[str, tuple[Script, FailureKind]] = {
     "hangs": (lambda _: Hang(), FailureKind.TIMEOUT),
     "drips": (lambda _: Drip(0.2), FailureKind.TIMEOUT),
     "resets": (lambda _: Reset(40), FailureKind.UNREACHABLE),

@@ -1,6 +1,7 @@
 """`POST /v1/score` where nothing is wrong with the request."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -97,3 +98,24 @@ def test_a_large_batch_is_scored_whole(service: Running, rollout: Build) -> None
     items = [rollout(tool_output=rollout()["tool_output"] + padding) for _ in range(1000)]
     results = ScoreResponse.model_validate_json(service.post({"items": items}).content).items
     assert [result.reward for result in results] == pytest.approx([0.7] * 1000)
+
+
+def test_knobs_of_the_url_are_the_weakest_of_the_request(service: Running, rollout: Build) -> None:
+    def weights(body: Any, query: str) -> list[float]:
+        answer = service.post(body, f"/v1/score?{query}")
+        assert answer.status_code == 200
+        items = answer.json().get("items", [answer.json()])
+        return [item["knobs"]["citation_weight"] for item in items]
+
+    assert weights(rollout(), "citation_weight=0.5") == [0.5]
+    assert weights(rollout(citation_weight=0.1), "citation_weight=0.5") == [0.1]
+    both = [rollout(), rollout(citation_weight=0.1)]
+    assert weights({"items": both}, "citation_weight=0.5") == [0.5, 0.1]
+    assert weights({"items": both, "citation_weight": 0.3}, "citation_weight=0.5") == [0.3, 0.1]
+
+
+@pytest.mark.parametrize("query", ["citation_weight=nan", "citaton_weight=1", "deadline_s=0"])
+def test_a_bad_query_is_named(service: Running, rollout: Build, query: str) -> None:
+    answer = service.post(rollout(), f"/v1/score?{query}")
+    assert answer.status_code == 422
+    assert query.partition("=")[0] in answer.json()["message"]

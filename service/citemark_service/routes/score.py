@@ -1,8 +1,10 @@
 """`POST /v1/score`: one rollout or a batch, answered when all of it is judged."""
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
 
-from citemark_schemas import ScoreResponse, ScoreResult
+from fastapi import APIRouter, Query, Request, Response
+
+from citemark_schemas import BatchOptions, ScoreResponse, ScoreResult
 from citemark_service.admission import Admission
 from citemark_service.batch import score_batch, unless_gone
 from citemark_service.body import declared_length, read_body
@@ -22,22 +24,24 @@ class ScoreEndpoint:
         self._settings = settings
         self._admission = admission
 
-    async def answer(self, request: Request, caller: str | None) -> bytes:
-        """The response body; `caller` is what the header says.
+    async def answer(self, request: Request, query: BatchOptions, caller: str | None) -> bytes:
+        """The response body; `query` holds the URL's options, `caller` is what the header says.
 
         Raises `RequestError` and `ClientDisconnect`.
         """
         self._admission.require_open()
         with self._admission.rollouts.hold() as rollouts, self._admission.buffered.hold() as held:
             rollouts.take()  # at least one; who cannot have that is refused before it uploads
-            batch = await self._batch(request, rollouts, held)
+            batch = await self._batch(request, query, rollouts, held)
             self._admission.require_open()
             origin = origin_of(request, caller, batch.options.priority)
             async with self._admission.work():
                 work = score_batch(self._pipeline, batch, origin)
                 return await unless_gone(request.receive, work)
 
-    async def _batch(self, request: Request, rollouts: Hold, held: Hold) -> Batch:
+    async def _batch(
+        self, request: Request, query: BatchOptions, rollouts: Hold, held: Hold
+    ) -> Batch:
         body = await read_body(
             request.receive,
             declared=declared_length(request.headers),
@@ -47,7 +51,11 @@ class ScoreEndpoint:
             timeout_s=self._settings.body_timeout_s,
         )
         return await parse_batch(
-            body, settings=self._settings, check=self._pipeline.check, admit=rollouts.grow
+            body,
+            query=query,
+            settings=self._settings,
+            check=self._pipeline.check,
+            admit=rollouts.grow,
         )
 
 
@@ -63,13 +71,22 @@ def score_router(endpoint: ScoreEndpoint) -> APIRouter:
         responses={200: {"model": ScoreResult | ScoreResponse, **SCORE_ANSWER}, **REFUSALS},
         openapi_extra=SCORE_BODY,
     )
-    async def score(request: Request, caller: CallerName = None) -> Response:
+    async def score(
+        request: Request,
+        options: Annotated[BatchOptions, Query()],
+        caller: CallerName = None,
+    ) -> Response:
         """Send one rollout, or `{"items": [rollout, …]}` with knobs for all of them.
+
+        A knob counts where it is set most closely: in the rollout, beside `items`, in the URL,
+        in the service's settings.
 
         One rollout is answered by one result, a batch by `{"items": [result, …]}` in the order
         sent. A judge that fails is no HTTP error: that item has `reward: null` and a `failure`.
         Malformed input refuses the whole request before anything is judged.
         """
-        return Response(await endpoint.answer(request, caller), media_type="application/json")
+        return Response(
+            await endpoint.answer(request, options, caller), media_type="application/json"
+        )
 
     return router
