@@ -21,7 +21,7 @@ VLLM_MODELS := .cache/smollm2-135m .cache/qwen3-next-tiny
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-vllm check lint-docker format clean
+.PHONY: help demo test test-vllm bench check lint-docker format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ test: $(DEV) ## Run every test (ARGS="-k name" for some)
 test-vllm: $(DEV) ## Run the service against a real vLLM on the CPU, where that can be installed
 	@$(BIN)/python tests/vllm/prepare.py $(VENV_VLLM) $(VLLM_MODELS); \
 	case $$? in 0) $(BIN)/pytest -m vllm tests/vllm $(ARGS);; 3) ;; *) exit 1;; esac
+
+bench: $(DEV) ## Measure cost, prompts, latency and memory (ARGS="--json", "--soak 600")
+	@$(BIN)/python benchmarks/run.py $(ARGS)
 
 check: $(DEV) lint-docker ## Formatting, lint, types, structure and container files
 	$(BIN)/ruff format --check .

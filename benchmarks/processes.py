@@ -1,0 +1,137 @@
+"""The judge and the service, each in a process of its own, and what the kernel says of one."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, NoReturn
+
+from workload import QUOTE
+
+_TESTS = Path(__file__).resolve().parents[1] / "tests"
+_SERVING = "serving on "
+_START_S = 30.0
+_STOP_S = 10.0
+_LAST_WORDS = 2000
+_CPUCLOCK_SCHED = 2
+_MIB = 1024 * 1024
+
+
+class NotStarted(Exception):
+    """A process ended before it served, or took too long; the message holds its last words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running server."""
+
+    url: str
+    pid: int
+
+    def cpu_s(self) -> float:
+        """User and system time so far, of all threads, to the nanosecond."""
+        # clock_getcpuclockid(3); the ticks of /proc/PID/stat are 10 ms, six rollouts long.
+        return time.clock_gettime((~self.pid << 3) | _CPUCLOCK_SCHED)
+
+    def rss_mb(self) -> float:
+        """Resident memory in MiB."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / _MIB
+
+
+@contextmanager
+def scripted_judge(seconds: float = 0.0, *, keep: Path | None = None) -> Iterator[str]:
+    """The base URL of a judge that answers after `seconds`; it writes requests to `keep`."""
+    command = [str(_TESTS / "shaped_judge.py"), "--seconds", str(seconds), "--quote", QUOTE]
+    with _judge([*command, *(["--keep", str(keep)] if keep else [])]) as url:
+        yield url
+
+
+@contextmanager
+def real_vllm() -> Iterator[str]:
+    """The base URL of a vLLM on the CPU.
+
+    Raises:
+        NotStarted: there is no environment for it; the message says how to make it.
+    """
+    with _judge([str(_TESTS / "serve_vllm.py")]) as url:
+        yield url
+
+
+@contextmanager
+def _judge(command: list[str]) -> Iterator[str]:
+    """A script that prints its URL and lives as long as its standard input."""
+    pipe = subprocess.PIPE
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(
+            [sys.executable, *command], stdin=pipe, stdout=pipe, stderr=errors, text=True
+        ) as process,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip() or _give_up(errors)
+        finally:
+            process.stdin.close()
+
+
+def _give_up(errors: IO[str]) -> NoReturn:
+    errors.seek(0)
+    raise NotStarted(errors.read().strip()[-_LAST_WORDS:] or "the judge ended before it served")
+
+
+@contextmanager
+def running_service(judge_url: str, **settings: object) -> Iterator[Service]:
+    """`citemark serve` on a free port, with `vllm` as its judge at `judge_url`."""
+    table = {"judge": "vllm", "judge_url": judge_url, "judge_model": "scripted", **settings}
+    environment = {f"CITEMARK_{name.upper()}": str(value) for name, value in table.items()}
+    command = [sys.executable, "-m", "citemark_service", "serve", "--port", "0"]
+    with _served(command, environment) as service:
+        yield service
+
+
+@contextmanager
+def bare_service(judge_url: str, requests: Path, answer_bytes: int) -> Iterator[Service]:
+    """The floor: a route that passes the bytes in `requests` on, and does nothing else."""
+    script = str(Path(__file__).parent / "bare.py")
+    arguments = [judge_url, str(requests), str(answer_bytes)]
+    with _served([sys.executable, script, *arguments], {}) as service:
+        yield service
+
+
+@contextmanager
+def _served(command: list[str], environment: dict[str, str]) -> Iterator[Service]:
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, stderr=log, env={**os.environ, **environment})
+        try:
+            yield Service(_url_of(process, log), process.pid)
+        finally:
+            _stop(process)
+
+
+def _url_of(process: subprocess.Popen[bytes], log: IO[str]) -> str:
+    """The address that the server logs when it listens."""
+    ends_at = time.monotonic() + _START_S
+    while process.poll() is None and time.monotonic() < ends_at:
+        log.seek(0)
+        found = [line for line in log.readlines() if _SERVING in line and line.endswith("\n")]
+        if found:
+            return found[0].partition(_SERVING)[2].strip()
+        time.sleep(0.05)
+    log.seek(0)
+    raise NotStarted(f"no server came up:\n{log.read()[-_LAST_WORDS:]}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,148 @@
+"""The benchmark's own arithmetic, and the JSON that is kept from run to run."""
+
+import json
+import os
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from floor import Floor
+from latency import Latency, ideal_s
+from overhead import Overhead
+from processes import NotStarted, Service, running_service, scripted_judge
+from prompts import Message, Prompts, Request, common_prefix, measure, reused
+from report import Report, lines, record
+from rounds import Round, Spread, batch_round
+from serving import Serving
+from soak import Sample, Soak
+from workload import training_step
+
+KEYS = {
+    "cpu_ms_per_rollout", "rollouts_per_s", "step_wall_s", "step_ideal_s",
+    "judge_calls_per_rollout", "prompt_tokens_per_rollout", "completion_tokens_per_rollout",
+    "prefix_hit_ratio", "rss_mb", "loopback_floor_ms",
+}  # fmt: skip
+
+COST = Overhead(
+    cpu_ms=Spread((1.4, 1.2)),
+    per_s=Spread((500.0, 600.0)),
+    calls=2.0,
+    repeated_calls=0.0,
+    completion_tokens=92.0,
+)
+SERVED = Serving(8, 1.0, prompt_tokens=100, shareable_tokens=50, cached_tokens=45)
+REPORT = Report(
+    prompts=Prompts(rollouts=2, characters=40_000, common=30_000, reusable=32_000, tokens=None),
+    batch=COST,
+    singles=COST,
+    quoted=COST,
+    floor=Floor(Spread((0.3, 0.2))),
+    latency=Latency(Spread((1.7, 1.9, 1.8)), 1.6),
+    soak=Soak(1.0, (Sample(256, 100.0), Sample(512, 120.0), Sample(768, 121.0))),
+    serving=SERVED,
+)
+
+
+def test_the_record_has_the_agreed_keys_and_is_plain_json():
+    numbers = json.loads(json.dumps(record(REPORT), allow_nan=False))
+    assert numbers.keys() == KEYS
+    assert numbers["cpu_ms_per_rollout"] == 1.2
+    assert numbers["rollouts_per_s"] == 600.0
+    assert numbers["step_wall_s"] == 1.8
+    assert numbers["prompt_tokens_per_rollout"] == 5000.0
+    assert numbers["prefix_hit_ratio"] == 0.9
+
+
+def test_a_skipped_part_is_null_and_not_a_line():
+    skipped = replace(REPORT, soak=None, serving=None)
+    assert record(skipped)["rss_mb"] is record(skipped)["prefix_hit_ratio"] is None
+    assert record(skipped).keys() == KEYS
+    assert {line.name for line in lines(skipped)} < {line.name for line in lines(REPORT)}
+
+
+def test_a_bar_is_met_from_its_own_side():
+    held = {line.name: line.holds for line in lines(REPORT)}
+    slow = replace(COST, cpu_ms=Spread((1.6,)), repeated_calls=0.5)
+    spilled = replace(REPORT, batch=slow, serving=replace(SERVED, cached_tokens=39))
+    missed = {line.name for line in lines(spilled) if line.holds is False and held[line.name]}
+    assert missed == {
+        "CPU ms a rollout, batch of 256", "judge calls on a repeat", "prefix hits on vLLM",
+    }  # fmt: skip
+
+
+def test_the_ideal_is_calls_times_latency_over_slots():
+    assert ideal_s(512) == pytest.approx(512 * 0.2 / 64) == 1.6
+    assert REPORT.latency.ratio == pytest.approx(1.8 / 1.6)
+
+
+def test_growth_is_counted_from_the_middle():
+    assert REPORT.soak is not None
+    assert (REPORT.soak.rss_mb, REPORT.soak.growth_mb) == (121.0, 1.0)
+
+
+@given(st.text("ab", max_size=12), st.text("ab", max_size=12))
+def test_the_common_prefix_is_the_longest(one, other):
+    found = common_prefix(one, other)
+    assert one[:found] == other[:found]
+    assert one[: found + 1] != other[: found + 1] or found == min(len(one), len(other))
+
+
+@given(st.lists(st.text("ab", max_size=8), max_size=12))
+def test_only_what_came_earlier_can_be_reused(texts):
+    expected = [
+        max((common_prefix(text, earlier) for earlier in texts[:number]), default=0)
+        for number, text in enumerate(texts)
+    ]
+    assert list(reused(texts)) == expected
+
+
+def request(nonce: str, answer: str, rules: str = "Grade.") -> Request:
+    user = f"<question-{nonce}>\nWhy?\n</question-{nonce}>{answer}"
+    return Request([Message("system", rules), Message("user", user)])
+
+
+def test_what_a_group_shares_ends_where_its_samples_part():
+    requests = [request("a1", "one"), request("a1", "other"), request("b2", "two")]
+    shared = len(requests[0].text) - len("ne")
+    alone = len(requests[2].text)
+    sent = measure(requests, rollouts=3)
+    assert sent.characters == sum(len(each.text) for each in requests)
+    assert sent.common == 2 * shared + alone
+    assert sent.reusable == shared + len("Grade.\n<question-")
+
+
+def test_a_round_is_counted_by_rollout():
+    result = {"judge": {"calls": 2}}
+    done = Round(rollouts=4, wall_s=2.0, cpu_s=0.01, results=[result, result])
+    assert (done.cpu_ms, done.per_s, done.judge("calls")) == (2.5, 2.0, 4)
+
+
+def test_cpu_time_is_of_the_process_that_is_asked_about():
+    service = Service("", os.getpid())
+    before, own = service.cpu_s(), time.process_time()
+    while time.process_time() - own < 0.05:
+        pass
+    assert service.cpu_s() - before == pytest.approx(time.process_time() - own, abs=0.02)
+    assert 5 < service.rss_mb() < 10_000
+
+
+def test_a_step_goes_through_the_real_service_and_is_not_judged_twice():
+    step = training_step(prompts=1, samples=2, snippet_characters=200)
+    with scripted_judge() as judge, running_service(judge, evidence_quotes=True) as service:
+        first, again = (batch_round(service, step.batch(1)) for _ in range(2))
+        fresh = batch_round(service, step.batch(2))
+    assert [each.judge("calls") for each in (first, again, fresh)] == [4, 0, 4]
+    assert 0 < first.cpu_s < 60
+    assert all(item["evidence_found"] for item in first.results[0]["rubrics"])
+
+
+def test_a_service_that_does_not_start_says_why():
+    with (
+        pytest.raises(NotStarted, match="NO_SUCH_SETTING is not a setting"),
+        running_service("http://127.0.0.1:9/v1", no_such_setting=1),
+    ):
+        sys.exit("it started")
