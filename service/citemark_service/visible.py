@@ -9,9 +9,12 @@ _INVISIBLE = re.compile(
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 # Between digits a dot, comma, colon or slash belongs to the number, before one a minus does.
+# One class first and its conditions behind it: so a search skips whatever is a letter.
 _PUNCTUATION = re.compile(
-    r"(?<!\d)[.,:/]|[.,:/](?!\d)|[-–—−](?!\d)|(?<=[^\W\d])[-–—−]"
-    r"|[;!?…。、！？｡，：；()\[\]{}\"'“”„‟‘’‚‛«»‹›「」『』【】*_`~|#•·‣▪]"
+    r"[.,:/\-–—−;!?…。、！？｡，：；()\[\]{}\"'“”„‟‘’‚‛«»‹›「」『』【】*_`~|#•·‣▪]"
+    r"(?:(?<![.,:/\-–—−])"
+    r"|(?<=[.,:/])(?:(?<!\d.)|(?!\d))"
+    r"|(?<=[-–—−])(?:(?<=[^\W\d].)|(?!\d)))"
 )
 _WORD_LIMIT = 128
 
