@@ -17,18 +17,28 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from citemark_rubrics import load_library
-from citemark_schemas import FormatReport, JudgeUsage, Knobs, ScoreResponse, ScoreResult, Versions
+from citemark_schemas import (
+    FormatReport,
+    JudgeUsage,
+    Knobs,
+    ScoreRequest,
+    ScoreResponse,
+    ScoreResult,
+    Versions,
+)
 from citemark_service.app import create_app
+from citemark_service.fingerprint import rollout_hash
 from citemark_service.judges.embedded import EmbeddedJudge
 from citemark_service.settings import Settings
 
 Step = Callable[[dict[str, Any]], Response]
 
 
-def scored(name: str, reward: float = 1.0) -> ScoreResult:
-    """A result with nothing in it but its id and its reward."""
-    return ScoreResult(
+def scored(name: str, reward: float = 1.0, **more: Any) -> ScoreResult:
+    """A result with nothing in it but its id, its reward and what else is given."""
+    plain = ScoreResult(
         id=name,
+        rollout_hash="",
         reward=reward,
         rubric_reward=None,
         citation=None,
@@ -37,11 +47,21 @@ def scored(name: str, reward: float = 1.0) -> ScoreResult:
         knobs=Knobs(),
         versions=Versions(service="0", scoring="0", prompts="0", static_rubrics="none"),
     )
+    return plain.model_copy(update=more)
 
 
-def answering(request: dict[str, Any]) -> Response:
+def answering(body: dict[str, Any]) -> Response:
     """One result for each item, whose reward is the length of its response."""
-    items = tuple(scored(item["id"], float(len(item["response"]))) for item in request["items"])
+    request = ScoreRequest.model_validate(body)
+    items = tuple(
+        scored(
+            item.id or "",
+            float(len(item.response)),
+            rollout_hash=rollout_hash(item),
+            knobs=Knobs.resolve(request, item),
+        )
+        for item in request.items
+    )
     return Response(ScoreResponse(items=items).model_dump_json(), media_type="application/json")
 
 

@@ -1,8 +1,12 @@
 """Texts as a hash. Pure."""
 
 import hashlib
+from collections.abc import Iterator
+
+from citemark_schemas import Rollout
 
 _BYTES = 32
+_ROLLOUT_BYTES = 16
 
 
 def fingerprint(*texts: str) -> bytes:
@@ -13,3 +17,21 @@ def fingerprint(*texts: str) -> bytes:
         state.update(b"%d:" % len(data))
         state.update(data)
     return state.digest()
+
+
+def rollout_hash(rollout: Rollout) -> str:
+    """`ScoreResult.rollout_hash`: neither id, knobs and metadata nor the shape in which rubrics
+    were given count; whether a field was left out or empty does."""
+    framed = "".join(["-" if p is None else f"{len(p)}:{p}" for p in _judged(rollout)])
+    data = framed.encode(errors="surrogatepass")
+    return hashlib.blake2b(data, digest_size=_ROLLOUT_BYTES).hexdigest()
+
+
+def _judged(rollout: Rollout) -> Iterator[str | None]:
+    """What is judged, in an order that only this rollout has: lists are counted or come last."""
+    yield from (rollout.question, rollout.tool_output, rollout.response, rollout.finish_reason)
+    yield None if rollout.snippets is None else str(len(rollout.snippets))
+    for snippet in rollout.snippets or ():
+        yield from (snippet.id, snippet.text, snippet.paper_id)
+    for criterion in rollout.criteria:
+        yield from (*criterion.key, repr(criterion.weight))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
 
-from citemark_rubrics import RubricLibrary
+from citemark_rubrics import RubricLibrary, UnknownSet
 from citemark_schemas import (
     CriterionVerdict,
     Failure,
@@ -24,7 +24,9 @@ from citemark_schemas import (
     Versions,
 )
 from citemark_service.claims import citation_task, judged_claims
-from citemark_service.errors import DeadlineExceeded, JudgeError
+from citemark_service.criteria import static_set
+from citemark_service.errors import DeadlineExceeded, JudgeError, SettingsError
+from citemark_service.fingerprint import rollout_hash
 from citemark_service.judges.protocol import (
     CitationTask,
     CitationVerdicts,
@@ -34,7 +36,7 @@ from citemark_service.judges.protocol import (
     Origin,
 )
 from citemark_service.observe import Observer, Stage
-from citemark_service.reading import Reading, check_rollout, read_rollout, refusal_of
+from citemark_service.reading import Reading, check_rollout, pinned, read_rollout, refusal_of
 from citemark_service.results import Verdicts, failed, refused, scored
 from citemark_service.scoring import SCORING_VERSION
 from citemark_service.settings import Settings
@@ -43,6 +45,16 @@ from citemark_service.sources import read_sources
 _GROUPS_KEPT = 64
 _READ_INLINE = 100_000
 """Characters; an ordinary rollout of this size is parsed in a few milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What a result records of how it was made."""
+
+    rollout_hash: str
+    knobs: Knobs
+    model: str
+    versions: Versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +93,8 @@ class Pipeline:
     def __init__(
         self, *, judge: Judge, library: RubricLibrary, settings: Settings, observer: Observer
     ) -> None:
+        """Raises `SettingsError` where the default static set is not in the library."""
+        _refuse_unknown_set(settings, library)
         self._judge = judge
         self._library = library
         self._settings = settings
@@ -96,6 +110,20 @@ class Pipeline:
             InvalidRequest: as `reading.check_rollout`; the message names the field.
         """
         check_rollout(rollout, Knobs.resolve(self._settings, request, rollout), self._library)
+
+    def provenance(self, rollout: Rollout, request: Knobs) -> Provenance:
+        """What the result of `score` will record of its making, without making it.
+
+        Raises:
+            InvalidRequest: `static_rubrics` names no set.
+        """
+        knobs = Knobs.resolve(self._settings, request, rollout)
+        return Provenance(
+            rollout_hash=rollout_hash(rollout),
+            knobs=knobs,
+            model=self._judge.identity.model,
+            versions=self._versions(pinned(static_set(self._library, knobs))),
+        )
 
     async def score(
         self,
@@ -130,7 +158,7 @@ class Pipeline:
     async def _result(
         self, reading: Reading, deadline: float | None, origin: Origin
     ) -> ScoreResult:
-        versions = self._versions(reading)
+        versions = self._versions(reading.static_rubrics)
         refusal = refusal_of(reading)
         if refusal is not None:
             return refused(reading, refusal, self._usage(Meter(), 0.0), versions)
@@ -199,13 +227,23 @@ class Pipeline:
             latency_s=latency_s,
         )
 
-    def _versions(self, reading: Reading) -> Versions:
+    def _versions(self, static_rubrics: str) -> Versions:
         return Versions(
             service=self._version,
             scoring=SCORING_VERSION,
             prompts=self._judge.identity.prompts,
-            static_rubrics=reading.static_rubrics,
+            static_rubrics=static_rubrics,
         )
+
+
+def _refuse_unknown_set(settings: Settings, library: RubricLibrary) -> None:
+    """Better refused once, at the start, than with every rollout as if that were its fault."""
+    if settings.instance_rubrics_only:
+        return
+    try:
+        library.named(settings.static_rubrics)
+    except UnknownSet as error:
+        raise SettingsError(f"static_rubrics: {error}") from error
 
 
 def _first(failures: BaseExceptionGroup[JudgeError]) -> JudgeError:

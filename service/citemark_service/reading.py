@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from citemark_rubrics import RubricLibrary
+from citemark_rubrics import RubricLibrary, RubricSet
 from citemark_schemas import (
     Criterion,
     FormatReport,
@@ -16,6 +16,7 @@ from citemark_schemas import (
 from citemark_service.answer import read_answer
 from citemark_service.criteria import chosen_criteria, static_set
 from citemark_service.errors import InvalidRequest
+from citemark_service.fingerprint import rollout_hash
 from citemark_service.format import format_report
 from citemark_service.parsed import Answer, Sources
 from citemark_service.sources import read_sources
@@ -30,6 +31,7 @@ class Reading:
 
     id: str
     rollout: Rollout
+    rollout_hash: str
     knobs: Knobs
     """Settings, request and rollout merged."""
     criteria: tuple[Criterion, ...]
@@ -70,13 +72,19 @@ def read_rollout(
     return Reading(
         id=rollout.id if rollout.id is not None else str(position),
         rollout=rollout,
+        rollout_hash=rollout_hash(rollout),
         knobs=knobs,
         criteria=chosen_criteria(rollout, static),
-        static_rubrics=f"{static.name}@{static.version}" if static else "none",
+        static_rubrics=pinned(static),
         sources=sources,
         answer=answer,
         format=format_report(answer, sources),
     )
+
+
+def pinned(static: RubricSet | None) -> str:
+    """A static set as results record it: `name@version`, or `none`."""
+    return f"{static.name}@{static.version}" if static else "none"
 
 
 def refusal_of(reading: Reading) -> RefusalKind | None:

@@ -46,6 +46,7 @@ def refused(
     penalised = kind is RefusalKind.NOT_STOPPED
     return ScoreResult(
         id=reading.id,
+        rollout_hash=reading.rollout_hash,
         reward=reading.knobs.non_stop_penalty_value if penalised else 0.0,
         rubric_reward=None,
         citation=None,
@@ -63,6 +64,7 @@ def failed(
     """The result of a rollout whose verdicts could not be had: no number anywhere."""
     return ScoreResult(
         id=reading.id,
+        rollout_hash=reading.rollout_hash,
         reward=None,
         rubric_reward=None,
         citation=None,
@@ -94,6 +96,7 @@ def scored(
     rubric = rubric_reward(rubrics)
     return ScoreResult(
         id=reading.id,
+        rollout_hash=reading.rollout_hash,
         reward=reward(
             rubric,
             citation.score if citation else None,

@@ -1,7 +1,8 @@
 """A run over many rows: what ends it, and what it counts."""
 
 import io
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -9,9 +10,11 @@ from rich.console import Console
 from citemark_schemas import Rollout, ScoreResult
 from citemark_service.cli.outcomes import Outcomes, StreamOutcomes
 from citemark_service.cli.progress import Progress
+from citemark_service.cli.resume import Made
 from citemark_service.cli.rows import BadLine, Row
 from citemark_service.cli.run import Run, Tally
 from citemark_service.cli.scorers import NotScored, ServiceUnreachable
+from citemark_service.fingerprint import rollout_hash
 from scripted_service import scored
 
 
@@ -21,6 +24,10 @@ def row(number: int) -> Row:
         position=number,
         rollout=Rollout(question="q", tool_output="", response="r"),
     )
+
+
+def made(row: Row) -> Made:
+    return Made(rollout_hash(row.rollout), {})
 
 
 class Falling:
@@ -36,11 +43,17 @@ class Falling:
             raise self._errors[row.position]
         return scored(row.id)
 
+    def expected(self, row: Row) -> Made:
+        return made(row)
+
 
 class FullDisk:
     """Outcomes that cannot be written."""
 
-    kept: Container[str] = frozenset({"0"})
+    name = "results.jsonl"
+
+    def __init__(self, kept: Row) -> None:
+        self.kept = {kept.id: made(kept)}
 
     def write(self, result: ScoreResult) -> None:
         raise OSError(28, "No space left on device")
@@ -82,10 +95,20 @@ async def test_a_service_that_goes_away_ends_the_run() -> None:
 
 async def test_a_full_disk_ends_the_run() -> None:
     scorer = Falling({})
-    tally, _ = await tally_of(scorer, [row(number) for number in range(9)], FullDisk())
+    tally, _ = await tally_of(scorer, [row(number) for number in range(9)], FullDisk(row(0)))
     assert tally.aborted is not None
     assert "No space left" in tally.aborted
     assert (tally.kept, scorer.asked) == (1, 1)
+
+
+async def test_a_stale_result_in_a_pipe_ends_the_run() -> None:
+    kept = FullDisk(row(0))
+    changed = replace(row(0), rollout=Rollout(question="q", tool_output="", response="other"))
+    scorer = Falling({})
+    tally, _ = await tally_of(scorer, [changed, row(1)], kept)
+    assert tally.aborted is not None
+    assert tally.aborted.startswith("results.jsonl holds '0' for another rollout")
+    assert (tally.exit_code, scorer.asked) == (2, 0)
 
 
 async def test_complaints_are_bounded() -> None:

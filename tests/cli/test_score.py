@@ -3,6 +3,7 @@
 import json
 import signal
 import time
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,118 @@ def test_a_judge_that_cannot_be_reached_is_a_failure_and_never_a_number(
     assert scored.reward is not None
 
 
+@pytest.fixture
+def kept(cli: Cli, rows: WriteRows, tmp_path: Path) -> tuple[Path, Path]:
+    """Rows a and b, and their results by the embedded judge."""
+    path, output = rows(named("a", "b")), tmp_path / "results.jsonl"
+    assert cli("score", path, "-o", output).exit_code == 0
+    return path, output
+
+
+def test_what_is_the_same_stands(cli: Cli, kept: tuple[Path, Path], rows: WriteRows) -> None:
+    path, output = kept
+    before = output.read_bytes()
+    rows({**row, "split": "other columns are never judged"} for row in named("b", "a"))
+    for more in ([], ["--rescore"]):
+        result = cli("score", path, "-o", output, "--knob", "citation_weight=0.2", *more)
+        assert result.exit_code == 0
+        assert "0 judged, 0 refused, 0 failed, 2 kept" in result.stderr
+    assert sorted(output.read_bytes().splitlines()) == sorted(before.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "told"),
+    [
+        ({}, ["--knob", "citation_weight=0.9"], "under citation_weight 0.2, this run has 0.9"),
+        ({"citation_weight": 0.9}, [], "under citation_weight 0.2, this run has 0.9"),
+        ({"response": "<answer>Since May.</answer>"}, [], "for another rollout (question, sources"),
+        ({"tool_output": ""}, [], "for another rollout"),
+        ({"positive_rubrics": ["Gives May"]}, [], "for another rollout"),
+        (
+            {},
+            ["--judge", "vllm", "--judge-url", "http://127.0.0.1:1/v1", "--judge-model", "m"],
+            "under judge model embedded, prompts version embedded-1, this run has m, ",
+        ),
+    ],
+)
+def test_results_of_something_else_are_refused_before_anything_is_scored(
+    cli: Cli,
+    kept: tuple[Path, Path],
+    rows: WriteRows,
+    *,
+    change: dict[str, Any],
+    arguments: list[str],
+    told: str,
+) -> None:
+    path, output = kept
+    before = output.read_bytes()
+    rows([*named("c", "a"), {**ROW, **change, "id": "b"}])
+    result = cli("score", path, "-o", output, *arguments)
+    first = "a" if arguments else "b"
+    assert_one_line_error(
+        result, f"results.jsonl holds '{first}' {told}", "another -o or --rescore"
+    )
+    assert output.read_bytes() == before
+
+
+def test_what_does_not_stand_is_scored_again_where_that_is_wanted(
+    cli: Cli, kept: tuple[Path, Path], rows: WriteRows
+) -> None:
+    path, output = kept
+    rows([*named("a"), {**ROW, "id": "b", "citation_weight": 0.9}])
+    result = cli("score", path, "-o", output, "--rescore")
+    assert result.exit_code == 0
+    assert "1 judged, 0 refused, 0 failed, 1 kept" in result.stderr
+    weights = [(each.id, each.knobs.citation_weight) for each in results_of(output.read_text())]
+    assert weights == [("a", 0.2), ("b", 0.9)]
+
+
+def test_another_static_set_is_another_run(
+    cli: Cli, kept: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, output = kept
+    shipped = resources.files("citemark_rubrics") / "sets" / "v3.toml"
+    mine = shipped.read_text().replace('name = "v3"', 'name = "mine"')
+    (tmp_path / "mine.toml").write_text(mine)
+    monkeypatch.setenv("CITEMARK_RUBRICS_DIR", str(tmp_path))
+    chosen = ["--knob", "static_rubrics=mine"]
+    assert_one_line_error(cli("score", path, "-o", output, *chosen), "static_rubrics v3, ", "mine@")
+    assert cli("score", path, "-o", output, "--rescore", *chosen).exit_code == 0
+    (tmp_path / "mine.toml").write_text(mine + "# The criteria are what they were.")
+    assert cli("score", path, "-o", output, *chosen).exit_code == 0
+    (tmp_path / "mine.toml").write_text(mine.replace("zero = ", "weight = 2\nzero = ", 1))
+    result = cli("score", path, "-o", output, *chosen)
+    assert_one_line_error(result, "under static rubrics version mine@")
+
+
+def test_a_service_is_compared_as_far_as_it_is_known(
+    cli: Cli, rows: WriteRows, tmp_path: Path, service: Service, citemark_url: str
+) -> None:
+    path, output = rows(named("a")), tmp_path / "results.jsonl"
+    scripted = ["score", path, "-o", output, "--url", service.url]
+    assert cli(*scripted).exit_code == 0
+    result = cli(*scripted, "--knob", "citation_weight=0.9")
+    assert_one_line_error(result, "under citation_weight 0.2, this run has 0.9")
+    assert cli(*scripted).exit_code == 0
+    assert len(service.requests) == 1
+    real = ["score", path, "-o", output, "--url", citemark_url]
+    assert_one_line_error(cli(*real), "under judge model scripted", "this run has embedded")
+    assert cli(*real, "--rescore").exit_code == 0
+    assert cli(*real).exit_code == 0
+    assert cli("score", path, "-o", output).exit_code == 0
+
+
+def test_a_row_that_became_wrong_is_a_bad_line(
+    cli: Cli, kept: tuple[Path, Path], rows: WriteRows
+) -> None:
+    path, output = kept
+    rows([{**ROW, "id": "a", "static_rubrics": "v99"}, *named("b")])
+    result = cli("score", path, "-o", output)
+    assert result.exit_code == 2
+    assert "line 1: " in result.stderr
+    assert "1 bad lines, 1 kept" in result.stderr
+
+
 def test_a_foreign_output_file_is_left_alone(cli: Cli, rows: WriteRows) -> None:
     path = rows(named("a"))
     before = path.read_bytes()
@@ -218,6 +331,9 @@ def test_a_foreign_output_file_is_left_alone(cli: Cli, rows: WriteRows) -> None:
         (["--judge-url", "http://127.0.0.1:1/v1"], ["judge embedded has none", "--judge vllm"]),
         (["--judge-model", "m", "--judge", "smollm2"], ["judge smollm2 has none"]),
         (["--criteria-per-call", "0"], ["criteria_per_call"]),
+        (["--rescore"], ["name them with -o"]),
+        (["--url", "http://"], ["names no host"]),
+        (["--url", "http://host:port"], ["port"]),
         (["-o", "no/such/folder/results.jsonl"], ["cannot write"]),
     ],
 )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from citemark_schemas import Rollout, ScoreRequest, ScoreResponse, ScoreResult, StreamLine
+from citemark_service.fingerprint import rollout_hash
 from openapi_document import SNAPSHOT, document
 
 
@@ -109,6 +110,7 @@ def test_the_example_answer_answers_the_example_request(openapi: dict[str, Any])
         examples(score["responses"]["200"]["content"])["one rollout"]
     )
     assert answer.id == request.id
+    assert answer.rollout_hash == rollout_hash(request)
     for claim in answer.claims:
         start, end = claim.span
         assert claim.text in request.response[start:end]

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, get_args
+from urllib.parse import urlsplit
 
 import click
 from pydantic import ValidationError
@@ -95,4 +96,15 @@ def service_url(ctx: click.Context, parameter: click.Parameter, value: str | Non
         return None
     if not value.startswith(("http://", "https://")):
         raise click.BadParameter("must start with http:// or https://", ctx, parameter)
+    _refuse_broken(value, ctx, parameter)
     return value.rstrip("/").removesuffix("/v1/score")
+
+
+def _refuse_broken(url: str, ctx: click.Context, parameter: click.Parameter) -> None:
+    try:
+        parts = urlsplit(url)
+        found = parts.hostname, parts.port
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, parameter) from error
+    if not found[0]:
+        raise click.BadParameter("names no host", ctx, parameter)

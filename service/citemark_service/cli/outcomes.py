@@ -6,14 +6,16 @@ last line, results without a reward), atomically, and then only appends.
 
 import os
 import tempfile
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO, Protocol
 
 from pydantic import ValidationError
 
 from citemark_schemas import ScoreResult
+from citemark_service.cli.resume import Made, Making
 from citemark_service.errors import DataError
 
 _OPENING = b'{"id":'
@@ -23,8 +25,13 @@ class Outcomes(Protocol):
     """Takes results as they come."""
 
     @property
-    def kept(self) -> Container[str]:
-        """Ids that an earlier run has scored."""
+    def name(self) -> str:
+        """Where they go, for messages."""
+        ...
+
+    @property
+    def kept(self) -> Mapping[str, Made]:
+        """By id, what an earlier run has scored."""
         ...
 
     def write(self, result: ScoreResult) -> None:
@@ -53,7 +60,8 @@ class _Extent:
 class StreamOutcomes:
     """Results on standard output, as they finish."""
 
-    kept: Container[str] = frozenset()
+    name = "standard output"
+    kept: Mapping[str, Made] = MappingProxyType({})
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -76,13 +84,14 @@ class FileOutcomes:
     def __init__(self, path: Path) -> None:
         # A symbolic link stays one: its target is replaced.
         self._path = path.resolve()
+        self.name = path.name
+        self.kept: dict[str, Made] = {}
+        self._making = Making()
         self._extents: dict[str, _Extent] = {}
-        self.models: set[str] = set()
         if self._path.exists():
             self._replace(self._finished())
         self._file = self._path.open("ab")
         self._end = self._file.tell()
-        self.kept = frozenset(self._extents)
 
     def write(self, result: ScoreResult) -> None:
         """Append one line and hand it to the operating system."""
@@ -108,7 +117,7 @@ class FileOutcomes:
             for number, raw in enumerate(source, start=1):
                 result = self._result(number, raw)
                 if result is not None and result.reward is not None:
-                    self.models.add(result.judge.model)
+                    self.kept[result.id] = self._making.of(result)
                     yield result.id, raw.rstrip(b"\r\n") + b"\n"
 
     def _result(self, number: int, raw: bytes) -> ScoreResult | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from citemark_schemas import ScoreResult
 from citemark_service.cli.outcomes import Outcomes
 from citemark_service.cli.progress import Progress
+from citemark_service.cli.resume import StaleResult, difference
 from citemark_service.cli.rows import BadLine, Row
 from citemark_service.cli.scorers import NotScored, Scorer, ServiceUnreachable
 from citemark_service.errors import InvalidRequest
@@ -76,16 +77,40 @@ class Run:
     """Scores rows with at most `concurrency` in flight; memory does not grow with the input."""
 
     def __init__(
-        self, *, scorer: Scorer, outcomes: Outcomes, progress: Progress, concurrency: int
+        self,
+        *,
+        scorer: Scorer,
+        outcomes: Outcomes,
+        progress: Progress,
+        concurrency: int,
+        rescore: bool = False,
     ) -> None:
         self._scorer = scorer
         self._outcomes = outcomes
         self._progress = progress
         self._concurrency = concurrency
+        self._rescore = rescore
         self.tally = Tally()
 
+    async def survey(self, rows: Iterator[Row | BadLine]) -> None:
+        """Look through all rows before any is scored.
+
+        Raises:
+            StaleResult: one has a result that does not stand, and `rescore` is false.
+        """
+        if self._rescore or not self._outcomes.kept:
+            return
+        for row in rows:
+            if isinstance(row, Row):
+                self._stands(row)
+            await asyncio.sleep(0)  # an interruption is seen here
+
     async def over(self, rows: Iterator[Row | BadLine]) -> Tally:
-        """Score every row. Each result is written before the worker takes its next row."""
+        """Score every row. Each result is written before the worker takes its next row.
+
+        A result of an earlier run that does not stand is replaced where `rescore` is true, and
+        ends the run where it is not.
+        """
         feed = _Feed(rows)
         async with asyncio.TaskGroup() as group:
             for _ in range(self._concurrency):
@@ -103,15 +128,33 @@ class Run:
                 self.tally.aborted = str(error)
             except OSError as error:
                 self.tally.aborted = f"cannot write the results: {error}"
+            except StaleResult as error:
+                self.tally.bad += 1
+                self.tally.aborted = str(error)
             self._progress.advance()
 
     async def _take(self, row: Row | BadLine) -> None:
         if isinstance(row, BadLine):
             self._refuse(row)
-        elif row.id in self._outcomes.kept:
+        elif self._stands(row):
             self.tally.kept += 1
         else:
             await self._score(row)
+
+    def _stands(self, row: Row) -> bool:
+        """Whether the row has a result already that this run would make again."""
+        held = self._outcomes.kept.get(row.id)
+        if held is None:
+            return False
+        try:
+            stale = difference(held, self._scorer.expected(row))
+        except InvalidRequest:
+            return False  # scoring it will say what is wrong with it
+        if stale is not None and not self._rescore:
+            raise StaleResult(
+                f"{self._outcomes.name} holds {row.id!r} {stale}; choose another -o or --rescore"
+            )
+        return stale is None
 
     async def _score(self, row: Row) -> None:
         try:

@@ -2,8 +2,9 @@
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -42,6 +43,11 @@ _IN_FLIGHT_SMALL = 2  # it judges so few at once, and waiting counts against the
     help="Results file; an existing one is resumed.",
 )
 @click.option(
+    "--rescore",
+    is_flag=True,
+    help="With -o, score rows again whose kept results were made of or with something else.",
+)
+@click.option(
     "--concurrency",
     type=click.IntRange(1, 1024),
     help=f"Rollouts in flight.  [{_IN_FLIGHT}; {_IN_FLIGHT_SMALL} for smollm2]",
@@ -58,6 +64,7 @@ def command(
     file: Path,
     url: str | None,
     output: Path | None,
+    rescore: bool,
     concurrency: int | None,
     knobs: tuple[str, ...],
     **flags: Any,
@@ -65,17 +72,28 @@ def command(
     """Score the rollouts of FILE, JSON lines; - is standard input.
 
     A judge scores in this process, or a service at --url does. With -o a run can be interrupted
-    and run again: rewards and refusals are kept, failures are scored once more.
+    and run again: rewards and refusals are kept, failures are scored once more. A result counts
+    only for the same rollout, knobs, judge and versions; else the run is refused. Of a service
+    its judge, its version and the knobs given here are compared, not its own defaults.
 
     Exit status: 0, 1 where rows failed, 2 where the input was bad, 130 when interrupted.
     """
+    if rescore and output is None:
+        raise click.UsageError("--rescore is for results that were kept; name them with -o")
     console = Console(stderr=True)
     in_flight = concurrency or _default_concurrency(url, flags)
     scorer = chosen_scorer(url, parse_knobs(knobs), in_flight, flags)
     with closing(_outcomes(output)) as outcomes, _lines(file) as (lines, total):
         reader = RowReader(lines)
         with Progress(console, total) as progress:
-            tally = asyncio.run(_scored(reader, scorer, outcomes, progress, in_flight))
+            run = partial(
+                Run,
+                outcomes=outcomes,
+                progress=progress,
+                concurrency=in_flight,
+                rescore=rescore,
+            )
+            tally = asyncio.run(_scored(scorer, run, lines, reader))
         _tell(console, reader, tally)
         outcomes.settle(reader.ids)
     ctx.exit(tally.exit_code)
@@ -104,14 +122,17 @@ def chosen_scorer(
 
 
 async def _scored(
-    reader: RowReader,
     opening: AbstractAsyncContextManager[Scorer],
-    outcomes: Outcomes,
-    progress: Progress,
-    concurrency: int,
+    run_with: Callable[..., Run],
+    lines: BinaryIO,
+    reader: RowReader,
 ) -> Tally:
     async with opening as scorer:
-        run = Run(scorer=scorer, outcomes=outcomes, progress=progress, concurrency=concurrency)
+        run = run_with(scorer=scorer)
+        if lines.seekable():  # a pipe's rows are compared as they come
+            start = lines.tell()
+            await run.survey(iter(RowReader(lines)))
+            lines.seek(start)
         return await run.over(iter(reader))
 
 
@@ -131,7 +152,7 @@ def _lines(file: Path) -> Iterator[tuple[BinaryIO, int | None]]:
         yield sys.stdin.buffer, None
         return
     with file.open("rb") as lines:
-        yield lines, count_rows(file)
+        yield lines, count_rows(file) if file.is_file() else None
 
 
 def _tell(console: Console, reader: RowReader, tally: Tally) -> None:

@@ -10,10 +10,10 @@ import email.utils
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from typing import Protocol
+from typing import Literal, Protocol
 
 import httpx
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -25,8 +25,10 @@ from tenacity import (
 
 from citemark_rubrics import load_library
 from citemark_schemas import Knobs, Problem, ScoreRequest, ScoreResponse, ScoreResult
+from citemark_service.cli.resume import Facts, Made, facts_of
 from citemark_service.cli.rows import Row
 from citemark_service.errors import CitemarkError, InvalidRequest
+from citemark_service.fingerprint import rollout_hash
 from citemark_service.judges.factory import build_judge
 from citemark_service.observe import SilentObserver
 from citemark_service.pipeline import Pipeline
@@ -36,6 +38,14 @@ from citemark_service.verdicts.factory import remembering
 CALL_TIMEOUT_S = 600.0
 _RETRY_FOR_S = 180.0
 _BACKOFF = wait_random_exponential(multiplier=0.5, max=20)
+
+
+class _Index(BaseModel):
+    """What `GET /` says of a service, as far as results record it too."""
+
+    service: Literal["citemark"]
+    version: str
+    judge: str
 
 
 class NotScored(CitemarkError):
@@ -67,6 +77,14 @@ class Scorer(Protocol):
         """
         ...
 
+    def expected(self, row: Row) -> Made:
+        """What the row's result would record of its making, as far as it is known beforehand.
+
+        Raises:
+            InvalidRequest: the row would be refused.
+        """
+        ...
+
 
 class LocalScorer:
     """Scores in this process. The judge's failures are in the results."""
@@ -82,13 +100,25 @@ class LocalScorer:
             row.rollout, request=self._knobs, position=row.position, deadline=None
         )
 
+    def expected(self, row: Row) -> Made:
+        """As `Scorer`: everything is known."""
+        found = self._pipeline.provenance(row.rollout, self._knobs)
+        return Made(found.rollout_hash, facts_of(found.knobs, found.model, found.versions))
+
 
 class RemoteScorer:
-    """Posts one row a call to a service; the one owner of retries between here and it."""
+    """Posts one row a call to a service; the one owner of retries between here and it.
 
-    def __init__(self, http: httpx.AsyncClient, knobs: Knobs, *, attempts: int = 6) -> None:
+    Args:
+        known: what is known of how the service scores.
+    """
+
+    def __init__(
+        self, http: httpx.AsyncClient, knobs: Knobs, *, known: Facts, attempts: int = 6
+    ) -> None:
         self._http = http
         self._knobs = knobs.model_dump(exclude_unset=True)
+        self._known = known
         self._attempts = attempts
 
     async def score(self, row: Row) -> ScoreResult:
@@ -104,6 +134,11 @@ class RemoteScorer:
         if result.id != row.id:
             raise NotScored("the answer is for another rollout")
         return result
+
+    def expected(self, row: Row) -> Made:
+        """As `Scorer`: the knobs that are given here; the service's own defaults are unknown."""
+        given = row.rollout.model_dump(include=set(Knobs.model_fields), exclude_unset=True)
+        return Made(rollout_hash(row.rollout), {**self._known, **self._knobs, **given})
 
     async def _retried(self, body: bytes) -> httpx.Response:
         retrying = AsyncRetrying(
@@ -194,8 +229,17 @@ async def remote_scorer(url: str, knobs: Knobs, concurrency: int) -> AsyncIterat
         limits=httpx.Limits(max_connections=concurrency, keepalive_expiry=4.0),
         timeout=httpx.Timeout(CALL_TIMEOUT_S, connect=10.0, pool=None),
     ) as http:
-        try:
-            await http.get("/healthz", timeout=10.0)
-        except httpx.RequestError as error:
-            raise _unreachable(http, error) from error
-        yield RemoteScorer(http, knobs)
+        yield RemoteScorer(http, knobs, known=await _known(http))
+
+
+async def _known(http: httpx.AsyncClient) -> Facts:
+    """Which judge and version answer there; nothing where a gateway keeps that to itself."""
+    try:
+        response = await http.get("/", timeout=10.0)
+    except httpx.RequestError as error:
+        raise _unreachable(http, error) from error
+    try:
+        index = _Index.model_validate_json(response.content)
+    except ValidationError:
+        return {}
+    return {"judge model": index.judge, "service version": index.version}
