@@ -1,7 +1,7 @@
 """The application factory: wiring and lifespan, nothing else."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -30,17 +30,19 @@ def create_app(
     library: RubricLibrary,
     metrics: Metrics | None = None,
     admission: Admission | None = None,
+    beside: AbstractAsyncContextManager[None] | None = None,
 ) -> FastAPI:
     """The service as an ASGI application; it closes `judge` when it ends.
 
     Args:
         metrics: what a judge reports to as well, where it does; a new one by default.
         admission: shared with who drains the service; a new one by default.
+        beside: entered while the service runs, such as a `StartProbe`.
     """
     metrics = metrics or Metrics()
     admission = admission or Admission(settings)
     metrics.watch(admission)
-    app = _framed(judge, admission, metrics)
+    app = _framed(judge, admission, metrics, beside or nullcontext())
     pipeline = Pipeline(judge=judge, library=library, settings=settings, observer=metrics)
     endpoint = ScoreEndpoint(pipeline=pipeline, settings=settings, admission=admission)
     app.include_router(score_router(endpoint))
@@ -59,13 +61,19 @@ def create_app(
     return app
 
 
-def _framed(judge: Judge, admission: Admission, metrics: Metrics) -> FastAPI:
+def _framed(
+    judge: Judge,
+    admission: Admission,
+    metrics: Metrics,
+    beside: AbstractAsyncContextManager[None],
+) -> FastAPI:
     """The empty application with what surrounds every route."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
-            yield
+            async with beside:
+                yield
         finally:
             await judge.aclose()
 

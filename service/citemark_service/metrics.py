@@ -9,7 +9,7 @@ from prometheus_client.exposition import choose_encoder
 from citemark_schemas import CitationScore, FailureKind, RefusalKind, ScoreResult
 from citemark_service.admission import Admission
 from citemark_service.judges.protocol import Usage
-from citemark_service.observe import CacheOperation, JudgeServer, PrimeOutcome, Stage
+from citemark_service.observe import CacheOperation, JudgeServer, PrimeOutcome, ProbeAspect, Stage
 
 _STAGES: tuple[Stage, ...] = ("parse", "queue", "criteria", "citations", "score")
 _PRIMES: tuple[PrimeOutcome, ...] = ("primed", "failed", "late")
@@ -96,6 +96,12 @@ class Metrics:
             name: Gauge(f"citemark_judge_server_{name}", text, ["server"], registry=self.registry)
             for name, text in _SERVER_GAUGES.items()
         }
+        self._probes = Gauge(
+            "citemark_judge_probe",
+            "1 where the probe at start-up saw the server do it, 0 where it saw that it does not.",
+            ["server", "aspect"],
+            registry=self.registry,
+        )
         primes = self._counter("primes", "Prefixes sent ahead of their group.", "outcome")
         self._primes = {name: primes.labels(name) for name in _PRIMES}
 
@@ -165,6 +171,10 @@ class Metrics:
     def server_ejected(self, server: str) -> None:
         """See `observe.Observer`."""
         self._ejections.labels(server).inc()
+
+    def judge_probe(self, server: str, aspect: ProbeAspect, *, works: bool) -> None:
+        """See `observe.Observer`."""
+        self._probes.labels(server, aspect).set(works)
 
     def prime(self, outcome: PrimeOutcome) -> None:
         """See `observe.Observer`."""

@@ -9,6 +9,8 @@ PrimeOutcome = Literal["primed", "failed", "late"]
 Stage = Literal["parse", "queue", "criteria", "citations", "score"]
 CacheOperation = Literal["read", "write", "value"]
 """What a verdict cache failed at; `value` is one that was kept and is no verdict."""
+ProbeAspect = Literal["grammar", "logprobs", "prefix_cache"]
+"""What the probe looks at in a server of the judge."""
 
 
 class JudgeServer(Protocol):
@@ -53,6 +55,9 @@ class Observer(Protocol):
     def server_ejected(self, server: str) -> None:
         """The server of that name gets no calls until it answers again."""
 
+    def judge_probe(self, server: str, aspect: ProbeAspect, *, works: bool) -> None:
+        """The probe at start-up saw the server of that name do this, or not."""
+
     def prime(self, outcome: PrimeOutcome) -> None:
         """The prime of a group ended."""
 
@@ -88,6 +93,9 @@ class SilentObserver:
         """Ignore."""
 
     def server_ejected(self, server: str) -> None:
+        """Ignore."""
+
+    def judge_probe(self, server: str, aspect: ProbeAspect, *, works: bool) -> None:
         """Ignore."""
 
     def prime(self, outcome: PrimeOutcome) -> None:

@@ -10,6 +10,7 @@ import logging
 import math
 import socket
 import time
+from contextlib import AbstractAsyncContextManager
 from types import FrameType
 
 import uvicorn
@@ -109,11 +110,13 @@ def run(
     judge: Judge,
     library: RubricLibrary,
     metrics: Metrics | None = None,
+    beside: AbstractAsyncContextManager[None] | None = None,
 ) -> None:
     """Serve until a signal comes; the judge is closed in the end.
 
     Args:
         metrics: what the judge reports to, where it reports.
+        beside: as for `create_app`.
     """
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
@@ -121,7 +124,12 @@ def run(
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     admission = Admission(settings)
     app = create_app(
-        settings=settings, judge=judge, library=library, metrics=metrics, admission=admission
+        settings=settings,
+        judge=judge,
+        library=library,
+        metrics=metrics,
+        admission=admission,
+        beside=beside,
     )
     # What was built so far lives until the end. Unfrozen, each full collection walks it again,
     # which held the event loop for 150 ms in the middle of a large batch.

@@ -67,6 +67,10 @@ class Settings(BaseSettings, Knobs):
     """For one task with all its retries."""
     judge_attempts: int = Field(4, ge=1)
     """HTTP attempts per call, the first included."""
+    probe_at_start: bool = True
+    """Once it can be reached, see whether each server of `vllm` or `openai` keeps the grammar,
+    gives logprobs and caches prefixes; the findings go to the log and to the metrics. It costs
+    three calls a server, of about 4,400 prompt tokens and 20 completion tokens each."""
     criteria_per_call: int = Field(12, ge=1)
     """1 is the careful mode: one call per criterion."""
     evidence_quotes: bool = True

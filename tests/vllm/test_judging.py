@@ -7,11 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
+from citemark_service.examination.probe import ProbeReport, probe
 from citemark_service.judges.factory import build_judge
 from citemark_service.judges.language import LanguageJudge
 from citemark_service.judges.prefix_metrics import PrefixMetrics
 from citemark_service.observe import SilentObserver
-from citemark_service.probe import ProbeReport, probe
 from citemark_service.settings import Settings
 from vllm_server import VllmServer
 

@@ -7,6 +7,7 @@ import click
 
 from citemark_rubrics import load_library
 from citemark_service.cli.options import chosen_settings, judge_options, setting_option
+from citemark_service.examination.startup import start_probe
 from citemark_service.judges.factory import build_judge
 from citemark_service.metrics import Metrics
 from citemark_service.serve import run
@@ -31,4 +32,5 @@ def command(**flags: Any) -> None:
     library = load_library(settings.rubrics_dir)
     metrics = Metrics()
     judge = remembering(build_judge(settings, metrics), settings, metrics)
-    run(settings=settings, judge=judge, library=library, metrics=metrics)
+    probe = start_probe(settings, metrics)
+    run(settings=settings, judge=judge, library=library, metrics=metrics, beside=probe)

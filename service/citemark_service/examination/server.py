@@ -1,0 +1,77 @@
+"""From a server's settings to findings: reach it, probe it, read the report."""
+
+import secrets
+import time
+from contextlib import aclosing
+from typing import Final
+
+from citemark_service.errors import JudgeError
+from citemark_service.examination.findings import Finding, reported, unanswered
+from citemark_service.examination.probe import SHARED_LINES, ProbeReport, probe
+from citemark_service.judges.factory import build_judge
+from citemark_service.judges.language import LanguageJudge
+from citemark_service.judges.prefix_metrics import PrefixMetrics
+from citemark_service.judges.retry import RetryPolicy
+from citemark_service.judges.scheduling.server import server_names
+from citemark_service.observe import SilentObserver
+from citemark_service.settings import Settings
+
+_FEW_LINES: Final = 24  # a model in this process reads slowly, and is no hybrid with large blocks
+_LOOKS: Final = RetryPolicy(attempts=10_000)  # the deadline ends them
+
+
+def each_server(settings: Settings) -> dict[str, Settings]:
+    """The settings with each server alone, under the name that it has in metrics.
+
+    By itself, because the pool in front of several would send calls elsewhere.
+
+    Raises:
+        SettingsError: a server is there twice.
+    """
+    urls = settings.judge_urls or (settings.judge_url,)
+    return {
+        name: settings.model_copy(update={"judge_url": url, "judge_urls": ()})
+        for name, url in zip(server_names(urls), urls, strict=True)
+    }
+
+
+async def examine(settings: Settings, *, patience_s: float = 0.0) -> tuple[Finding, ...]:
+    """Reach the one server of `settings` and ask it three times, over connections of its own.
+
+    Args:
+        patience_s: how long to wait for a server that cannot be reached. One that answers is
+            asked at once, and whatever goes wrong then is a finding.
+
+    Raises:
+        SettingsError: as `build_judge`.
+    """
+    async with aclosing(build_judge(settings, SilentObserver())) as judge:
+        model = judge.identity.model
+        if not isinstance(judge, LanguageJudge):
+            return (Finding("judge", True, f"{model}: no server, nothing to examine"),)
+        try:
+            await _reached(judge, patience_s)
+            report = await _probed(judge, settings)
+        except JudgeError as error:
+            return (unanswered(error),)
+    return reported(report, f"{model} {_where(settings)}")
+
+
+async def _reached(judge: LanguageJudge, patience_s: float) -> None:
+    deadline = time.monotonic() + patience_s
+    await _LOOKS.run(judge.check, deadline=deadline, on_retry=lambda _: None)
+
+
+async def _probed(judge: LanguageJudge, settings: Settings) -> ProbeReport:
+    remote = settings.judge != "smollm2"
+    return await probe(
+        judge.chat,
+        nonce=secrets.token_hex(4),
+        counters=PrefixMetrics(settings.judge_url) if remote else None,
+        deadline=time.monotonic() + settings.judge_deadline_s,
+        lines=SHARED_LINES if remote else _FEW_LINES,
+    )
+
+
+def _where(settings: Settings) -> str:
+    return "in this process" if settings.judge == "smollm2" else f"at {settings.judge_url}"
