@@ -1,5 +1,6 @@
 """How much of its prompts a vLLM server has found in its prefix cache, read from `/metrics`."""
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -8,7 +9,8 @@ import httpx
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-_FAMILIES: Final = ("vllm:prefix_cache_queries", "vllm:prefix_cache_hits")
+_PREFIX: Final = "vllm:prefix_cache_"
+_FAMILIES: Final = (f"{_PREFIX}queries", f"{_PREFIX}hits")
 _MAX_BYTES: Final = 4 * 1024 * 1024
 
 
@@ -35,9 +37,12 @@ class PrefixMetrics:
         """The counters now; None where the server is another kind, or shows none."""
         try:
             # As the judge client does: the configured server and nothing in between.
-            async with httpx.AsyncClient(timeout=self._timeout_s, trust_env=False) as http:
+            async with (
+                asyncio.timeout(self._timeout_s),  # of the whole reply; httpx's is of each read
+                httpx.AsyncClient(timeout=self._timeout_s, trust_env=False) as http,
+            ):
                 response = await http.get(self._url)
-        except (httpx.HTTPError, httpx.InvalidURL):
+        except (TimeoutError, httpx.HTTPError, httpx.InvalidURL):
             return None
         if response.status_code != httpx.codes.OK or len(response.content) > _MAX_BYTES:
             return None
@@ -46,8 +51,10 @@ class PrefixMetrics:
 
 def parse_prefix_count(exposition: str) -> PrefixCount | None:
     """The counters in Prometheus text; None where one is missing or the text is no such text."""
+    # All that vLLM tells takes the parser tens of milliseconds, in the loop of a service.
+    told = "\n".join(line for line in exposition.split("\n") if _PREFIX in line)
     try:
-        families = {family.name: family for family in text_string_to_metric_families(exposition)}
+        families = {family.name: family for family in text_string_to_metric_families(told)}
     except ValueError:
         return None
     if any(name not in families for name in _FAMILIES):
