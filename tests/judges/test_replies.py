@@ -4,6 +4,7 @@ import json
 import math
 import re
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -152,14 +153,14 @@ def test_the_longest_compact_reply_fits(layout):
     assert layout.max_tokens >= len(longest) + quotes * len(quote) // 3 + verdicts
 
 
-def weighed(*pairs: tuple[str, float]) -> tuple[Alternative, ...]:
-    return tuple(Alternative(*pair) for pair in pairs)
+def weighed(*pairs: tuple[str, float]) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode([Alternative(*pair) for pair in pairs]))
 
 
 def spelled(*texts: str, alternatives=(), logprob: float = -0.1) -> tuple[Token, ...]:
     """Tokens, the alternatives given to the one that holds a `2`."""
     others = weighed(*alternatives)
-    return tuple(Token(t, logprob, others if "2" in t else ()) for t in texts)
+    return tuple(Token(t, logprob, others if "2" in t else weighed()) for t in texts)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +191,7 @@ def test_each_digit_of_a_claim_is_weighed_in_its_own_place():
 def test_a_quote_cannot_pose_as_a_verdict():
     content = r'{"q1":"\"1\":0","1":2}'
     either = weighed(("0", -0.5), ("2", -0.5))
-    tokens = tuple(Token(c, -0.5, either if c in "02" else ()) for c in content)
+    tokens = tuple(Token(c, -0.5, either if c in "02" else weighed()) for c in content)
     assert read(reply(content, tokens=tokens), QUOTED).scores["1"][0] == pytest.approx(0.5)
 
 
@@ -200,13 +201,14 @@ def test_tokens_of_another_text_are_not_used():
     assert reading.scores["1"] == (1.0,)
 
 
-logprobs = st.floats(allow_nan=True, allow_infinity=True) | st.floats(-30, 0)
+finite = st.floats(allow_nan=False, allow_infinity=False) | st.floats(-30, 0)  # as all of JSON
+logprobs = st.floats(allow_nan=True, allow_infinity=True) | finite
 
 
 @given(
     st.integers(1, 2).flatmap(lambda top: st.tuples(st.just(top), st.integers(0, top))),
     logprobs,
-    st.lists(st.tuples(st.sampled_from(["0", "1", "2", "9", "x", "2,"]), logprobs)),
+    st.lists(st.tuples(st.sampled_from(["0", "1", "2", "9", "x", "2,"]), finite)),
 )
 def test_a_score_stays_within_the_hull_of_what_was_offered(verdict, logprob, alternatives):
     top, digit = verdict
@@ -219,3 +221,10 @@ def test_a_score_stays_within_the_hull_of_what_was_offered(verdict, logprob, alt
 @given(st.integers(0, 2))
 def test_without_probabilities_the_digit_is_the_score(digit):
     assert expected_score(digit, 2, None, 0) == digit / 2
+
+
+@pytest.mark.parametrize("listed", [b"null", b"{}", b"[7]", b'[{"token":"2","logprob":"-1"}]'])
+def test_a_verdict_whose_alternatives_are_none_is_unreadable(listed):
+    tokens = (Token('{"1":', -0.1), Token("2", -0.1, msgspec.Raw(listed)), Token("}", -0.1))
+    with pytest.raises(JudgeUnreadable, match="alternatives"):
+        read(reply('{"1":2}', tokens=tokens), criteria_layout(1, quotes=False))

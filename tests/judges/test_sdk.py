@@ -119,7 +119,7 @@ async def test_the_reply_and_the_bill_are_those_of_the_wire(
 
     assert (reply.content, reply.finish_reason) == ("{1}", "stop")
     assert reply.tokens is not None
-    assert reply.tokens[1].alternatives == (Alternative("1", -0.2), Alternative("0", -1.7))
+    assert reply.tokens[1].alternatives == [Alternative("1", -0.2), Alternative("0", -1.7)]
     assert meter.usage == reply.usage == Usage(1, 100, 60, 10)
 
 

@@ -193,7 +193,7 @@ async def test_the_reply_the_meter_and_the_observer_agree(
 
     assert (reply.content, reply.finish_reason) == ("{1}", "stop")
     assert reply.tokens is not None
-    assert reply.tokens[1].alternatives == (Alternative("1", -0.2), Alternative("0", -1.7))
+    assert reply.tokens[1].alternatives == [Alternative("1", -0.2), Alternative("0", -1.7)]
     assert meter.usage == reply.usage == Usage(1, 100, 60, 10)
     assert observer.calls == [(None, reply.usage)]
 

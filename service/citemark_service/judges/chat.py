@@ -6,10 +6,11 @@ hosted endpoints); the language judge only knows this protocol.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
+from citemark_service.errors import JudgeUnreadable
 from citemark_service.judges.protocol import Meter, Usage
 
 
@@ -53,6 +54,7 @@ class ChatRequest:
 
 # Replies are decoded straight into these two, under OpenAI's names: a reply has hundreds of them,
 # and copying each cost more than reading it. They hold no cycles for the collector to look for.
+# Alternatives stay bytes until they are asked for, since few tokens of a reply are verdicts.
 class Alternative(msgspec.Struct, frozen=True, gc=False):
     """A token that the server weighed, with its natural-log probability before any mask."""
 
@@ -63,7 +65,22 @@ class Alternative(msgspec.Struct, frozen=True, gc=False):
 class Token(Alternative, frozen=True, gc=False):
     """One generated token with its alternatives (itself among them or not)."""
 
-    alternatives: tuple[Alternative, ...] = msgspec.field(name="top_logprobs", default=())
+    top_logprobs: msgspec.Raw = msgspec.Raw(b"[]")
+
+    @property
+    def alternatives(self) -> list[Alternative]:
+        """What else the server weighed here.
+
+        Raises:
+            JudgeUnreadable: they are no list of tokens.
+        """
+        try:
+            return _ALTERNATIVES.decode(self.top_logprobs)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise JudgeUnreadable(f"the alternatives of a token: {error}") from error
+
+
+_ALTERNATIVES: Final = msgspec.json.Decoder(list[Alternative])
 
 
 @dataclass(frozen=True, slots=True)
