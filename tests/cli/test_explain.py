@@ -1,13 +1,23 @@
 """`citemark explain`: a graded rollout as a person reads it."""
 
+import json
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_schemas import CitationScore, Failure, FailureKind
+from citemark_schemas import (
+    CitationScore,
+    Failure,
+    FailureKind,
+    Problem,
+    ScoreResult,
+    StreamLine,
+)
 from citemark_service.cli.arithmetic import citation_lines
 from citemark_service.cli.printable import printable
 from command_line import EXAMPLES, Cli, WriteRows
@@ -105,6 +115,93 @@ def test_results_are_not_scored_again(cli: Cli, results: Path) -> None:
     result = cli("explain", results, "--judge", "embedded")
     assert result.exit_code == 2
     assert "drop --judge" in result.stderr
+
+
+def as_batch(lines: list[str]) -> str:
+    return f'{{"items":[{",".join(lines)}]}}'
+
+
+def as_indented_batch(lines: list[str]) -> str:
+    return json.dumps(json.loads(as_batch(lines)), indent=2)
+
+
+def as_stream(lines: list[str]) -> str:
+    error = Problem(error="invalid_request", message="question: must not be blank")
+    refused = StreamLine(line=1, type="error", error=error)
+    scored = (
+        StreamLine(line=number, type="result", result=ScoreResult.model_validate_json(line))
+        for number, line in enumerate(lines, start=2)
+    )
+    return "".join(each.model_dump_json() + "\n" for each in (refused, *scored))
+
+
+@pytest.mark.parametrize("form", [as_batch, as_indented_batch, as_stream])
+def test_what_a_service_answered_is_explained_alike(
+    cli: Cli, results: Path, tmp_path: Path, form: Callable[[list[str]], str]
+) -> None:
+    answered = tmp_path / "answered.json"
+    answered.write_text(form(results.read_text().splitlines()))
+    for chosen in ([], ["--id", "broker-bug-invented"]):
+        result = cli("explain", answered, *chosen)
+        assert result.exit_code == 0
+        assert result.stdout == cli("explain", results, *chosen).stdout
+
+
+def test_answers_of_the_real_service_are_explained(
+    cli: Cli, citemark_url: str, tmp_path: Path
+) -> None:
+    batch = b'{"items":[%b]}' % b",".join(ROLLOUTS.read_bytes().splitlines())
+    sent = {"score": batch, "score/stream": b"nonsense\n" + ROLLOUTS.read_bytes()}
+    for path, body in sent.items():
+        answer = httpx.post(f"{citemark_url}/v1/{path}", content=body)
+        assert answer.status_code == 200
+        answered = tmp_path / "answered.json"
+        answered.write_bytes(answer.content)
+        result = cli("explain", answered, "--id", "broker-bug-invented")
+        assert result.exit_code == 0
+        assert "✗ rel-5.0.0 fabricated" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("chosen", "told"),
+    [
+        (["--id", "0"], "has no result with id '0'; line 1: invalid_request: question: must"),
+        (["--id", "nobody"], "has no result with id 'nobody'; 1 of its lines are errors"),
+        (["--judge", "embedded"], "drop --judge"),
+    ],
+)
+def test_an_error_is_told_where_it_is_asked_for(
+    cli: Cli, results: Path, tmp_path: Path, chosen: list[str], told: str
+) -> None:
+    answered = tmp_path / "answered.jsonl"
+    answered.write_text(as_stream(results.read_text().splitlines()))
+    result = cli("explain", answered, *chosen)
+    assert result.exit_code == 2
+    assert told in result.stderr
+
+
+def test_a_stream_of_errors_tells_the_first(cli: Cli, tmp_path: Path) -> None:
+    answered = tmp_path / "answered.jsonl"
+    answered.write_text(as_stream([]))
+    assert "has no result; line 1: invalid_request" in cli("explain", answered).stderr
+
+
+@pytest.mark.parametrize(
+    "body", ['{"items":[]}', '{"items":[{"id":"a"}]}', '{"line":1,"type":"x"}']
+)
+def test_something_else_is_one_line(cli: Cli, tmp_path: Path, body: str) -> None:
+    answered = tmp_path / "answered.json"
+    answered.write_text(body)
+    result = cli("explain", answered)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+
+
+def test_no_line_of_a_pipe_ends_in_blanks(cli: Cli, results: Path) -> None:
+    for file in (results, ROLLOUTS):
+        lines = cli("explain", file, "--id", "cycle-lane-mediocre").stdout.splitlines()
+        assert len(lines) > 10
+        assert [line for line in lines if line != line.rstrip()] == []
 
 
 @pytest.mark.parametrize(("text", "message"), [("", "is empty"), ("nonsense", "is not JSON")])

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from citemark_service.agreement import Agreement, measure
 from citemark_service.cli.options import chosen_settings, judge_options
-from citemark_service.cli.printable import plain
+from citemark_service.cli.printable import plain, show
 from citemark_service.figures import Figures
 from citemark_service.judges.factory import build_judge
 from citemark_service.observe import SilentObserver
@@ -36,14 +36,13 @@ def command(
     BA is balanced accuracy, at the threshold 0.5 and at the best one. Files of whole rollouts
     are skipped. Exit status 1 where judgements failed, 2 where a file is not labelled rows.
     """
-    console = Console()
     table = _table()
     settings = chosen_settings(flags)
     agreements = asyncio.run(_measured(files, settings, concurrency, Console(stderr=True)))
     for agreement in agreements:
         for row in _rows(agreement):
             table.add_row(*row)
-    console.print(table)
+    show(table)
     ctx.exit(1 if any(agreement.failed for agreement in agreements) else 0)
 
 

@@ -2,17 +2,16 @@
 
 import asyncio
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
-from pydantic import ValidationError
-from pydantic_core import from_json
-from rich.console import Console
 
-from citemark_schemas import Knobs, Rollout, ScoreResult
+from citemark_schemas import Knobs, Rollout, ScoreResult, StreamLine
+from citemark_service.cli.answers import is_answer, read_answer_row
 from citemark_service.cli.options import given_flags, judge_options, parse_knobs, service_url
+from citemark_service.cli.printable import show
 from citemark_service.cli.render import explained
 from citemark_service.cli.rows import BadLine, Row, RowReader, json_rows
 from citemark_service.cli.score import chosen_scorer
@@ -35,8 +34,8 @@ def command(
 ) -> None:
     """Show how one rollout of FILE got its reward.
 
-    FILE holds results of `citemark score`, or rollouts, of which one is scored first. Rollouts
-    are shown with their whole answer.
+    FILE holds results, of `citemark score` or as a service answered, or rollouts, of which one
+    is scored first. Rollouts are shown with their whole answer.
     """
     with file.open("rb") as lines:
         rows = _Rows(lines, str(file))
@@ -45,7 +44,7 @@ def command(
             graded = _Graded(rows.result(wanted), None)
         else:
             graded = _scored(rows.rollout(wanted), url, parse_knobs(knobs), flags)
-    Console().print(explained(*graded))
+    show(explained(*graded))
 
 
 def _refuse_scoring(url: str | None, flags: dict[str, Any]) -> None:
@@ -64,18 +63,25 @@ class _Rows:
             raise DataError(f"{origin} is empty")
         self._lines = itertools.chain([first], filled)
         self._origin = origin
-        self.are_results = _is_result(first)
+        self.are_results = is_answer(first)
 
     def result(self, wanted: str | None) -> ScoreResult:
-        """The result with the id `wanted`, or the first."""
+        """The result with the id `wanted`, or the first; errors of a stream are passed over."""
+        errors: list[StreamLine] = []
+        for answer in self._answers():
+            if isinstance(answer, StreamLine):
+                errors.append(answer)
+            elif wanted in (None, answer.id):
+                return answer
+        named = "result" if wanted is None else f"result with id {wanted!r}"
+        raise DataError(f"{self._origin} has no {named}{_reason(errors, wanted)}")
+
+    def _answers(self) -> Iterator[ScoreResult | StreamLine]:
         for number, raw in enumerate(self._lines, start=1):
             try:
-                result = ScoreResult.model_validate_json(raw)
-            except ValidationError as error:
+                yield from read_answer_row(raw)
+            except ValueError as error:
                 raise DataError(f"{self._origin}: row {number} is no result") from error
-            if wanted in (None, result.id):
-                return result
-        raise DataError(f"{self._origin} has no result with id {wanted!r}")
 
     def rollout(self, wanted: str | None) -> Row:
         """The rollout with the id `wanted`, or the first that is usable."""
@@ -90,13 +96,15 @@ class _Rows:
         raise DataError(f"{self._origin} has no {named}{reason}")
 
 
-def _is_result(raw: bytes) -> bool:
-    """Whether a row is a result; a rollout has neither reward nor versions."""
-    try:
-        row = from_json(raw)
-    except ValueError:
-        return False
-    return isinstance(row, dict) and {"reward", "versions"} <= row.keys()
+def _reason(errors: Sequence[StreamLine], wanted: str | None) -> str:
+    """Why there is no result: the error that stands in its place, else how many there are.
+
+    A rollout without an id goes by its place in the stream, counted from 0.
+    """
+    for line in errors:
+        if line.error is not None and wanted in (None, str(line.line - 1)):
+            return f"; line {line.line}: {line.error.error}: {line.error.message}"
+    return f"; {len(errors)} of its lines are errors, without ids" if errors else ""
 
 
 def _scored(row: Row, url: str | None, knobs: Knobs, flags: dict[str, Any]) -> _Graded:

@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
-from citemark_service.cli.printable import plain
+from citemark_service.cli.printable import plain, show
 from citemark_service.serving import (
     DEFAULT_MODEL,
     DEFAULT_PORT,
@@ -123,4 +122,4 @@ def _explain(serving: Serving) -> None:
     table = Table("flag", "why", box=None, padding=(0, 2, 0, 0))
     for flag in serve_flags(serving):
         table.add_row(plain(shlex.join([flag.name, *flag.values])), plain(flag.why))
-    Console().print(table)
+    show(table)
