@@ -1,5 +1,22 @@
-"""`python -m citemark_service` is the command line `citemark`."""
+"""The command line `citemark`, as the script and as `python -m citemark_service`."""
 
-from citemark_service.cli import main
+import sys
 
-main(prog_name="citemark")
+_EXTRA = "citemark needs its service extra: pip install 'citemark[service]'"
+
+
+def main() -> None:
+    """Run the command line; in a trainer's installation, which lacks it, say what is missing."""
+    try:
+        from citemark_service import cli  # noqa: PLC0415 - it is what may be missing
+
+        cli.main(prog_name="citemark")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("citemark"):
+            raise
+        sys.stderr.write(f"{_EXTRA} ({error.name} is missing)\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

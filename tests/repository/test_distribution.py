@@ -16,19 +16,28 @@ from packaging.utils import canonicalize_name
 PACKAGES = {"citemark_schemas", "citemark_rubrics", "citemark_service", "citemark_grpo"}
 SUFFIXES = {".py", ".json", ".toml", ".j2", ".typed"}
 
-_IMPORT_CLIENT = """
-import importlib, pkgutil, sys
+_HIDE = """
+import importlib.metadata, pkgutil, sys
+
+hidden = set(sys.argv[1:])
 
 class Hidden:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in sys.argv:
-            raise ModuleNotFoundError(name)
+        if name.partition(".")[0] in hidden:
+            raise ModuleNotFoundError(name, name=name)
 
 sys.meta_path.insert(0, Hidden())
+"""
+_IMPORT_CLIENT = f"""{_HIDE}
 for package in ("citemark_schemas", "citemark_grpo"):
     for module in pkgutil.walk_packages(importlib.import_module(package).__path__, package + "."):
         importlib.import_module(module.name)
         print(module.name)
+"""
+_SCRIPT = f"""{_HIDE}
+target = sys.argv[1]
+sys.argv = ["citemark", "serve", "--help"]
+importlib.metadata.EntryPoint("citemark", target, "console_scripts").load()()
 """
 _FINDABLE = """
 import importlib.util, sys
@@ -112,15 +121,41 @@ def test_the_service_installs_no_torch() -> None:
     assert "torch" not in closure("citemark", {"service"})
 
 
-def test_the_client_runs_on_the_base_requirements_alone(tmp_path: Path) -> None:
+@pytest.fixture
+def beyond_base() -> list[str]:
+    """Modules that are installed here and that the base requirements do not bring."""
     allowed = {"citemark"} | closure("citemark", set())
-    hidden = [
+    return [
         module
         for module, names in packages_distributions().items()
         if not {canonicalize_name(name) for name in names} & allowed
     ]
-    assert {"fastapi", "aiohttp"} <= set(hidden)
-    assert "citemark_grpo.client" in run_python(_IMPORT_CLIENT, *hidden, cwd=tmp_path).split()
+
+
+def test_the_client_runs_on_the_base_requirements_alone(
+    beyond_base: list[str], tmp_path: Path
+) -> None:
+    assert {"fastapi", "aiohttp"} <= set(beyond_base)
+    assert "citemark_grpo.client" in run_python(_IMPORT_CLIENT, *beyond_base, cwd=tmp_path).split()
+
+
+@pytest.mark.parametrize("present", [set(), {"click", "rich"}])
+def test_the_script_says_what_the_base_installation_lacks(
+    root: Path, beyond_base: list[str], tmp_path: Path, present: set[str]
+) -> None:
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    absent = sorted(set(beyond_base) - present)
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run_python(_SCRIPT, project["scripts"]["citemark"], *absent, cwd=tmp_path)
+    assert failed.value.returncode == 2
+    (line,) = failed.value.stderr.splitlines()
+    assert line.startswith("citemark needs its service extra: pip install 'citemark[service]'")
+
+
+def test_the_script_runs_where_nothing_is_missing(root: Path, tmp_path: Path) -> None:
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    shown = run_python(_SCRIPT, project["scripts"]["citemark"], cwd=tmp_path)
+    assert "Run the reward service" in shown
 
 
 def test_an_editable_install_leaks_no_folder_of_the_repository(root: Path, tmp_path: Path) -> None:
