@@ -8,7 +8,7 @@ means and an example (`zero_example`, …).
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -73,7 +73,7 @@ class _File(BaseModel):
 
     name: str = Field(pattern=_NAME)
     description: str
-    criteria: tuple[_Entry, ...] = Field(min_length=1)
+    criteria: tuple[_Entry, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +103,40 @@ def _line_of(text: str, location: tuple[int | str, ...]) -> int:
     return next((n for n in range(first, last) if key.match(lines[n])), first) + 1
 
 
-def _located(text: str, location: tuple[int | str, ...], message: str) -> str:
-    place = ".".join(str(part) for part in location)
-    return f"line {_line_of(text, location)}: {place}: {message}"
+def _place(location: tuple[int | str, ...], data: Mapping[str, Any]) -> str:
+    """A location as a reader counts: `criterion 1 (“Its title”): two`."""
+    if len(location) < 2 or location[0] != "criteria" or not isinstance(location[1], int):
+        return ".".join(map(str, location))
+    entry = data["criteria"][location[1]]
+    title = entry.get("title") if isinstance(entry, dict) else None
+    named = f" (“{title}”)" if isinstance(title, str) and title.strip() else ""
+    return ": ".join([f"criterion {location[1] + 1}{named}", *map(str, location[2:])])
+
+
+def _parsed(text: str, origin: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RubricError(f"{origin}: {error}") from error
 
 
 def _validated(text: str, origin: str) -> _File:
+    data = _parsed(text, origin)
     try:
-        return _File.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise RubricError(f"{origin}: {error}") from error
+        return _File.model_validate(data)
     except ValidationError as error:
-        problems = (_located(text, item["loc"], item["msg"]) for item in error.errors())
+        problems = (
+            f"line {_line_of(text, item['loc'])}: {_place(item['loc'], data)}: {item['msg']}"
+            for item in error.errors()
+        )
         raise RubricError("\n".join(f"{origin}, {problem}" for problem in problems)) from error
+
+
+def _refuse_empty(entries: tuple[_Entry, ...], text: str, origin: str) -> None:
+    """A least length on the field would be told beside whatever is wrong with its entries."""
+    if not entries:
+        line = _line_of(text, ("criteria",))
+        raise RubricError(f"{origin}, line {line}: criteria: must hold at least one")
 
 
 def _refuse_repeats(entries: tuple[_Entry, ...], text: str, origin: str) -> None:
@@ -145,6 +166,7 @@ def parse_set(text: str, origin: str) -> RubricSet:
             or all weights are 0.
     """
     file = _validated(text, origin)
+    _refuse_empty(file.criteria, text, origin)
     _refuse_repeats(file.criteria, text, origin)
     if not any(entry.weight for entry in file.criteria):
         raise RubricError(f"{origin}: all weights are 0, so the set can score nothing")

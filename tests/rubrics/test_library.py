@@ -54,15 +54,22 @@ def test_versions_follow_the_content():
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (('"positive"', '"good"'), "line 6: criteria.0.polarity"),
-        (('zero = "None."\n', ""), "line 4: criteria.0.zero: Field required"),
-        (('two = "All."', 'too = "All."'), "line 12: criteria.0.too: Extra inputs"),
-        (('one = "Some."', "one = 1"), "line 10: criteria.0.one"),
-        (('title = "Dates"', 'title = "Dates"\nweight = -1'), "line 6: criteria.0.weight"),
+        (('"positive"', '"good"'), "line 6: criterion 1 (“Dates”): polarity: "),
+        (('zero = "None."\n', ""), "line 4: criterion 1 (“Dates”): zero: Field required"),
+        (('two = "All."', 'too = "All."'), "line 12: criterion 1 (“Dates”): too: Extra inputs"),
+        (('one = "Some."', "one = 1"), "line 10: criterion 1 (“Dates”): one: "),
+        (
+            ('title = "Dates"', 'title = "Dates"\nweight = -1'),
+            "line 6: criterion 1 (“Dates”): weight: ",
+        ),
         (('title = "Dates"', 'title = "Dates"\nweight = 0'), "all weights are 0"),
         (('name = "mine"', 'name = "My Set"'), "line 1: name"),
         (('description = "A set of my own."', "description = A set"), "at line 2"),
-        ((GOOD[GOOD.index("[[") :], "criteria = []"), "criteria"),
+        ((GOOD[GOOD.index("[[") :], "criteria = []"), "line 4: criteria: must hold at least one"),
+        ((GOOD[GOOD.index("[[") :], "criteria = [1]"), "line 1: criterion 1: Input should be"),
+        ((GOOD[GOOD.index("[[") :], ""), "line 1: criteria: Field required"),
+        (('title = "Dates"\n', ""), "line 4: criterion 1: title: Field required"),
+        (('title = "Dates"', "title = 7"), "line 5: criterion 1: title: Input should be"),
     ],
 )
 def test_a_broken_file_names_its_line(change, told):
@@ -70,6 +77,17 @@ def test_a_broken_file_names_its_line(change, told):
         parse_set(GOOD.replace(*change), "mine.toml")
     assert told in str(caught.value)
     assert "mine.toml" in str(caught.value)
+
+
+def test_each_problem_is_told_once_and_by_its_own_criterion():
+    second = GOOD[GOOD.index("[[") :].replace("Dates", "Places").replace('two = "All."\n', "")
+    broken = GOOD.replace('zero = "None."\n', "") + second
+    with pytest.raises(RubricError) as caught:
+        parse_set(broken, "mine.toml")
+    assert str(caught.value).splitlines() == [
+        "mine.toml, line 4: criterion 1 (“Dates”): zero: Field required",
+        "mine.toml, line 13: criterion 2 (“Places”): two: Field required",
+    ]
 
 
 def test_a_repeated_title_names_both_lines():
