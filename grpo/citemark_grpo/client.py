@@ -113,6 +113,16 @@ def _body(batch: Batch, knobs: Knobs | None, deadline_s: float) -> bytes:
     return b'{"items":[%b],"deadline_s":%.3f%b%b' % (items, deadline_s, comma, rest.encode())
 
 
+def _root(url: str) -> str:
+    try:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"{url!r} is no URL: {error}") from error
+    if parts.scheme not in ("http", "https") or not parts.host:
+        raise ValueError(f"{url!r} is no URL of a service, such as http://127.0.0.1:8000")
+    return url.rstrip("/")
+
+
 class ScoreClient:
     """Scores rollouts over one connection pool; safe for concurrent calls on its own event loop.
 
@@ -128,6 +138,9 @@ class ScoreClient:
         batch_items: Rollouts in one batch at most. Small batches lose little to a retry.
         batch_bytes: Bytes of rollouts in one batch at most; a larger one travels alone.
         headers: Sent with every call, for a gateway that asks for them.
+
+    Raises:
+        ValueError: `url` is none that could be called.
     """
 
     def __init__(
@@ -142,7 +155,7 @@ class ScoreClient:
         batch_bytes: int = 8 * _MIB,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self._url = url.rstrip("/")
+        self._url = _root(url)
         self._timeout_s = timeout_s
         self._deadline_s = deadline_s
         self._attempts = attempts
@@ -274,7 +287,8 @@ def score(
     """`ScoreClient.score` for scripts: blocks until the results are there.
 
     Its event loop lives in a thread of its own, so it works with or without a running loop in
-    the caller's thread (a running one stands still meanwhile). Raises `ScoreError`.
+    the caller's thread (a running one stands still meanwhile). Raises `ScoreError`, and
+    `ValueError` where `url` is none that could be called.
     """
 
     async def scored() -> list[ScoreResult]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import email.utils
+import re
 import time
 from typing import Any
 
@@ -35,6 +36,16 @@ async def test_results_come_back_in_order_whatever_the_batches(service: Service)
     assert [result.id for result in results] == [f"r{index}" for index in range(20)]
     assert [result.reward for result in results] == [float(index) for index in range(20)]
     assert sorted(len(request["items"]) for request in service.requests) == [2, *[3] * 6]
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "", "localhost:8000", "ftp://host", "http://", "http://host:port"]
+)
+def test_a_url_that_cannot_be_called_is_refused_at_once(url: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(repr(url))):
+        ScoreClient(url)
+    with pytest.raises(ValueError, match=re.escape(repr(url))):
+        score(url, rollouts(1))
 
 
 async def test_no_rollouts_need_no_call(service: Service) -> None:
