@@ -27,6 +27,7 @@ def read_answer(response: str) -> Answer:
     marked = read_claims(response, block)
     return Answer(
         text=text,
+        prose=marked.prose,
         span=block,
         claims=marked.claims,
         sentences=_distinct(split_sentences(response, marked.outside, block[1])),

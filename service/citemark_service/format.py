@@ -4,7 +4,6 @@ import re
 
 from citemark_schemas import FormatReport, RefusalKind
 from citemark_service.parsed import Answer, Sources
-from citemark_service.tags import without_tags
 
 _TOKEN = re.compile(r"[^\s,;()\[\]{}<>\"'“”‘’`]+")
 _WORD = re.compile(r"[\w-]+")
@@ -31,7 +30,7 @@ def _checks(answer: Answer, sources: Sources) -> dict[str, bool]:
         "has_citation": bool(written),
         "ids_exist": all(name in sources.by_id for name in written),
         "tags_well_formed": not (answer.malformed_tags or answer.stray_tags),
-        "no_bare_ids": not _shows_ids(answer.text, sources),
+        "no_bare_ids": not _shows_ids(answer.prose, sources),
     }
 
 
@@ -46,10 +45,10 @@ def _refused_checks(answer: Answer) -> dict[str, bool]:
     }
 
 
-def _shows_ids(text: str, sources: Sources) -> bool:
+def _shows_ids(prose: str, sources: Sources) -> bool:
     """Whether an id stands in the prose as a word of its own."""
     telling = filter(_is_telling, sources.by_id)
-    return not _words(without_tags(text)).isdisjoint(telling)
+    return not _words(prose).isdisjoint(telling)
 
 
 def _is_telling(name: str) -> bool:

@@ -89,6 +89,7 @@ class CriterionRow(_Row):
             sources=read_sources(None, self.snippets),
             answer=Answer(
                 text=self.response,
+                prose=self.response,
                 span=span,
                 sentences=split_sentences(self.response, (span,), span[1]),
             ),

@@ -25,6 +25,8 @@ class Marked:
     """Claims with a defect, before merging."""
     stray_tags: int
     """Closing tags that close nothing."""
+    prose: str
+    """All of the block's text, with a line break in place of each claim tag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,14 @@ def read_claims(text: str, block: Span) -> Marked:
     texts, outside = _assigned(text, block, tags, pairs)
     claims = list(_claims(tags, pairs, texts, block[1]))
     malformed = sum(claim.malformed is not None for claim in claims)
-    return Marked(_merged(claims), tuple(outside), malformed, pairs.stray)
+    prose = _prose(text, block, tags)
+    return Marked(_merged(claims), tuple(outside), malformed, pairs.stray, prose)
+
+
+def _prose(text: str, block: Span, tags: Sequence[Tag]) -> str:
+    starts = [block[0], *(tag.end for tag in tags)]
+    ends = [*(tag.start for tag in tags), block[1]]
+    return "\n".join([text[start:end] for start, end in zip(starts, ends, strict=True)])
 
 
 def _paired(tags: Sequence[Tag]) -> _Pairs:

@@ -71,6 +71,8 @@ class Answer:
     refusal: RefusalKind | None = None
     text: str = ""
     """Raw text between the answer tags."""
+    prose: str = ""
+    """`text` with a line break in place of each claim tag."""
     span: Span = (0, 0)
     """Half-open range of `text` in the response."""
     claims: tuple[Claim, ...] = ()

@@ -45,15 +45,6 @@ def claim_tags(text: str, start: int, end: int) -> Iterator[Tag]:
         yield _closing(match) if match[1] else _opening(match)
 
 
-def without_tags(text: str) -> str:
-    """`text` with a line break in place of each claim tag."""
-    pieces, at = [], 0
-    for tag in claim_tags(text, 0, len(text)):
-        pieces.append(text[at : tag.start])
-        at = tag.end
-    return "\n".join([*pieces, text[at:]])
-
-
 def _closing(match: re.Match[str]) -> Tag:
     # "</snippet and a fact>" would hide the fact, so only a clean tag takes its tail along.
     clean = match[3] and not match[2].strip()

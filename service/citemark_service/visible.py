@@ -21,6 +21,8 @@ _WORD_LIMIT = 128
 
 def visible(text: str) -> str:
     """`text` without control, zero-width and other characters that never show."""
+    if text.isascii() and text.isprintable():  # as most pieces of an answer are
+        return text
     return _INVISIBLE.sub("", text)
 
 

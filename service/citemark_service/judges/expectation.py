@@ -50,9 +50,12 @@ def expected_score(digit: int, top: int, tokens: TokenMap | None, offset: int | 
     if digit not in logprobs or len(logprobs) == 1:
         return digit / top
     highest = max(logprobs.values())
-    mass = {value: math.exp(logprob - highest) for value, logprob in logprobs.items()}
-    mean = sum(value * share for value, share in mass.items()) / sum(mass.values())
-    return min(max(mean, min(mass)), max(mass)) / top
+    total = weighted = 0.0
+    for value, logprob in logprobs.items():
+        mass = math.exp(logprob - highest)
+        total += mass
+        weighted += value * mass
+    return min(max(weighted / total, min(logprobs)), max(logprobs)) / top
 
 
 @lru_cache(maxsize=_MENUS_KEPT)

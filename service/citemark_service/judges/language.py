@@ -40,7 +40,6 @@ from citemark_service.judges.protocol import (
 from citemark_service.judges.render import PromptWriter, shared_part
 from citemark_service.judges.replies import Reading, read
 from citemark_service.observe import Observer
-from citemark_service.tags import without_tags
 from citemark_service.visible import visible
 
 TOP_LOGPROBS = 8
@@ -183,7 +182,7 @@ class LanguageJudge:
         )
         reading = await self._read(ask, quotes=self._quotes)
         keys = [str(number) for number in range(1, len(criteria) + 1)]
-        found = _found_quotes(reading, keys, task.answer.text)
+        found = _found_quotes(reading, keys, task.answer.prose)
         unsteered = reading
         if not all(found.values()):
             self._observer.judge_retry(FailureKind.INVALID_VERDICT)
@@ -236,13 +235,13 @@ def _quote_of(reading: Reading, key: str) -> str:
     return _CITE_TAG.sub("", reading.quotes.get(f"q{key}", "")).strip()
 
 
-def _found_quotes(reading: Reading, keys: Sequence[str], answer: str) -> dict[str, bool]:
+def _found_quotes(reading: Reading, keys: Sequence[str], prose: str) -> dict[str, bool]:
     """For each verdict above 0 that came with a quote: does the answer hold the quote?"""
     quoted = {key: _quote_of(reading, key) for key in keys if reading.digits[key][0] > 0}
     claimed = {key: quote for key, quote in quoted.items() if quote}
     if not claimed:
         return {}
-    passage = Passage(visible(without_tags(answer)))
+    passage = Passage(visible(prose))
     return {key: passage.holds(quote) for key, quote in claimed.items()}
 
 

@@ -186,15 +186,16 @@ class PromptWriter:
 
     def _group(self, question: str, sources: Sources) -> _Group:
         """The group's part; remembered, since its other samples are on their way."""
-        digest = self._digest(question, sources)
-        if (known := self._groups.get(digest)) is not None:
+        content = sources.digest + question.encode(errors="surrogatepass")
+        if (known := self._groups.get(content)) is not None:
             return known
         if len(self._groups) >= _GROUPS_KEPT:
             del self._groups[next(iter(self._groups))]
-        group = self._groups[digest] = self._read_group(digest.hex()[:8], question, sources)
+        group = self._groups[content] = self._read_group(content, question, sources)
         return group
 
-    def _read_group(self, nonce: str, question: str, sources: Sources) -> _Group:
+    def _read_group(self, content: bytes, question: str, sources: Sources) -> _Group:
+        nonce = self._nonce(content)
         budget = self._budgets["criteria"]
         texts = {name: neutral(s.text).strip() for name, s in sources.by_id.items()}
         asked = clip(neutral(question).strip(), budget.question)
@@ -202,10 +203,9 @@ class PromptWriter:
         head, _, _ = self._around_answer(nonce, question=asked, sources=shown)
         return _Group(nonce=nonce, question=asked, texts=texts, head=head)
 
-    def _digest(self, question: str, sources: Sources) -> bytes:
+    def _nonce(self, content: bytes) -> str:
         """Unforgeable without the secret, equal for all samples of a group."""
-        content = sources.digest + question.encode(errors="surrogatepass")
-        return hmac.digest(self._secret, content, "sha256")
+        return hmac.digest(self._secret, content, "sha256").hex()[:8]
 
 
 def shared_part(messages: Sequence[Message]) -> int:
