@@ -1,6 +1,7 @@
 """The judge and the service, each in a process of its own, and what the kernel says of one."""
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,7 @@ from typing import IO, NoReturn
 from workload import QUOTE
 
 _TESTS = Path(__file__).resolve().parents[1] / "tests"
-_SERVING = "serving on "
+_SERVING = re.compile(r"serving on (http://\S+)\b.*\n")
 _START_S = 30.0
 _STOP_S = 10.0
 _LAST_WORDS = 2000
@@ -121,9 +122,8 @@ def _url_of(process: subprocess.Popen[bytes], log: IO[str]) -> str:
     ends_at = time.monotonic() + _START_S
     while process.poll() is None and time.monotonic() < ends_at:
         log.seek(0)
-        found = [line for line in log.readlines() if _SERVING in line and line.endswith("\n")]
-        if found:
-            return found[0].partition(_SERVING)[2].strip()
+        if found := _SERVING.search(log.read()):
+            return found[1]
         time.sleep(0.05)
     log.seek(0)
     raise NotStarted(f"no server came up:\n{log.read()[-_LAST_WORDS:]}")
