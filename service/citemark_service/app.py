@@ -38,6 +38,9 @@ def create_app(
         metrics: what a judge reports to as well, where it does; a new one by default.
         admission: shared with who drains the service; a new one by default.
         beside: entered while the service runs, such as a `StartProbe`.
+
+    Raises:
+        SettingsError: the default static set is not in the library.
     """
     metrics = metrics or Metrics()
     admission = admission or Admission(settings)

@@ -8,9 +8,11 @@ flight, or after `stop_grace_s`. A second signal ends it at once.
 import gc
 import logging
 import math
+import re
 import socket
 import time
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from types import FrameType
 
 import uvicorn
@@ -19,6 +21,7 @@ from fastapi import FastAPI
 from citemark_rubrics import RubricLibrary
 from citemark_service.admission import Admission
 from citemark_service.app import create_app
+from citemark_service.errors import SettingsError
 from citemark_service.judges.protocol import Judge
 from citemark_service.metrics import Metrics
 from citemark_service.settings import Settings
@@ -29,13 +32,18 @@ _log = logging.getLogger("citemark.serve")
 # that closes first races with the next request.
 _KEEP_ALIVE_S = 75
 _DELIVERY_S = 2.0
+_YOUNG_OBJECTS = 50_000
+_USERINFO = re.compile(r"//[^/]*@")
 
 
 class DrainingServer(uvicorn.Server):
     """A server whose first signal drains `admission` instead of closing the socket."""
 
-    def __init__(self, config: uvicorn.Config, *, admission: Admission, grace_s: float) -> None:
+    def __init__(
+        self, config: uvicorn.Config, *, admission: Admission, grace_s: float, judged_by: str
+    ) -> None:
         super().__init__(config)
+        self._judged_by = judged_by
         self._admission = admission
         self._grace_s = grace_s
         self._stop_wanted = False
@@ -60,9 +68,9 @@ class DrainingServer(uvicorn.Server):
         self._captured_signals.append(sig)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say where."""
+        """Listen, and say where and by whom rollouts are judged."""
         await super().startup(sockets)
-        _log.info("serving on %s", self.url)
+        _log.info("serving on %s with %s", self.url, self._judged_by)
 
     async def on_tick(self, counter: int) -> bool:
         """Start draining where it is wanted; true when it is time to close."""
@@ -89,7 +97,9 @@ class DrainingServer(uvicorn.Server):
         _log.info("stopped")
 
 
-def server_of(app: FastAPI, *, settings: Settings, admission: Admission) -> DrainingServer:
+def server_of(
+    app: FastAPI, *, settings: Settings, admission: Admission, judged_by: str = "its own judge"
+) -> DrainingServer:
     """A server for `app`, not yet started; logging is the caller's to configure."""
     config = uvicorn.Config(
         app,
@@ -101,7 +111,34 @@ def server_of(app: FastAPI, *, settings: Settings, admission: Admission) -> Drai
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
     )
-    return DrainingServer(config, admission=admission, grace_s=settings.stop_grace_s)
+    return DrainingServer(
+        config, admission=admission, grace_s=settings.stop_grace_s, judged_by=judged_by
+    )
+
+
+@contextmanager
+def _listening(settings: Settings) -> Iterator[list[socket.socket]]:
+    """Sockets on all addresses of the host; uvicorn would end the process over a taken one."""
+    host, port = settings.host, settings.port
+    with ExitStack() as stack:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            sockets = [
+                stack.enter_context(socket.create_server(address, family=family))
+                for family, *_, address in dict.fromkeys(found)
+            ]
+        except OSError as error:
+            raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+        yield sockets
+
+
+def _told(judge: Judge, settings: Settings) -> str:
+    """The judge by name, model and server, without what a URL may hold of a password."""
+    told = f"judge {settings.judge}, model {judge.identity.model}"
+    if settings.judge not in ("vllm", "openai"):
+        return told
+    urls = settings.judge_urls or (settings.judge_url,)
+    return f"{told}, at {', '.join(_USERINFO.sub('//', url) for url in urls)}"
 
 
 def run(
@@ -117,6 +154,9 @@ def run(
     Args:
         metrics: what the judge reports to, where it reports.
         beside: as for `create_app`.
+
+    Raises:
+        SettingsError: the port is taken or the host is not ours, or as `create_app`.
     """
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
@@ -135,4 +175,10 @@ def run(
     # which held the event loop for 150 ms in the middle of a large batch.
     gc.collect()
     gc.freeze()
-    server_of(app, settings=settings, admission=admission).run()
+    # A step's thousands of objects die by their reference counts; at the default of 700 they are
+    # walked over and over, which took a tenth of the CPU.
+    gc.set_threshold(_YOUNG_OBJECTS, 20, 50)
+    told = _told(judge, settings)
+    server = server_of(app, settings=settings, admission=admission, judged_by=told)
+    with _listening(settings) as sockets:
+        server.run(sockets)

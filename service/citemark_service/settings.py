@@ -7,6 +7,7 @@ knobs are fields too: they are the defaults that a request may override.
 import difflib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from citemark_schemas import Knobs
 from citemark_service.errors import SettingsError
 
 _PREFIX = "CITEMARK_"
+_NEAR = 0.7  # PROT is .75 from PORT, FOO .29
 _MIB = 1024 * 1024
 
 JudgeName = Literal["embedded", "smollm2", "vllm", "openai"]
@@ -109,19 +111,16 @@ class Settings(BaseSettings, Knobs):
     """How long a stopping service waits for what is in flight."""
 
 
-def _unknown_variables(environ: dict[str, str]) -> list[str]:
-    known = {_PREFIX + name.upper() for name in Settings.model_fields}
-    return sorted(
-        name for name in environ if name.upper().startswith(_PREFIX) and name.upper() not in known
-    )
-
-
-def _refuse_unknown(environ: dict[str, str]) -> None:
-    for name in _unknown_variables(environ):
-        known = [_PREFIX + field.upper() for field in Settings.model_fields]
-        near = difflib.get_close_matches(name.upper(), known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise SettingsError(f"{name} is not a setting{hint}")
+def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    known = [name.upper() for name in Settings.model_fields]
+    for variable in sorted(environ):
+        name = variable.upper()
+        if not name.startswith(_PREFIX) or name.removeprefix(_PREFIX) in known:
+            continue
+        # Without the prefix, which would make any two names look alike.
+        near = difflib.get_close_matches(name.removeprefix(_PREFIX), known, n=1, cutoff=_NEAR)
+        hint = f"; did you mean {_PREFIX}{near[0]}?" if near else ""
+        raise SettingsError(f"{variable} is not a setting{hint}")
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -130,7 +129,7 @@ def load_settings(**overrides: Any) -> Settings:
     Raises:
         SettingsError: a `CITEMARK_*` variable is unknown or a value is out of range.
     """
-    _refuse_unknown(dict(os.environ))
+    _refuse_unknown(os.environ)
     try:
         return Settings(**overrides)
     except ValidationError as error:

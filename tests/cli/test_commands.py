@@ -9,6 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
+from citemark_rubrics import load_library
+from citemark_service.app import create_app
+from citemark_service.errors import SettingsError
+from citemark_service.judges.embedded import EmbeddedJudge
 from citemark_service.settings import Settings
 from command_line import EXAMPLES, Cli, Start, WriteRows
 
@@ -69,6 +73,46 @@ def test_serve_refuses_a_bad_setting_in_one_line(cli: Cli, monkeypatch: pytest.M
     assert result.exit_code == 2
     assert "max_items" in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_serve_says_who_judges(start: Start) -> None:
+    url = "http://127.0.0.1:9/v1"
+    flags = ["--judge", "vllm", "--judge-url", url, "--judge-model", "some/model"]
+    process = start("serve", "--port", "0", *flags)
+    assert process.stderr is not None
+    said = next(line for line in process.stderr if "serving on" in line)
+    assert said.rstrip().endswith(" with judge vllm, model some/model, at http://127.0.0.1:9/v1")
+
+
+def test_a_taken_port_is_one_line(cli: Cli, citemark_url: str) -> None:
+    host, _, port = citemark_url.removeprefix("http://").rpartition(":")
+    result = cli("serve", "--host", host, "--port", port)
+    assert result.exit_code == 2
+    assert f"Error: cannot listen on {host}:{port}: Address already in use" in result.stderr
+
+
+def test_a_host_that_is_not_ours_is_one_line(cli: Cli) -> None:
+    result = cli("serve", "--host", "192.0.2.1", "--port", "0")
+    assert result.exit_code == 2
+    assert "Error: cannot listen on 192.0.2.1:0: " in result.stderr
+
+
+@pytest.mark.parametrize("command", [["serve"], ["score", EXAMPLES / "rollouts.jsonl"]])
+def test_a_default_set_that_does_not_exist_is_refused_at_the_start(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, command: list[Any]
+) -> None:
+    monkeypatch.setenv("CITEMARK_STATIC_RUBRICS", "v9")
+    result = cli(*command)
+    assert result.exit_code == 2
+    assert "Error: static_rubrics: unknown static rubric set 'v9'; known: v3" in result.stderr
+
+
+def test_an_application_refuses_it_too_unless_it_is_not_used() -> None:
+    unused = Settings(static_rubrics="v9", instance_rubrics_only=True)
+    create_app(settings=unused, judge=EmbeddedJudge(), library=load_library())
+    used = Settings(static_rubrics="v9")
+    with pytest.raises(SettingsError, match=r"static_rubrics: .*'v9'; known: v3"):
+        create_app(settings=used, judge=EmbeddedJudge(), library=load_library())
 
 
 def test_rubrics_show_prints_the_default_set(cli: Cli) -> None:

@@ -343,9 +343,19 @@ def test_a_mistaken_flag_is_one_line(
     assert_one_line_error(cli("score", rows(named("a")), *arguments), *parts)
 
 
+@pytest.mark.parametrize(
+    ("variable", "hint"),
+    [
+        ("CITEMARK_JUGDE", "; did you mean CITEMARK_JUDGE?"),
+        ("citemark_prot", "; did you mean CITEMARK_PORT?"),
+        ("CITEMARK_JUDGE_KEY", "; did you mean CITEMARK_JUDGE_API_KEY?"),
+        ("CITEMARK_FOO", ""),
+        ("CITEMARK_", ""),
+    ],
+)
 def test_a_mistaken_variable_is_one_line(
-    cli: Cli, rows: WriteRows, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, rows: WriteRows, monkeypatch: pytest.MonkeyPatch, *, variable: str, hint: str
 ) -> None:
-    monkeypatch.setenv("CITEMARK_JUGDE", "embedded")
+    monkeypatch.setenv(variable, "embedded")
     result = cli("score", rows(named("a")))
-    assert_one_line_error(result, "CITEMARK_JUGDE is not a setting; did you mean CITEMARK_JUDGE?")
+    assert_one_line_error(result, f"Error: {variable} is not a setting{hint}\n")
