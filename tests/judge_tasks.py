@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from citemark_schemas import Criterion, FailureKind, FormatReport, Knobs, Polarity
-from citemark_service.answer import read_answer
 from citemark_service.claims import citation_task
 from citemark_service.judges.protocol import CitationTask, CriteriaTask
 from citemark_service.observe import SilentObserver
-from citemark_service.sources import read_sources
+from citemark_service.parsing.answer import read_answer
+from citemark_service.parsing.sources import read_sources
 from scripted_judge import Reply, Script
 
 QUESTION = "When did the Alder viaduct open, and what did it cost?"

@@ -6,12 +6,12 @@ from typing import Any
 
 from citemark_service.judges.chat import ChatReply, ChatRequest, Message
 from citemark_service.judges.protocol import Meter
-from citemark_service.judges.retry import RetryPolicy
 from citemark_service.judges.scheduling.health import HealthPolicy
 from citemark_service.judges.scheduling.pool import PoolChat
 from citemark_service.judges.scheduling.priming import Priming
 from citemark_service.judges.scheduling.server import Server, server_names
-from citemark_service.judges.wire import WireChat
+from citemark_service.judges.wire.client import WireChat
+from citemark_service.judges.wire.retry import RetryPolicy
 from citemark_service.metrics import Metrics
 from scripted_judge import MODEL, ScriptedJudge
 

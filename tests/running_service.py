@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 
 from citemark_rubrics import load_library
-from citemark_service.admission import Admission
 from citemark_service.app import create_app
 from citemark_service.serve import DrainingServer, server_of
 from citemark_service.settings import Settings
+from citemark_service.web.admission import Admission
 from gated_judge import GatedJudge
 
 _PATIENCE_S = 20.0

@@ -126,9 +126,6 @@ class ScoreResult(_Frozen):
     """One rollout's reward. Exactly one of `reward` and `failure` is null."""
 
     id: str
-    rollout_hash: str
-    """Hex BLAKE2b-128 over the rollout's judged content: question, sources as given, response,
-    finish_reason, criteria. Equal hashes mean the same input."""
     reward: float | None
     rubric_reward: Unit | None
     """None where it was not judged."""
@@ -145,6 +142,9 @@ class ScoreResult(_Frozen):
     """True where every verdict came from the cache."""
     knobs: Knobs
     """The knobs that this reward was computed with."""
+    rollout_hash: str
+    """Hex BLAKE2b-128 over the rollout's judged content: question, sources as given, response,
+    finish_reason, criteria. Equal hashes mean the same input."""
     versions: Versions
 
 

@@ -8,19 +8,19 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from citemark_rubrics import RubricLibrary
-from citemark_service.admission import Admission
-from citemark_service.envelope import Envelope
 from citemark_service.judges.protocol import Judge
 from citemark_service.metrics import Metrics
-from citemark_service.openapi import Citemark
 from citemark_service.pipeline import Pipeline
-from citemark_service.problems import HANDLERS
-from citemark_service.readiness import Readiness
-from citemark_service.routes.catalogue import catalogue_router
-from citemark_service.routes.health import health_router
-from citemark_service.routes.score import ScoreEndpoint, score_router
-from citemark_service.routes.stream import stream_router
 from citemark_service.settings import Settings
+from citemark_service.web.admission import Admission
+from citemark_service.web.envelope import Envelope
+from citemark_service.web.openapi import Citemark
+from citemark_service.web.problems import HANDLERS
+from citemark_service.web.readiness import Readiness
+from citemark_service.web.routes.catalogue import catalogue_router
+from citemark_service.web.routes.health import health_router
+from citemark_service.web.routes.score import ScoreEndpoint, score_router
+from citemark_service.web.routes.stream import stream_router
 
 
 def create_app(

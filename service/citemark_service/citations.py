@@ -16,7 +16,7 @@ import math
 from collections.abc import Sequence
 
 from citemark_schemas import CitationScore, CitationUnit, ClaimScore, SentenceScore
-from citemark_service.parsed import Answer, Claim, Sources
+from citemark_service.parsing.parsed import Answer, Claim, Sources
 
 IDS_PER_CLAIM = 5
 """Support is judged jointly over this many valid ids; further ones count as written only."""

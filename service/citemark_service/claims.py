@@ -17,8 +17,8 @@ from citemark_service.judges.protocol import (
     CitedClaim,
     Origin,
 )
-from citemark_service.parsed import Answer, Claim, Sentence, Sources
-from citemark_service.sentences import statements
+from citemark_service.parsing.parsed import Answer, Claim, Sentence, Sources
+from citemark_service.parsing.sentences import statements
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.exposition import choose_encoder
 
 from citemark_schemas import CitationScore, FailureKind, RefusalKind, ScoreResult
-from citemark_service.admission import Admission
 from citemark_service.judges.protocol import Usage
 from citemark_service.observe import CacheOperation, JudgeServer, PrimeOutcome, ProbeAspect, Stage
+from citemark_service.web.admission import Admission
 
 _STAGES: tuple[Stage, ...] = ("parse", "queue", "criteria", "citations", "score")
 _PRIMES: tuple[PrimeOutcome, ...] = ("primed", "failed", "late")

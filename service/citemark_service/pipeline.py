@@ -36,11 +36,11 @@ from citemark_service.judges.protocol import (
     Origin,
 )
 from citemark_service.observe import Observer, Stage
+from citemark_service.parsing.sources import read_sources
 from citemark_service.reading import Reading, check_rollout, pinned, read_rollout, refusal_of
 from citemark_service.results import Verdicts, failed, refused, scored
 from citemark_service.scoring import SCORING_VERSION
 from citemark_service.settings import Settings
-from citemark_service.sources import read_sources
 
 _GROUPS_KEPT = 64
 _READ_INLINE = 100_000

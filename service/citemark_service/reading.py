@@ -13,13 +13,13 @@ from citemark_schemas import (
     Rollout,
     Snippet,
 )
-from citemark_service.answer import read_answer
 from citemark_service.criteria import chosen_criteria, static_set
 from citemark_service.errors import InvalidRequest
 from citemark_service.fingerprint import rollout_hash
-from citemark_service.format import format_report
-from citemark_service.parsed import Answer, Sources
-from citemark_service.sources import read_sources
+from citemark_service.parsing.answer import read_answer
+from citemark_service.parsing.format import format_report
+from citemark_service.parsing.parsed import Answer, Sources
+from citemark_service.parsing.sources import read_sources
 
 ReadSources = Callable[[str | None, tuple[Snippet, ...] | None], Sources]
 """`read_sources`, or one that remembers."""

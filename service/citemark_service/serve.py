@@ -19,12 +19,12 @@ import uvicorn
 from fastapi import FastAPI
 
 from citemark_rubrics import RubricLibrary
-from citemark_service.admission import Admission
 from citemark_service.app import create_app
 from citemark_service.errors import SettingsError
 from citemark_service.judges.protocol import Judge
 from citemark_service.metrics import Metrics
 from citemark_service.settings import Settings
+from citemark_service.web.admission import Admission
 
 _log = logging.getLogger("citemark.serve")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from citemark_schemas import ClaimVerdict, CriterionVerdict
-from citemark_service.agreement import Agreement, measure
+from citemark_service.agreement.measure import Agreement, measure
 from citemark_service.errors import DataError, JudgeTimeout
-from citemark_service.judges.embedded import EmbeddedJudge
+from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.judges.protocol import (
     CitationTask,
     CitationVerdicts,

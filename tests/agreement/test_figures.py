@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_service.figures import (
+from citemark_service.agreement.figures import (
     Pair,
     auc,
     balanced_accuracy,

@@ -6,8 +6,8 @@ import re
 import pytest
 
 from citemark_schemas import Polarity, Rollout
-from citemark_service.answer import read_answer
-from citemark_service.sources import read_sources
+from citemark_service.parsing.answer import read_answer
+from citemark_service.parsing.sources import read_sources
 from workload import Workload, training_step
 
 

@@ -12,7 +12,7 @@ import pytest
 from citemark_rubrics import load_library
 from citemark_service.app import create_app
 from citemark_service.errors import SettingsError
-from citemark_service.judges.embedded import EmbeddedJudge
+from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.settings import Settings
 from command_line import EXAMPLES, Cli, Start, WriteRows
 

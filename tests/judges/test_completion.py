@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citemark_service.errors import JudgeUnreadable
-from citemark_service.judges.alignment import aligned
 from citemark_service.judges.chat import Alternative, Token
-from citemark_service.judges.completion import MAX_REPLY_BYTES, decode_completion
 from citemark_service.judges.protocol import Usage
+from citemark_service.judges.wire.alignment import aligned
+from citemark_service.judges.wire.completion import MAX_REPLY_BYTES, decode_completion
 from scripted_judge import Listed, Reply, completion
 
 

@@ -24,9 +24,8 @@ from citemark_schemas import (
     Rollout,
     Snippet,
 )
-from citemark_service.answer import read_answer
 from citemark_service.citations import judgeable_ids
-from citemark_service.judges.embedded import EmbeddedJudge
+from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.judges.protocol import (
     CitationTask,
     CitationVerdicts,
@@ -35,7 +34,8 @@ from citemark_service.judges.protocol import (
     Meter,
     Usage,
 )
-from citemark_service.sources import read_sources
+from citemark_service.parsing.answer import read_answer
+from citemark_service.parsing.sources import read_sources
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
@@ -326,10 +326,10 @@ def test_a_claim_is_supported_by_itself_and_by_nothing_else(stated: str) -> None
 _PRINT_SCORES = """
 import asyncio
 from citemark_schemas import Snippet
-from citemark_service.judges.embedded import EmbeddedJudge
+from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.judges.protocol import CitationTask, CitedClaim, Meter
-from citemark_service.parsed import Claim
-from citemark_service.sources import read_sources
+from citemark_service.parsing.parsed import Claim
+from citemark_service.parsing.sources import read_sources
 import sys
 claim, *texts = sys.argv[1:]
 sources = read_sources(None, [Snippet(id=str(n), text=t) for n, t in enumerate(texts)])

@@ -5,7 +5,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_service.judges.evidence import Passage
+from citemark_service.judges.language.evidence import Passage
 
 ANSWER = (
     "The Alder viaduct opened in June 1871; its builders said “never again”. 桥在一八七一年开放。"

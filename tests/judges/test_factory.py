@@ -7,9 +7,9 @@ import pytest
 from pydantic import SecretStr
 
 from citemark_service.errors import SettingsError
-from citemark_service.judges.embedded import EmbeddedJudge
+from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.judges.factory import build_judge
-from citemark_service.judges.language import LanguageJudge
+from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.judges.smollm2 import model_file
 from citemark_service.observe import SilentObserver
 from citemark_service.settings import Settings

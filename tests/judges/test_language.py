@@ -16,11 +16,11 @@ from citemark_service.errors import (
     JudgeTruncated,
     JudgeUnreadable,
 )
-from citemark_service.judges.language import LanguageJudge
+from citemark_service.judges.language.judge import LanguageJudge
+from citemark_service.judges.language.render import PromptWriter
 from citemark_service.judges.protocol import CitationTask, CitationVerdicts, Meter
-from citemark_service.judges.render import PromptWriter
-from citemark_service.judges.retry import RetryPolicy
-from citemark_service.judges.wire import WireChat
+from citemark_service.judges.wire.client import WireChat
+from citemark_service.judges.wire.retry import RetryPolicy
 from judge_tasks import (
     CRITERIA,
     RetryLog,

@@ -9,7 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_service.judges.prefix_metrics import PrefixCount, PrefixMetrics, parse_prefix_count
+from citemark_service.judges.wire.prefix_metrics import (
+    PrefixCount,
+    PrefixMetrics,
+    parse_prefix_count,
+)
 
 EXPOSITION = """\
 # HELP vllm:prefix_cache_queries_total Prefix cache queries.

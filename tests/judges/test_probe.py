@@ -6,9 +6,9 @@ import pytest
 
 from citemark_service.errors import JudgeUnreachable
 from citemark_service.examination.probe import Cached, Counters, ProbeReport, probe
-from citemark_service.judges.prefix_metrics import PrefixCount
-from citemark_service.judges.retry import RetryPolicy
-from citemark_service.judges.wire import WireChat
+from citemark_service.judges.wire.client import WireChat
+from citemark_service.judges.wire.prefix_metrics import PrefixCount
+from citemark_service.judges.wire.retry import RetryPolicy
 from citemark_service.observe import SilentObserver
 from scripted_judge import MODEL, Listed, Reply, ScriptedJudge, always, in_turn
 

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citemark_schemas import Criterion, Source
-from citemark_service.judges.grammar import citation_layout, criteria_layout
-from citemark_service.judges.neutral import neutral
+from citemark_service.judges.language.grammar import citation_layout, criteria_layout
+from citemark_service.judges.language.neutral import neutral
+from citemark_service.judges.language.render import PromptWriter, shown_answer
+from citemark_service.judges.language.shorten import size
 from citemark_service.judges.protocol import CitationTask, CriteriaTask
-from citemark_service.judges.render import PromptWriter, shown_answer
-from citemark_service.judges.shorten import size
 from judge_tasks import CRITERIA, TOOL_OUTPUT, claims_task, criteria_task, shape_of
 
 WRITER = PromptWriter(secret=b"secret")

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 
 from citemark_service.errors import InvalidVerdict, JudgeError, JudgeTruncated, JudgeUnreadable
 from citemark_service.judges.chat import Alternative, ChatReply, Token
-from citemark_service.judges.expectation import TokenMap, expected_score
-from citemark_service.judges.grammar import (
+from citemark_service.judges.language.expectation import TokenMap, expected_score
+from citemark_service.judges.language.grammar import (
     Layout,
     Quote,
     Verdict,
     citation_layout,
     criteria_layout,
 )
+from citemark_service.judges.language.replies import read
 from citemark_service.judges.protocol import Usage
-from citemark_service.judges.replies import read
 from judge_tasks import filled
 
 TWO = criteria_layout(2, quotes=False)

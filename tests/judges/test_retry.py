@@ -21,7 +21,7 @@ from citemark_service.errors import (
     JudgeUnreachable,
     JudgeUnreadable,
 )
-from citemark_service.judges.retry import RetryPolicy, seconds_left
+from citemark_service.judges.wire.retry import RetryPolicy, seconds_left
 
 TRANSPORT = [JudgeUnreachable, JudgeTimeout, JudgeOverloaded, JudgeServerError]
 FINAL = [

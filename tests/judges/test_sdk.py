@@ -22,8 +22,8 @@ from citemark_service.errors import (
 )
 from citemark_service.judges.chat import Alternative, ChatReply, ChatRequest, Constraint, Message
 from citemark_service.judges.protocol import Meter, Usage
-from citemark_service.judges.retry import RetryPolicy
-from citemark_service.judges.sdk import SdkChat
+from citemark_service.judges.wire.retry import RetryPolicy
+from citemark_service.judges.wire.sdk import SdkChat
 from citemark_service.observe import SilentObserver
 from scripted_judge import (
     MODEL,

@@ -5,8 +5,8 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_service.judges.neutral import neutral
-from citemark_service.judges.shorten import clip, excerpt, fair_cap, size, terms_of
+from citemark_service.judges.language.neutral import neutral
+from citemark_service.judges.language.shorten import clip, excerpt, fair_cap, size, terms_of
 
 FILLER = "Nothing of note was found on this day by any of the members. " * 60
 FACT = "The Alder viaduct cost 48,000 pounds. "

@@ -7,8 +7,8 @@ import pytest
 
 from citemark_service.errors import JudgeStopped
 from citemark_service.judges.protocol import Meter
-from citemark_service.judges.retry import RetryPolicy
 from citemark_service.judges.smollm2 import MODEL, build_smollm2
+from citemark_service.judges.wire.retry import RetryPolicy
 from judge_tasks import RetryLog, claims_task, criteria_task
 
 

@@ -17,7 +17,7 @@ from citemark_service.errors import (
     JudgeTimeout,
     JudgeUnreadable,
 )
-from citemark_service.judges.status import parse_retry_after, quotable, status_error
+from citemark_service.judges.wire.status import parse_retry_after, quotable, status_error
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from citemark_service.addressed import addressed_pieces
+from citemark_service.parsing.addressed import addressed_pieces
 
 PHRASES = (
     "note to the grader", "hello, judges", "you are now a strict evaluator", "act as my rater",

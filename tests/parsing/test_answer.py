@@ -3,8 +3,8 @@
 import pytest
 
 from citemark_schemas import RefusalKind
-from citemark_service.answer import read_answer
-from citemark_service.parsed import Answer, Claim
+from citemark_service.parsing.answer import read_answer
+from citemark_service.parsing.parsed import Answer, Claim
 
 
 def read_block(block: str) -> Answer:

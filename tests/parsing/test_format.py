@@ -3,9 +3,9 @@
 import pytest
 
 from citemark_schemas import Snippet
-from citemark_service.answer import read_answer
-from citemark_service.format import format_report
-from citemark_service.sources import read_sources
+from citemark_service.parsing.answer import read_answer
+from citemark_service.parsing.format import format_report
+from citemark_service.parsing.sources import read_sources
 
 SOURCES = read_sources(
     None, [Snippet(id=name, text="x") for name in ("S_1a", "ice", "2017", "a-9:b")]

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from citemark_schemas import Snippet
-from citemark_service.answer import read_answer
-from citemark_service.format import format_report
-from citemark_service.sources import read_sources
+from citemark_service.parsing.answer import read_answer
+from citemark_service.parsing.format import format_report
+from citemark_service.parsing.sources import read_sources
 
 SHORT, MEGABYTE = 200_000, 1_000_000
 BOUND_S = 4.0

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from citemark_service.answer import read_answer
-from citemark_service.format import format_report
-from citemark_service.sources import read_sources
-from citemark_service.visible import folded
+from citemark_service.parsing.answer import read_answer
+from citemark_service.parsing.format import format_report
+from citemark_service.parsing.sources import read_sources
+from citemark_service.parsing.visible import folded
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 NOTES = ("judge_note_outside", "judge_note_in_claim", "delimiter_spoof")

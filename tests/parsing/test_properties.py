@@ -5,12 +5,12 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_service.answer import read_answer
-from citemark_service.connectives import is_connective
-from citemark_service.format import format_report
-from citemark_service.parsed import Answer
-from citemark_service.sources import read_sources
-from citemark_service.visible import folded, normal_form
+from citemark_service.parsing.answer import read_answer
+from citemark_service.parsing.connectives import is_connective
+from citemark_service.parsing.format import format_report
+from citemark_service.parsing.parsed import Answer
+from citemark_service.parsing.sources import read_sources
+from citemark_service.parsing.visible import folded, normal_form
 
 FRAGMENTS = (
     *("<answer>", "</answer>", "<answer", "<think>", "</think>", "</snippet>", "</snippet"),

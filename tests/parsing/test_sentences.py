@@ -2,7 +2,7 @@
 
 import pytest
 
-from citemark_service.answer import read_answer
+from citemark_service.parsing.answer import read_answer
 
 
 def sentences(block: str) -> list[str]:

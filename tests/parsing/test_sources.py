@@ -3,7 +3,7 @@
 import pytest
 
 from citemark_schemas import Snippet
-from citemark_service.sources import read_sources
+from citemark_service.parsing.sources import read_sources
 
 
 def texts(tool_output: str) -> dict[str, str]:

@@ -15,13 +15,21 @@ OURS = {
 }
 """Each package and those of ours that it may import."""
 
-PURE = ("scoring", "citations", "sources", "answer", "sentences", "format", "parsed")
+PURE = (
+    "scoring",
+    "citations",
+    "parsing.sources",
+    "parsing.answer",
+    "parsing.sentences",
+    "parsing.format",
+    "parsing.parsed",
+)
 """Modules of the service that only compute."""
 IMPURE = {"asyncio", "aiohttp", "httpx", "fastapi", "starlette", "openai", "os"}
 
 SOLE_USERS = {
-    "aiohttp": "citemark_service.judges.wire",
-    "openai": "citemark_service.judges.sdk",
+    "aiohttp": "citemark_service.judges.wire.client",
+    "openai": "citemark_service.judges.wire.sdk",
     "pydantic_settings": "citemark_service.settings",
 }
 """Libraries that one module alone may import."""

@@ -11,10 +11,10 @@ from fastapi import FastAPI
 
 from citemark_rubrics import load_library
 from citemark_schemas import CriterionVerdict
-from citemark_service.admission import Admission
 from citemark_service.app import create_app
 from citemark_service.judges.protocol import CriteriaTask, Meter, Origin
 from citemark_service.settings import Settings
+from citemark_service.web.admission import Admission
 from gated_judge import GatedJudge
 from scripted_service import listening
 

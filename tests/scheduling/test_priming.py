@@ -6,9 +6,9 @@ import time
 import pytest
 
 from citemark_service.errors import DeadlineExceeded
-from citemark_service.judges.language import LanguageJudge
+from citemark_service.judges.language.judge import LanguageJudge
+from citemark_service.judges.language.render import PromptWriter
 from citemark_service.judges.protocol import Meter
-from citemark_service.judges.render import PromptWriter
 from citemark_service.metrics import Metrics
 from citemark_service.observe import SilentObserver
 from judge_tasks import RESPONSE, by_shape, claims_task, criteria_task

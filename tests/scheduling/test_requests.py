@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from citemark_service.judges.chat import Chat, ChatReply, ChatRequest
-from citemark_service.judges.language import LanguageJudge
+from citemark_service.judges.language.judge import LanguageJudge
+from citemark_service.judges.language.render import PromptWriter
 from citemark_service.judges.protocol import Meter, Origin, Usage
-from citemark_service.judges.render import PromptWriter
 from citemark_service.observe import SilentObserver
 from judge_tasks import RESPONSE, TOOL_OUTPUT, claims_task, criteria_task, filled
 

@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_service.lines import Line, LineCutter
+from citemark_service.web.lines import Line, LineCutter
 
 
 def cut(chunks: list[bytes], limit: int) -> list[Line]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from citemark_schemas import FormatReport, Polarity, Source
 from citemark_service.judges.protocol import JudgeIdentity, Origin
-from citemark_service.parsed import Sources, SourceSnippet
+from citemark_service.parsing.parsed import Sources, SourceSnippet
 from citemark_service.verdicts.keys import Keys
 from judge_tasks import CRITERIA, QUESTION, RESPONSE, TOOL_OUTPUT, claims_task, criteria_task
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from citemark_service.errors import SettingsError
-from citemark_service.judges.embedded import EmbeddedJudge
+from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.observe import SilentObserver
 from citemark_service.settings import Settings
 from citemark_service.verdicts.caching import CachingJudge

@@ -11,12 +11,12 @@ import httpx
 import pytest
 
 from citemark_rubrics import load_library
-from citemark_service.admission import Admission
 from citemark_service.app import create_app
 from citemark_service.judges.factory import build_judge
 from citemark_service.observe import SilentObserver
 from citemark_service.serve import server_of
 from citemark_service.settings import Settings
+from citemark_service.web.admission import Admission
 from running_service import until
 from vllm_server import MODEL, VllmServer
 

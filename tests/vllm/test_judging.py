@@ -9,8 +9,8 @@ import pytest
 
 from citemark_service.examination.probe import ProbeReport, probe
 from citemark_service.judges.factory import build_judge
-from citemark_service.judges.language import LanguageJudge
-from citemark_service.judges.prefix_metrics import PrefixMetrics
+from citemark_service.judges.language.judge import LanguageJudge
+from citemark_service.judges.wire.prefix_metrics import PrefixMetrics
 from citemark_service.observe import SilentObserver
 from citemark_service.settings import Settings
 from vllm_server import VllmServer

@@ -21,9 +21,9 @@ from citemark_rubrics import load_library
 from citemark_schemas import Knobs, Rollout
 from citemark_service.judges.chat import Chat, ChatReply, ChatRequest
 from citemark_service.judges.factory import build_judge
-from citemark_service.judges.language import LanguageJudge
+from citemark_service.judges.language.judge import LanguageJudge
+from citemark_service.judges.language.render import PromptWriter
 from citemark_service.judges.protocol import Meter
-from citemark_service.judges.render import PromptWriter
 from citemark_service.judges.scheduling.priming import prime_of
 from citemark_service.observe import SilentObserver
 from citemark_service.pipeline import Pipeline

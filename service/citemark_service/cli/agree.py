@@ -10,10 +10,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from citemark_service.agreement import Agreement, measure
+from citemark_service.agreement.figures import Figures
+from citemark_service.agreement.measure import Agreement, measure
 from citemark_service.cli.options import chosen_settings, judge_options
 from citemark_service.cli.printable import plain, show
-from citemark_service.figures import Figures
 from citemark_service.judges.factory import build_judge
 from citemark_service.observe import SilentObserver
 from citemark_service.settings import Settings

@@ -14,10 +14,10 @@ from typing import Final, Literal, Protocol
 
 from citemark_service.errors import InvalidVerdict, JudgeTruncated, JudgeUnreadable
 from citemark_service.judges.chat import Chat, ChatReply, ChatRequest, Message
-from citemark_service.judges.grammar import Layout, criteria_layout
-from citemark_service.judges.prefix_metrics import PrefixCount
+from citemark_service.judges.language.grammar import Layout, criteria_layout
+from citemark_service.judges.language.replies import read
 from citemark_service.judges.protocol import Meter
-from citemark_service.judges.replies import read
+from citemark_service.judges.wire.prefix_metrics import PrefixCount
 
 _LAYOUT: Final[Layout] = criteria_layout(2, quotes=False)
 _SYSTEM: Final = "You describe shelves in plain prose."

@@ -9,10 +9,10 @@ from citemark_service.errors import JudgeError
 from citemark_service.examination.findings import Finding, reported, unanswered
 from citemark_service.examination.probe import SHARED_LINES, ProbeReport, probe
 from citemark_service.judges.factory import build_judge
-from citemark_service.judges.language import LanguageJudge
-from citemark_service.judges.prefix_metrics import PrefixMetrics
-from citemark_service.judges.retry import RetryPolicy
+from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.judges.scheduling.server import server_names
+from citemark_service.judges.wire.prefix_metrics import PrefixMetrics
+from citemark_service.judges.wire.retry import RetryPolicy
 from citemark_service.observe import SilentObserver
 from citemark_service.settings import Settings
 

@@ -4,19 +4,19 @@ import secrets
 
 from citemark_service.errors import SettingsError
 from citemark_service.judges.chat import Chat
-from citemark_service.judges.embedded import EmbeddedJudge
-from citemark_service.judges.language import LanguageJudge
-from citemark_service.judges.payload import ConstraintStyle
+from citemark_service.judges.embedded.judge import EmbeddedJudge
+from citemark_service.judges.language.judge import LanguageJudge
+from citemark_service.judges.language.render import PromptWriter
 from citemark_service.judges.protocol import Judge
-from citemark_service.judges.render import PromptWriter
-from citemark_service.judges.retry import RetryPolicy
 from citemark_service.judges.scheduling.health import HealthPolicy
 from citemark_service.judges.scheduling.pool import PoolChat
 from citemark_service.judges.scheduling.priming import Priming
 from citemark_service.judges.scheduling.server import Server, server_names
-from citemark_service.judges.sdk import SdkChat
 from citemark_service.judges.smollm2 import build_smollm2
-from citemark_service.judges.wire import WireChat
+from citemark_service.judges.wire.client import WireChat
+from citemark_service.judges.wire.payload import ConstraintStyle
+from citemark_service.judges.wire.retry import RetryPolicy
+from citemark_service.judges.wire.sdk import SdkChat
 from citemark_service.observe import Observer
 from citemark_service.settings import Settings
 

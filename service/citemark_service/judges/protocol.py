@@ -14,7 +14,7 @@ from citemark_schemas import (
     FormatReport,
     SentenceVerdict,
 )
-from citemark_service.parsed import Answer, Claim, Sentence, Sources
+from citemark_service.parsing.parsed import Answer, Claim, Sentence, Sources
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 from citemark_service.errors import SettingsError
 from citemark_service.judges.chat import Chat, ChatReply, ChatRequest
-from citemark_service.judges.language import LanguageJudge
+from citemark_service.judges.language.judge import LanguageJudge
+from citemark_service.judges.language.render import PromptWriter
 from citemark_service.judges.protocol import Meter
-from citemark_service.judges.render import PromptWriter
-from citemark_service.judges.retry import RetryPolicy
-from citemark_service.judges.wire import WireChat
+from citemark_service.judges.wire.client import WireChat
+from citemark_service.judges.wire.retry import RetryPolicy
 from citemark_service.observe import Observer
 
 MODEL: Final = "smollm2-135m-instruct"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from citemark_service.errors import DeadlineExceeded, JudgeError, JudgeStopped
-from citemark_service.judges.retry import seconds_left
+from citemark_service.judges.wire.retry import seconds_left
 from citemark_service.verdicts.keys import Verdict
 
 _log = logging.getLogger("citemark.verdicts")

@@ -23,7 +23,7 @@ from citemark_service.judges.protocol import (
     CriteriaTask,
     JudgeIdentity,
 )
-from citemark_service.parsed import SourceSnippet
+from citemark_service.parsing.parsed import SourceSnippet
 
 Verdict = CriterionVerdict | ClaimVerdict | SentenceVerdict
 

@@ -8,11 +8,11 @@ from functools import partial
 from citemark_service.errors import JudgeError, JudgeOverloaded, JudgeUnreachable
 from citemark_service.judges.chat import Chat, ChatReply, ChatRequest
 from citemark_service.judges.protocol import Meter
-from citemark_service.judges.retry import RetryPolicy
 from citemark_service.judges.scheduling.priming import Priming
 from citemark_service.judges.scheduling.routing import Router
 from citemark_service.judges.scheduling.server import Server
 from citemark_service.judges.scheduling.slots import Displaced
+from citemark_service.judges.wire.retry import RetryPolicy
 from citemark_service.observe import Observer
 
 

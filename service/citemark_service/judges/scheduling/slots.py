@@ -4,8 +4,8 @@ import asyncio
 from typing import Final
 
 from citemark_service.errors import DeadlineExceeded, JudgeOverloaded, JudgeUnreachable
-from citemark_service.judges.retry import seconds_left
 from citemark_service.judges.scheduling.line import Line, Turn
+from citemark_service.judges.wire.retry import seconds_left
 
 DEFAULT_QUEUE: Final = 32_768
 _RETRY_AFTER_S: Final = 1.0

@@ -1,0 +1,129 @@
+"""One HTTP call to a judge with its slot, its time limit and its bill.
+
+Both clients send through this; they differ only in how bytes come back. Nothing is retried here.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+import msgspec
+
+from citemark_schemas import FailureKind
+from citemark_service.errors import DeadlineExceeded, JudgeError, JudgeRejected, JudgeTimeout
+from citemark_service.judges.chat import ChatReply
+from citemark_service.judges.protocol import Meter
+from citemark_service.judges.scheduling.line import Turn
+from citemark_service.judges.scheduling.slots import Slots
+from citemark_service.judges.wire.completion import MAX_REPLY_BYTES, decode_completion
+from citemark_service.judges.wire.retry import seconds_left
+from citemark_service.judges.wire.status import MESSAGE_LIMIT
+from citemark_service.observe import Observer
+
+Send = Callable[[], Awaitable[bytes]]
+"""Sends one request; returns the body of a 200 or raises a `JudgeError` for anything else."""
+
+CHECK_TIMEOUT_S: Final = 5.0
+
+
+class Attempts:
+    """Bounds and accounts the calls to one server.
+
+    Callers wait for a slot here and never in a connection pool. A slot is held for one HTTP
+    call, not for the pause before a retry. One limit bounds a call from connecting to the last
+    byte of the reply, so a reply that drips is cut like one that never comes.
+    """
+
+    def __init__(self, *, slots: Slots, timeout_s: float, observer: Observer) -> None:
+        self.slots = slots
+        self._timeout_s = timeout_s
+        self._observer = observer
+
+    async def once(
+        self, send: Send, *, turn: Turn, meter: Meter, deadline: float | None
+    ) -> ChatReply:
+        """Send once, when it is this call's turn. Raises as `Chat.complete`, and `Displaced`."""
+        await self.slots.acquire(turn, deadline)
+        try:
+            return await self._accounted(send, meter, deadline)
+        finally:
+            self.slots.release()
+
+    async def listing(self, send: Send) -> bytes:
+        """Ask once for the list of models: no slot, no retry, a short limit."""
+        return await _within(min(CHECK_TIMEOUT_S, self._timeout_s), send)
+
+    async def _accounted(self, send: Send, meter: Meter, deadline: float | None) -> ChatReply:
+        started = time.monotonic()
+        bill = Meter()
+        try:
+            reply = await self._exchange(send, bill, deadline)
+        except JudgeError as error:
+            self._ended(error.kind, started, bill, meter)
+            raise
+        self._ended(None, started, bill, meter)
+        return reply
+
+    async def _exchange(self, send: Send, bill: Meter, deadline: float | None) -> ChatReply:
+        left = seconds_left(deadline)
+        try:
+            body = await _within(min(left, self._timeout_s), send)
+        except JudgeTimeout as error:
+            if left > self._timeout_s:
+                raise
+            raise DeadlineExceeded("the deadline passed during a judge call") from error
+        completion = decode_completion(body)
+        bill.add(completion.cost())  # before the content is looked at: it is paid for either way
+        return completion.reply()
+
+    def _ended(self, kind: FailureKind | None, started: float, bill: Meter, meter: Meter) -> None:
+        meter.add(bill.usage)
+        seconds = time.monotonic() - started
+        self._observer.judge_call(outcome=kind, seconds=seconds, usage=bill.usage)
+
+
+async def _within(seconds: float, send: Send) -> bytes:
+    try:
+        async with asyncio.timeout(seconds):
+            return await send()
+    except TimeoutError as error:
+        raise JudgeTimeout(f"the judge did not answer within {seconds:g} s") from error
+
+
+async def gathered(chunks: AsyncIterator[bytes], limit: int = MAX_REPLY_BYTES) -> bytes:
+    """The chunks in one piece, read no further than the first chunk beyond `limit`."""
+    parts: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        parts.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            break
+    return b"".join(parts)
+
+
+class _Model(msgspec.Struct):
+    id: str
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
+
+
+_MODELS: Final = msgspec.json.Decoder(_Models)
+
+
+def verify_served(listing: bytes, model: str) -> None:
+    """Return where `model` is in the list, or where the list is not OpenAI's.
+
+    Raises:
+        JudgeRejected: the server has other models; the message names them.
+    """
+    try:
+        served = [each.id for each in _MODELS.decode(listing).data]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return
+    if model not in served:
+        names = ", ".join(served)[:MESSAGE_LIMIT] or "no model"
+        raise JudgeRejected(f"the judge serves {names}, not {model}")

@@ -1,0 +1,120 @@
+"""Answer text that talks to a grader. For review only: it never changes a score by itself."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from citemark_service.parsing.visible import folded, visible
+
+_PIECE_CHARS = 200
+_PIECES = 8
+
+_GRADER = r"(?:graders?|judges?|evaluators?|raters?|scorers?|assessors?|verifiers?|reward\s+model)"
+# The letters beyond ASCII that match an ASCII one where case is ignored, and `lower` keeps.
+_ALIKE = str.maketrans({"İ": "i", "ı": "i", "ſ": "s"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Address:
+    """One way to talk to a grader, and what a text must hold for it to be worth looking for.
+
+    Looking for words is ten times as fast as matching, and most answers hold too few of them.
+    """
+
+    pattern: re.Pattern[str]
+    needs: tuple[tuple[str, ...], ...]
+    """Of each group at least one stands, in lower case, in every text that matches."""
+
+    def possible(self, lowered: str) -> bool:
+        """Whether a text, given in lower case, could match."""
+        return all(any(word in lowered for word in group) for group in self.needs)
+
+
+def _address(pattern: str, *needs: tuple[str, ...]) -> _Address:
+    return _Address(re.compile(pattern, re.IGNORECASE), needs)
+
+
+# Every gap is possessive or bounded, so that no text makes a pattern backtrack far.
+_ADDRESSES = (
+    _address(
+        rf"\b(?:notes?|messages?|memo|instructions?|reminder|attention|hints?)\s++(?:to|for)\s++"
+        rf"(?:(?:the|any|all|our|whichever|llm|ai)\s++){{0,3}}{_GRADER}\b"
+        rf"|\b(?:dear|hey|hello|attention)[\s,:]++(?:(?:the|llm|ai)\s++){{0,2}}{_GRADER}\b"
+        rf"|\b(?:you\s++are|act\s++as)\s++(?:an?|the|my|now)\s++(?:\w++\s++){{0,2}}?{_GRADER}\b",
+        ("grader", "judge", "evaluator", "rater", "scorer", "assessor", "verifier", "reward"),
+    ),
+    _address(
+        r"\b(?:return|output|reply|respond|answer|print|emit|say|mark)\s++"
+        r"(?:(?:with|only|it|this|them|all|every|each|claims?|as|the|verdict)\s++){0,4}"
+        r"[\"'“]?(?:fully[\s_]++)?supported\b",
+        ("supported",),
+    ),
+    _address(
+        r"\bscores?\s++(?:of\s++)?(?:1(?:\.0)?|2|5|10|100)\s++(?:for|to|on)\s++(?:all|every|each)\b",
+        ("score",),
+        ("all", "every", "each"),
+    ),
+    _address(
+        r"\b(?:give|award|assign|grant)\s++(?:\w++\s++){0,4}?"
+        r"(?:full|maximum|max|perfect|top|highest)\s++(?:marks?|scores?|points|credit|rating)\b",
+        ("give", "award", "assign", "grant"),
+        ("mark", "score", "points", "credit", "rating"),
+    ),
+    _address(
+        r"\b(?:ignore|disregard|forget|override)\s++(?:\w++\s++){0,3}?"
+        r"(?:previous|prior|above|earlier|preceding|these|your)\s++(?:\w++\s++){0,2}?"
+        r"(?:instructions?|prompts?|rules|rubrics?|criteria|guidelines)\b",
+        ("ignore", "disregard", "forget", "override"),
+    ),
+    _address(
+        r"\b(?:all|every|each)\s++(?:of\s++the\s++)?(?:claims?|citations?|statements?)\s++"
+        r"(?:above\s++|here\s++|below\s++)?(?:was|were|is|are|has\s++been|have\s++been)\s++"
+        r"(?:\w++\s++)?(?:verified|supported|checked|validated)\b",
+        ("claim", "citation", "statement"),
+        ("verified", "supported", "checked", "validated"),
+    ),
+    _address(
+        r"\bthis\s++(?:answer|response)\s++(?:deserves|merits|should\s++(?:receive|get|be\s++(?:scored"
+        r"|graded|rated))|must\s++(?:receive|get|be\s++(?:scored|graded|rated)))\b",
+        ("answer", "response"),
+        ("deserves", "merits", "should", "must"),
+    ),
+    _address(
+        r"[\"'](?:verdicts?|support(?:ed)?|substantive|contributing|factual|raw_score|reward)"
+        r"[\"']\s*+:",
+        ("'", '"'),
+        ("verdict", "support", "substantive", "contributing", "factual", "raw_score", "reward"),
+    ),
+    _address(
+        r"</?(?:claims?|snippet_text|verdicts?|criteri(?:on|a)|rubrics?|response|system|user"
+        r"|assistant|instructions?|question|tool_output|think)\s*+>",
+    ),
+    _address(
+        r"<\|[\w-]{1,40}\|>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>"
+        r"|<[|｜](?:User|Assistant)[|｜]>",
+        ("<|", "<｜", "inst]", "sys>>", "_of_turn>"),
+    ),
+)
+
+
+def addressed_pieces(text: str) -> tuple[str, ...]:
+    """At most 8 pieces of at most 200 characters, each from where it starts to address a judge."""
+    shown = visible(text)
+    patterns = _possible(shown)
+    pieces: list[str] = []
+    at = 0
+    while len(pieces) < _PIECES and (starts := _starts(patterns, shown, at)):
+        at = min(starts) + _PIECE_CHARS
+        pieces.append(folded(shown[min(starts) : at]))
+    return tuple(pieces)
+
+
+def _possible(text: str) -> list[re.Pattern[str]]:
+    lowered = (text if text.isascii() else text.translate(_ALIKE)).lower()
+    return [address.pattern for address in _ADDRESSES if address.possible(lowered)]
+
+
+def _starts(patterns: Sequence[re.Pattern[str]], text: str, at: int) -> list[int]:
+    """Where each pattern that matches from `at` on does so first."""
+    matches = (pattern.search(text, at) for pattern in patterns)
+    return [match.start() for match in matches if match]

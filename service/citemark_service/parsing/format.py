@@ -1,0 +1,65 @@
+"""Format checks: what can be said of an answer without a judge."""
+
+import re
+
+from citemark_schemas import FormatReport, RefusalKind
+from citemark_service.parsing.parsed import Answer, Sources
+
+_TOKEN = re.compile(r"[^\s,;()\[\]{}<>\"'“”‘’`]+")
+_WORD = re.compile(r"[\w-]+")
+_SHORTEST_ID = 4
+
+
+def format_report(answer: Answer, sources: Sources) -> FormatReport:
+    """Run every check; `bonus` is the share that passes. A refused answer passes none but
+    `one_answer_block`, and that only where its one block is empty.
+    """
+    checks = _refused_checks(answer) if answer.refusal else _checks(answer, sources)
+    return FormatReport(
+        checks=checks,
+        bonus=sum(checks.values()) / len(checks),
+        judge_addressed=answer.judge_addressed,
+    )
+
+
+def _checks(answer: Answer, sources: Sources) -> dict[str, bool]:
+    written = [name for claim in answer.claims for name in claim.ids]
+    return {
+        "one_answer_block": True,
+        "answer_not_empty": True,
+        "has_citation": bool(written),
+        "ids_exist": all(name in sources.by_id for name in written),
+        "tags_well_formed": not (answer.malformed_tags or answer.stray_tags),
+        "no_bare_ids": not _shows_ids(answer.prose, sources),
+    }
+
+
+def _refused_checks(answer: Answer) -> dict[str, bool]:
+    return {
+        "one_answer_block": answer.refusal is RefusalKind.EMPTY_ANSWER,
+        "answer_not_empty": False,
+        "has_citation": False,
+        "ids_exist": False,
+        "tags_well_formed": False,
+        "no_bare_ids": False,
+    }
+
+
+def _shows_ids(prose: str, sources: Sources) -> bool:
+    """Whether an id stands in the prose as a word of its own."""
+    telling = filter(_is_telling, sources.by_id)
+    return not _words(prose).isdisjoint(telling)
+
+
+def _is_telling(name: str) -> bool:
+    """Whether `name` can only be an id: `gene` is a word, and `2017` is a year."""
+    marked = "_" in name or any(map(str.isdigit, name))
+    return len(name) >= _SHORTEST_ID and marked and not name.isdigit()
+
+
+def _words(text: str) -> set[str]:
+    """What stands between spaces, quotes and brackets, and the words in it; letters alone are
+    no telling id.
+    """
+    tokens = [token for token in _TOKEN.findall(text) if not token.isalpha()]
+    return {token.strip(".:!?*") for token in tokens}.union(_WORD.findall(" ".join(tokens)))

@@ -1,0 +1,145 @@
+"""The claims of an answer block: tags paired, defects named, equal claims merged.
+
+Each stretch of text belongs to the innermost claim around it, or to none; so every character
+is read once, however deep a response nests its tags.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from citemark_schemas import Span
+from citemark_service.parsing.parsed import Claim
+from citemark_service.parsing.tags import Tag, claim_tags
+from citemark_service.parsing.visible import folded, has_content, normal_form
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """An answer block taken apart at its claim tags."""
+
+    claims: tuple[Claim, ...]
+    """Distinct claims, in order of first appearance."""
+    outside: tuple[Span, ...]
+    """Stretches outside all claims, each up to the next claim tag or the block's end."""
+    malformed_tags: int
+    """Claims with a defect, before merging."""
+    stray_tags: int
+    """Closing tags that close nothing."""
+    prose: str
+    """All of the block's text, with a line break in place of each claim tag."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """Tags by index: which closing tag ends an opening one, and which claim is around it."""
+
+    closes: dict[int, int]
+    opens: dict[int, int]
+    parents: dict[int, int | None]
+    stray: int
+
+    def around(self, index: int | None) -> int | None:
+        """The claim around an opening tag; one that never closes is not around anything."""
+        parent = None if index is None else self.parents[index]
+        return parent if parent in self.closes else None
+
+    def owner(self, index: int, tag: Tag) -> int | None:
+        """The claim that the text after a tag belongs to."""
+        return self.around(self.opens.get(index)) if tag.closing else index
+
+
+def read_claims(text: str, block: Span) -> Marked:
+    """Take `text[block]` apart. Spans are positions in `text`; never raises."""
+    tags = list(claim_tags(text, *block))
+    pairs = _paired(tags)
+    texts, outside = _assigned(text, block, tags, pairs)
+    claims = list(_claims(tags, pairs, texts, block[1]))
+    malformed = sum(claim.malformed is not None for claim in claims)
+    prose = _prose(text, block, tags)
+    return Marked(_merged(claims), tuple(outside), malformed, pairs.stray, prose)
+
+
+def _prose(text: str, block: Span, tags: Sequence[Tag]) -> str:
+    starts = [block[0], *(tag.end for tag in tags)]
+    ends = [*(tag.start for tag in tags), block[1]]
+    return "\n".join([text[start:end] for start, end in zip(starts, ends, strict=True)])
+
+
+def _paired(tags: Sequence[Tag]) -> _Pairs:
+    pairs = _Pairs({}, {}, {}, 0)
+    stray, stack = 0, list[int]()
+    for index, tag in enumerate(tags):
+        if not tag.closing:
+            pairs.parents[index] = stack[-1] if stack else None
+            stack.append(index)
+        elif stack:
+            opening = stack.pop()
+            pairs.closes[opening] = index
+            pairs.opens[index] = opening
+        else:
+            stray += 1
+    return replace(pairs, stray=stray)
+
+
+def _assigned(
+    text: str, block: Span, tags: Sequence[Tag], pairs: _Pairs
+) -> tuple[dict[int, list[str]], list[Span]]:
+    """Each stretch between tags, given to its claim or to the outside."""
+    texts: dict[int, list[str]] = {}
+    outside = [(block[0], tags[0].start if tags else block[1])]
+    for index, tag in enumerate(tags):
+        end = tags[index + 1].start if index + 1 < len(tags) else block[1]
+        owner = pairs.owner(index, tag)
+        if owner is None:
+            outside.append((tag.end, end))
+        else:
+            texts.setdefault(owner, []).append(text[tag.end : end])
+    return texts, [span for span in outside if span[0] < span[1]]
+
+
+def _claims(
+    tags: Sequence[Tag], pairs: _Pairs, texts: dict[int, list[str]], block_end: int
+) -> Iterator[Claim]:
+    nested = _nested(pairs)
+    for index, tag in enumerate(tags):
+        if tag.closing:
+            continue
+        text = folded(" ".join(texts[index]))
+        following = tags[index + 1].start if index + 1 < len(tags) else block_end
+        end = tags[pairs.closes[index]].end if index in pairs.closes else following
+        closed = index in pairs.closes and not tag.cut
+        defect = "nested" if index in nested else _defect(tag, text, closed)
+        yield Claim(text=text, ids=tag.ids, span=(tag.start, end), malformed=defect)
+
+
+def _nested(pairs: _Pairs) -> set[int]:
+    """Closed claims that contain, or are contained in, another closed claim."""
+    inner = {index: pairs.around(index) for index in pairs.closes}
+    return {
+        side for pair in inner.items() if pair[1] is not None for side in pair if side is not None
+    }
+
+
+def _defect(tag: Tag, text: str, closed: bool) -> str | None:
+    if not closed:
+        return "unclosed"
+    if not has_content(text):
+        return "empty"
+    if not tag.ids:
+        return "no_id"
+    return "junk_attribute" if tag.junk else None
+
+
+def _merged(claims: Sequence[Claim]) -> tuple[Claim, ...]:
+    groups: dict[str, list[Claim]] = {}
+    for claim in claims:
+        groups.setdefault(normal_form(claim.text), []).append(claim)
+    return tuple(_united(group) for group in groups.values())
+
+
+def _united(group: Sequence[Claim]) -> Claim:
+    if len(group) == 1:
+        return group[0]
+    best = next((claim for claim in group if claim.malformed is None), group[0])
+    ids = dict.fromkeys(written for claim in group for written in claim.ids)
+    return replace(best, ids=tuple(ids), occurrences=len(group))

@@ -1,0 +1,151 @@
+"""The sources that a rollout's tool output defines: V of the citation score.
+
+Linear in the text: it is first cut at everything that looks like a source tag, and each tag is
+read within its own cut. So a quoted attribute may hold any bracket, but no source tag.
+"""
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from citemark_schemas import Snippet
+from citemark_service.parsing.parsed import Sources, SourceSnippet
+
+_START = re.compile(r"<(/?)(snippets?|webpage)(?=[\s/>])", re.IGNORECASE)
+_ATTRIBUTE = re.compile(
+    r"""[\s/]*+(?P<name>[^\s=>/][^\s=>]*+)
+        (?:\s*+=\s*+(?:"(?P<double>[^"]*+)"|'(?P<single>[^']*+)'|(?P<bare>[^\s>]++)))?""",
+    re.VERBOSE,
+)
+_METADATA = re.compile(r"[^>]*?\smetadata\s*+=\s*+([\"'])(?=\{)", re.IGNORECASE)
+_PAPER_ATTRIBUTES = ("paper_id", "paper-id")
+_PAPER_KEYS = ("paper_id", "corpusId", "corpus_id")
+
+
+@dataclass(frozen=True, slots=True)
+class _Tag:
+    start: int
+    end: int
+    page: bool
+    closing: bool
+    id: str = ""
+    paper_id: str | None = None
+
+
+def read_sources(tool_output: str | None, snippets: Sequence[Snippet] | None) -> Sources:
+    """Collect structured snippets, then the tags of `tool_output`; first definition wins.
+
+    Read are `<snippet id=ID>`, `<snippets id="ID" metadata='{…}'>` and `<webpage id=ID>`, in any
+    case. A page contains the snippets inside it. A source that never closes runs to the next
+    one. Never raises.
+    """
+    by_id: dict[str, SourceSnippet] = {}
+    given = (SourceSnippet(item.id, item.text, item.paper_id) for item in snippets or ())
+    for source in (*given, *_tagged(tool_output or "")):
+        by_id.setdefault(source.id, source)
+    return Sources(by_id)
+
+
+def _tagged(text: str) -> Iterator[SourceSnippet]:
+    tags = list(_tags(text))
+    for tag, pieces in zip(tags, _bodies(text, tags), strict=True):
+        if tag.id:
+            body = " ".join(piece.strip() for piece in pieces if piece.strip())
+            yield SourceSnippet(id=tag.id, text=body, paper_id=tag.paper_id)
+
+
+def _bodies(text: str, tags: Sequence[_Tag]) -> list[list[str]]:
+    """What stands in each tag's source: a stretch belongs to its snippet and to its page."""
+    bodies: list[list[str]] = [[] for _ in tags]
+    closed = _closed_pages(tags)
+    page: int | None = None
+    for index, tag in enumerate(tags):
+        if tag.page:
+            page = index if index in closed else None
+        end = tags[index + 1].start if index + 1 < len(tags) else len(text)
+        innermost = None if tag.closing else index
+        for owner in {owner for owner in (page, innermost) if owner is not None}:
+            bodies[owner].append(text[tag.end : end])
+    return bodies
+
+
+def _closed_pages(tags: Sequence[_Tag]) -> set[int]:
+    """Indices of the pages that close before the next page opens."""
+    pages = [(index, tag) for index, tag in enumerate(tags) if tag.page]
+    following = itertools.pairwise(pages)
+    return {index for (index, tag), (_, after) in following if after.closing and not tag.closing}
+
+
+def _tags(text: str) -> Iterator[_Tag]:
+    starts = list(_START.finditer(text))
+    cuts = [*(match.start() for match in starts), len(text)][1:]
+    for start, cut in zip(starts, cuts, strict=True):
+        tag = _tag(start, text[start.end() : cut])
+        if tag is not None:
+            yield tag
+
+
+def _tag(start: re.Match[str], rest: str) -> _Tag | None:
+    """The tag that `start` begins; None where it has no end within its cut."""
+    metadata, plain = _without_metadata(rest)
+    attributes, at = _attributes(plain)
+    close = plain.find(">", at)
+    if close < 0:
+        return None
+    return _Tag(
+        start=start.start(),
+        end=start.end() + close + 1,
+        page=start[2].lower() == "webpage",
+        closing=bool(start[1]),
+        id="" if start[1] else attributes.get("id", ""),
+        paper_id=_paper_id(attributes, metadata or attributes.get("metadata", "")),
+    )
+
+
+def _without_metadata(rest: str) -> tuple[str, str]:
+    """A JSON object in `metadata`, and `rest` with as long a blank in its place.
+
+    Such an object often holds the very quotes it stands in, so it ends where `}` meets one.
+    """
+    opening = _METADATA.match(rest)
+    if opening is None:
+        return "", rest
+    end = rest.find("}" + opening[1], opening.end())
+    if end < 0:
+        return "", rest
+    blank = '""'.ljust(end + 2 - opening.start(1))
+    return rest[opening.end() : end + 1], rest[: opening.start(1)] + blank + rest[end + 2 :]
+
+
+def _attributes(rest: str) -> tuple[dict[str, str], int]:
+    """Attributes by lower-case name, first one wins, and where they stop."""
+    found: dict[str, str] = {}
+    at = 0
+    while match := _ATTRIBUTE.match(rest, at):
+        value = match["double"] or match["single"] or (match["bare"] or "").strip("\"'")
+        found.setdefault(match["name"].lower(), value.strip())
+        at = match.end()
+    return found, at
+
+
+def _paper_id(attributes: Mapping[str, str], metadata: str) -> str | None:
+    for name in _PAPER_ATTRIBUTES:
+        if attributes.get(name):
+            return attributes[name]
+    return _paper_in(metadata)
+
+
+def _paper_in(metadata: str) -> str | None:
+    if not metadata:
+        return None
+    try:
+        values = json.loads(metadata)
+    except (ValueError, RecursionError):
+        # Metadata is a search tool's own affair; only a paper id that can be read is used.
+        return None
+    if not isinstance(values, dict):
+        return None
+    papers = (values.get(key) for key in _PAPER_KEYS)
+    return next((str(paper) for paper in papers if isinstance(paper, str | int) and paper), None)

@@ -1,0 +1,1 @@
+"""The HTTP side: intake, limits, streams, problems and routes."""

@@ -1,0 +1,99 @@
+"""The parts of the OpenAPI document that FastAPI cannot infer: bodies that are read raw."""
+
+import json
+from importlib import resources
+from typing import Any
+
+from citemark_schemas import Problem
+
+Fragment = dict[str, Any]
+Responses = dict[int | str, Fragment]
+
+
+def example(name: str) -> Any:
+    """A worked example that ships with the package."""
+    path = resources.files("citemark_service.web") / "examples" / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _component(name: str) -> Fragment:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _problem(description: str, *, retry: bool = False) -> Fragment:
+    header = {"description": "Seconds to wait.", "schema": {"type": "integer"}}
+    headers = {"headers": {"Retry-After": header}} if retry else {}
+    return {"model": Problem, "description": description, **headers}
+
+
+_ROLLOUT = example("rollout")
+_RESULT = example("result")
+_BATCH = {"items": [_ROLLOUT], "verification_reward": 10.0, "deadline_s": 120.0}
+_SCALED = {
+    **_RESULT,
+    "reward": _RESULT["reward"] * 10.0,
+    "knobs": {**_RESULT["knobs"], "verification_reward": 10.0},
+}
+
+SCORE_BODY: Fragment = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"anyOf": [_component("Rollout"), _component("ScoreRequest")]},
+                "examples": {
+                    "one rollout": {"value": _ROLLOUT},
+                    "a batch": {"value": _BATCH},
+                },
+            }
+        },
+    }
+}
+
+SCORE_ANSWER: Fragment = {
+    "description": "One result for one rollout; `{items: […]}` for a batch.",
+    "content": {
+        "application/json": {
+            "examples": {
+                "one rollout": {"value": _RESULT},
+                "a batch": {"value": {"items": [_SCALED]}},
+            }
+        }
+    },
+}
+
+STREAM_BODY: Fragment = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/x-ndjson": {
+                "schema": _component("Rollout"),
+                "example": json.dumps(_ROLLOUT) + "\n",
+            }
+        },
+    }
+}
+
+STREAM_ANSWER: Fragment = {
+    "description": "One `StreamLine` for each line that is not blank, in order of completion.",
+    "content": {
+        "application/x-ndjson": {
+            "schema": _component("StreamLine"),
+            "example": json.dumps({"line": 1, "type": "result", "result": _RESULT, "error": None})
+            + "\n",
+        }
+    },
+}
+
+REFUSALS: Responses = {
+    408: _problem("The body stopped arriving."),
+    413: _problem("The body, a rollout or the number of items is over its limit."),
+    422: _problem("Malformed; `details` name each item and field."),
+    429: _problem("As much is in flight as the service accepts.", retry=True),
+    500: _problem("A defect of the service; the request id finds it in the log."),
+    503: _problem("The service is stopping.", retry=True),
+}
+
+UNREADY: Responses = {
+    503: _problem("The judge cannot be reached (`error` is the failure's kind), or stopping.")
+}

@@ -1,0 +1,71 @@
+"""Errors as answers: one table from exception to response."""
+
+import math
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from citemark_schemas import Problem, ProblemDetail
+from citemark_service.errors import RequestError, ShuttingDown
+from citemark_service.web.intake import details_of, invalid
+
+_CLIENT_CLOSED = 499  # what proxies log for a client that did not wait; never on the wire
+_NAMES = {404: "not_found", 405: "method_not_allowed"}
+
+Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
+
+
+def problem(error: RequestError) -> Problem:
+    """The body that tells a caller about `error`."""
+    details = error.details or (ProblemDetail(loc="body", message=str(error)),)
+    return Problem(error=error.error, message=str(error), details=details)
+
+
+def answer(status: int, body: Problem, headers: dict[str, str] | None = None) -> Response:
+    """A problem as a JSON response."""
+    content = body.model_dump_json().encode()
+    return Response(content, status, headers, media_type="application/json")
+
+
+async def _refused(_: Request, error: RequestError) -> Response:
+    headers = {}
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    if isinstance(error, ShuttingDown):
+        headers["Connection"] = "close"
+    return answer(error.status, problem(error), headers)
+
+
+async def _misfit(request: Request, error: RequestValidationError) -> Response:
+    return await _refused(request, invalid(details_of(error.errors())))
+
+
+async def _unroutable(_: Request, error: HTTPException) -> Response:
+    name = _NAMES.get(error.status_code, "http_error")
+    headers = dict(error.headers) if error.headers else None
+    return answer(error.status_code, Problem(error=name, message=str(error.detail)), headers)
+
+
+async def _gone(_: Request, __: ClientDisconnect) -> Response:
+    return Response(status_code=_CLIENT_CLOSED)
+
+
+async def _broken(request: Request, _: Exception) -> Response:
+    # The server logs the traceback; the caller gets an id to find it by.
+    request_id = getattr(request.state, "request_id", "unknown")
+    body = Problem(error="internal_error", message=f"unexpected error; request {request_id}")
+    return answer(500, body, {"X-Request-ID": request_id})
+
+
+HANDLERS: dict[int | type[Exception], Handler] = {
+    RequestError: _refused,
+    RequestValidationError: _misfit,
+    HTTPException: _unroutable,
+    ClientDisconnect: _gone,
+    Exception: _broken,
+}
+"""Given to the app as they are; the most specific class wins."""
