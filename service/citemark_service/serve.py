@@ -8,7 +8,6 @@ flight, or after `stop_grace_s`. A second signal ends it at once.
 import gc
 import logging
 import math
-import re
 import socket
 import time
 from collections.abc import Iterator
@@ -33,7 +32,6 @@ _log = logging.getLogger("citemark.serve")
 _KEEP_ALIVE_S = 75
 _DELIVERY_S = 2.0
 _YOUNG_OBJECTS = 50_000
-_USERINFO = re.compile(r"//[^/]*@")
 
 
 class DrainingServer(uvicorn.Server):
@@ -133,12 +131,12 @@ def _listening(settings: Settings) -> Iterator[list[socket.socket]]:
 
 
 def _told(judge: Judge, settings: Settings) -> str:
-    """The judge by name, model and server, without what a URL may hold of a password."""
+    """The judge by name, model and server; a URL that holds a secret made no judge."""
     told = f"judge {settings.judge}, model {judge.identity.model}"
     if settings.judge not in ("vllm", "openai"):
         return told
     urls = settings.judge_urls or (settings.judge_url,)
-    return f"{told}, at {', '.join(_USERINFO.sub('//', url) for url in urls)}"
+    return f"{told}, at {', '.join(urls)}"
 
 
 def run(
