@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -64,7 +63,10 @@ class FullDisk:
 
 
 async def tally_of(
-    scorer: Falling, rows: Sequence[Row | BadLine], outcomes: Outcomes | None = None
+    scorer: Falling,
+    rows: Sequence[Row | BadLine],
+    outcomes: Outcomes | None = None,
+    concurrency: int = 1,
 ) -> tuple[Tally, str]:
     console = Console(file=io.StringIO(), width=200)
     with Progress(console, None) as progress:
@@ -72,7 +74,7 @@ async def tally_of(
             scorer=scorer,
             outcomes=outcomes or StreamOutcomes(io.BytesIO()),
             progress=progress,
-            concurrency=1,
+            concurrency=concurrency,
         )
         tally = await run.over(iter(rows))
     assert isinstance(console.file, io.StringIO)
@@ -101,14 +103,23 @@ async def test_a_full_disk_ends_the_run() -> None:
     assert (tally.kept, scorer.asked) == (1, 1)
 
 
-async def test_a_stale_result_in_a_pipe_ends_the_run() -> None:
-    kept = FullDisk(row(0))
-    changed = replace(row(0), rollout=Rollout(question="q", tool_output="", response="other"))
+class Held(StreamOutcomes):
+    """Outcomes of an earlier run over rows that have changed since."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        super().__init__(io.BytesIO())
+        self.name = "results.jsonl"
+        self.kept = {each.id: Made("of before", {}) for each in rows}
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+async def test_stale_results_in_a_pipe_end_the_run_at_the_first(concurrency: int) -> None:
+    rows = [row(number) for number in range(9)]
     scorer = Falling({})
-    tally, _ = await tally_of(scorer, [changed, row(1)], kept)
+    tally, _ = await tally_of(scorer, rows, Held(rows), concurrency)
     assert tally.aborted is not None
     assert tally.aborted.startswith("results.jsonl holds '0' for another rollout")
-    assert (tally.exit_code, scorer.asked) == (2, 0)
+    assert (tally.bad, tally.exit_code, scorer.asked) == (1, 2, 0)
 
 
 async def test_complaints_are_bounded() -> None:

@@ -129,8 +129,7 @@ class Run:
             except OSError as error:
                 self.tally.aborted = f"cannot write the results: {error}"
             except StaleResult as error:
-                self.tally.bad += 1
-                self.tally.aborted = str(error)
+                self._stop_at(error)
             self._progress.advance()
 
     async def _take(self, row: Row | BadLine) -> None:
@@ -170,6 +169,11 @@ class Run:
             if result.failure is not None:
                 told = f"{result.failure.kind}: {result.failure.message}"
                 self._progress.complain(f"line {row.line} ({row.id}): {told}")
+
+    def _stop_at(self, error: StaleResult) -> None:
+        if self.tally.aborted is None:  # the first is told, and those in flight with it are not
+            self.tally.bad += 1
+            self.tally.aborted = str(error)
 
     def _refuse(self, bad: BadLine) -> None:
         self.tally.bad += 1
