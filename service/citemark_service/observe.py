@@ -38,10 +38,7 @@ class JudgeServer(Protocol):
 
 
 class Observer(Protocol):
-    """Receives events as they happen. Implementations must be quick and must not raise.
-
-    A subclass that leaves an event out ignores it.
-    """
+    """Receives events as they happen. Implementations must be quick and must not raise."""
 
     def judge_call(self, *, outcome: FailureKind | None, seconds: float, usage: Usage) -> None:
         """One HTTP call to the judge ended; `outcome` is None where a reply was read."""
@@ -80,5 +77,41 @@ class Observer(Protocol):
         """So many verdicts are in memory now."""
 
 
-class SilentObserver(Observer):
+class SilentObserver:
     """Watches nothing: for the command line and for tests that do not look."""
+
+    def judge_call(self, *, outcome: FailureKind | None, seconds: float, usage: Usage) -> None:
+        """Ignore."""
+
+    def judge_retry(self, kind: FailureKind) -> None:
+        """Ignore."""
+
+    def judge_server(self, server: JudgeServer) -> None:
+        """Ignore."""
+
+    def server_call(self, server: str, outcome: FailureKind | None) -> None:
+        """Ignore."""
+
+    def server_ejected(self, server: str) -> None:
+        """Ignore."""
+
+    def judge_probe(self, server: str, aspect: ProbeAspect, *, works: bool) -> None:
+        """Ignore."""
+
+    def prime(self, outcome: PrimeOutcome) -> None:
+        """Ignore."""
+
+    def stage(self, name: Stage, seconds: float) -> None:
+        """Ignore."""
+
+    def rollout(self, result: ScoreResult) -> None:
+        """Ignore."""
+
+    def verdicts(self, *, judge: int, cache: int, joined: int) -> None:
+        """Ignore."""
+
+    def cache_error(self, operation: CacheOperation) -> None:
+        """Ignore."""
+
+    def cache_size(self, entries: int) -> None:
+        """Ignore."""
