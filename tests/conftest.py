@@ -9,7 +9,9 @@ import pytest
 from scripted_judge import Script, ScriptedJudge
 
 # A busy machine is no failure: what an example costs is measured by the benchmarks.
-hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("unhurried")
 
 StartJudge = Callable[[Script], Awaitable[ScriptedJudge]]
