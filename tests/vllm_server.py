@@ -155,9 +155,14 @@ class VllmServer:
         url = f"{self.root}/reset_prefix_cache"
         httpx.post(url, timeout=_CALL_S, trust_env=False).raise_for_status()
 
-    def tokens(self, messages: list[dict[str, str]]) -> list[int]:
-        """The prompt of a chat as the model gets it."""
-        body: dict[str, Any] = {"model": MODEL, "messages": messages, "add_generation_prompt": True}
+    def tokens(self, messages: list[dict[str, str]], *, open_ended: bool = False) -> list[int]:
+        """The prompt of a chat as the model gets it; open-ended, it stops in the last message."""
+        body: dict[str, Any] = {
+            "model": MODEL,
+            "messages": messages,
+            "add_generation_prompt": not open_ended,
+            "continue_final_message": open_ended,
+        }
         reply = httpx.post(f"{self.root}/tokenize", json=body, timeout=_CALL_S, trust_env=False)
         found: list[int] = reply.raise_for_status().json()["tokens"]
         return found

@@ -57,6 +57,12 @@ async def test_a_prime_is_the_shared_part_and_no_more(start_judge):
     (prime,) = primes(judge)
     assert [message["content"] for message in prime["messages"]] == ["Judge.", "group g"]
     assert prime["temperature"] == 0
+    assert prime["continue_final_message"] is True, (
+        "a closed message would end past the shared part"
+    )
+    assert prime["add_generation_prompt"] is False
+    others = [asked for asked in judge.requests if not is_prime(asked)]
+    assert not any("continue_final_message" in asked for asked in others)
     assert not prime.keys() & {"structured_outputs", "response_format", "logprobs"}
 
 

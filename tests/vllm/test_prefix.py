@@ -149,7 +149,10 @@ async def measured(vllm: VllmServer, settings: Settings, send: Send) -> Measured
         await judge.aclose()
     after, seconds = vllm.counters(), time.monotonic() - start
     sent = recording.requests if not settings.prime_prefix else with_primes(recording.requests)
-    prompts = [vllm.tokens([asdict(message) for message in each.messages]) for each in sent]
+    prompts = [
+        vllm.tokens([asdict(message) for message in each.messages], open_ended=each.open_ended)
+        for each in sent
+    ]
     name = "vllm:prefix_cache_{}_total".format
     assert after[name("queries")] - before[name("queries")] == sum(map(len, prompts))
     return Measured(

@@ -41,6 +41,8 @@ class ChatRequest:
     max_tokens: int
     temperature: float = 0.0
     top_logprobs: int = 0
+    open_ended: bool = False
+    """True ends the prompt where the last message ends, without closing it; for vLLM only."""
     priority: int = 0
     """Lower goes first; sent to servers that schedule by it."""
     caller: str = ""

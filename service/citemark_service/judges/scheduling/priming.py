@@ -3,7 +3,8 @@
 A server whose prefix cache keeps only the end of each prompt (recurrent layers, see the README)
 finds nothing of it in the next sample's prompt, for between the shared part and the end lies the
 answer. A call that ends where the shared part ends leaves that in the cache for all of them.
-The chat template closes the message after it, which spoils no more than the last block.
+Its message is left open: what a chat template closes it with could push the state that is kept past
+the end of the shared part.
 """
 
 import asyncio
@@ -120,4 +121,5 @@ def prime_of(request: ChatRequest) -> ChatRequest:
         max_tokens=1,
         temperature=0.0,
         top_logprobs=0,
+        open_ended=True,
     )

@@ -28,6 +28,8 @@ def vllm_payload(
     }
     if request.constraint is not None:
         payload |= _constraint(request.constraint, style)
+    if request.open_ended:
+        payload |= {"add_generation_prompt": False, "continue_final_message": True}
     if priorities and request.priority:
         payload["priority"] = request.priority
     return payload
