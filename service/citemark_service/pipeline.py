@@ -150,7 +150,7 @@ class Pipeline:
 
     async def _read(self, rollout: Rollout, request: Knobs, position: int) -> Reading:
         knobs = Knobs.resolve(self._settings, request, rollout)
-        if len(rollout.response) + len(rollout.tool_output or "") <= _READ_INLINE:
+        if _characters(rollout) <= _READ_INLINE:
             return read_rollout(rollout, knobs, self._library, position, sources_of=self._sources)
         # A hostile megabyte takes a second to parse; in a thread it cannot stop the others.
         return await asyncio.to_thread(read_rollout, rollout, knobs, self._library, position)
@@ -244,6 +244,12 @@ def _refuse_unknown_set(settings: Settings, library: RubricLibrary) -> None:
         library.named(settings.static_rubrics)
     except UnknownSet as error:
         raise SettingsError(f"static_rubrics: {error}") from error
+
+
+def _characters(rollout: Rollout) -> int:
+    """The length of all that is parsed."""
+    structured = sum(len(snippet.text) for snippet in rollout.snippets or ())
+    return len(rollout.response) + len(rollout.tool_output or "") + structured
 
 
 def _first(failures: BaseExceptionGroup[JudgeError]) -> JudgeError:

@@ -30,6 +30,7 @@ _SCAFFOLD_BYTES = 1_000
 _ID_BYTES = 80
 _SHOWN_IDS = 12
 _GROUPS_KEPT = 128
+_GROUP_CHARACTERS = 500_000  # larger ones are read anew each time: memory is bounded by both
 _WORDINGS_KEPT = 256
 _ANSWER = "<answer-"
 _CUT = "\0"
@@ -189,10 +190,15 @@ class PromptWriter:
         content = sources.digest + question.encode(errors="surrogatepass")
         if (known := self._groups.get(content)) is not None:
             return known
+        group = self._read_group(content, question, sources)
+        if sum(map(len, group.texts.values())) <= _GROUP_CHARACTERS:
+            self._remember(content, group)
+        return group
+
+    def _remember(self, content: bytes, group: _Group) -> None:
         if len(self._groups) >= _GROUPS_KEPT:
             del self._groups[next(iter(self._groups))]
-        group = self._groups[content] = self._read_group(content, question, sources)
-        return group
+        self._groups[content] = group
 
     def _read_group(self, content: bytes, question: str, sources: Sources) -> _Group:
         nonce = self._nonce(content)
