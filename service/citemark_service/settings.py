@@ -48,7 +48,7 @@ class Settings(BaseSettings, Knobs):
     judge_url: str = "http://127.0.0.1:8001/v1"
     judge_urls: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
     """Several servers of one model in place of `judge_url`: a JSON list, or commas between."""
-    judge_model: str = "Qwen/Qwen3.5-35B-A3B"
+    judge_model: str = "Qwen/Qwen3.5-35B-A3B-FP8"
     judge_api_key: SecretStr | None = None
     judge_constraint: Literal["auto", "structured_outputs", "json_schema"] = "auto"
     """How the grammar is sent; `auto` is `structured_outputs` for `vllm`, else `json_schema`."""

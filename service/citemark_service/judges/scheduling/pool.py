@@ -30,7 +30,8 @@ class PoolChat(Chat):
     """A `Chat` over `servers`, at least one, all of which serve the same model.
 
     An attempt is a server and one HTTP call. An ejected server gets no calls while another is
-    up, and those that wait for it go elsewhere, which is not counted as an attempt. With more
+    up, and those that wait for it, or were sent to a server that is silent, go elsewhere, which
+    is not counted as an attempt. With more
     than one server each is looked at in the background from the first call on.
     """
 
@@ -114,7 +115,7 @@ class PoolChat(Chat):
         if any(other.up for other in self._servers):
             for other in self._servers:
                 if not other.up:
-                    other.slots.displace()
+                    other.displace()
 
     def _watch(self) -> None:
         if self._watchers is None:

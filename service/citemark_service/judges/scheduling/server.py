@@ -1,6 +1,7 @@
 """One server of a pool: its client, what it carries, and whether it is fit for calls."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -10,6 +11,8 @@ from citemark_service.judges.protocol import Meter
 from citemark_service.judges.scheduling.health import Health, HealthPolicy
 from citemark_service.judges.scheduling.slots import Displaced, Slots
 from citemark_service.observe import Observer
+
+_log = logging.getLogger("citemark.judge")
 
 
 def server_names(urls: Sequence[str]) -> list[str]:
@@ -61,6 +64,9 @@ class Server:
         self._observer = observer
         self.health = Health(policy, self._changed)
         self._listeners: list[Callable[[], None]] = []
+        self._sent: set[asyncio.Timeout] = set()
+        self._failure: JudgeError | None = None
+        self._silent = False
 
     @property
     def up(self) -> bool:
@@ -86,11 +92,12 @@ class Server:
     ) -> ChatReply:
         """As `ServerChat.attempt`; the outcome counts for the server's health."""
         try:
-            reply = await self._chat.attempt(request, meter=meter, deadline=deadline)
+            reply = await self._leashed(request, meter, deadline)
         except Displaced:
             raise
         except JudgeError as error:
             self._observer.server_call(self.name, error.kind)
+            self._failure = error
             self.health.failed(error)
             raise
         self._observer.server_call(self.name, None)
@@ -105,8 +112,22 @@ class Server:
         answers = self.health.answers
         failure = await self._checked()
         if failure is None or self.health.answers == answers:
-            self.health.looked(failure)
+            self._seen(failure)
         return failure
+
+    def displace(self) -> None:
+        """Give back what waits here; where a look failed too, what was sent here as well.
+
+        A machine that is gone without a word resets no connection, and each call to it would
+        otherwise last until its own limit. Calls that merely failed displace nothing that was
+        sent: a server that cannot answer one rollout may be answering the others.
+        """
+        self.slots.displace()
+        if self._silent:
+            sent, self._sent = self._sent, set()
+            now = asyncio.get_running_loop().time()
+            for leash in sent:
+                leash.reschedule(now)
 
     async def watch(self) -> None:
         """Look again and again, until cancelled; more rarely the longer it stays away."""
@@ -117,6 +138,28 @@ class Server:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._chat.aclose()
+
+    async def _leashed(
+        self, request: ChatRequest, meter: Meter, deadline: float | None
+    ) -> ChatReply:
+        """One attempt that `displace` can end; nothing else sets a time to this timeout."""
+        try:
+            async with asyncio.timeout(None) as leash:
+                self._sent.add(leash)
+                try:
+                    return await self._chat.attempt(request, meter=meter, deadline=deadline)
+                finally:
+                    self._sent.discard(leash)
+        except TimeoutError as error:
+            raise Displaced(f"{self.name} does not answer any more") from error
+
+    def _seen(self, failure: JudgeError | None) -> None:
+        """Take note of a look, and tell the listeners also of a silence that ended nothing new."""
+        self._silent = failure is not None
+        self._failure = failure or self._failure
+        self.health.looked(failure)
+        if failure is not None:
+            self._tell()
 
     async def _due(self) -> None:
         """Wait until a pause has passed in which nothing was heard of the server."""
@@ -136,7 +179,14 @@ class Server:
         return None
 
     def _changed(self) -> None:
-        if not self.up:
+        if self.up:
+            self._silent = False
+            _log.info("judge server %s answers again", self.name)
+        else:
             self._observer.server_ejected(self.name)
+            _log.warning("judge server %s gets no more calls: %s", self.name, self._failure)
+        self._tell()
+
+    def _tell(self) -> None:
         for listener in self._listeners:
             listener()

@@ -12,7 +12,7 @@ _RETRY_AFTER_S: Final = 1.0
 
 
 class Displaced(JudgeUnreachable):
-    """The server was given up while the call waited for it; the call was never sent."""
+    """The server was given up while the call waited for it, or went silent over it."""
 
 
 class Slots:
