@@ -56,8 +56,9 @@ async def test_a_group_stays_together_through_the_whole_service(serve, start_jud
         {each["messages"][-1]["content"].partition("</question-")[0] for each in judge.requests}
         for judge in judges
     ]
-    # Every group is on one server, or on two where it was handed on for balance.
-    assert sum(map(len, places)) <= 16 + 8
+    # Every group is on one server, or on two where it was handed on for balance; how many are
+    # depends on the ports, which decide where groups belong. Without affinity it would be 48.
+    assert sum(map(len, places)) <= 16 * 2
     assert sum(judge.calls for judge in judges) == 16 * 8 * 2
     assert max(judge.calls for judge in judges) <= 16 * 8 * 2 / 3 * 1.6
 
