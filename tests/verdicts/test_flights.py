@@ -178,21 +178,36 @@ async def test_a_failure_reaches_all_and_is_not_kept(judge, remember):
     assert judge.calls == 2
 
 
-async def test_an_overlapping_task_asks_for_itself_what_a_neighbour_failed_at(remember):
-    class Fussy(CountingJudge):
-        """Rejects every task with a criterion that it cannot stand."""
+POISON = Criterion(title="P", description="poison")
 
-        async def judge_criteria(self, task, *, meter, deadline):
-            await asyncio.sleep(0.01)
-            found = await super().judge_criteria(task, meter=meter, deadline=deadline)
-            if any("poison" in c.description for c in task.criteria):
-                raise JudgeRejected("cannot stand it")
-            return found
 
+class Fussy(CountingJudge):
+    """Rejects every task with a criterion that it cannot stand."""
+
+    async def judge_criteria(self, task, *, meter, deadline):
+        await asyncio.sleep(0.01)
+        found = await super().judge_criteria(task, meter=meter, deadline=deadline)
+        if POISON in task.criteria:
+            raise JudgeRejected("cannot stand it")
+        return found
+
+
+async def test_those_who_waited_for_a_neighbour_that_failed_ask_once_for_all(remember):
     judge = Fussy()
     cached = remember(judge)
-    poison = Criterion(title="P", description="poison")
-    hostile = asking(cached, criteria_task(criteria=(*CRITERIA, poison)))
+    hostile = asking(cached, criteria_task(criteria=(*CRITERIA, POISON)))
+    await turns()
+    decent = [asking(cached) for _ in range(5)]
+    with pytest.raises(JudgeRejected):
+        await hostile
+    assert len({await each for each in decent}) == 1
+    assert judge.calls == 2
+
+
+async def test_an_overlapping_task_asks_for_itself_what_a_neighbour_failed_at(remember):
+    judge = Fussy()
+    cached = remember(judge)
+    hostile = asking(cached, criteria_task(criteria=(*CRITERIA, POISON)))
     await turns()
     meter = Meter()
     decent = asking(cached, meter=meter)

@@ -15,8 +15,8 @@ _GRAMMAR: Final = (
     "serve vLLM without a reasoning parser; elsewhere CITEMARK_JUDGE_CONSTRAINT may help"
 )
 _REFUSED: Final = (
-    "CITEMARK_JUDGE_MODEL, CITEMARK_JUDGE_API_KEY and CITEMARK_JUDGE_CONSTRAINT say what is asked "
-    "of it"
+    "CITEMARK_JUDGE_URL (with its /v1), CITEMARK_JUDGE_MODEL, CITEMARK_JUDGE_API_KEY and "
+    "CITEMARK_JUDGE_CONSTRAINT say what is asked of it"
 )
 _AWAY: Final = "does it run, and is CITEMARK_JUDGE_URL its address?"
 

@@ -194,7 +194,8 @@ class CachingJudge:
             inquiry.take(landed, seat.keys, own=seat.own)
             return
         wanted = {key: at for key, at in inquiry.missing().items() if key in set(seat.keys)}
-        await self._collect(inquiry, [self._launched(inquiry, wanted)])
+        # Another who waited may be asking again already, so that one call serves all of them.
+        await self._collect(inquiry, self._seats(inquiry, wanted))
 
     def _seats(self, inquiry: _Inquiry, missing: Mapping[bytes, int]) -> list[_Seat]:
         joined: dict[Flight, list[bytes]] = {}
