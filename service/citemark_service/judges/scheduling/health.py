@@ -24,7 +24,7 @@ class HealthPolicy:
 
     failures: int = 3
     """So many calls that fail in a row eject a server."""
-    every_s: float = 10.0
+    every_s: float = 3.0
     """Between looks at a server that is up; none is needed where calls were answered since."""
     first_wait_s: float = 0.5
     """Before the first look at an ejected server; doubled with each until a call is answered."""
