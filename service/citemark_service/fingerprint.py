@@ -9,10 +9,16 @@ _BYTES = 32
 _ROLLOUT_BYTES = 16
 
 
+def framed(*texts: str | None) -> bytes:
+    """The texts in one piece that no other texts, however divided, make; None is not empty."""
+    pieces = ["-" if text is None else f"{len(text)}:{text}" for text in texts]
+    return "".join(pieces).encode(errors="surrogatepass")
+
+
 def fingerprint(*texts: str) -> bytes:
     """BLAKE2b over texts: no other texts, however divided, give the same 32 bytes."""
     state = hashlib.blake2b(digest_size=_BYTES)
-    for text in texts:
+    for text in texts:  # one by one, since sources may be megabytes: no joined copy is made
         data = text.encode(errors="surrogatepass")
         state.update(b"%d:" % len(data))
         state.update(data)
@@ -22,9 +28,7 @@ def fingerprint(*texts: str) -> bytes:
 def rollout_hash(rollout: Rollout) -> str:
     """`ScoreResult.rollout_hash`: neither id, knobs and metadata nor the shape in which rubrics
     were given count; whether a field was left out or empty does."""
-    framed = "".join(["-" if p is None else f"{len(p)}:{p}" for p in _judged(rollout)])
-    data = framed.encode(errors="surrogatepass")
-    return hashlib.blake2b(data, digest_size=_ROLLOUT_BYTES).hexdigest()
+    return hashlib.blake2b(framed(*_judged(rollout)), digest_size=_ROLLOUT_BYTES).hexdigest()
 
 
 def _judged(rollout: Rollout) -> Iterator[str | None]:

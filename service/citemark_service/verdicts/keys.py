@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from citemark_schemas import ClaimVerdict, CriterionVerdict, SentenceVerdict
+from citemark_service.fingerprint import framed
 from citemark_service.judges.protocol import (
     CitationTask,
     CitedClaim,
@@ -54,7 +55,7 @@ class Keys:
     def criteria(self, task: CriteriaTask) -> tuple[Item, ...]:
         """The task's criteria, in order."""
         shared = self._criterion.copy()
-        shared.update(_framed(task.question, task.answer.text))
+        shared.update(framed(task.question, task.answer.text))
         shared.update(task.sources.digest)
         return tuple(
             Item(_digest(shared, *criterion.key), CriterionVerdict) for criterion in task.criteria
@@ -63,7 +64,7 @@ class Keys:
     def citations(self, task: CitationTask) -> tuple[Item, ...]:
         """The task's claims, then its sentences, in order."""
         claim, sentence = self._claim.copy(), self._sentence.copy()
-        question = _framed(task.question)
+        question = framed(task.question)
         claim.update(question)
         sentence.update(question)
         by_id = task.sources.by_id
@@ -74,18 +75,13 @@ class Keys:
 
 def _begun(kind: bytes, identity: JudgeIdentity) -> "hashlib.blake2b":
     state = hashlib.blake2b(digest_size=KEY_BYTES, person=kind)
-    state.update(_framed(_VERSION, identity.model, identity.prompts))
+    state.update(framed(_VERSION, identity.model, identity.prompts))
     return state
-
-
-def _framed(*texts: str) -> bytes:
-    """The texts in one piece that no other texts, however divided, make."""
-    return "".join([f"{len(text)}:{text}" for text in texts]).encode(errors="surrogatepass")
 
 
 def _digest(shared: "hashlib.blake2b", *texts: str) -> bytes:
     state = shared.copy()
-    state.update(_framed(*texts))
+    state.update(framed(*texts))
     return state.digest()
 
 
@@ -93,7 +89,7 @@ def _claimed(
     shared: "hashlib.blake2b", cited: CitedClaim, by_id: Mapping[str, SourceSnippet]
 ) -> bytes:
     state = shared.copy()
-    state.update(_framed(cited.claim.text))
+    state.update(framed(cited.claim.text))
     for snippet_id in cited.ids:
         state.update(by_id[snippet_id].digest)
     return state.digest()
