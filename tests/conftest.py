@@ -1,12 +1,13 @@
 """Fixtures for every area."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 
 import hypothesis
 import pytest
 
 from scripted_judge import Script, ScriptedJudge
+from scripted_service import Service, embedded_service, free_url, scripted_service
 
 # A busy machine is no failure: what an example costs is measured by the benchmarks.
 hypothesis.settings.register_profile(
@@ -26,3 +27,23 @@ async def start_judge() -> AsyncIterator[StartJudge]:
             return await stack.enter_async_context(ScriptedJudge(script))
 
         yield start
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    """A running scripted service, for what talks to one."""
+    with scripted_service() as running:
+        yield running
+
+
+@pytest.fixture
+def closed_url() -> str:
+    """The address of a port on which nothing listens."""
+    return free_url()
+
+
+@pytest.fixture
+def citemark_url() -> Iterator[str]:
+    """The real service with the embedded judge, on a real socket."""
+    with embedded_service() as url:
+        yield url

@@ -13,7 +13,6 @@ from click.testing import CliRunner, Result
 
 from citemark_service.cli import main
 from command_line import Cli, Start, WriteRows
-from scripted_service import Service, embedded_service, free_url, scripted_service
 
 
 @pytest.fixture(autouse=True)
@@ -63,23 +62,3 @@ def rows(tmp_path: Path) -> WriteRows:
         return path
 
     return write
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    """A running scripted service."""
-    with scripted_service() as running:
-        yield running
-
-
-@pytest.fixture
-def closed_url() -> str:
-    """The address of a port on which nothing listens."""
-    return free_url()
-
-
-@pytest.fixture
-def citemark_url() -> Iterator[str]:
-    """The real service with the embedded judge, on a real socket."""
-    with embedded_service() as url:
-        yield url
