@@ -26,9 +26,11 @@ from citemark_schemas.score import (
     StreamLine,
     Versions,
 )
+from citemark_schemas.signals import SIGNALS, metrics_of
 from citemark_schemas.verdict import ClaimVerdict, CriterionVerdict, SentenceVerdict
 
 __all__ = [
+    "SIGNALS",
     "BatchOptions",
     "CitationScore",
     "CitationUnit",
@@ -60,4 +62,5 @@ __all__ = [
     "Span",
     "StreamLine",
     "Versions",
+    "metrics_of",
 ]

@@ -1,6 +1,6 @@
 """What a caller sends: a rollout with its sources, its answer and its rubrics."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -8,6 +8,9 @@ from citemark_schemas.knobs import Knobs
 from citemark_schemas.rubric import Criterion, MixedRubrics, NegativeRubrics, PositiveRubrics
 
 Priority = Literal["training", "audit"]
+
+RunName = Annotated[str, Field(min_length=1, max_length=256)]
+Step = Annotated[int, Field(ge=0, le=2**53)]
 
 
 class Snippet(BaseModel):
@@ -37,6 +40,12 @@ class Rollout(Knobs):
     positive_rubrics: PositiveRubrics = ()
     negative_rubrics: NegativeRubrics = ()
     rubrics: MixedRubrics = ()
+    run: RunName | None = None
+    """The training run that made it; like `step` and `group` recorded, never judged."""
+    step: Step | None = None
+    """The optimizer step, or another count that grows with the run."""
+    group: str | None = Field(None, min_length=1, max_length=512)
+    """What the samples of one prompt have in common; their prompt where absent."""
     metadata: dict[str, Any] | None = None
     """The caller's own columns; never judged."""
 
@@ -64,6 +73,10 @@ class RequestOptions(Knobs):
 
     priority: Priority = "training"
     """Audits wait while training has calls to make."""
+    run: RunName | None = None
+    """`Rollout.run` of every item that names none."""
+    step: Step | None = None
+    """`Rollout.step` of every item that names none."""
 
 
 class BatchOptions(RequestOptions):
