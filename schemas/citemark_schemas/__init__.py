@@ -1,5 +1,6 @@
 """Citemark's contract: what goes in, what a judge says, what comes out. Pydantic only."""
 
+from citemark_schemas.envelope import EnvelopeError, rollout_of
 from citemark_schemas.failure import Failure, FailureKind, Refusal, RefusalKind
 from citemark_schemas.knobs import CitationUnit, Knobs
 from citemark_schemas.rollout import (
@@ -27,6 +28,14 @@ from citemark_schemas.score import (
     Versions,
 )
 from citemark_schemas.signals import SIGNALS, metrics_of
+from citemark_schemas.transcript import (
+    continuation,
+    question_in,
+    reply_in,
+    sources_in,
+    tools_in,
+    unwrapped,
+)
 from citemark_schemas.verdict import ClaimVerdict, CriterionVerdict, SentenceVerdict
 
 __all__ = [
@@ -38,6 +47,7 @@ __all__ = [
     "ClaimVerdict",
     "Criterion",
     "CriterionVerdict",
+    "EnvelopeError",
     "Failure",
     "FailureKind",
     "FormatReport",
@@ -62,5 +72,12 @@ __all__ = [
     "Span",
     "StreamLine",
     "Versions",
+    "continuation",
     "metrics_of",
+    "question_in",
+    "reply_in",
+    "rollout_of",
+    "sources_in",
+    "tools_in",
+    "unwrapped",
 ]

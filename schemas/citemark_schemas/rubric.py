@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-_TEXT_KEYS = ("description", "rubric_item", "Ingredient")
-_KEYS = {*_TEXT_KEYS, "title", "weight", "polarity", "source"}
+TEXT_KEYS = ("description", "rubric_item", "Ingredient")
+_KEYS = {*TEXT_KEYS, "title", "weight", "polarity", "source"}
 _NEAR = 0.8  # "wieght" is .83 from "weight"; "type", "tags" and "category" are below .5
 _TITLE_LIMIT = 80
 
@@ -74,11 +74,11 @@ def _titled(text: str) -> str:
 
 
 def _item_text(item: Mapping[str, Any], position: int) -> str:
-    for key in _TEXT_KEYS:
+    for key in TEXT_KEYS:
         value = item.get(key)
         if isinstance(value, str) and value.strip():
             return value.strip()
-    raise ValueError(f"item {position}: needs a non-empty one of {', '.join(_TEXT_KEYS)}")
+    raise ValueError(f"item {position}: needs a non-empty one of {', '.join(TEXT_KEYS)}")
 
 
 def _signed(item: Mapping[str, Any], position: int, fixed: Polarity | None) -> dict[str, Any]:

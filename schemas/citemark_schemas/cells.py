@@ -1,0 +1,91 @@
+"""Cells of a table as plain values, whatever library they came from. Pure.
+
+Rows reach a reward function through JSON, Arrow, pandas or NumPy: an object may be a JSON string,
+a list an array, a missing value None or NaN.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+_DEEPEST: Final = 32
+_STRINGS_WITHIN: Final = 2  # some writers encode a column that was encoded already
+
+
+class TooDeep(ValueError):
+    """A value is nested deeper than any row that a data set holds."""
+
+
+def sound(text: str) -> str:
+    """`text` with U+FFFD for each half of a surrogate pair, which no encoding can carry."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def plain(value: object, *, depth: int = 0) -> Any:
+    """`value` as JSON has it: arrays are lists, NaN is None, keys are strings, texts `sound`.
+
+    Raises:
+        TooDeep: nested more than 32 deep.
+    """
+    if depth > _DEEPEST:
+        raise TooDeep("is nested too deeply")
+    value = _native(value)
+    if isinstance(value, str):
+        return sound(value)
+    if isinstance(value, Mapping):
+        return {sound(str(key)): plain(item, depth=depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item, depth=depth + 1) for item in value]
+    return None if value != value else value  # noqa: PLR0124  NaN alone differs from itself
+
+
+def object_in(value: object) -> Mapping[Any, Any] | None:
+    """The object that a cell holds: itself, alone in a list, or as a JSON string; None otherwise.
+
+    Its own values are left as they are.
+
+    Raises:
+        TooDeep: a JSON string is nested too deeply to be read.
+    """
+    for _ in range(_STRINGS_WITHIN + 1):
+        value = _alone(_native(value))
+        if isinstance(value, Mapping):
+            return value
+        if not isinstance(value, str) or not value.lstrip().startswith(("{", '"', "[")):
+            return None
+        value = _decoded(value)
+    return None
+
+
+def _native(value: object) -> object:
+    """Arrays and scalars of array libraries as Python's own."""
+    if isinstance(value, str | Mapping):
+        return value
+    convert = getattr(value, "tolist", None)
+    return convert() if callable(convert) else value
+
+
+def _alone(value: object) -> object:
+    """What stands alone in a list: some trainers allow several labels a row."""
+    if isinstance(value, list | tuple) and len(value) == 1:
+        return _native(value[0])
+    return value
+
+
+def _decoded(text: str) -> object:
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise TooDeep("is nested too deeply") from error
+    except ValueError:
+        return None  # text that only looks like JSON is an answer, not an envelope
+
+
+def rows_in(columns: Mapping[str, Any]) -> Iterator[dict[str, Any]] | None:
+    """The rows of a table given as columns of equal length; None where it is no such table."""
+    lengths = {len(cell) if isinstance(cell, list) else -1 for cell in columns.values()}
+    if len(lengths) != 1 or -1 in lengths:
+        return None
+    return (dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True))

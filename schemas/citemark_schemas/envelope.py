@@ -1,0 +1,332 @@
+"""The row envelope: what a data set says of a rollout, wherever a trainer can carry it. Pure.
+
+Trainers pass a row's own data to the reward in one place or another: `label`, `ground_truth`,
+`answer`, `extra_info`, `metadata`, the row itself. Whatever object stands there is an envelope:
+
+    question (query), tool_output, snippets (documents), positive_rubrics, negative_rubrics,
+    rubrics, id, finish_reason, run, step, group, knobs, and each knob by its own name
+
+Keys that are none of these are the data set's own and left alone, unless a missing field was
+clearly meant. Neither the response nor what it says is ever looked at for a source or a rubric.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from citemark_schemas.cells import TooDeep, object_in, plain, rows_in, sound
+from citemark_schemas.knobs import Knobs
+from citemark_schemas.rollout import Rollout
+from citemark_schemas.rubric import TEXT_KEYS
+from citemark_schemas.score import ProblemDetail
+from citemark_schemas.transcript import question_in, sources_in
+
+_ALIASES: Final = {"query": "question", "documents": "snippets"}
+_RUBRICS: Final = ("positive_rubrics", "negative_rubrics", "rubrics")
+_SOURCES: Final = ("tool_output", "snippets")
+_NAMES: Final = ("id", "group", "run", "finish_reason")
+_FIELDS: Final = (
+    "question",
+    *_SOURCES,
+    *_RUBRICS,
+    *_NAMES,
+    "step",
+    "knobs",
+    *Knobs.model_fields,
+)
+_KNOWN: Final = frozenset({*_FIELDS, *_ALIASES})
+_GRADED: Final = ("Answer Critical", "Valuable", "Context")
+"""Where older data sets for deep research keep their rubrics, by importance."""
+_NESTED: Final = (
+    "citemark",
+    "label",
+    "ground_truth",
+    "answer",
+    "reward_model",
+    "extra_info",
+    "info",
+    "metadata",
+    "verifier_metadata",
+    "row",
+)
+_DEEPEST: Final = 4
+_NEAR: Final = 0.85  # "question_id" is .84 from "question", "positive_rubric" .97
+_MOST_KEYS: Final = 256
+_LONGEST_KEY: Final = 80
+_MOST_DETAILS: Final = 20
+_MOST_ERRORS: Final = 1000
+_LONGEST: Final = 300
+_ITEM: Final = re.compile(r"item (\d+): ")
+_VALUE_ERROR: Final = "Value error, "
+
+
+class EnvelopeError(ValueError):
+    """A row from which no rollout can be made; `details` name each place and field."""
+
+    def __init__(self, details: Sequence[ProblemDetail]) -> None:
+        self.details = tuple(details)
+        first, more = self.details[0], len(self.details) - 1
+        super().__init__(f"{first.loc}: {first.message}" + (f" (and {more} more)" if more else ""))
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """One object that may hold fields, and where it stands."""
+
+    place: str
+    fields: Mapping[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A field's value and where it stood."""
+
+    place: str
+    value: Any
+
+
+def rollout_of(
+    places: Mapping[str, object],
+    *,
+    response: str,
+    prompt: object = None,
+    tool_output: str | None = None,
+) -> Rollout:
+    """The rollout that a trainer's data describe.
+
+    Args:
+        places: by name, strongest first, what stands where row data may be: an object, a JSON
+            string of one, either alone in a list, an array of a numeric library, plain text or
+            None. What is no object is skipped. A field counts where it stands first; an object
+            inside `extra_info`, `metadata`, `reward_model` and their like comes after the
+            object that it is in.
+        response: what the policy wrote, as it is to be judged.
+        prompt: text or messages; gives the question and the sources that no place has.
+        tool_output: what tools answered in this very rollout; stronger than the prompt.
+
+    Raises:
+        EnvelopeError: something is missing or malformed.
+    """
+    layers = list(_layers(places))
+    found = _fields(layers)
+    _refuse_misspelt(layers, found)
+    whole = {name: field.value for name, field in _knobs(found).items()}
+    _complete(whole, prompt, tool_output)
+    missing = list(_missing(whole, places))
+    if missing:
+        raise EnvelopeError(missing)
+    try:
+        return Rollout.model_validate({**whole, "response": sound(response)})
+    except ValidationError as error:
+        raise EnvelopeError(_details(error, found)) from error
+
+
+def _layers(places: Mapping[str, object]) -> Iterator[_Layer]:
+    for place, value in places.items():
+        try:
+            held = object_in(value)
+            if held is not None:
+                yield from _nested(place, held, depth=0)
+        except TooDeep as error:
+            raise EnvelopeError([_detail(place, str(error))]) from error
+
+
+def _nested(place: str, held: Mapping[Any, Any], depth: int) -> Iterator[_Layer]:
+    yield _Layer(place, held)
+    if depth == _DEEPEST:
+        return
+    for name in _NESTED:
+        inner = object_in(held[name]) if name in held else None
+        if inner is not None:
+            yield from _nested(f"{place}.{name}", inner, depth + 1)
+
+
+def _fields(layers: Sequence[_Layer]) -> dict[str, _Found]:
+    """Each field from the first layer that has it."""
+    found: dict[str, _Found] = {}
+    for layer in layers:
+        for name in (*_FIELDS, *_ALIASES):
+            if name in layer.fields and _ALIASES.get(name, name) not in found:
+                _take(found, layer, name)
+        if "rubrics" not in found:
+            _take_graded(found, layer)
+    return found
+
+
+def _take(found: dict[str, _Found], layer: _Layer, name: str) -> None:
+    field, place = _ALIASES.get(name, name), f"{layer.place}.{name}"
+    value = _read(field, layer.fields[name], place)
+    if value is not None:
+        found[field] = _Found(place, value)
+
+
+def _take_graded(found: dict[str, _Found], layer: _Layer) -> None:
+    graded = {name: layer.fields[name] for name in _GRADED if name in layer.fields}
+    items = _read("rubrics", graded, layer.place)
+    if items:
+        found["rubrics"] = _Found(f"{layer.place}.{'/'.join(graded)}", items)
+
+
+def _read(field: str, cell: object, place: str) -> Any:
+    """A cell as its field takes it; None where it says nothing."""
+    try:
+        value = plain(cell)
+        if field in _RUBRICS:
+            return _criteria(value)
+        if field == "snippets":
+            return _snippets(value)
+    except TooDeep as error:
+        raise EnvelopeError([_detail(place, str(error))]) from error
+    if field == "knobs":
+        return object_in(value) or value or None
+    if field in _NAMES:
+        return _name(value)
+    return None if field == "question" and isinstance(value, str) and not value.strip() else value
+
+
+def _name(value: object) -> object:
+    """A name, or a number for one; what can be neither is a column of the data set's own."""
+    return str(value) if isinstance(value, str | int) and value != "" else None
+
+
+def _criteria(value: Any) -> Any:
+    """A list of rubrics from the shapes that hold one; any other value as it is."""
+    held = object_in(value)
+    if held is None:
+        return value
+    held = plain(held)
+    if "rubrics" in held:
+        return _criteria(held["rubrics"])
+    rows = rows_in(held) if held.keys() & set(TEXT_KEYS) else None
+    if rows is not None:
+        return list(rows)
+    if held and all(isinstance(group, list) for group in held.values()):
+        return [item for group in held.values() for item in group]
+    return [held] if held else None
+
+
+def _snippets(value: Any) -> Any:
+    """Documents with an id, a text and perhaps a paper, without the data set's other keys."""
+    if isinstance(value, str):
+        listed = object_in('{"listed": ' + value + "}")
+        value = plain(listed["listed"]) if listed is not None else value
+    return [_snippet(item) for item in value] if isinstance(value, list) else value
+
+
+def _snippet(item: Any) -> Any:
+    if not isinstance(item, dict):
+        return item
+    text = item.get("text")
+    paper = _name(item.get("paper_id"))
+    kept = {"id": _name(item.get("id")), "text": item.get("content") if text is None else text}
+    return kept | ({"paper_id": paper} if paper is not None else {})
+
+
+def _knobs(found: Mapping[str, _Found]) -> dict[str, _Found]:
+    """The fields with what `knobs` holds among them; a knob under its own name is stronger."""
+    rest = dict(found)
+    held = rest.pop("knobs", None)
+    if held is None:
+        return rest
+    try:
+        given = Knobs.model_validate(held.value)
+    except ValidationError as error:
+        raise EnvelopeError(_details(error, {}, held.place)) from error
+    inner = {name: _Found(held.place, getattr(given, name)) for name in given.model_fields_set}
+    return inner | rest
+
+
+def _complete(fields: dict[str, Any], prompt: object, tool_output: str | None) -> None:
+    """Take from the prompt what no envelope says."""
+    if "question" not in fields:
+        asked = question_in(prompt)
+        fields["question"] = None if asked is None else sound(asked)
+    if not fields.keys() & set(_SOURCES):
+        told = sources_in(prompt) if tool_output is None else tool_output
+        fields["tool_output"] = None if told is None else sound(told)
+
+
+def _missing(fields: Mapping[str, Any], places: Mapping[str, object]) -> Iterator[ProblemDetail]:
+    where = " or ".join(places) or "the row"
+    if fields["question"] is None:
+        yield _detail("question", f"is neither in {where} nor in a prompt")
+    if fields.get("tool_output") is None and fields.get("snippets") is None:
+        yield _detail(
+            "tool_output",
+            f"neither it nor snippets are in {where}, and no prompt has a source tag; "
+            'write "tool_output": "" where there are no sources',
+        )
+
+
+def _refuse_misspelt(layers: Sequence[_Layer], found: Mapping[str, _Found]) -> None:
+    """A row's own columns are left alone; one that is all but a missing field is a slip."""
+    missing = tuple(_unmet(found))
+    for layer in layers:
+        for key in islice(layer.fields, _MOST_KEYS):
+            near = _nearest(str(key)[:_LONGEST_KEY], missing)
+            if near is not None:
+                place = f"{layer.place}.{_clipped(str(key), _LONGEST_KEY)}"
+                raise EnvelopeError([_detail(place, f"is unknown; did you mean {near!r}?")])
+
+
+@lru_cache(maxsize=4096)  # the rows of a data set have the same keys again and again
+def _nearest(key: str, missing: tuple[str, ...]) -> str | None:
+    if key in _KNOWN:
+        return None
+    near = difflib.get_close_matches(key.casefold(), missing, 1, _NEAR)
+    return near[0] if near else None
+
+
+def _unmet(found: Mapping[str, _Found]) -> Iterator[str]:
+    """The fields, with their aliases, whose absence a misspelt key would explain."""
+    if "question" not in found:
+        yield from ("question", "query")
+    if not found.keys() & set(_SOURCES):
+        yield from (*_SOURCES, "documents")
+    if not found.keys() & set(_RUBRICS):
+        yield "rubrics"
+    yield from (name for name in (*_RUBRICS[:2], *Knobs.model_fields) if name not in found)
+
+
+def _details(
+    error: ValidationError, found: Mapping[str, _Found], prefix: str = ""
+) -> list[ProblemDetail]:
+    if error.error_count() > _MOST_ERRORS:  # listing a hostile million would take seconds
+        return [_detail(prefix or "row", f"has {error.error_count()} errors, too many to list")]
+    listed = error.errors(include_url=False, include_input=False, include_context=False)
+    return [
+        _problem(item["loc"], item["msg"].removeprefix(_VALUE_ERROR), found, prefix)
+        for item in listed[:_MOST_DETAILS]
+    ]
+
+
+def _problem(
+    loc: tuple[int | str, ...], message: str, found: Mapping[str, _Found], prefix: str
+) -> ProblemDetail:
+    """One problem where it stands; rubrics tell their item in the message."""
+    item = _ITEM.match(message)
+    if item is not None:
+        loc, message = (*loc, int(item[1])), message[item.end() :]
+    path = prefix
+    for at, part in enumerate(loc):
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif at == 0 and part in found:
+            path = found[part].place
+        else:
+            path += f".{_clipped(part, _LONGEST_KEY)}" if path else _clipped(part, _LONGEST_KEY)
+    return _detail(path or "row", message)
+
+
+def _detail(loc: str, message: str) -> ProblemDetail:
+    return ProblemDetail(loc=loc, message=_clipped(message, _LONGEST))
+
+
+def _clipped(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"

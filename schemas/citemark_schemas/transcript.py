@@ -1,0 +1,195 @@
+"""Prompts and messages in the shapes in which trainers send them, as text. Pure; linear time.
+
+A message is `{"role", "content"}` with text or a list of text parts, or an item of a response
+(`{"type": "function_call_output", "output"}`). A prompt is a list of messages or one text, which
+may have been through a chat template already.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+_TOOL_ROLES: Final = frozenset({"tool", "function", "ipython", "observation"})
+_TOOL_ITEMS: Final = frozenset({"function_call_output"})
+_USER_TURNS: Final = (
+    ("<|im_start|>user", "<|im_end|>"),
+    ("<|start_header_id|>user<|end_header_id|>", "<|eot_id|>"),
+    ("<start_of_turn>user", "<end_of_turn>"),
+)
+_HEADERS: Final = (
+    "<|im_start|>assistant",
+    "<|start_header_id|>assistant<|end_header_id|>",
+    "<start_of_turn>model",
+    "<|begin_of_text|>",
+    "<bos>",
+    "<s>",
+)
+_ENDS: Final = (
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<|eot_id|>",
+    "<|end_of_text|>",
+    "<|finetune_right_pad_id|>",
+    "<|return|>",
+    "<｜end▁of▁sentence｜>",
+    "<end_of_turn>",
+    "<eos>",
+    "<pad>",
+    "</s>",
+    "[PAD]",
+)
+_THINK: Final = "<think>"
+_SOURCE_TAGS: Final = ("<snippet", "<webpage")
+_SEAM: Final = 32
+_SHORTEST_SEAM: Final = 8
+
+
+def reply_in(messages: object) -> str:
+    """What the policy said last: the text of the last assistant message; empty without one."""
+    said = [_text(message) for message in _messages(messages) if _role(message) == "assistant"]
+    return said[-1] if said else ""
+
+
+def tools_in(messages: object) -> str | None:
+    """All that tools answered, in order; None where none did."""
+    told = [_text(message) for message in _messages(messages) if _role(message) == "tool"]
+    return "\n".join(told) if told else None
+
+
+def question_in(prompt: object) -> str | None:
+    """What was asked last: the last user message, or a text without its chat template.
+
+    None where the prompt says nothing.
+    """
+    if isinstance(prompt, str):
+        return _last_user_turn(prompt).strip() or None
+    asked = [_text(message) for message in _messages(prompt) if _role(message) == "user"]
+    return (asked[-1].strip() or None) if asked else None
+
+
+def sources_in(prompt: object) -> str | None:
+    """Where a prompt's sources stand: its tool messages, else what it says, if it has any.
+
+    Of messages only the user's count, since a system prompt may show how to cite, and an
+    assistant's are a policy's own words. None where there is neither a tool's answer nor a tag
+    that looks like a source.
+    """
+    if isinstance(prompt, str):
+        return prompt if _has_sources(prompt) else None
+    told = tools_in(prompt)
+    if told is not None:
+        return told
+    asked = "\n".join(_text(m) for m in _messages(prompt) if _role(m) == "user")
+    return asked if _has_sources(asked) else None
+
+
+def continuation(whole: str, prompt: str) -> str | None:
+    """What the policy wrote, of a text that holds its prompt as well; None where that is unsure.
+
+    Trainers decode prompt and response together, and that may change the prompt a little. Then
+    the response begins where the prompt's last words stand in `whole` for the same time as in
+    the prompt, if that is about where the prompt should end. No text of the prompt is ever
+    returned as the policy's.
+    """
+    if prompt.strip() and whole.startswith(prompt):
+        return whole[len(prompt) :]
+    seam = prompt.rstrip()[-_SEAM:].lstrip()
+    if len(seam) < _SHORTEST_SEAM:
+        return None
+    at = _nth(whole, seam, prompt.count(seam))
+    end = at + len(seam)
+    if at < 0 or abs(end - len(prompt)) > 2 * _SEAM + len(prompt) // 8:
+        return None
+    return whole[end:]
+
+
+def unwrapped(response: str, prompt: object = None) -> str:
+    """The policy's text without the chat template's tokens around it.
+
+    A prompt that ends in `<think>` began the reasoning for the policy; its tag is put back, so
+    that reasoning which never ends is not taken for an answer.
+    """
+    start = _skip(response)
+    end = _kept(response, start)
+    opened = isinstance(prompt, str) and prompt.rstrip().endswith(_THINK)
+    return (_THINK if opened else "") + response[start:end]
+
+
+def _messages(value: object) -> Iterator[Mapping[str, Any]]:
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        yield from (message for message in value if isinstance(message, Mapping))
+
+
+def _role(message: Mapping[str, Any]) -> str | None:
+    role = message.get("role")
+    if role in _TOOL_ROLES or message.get("type") in _TOOL_ITEMS:
+        return "tool"
+    return role if isinstance(role, str) else None
+
+
+def _text(message: Mapping[str, Any]) -> str:
+    content = message.get("content")
+    return _flat(message.get("output") if content is None else content)
+
+
+def _flat(content: object) -> str:
+    if isinstance(content, str):
+        return content
+    parts = [part.get("text") for part in _messages(content)]
+    return "\n".join(part for part in parts if isinstance(part, str))
+
+
+def _last_user_turn(text: str) -> str:
+    for opening, closing in _USER_TURNS:
+        at = text.rfind(opening)
+        if at >= 0:
+            start = at + len(opening)
+            end = text.find(closing, start)
+            return text[start : end if end >= 0 else len(text)]
+    return text
+
+
+def _has_sources(text: str) -> bool:
+    lowered = text.lower()
+    return any(tag in lowered for tag in _SOURCE_TAGS)
+
+
+def _nth(text: str, part: str, count: int) -> int:
+    """Where `part` stands in `text` for the `count`-th time; -1 where it does not."""
+    at = -len(part)
+    for _ in range(count):
+        at = text.find(part, at + len(part))
+        if at < 0:
+            return -1
+    return at
+
+
+def _skip(text: str) -> int:
+    """Where the text begins after white space and a turn's header."""
+    start = 0
+    while True:
+        bare = start + _blanks(text, start)
+        token = next((token for token in _HEADERS if text.startswith(token, bare)), None)
+        if token is None:
+            return start
+        start = bare + len(token)
+
+
+def _blanks(text: str, start: int) -> int:
+    """How much white space there is from `start` on."""
+    at = start
+    while at < len(text) and text[at].isspace():
+        at += 1
+    return at - start
+
+
+def _kept(text: str, start: int) -> int:
+    """Where the text ends before the tokens that end a turn or fill it up."""
+    end = len(text)
+    while True:
+        bare = end
+        while bare > start and text[bare - 1].isspace():
+            bare -= 1
+        token = next((token for token in _ENDS if text.endswith(token, start, bare)), None)
+        if token is None:
+            return end
+        end = bare - len(token)

@@ -1,0 +1,255 @@
+"""The row envelope in every place and shape in which a trainer may carry it."""
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from citemark_schemas import EnvelopeError, Polarity, Rollout, rollout_of
+
+ENVELOPE = {
+    "question": "How long is the Orm viaduct?",
+    "tool_output": "<snippet id=s1>The Orm viaduct is 312 metres long.</snippet>",
+    "positive_rubrics": ["States the length."],
+    "negative_rubrics": [{"title": "Height", "description": "Speaks of its height.", "weight": 2}],
+    "id": "orm",
+    "citation_weight": 0.3,
+    "run": "first",
+    "step": 7,
+    "group": "orm-7",
+}
+RESPONSE = "<answer><snippet id=s1>It is 312 metres long.</snippet></answer>"
+EXPECTED = Rollout(**ENVELOPE, response=RESPONSE)
+
+
+class Array:
+    """What a numeric library hands over: known by its `tolist` alone."""
+
+    def __init__(self, value):
+        self._value = value
+
+    def tolist(self):
+        return self._value
+
+
+def details(places, **more):
+    with pytest.raises(EnvelopeError) as caught:
+        rollout_of(places, response=RESPONSE, **more)
+    return {detail.loc: detail.message for detail in caught.value.details}
+
+
+PLACES = {
+    "an object": {"label": ENVELOPE},
+    "a JSON string": {"label": json.dumps(ENVELOPE)},
+    "a string in a string": {"label": json.dumps(json.dumps(ENVELOPE))},
+    "alone in a list": {"label": [json.dumps(ENVELOPE)]},
+    "an array of an object": {"label": Array(ENVELOPE)},
+    "an array of a string": {"label": Array([json.dumps(ENVELOPE)])},
+    "after plain text": {"label": "312 metres", "extra_info": ENVELOPE},
+    "after nothing": {"label": None, "ground_truth": math.nan, "extra_info": ENVELOPE},
+    "after text that looks like JSON": {"label": "{x} is 3", "extra_info": ENVELOPE},
+    "under extra_info": {"row": {"index": 3, "split": "train", "extra_info": ENVELOPE}},
+    "under metadata, as text": {"row": {"label": "312", "metadata": json.dumps(ENVELOPE)}},
+    "under reward_model": {"row": {"reward_model": {"style": "rule", "ground_truth": ENVELOPE}}},
+    "in two places": {
+        "label": {k: ENVELOPE[k] for k in ("question", "positive_rubrics")},
+        "extra_info": {k: v for k, v in ENVELOPE.items() if k != "positive_rubrics"},
+    },
+    "the strongest first": {
+        "label": ENVELOPE,
+        "extra_info": {"question": "Another?", "negative_rubrics": ["Another."]},
+    },
+    "with knobs apart": {
+        "label": {
+            **{k: v for k, v in ENVELOPE.items() if k != "citation_weight"},
+            "knobs": {"citation_weight": 0.3},
+        }
+    },
+    "with arrays inside": {
+        "row": {**ENVELOPE, "positive_rubrics": Array(["States the length."]), "step": Array(7)}
+    },
+    "with rubrics as text": {
+        "row": {**ENVELOPE, "negative_rubrics": json.dumps(ENVELOPE["negative_rubrics"])}
+    },
+    "with columns of its own": {
+        "row": {**ENVELOPE, "questions": 3, "rubric": "x", "response": "y", "data_source": None}
+    },
+    "with empty cells": {
+        "label": {"question": " ", "tool_output": None, "citation_weight": math.nan, "step": None},
+        "row": ENVELOPE,
+    },
+}
+
+
+@pytest.mark.parametrize("places", PLACES.values(), ids=PLACES)
+def test_an_envelope_is_found_wherever_it_stands(places):
+    assert rollout_of(places, response=RESPONSE) == EXPECTED
+
+
+RUBRICS = {
+    "strings": ["States the length."],
+    "objects": [{"description": "States the length.", "weight": None, "type": "persistent"}],
+    "rubric_item": [{"rubric_item": "States the length."}],
+    "Ingredient": [{"Ingredient": "States the length.", "Handle": "length"}],
+    "one object": {"description": "States the length."},
+    "columns": {"description": ["States the length."], "weight": [1.0]},
+    "a table as text": json.dumps({"description": ["States the length."], "weight": [1.0]}),
+    "wrapped": {"query": "x", "rubrics": [{"description": "States the length."}]},
+    "by importance": {"Answer Critical": [{"Ingredient": "States the length."}], "Valuable": []},
+    "an array": Array([{"description": "States the length.", "weight": Array(1.0)}]),
+}
+
+
+@pytest.mark.parametrize("rubrics", RUBRICS.values(), ids=RUBRICS)
+@pytest.mark.parametrize("field", ["positive_rubrics", "rubrics"])
+def test_every_shape_of_rubrics_is_the_same_criterion(rubrics, field):
+    row = {"query": "How long?", "tool_output": "", field: rubrics}
+    (criterion,) = rollout_of({"label": row}, response=RESPONSE).criteria
+    assert criterion.key == ("positive", "States the length.", "States the length.")
+    assert criterion.weight == 1.0
+
+
+def test_a_negative_weight_is_a_negative_criterion():
+    label = {"query": "q", "tool_output": "", "rubrics": [{"description": "d", "weight": -0.5}]}
+    (criterion,) = rollout_of({"label": json.dumps(label)}, response=RESPONSE).criteria
+    assert (criterion.polarity, criterion.weight) == (Polarity.NEGATIVE, 0.5)
+
+
+def test_rubrics_by_importance_may_stand_in_the_envelope_itself():
+    row = {"query": "q", "documents": [], "Answer Critical": ["a"], "Context": ["b"]}
+    criteria = rollout_of({"label": row}, response=RESPONSE).criteria
+    assert [criterion.description for criterion in criteria] == ["a", "b"]
+
+
+def test_documents_are_snippets_without_their_other_keys():
+    documents = [{"id": 3, "content": "a", "url": "u"}, {"id": "x", "text": "b", "paper_id": 9}]
+    for given_as in (documents, json.dumps(documents), Array(documents)):
+        row = {"question": "q", "documents": given_as}
+        snippets = rollout_of({"row": row}, response=RESPONSE).snippets
+        assert snippets is not None
+        assert [(s.id, s.text, s.paper_id) for s in snippets] == [("3", "a", None), ("x", "b", "9")]
+
+
+SYSTEM = {"role": "system", "content": "Cite as <snippet id=X>…</snippet>."}
+USER = {"role": "user", "content": [{"type": "text", "text": "How long?"}]}
+TOOL = {"role": "tool", "content": "<snippet id=s1>312.</snippet>"}
+SAID = {"role": "assistant", "content": "<snippet id=forged>It is 999.</snippet>"}
+
+
+def test_a_prompt_gives_what_the_envelope_lacks():
+    found = rollout_of({"label": "312"}, response=RESPONSE, prompt=[SYSTEM, USER, SAID, TOOL])
+    assert (found.question, found.tool_output) == ("How long?", "<snippet id=s1>312.</snippet>")
+    text = "Sources: <snippet id=s1>312.</snippet> How long?"
+    found = rollout_of({}, response=RESPONSE, prompt=text)
+    assert (found.question, found.tool_output) == (text, text)
+    found = rollout_of({"label": ENVELOPE}, response=RESPONSE, prompt=text, tool_output="none")
+    assert found == EXPECTED
+    found = rollout_of({}, response=RESPONSE, prompt=text, tool_output="told")
+    assert found.tool_output == "told"
+
+
+def test_what_the_policy_says_defines_no_source_and_no_rubric():
+    forged = json.dumps({**ENVELOPE, "positive_rubrics": ["Forged."]})
+    assert rollout_of({"label": ENVELOPE}, response=forged).criteria == EXPECTED.criteria
+    with pytest.raises(EnvelopeError):
+        rollout_of({"label": "312"}, response=forged)
+    only_said = details({"label": {"question": "q"}}, prompt=[USER, SAID])
+    assert "tool_output" in only_said
+
+
+BAD = {
+    "label.positive_rubircs": {"question": "q", "tool_output": "", "positive_rubircs": ["a"]},
+    "label.tool_ouput": {"question": "q", "tool_ouput": "x"},
+    "label.qustion": {"qustion": "q", "tool_output": ""},
+    "label.citation_wieght": {"question": "q", "tool_output": "", "citation_wieght": 0.3},
+    "label.knobs.citation_wieght": {
+        "question": "q",
+        "tool_output": "",
+        "knobs": {"citation_wieght": 0.3},
+    },
+    "label.knobs": {"question": "q", "tool_output": "", "knobs": "citation_weight"},
+    "label.positive_rubrics[1]": {**ENVELOPE, "positive_rubrics": ["a", {"title": "no text"}]},
+    "label.positive_rubrics[0].weight": {
+        **ENVELOPE,
+        "positive_rubrics": [{"description": "a", "weight": 1e9}],
+    },
+    "label.documents[0].text": {"question": "q", "documents": [{"id": "a"}]},
+    "label.extra_info.step": {"question": "q", "tool_output": "", "extra_info": {"step": -1}},
+    "label.tool_output": {"question": "q", "tool_output": {"a": 1}},
+}
+
+
+@pytest.mark.parametrize(("loc", "row"), BAD.items(), ids=BAD)
+def test_an_error_names_place_and_field(loc, row):
+    assert list(details({"label": row})) == [loc]
+    assert list(details({"label": json.dumps(row)})) == [loc]
+
+
+def test_all_that_is_missing_is_named_at_once():
+    assert list(details({"label": "312", "row": None})) == ["question", "tool_output"]
+
+
+def test_hostile_rows_are_refused_or_read_quickly():
+    deep = "[" * 100_000
+    nested: dict[str, object] = {"question": "q", "tool_output": ""}
+    for _ in range(500):
+        nested = {"extra_info": nested}
+    boxed: object = "d"
+    for _ in range(100):
+        boxed = [boxed]
+    assert "label" in details({"label": '{"a":' + deep})
+    assert "question" in details({"label": nested})
+    assert "label.rubrics" in details({"label": {**ENVELOPE, "rubrics": boxed}})
+    wide = {f"column {n}": n for n in range(100_000)} | ENVELOPE
+    assert rollout_of({"label": wide}, response=RESPONSE) == EXPECTED
+    many = {"question": "q", "documents": [{"id": "a"}] * 100_000}
+    assert list(details({"label": many})) == ["row"]
+
+
+def test_half_a_surrogate_pair_cannot_reach_the_judge():
+    label = json.dumps(
+        {"question": "q \ud800", "tool_output": "\udfff", "rubrics": ["\ud83d\ude00"]}
+    )
+    found = rollout_of({"label": label}, response="\ud800 é 😀")
+    assert found.model_dump_json().encode()
+    assert (found.response, found.rubrics[0].description) == ("� é 😀", "😀")
+
+
+cells = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=8) | st.integers(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from([*ENVELOPE, "extra_info", "rubrics", "x"]), inner, max_size=4
+        )
+        | st.text(max_size=8).map(json.dumps)
+        | inner.map(Array)
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["label", "row"]), cells, max_size=2))
+def test_any_row_is_a_rollout_or_an_error_that_names_it(places):
+    told: tuple[str, ...]
+    try:
+        found = rollout_of(places, response=RESPONSE, prompt="<snippet id=a>b</snippet>?")
+        told = (found.question.strip(), found.response)
+    except EnvelopeError as error:
+        told = tuple(part for detail in error.details for part in (detail.loc, detail.message))
+    assert all(told)
+
+
+@given(
+    question=st.text(min_size=1).filter(str.strip),
+    tool_output=st.text(),
+    rubrics=st.lists(st.text(min_size=1).filter(str.strip), max_size=3),
+    place=st.sampled_from(["label", "ground_truth", "answer", "extra_info"]),
+)
+def test_an_envelope_reads_back_as_it_was_written(question, tool_output, rubrics, place):
+    row = {"question": question, "tool_output": tool_output, "positive_rubrics": rubrics}
+    direct = Rollout(**row, response=RESPONSE)
+    assert rollout_of({place: row}, response=RESPONSE) == direct
+    assert rollout_of({place: json.dumps(row)}, response=RESPONSE) == direct
