@@ -14,6 +14,7 @@ from citemark_service.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission
 from citemark_service.web.envelope import Envelope
+from citemark_service.web.gate import TokenGate
 from citemark_service.web.openapi import Citemark
 from citemark_service.web.problems import HANDLERS
 from citemark_service.web.readiness import Readiness
@@ -45,7 +46,11 @@ def create_app(
     metrics = metrics or Metrics()
     admission = admission or Admission(settings)
     metrics.watch(admission)
-    app = _framed(judge, admission, metrics, beside or nullcontext())
+    around = [
+        Middleware(Envelope, admission=admission, metrics=metrics),
+        Middleware(TokenGate, token=settings.api_token),
+    ]
+    app = _framed(judge, around, beside or nullcontext())
     pipeline = Pipeline(judge=judge, library=library, settings=settings, observer=metrics)
     endpoint = ScoreEndpoint(pipeline=pipeline, settings=settings, admission=admission)
     app.include_router(score_router(endpoint))
@@ -66,8 +71,7 @@ def create_app(
 
 def _framed(
     judge: Judge,
-    admission: Admission,
-    metrics: Metrics,
+    around: list[Middleware],
     beside: AbstractAsyncContextManager[None],
 ) -> FastAPI:
     """The empty application with what surrounds every route."""
@@ -87,5 +91,5 @@ def _framed(
         lifespan=lifespan,
         redoc_url=None,
         exception_handlers=HANDLERS,
-        middleware=[Middleware(Envelope, admission=admission, metrics=metrics)],
+        middleware=around,
     )

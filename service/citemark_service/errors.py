@@ -3,7 +3,9 @@
     CitemarkError
     ├── SettingsError                a setting is unknown, out of range or contradictory
     ├── DataError                    a file of labelled rows is not as it should be
+    ├── LedgerError                  the ledger cannot be read or written now
     ├── RequestError                 the caller's mistake or moment; has `status` and `error`
+    │   ├── Unauthorized             401  no API token, or a wrong one
     │   ├── InvalidRequest           422  names the item and field
     │   ├── TooLarge                 413  body, line or item count over its limit
     │   ├── BodyTimeout              408  the body stopped arriving
@@ -43,6 +45,10 @@ class DataError(CitemarkError):
     """A file that cannot be used; the message names it, the line and what is wrong there."""
 
 
+class LedgerError(CitemarkError):
+    """The ledger's database cannot be used; the message names it, without a password."""
+
+
 class RequestError(CitemarkError):
     """Answered with `status` and a `Problem` body named `error`."""
 
@@ -59,6 +65,13 @@ class RequestError(CitemarkError):
         super().__init__(message)
         self.details = details
         self.retry_after_s = retry_after_s
+
+
+class Unauthorized(RequestError):
+    """The service has an API token and the request does not; never quotes what was sent."""
+
+    status = 401
+    error = "unauthorized"
 
 
 class InvalidRequest(RequestError):

@@ -7,11 +7,12 @@ knobs are fields too: they are the defaults that a request may override.
 import difflib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from citemark_schemas import Knobs
@@ -20,6 +21,7 @@ from citemark_service.errors import SettingsError
 _PREFIX = "CITEMARK_"
 _NEAR = 0.7  # PROT is .75 from PORT, FOO .29
 _MIB = 1024 * 1024
+_URL_SAFE = re.compile(r"[A-Za-z0-9._~-]+")
 
 JudgeName = Literal["embedded", "smollm2", "vllm", "openai"]
 
@@ -33,6 +35,15 @@ def _listed(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
+def _fit_for_urls(token: SecretStr) -> SecretStr:
+    """A token as it is: some clients can carry it in their URL only, where most else is escaped."""
+    if not _URL_SAFE.fullmatch(token.get_secret_value()):
+        raise ValueError(
+            "must be letters, digits, '-', '.', '_' or '~', at least one: openssl rand -hex 32"
+        )
+    return token
+
+
 class Settings(BaseSettings, Knobs):
     """One frozen table; defaults are the recommended run."""
 
@@ -42,6 +53,8 @@ class Settings(BaseSettings, Knobs):
     port: int = Field(8000, ge=0, le=65535)
     """0 takes any free port."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    api_token: Annotated[SecretStr, AfterValidator(_fit_for_urls)] | None = None
+    """What callers must send; open to everyone where absent."""
 
     judge: JudgeName = "embedded"
     """`vllm` is any OpenAI-compatible server; `openai` goes through the vendor's SDK."""

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from click.testing import Result
+from pydantic import SecretStr
 
 from citemark_schemas import Rollout, ScoreResult
 from command_line import EXAMPLES, Cli, Start, WriteRows
+from running_service import begin
 from scripted_service import Service, status
 
 TOOL_OUTPUT = "<snippet id=S1>The ferry has run since 1963.</snippet>"
@@ -359,3 +361,48 @@ def test_a_mistaken_variable_is_one_line(
     monkeypatch.setenv(variable, "embedded")
     result = cli("score", rows(named("a")))
     assert_one_line_error(result, f"Error: {variable} is not a setting{hint}\n")
+
+
+@pytest.mark.parametrize("given", ["environment", "flag", "path"])
+def test_a_service_gets_its_token(
+    cli: Cli, rows: WriteRows, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    service = begin(api_token=SecretStr("s3same"))
+    url, options = service.server.url, []
+    if given == "environment":
+        monkeypatch.setenv("CITEMARK_API_TOKEN", "s3same")
+    elif given == "flag":
+        monkeypatch.setenv("CITEMARK_API_TOKEN", "another")
+        options = ["--api-token", "s3same"]
+    else:
+        url += "/t/s3same"
+    try:
+        result = cli("score", rows([ROW]), "--url", url, *options)
+    finally:
+        service.stop()
+    assert result.exit_code == 0, result.stderr
+    assert "1 judged, 0 refused, 0 failed" in result.stderr
+
+
+def test_a_missing_token_is_told(cli: Cli, rows: WriteRows) -> None:
+    service = begin(api_token=SecretStr("s3same"))
+    try:
+        result = cli("score", rows([ROW]), "--url", service.server.url)
+    finally:
+        service.stop()
+    assert result.exit_code == 1
+    told = " ".join(result.stderr.split())
+    assert "answered 401" in told
+    assert "Authorization: Bearer" in told
+
+
+def test_a_token_in_the_url_is_not_repeated(cli: Cli, rows: WriteRows, closed_url: str) -> None:
+    result = cli("score", rows([ROW]), "--url", f"{closed_url}/t/s3same")
+    assert f"cannot reach {closed_url}" in result.stderr
+    assert "s3same" not in result.stderr
+
+
+def test_a_token_without_a_service_is_refused(cli: Cli, rows: WriteRows) -> None:
+    result = cli("score", rows([ROW]), "--api-token", "s3same")
+    assert result.exit_code == 2
+    assert "--url" in result.stderr

@@ -18,6 +18,7 @@ from citemark_service.cli.options import (
     judge_options,
     parse_knobs,
     service_url,
+    setting_option,
 )
 from citemark_service.cli.outcomes import FileOutcomes, Outcomes, StreamOutcomes
 from citemark_service.cli.printable import plain
@@ -25,6 +26,7 @@ from citemark_service.cli.progress import Progress, count_rows
 from citemark_service.cli.rows import RowReader
 from citemark_service.cli.run import Run, Tally
 from citemark_service.cli.scorers import Scorer, local_scorer, remote_scorer
+from citemark_service.settings import load_settings
 
 _STDIN = Path("-")
 _IN_FLIGHT = 16
@@ -36,6 +38,7 @@ _IN_FLIGHT_SMALL = 2  # it judges so few at once, and waiting counts against the
     "file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 )
 @click.option("--url", callback=service_url, help="Score by the service that runs there.")
+@setting_option("api_token", "That service's token, if it has one.", metavar="TOKEN")
 @click.option(
     "-o",
     "--output",
@@ -63,6 +66,7 @@ def command(
     *,
     file: Path,
     url: str | None,
+    api_token: str | None,
     output: Path | None,
     rescore: bool,
     concurrency: int | None,
@@ -74,7 +78,8 @@ def command(
     A judge scores in this process, or a service at --url does. With -o a run can be interrupted
     and run again: rewards and refusals are kept, failures are scored once more. A result counts
     only for the same rollout, knobs, judge and versions; else the run is refused. Of a service
-    its judge, its version and the knobs given here are compared, not its own defaults.
+    its judge, its version and the knobs given here are compared, not its own defaults. Its token
+    is better in CITEMARK_API_TOKEN than in a flag, which every user of the machine can read.
 
     Exit status: 0, 1 where rows failed, 2 where the input was bad, 130 when interrupted.
     """
@@ -82,7 +87,7 @@ def command(
         raise click.UsageError("--rescore is for results that were kept; name them with -o")
     console = Console(stderr=True)
     in_flight = concurrency or _default_concurrency(url, flags)
-    scorer = chosen_scorer(url, parse_knobs(knobs), in_flight, flags)
+    scorer = chosen_scorer(url, parse_knobs(knobs), in_flight, flags, api_token=api_token)
     with closing(_outcomes(output)) as outcomes, _lines(file) as (lines, total):
         reader = RowReader(lines)
         with Progress(console, total) as progress:
@@ -105,20 +110,31 @@ def _default_concurrency(url: str | None, flags: dict[str, Any]) -> int:
 
 
 def chosen_scorer(
-    url: str | None, knobs: Knobs, concurrency: int, flags: dict[str, Any]
+    url: str | None,
+    knobs: Knobs,
+    concurrency: int,
+    flags: dict[str, Any],
+    *,
+    api_token: str | None = None,
 ) -> AbstractAsyncContextManager[Scorer]:
     """The service's scorer, or one with the judge of the flags and the environment.
 
+    Args:
+        api_token: the service's, where it was given as a flag; it wins over the environment.
+
     Raises:
-        click.UsageError: a service is named together with a judge's flags.
+        click.UsageError: a service is named together with a judge's flags, or a token without.
         SettingsError: as `load_settings`.
     """
     if url is None:
+        if api_token is not None:
+            raise click.UsageError("--api-token is for a service; name it with --url")
         return local_scorer(chosen_settings(flags), knobs)
     given = given_flags(flags)
     if given:
         raise click.UsageError(f"--url leaves the judge to the service; drop {', '.join(given)}")
-    return remote_scorer(url, knobs, concurrency)
+    token = load_settings(**({} if api_token is None else {"api_token": api_token})).api_token
+    return remote_scorer(url, knobs, concurrency, token)
 
 
 async def _scored(

@@ -13,7 +13,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Literal, Protocol
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -201,7 +201,9 @@ def _problem(response: httpx.Response) -> str:
 
 
 def _unreachable(http: httpx.AsyncClient, error: httpx.RequestError) -> ServiceUnreachable:
-    return ServiceUnreachable(f"cannot reach {http.base_url}: {error or type(error).__name__}")
+    # The path of a URL may hold a token.
+    root = f"{http.base_url.scheme}://{http.base_url.netloc.decode()}"
+    return ServiceUnreachable(f"cannot reach {root}: {error or type(error).__name__}")
 
 
 @asynccontextmanager
@@ -217,19 +219,25 @@ async def local_scorer(settings: Settings, knobs: Knobs) -> AsyncIterator[LocalS
 
 
 @asynccontextmanager
-async def remote_scorer(url: str, knobs: Knobs, concurrency: int) -> AsyncIterator[RemoteScorer]:
-    """A scorer that posts to the service at `url`.
+async def remote_scorer(
+    url: str, knobs: Knobs, concurrency: int, api_token: SecretStr | None
+) -> AsyncIterator[RemoteScorer]:
+    """A scorer that posts to the service at `url`, which asks for `api_token` or for none.
 
     Raises:
         ServiceUnreachable: nothing answers there; better known now than after every retry.
     """
     async with httpx.AsyncClient(
         base_url=url,
-        headers={"content-type": "application/json"},
+        headers={"content-type": "application/json", **_bearer(api_token)},
         limits=httpx.Limits(max_connections=concurrency, keepalive_expiry=4.0),
         timeout=httpx.Timeout(CALL_TIMEOUT_S, connect=10.0, pool=None),
     ) as http:
         yield RemoteScorer(http, knobs, known=await _known(http))
+
+
+def _bearer(token: SecretStr | None) -> dict[str, str]:
+    return {} if token is None else {"authorization": f"Bearer {token.get_secret_value()}"}
 
 
 async def _known(http: httpx.AsyncClient) -> Facts:

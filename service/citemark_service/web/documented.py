@@ -86,6 +86,7 @@ STREAM_ANSWER: Fragment = {
 }
 
 REFUSALS: Responses = {
+    401: _problem("The service has an API token, and this is not it."),
     408: _problem("The body stopped arriving."),
     413: _problem("The body, a rollout or the number of items is over its limit."),
     422: _problem("Malformed; `details` name each item and field."),

@@ -8,6 +8,12 @@ from pydantic.json_schema import models_json_schema
 from citemark_schemas import Rollout, ScoreRequest, StreamLine
 
 _TEMPLATE = "#/components/schemas/{model}"
+_TOKENS: dict[str, dict[str, str]] = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+    "query": {"type": "apiKey", "in": "query", "name": "token"},
+}
+"""How the API token is sent, where the service has one; `/t/TOKEN` before a path does too."""
 
 
 class Citemark(FastAPI):
@@ -18,6 +24,8 @@ class Citemark(FastAPI):
         if self.openapi_schema is None:
             document = super().openapi()
             document["components"]["schemas"].update(_raw_components())
+            document["components"]["securitySchemes"] = _TOKENS
+            document["security"] = [{}, *({name: []} for name in _TOKENS)]  # {}: none is needed
         return super().openapi()
 
 

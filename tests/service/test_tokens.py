@@ -1,0 +1,180 @@
+"""The API token: every way to send it, what stays open, and that nothing ever repeats it."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from citemark_schemas import Problem
+from citemark_service.errors import SettingsError
+from citemark_service.settings import load_settings
+from running_service import Build, Running, Start, begin, until
+
+TOKEN = "correct-horse.battery~staple_1"
+WRONG = "wrong-horse.battery~staple_1"
+
+WAYS = {
+    "bearer": ("/v1/score", {"Authorization": f"Bearer {TOKEN}"}),
+    "bearer in lower case": ("/v1/score", {"Authorization": f"bearer  {TOKEN}"}),
+    "key": ("/v1/score", {"X-Api-Key": TOKEN}),
+    "query": (f"/v1/score?token={TOKEN}", {}),
+    "query among others": (f"/v1/score?citation_weight=0.1&token={TOKEN}&deadline_s=9", {}),
+    "escaped query": ("/v1/score?token=" + "".join(f"%{ord(each):02x}" for each in TOKEN), {}),
+    "path": (f"/t/{TOKEN}/v1/score", {}),
+    "path beside a key of the client's own": (f"/t/{TOKEN}/v1/score", {"X-Api-Key": "other"}),
+    "query beside a bearer of the client's own": (
+        f"/v1/score?token={TOKEN}",
+        {"Authorization": "Bearer other"},
+    ),
+}
+
+REFUSED = {
+    "nothing": ("/v1/score", {}),
+    "wrong bearer": ("/v1/score", {"Authorization": f"Bearer {WRONG}"}),
+    "another scheme": ("/v1/score", {"Authorization": f"Basic {TOKEN}"}),
+    "wrong key": ("/v1/score", {"X-Api-Key": WRONG}),
+    "an empty key": ("/v1/score", {"X-Api-Key": ""}),
+    "wrong query": (f"/v1/score?token={WRONG}", {}),
+    "a longer one": (f"/v1/score?token={TOKEN}x", {}),
+    "the beginning of it": (f"/v1/score?token={TOKEN[:-1]}", {}),
+    "no value": ("/v1/score?token", {}),
+    "wrong path": (f"/t/{WRONG}/v1/score", {}),
+    "an empty path": ("/t//v1/score", {}),
+}
+
+MISPLACED = {
+    "another parameter": (f"/v1/score?tokens={TOKEN}", {}),
+    "the token as the path": (f"/{TOKEN}/v1/score", {}),
+    "another header": ("/v1/score", {"Token": TOKEN}),
+}
+
+
+@pytest.fixture(scope="module")
+def closed() -> Iterator[Running]:
+    """A service with a token, for a module."""
+    running = begin(api_token=SecretStr(TOKEN))
+    yield running
+    running.stop()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_lets_in_who_knows_the_token(closed: Running, rollout: Build, way: str) -> None:
+    path, headers = WAYS[way]
+    response = closed.post(rollout(), path, headers=headers)
+    assert response.status_code == 200
+    assert response.json()["reward"] is not None
+
+
+def test_the_other_parameters_of_the_query_still_hold(closed: Running, rollout: Build) -> None:
+    path = f"/v1/score?citation_weight=0.5&token={TOKEN}"
+    assert closed.post(rollout(), path).json()["knobs"]["citation_weight"] == 0.5
+
+
+@pytest.mark.parametrize("way", [*REFUSED, *MISPLACED])
+def test_who_does_not_know_it_is_told_how_to_send_it(
+    closed: Running, rollout: Build, way: str
+) -> None:
+    closed.judge.forget()
+    path, headers = {**REFUSED, **MISPLACED}[way]
+    response = closed.post(rollout(), path, headers=headers)
+    assert response.status_code == 401
+    problem = Problem.model_validate_json(response.content)
+    assert problem.error == "unauthorized"
+    for hint in ("Authorization: Bearer", "X-Api-Key", "?token=", "/t/"):
+        assert hint in problem.message
+    assert response.headers["www-authenticate"].startswith('Bearer realm="citemark"')
+    assert TOKEN not in response.text + str(response.headers)
+    assert WRONG not in response.text + str(response.headers)
+    assert closed.judge.started == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/v1/score/stream"), ("GET", "/v1/rubrics"), ("POST", "/"), ("GET", "/nowhere")],
+)
+def test_what_is_not_said_to_be_open_is_closed(closed: Running, method: str, path: str) -> None:
+    assert closed.client.request(method, path).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", f"/t/{TOKEN}/readyz"]
+)
+def test_who_watches_needs_no_token(closed: Running, path: str) -> None:
+    assert closed.client.get(path).status_code == 200
+
+
+def test_a_stream_takes_the_token_in_its_path(closed: Running, rollout: Build) -> None:
+    line = json.dumps(rollout()).encode() + b"\n"
+    response = closed.post(line, f"/t/{TOKEN}/v1/score/stream")
+    assert response.status_code == 200
+    assert response.json()["type"] == "result"
+
+
+def test_without_a_token_tokens_are_ignored(service: Running, rollout: Build) -> None:
+    for path in ("/t/whatever/v1/score?token=whatever", "/t//v1/score?token", "/v1/score?token="):
+        assert service.post(rollout(), path).status_code == 200
+
+
+def test_a_client_that_still_uploads_reads_why_it_was_refused(closed: Running) -> None:
+    with closed.connect() as raw:
+        raw.sendall(b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\n")
+        raw.sendall(b"x" * 100)
+        assert raw.recv(65536).startswith(b"HTTP/1.1 401 ")
+        raw.sendall(b"x" * 2_999_900)  # a reset would raise here or in the next line
+        while raw.recv(65536):
+            pass
+
+
+@pytest.mark.parametrize("way", [*WAYS, *REFUSED])
+def test_no_log_line_and_no_metric_has_a_token(
+    closed: Running, rollout: Build, caplog: pytest.LogCaptureFixture, way: str
+) -> None:
+    for logger in ("httpx", "httpcore"):  # the client's own, which tells its URL
+        caplog.set_level(logging.WARNING, logger)
+    caplog.set_level(logging.DEBUG)  # last, because each sets the handler's level too
+    path, headers = {**WAYS, **REFUSED}[way]
+    closed.post(rollout(), path, headers=headers)
+    closed.post(b"not json", path, headers=headers)
+    closed.post(rollout(), f"{path}&no_knob=1" if "?" in path else path, headers=headers)
+    closed.client.post(path.replace("/v1/score", "/nowhere"), headers=headers)
+    until(lambda: caplog.text.count("route=") >= 4)  # a line is written after its answer
+    told = caplog.text + closed.client.get("/metrics").text
+    assert TOKEN not in told
+    assert WRONG not in told
+
+
+def test_routes_keep_their_names_in_the_metrics(start: Start, rollout: Build) -> None:
+    service = start(api_token=SecretStr(TOKEN))
+    service.post(rollout(), f"/t/{TOKEN}/v1/score")
+    service.post(rollout())
+    text = service.client.get("/metrics").text
+    assert 'citemark_requests_total{route="/v1/score",status="200"} 1.0' in text
+    assert 'citemark_requests_total{route="unmatched",status="401"} 1.0' in text
+
+
+@pytest.mark.parametrize("token", ["", "a/b", "with blank", "äöü", "a+b=", "a%41"])
+def test_a_token_that_fits_in_no_url_is_refused_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv("CITEMARK_API_TOKEN", token)
+    with pytest.raises(SettingsError, match="api_token") as raised:
+        load_settings()
+    assert not token or token not in str(raised.value)
+
+
+def test_the_settings_do_not_show_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CITEMARK_API_TOKEN", TOKEN)
+    settings = load_settings()
+    assert settings.api_token is not None
+    assert TOKEN not in repr(settings)
+
+
+def test_hostile_paths_and_queries_cost_little(closed: Running) -> None:
+    for path in ("/t/" * 10_000, "/?" + "token=x&" * 5_000, "/t/%ff%fe/v1/score?token=%ff"):
+        try:
+            assert closed.client.post(path).status_code == 401
+        except httpx.RemoteProtocolError:  # longer than the server reads
+            continue
