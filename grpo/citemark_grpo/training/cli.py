@@ -1,0 +1,103 @@
+"""The command line `citemark-grpo`."""
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NoReturn
+
+import click
+
+from citemark_grpo.errors import ScoreError
+from citemark_grpo.training.dry_run import flag_lines, report
+from citemark_grpo.training.errors import (
+    Declined,
+    MissingExtra,
+    RowsUnusable,
+    TrainingError,
+)
+from citemark_grpo.training.flags import Flag, Machine
+from citemark_grpo.training.plan import FLAGS, Plan, outcomes_of, plan_of
+
+EXIT_CODES: Final[Mapping[type[Exception], int]] = {Declined: 2, RowsUnusable: 2, MissingExtra: 2}
+"""2 where the command was wrong, 1 where the run failed."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Train a research refiner with GRPO against Citemark."""
+
+
+def option_of(flag: Flag) -> click.Option:
+    """A flag of the table as click takes it; unset it is absent, so that the table's default holds.
+
+    A boolean may stand alone or be followed by true or false, as in the published command.
+    """
+    shown = "" if flag.default is None else f"  [{_spelt(flag.default)}]"
+    attributes: dict[str, Any] = {"default": None, "help": flag.effect + shown}
+    if flag.kind is bool:
+        attributes |= {"is_flag": False, "flag_value": "true", "type": bool}
+    elif flag.choices:
+        attributes["type"] = click.Choice(flag.choices)
+    else:
+        attributes["type"] = flag.kind
+    return click.Option([f"--{flag.name}"], **attributes)
+
+
+def _spelt(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def train(**flags: Any) -> None:
+    """Train the policy; with --dry_run print what would be done, and do nothing.
+
+    Flags have the published run's names. One that this trainer cannot honour is refused.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        _trained(given)
+    except (TrainingError, ScoreError) as error:
+        _fail(error)
+
+
+def _trained(given: dict[str, Any]) -> None:
+    # Here and not above: torch takes seconds to import, and --help needs none of it.
+    from citemark_grpo.training import session  # noqa: PLC0415
+    from citemark_grpo.training.assemble import library_defaults  # noqa: PLC0415
+    from citemark_grpo.training.machine import this_machine  # noqa: PLC0415
+
+    plan = _plan(given, this_machine())
+    if plan.course.dry_run:
+        prepared = session.gather(plan).prepared
+        _echo(report(plan, prepared, library_defaults()))
+    else:
+        session.run(plan, say=click.echo)
+
+
+def _plan(given: dict[str, Any], machine: Machine) -> Plan:
+    """The plan; where flags are refused in a dry run, with all flags on the screen."""
+    try:
+        return plan_of(given, machine)
+    except Declined:
+        if given.get("dry_run"):
+            _echo(flag_lines(outcomes_of(given, machine)))
+        raise
+
+
+def _echo(lines: Iterable[str]) -> None:
+    for line in lines:
+        click.echo(line)
+
+
+def _fail(error: Exception) -> NoReturn:
+    click.echo(f"citemark-grpo: {error}", err=True)
+    sys.exit(EXIT_CODES.get(type(error), 1))
+
+
+main.add_command(
+    click.Command(
+        "train",
+        callback=train,
+        params=[option_of(flag) for flag in FLAGS],
+        help=train.__doc__,
+        short_help="Train the policy.",
+    )
+)

@@ -1,0 +1,80 @@
+"""A plan on paper: the flags, the configuration, the token budget and the rows."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from citemark_grpo.training.budget import Lengths, StepBudget, step_budget
+from citemark_grpo.training.plan import Outcome, Plan
+from citemark_grpo.training.rows import Prepared
+
+
+def flag_lines(outcomes: tuple[Outcome, ...]) -> Iterator[str]:
+    """One flag a line: its value, whether it was given, and what became of it."""
+    for outcome in outcomes:
+        origin = "" if outcome.given else "  (default)"
+        yield f"--{outcome.flag.name} {_shown(outcome.value)}{origin}"
+        yield f"    {outcome.flag.effect}"
+        yield f"    {_became(outcome)}"
+
+
+def _became(outcome: Outcome) -> str:
+    if outcome.refusal is not None:
+        return f"REFUSED: {outcome.refusal}"
+    parts = [f"{place} = {_shown(value)}" for place, value in outcome.parts.items()]
+    return "-> " + ("; ".join(parts) or "left as it is")
+
+
+def config_lines(plan: Plan, left: Mapping[str, Any]) -> Iterator[str]:
+    """What the trainer is told; `left` is what keeps the library's default."""
+    for name in sorted(plan.trainer):
+        yield f"{name} = {_shown(plan.trainer[name])}"
+    for name in sorted(left.keys() - plan.trainer.keys()):
+        yield f"{name} = {_shown(left[name])}  (TRL's default)"
+
+
+def budget_lines(budget: StepBudget, lengths: Lengths) -> Iterator[str]:
+    """The tokens of a step, bounded and by the rows' own lengths."""
+    yield f"rollouts               {budget.rollouts:>12,}"
+    yield f"at most                {budget.bound:>12,} tokens"
+    yield f"  prompts              {budget.prompt_bound:>12,}"
+    yield f"  responses            {budget.response_bound:>12,}"
+    yield f"with these rows        {budget.expected_bound:>12,} tokens, responses of full length"
+    yield f"  prompts              {budget.prompt_expected:>12,}"
+    yield (
+        f"a prompt has {lengths.mean:.0f} tokens on average, median {lengths.median}, "
+        f"95% up to {lengths.p95}, longest {lengths.longest}"
+    )
+    yield (
+        f"each process: {budget.micro_batches} micro-batches of at most "
+        f"{budget.micro_batch_bound:,} tokens"
+    )
+
+
+def row_lines(prepared: Prepared) -> Iterator[str]:
+    """How many rows are left, and why the others are not."""
+    yield f"kept     {len(prepared.rows):>8,}"
+    yield f"dropped  {prepared.dropped.total():>8,}"
+    for reason, count in prepared.dropped.most_common():
+        yield f"  {count:,} {reason} (first: {prepared.examples[reason]})"
+
+
+def report(plan: Plan, prepared: Prepared, left: Mapping[str, Any]) -> Iterator[str]:
+    """The whole dry run, line by line."""
+    lengths = Lengths.of([row.tokens for row in prepared.rows])
+    yield from _section("Flags", flag_lines(plan.outcomes))
+    yield from _section("Trainer configuration", config_lines(plan, left))
+    budget = step_budget(plan.batch, plan.rows, lengths)
+    yield from _section("Token budget of a step", budget_lines(budget, lengths))
+    yield from _section("Rows", row_lines(prepared))
+
+
+def _section(title: str, lines: Iterator[str]) -> Iterator[str]:
+    yield title
+    yield from (f"  {line}" for line in lines)
+    yield ""
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    return str(value).lower() if isinstance(value, bool) else str(value)

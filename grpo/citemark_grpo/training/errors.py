@@ -1,0 +1,39 @@
+"""Why a run does not start or does not go on, one tree.
+
+    TrainingError
+    ├── Declined          flags that this trainer cannot honour; `reasons` has one line a flag
+    ├── RowsUnusable      the data set cannot be read, or no row of it is left
+    ├── MissingExtra      a library that the plan needs is not installed
+    └── JudgementsMissing more judgements failed in one step than the run allows
+
+The message is for people; the command line prints it without a traceback.
+"""
+
+from collections.abc import Mapping
+
+
+class TrainingError(Exception):
+    """Root of the tree."""
+
+
+class Declined(TrainingError):
+    """Flags that would have no effect, or another than their name says."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        super().__init__("\n".join(f"--{name}: {reason}" for name, reason in reasons.items()))
+        self.reasons = dict(reasons)
+
+
+class RowsUnusable(TrainingError):
+    """There is nothing to train on."""
+
+
+class MissingExtra(TrainingError):
+    """A library that the plan needs is not installed."""
+
+
+class JudgementsMissing(TrainingError):
+    """A step in which too many rollouts came back without a reward.
+
+    Raised before the step's update, on every process of the run alike.
+    """

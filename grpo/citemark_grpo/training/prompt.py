@@ -1,0 +1,65 @@
+"""The refiner's prompt: a Jinja file of this package, or one of the user's."""
+
+import hashlib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Self
+
+from jinja2 import Environment, StrictUndefined, Template, TemplateError
+
+from citemark_grpo.training.errors import RowsUnusable
+
+Message = Mapping[str, str]
+"""One turn of a conversation: `role` and `content`."""
+
+
+class RefinerPrompt:
+    """Renders question, reasoning and raw tool output into what the policy is asked.
+
+    The template gets `question`, `tool_output` and `reasoning` ("" where a row has none).
+
+    Raises:
+        RowsUnusable: the text is no Jinja template.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._template = _compiled(text)
+        self.version = hashlib.sha256(text.encode()).hexdigest()[:12]
+        """Short hash of the template, for the model card."""
+
+    @classmethod
+    def packaged(cls) -> Self:
+        """The prompt that comes with Citemark."""
+        return cls(resources.files(__package__).joinpath("prompts/refiner.j2").read_text("utf-8"))
+
+    @classmethod
+    def of_file(cls, path: str) -> Self:
+        """The user's own. Raises `RowsUnusable` where it cannot be read."""
+        try:
+            return cls(Path(path).read_text("utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise RowsUnusable(f"the prompt template {path} cannot be read: {error}") from error
+
+    def messages(self, *, question: str, tool_output: str, reasoning: str = "") -> list[Message]:
+        """One user message. Raises `RowsUnusable` where the template asks for something else."""
+        try:
+            text = self._template.render(
+                question=question, tool_output=tool_output, reasoning=reasoning
+            )
+        except TemplateError as error:
+            raise RowsUnusable(f"the prompt template cannot be rendered: {error}") from error
+        return [{"role": "user", "content": text.strip()}]
+
+
+def _compiled(text: str) -> Template:
+    environment = Environment(
+        autoescape=False,  # noqa: S701 - a prompt is no page: the sources must reach the model raw
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    try:
+        return environment.from_string(text)
+    except TemplateError as error:
+        raise RowsUnusable(f"the prompt template is no Jinja template: {error}") from error

@@ -1,0 +1,191 @@
+"""Citemark as the reward of TRL's GRPOTrainer: one async call for a batch of completions."""
+
+import asyncio
+import logging
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from citemark_grpo.client import ScoreClient
+from citemark_grpo.errors import Refused, ScoreError
+from citemark_grpo.training.plan import Service
+from citemark_schemas import FailureKind, Knobs, Rollout, ScoreResult
+
+_LOG: Final = logging.getLogger(__name__)
+_PAUSE_S: Final = 1.0
+_SAY_EVERY_S: Final = 60.0
+_ALL_ATTEMPTS: Final = sys.maxsize  # the deadline bounds them
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One call's rollouts and what came of them, in order; on this process only."""
+
+    step: int
+    rollouts: Sequence[Rollout]
+    results: Sequence[ScoreResult | None]
+    """None where the service gave no result at all."""
+
+
+Observer = Callable[[Judged], Mapping[str, float]]
+"""Looks at what was judged; the numbers that it returns are logged as metrics of the step."""
+
+
+class PatientScorer:
+    """Scores rollouts and waits for a service that is away; the one place where a run waits.
+
+    Refused connections, 429 and 503 are retried by `ScoreClient` until the deadline, which is
+    `timeout_s` for the judging plus `wait_s` for the absence. What a stopping service did not
+    start comes back as `shutting_down` and is asked again here, under the same deadline. A
+    judge's failures are the service's to retry and are taken as they are.
+    """
+
+    def __init__(
+        self, service: Service, knobs: Knobs, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self._service = service
+        self._knobs = knobs
+        self._headers = headers
+
+    async def results(self, rollouts: Sequence[Rollout]) -> tuple[list[ScoreResult | None], str]:
+        """A result for each rollout, None where there is none, and why ("" where all have one).
+
+        Raises:
+            Refused: the service finds the request wrong, and would so for ever.
+        """
+        ends_at = time.monotonic() + self._service.timeout_s + self._service.wait_s
+        found: list[ScoreResult | None] = [None] * len(rollouts)
+        waiting, trouble = list(range(len(rollouts))), ""
+        async with self._client() as client:
+            while waiting and time.monotonic() < ends_at:
+                scored, why = await self._asked(client, [rollouts[i] for i in waiting], ends_at)
+                trouble = trouble or why
+                for index, result in zip(waiting, scored, strict=True):
+                    found[index] = result
+                waiting = [i for i in waiting if _unstarted(found[i])]
+                await asyncio.sleep(_PAUSE_S if waiting else 0)
+        return found, trouble
+
+    def _client(self) -> ScoreClient:
+        # Opened for a batch: a client lives on one event loop, and the trainer owns the loop.
+        return ScoreClient(
+            self._service.url,
+            timeout_s=self._service.timeout_s,
+            attempts=_ALL_ATTEMPTS,
+            headers=self._headers,
+        )
+
+    async def _asked(
+        self, client: ScoreClient, rollouts: Sequence[Rollout], ends_at: float
+    ) -> tuple[Sequence[ScoreResult | None], str]:
+        left_s = max(0.001, ends_at - time.monotonic())
+        try:
+            return await self._watched(client.score(rollouts, self._knobs, left_s)), ""
+        except Refused:
+            raise
+        except ScoreError as error:
+            return error.scored, f"{type(error).__name__}: {error}"
+
+    async def _watched(self, call: Coroutine[Any, Any, list[ScoreResult]]) -> list[ScoreResult]:
+        """Await the call, and say from time to time that the run stands still for it."""
+        began = time.monotonic()
+        async with asyncio.TaskGroup() as tasks:
+            scoring = tasks.create_task(call)
+            while not (await asyncio.wait({scoring}, timeout=_SAY_EVERY_S))[0]:
+                _LOG.warning(
+                    "waiting for %s since %.0f s", self._service.url, time.monotonic() - began
+                )
+        return scoring.result()
+
+
+def _unstarted(result: ScoreResult | None) -> bool:
+    failure = result.failure if result is not None else None
+    return failure is not None and failure.kind is FailureKind.SHUTTING_DOWN
+
+
+class CitemarkReward:
+    """The reward function that TRL calls: one float a completion, None where none was had.
+
+    Args:
+        scorer: Asks the service.
+        run: The run's name, sent with every rollout.
+        observers: Shown every batch; their numbers are logged beside the reward.
+    """
+
+    # TRL names its metrics after the function: rewards/citemark/mean.
+    __name__ = "citemark"
+
+    def __init__(
+        self, scorer: PatientScorer, *, run: str, observers: Sequence[Observer] = ()
+    ) -> None:
+        self._scorer = scorer
+        self._run = run
+        self._observers = tuple(observers)
+        self.failures: Counter[str] = Counter()
+        """Why rollouts of the last batch have no reward, on this process."""
+
+    async def __call__(
+        self,
+        *,
+        completions: Sequence[Any],
+        rollout: Sequence[str],
+        finish_reason: Sequence[str],
+        trainer_state: Any,
+        log_metric: Callable[[str, float], None],
+        **_: object,
+    ) -> list[float | None]:
+        """Rewards of `completions`; `rollout` is the rows' column, `finish_reason` the trainer's.
+
+        Raises:
+            Refused: the service finds the rollouts or the credentials wrong.
+        """
+        step = int(trainer_state.global_step)
+        rollouts = [
+            self._answered(text, completion, reason, step, place)
+            for place, (text, completion, reason) in enumerate(
+                zip(rollout, completions, finish_reason, strict=True)
+            )
+        ]
+        results, trouble = await self._scorer.results(rollouts)
+        self.failures = _failures(results, trouble)
+        judged = Judged(step, rollouts, results)
+        for observer in self._observers:
+            for name, value in observer(judged).items():
+                log_metric(name, value)
+        return [result.reward if result is not None else None for result in results]
+
+    def _answered(
+        self, text: str, completion: Any, finish_reason: str, step: int, place: int
+    ) -> Rollout:
+        row = Rollout.model_validate_json(text)
+        # Validated as a row; what is filled in here is the trainer's own.
+        return row.model_copy(
+            update={
+                "id": f"{row.group}#{place}",
+                "response": response_of(completion),
+                "finish_reason": finish_reason,
+                "run": self._run,
+                "step": step,
+            }
+        )
+
+
+def response_of(completion: Any) -> str:
+    """The text of a completion: a string, or messages whose assistant turns are joined."""
+    if isinstance(completion, str):
+        return completion
+    turns = (turn.get("content") for turn in completion if turn.get("role") == "assistant")
+    return "\n".join(turn for turn in turns if isinstance(turn, str))
+
+
+def _failures(results: Sequence[ScoreResult | None], trouble: str) -> Counter[str]:
+    reasons: Counter[str] = Counter()
+    for result in results:
+        if result is None:
+            reasons[trouble] += 1
+        elif result.failure is not None:
+            reasons[f"{result.failure.kind.value}: {result.failure.message}"] += 1
+    return reasons

@@ -1,0 +1,85 @@
+"""One run from its plan to its end."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase, TrainerCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+from citemark_grpo.training.assemble import build_trainer, load_tokenizer, token_count
+from citemark_grpo.training.dry_run import row_lines
+from citemark_grpo.training.errors import Declined
+from citemark_grpo.training.loading import raw_rows
+from citemark_grpo.training.plan import Plan
+from citemark_grpo.training.reward import CitemarkReward, Observer, PatientScorer
+from citemark_grpo.training.rows import Prepared, RowReader
+from citemark_grpo.training.trainer import RefinerTrainer
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a run is made of before a model is loaded."""
+
+    tokenizer: PreTrainedTokenizerBase
+    prepared: Prepared
+    prompt_version: str
+    """Of the refiner's template."""
+
+
+def gather(plan: Plan) -> Material:
+    """Load the tokenizer and read the rows. Raises `RowsUnusable`."""
+    tokenizer = load_tokenizer(plan.policy)
+    template = plan.trainer.get("chat_template_kwargs") or {}
+    reader = RowReader(plan.rows, count=token_count(tokenizer, template), knobs=plan.knobs)
+    prepared = reader.prepared(raw_rows(plan.rows.dataset, plan.rows.split))
+    return Material(tokenizer, prepared, reader.prompt.version)
+
+
+def build(
+    plan: Plan,
+    material: Material,
+    *,
+    callbacks: Sequence[TrainerCallback] = (),
+    observers: Sequence[Observer] = (),
+) -> RefinerTrainer:
+    """The trainer of a run; see `assemble.build_trainer` for what it raises."""
+    reward = CitemarkReward(
+        PatientScorer(plan.service, plan.knobs), run=plan.service.run, observers=observers
+    )
+    return build_trainer(
+        plan,
+        material.prepared.rows,
+        reward,
+        tokenizer=material.tokenizer,
+        callbacks=callbacks,
+    )
+
+
+def run(plan: Plan, *, say: Callable[[str], None]) -> None:
+    """Train from the plan's start to its end, and leave the policy in the output folder."""
+    material = gather(plan)
+    trainer = build(plan, material)
+    checkpoint = checkpoint_of(plan)
+    if trainer.is_world_process_zero():
+        for line in row_lines(material.prepared):
+            say(line)
+        say(f"goes on from {checkpoint}" if checkpoint else "starts anew")
+    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_model()
+
+
+def checkpoint_of(plan: Plan) -> str | None:
+    """The folder that the run goes on from, None where it starts anew.
+
+    Raises:
+        Declined: `--resume` names a folder that is not there.
+    """
+    resume, output = plan.course.resume, Path(plan.trainer["output_dir"])
+    if resume == "never":
+        return None
+    if resume == "auto":
+        return get_last_checkpoint(str(output)) if output.is_dir() else None
+    if not Path(resume).is_dir():
+        raise Declined({"resume": f"{resume} is no folder"})
+    return resume
