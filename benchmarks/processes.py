@@ -91,7 +91,8 @@ def _give_up(errors: IO[str]) -> NoReturn:
 def running_service(judge_url: str, **settings: object) -> Iterator[Service]:
     """`citemark serve` on a free port, with `vllm` as its judge at `judge_url`."""
     judge = {"judge": "vllm", "judge_url": judge_url, "judge_model": "scripted"}
-    table = {**judge, "probe_at_start": False, **settings}  # only a step's calls are counted
+    # Only a step's calls are counted, and only its own work.
+    table = {**judge, "probe_at_start": False, "ledger": "off", **settings}
     environment = {f"CITEMARK_{name.upper()}": str(value) for name, value in table.items()}
     command = [sys.executable, "-m", "citemark_service", "serve", "--port", "0"]
     with _served(command, environment) as service:

@@ -64,7 +64,8 @@ def running_service(judge: str) -> Iterator[str]:
     """`citemark serve` on a free port; the URL while it runs."""
     port = free_port()
     serve = [sys.executable, "-m", "citemark_service", "serve", "--port", str(port)]
-    process = subprocess.Popen([*serve, "--judge", judge, "--log-level", "warning"])  # noqa: S603  our own
+    flags = ["--judge", judge, "--log-level", "warning", "--ledger", "off"]
+    process = subprocess.Popen([*serve, *flags])  # noqa: S603  our own
     url = f"http://127.0.0.1:{port}"
     try:
         wait_until_ready(url, process)

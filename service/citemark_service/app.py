@@ -1,7 +1,7 @@
 """The application factory: wiring and lifespan, nothing else."""
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -9,6 +9,7 @@ from starlette.middleware import Middleware
 
 from citemark_rubrics import RubricLibrary
 from citemark_service.judges.protocol import Judge
+from citemark_service.ledger.ledger import Ledger
 from citemark_service.metrics import Metrics
 from citemark_service.pipeline import Pipeline
 from citemark_service.settings import Settings
@@ -32,6 +33,7 @@ def create_app(
     metrics: Metrics | None = None,
     admission: Admission | None = None,
     beside: AbstractAsyncContextManager[None] | None = None,
+    ledger: Ledger | None = None,
 ) -> FastAPI:
     """The service as an ASGI application; it closes `judge` when it ends.
 
@@ -39,6 +41,7 @@ def create_app(
         metrics: what a judge reports to as well, where it does; a new one by default.
         admission: shared with who drains the service; a new one by default.
         beside: entered while the service runs, such as a `StartProbe`.
+        ledger: where every scored rollout is kept; nowhere by default.
 
     Raises:
         SettingsError: the default static set is not in the library.
@@ -50,8 +53,10 @@ def create_app(
         Middleware(Envelope, admission=admission, metrics=metrics),
         Middleware(TokenGate, token=settings.api_token),
     ]
-    app = _framed(judge, around, beside or nullcontext())
-    pipeline = Pipeline(judge=judge, library=library, settings=settings, observer=metrics)
+    app = _framed(judge, around, [each for each in (ledger, beside) if each is not None])
+    pipeline = Pipeline(
+        judge=judge, library=library, settings=settings, observer=metrics, ledger=ledger
+    )
     endpoint = ScoreEndpoint(pipeline=pipeline, settings=settings, admission=admission)
     app.include_router(score_router(endpoint))
     app.include_router(stream_router(pipeline=pipeline, settings=settings, admission=admission))
@@ -72,14 +77,16 @@ def create_app(
 def _framed(
     judge: Judge,
     around: list[Middleware],
-    beside: AbstractAsyncContextManager[None],
+    beside: Sequence[AbstractAsyncContextManager[object]],
 ) -> FastAPI:
     """The empty application with what surrounds every route."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
-            async with beside:
+            async with AsyncExitStack() as stack:
+                for each in beside:
+                    await stack.enter_async_context(each)
                 yield
         finally:
             await judge.aclose()

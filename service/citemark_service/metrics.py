@@ -114,6 +114,8 @@ class Metrics:
         self._failures = {kind: failures.labels(kind.value) for kind in FailureKind}
         refusals = self._counter("refusals", "Rollouts that were not judged.", "kind")
         self._refusals = {kind: refusals.labels(kind.value) for kind in RefusalKind}
+        kept = self._counter("ledger_rollouts", "Rollouts kept by the ledger, or lost.", "outcome")
+        self._kept, self._lost = (kept.labels(outcome) for outcome in ("kept", "lost"))
         stages = self._histogram("stage_seconds", "Time of one stage.", _SECONDS, "stage")
         self._stages = {name: stages.labels(name) for name in _STAGES}
 
@@ -200,6 +202,11 @@ class Metrics:
     def cache_size(self, entries: int) -> None:
         """See `observe.Observer`."""
         self._cache_entries.set(entries)
+
+    def ledger(self, *, written: int, lost: int) -> None:
+        """See `observe.Observer`."""
+        self._kept.inc(written)
+        self._lost.inc(lost)
 
     def stage(self, name: Stage, seconds: float) -> None:
         """See `observe.Observer`."""

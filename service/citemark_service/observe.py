@@ -76,6 +76,9 @@ class Observer(Protocol):
     def cache_size(self, entries: int) -> None:
         """So many verdicts are in memory now."""
 
+    def ledger(self, *, written: int, lost: int) -> None:
+        """So many rollouts were kept by the ledger, and so many never will be."""
+
 
 class SilentObserver:
     """Watches nothing: for the command line and for tests that do not look."""
@@ -114,4 +117,7 @@ class SilentObserver:
         """Ignore."""
 
     def cache_size(self, entries: int) -> None:
+        """Ignore."""
+
+    def ledger(self, *, written: int, lost: int) -> None:
         """Ignore."""

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
+from typing import Protocol
 
 from citemark_rubrics import RubricLibrary, UnknownSet
 from citemark_schemas import (
@@ -35,6 +36,7 @@ from citemark_service.judges.protocol import (
     Meter,
     Origin,
 )
+from citemark_service.ledger.entry import Entry
 from citemark_service.observe import Observer, Stage
 from citemark_service.parsing.sources import read_sources
 from citemark_service.reading import Reading, check_rollout, pinned, read_rollout, refusal_of
@@ -87,11 +89,25 @@ class _Errand:
         )
 
 
+class Keeper(Protocol):
+    """Where scored rollouts are kept, such as a `ledger.Ledger`."""
+
+    async def keep(self, entry: Entry) -> None:
+        """Return when the entry is kept, or will be. Raises nothing."""
+        ...
+
+
 class Pipeline:
     """Scores rollouts with one judge. Safe to call concurrently; keeps no state per rollout."""
 
     def __init__(
-        self, *, judge: Judge, library: RubricLibrary, settings: Settings, observer: Observer
+        self,
+        *,
+        judge: Judge,
+        library: RubricLibrary,
+        settings: Settings,
+        observer: Observer,
+        ledger: Keeper | None = None,
     ) -> None:
         """Raises `SettingsError` where the default static set is not in the library."""
         _refuse_unknown_set(settings, library)
@@ -99,6 +115,7 @@ class Pipeline:
         self._library = library
         self._settings = settings
         self._observer = observer
+        self._ledger = ledger
         self._version = version("citemark")
         # Samples of a group come together, and share what is parsed and hashed of their sources.
         self._sources = lru_cache(maxsize=_GROUPS_KEPT)(read_sources)
@@ -146,6 +163,8 @@ class Pipeline:
             reading = await self._read(rollout, request, position)
         result = await self._result(reading, deadline, origin)
         self._observer.rollout(result)
+        if self._ledger is not None:
+            await self._ledger.keep(_entry(rollout, result, origin))
         return result
 
     async def _read(self, rollout: Rollout, request: Knobs, position: int) -> Reading:
@@ -234,6 +253,16 @@ class Pipeline:
             prompts=self._judge.identity.prompts,
             static_rubrics=static_rubrics,
         )
+
+
+def _entry(rollout: Rollout, result: ScoreResult, origin: Origin) -> Entry:
+    return Entry(
+        rollout=rollout,
+        result=result,
+        run=rollout.run or origin.run,
+        step=origin.step if rollout.step is None else rollout.step,
+        at=time.time(),
+    )
 
 
 def _refuse_unknown_set(settings: Settings, library: RubricLibrary) -> None:

@@ -21,6 +21,7 @@ from citemark_rubrics import RubricLibrary
 from citemark_service.app import create_app
 from citemark_service.errors import SettingsError
 from citemark_service.judges.protocol import Judge
+from citemark_service.ledger.ledger import Ledger
 from citemark_service.metrics import Metrics
 from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission
@@ -146,12 +147,14 @@ def run(
     library: RubricLibrary,
     metrics: Metrics | None = None,
     beside: AbstractAsyncContextManager[None] | None = None,
+    ledger: Ledger | None = None,
 ) -> None:
     """Serve until a signal comes; the judge is closed in the end.
 
     Args:
         metrics: what the judge reports to, where it reports.
         beside: as for `create_app`.
+        ledger: likewise.
 
     Raises:
         SettingsError: the port is taken or the host is not ours, or as `create_app`.
@@ -169,6 +172,7 @@ def run(
         metrics=metrics,
         admission=admission,
         beside=beside,
+        ledger=ledger,
     )
     # What was built so far lives until the end. Unfrozen, each full collection walks it again,
     # which held the event loop for 150 ms in the middle of a large batch.

@@ -100,6 +100,16 @@ class Settings(BaseSettings, Knobs):
     nonce_secret: SecretStr | None = None
     """Shared by replicas so that they fence a group alike; random per process where absent."""
 
+    ledger: str = Field("sqlite:///citemark.db", repr=False)
+    """Where every scored rollout is kept: `off`, `sqlite:///PATH` (four slashes for an absolute
+    path) or `postgresql://HOST/DATABASE`."""
+    ledger_max_mib: int = Field(10_240, ge=1)
+    """What it may take before the oldest rollouts go; a step's sums are kept for good."""
+    ledger_max_days: float | None = Field(None, gt=0)
+    """Age after which rollouts go; None keeps them."""
+    ledger_wait_s: float = Field(5.0, gt=0)
+    """How long a reward waits until it is kept; in ordinary times a few milliseconds."""
+
     rubrics_dir: Path | None = None
     """Folder with further static sets, one TOML file each."""
 

@@ -9,6 +9,7 @@ from citemark_rubrics import load_library
 from citemark_service.cli.options import chosen_settings, judge_options, setting_option
 from citemark_service.examination.startup import start_probe
 from citemark_service.judges.factory import build_judge
+from citemark_service.ledger.factory import ledger_of
 from citemark_service.metrics import Metrics
 from citemark_service.serve import run
 from citemark_service.verdicts.factory import remembering
@@ -21,16 +22,22 @@ _LEVELS = click.Choice(["debug", "info", "warning", "error"])
 @setting_option("port", "Port to listen on, 0 for any.", type=int, metavar="N")
 @judge_options
 @setting_option("rubrics_dir", "Folder with further rubric sets.", type=click.Path(path_type=Path))
+@setting_option("ledger", "Where rollouts are kept.", metavar="URL")
 @setting_option("log_level", "How much to log.", type=_LEVELS)
 def command(**flags: Any) -> None:
     """Run the reward service until SIGTERM or Ctrl-C; what is in flight is finished.
 
-    Every setting and knob is also a variable, such as CITEMARK_JUDGE_API_KEY or
-    CITEMARK_CITATION_WEIGHT; flags win.
+    Every setting and knob is also a variable (CITEMARK_CITATION_WEIGHT); flags win.
     """
     settings = chosen_settings(flags)
     library = load_library(settings.rubrics_dir)
     metrics = Metrics()
     judge = remembering(build_judge(settings, metrics), settings, metrics)
-    probe = start_probe(settings, metrics)
-    run(settings=settings, judge=judge, library=library, metrics=metrics, beside=probe)
+    run(
+        settings=settings,
+        judge=judge,
+        library=library,
+        metrics=metrics,
+        beside=start_probe(settings, metrics),
+        ledger=ledger_of(settings, metrics),
+    )

@@ -25,6 +25,9 @@ class Origin:
     """Calls are shared out fairly between callers."""
     priority: int = 0
     """Lower goes first: 0 for training, 10 for audits."""
+    run: str | None = None
+    """The training run, as the request says; like `step` only recorded."""
+    step: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

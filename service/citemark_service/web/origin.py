@@ -22,7 +22,14 @@ CallerName = Annotated[
 """Printable ASCII without blanks, at most 64 characters; anything else is refused with 422."""
 
 
-def origin_of(request: Request, caller: str | None, priority: Priority) -> Origin:
+def origin_of(
+    request: Request,
+    caller: str | None,
+    priority: Priority,
+    *,
+    run: str | None = None,
+    step: int | None = None,
+) -> Origin:
     """The origin of all tasks of a request; `caller` is what its header says."""
     address = "" if request.client is None else request.client.host
-    return Origin(caller=caller or address, priority=_PRIORITIES[priority])
+    return Origin(caller or address, _PRIORITIES[priority], run, step)

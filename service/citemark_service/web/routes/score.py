@@ -34,7 +34,8 @@ class ScoreEndpoint:
             rollouts.take()  # at least one; who cannot have that is refused before it uploads
             batch = await self._batch(request, query, rollouts, held)
             self._admission.require_open()
-            origin = origin_of(request, caller, batch.options.priority)
+            said = batch.options
+            origin = origin_of(request, caller, said.priority, run=said.run, step=said.step)
             async with self._admission.work():
                 work = score_batch(self._pipeline, batch, origin)
                 return await unless_gone(request.receive, work)

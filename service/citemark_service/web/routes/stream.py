@@ -94,7 +94,7 @@ def stream_router(*, pipeline: Pipeline, settings: Settings, admission: Admissio
             settings=settings,
             admission=admission,
             knobs=options,
-            origin=origin_of(request, caller, options.priority),
+            origin=origin_of(request, caller, options.priority, run=options.run, step=options.step),
         )
 
     return router

@@ -1,0 +1,1 @@
+"""Every scored rollout, kept: input, verdicts, reward, versions, cost, and where in training."""

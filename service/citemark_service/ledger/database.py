@@ -1,0 +1,94 @@
+"""A ledger's database: the engine, and the tables as this version wants them."""
+
+import sqlite3
+from importlib import resources
+from typing import Any, Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from citemark_service.errors import LedgerError, SettingsError
+
+_BUSY_S: Final = 5.0
+_CONNECT_S: Final = 5
+_DRIVERS: Final = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
+# Services that start at once take turns; the number is only ours.
+_LOCK: Final = text("SELECT pg_advisory_xact_lock(8221944701)")
+
+
+def opened(address: str) -> Engine:
+    """An engine for `sqlite:///PATH` or `postgresql://HOST/DATABASE`; nothing is connected yet.
+
+    Raises:
+        SettingsError: it is neither, or its driver is not installed.
+    """
+    url = _url(address)
+    try:
+        engine = create_engine(url, connect_args=_arguments(url), pool_pre_ping=_is_server(url))
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            "ledger: PostgreSQL needs pip install 'citemark[service,postgres]'"
+        ) from error
+    if not _is_server(url):
+        event.listen(engine, "connect", _tune)
+    return engine
+
+
+def migrated(engine: Engine) -> None:
+    """Bring the tables to this version.
+
+    Raises:
+        LedgerError: a newer Citemark wrote them.
+        SQLAlchemyError: the database cannot be used now.
+    """
+    script = resources.files("citemark_service.ledger") / "migrations"
+    with resources.as_file(script) as folder, engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(_LOCK)
+        config = Config()
+        config.set_main_option("script_location", str(folder).replace("%", "%%"))
+        config.attributes["connection"] = connection
+        _upgrade(config, connection)
+
+
+def newest() -> str | None:
+    """The version of the tables that this Citemark writes."""
+    script = resources.files("citemark_service.ledger") / "migrations"
+    with resources.as_file(script) as folder:
+        return ScriptDirectory(folder).get_current_head()
+
+
+def _upgrade(config: Config, connection: Connection) -> None:
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        where = connection.engine.url.render_as_string(hide_password=True)
+        raise LedgerError(f"{where}: a newer Citemark wrote this ledger: {error}") from error
+
+
+def _url(address: str) -> URL:
+    try:
+        url = make_url(address)
+        driver = _DRIVERS[url.get_backend_name()]
+    except (ArgumentError, NoSuchModuleError, KeyError) as error:
+        raise SettingsError("ledger: off, sqlite:///PATH or postgresql://HOST/DATABASE") from error
+    return url.set(drivername=driver)
+
+
+def _is_server(url: URL) -> bool:
+    return url.get_backend_name() != "sqlite"
+
+
+def _arguments(url: URL) -> dict[str, Any]:
+    return {"connect_timeout": _CONNECT_S} if _is_server(url) else {"timeout": _BUSY_S}
+
+
+def _tune(connection: sqlite3.Connection, _: object) -> None:
+    """With this, what is committed survives a killed process, and readers never wait."""
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")

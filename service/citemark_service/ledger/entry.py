@@ -1,0 +1,130 @@
+"""One scored rollout as the ledger's rows. Pure."""
+
+import hashlib
+import json
+import zlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+from citemark_schemas import Rollout, ScoreResult
+from citemark_service.fingerprint import framed
+
+Row = dict[str, Any]
+
+NO_RUN: Final = ""
+"""`run` of a rollout whose caller named none."""
+NO_STEP: Final = -1
+"""`step` of such a rollout."""
+
+_HASH_BYTES: Final = 16
+# The fastest level: the details are a fifth of their size, and a higher one gains a tenth.
+_LEVEL: Final = 1
+_PROMPT_FIELDS: Final = frozenset({"question", "tool_output", "snippets"})
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A rollout, what came of it, and when."""
+
+    rollout: Rollout
+    result: ScoreResult
+    run: str | None
+    step: int | None
+    at: float
+    """Unix time in seconds."""
+
+
+def packed(value: bytes) -> bytes:
+    """Bytes as they are stored."""
+    return zlib.compress(value, _LEVEL)
+
+
+def unpacked(value: bytes) -> Any:
+    """The JSON value that was stored by `packed`."""
+    return json.loads(zlib.decompress(value))
+
+
+def prompt_id(rollout: Rollout) -> bytes:
+    """What two rollouts have in common where question and sources are the same: 16 bytes."""
+    snippets = rollout.snippets
+    texts = [rollout.question, rollout.tool_output, None if snippets is None else ""]
+    for snippet in snippets or ():
+        texts += [snippet.id, snippet.text, snippet.paper_id]
+    return _hash(*texts)
+
+
+def prompt_row(entry: Entry, key: bytes) -> Row:
+    """A row of `prompts`."""
+    # In ASCII, which any text has a spelling in.
+    sources = json.dumps(entry.rollout.model_dump(include={"tool_output", "snippets"}))
+    return {
+        "id": key,
+        "question": _storable(entry.rollout.question),
+        "sources": packed(sources.encode()),
+        "last_at": entry.at,
+    }
+
+
+def rollout_row(entry: Entry, key: bytes) -> Row:
+    """A row of `rollouts`; `key` is its prompt's id.
+
+    Raises:
+        ValueError: the response is no Unicode text.
+    """
+    result = entry.result
+    scale = result.knobs.verification_reward
+    return {
+        "run": NO_RUN if entry.run is None else _storable(entry.run),
+        "step": NO_STEP if entry.step is None else entry.step,
+        "group_key": _storable(entry.rollout.group or key.hex()),
+        "sample_id": _storable(result.id),
+        "once": _once(entry),
+        "prompt_id": key,
+        "rollout_hash": result.rollout_hash,
+        "at": entry.at,
+        "reward": None if result.reward is None else result.reward / scale,
+        "scale": scale,
+        "rubric_reward": result.rubric_reward,
+        "citation_f1": None if result.citation is None else result.citation.f1,
+        "format_bonus": result.format.bonus,
+        "fabricated": 0 if result.citation is None else result.citation.fabricated,
+        "addressed": len(result.format.judge_addressed),
+        "chars": len(entry.rollout.response),
+        "refusal": None if result.refusal is None else result.refusal.kind.value,
+        "failure": None if result.failure is None else result.failure.kind.value,
+        "cached": result.cached,
+        "model": _storable(result.judge.model),
+        "latency_s": result.judge.latency_s,
+        "detail": packed(_detail(entry)),
+    }
+
+
+def _detail(entry: Entry) -> bytes:
+    rollout = entry.rollout.model_dump_json(exclude=set(_PROMPT_FIELDS), exclude_unset=True)
+    return b'{"rollout":%b,"result":%b}' % (
+        rollout.encode(),
+        entry.result.model_dump_json().encode(),
+    )
+
+
+def _once(entry: Entry) -> bytes | None:
+    """A sample is told apart from its own re-post only where step and id say which one it is.
+
+    A sample that failed and came again with a reward is kept twice.
+    """
+    if entry.run is None or entry.step is None or entry.rollout.id is None:
+        return None
+    failed = "failed" if entry.result.failure else "done"
+    knobs = entry.result.knobs.model_dump_json()
+    return _hash(
+        entry.run, str(entry.step), entry.rollout.id, entry.result.rollout_hash, knobs, failed
+    )
+
+
+def _hash(*texts: str | None) -> bytes:
+    return hashlib.blake2b(framed(*texts), digest_size=_HASH_BYTES).digest()
+
+
+def _storable(text: str) -> str:
+    """Lone surrogates have no bytes, and PostgreSQL takes no NUL in a text."""
+    return text.encode(errors="replace").decode().replace("\0", "�")

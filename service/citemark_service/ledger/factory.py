@@ -1,0 +1,50 @@
+"""From settings to a ledger."""
+
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy.engine import Engine
+
+from citemark_service.errors import SettingsError
+from citemark_service.ledger.database import opened
+from citemark_service.ledger.ledger import Ledger
+from citemark_service.ledger.store import LedgerStore
+from citemark_service.observe import Observer
+from citemark_service.settings import Settings
+
+_MIB: Final = 1024 * 1024
+_ROOM: Final = 20_000
+"""Entries that wait for a database in trouble: about 400 MB with ordinary sources."""
+
+
+def ledger_of(settings: Settings, observer: Observer) -> Ledger | None:
+    """The ledger that `settings.ledger` names; None where it is off.
+
+    Raises:
+        SettingsError: it names no database, one without a driver here, or a missing folder.
+    """
+    if settings.ledger == "off":
+        return None
+    store = LedgerStore(
+        ledger_engine(settings.ledger),
+        max_bytes=settings.ledger_max_mib * _MIB,
+        max_days=settings.ledger_max_days,
+    )
+    return Ledger(store, observer=observer, wait_s=settings.ledger_wait_s, room=_ROOM)
+
+
+def ledger_engine(address: str) -> Engine:
+    """As `database.opened`, for a file whose folder exists.
+
+    Raises:
+        SettingsError: as `ledger_of`.
+    """
+    engine = opened(address)
+    file = engine.url.database
+    if engine.dialect.name != "sqlite":
+        return engine
+    if not file or file == ":memory:":
+        raise SettingsError("ledger: sqlite:///relative/path or sqlite:////absolute/path")
+    if not Path(file).parent.is_dir():
+        raise SettingsError(f"ledger: there is no folder {Path(file).parent}")
+    return engine

@@ -1,0 +1,139 @@
+"""The ledger as the service uses it: what is answered was kept before, and none waits for long.
+
+Entries of one moment share a transaction: while one is written, those that come gather for the
+next. Whoever scored a rollout waits for its transaction, so that a killed process loses nothing
+that was answered. A database in trouble costs that promise, never a reward: after `wait_s` the
+reward goes out, and its entry is tried again for as long as there is room.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Protocol, Self
+
+from citemark_service.errors import LedgerError
+from citemark_service.ledger.entry import Entry
+from citemark_service.observe import Observer
+
+_log = logging.getLogger("citemark.ledger")
+
+_BATCH: Final = 256
+_PAUSE_S: Final = 1.0
+_CLOSE_S: Final = 10.0
+
+
+class Store(Protocol):
+    """Where entries go; its methods block."""
+
+    @property
+    def name(self) -> str:
+        """What a log may call it."""
+        ...
+
+    def write(self, entries: Sequence[Entry]) -> int:
+        """Keep all but those that can never be, whose number it returns. Raises `LedgerError`."""
+        ...
+
+    def close(self) -> None:
+        """Release what is open."""
+        ...
+
+
+class _Round:
+    """Entries that share a transaction, and those who wait for it."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.closed = False
+        """True once it takes no more: it is full, or under way."""
+        self.over = asyncio.Event()
+        """Set when the entries are kept, or when they have been waited for long enough."""
+
+
+class Ledger:
+    """Keeps entries; used within one event loop, as a context manager.
+
+    Args:
+        wait_s: how long an answer waits for its entry at most, > 0.
+        room: entries that may wait; beyond it they are lost, and counted.
+    """
+
+    def __init__(self, store: Store, *, observer: Observer, wait_s: float, room: int) -> None:
+        self._store = store
+        self._observer = observer
+        self._wait_s = wait_s
+        self._room = room
+        self._rounds: deque[_Round] = deque()
+        self._waiting = 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._writer: asyncio.Task[None] | None = None
+        self._troubled = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Write what waits, for at most 10 s, and close the store."""
+        if self._writer is not None:
+            await asyncio.wait([self._writer], timeout=_CLOSE_S)
+            self._writer.cancel()
+        self._observer.ledger(written=0, lost=self._waiting)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._store.close)
+        self._thread.shutdown(wait=False)
+
+    async def keep(self, entry: Entry) -> None:
+        """Return when the entry is kept, or when that takes too long. Raises nothing."""
+        if self._waiting >= self._room:
+            self._observer.ledger(written=0, lost=1)
+            return
+        joined = self._joined()
+        joined.entries.append(entry)
+        joined.closed = len(joined.entries) >= _BATCH
+        self._waiting += 1
+        if not self._troubled:  # else each answer would wait in vain
+            await joined.over.wait()
+
+    def _joined(self) -> _Round:
+        """The round that still gathers: the last one, unless it is under way or full."""
+        if self._rounds and not self._rounds[-1].closed:
+            return self._rounds[-1]
+        loop = asyncio.get_running_loop()
+        self._rounds.append(_Round())
+        loop.call_later(self._wait_s, self._rounds[-1].over.set)
+        if self._writer is None or self._writer.done():
+            self._writer = loop.create_task(self._write())
+        return self._rounds[-1]
+
+    async def _write(self) -> None:
+        await asyncio.sleep(0)  # those that finished in this turn come along
+        while self._rounds:
+            first = self._rounds[0]
+            first.closed = True
+            if await self._written(first.entries):
+                self._rounds.popleft()
+                self._waiting -= len(first.entries)
+                first.over.set()
+            else:
+                for waiting in self._rounds:
+                    waiting.over.set()
+                await asyncio.sleep(_PAUSE_S)
+
+    async def _written(self, entries: Sequence[Entry]) -> bool:
+        loop = asyncio.get_running_loop()
+        try:
+            refused = await loop.run_in_executor(self._thread, self._store.write, entries)
+        except LedgerError as error:
+            self._failed(error)
+            return False
+        self._observer.ledger(written=len(entries) - refused, lost=refused)
+        if self._troubled:
+            _log.info("ledger %s: works again", self._store.name)
+        self._troubled = False
+        return True
+
+    def _failed(self, error: LedgerError) -> None:
+        if not self._troubled:
+            _log.error("rollouts are not being kept, rewards go on: %s", error)
+        self._troubled = True

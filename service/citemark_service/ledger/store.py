@@ -1,0 +1,280 @@
+"""The ledger's database: a whole batch a transaction, bounded by size and age.
+
+SQLAlchemy Core on SQLite or PostgreSQL. Everything here blocks and belongs to one thread.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Table,
+    case,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+    true,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.sql.dml import Insert
+
+from citemark_service.errors import LedgerError
+from citemark_service.ledger.database import migrated
+from citemark_service.ledger.entry import Entry, Row, prompt_id, prompt_row, rollout_row
+from citemark_service.ledger.rollups import (
+    GROUP_KEY,
+    HIGH,
+    LOW,
+    STEP_KEY,
+    group_rows,
+    step_rows,
+)
+from citemark_service.ledger.tables import groups, prompts, rollouts, steps
+
+_log = logging.getLogger("citemark.ledger")
+
+_DAY_S: Final = 86_400.0
+# Deleting is as dear as writing; in pieces of this many it holds no batch up for long.
+_PRUNED: Final = 2_000
+_VARIABLES: Final = 500
+_SAMPLED: Final = 1_000
+_ROW_BYTES: Final = 1_024
+"""About what a rollout takes beside its detail: columns, indexes, its part of a prompt."""
+_PAGES: Final = text(
+    "SELECT (pages.page_count - free.freelist_count) * size.page_size"
+    " FROM pragma_page_count AS pages, pragma_freelist_count AS free, pragma_page_size AS size"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """An entry with its prompt's id and its row of `rollouts`."""
+
+    entry: Entry
+    key: bytes
+    row: Row
+
+
+class LedgerStore:
+    """Writes entries; opened at the first use, and again after whatever went wrong.
+
+    Args:
+        engine: of SQLite or PostgreSQL.
+        max_bytes: what the database may take before the oldest rollouts go.
+        max_days: age after which rollouts go, or None. Steps keep their sums.
+        prune_every_s: how often that is looked at.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        max_bytes: int,
+        max_days: float | None,
+        prune_every_s: float = 10.0,
+    ) -> None:
+        self._engine = engine
+        self._max_bytes = max_bytes
+        self._max_days = max_days
+        self._prune_every_s = prune_every_s
+        self._ready = False
+        self._prune_at = 0.0
+
+    @property
+    def name(self) -> str:
+        """Where the ledger is, without a password."""
+        return self._engine.url.render_as_string(hide_password=True)
+
+    def write(self, entries: Sequence[Entry]) -> int:
+        """Keep these in one transaction; return how many no database would take, and were logged.
+
+        Raises:
+            LedgerError: the database cannot be used now; none is kept.
+        """
+        with _told(self.name):
+            if not self._ready:
+                migrated(self._engine)
+                self._ready = True
+            records = list(_records(entries))
+            refused = len(entries) - len(records) + self._insert(records)
+            if time.monotonic() >= self._prune_at:
+                self._prune()
+        return refused
+
+    def close(self) -> None:
+        """Release the connections."""
+        self._engine.dispose()
+
+    def _insert(self, records: Sequence[_Record]) -> int:
+        """All at once or, where the database objects to one, each alone; returns the refused."""
+        try:
+            with self._engine.begin() as connection:
+                _write(connection, records)
+        except (DataError, IntegrityError) as error:
+            if len(records) > 1:
+                return sum(self._insert([record]) for record in records)
+            _log.error("rollout %r cannot be kept: %s", records[0].entry.result.id, error.orig)
+            return 1
+        return 0
+
+    def _prune(self) -> None:
+        """Take a piece of what is too old or too much; come again at once where more is."""
+        with self._engine.begin() as connection:
+            gone = self._aged(connection) + self._excess(connection)
+        pause_s = self._prune_every_s if gone == 0 else 0.0
+        self._prune_at = time.monotonic() + pause_s
+
+    def _aged(self, connection: Connection) -> int:
+        if self._max_days is None:
+            return 0
+        return _drop_oldest(connection, before=time.time() - self._max_days * _DAY_S)
+
+    def _excess(self, connection: Connection) -> int:
+        if _used_bytes(connection) <= self._max_bytes:
+            return 0
+        return _drop_oldest(connection, before=None)
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        reason = getattr(error, "orig", None) or error
+        raise LedgerError(f"{name}: {reason}") from error
+
+
+def _records(entries: Sequence[Entry]) -> Iterator[_Record]:
+    for entry in entries:
+        key = prompt_id(entry.rollout)
+        try:
+            yield _Record(entry, key, rollout_row(entry, key))
+        except ValueError as error:  # a text that is no Unicode
+            _log.error("rollout %r cannot be kept: %s", entry.result.id, error)
+
+
+def _write(connection: Connection, records: Sequence[_Record]) -> None:
+    fresh = _unknown(connection, records)
+    if not fresh:
+        return
+    rows = [record.row for record in fresh]
+    _write_prompts(connection, fresh)
+    connection.execute(insert(rollouts), rows)
+    _add(connection, steps, STEP_KEY, step_rows(rows))
+    _add(connection, groups, GROUP_KEY, group_rows(rows))
+
+
+def _unknown(connection: Connection, records: Sequence[_Record]) -> list[_Record]:
+    """Those that are no re-post of a sample that is kept already, or of one another."""
+    known = _kept(connection, [record.row["once"] for record in records])
+    fresh = []
+    for record in records:
+        if record.row["once"] not in known:
+            fresh.append(record)
+            known.add(record.row["once"])
+            known.discard(None)
+    return fresh
+
+
+def _kept(connection: Connection, marks: Sequence[bytes | None]) -> set[bytes | None]:
+    known: set[bytes | None] = set()
+    marks = [mark for mark in marks if mark is not None]
+    for start in range(0, len(marks), _VARIABLES):
+        part = marks[start : start + _VARIABLES]
+        known.update(connection.scalars(select(rollouts.c.once).where(rollouts.c.once.in_(part))))
+    return known
+
+
+def _write_prompts(connection: Connection, records: Sequence[_Record]) -> None:
+    """Sources are compressed only for prompts that are new; of the others the time is noted."""
+    by_key = {record.key: record.entry for record in records}
+    known = {key for key, entry in by_key.items() if _seen(connection, key, entry.at)}
+    fresh = [prompt_row(entry, key) for key, entry in by_key.items() if key not in known]
+    if fresh:
+        # Another service may have written the same prompt meanwhile.
+        once = _insert(connection.dialect.name, prompts).on_conflict_do_nothing()
+        connection.execute(once, fresh)
+
+
+def _seen(connection: Connection, key: bytes, at: float) -> bool:
+    noted = update(prompts).where(prompts.c.id == key).values(last_at=at)
+    return bool(connection.execute(noted).rowcount)
+
+
+def _add(connection: Connection, table: Table, key: tuple[str, ...], rows: list[Row]) -> None:
+    """Insert sums, or add them to those that are there."""
+    # In one order everywhere, so that services that write the same steps never wait in a circle.
+    ordered = sorted(rows, key=lambda row: tuple(row[name] for name in key))
+    connection.execute(_adding(table, connection.dialect.name, key), ordered)
+
+
+@cache
+def _adding(table: Table, dialect: str, key: tuple[str, ...]) -> Insert:
+    statement = _insert(dialect, table)
+    changes = {
+        column.name: _sum(column, statement.excluded[column.name])
+        for column in table.columns
+        if column.name not in key
+    }
+    adding: Insert = statement.on_conflict_do_update(index_elements=list(key), set_=changes)
+    return adding
+
+
+def _insert(dialect: str, table: Table) -> Any:
+    """SQLAlchemy spells the same clause in a class for each dialect."""
+    return {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[dialect](table)
+
+
+def _sum(old: Any, new: Any) -> Any:
+    """`rollups.merged` as SQL."""
+    if old.name in LOW:
+        better = case((new < old, new), else_=old)
+    elif old.name in HIGH:
+        better = case((new > old, new), else_=old)
+    else:
+        return old + new
+    return func.coalesce(better, old, new)
+
+
+def _drop_oldest(connection: Connection, *, before: float | None) -> int:
+    """Delete a piece of the oldest rollouts, and what stood only for them."""
+    pieces = max(1, min(_PRUNED, _count(connection) // 10))
+    oldest = select(rollouts.c.seq).order_by(rollouts.c.seq).limit(pieces)
+    if before is not None:
+        oldest = oldest.where(rollouts.c.at < before)
+    gone = connection.execute(delete(rollouts).where(rollouts.c.seq.in_(oldest))).rowcount
+    if gone:
+        left = connection.scalar(select(func.min(rollouts.c.at)))
+        for table in (prompts, groups):
+            alone = table.c.last_at < left if left is not None else true()
+            connection.execute(delete(table).where(alone))
+    return gone
+
+
+def _count(connection: Connection) -> int:
+    """At most so many rollouts are there; counting them would read them all."""
+    span = select(func.max(rollouts.c.seq) - func.min(rollouts.c.seq) + 1)
+    return int(connection.scalar(span) or 0)
+
+
+def _used_bytes(connection: Connection) -> int:
+    """What the ledger's rows take.
+
+    A database server does not say so: its files keep their size when rows go, until they are
+    vacuumed. There it is estimated from the newest rows.
+    """
+    if connection.dialect.name == "sqlite":
+        return int(connection.scalar(_PAGES) or 0)
+    newest = select(rollouts.c.detail).order_by(rollouts.c.seq.desc()).limit(_SAMPLED).subquery()
+    mean = connection.scalar(select(func.avg(func.length(newest.c.detail)))) or 0
+    return int(_count(connection) * (float(mean) + _ROW_BYTES))

@@ -1,0 +1,124 @@
+"""Answers wait for their entry, but never long; trouble costs entries only beyond a bound."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from citemark_service.errors import LedgerError
+from citemark_service.ledger.ledger import Ledger
+from citemark_service.observe import SilentObserver
+
+
+class Shelf:
+    """A store that can be slow or broken."""
+
+    name = "shelf"
+
+    def __init__(self):
+        self.batches = []
+        self.open = threading.Event()
+        self.open.set()
+        self.broken = False
+        self.closed = False
+
+    def write(self, entries):
+        self.open.wait(10)
+        if self.broken:
+            raise LedgerError("shelf: broken")
+        self.batches.append(list(entries))
+        return 0
+
+    def close(self):
+        self.closed = True
+
+    @property
+    def kept(self):
+        return [entry for batch in self.batches for entry in batch]
+
+
+class Counts(SilentObserver):
+    def __init__(self):
+        self.written = self.lost = 0
+
+    def ledger(self, *, written, lost):
+        self.written += written
+        self.lost += lost
+
+
+@pytest.fixture
+def shelf():
+    return Shelf()
+
+
+@pytest.fixture
+def counts():
+    return Counts()
+
+
+def ledger_of(shelf, counts, wait_s=5.0, room=1000):
+    return Ledger(shelf, observer=counts, wait_s=wait_s, room=room)
+
+
+async def test_what_was_awaited_is_kept(shelf, counts, make):
+    async with ledger_of(shelf, counts) as ledger:
+        entry = make(0)
+        await ledger.keep(entry)
+        assert shelf.kept == [entry]
+    assert shelf.closed
+
+
+async def test_a_step_is_kept_in_few_transactions_and_in_order(shelf, counts, make):
+    entries = [make(index, at=float(index)) for index in range(600)]
+    async with ledger_of(shelf, counts) as ledger:
+        await asyncio.gather(*map(ledger.keep, entries))
+    assert shelf.kept == entries
+    assert len(shelf.batches) <= 4
+    assert counts.written == 600
+
+
+async def test_a_slow_store_holds_an_answer_only_so_long(shelf, counts, make):
+    shelf.open.clear()
+    async with ledger_of(shelf, counts, wait_s=0.05) as ledger:
+        await asyncio.wait_for(ledger.keep(make(0)), 5)
+        assert not shelf.kept
+        shelf.open.set()
+    assert len(shelf.kept) == 1
+
+
+async def test_what_a_broken_store_refused_is_written_when_it_works_again(
+    shelf, counts, make, caplog
+):
+    shelf.broken = True
+    async with ledger_of(shelf, counts) as ledger:
+        await ledger.keep(make(0))
+        since = time.perf_counter()
+        await ledger.keep(make(1))  # none waits for a store that is known to be in trouble
+        assert time.perf_counter() - since < 2
+        shelf.broken = False
+    assert len(shelf.kept) == 2
+    assert (counts.written, counts.lost) == (2, 0)
+    assert caplog.text.count("are not being kept") == 1
+
+
+async def test_beyond_the_bound_entries_are_lost_and_counted(shelf, counts, make):
+    shelf.broken = True
+    async with ledger_of(shelf, counts, room=3) as ledger:
+        for index in range(5):
+            await ledger.keep(make(index))
+        assert counts.lost == 2
+        shelf.broken = False
+    assert len(shelf.kept) == 3
+
+
+async def test_one_that_leaves_takes_its_entry_from_nobody(shelf, counts, make):
+    shelf.open.clear()
+    async with ledger_of(shelf, counts) as ledger:
+        leaving = asyncio.create_task(ledger.keep(make(0)))
+        staying = asyncio.create_task(ledger.keep(make(1)))
+        await asyncio.sleep(0.05)
+        leaving.cancel()
+        shelf.open.set()
+        await staying
+    assert len(shelf.kept) == 2

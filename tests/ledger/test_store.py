@@ -1,0 +1,170 @@
+"""What is written can be read, once, in both databases; and the oldest goes first."""
+
+import math
+import time
+
+import pytest
+from sqlalchemy import func, inspect, select
+
+from citemark_schemas import Failure, FailureKind, Rollout, ScoreResult
+from citemark_service.errors import LedgerError, SettingsError
+from citemark_service.ledger.database import migrated, opened
+from citemark_service.ledger.entry import Entry, unpacked
+from citemark_service.ledger.store import LedgerStore
+from citemark_service.ledger.tables import groups, metadata, prompts, rollouts, steps
+
+FAILURE = Failure(kind=FailureKind.TIMEOUT, message="no answer", retryable=True)
+
+
+def store_of(engine, max_bytes=2**40, max_days=None) -> LedgerStore:
+    return LedgerStore(engine, max_bytes=max_bytes, max_days=max_days, prune_every_s=0.0)
+
+
+def rows(engine, table):
+    with engine.connect() as connection:
+        return [row._asdict() for row in connection.execute(select(table))]
+
+
+# SQLite's reflection cannot tell an index over an expression, and says so.
+@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection:sqlalchemy.exc.SAWarning")
+def test_the_migrations_make_the_tables_that_the_code_describes(engine):
+    migrated(engine)
+    found = inspect(engine)
+    for table in metadata.sorted_tables:
+        made = {column["name"]: column["nullable"] for column in found.get_columns(table.name)}
+        assert made == {column.name: column.nullable for column in table.columns}
+        indexes = {index["name"] for index in found.get_indexes(table.name)}
+        named = {index.name for index in table.indexes}
+        assert named - indexes <= {"groups_by_spread"}
+
+
+def test_migrating_again_changes_nothing(engine, make):
+    store_of(engine).write([make(0)])
+    migrated(engine)
+    assert len(rows(engine, rollouts)) == 1
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_ledger_of_a_newer_version_is_left_alone(engine, make):
+    migrated(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(LedgerError, match="newer Citemark"):
+        store_of(engine).write([make(0)])
+
+
+def test_all_of_a_rollout_comes_back(engine, make):
+    entry = make(0, run="a", step=3, group="g")
+    store_of(engine).write([entry])
+    (row,) = rows(engine, rollouts)
+    (prompt,) = rows(engine, prompts)
+    detail = unpacked(row["detail"])
+    shared = {"question": prompt["question"], **unpacked(prompt["sources"])}
+    assert ScoreResult.model_validate(detail["result"]) == entry.result
+    assert Rollout.model_validate({**detail["rollout"], **shared}) == entry.rollout
+    assert (row["run"], row["step"], row["group_key"]) == ("a", 3, "g")
+
+
+def test_a_sample_that_is_posted_again_is_kept_once(engine, make):
+    store = store_of(engine)
+    again = [make(1, run="a", step=3, at=at) for at in (1.0, 2.0, 3.0)]
+    store.write(again[:2])
+    store.write(again[2:])
+    assert len(rows(engine, rollouts)) == 1
+    (step,) = rows(engine, steps)
+    assert (step["rollouts"], step["last_at"]) == (1, 1.0)
+
+
+def test_a_sample_that_failed_and_came_again_is_kept_twice(engine, make):
+    store = store_of(engine)
+    store.write([make(1, run="a", step=3, reward=None, failure=FAILURE)])
+    store.write([make(1, run="a", step=3)])
+    (step,) = rows(engine, steps)
+    assert (step["rollouts"], step["rewarded"], step["failed"]) == (2, 1, 1)
+
+
+def test_without_run_and_step_every_post_counts(engine, make):
+    store_of(engine).write([make(1), make(1)])
+    assert len(rows(engine, rollouts)) == 2
+    assert len(rows(engine, prompts)) == 1
+
+
+def test_sums_grow_batch_by_batch(engine, make):
+    store = store_of(engine)
+    entries = [make(index, run="a", step=index // 8, group=f"g{index % 2}") for index in range(16)]
+    for start in range(0, 16, 3):
+        store.write(entries[start : start + 3])
+    for step in rows(engine, steps):
+        results = [entry.result for entry in entries if entry.step == step["step"]]
+        rewards = [result.reward for result in results]
+        assert step["rollouts"] == step["rewarded"] == 8
+        assert step["reward_sum"] == pytest.approx(math.fsum(rewards))
+        assert (step["reward_min"], step["reward_max"]) == (min(rewards), max(rewards))
+        assert step["refused"] == sum(result.refusal is not None for result in results)
+    assert len(rows(engine, groups)) == 4
+
+
+def test_rewards_are_kept_without_their_scale(engine, make):
+    scaled = make(0)
+    knobs = scaled.result.knobs.model_copy(update={"verification_reward": 10.0})
+    reward = scaled.result.reward
+    store_of(engine).write([make(0, knobs=knobs, reward=10 * reward)])
+    (row,) = rows(engine, rollouts)
+    assert row["reward"] == pytest.approx(reward)
+    assert row["scale"] == 10.0
+
+
+def test_what_is_too_old_goes_with_its_prompt_and_its_group_but_not_its_curve(engine, make):
+    now = time.time()
+    store = store_of(engine, max_days=1)
+    store.write([make(0, run="a", step=1, at=now - 90_000)])
+    store.write([make(15, run="a", step=2, at=now)])
+    assert [row["step"] for row in rows(engine, rollouts)] == [2]
+    assert [row["step"] for row in rows(engine, groups)] == [2]
+    assert len(rows(engine, prompts)) == 1
+    assert [row["step"] for row in rows(engine, steps)] == [1, 2]
+
+
+def test_what_is_too_much_goes_oldest_first(engine, make):
+    store = store_of(engine, max_bytes=4_000_000)
+    for batch in range(40):
+        store.write([make(index, at=float(batch)) for index in range(250)])
+    with engine.connect() as connection:
+        count, oldest = connection.execute(
+            select(func.count(), func.min(rollouts.c.at)).select_from(rollouts)
+        ).one()
+    assert 0 < count < 8_000
+    assert oldest > 0
+
+
+def changed(entry, **fields):
+    rollout = entry.rollout.model_copy(update=fields)
+    return Entry(rollout, entry.result, entry.run, entry.step, entry.at)
+
+
+def test_a_text_that_no_database_takes_costs_only_itself(engine, make, caplog):
+    bad = changed(make(0), response="\ud800")
+    assert store_of(engine).write([make(1), bad, make(2)]) == 1
+    assert len(rows(engine, rollouts)) == 2
+    assert "cannot be kept" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["who\0?", "\ud800", "é\U0001f600"])
+def test_odd_characters_are_no_trouble_elsewhere(engine, make, text):
+    entry = changed(make(0, run="a", step=1), question=text, tool_output=text)
+    assert store_of(engine).write([entry]) == 0
+    assert len(rows(engine, rollouts)) == 1
+
+
+@pytest.mark.parametrize("address", ["mysql://h/d", "nonsense", "sqlite", "oracle://h"])
+def test_another_address_is_refused(address):
+    with pytest.raises(SettingsError, match="ledger: off, sqlite"):
+        opened(address)
+
+
+def test_a_database_that_cannot_be_used_is_told_without_its_password(make):
+    engine = opened("postgresql://user:hidden@127.0.0.1:1/none")
+    with pytest.raises(LedgerError) as told:
+        store_of(engine).write([make(0)])
+    assert "hidden" not in str(told.value)
+    assert "127.0.0.1" in str(told.value)
