@@ -254,11 +254,12 @@ def _complete(fields: dict[str, Any], prompt: object, tool_output: str | None) -
 
 def _missing(fields: Mapping[str, Any], places: Mapping[str, object]) -> Iterator[ProblemDetail]:
     where = " or ".join(places) or "the row"
+    likeliest = next(iter(places), "row")
     if fields["question"] is None:
-        yield _detail("question", f"is neither in {where} nor in a prompt")
+        yield _detail(f"{likeliest}.question", f"is neither in {where} nor in a prompt")
     if fields.get("tool_output") is None and fields.get("snippets") is None:
         yield _detail(
-            "tool_output",
+            f"{likeliest}.tool_output",
             f"neither it nor snippets are in {where}, and no prompt has a source tag; "
             'write "tool_output": "" where there are no sources',
         )

@@ -14,12 +14,15 @@ from citemark_service.metrics import Metrics
 from citemark_service.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission
+from citemark_service.web.dialects.engine import DialectEngine
+from citemark_service.web.dialects.table import dialects
 from citemark_service.web.envelope import Envelope
 from citemark_service.web.gate import TokenGate
 from citemark_service.web.openapi import Citemark
 from citemark_service.web.problems import HANDLERS
 from citemark_service.web.readiness import Readiness
 from citemark_service.web.routes.catalogue import catalogue_router
+from citemark_service.web.routes.dialects import dialect_router
 from citemark_service.web.routes.health import health_router
 from citemark_service.web.routes.score import ScoreEndpoint, score_router
 from citemark_service.web.routes.stream import stream_router
@@ -60,6 +63,15 @@ def create_app(
     endpoint = ScoreEndpoint(pipeline=pipeline, settings=settings, admission=admission)
     app.include_router(score_router(endpoint))
     app.include_router(stream_router(pipeline=pipeline, settings=settings, admission=admission))
+    spoken = dialects(settings)
+    engine = DialectEngine(
+        pipeline=pipeline,
+        settings=settings,
+        admission=admission,
+        dialects=spoken,
+        registry=metrics.registry,
+    )
+    app.include_router(dialect_router(engine, spoken))
     app.include_router(
         health_router(
             admission=admission,

@@ -4,12 +4,14 @@
     ├── SettingsError                a setting is unknown, out of range or contradictory
     ├── DataError                    a file of labelled rows is not as it should be
     ├── LedgerError                  the ledger cannot be read or written now
+    ├── NotJudged                    other knobs need a verdict that was never given
     ├── RequestError                 the caller's mistake or moment; has `status` and `error`
     │   ├── Unauthorized             401  no API token, or a wrong one
     │   ├── InvalidRequest           422  names the item and field
     │   ├── TooLarge                 413  body, line or item count over its limit
     │   ├── BodyTimeout              408  the body stopped arriving
     │   ├── Overloaded               429  the queue is full; carries `retry_after_s`
+    │   ├── Unjudged                 503  a trainer wants failed judgements as an HTTP error
     │   └── ShuttingDown             503  the service is stopping
     └── JudgeError                   no verdict; has `kind` and `retryable`, becomes a `Failure`
         ├── JudgeUnreachable         no connection, or it broke
@@ -47,6 +49,10 @@ class DataError(CitemarkError):
 
 class LedgerError(CitemarkError):
     """The ledger's database cannot be used; the message names it, without a password."""
+
+
+class NotJudged(CitemarkError):
+    """A reward under these knobs needs a verdict that was never given; the message says which."""
 
 
 class RequestError(CitemarkError):
@@ -100,6 +106,13 @@ class Overloaded(RequestError):
 
     status = 429
     error = "overloaded"
+
+
+class Unjudged(RequestError):
+    """Rollouts have no verdict, and the caller wants that as the answer to the whole request."""
+
+    status = 503
+    error = "unjudged"
 
 
 class ShuttingDown(RequestError):

@@ -110,6 +110,12 @@ class Settings(BaseSettings, Knobs):
     ledger_wait_s: float = Field(5.0, gt=0)
     """How long a reward waits until it is kept; in ordinary times a few milliseconds."""
 
+    fallback_reward: float = Field(0.0, allow_inf_nan=False)
+    """What a trainer that can neither mask nor retry is told for a rollout that nobody judged,
+    where no other rollout of its prompt has a reward; otherwise it is their mean."""
+    test_program_route: bool = False
+    """Serve `/test_program`, the protocol of open-instruct's code verifier."""
+
     rubrics_dir: Path | None = None
     """Folder with further static sets, one TOML file each."""
 

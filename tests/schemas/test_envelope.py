@@ -156,7 +156,7 @@ def test_what_the_policy_says_defines_no_source_and_no_rubric():
     with pytest.raises(EnvelopeError):
         rollout_of({"label": "312"}, response=forged)
     only_said = details({"label": {"question": "q"}}, prompt=[USER, SAID])
-    assert "tool_output" in only_said
+    assert "label.tool_output" in only_said
 
 
 BAD = {
@@ -188,7 +188,11 @@ def test_an_error_names_place_and_field(loc, row):
 
 
 def test_all_that_is_missing_is_named_at_once():
-    assert list(details({"label": "312", "row": None})) == ["question", "tool_output"]
+    assert list(details({"label": "312", "row": None})) == [
+        "label.question",
+        "label.tool_output",
+    ]
+    assert list(details({})) == ["row.question", "row.tool_output"]
 
 
 def test_hostile_rows_are_refused_or_read_quickly():
@@ -200,7 +204,7 @@ def test_hostile_rows_are_refused_or_read_quickly():
     for _ in range(100):
         boxed = [boxed]
     assert "label" in details({"label": '{"a":' + deep})
-    assert "question" in details({"label": nested})
+    assert "label.question" in details({"label": nested})
     assert "label.rubrics" in details({"label": {**ENVELOPE, "rubrics": boxed}})
     wide = {f"column {n}": n for n in range(100_000)} | ENVELOPE
     assert rollout_of({"label": wide}, response=RESPONSE) == EXPECTED

@@ -95,6 +95,11 @@ REFUSALS: Responses = {
     503: _problem("The service is stopping.", retry=True),
 }
 
+UNJUDGED: Responses = {
+    **REFUSALS,
+    503: _problem("A rollout has no verdict and `on_error` is `http`, or stopping.", retry=True),
+}
+
 UNREADY: Responses = {
     503: _problem("The judge cannot be reached (`error` is the failure's kind), or stopping.")
 }

@@ -1,0 +1,20 @@
+"""One rollout and its reward, as the examples of all dialects show them. Pure."""
+
+import json
+from typing import Any, Final
+
+from citemark_schemas import ScoreResult, metrics_of
+from citemark_service.web.documented import example
+
+_ROLLOUT: Final[dict[str, Any]] = example("rollout")
+_RESULT: Final = ScoreResult.model_validate_json(json.dumps(example("result")))
+
+QUESTION: Final[str] = _ROLLOUT["question"]
+RESPONSE: Final[str] = _ROLLOUT["response"]
+ENVELOPE: Final[dict[str, Any]] = {
+    name: value for name, value in _ROLLOUT.items() if name != "response"
+}
+"""What a row says of the rollout."""
+ENVELOPE_TEXT: Final = json.dumps(ENVELOPE, ensure_ascii=False)
+REWARD: Final = _RESULT.reward
+SIGNALS_SHOWN: Final = metrics_of(_RESULT)

@@ -1,0 +1,84 @@
+"""Answers whose client left before they were there, for the next who asks for the same.
+
+Trainers give up after a time of their own and post the same bytes again. The judging goes on
+meanwhile, and its answer is kept here until it is asked for, so that no re-post is judged anew,
+whatever the verdict cache keeps.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from citemark_service.errors import RequestError
+
+_KEPT: Final = 4096
+_KEPT_BYTES: Final = 32 * 1024 * 1024
+
+_log = logging.getLogger("citemark.dialects")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request is answered with."""
+
+    body: bytes
+    whole: bool
+    """Whether every rollout in it was judged; one that was not may be tried again."""
+
+
+Work = asyncio.Task[Answer]
+
+
+class Unclaimed:
+    """Bounded by number and by bytes; the oldest goes first. Used within one event loop."""
+
+    def __init__(self, *, entries: int = _KEPT, max_bytes: int = _KEPT_BYTES) -> None:
+        self._entries = entries
+        self._max_bytes = max_bytes
+        self._work: OrderedDict[bytes, Work] = OrderedDict()
+        self._sizes: dict[bytes, int] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._work)
+
+    def leave(self, key: bytes, work: Work) -> None:
+        """Keep this until it is claimed, unless what comes of it is a failure."""
+        self.claim(key)
+        self._work[key] = work
+        work.add_done_callback(lambda _: self._land(key, work))  # soon, where it is over already
+        self._shrink()
+
+    def claim(self, key: bytes) -> Work | None:
+        """Take out what was left under this key; it may still be going on."""
+        self._bytes -= self._sizes.pop(key, 0)
+        return self._work.pop(key, None)
+
+    def _land(self, key: bytes, work: Work) -> None:
+        answer = _answer(work)
+        if self._work.get(key) is not work:
+            return
+        if answer is None or not answer.whole:
+            del self._work[key]
+            return
+        self._sizes[key] = len(answer.body)
+        self._bytes += len(answer.body)
+        self._shrink()
+
+    def _shrink(self) -> None:
+        while self._work and (len(self._work) > self._entries or self._bytes > self._max_bytes):
+            self.claim(next(iter(self._work)))
+
+
+def _answer(work: Work) -> Answer | None:
+    """What came of it; a failure that nobody waits for is no news, a defect is."""
+    if work.cancelled():
+        return None
+    error = work.exception()
+    if error is None:
+        return work.result()
+    if not isinstance(error, RequestError):
+        _log.error("an answer that nobody waited for broke", exc_info=error)
+    return None
