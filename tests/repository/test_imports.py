@@ -11,12 +11,16 @@ OURS = {
     "citemark_schemas": set[str](),
     "citemark_rubrics": {"citemark_schemas"},
     "citemark_grpo": {"citemark_schemas"},
+    "citemark_judge": {"citemark_schemas", "citemark_grpo"},
     "citemark_service": {"citemark_schemas", "citemark_rubrics"},
 }
 """Each package and those of ours that it may import."""
 
 PURE = (
     "scoring",
+    "rescoring",
+    "ledger.entry",
+    "ledger.rollups",
     "citations",
     "parsing.sources",
     "parsing.answer",
@@ -124,7 +128,7 @@ def reads_environment(tree: ast.Module) -> bool:
 
 def test_settings_alone_reads_the_environment(packages: Modules) -> None:
     readers = [name for name, tree in packages.items() if reads_environment(tree)]
-    assert readers == ["citemark_service.settings"]
+    assert readers == ["citemark_service.settings", "citemark_grpo.settings"]
 
 
 def module_level_apps(tree: ast.Module) -> list[int]:

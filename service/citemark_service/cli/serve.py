@@ -25,9 +25,9 @@ _LEVELS = click.Choice(["debug", "info", "warning", "error"])
 @setting_option("ledger", "Where rollouts are kept.", metavar="URL")
 @setting_option("log_level", "How much to log.", type=_LEVELS)
 def command(**flags: Any) -> None:
-    """Run the reward service until SIGTERM or Ctrl-C; what is in flight is finished.
+    """Run the reward service until SIGTERM or Ctrl-C; what runs is finished.
 
-    Every setting and knob is also a variable (CITEMARK_CITATION_WEIGHT); flags win.
+    Every setting and knob is also a variable, CITEMARK_<NAME>; flags win.
     """
     settings = chosen_settings(flags)
     library = load_library(settings.rubrics_dir)

@@ -1,0 +1,162 @@
+"""What the ledger knows, read. Every method blocks, and raises `LedgerError`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Engine, Select, func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from citemark_schemas import Rollout, ScoreResult
+from citemark_service.errors import LedgerError
+from citemark_service.ledger.database import migrated
+from citemark_service.ledger.entry import NO_RUN, NO_STEP, unpacked
+from citemark_service.ledger.tables import groups, prompts, rollouts, steps
+
+_PAGE: Final = 500
+
+Record = Mapping[str, Any]
+"""A row by column."""
+
+SHORT: Final = tuple(column for column in rollouts.columns if column.name != "detail")
+"""What lists show of a rollout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in training; a None is any."""
+
+    run: str | None = None
+    step: int | None = None
+    group: str | None = None
+
+    def conditions(self, table: Any) -> Iterator[ColumnElement[bool]]:
+        """As conditions on a table that has these columns."""
+        if self.run is not None:
+            yield table.c.run == self.run
+        if self.step is not None:
+            yield table.c.step == self.step
+        if self.group is not None:
+            yield table.c.group_key == self.group
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRollout:
+    """One rollout with all that is kept of it."""
+
+    seq: int
+    run: str | None
+    step: int | None
+    group: str
+    at: float
+    """Unix time in seconds."""
+    rollout: Rollout = field(repr=False)
+    result: ScoreResult = field(repr=False)
+
+
+class LedgerReader:
+    """Reads beside whoever writes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._ready = False
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        name = self._engine.url.render_as_string(hide_password=True)
+        try:
+            if not self._ready:
+                migrated(self._engine)
+                self._ready = True
+            with self._engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise LedgerError(f"{name}: {getattr(error, 'orig', None) or error}") from error
+
+    def close(self) -> None:
+        """Release the connections."""
+        self._engine.dispose()
+
+    def runs(self) -> list[Record]:
+        """Each run with its sums over all steps, the latest first."""
+        sums = {
+            name: func.sum(steps.c[name])
+            for name in ("rollouts", "rewarded", "refused", "failed", "reward_sum")
+        }
+        query = select(
+            steps.c.run,
+            func.count().label("steps"),
+            *(value.label(name) for name, value in sums.items()),
+            func.min(steps.c.first_at).label("first_at"),
+            func.max(steps.c.last_at).label("last_at"),
+        ).group_by(steps.c.run)
+        return self._records(query.order_by(func.max(steps.c.last_at).desc()))
+
+    def steps(self, run: str) -> list[Record]:
+        """The rows of `steps` of a run, in order."""
+        return self._records(select(steps).where(steps.c.run == run).order_by(steps.c.step))
+
+    def groups(self, place: Place, *, limit: int) -> list[Record]:
+        """Rows of `groups`; the widest spread of rewards first."""
+        spread = (groups.c.reward_max - groups.c.reward_min).desc().nulls_last()
+        query = select(groups).where(*place.conditions(groups)).order_by(spread).limit(limit)
+        return self._records(query)
+
+    def rollouts(
+        self,
+        place: Place,
+        *conditions: ColumnElement[bool],
+        order: Sequence[ColumnElement[Any]] = (),
+        limit: int,
+    ) -> list[Record]:
+        """Short columns of rollouts, in the order of writing where no other is given."""
+        query = select(*SHORT).where(*place.conditions(rollouts), *conditions)
+        return self._records(query.order_by(*order, rollouts.c.seq).limit(limit))
+
+    def rollout(self, seq: int) -> KeptRollout | None:
+        """One rollout; None where it is not, or no longer, kept."""
+        with self._connected() as connection:
+            row = connection.execute(_WHOLE.where(rollouts.c.seq == seq)).one_or_none()
+        return None if row is None else _kept(row)
+
+    def whole(self, place: Place) -> Iterator[KeptRollout]:
+        """Every rollout of a place with all that is kept of it, in the order of writing.
+
+        Read page by page, so that any number of them takes little memory and no reader holds
+        the database for long.
+        """
+        last = -1
+        while page := self._page(place, last):
+            yield from map(_kept, page)
+            last = page[-1].seq
+
+    def _page(self, place: Place, last: int) -> Sequence[Any]:
+        query = _WHOLE.where(*place.conditions(rollouts), rollouts.c.seq > last)
+        with self._connected() as connection:
+            return connection.execute(query.order_by(rollouts.c.seq).limit(_PAGE)).all()
+
+    def _records(self, query: Select[Any]) -> list[Record]:
+        with self._connected() as connection:
+            return [row._asdict() for row in connection.execute(query)]
+
+
+_WHOLE: Final = select(
+    *(rollouts.c[name] for name in ("seq", "run", "step", "group_key", "at", "detail")),
+    prompts.c.question,
+    prompts.c.sources,
+).join(prompts, prompts.c.id == rollouts.c.prompt_id)
+
+
+def _kept(row: Any) -> KeptRollout:
+    detail = unpacked(row.detail)
+    shared = {"question": row.question, **unpacked(row.sources)}
+    return KeptRollout(
+        seq=row.seq,
+        run=None if row.run == NO_RUN else row.run,
+        step=None if row.step == NO_STEP else row.step,
+        group=row.group_key,
+        at=row.at,
+        rollout=Rollout.model_validate({**detail["rollout"], **shared}),
+        result=ScoreResult.model_validate(detail["result"]),
+    )

@@ -1,0 +1,79 @@
+"""What was written is found again, by place and whole."""
+
+import pytest
+
+from citemark_service.errors import LedgerError
+from citemark_service.ledger.database import opened
+from citemark_service.ledger.reading import LedgerReader, Place
+from citemark_service.ledger.store import LedgerStore
+from citemark_service.ledger.tables import rollouts
+
+
+@pytest.fixture
+def reader(engine, make):
+    """Two runs of two steps, eight rollouts a step in two groups, and one without a place."""
+    store = LedgerStore(engine, max_bytes=2**40, max_days=None)
+    for number, run in enumerate("ab"):
+        for step in range(2):
+            at = 100.0 * number + 10 * step
+            store.write(
+                [
+                    make(index, run=run, step=step, at=at + index, group=f"g{index // 4}")
+                    for index in range(8)
+                ]
+            )
+    store.write([make(3)])
+    return LedgerReader(engine)
+
+
+def test_runs_come_latest_first_with_their_sums(reader):
+    runs = reader.runs()
+    assert [run["run"] for run in runs] == ["", "b", "a"]
+    assert [run["rollouts"] for run in runs] == [1, 16, 16]
+    assert [run["steps"] for run in runs] == [1, 2, 2]
+
+
+def test_steps_of_a_run_come_in_order(reader):
+    assert [step["step"] for step in reader.steps("a")] == [0, 1]
+    assert reader.steps("unknown") == []
+
+
+def test_groups_come_with_the_widest_spread_first(reader):
+    found = reader.groups(Place(run="a"), limit=10)
+    spreads = [group["reward_max"] - group["reward_min"] for group in found]
+    assert len(found) == 4
+    assert spreads == sorted(spreads, reverse=True)
+
+
+def test_rollouts_of_a_place_can_be_filtered_and_sorted(reader):
+    place = Place(run="b", step=1, group="g1")
+    found = reader.rollouts(place, order=[rollouts.c.reward.desc()], limit=3)
+    rewards = [row["reward"] for row in found]
+    assert len(found) == 3
+    assert rewards == sorted(rewards, reverse=True)
+    refused = reader.rollouts(Place(run="b"), rollouts.c.refusal.is_not(None), limit=100)
+    assert all(row["refusal"] for row in refused)
+
+
+def test_one_rollout_comes_back_whole(reader, make):
+    (row,) = reader.rollouts(Place(run="a", step=1), limit=1)
+    kept = reader.rollout(row["seq"])
+    assert (kept.run, kept.step, kept.group) == ("a", 1, "g0")
+    assert kept.rollout == make(0, group="g0").rollout
+    assert kept.result == make(0).result
+    assert reader.rollout(10**9) is None
+
+
+def test_whole_rollouts_come_in_order_whatever_the_page(reader, monkeypatch):
+    everything = list(reader.whole(Place()))
+    assert [kept.seq for kept in everything] == sorted(kept.seq for kept in everything)
+    assert len(everything) == 33
+    assert everything[-1].run is None
+    assert everything[-1].step is None
+    assert len(list(reader.whole(Place(run="a", step=0)))) == 8
+
+
+def test_a_ledger_that_cannot_be_read_says_so():
+    reader = LedgerReader(opened("sqlite:////nowhere/at/all.db"))
+    with pytest.raises(LedgerError, match=r"/nowhere/at/all\.db"):
+        reader.runs()

@@ -1,0 +1,100 @@
+"""A reward computed again from its verdicts is the one that scoring anew would give."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from citemark_rubrics import load_library
+from citemark_schemas import Failure, FailureKind, Knobs, Rollout
+from citemark_service.errors import NotJudged
+from citemark_service.judges.embedded.judge import EmbeddedJudge
+from citemark_service.observe import SilentObserver
+from citemark_service.pipeline import Pipeline
+from citemark_service.rescoring import Change, rescored
+from citemark_service.settings import Settings
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "rollouts.jsonl"
+ROLLOUTS = [Rollout.model_validate(json.loads(line)) for line in EXAMPLES.read_text().splitlines()]
+CHANGES = {
+    "nothing": Knobs(),
+    "citation weight": Knobs(citation_weight=0.7),
+    "no citations": Knobs(apply_citation_reward=False),
+    "own rubrics": Knobs(instance_rubrics_only=True),
+    "gate": Knobs(gate_judge_score_with_format_bonus=True),
+    "scale": Knobs(verification_reward=10.0),
+    "papers": Knobs(citation_unit="paper"),
+    "all": Knobs(verification_reward=3.0, citation_weight=0.0, instance_rubrics_only=True),
+}
+
+
+@pytest.fixture(scope="module")
+def score():
+    pipeline = Pipeline(
+        judge=EmbeddedJudge(),
+        library=load_library(),
+        settings=Settings(),
+        observer=SilentObserver(),
+    )
+
+    def scored(rollout, knobs=None):
+        request = knobs or Knobs()
+        work = pipeline.score(rollout, request=request, position=0, deadline=None)
+        return asyncio.run(work)
+
+    return scored
+
+
+def parts(result):
+    return result.model_dump(exclude={"judge", "cached"})
+
+
+@pytest.mark.parametrize("knobs", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("rollout", ROLLOUTS, ids=lambda rollout: rollout.id)
+def test_it_is_what_scoring_anew_gives(score, rollout, knobs):
+    again = rescored(rollout, score(rollout), Change(knobs, {}))
+    anew = score(rollout, knobs)
+    if not knobs.apply_citation_reward:  # what was judged of the claims is not forgotten
+        again, anew = (
+            each.model_copy(update={"claims": (), "uncited": ()}) for each in (again, anew)
+        )
+    assert parts(again) == parts(anew)
+
+
+def test_weights_are_by_title(score):
+    rollout = ROLLOUTS[0]
+    result = score(rollout)
+    lowest = min(result.rubrics, key=lambda rubric: rubric.score)
+    alone = {rubric.title: 0.0 for rubric in result.rubrics} | {lowest.title: 1.0}
+    again = rescored(rollout, result, Change(Knobs(citation_weight=0.0), alone))
+    assert again.reward == pytest.approx(lowest.score)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "missing"),
+    [
+        (Knobs(instance_rubrics_only=True), Knobs(instance_rubrics_only=False), "static set"),
+        (Knobs(apply_citation_reward=False), Knobs(apply_citation_reward=True), "citations"),
+        (Knobs(), Knobs(static_rubrics="other"), "static set other"),
+        (Knobs(), Knobs(non_stop_penalty=True), "non_stop_penalty"),
+    ],
+)
+def test_what_was_never_judged_is_no_number(score, first, then, missing):
+    rollout = ROLLOUTS[0].model_copy(update={"finish_reason": "length"})
+    with pytest.raises(NotJudged, match=missing):
+        rescored(rollout, score(rollout, first), Change(then, {}))
+
+
+def test_a_failure_stays_one(score):
+    failure = Failure(kind=FailureKind.TIMEOUT, message="late", retryable=True)
+    result = score(ROLLOUTS[0]).model_copy(update={"reward": None, "failure": failure})
+    with pytest.raises(NotJudged, match="judge_timeout"):
+        rescored(ROLLOUTS[0], result, Change(Knobs(), {}))
+
+
+def test_without_any_weight_there_is_nothing_to_average(score):
+    result = score(ROLLOUTS[0])
+    none = {rubric.title: 0.0 for rubric in result.rubrics}
+    with pytest.raises(NotJudged, match="weight above 0"):
+        rescored(ROLLOUTS[0], result, Change(Knobs(), none))
