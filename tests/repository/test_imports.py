@@ -18,7 +18,9 @@ OURS = {
 
 PURE = (
     "scoring",
-    "rescoring",
+    "rescoring.reward",
+    "rescoring.ranks",
+    "rescoring.agreement",
     "ledger.entry",
     "ledger.rollups",
     "citations",

@@ -12,7 +12,7 @@ from citemark_service.errors import NotJudged
 from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.observe import SilentObserver
 from citemark_service.pipeline import Pipeline
-from citemark_service.rescoring import Change, rescored
+from citemark_service.rescoring.reward import Change, rescored
 from citemark_service.settings import Settings
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "rollouts.jsonl"

@@ -12,7 +12,17 @@ import click
 from citemark_rubrics import RubricError
 from citemark_service.errors import CitemarkError
 
-_COMMANDS = ("serve", "score", "explain", "rubrics", "agree", "doctor", "judge")
+_COMMANDS = (
+    "serve",
+    "score",
+    "explain",
+    "rescore",
+    "rubrics",
+    "agree",
+    "doctor",
+    "convert",
+    "judge",
+)
 
 
 class _Commands(click.Group):

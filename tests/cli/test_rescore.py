@@ -1,0 +1,105 @@
+"""`citemark rescore`: kept rollouts under other knobs, and under another judge."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from citemark_rubrics import load_library
+from citemark_schemas import Knobs, Rollout
+from citemark_service.judges.embedded.judge import EmbeddedJudge
+from citemark_service.judges.protocol import Origin
+from citemark_service.ledger.factory import ledger_of
+from citemark_service.observe import SilentObserver
+from citemark_service.pipeline import Pipeline
+from citemark_service.settings import Settings
+from command_line import EXAMPLES, Cli
+
+
+async def _fill(settings: Settings) -> None:
+    ledger = ledger_of(settings, SilentObserver())
+    assert ledger is not None
+    lines = (EXAMPLES / "rollouts.jsonl").read_text().splitlines()
+    async with ledger:
+        pipeline = Pipeline(
+            judge=EmbeddedJudge(),
+            library=load_library(),
+            settings=settings,
+            observer=SilentObserver(),
+            ledger=ledger,
+        )
+        for line in lines:
+            rollout = Rollout.model_validate(json.loads(line))
+            origin = Origin(run="demo", step=1)
+            await pipeline.score(rollout, request=Knobs(), position=0, deadline=None, origin=origin)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> str:
+    """The 16 examples, kept as step 1 of the run `demo`."""
+    address = f"sqlite:///{tmp_path / 'ledger.db'}"
+    asyncio.run(_fill(Settings(ledger=address)))
+    return address
+
+
+def test_another_citation_weight_moves_ranks(cli: Cli, ledger: str) -> None:
+    told = cli("rescore", "--ledger", ledger, "--knob", "citation_weight=3", "--json")
+    assert told.exit_code == 0, told.output
+    found = json.loads(told.stdout)
+    assert found["rollouts"].__len__() == 16
+    assert found["groups"] == 4
+    assert found["reordered"] > 0
+    assert found["mean_new"] > found["mean_old"]
+
+
+def test_the_same_knobs_change_nothing(cli: Cli, ledger: str) -> None:
+    found = json.loads(cli("rescore", "--ledger", ledger, "--json").stdout)
+    assert found["mean_new"] == found["mean_old"]
+    assert found["reordered"] == found["turned"] == found["new_best"] == 0
+
+
+def test_the_table_shows_ranks_and_sums(cli: Cli, ledger: str) -> None:
+    flags = ("--weight", "Citation Discipline=20", "--run", "demo", "--step", "1")
+    told = cli("rescore", "--ledger", ledger, *flags)
+    assert "→" in told.stdout
+    assert "4 groups:" in told.stdout
+
+
+def test_what_cannot_be_known_is_counted(cli: Cli, ledger: str) -> None:
+    told = cli("rescore", "--ledger", ledger, "--knob", "static_rubrics=other", "--json")
+    left_out = json.loads(told.stdout)["left_out"]
+    assert left_out == {"the static set other was not judged": 13}
+
+
+def test_a_judge_agrees_with_itself(cli: Cli, ledger: str) -> None:
+    told = cli("rescore", "--ledger", ledger, "--judge", "embedded", "--json")
+    assert told.exit_code == 0, told.output
+    agreements = json.loads(told.stdout)
+    assert {each["flips"] for each in agreements} == {0}
+    assert {each["difference"] for each in agreements} == {0.0}
+    by_title = {each["title"]: each for each in agreements}
+    assert by_title["claim support"]["kappa"] == 1.0
+    assert by_title["Citation Discipline"]["pairs"] == 13
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--run", "unknown"], "the ledger's runs: demo"),
+        (["--weight", "Nothing=2"], "no criterion is titled 'Nothing'"),
+        (["--weight", "Citation Discipline"], "is not TITLE=WEIGHT"),
+        (["--judge", "embedded", "--knob", "citation_weight=1"], "leave --knob"),
+        (["--knob", "citation_wieght=1"], "did you mean citation_weight"),
+    ],
+)
+def test_mistakes_are_named(cli: Cli, ledger: str, flags: list[str], message: str) -> None:
+    told = cli("rescore", "--ledger", ledger, *flags)
+    assert told.exit_code == 2
+    assert message in " ".join(told.output.split())
+
+
+def test_a_ledger_that_is_off_cannot_be_read(cli: Cli) -> None:
+    told = cli("rescore")
+    assert told.exit_code == 2
+    assert "the ledger is off" in told.output
