@@ -7,6 +7,7 @@ the deadline. What may go wrong is drawn in `errors`.
 import asyncio
 import email.utils
 import functools
+import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -36,9 +37,11 @@ from citemark_grpo.errors import (
 )
 from citemark_schemas import Knobs, Problem, ScoreResponse, ScoreResult
 
+_LOG = logging.getLogger("citemark_grpo")
 _MIB = 1024 * 1024
 _BACKOFF = wait_random_exponential(multiplier=0.5, max=15)
 _ITEM_INDEX = re.compile(r"^items\[(\d{1,9})\]")
+_TELL_EVERY = 5
 # Below the 5 s after which uvicorn closes an idle connection, so that we never write into one.
 _KEEPALIVE_S = 4.0
 
@@ -48,6 +51,13 @@ def _pause(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome is not None else None
     asked = error.retry_after_s if isinstance(error, Overloaded) else None
     return (asked or 0.0) + _BACKOFF(state)
+
+
+def _tell(state: RetryCallState) -> None:
+    """Let the log show what a trainer that stands still is waiting for."""
+    if state.outcome is not None and state.attempt_number % _TELL_EVERY == 0:
+        tries, error = state.attempt_number, state.outcome.exception()
+        _LOG.warning("still no answer after %d tries, trying on: %s", tries, error)
 
 
 def _retry_after_s(response: httpx.Response) -> float | None:
@@ -234,6 +244,7 @@ class ScoreClient:
             stop=stop_after_attempt(self._attempts)
             | stop_before_delay(max(0.0, ends_at - time.monotonic())),
             wait=_pause,
+            before_sleep=_tell,
             reraise=True,
         )
         results: tuple[ScoreResult, ...] = await retrying(self._called, http, batch, knobs, ends_at)

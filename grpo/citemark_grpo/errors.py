@@ -6,16 +6,19 @@
     ├── TimedOut         the deadline passed, or one call took longer than `timeout_s`
     ├── Refused          another 4xx: the request is wrong and stays so; carries `problem`
     ├── Broken           another 5xx: the service failed on this request
-    └── Unreadable       an answer that is not the contract's, or not for these rollouts
+    ├── Unreadable       an answer that is not the contract's, or not for these rollouts
+    └── Unjudged         an answer without a reward: the judge failed; carries `failure`
+    SettingsError        the client's own configuration; a ValueError
 
 `Unreachable` and `Overloaded` are retried by the client, the one owner of retries between it and
 the service; the others are raised at once. A rollout that the judge could not score is no error
-here: it comes back as a result with `reward` null and a `failure`.
+here: it comes back as a result with `reward` null and a `failure`. `Unjudged` is for trainers that
+leave out a sample whose reward function raises.
 """
 
 from collections.abc import Sequence
 
-from citemark_schemas import Problem, ScoreResult
+from citemark_schemas import Failure, Problem, ScoreResult
 
 
 class ScoreError(Exception):
@@ -60,3 +63,15 @@ class Broken(ScoreError):
 
 class Unreadable(ScoreError):
     """The answer is not a `ScoreResponse` with one result for each rollout, in order."""
+
+
+class Unjudged(ScoreError):
+    """The service answered, and has no reward: its judge failed."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(f"{failure.kind.value}: {failure.message}")
+        self.failure = failure
+
+
+class SettingsError(ValueError):
+    """The client is not told where the service is, or a setting is out of range."""

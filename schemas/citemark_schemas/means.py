@@ -12,9 +12,9 @@ policy that is getting better."""
 
 
 class PromptMeans:
-    """Running means of valid rewards, by prompt; the least recently used are forgotten.
+    """Running means of valid rewards, by prompt; who got none for longest is forgotten first.
 
-    For one thread. An advantage is a reward less its group's mean, so a sample that gets its
+    One thread adds; any may read. An advantage is a reward less its group's mean, so a sample that gets its
     prompt's mean hardly moves the policy, whereas a zero would push it away from an answer that
     nobody judged.
 

@@ -20,6 +20,8 @@ from citemark_service.errors import SettingsError
 
 _PREFIX = "CITEMARK_"
 _NEAR = 0.7  # PROT is .75 from PORT, FOO .29
+_CLIENTS = ("URL", "DEADLINE_S", "RUN", "KNOBS")
+"""Under the same prefix, but read by `citemark_grpo.settings`: both may start from one shell."""
 _MIB = 1024 * 1024
 _URL_SAFE = re.compile(r"[A-Za-z0-9._~-]+")
 
@@ -141,7 +143,7 @@ class Settings(BaseSettings, Knobs):
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
-    known = [name.upper() for name in Settings.model_fields]
+    known = [*(name.upper() for name in Settings.model_fields), *_CLIENTS]
     for variable in sorted(environ):
         name = variable.upper()
         if not name.startswith(_PREFIX) or name.removeprefix(_PREFIX) in known:

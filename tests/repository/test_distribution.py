@@ -1,4 +1,4 @@
-"""What an installation brings: four packages, light for a trainer, pinned by its constraints."""
+"""What an installation brings: five packages, light for a trainer, pinned by its constraints."""
 
 import re
 import subprocess
@@ -16,7 +16,13 @@ from packaging.utils import canonicalize_name
 OWN_ENVIRONMENT = {"train", "train-gpu", "vllm"}
 """Extras that are installed, and pinned, apart: each brings its own torch."""
 
-PACKAGES = {"citemark_schemas", "citemark_rubrics", "citemark_service", "citemark_grpo"}
+PACKAGES = {
+    "citemark_schemas",
+    "citemark_rubrics",
+    "citemark_service",
+    "citemark_grpo",
+    "citemark_judge",
+}
 SUFFIXES = {".py", ".json", ".toml", ".j2", ".typed"}
 
 _HIDE = """
@@ -32,12 +38,18 @@ class Hidden:
 sys.meta_path.insert(0, Hidden())
 """
 _IMPORT_CLIENT = f"""{_HIDE}
-for package in ("citemark_schemas", "citemark_grpo"):
-    for module in pkgutil.walk_packages(importlib.import_module(package).__path__, package + "."):
-        if module.name.startswith("citemark_grpo.training"):
-            continue  # the extra `train` is what it is for
-        importlib.import_module(module.name)
+# The extra `train`, and two modules that subclass what their trainer brings: named, not walked.
+apart = ("citemark_grpo.training", "citemark_grpo.skyrl", "citemark_grpo.open_instruct")
+def walk(path, prefix):
+    for module in pkgutil.iter_modules(path, prefix):
+        if module.name in apart:
+            continue
+        found = importlib.import_module(module.name)
         print(module.name)
+        if module.ispkg:
+            walk(found.__path__, module.name + ".")
+for package in ("citemark_schemas", "citemark_grpo"):
+    walk(importlib.import_module(package).__path__, package + ".")
 """
 _SCRIPT = f"""{_HIDE}
 target = sys.argv[1]
@@ -102,7 +114,7 @@ def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> set[PurePosix
     return wheel_names(root, tmp_path_factory.mktemp("wheel"))
 
 
-def test_the_wheel_has_the_four_packages_and_nothing_else(wheel: set[PurePosixPath]) -> None:
+def test_the_wheel_has_the_five_packages_and_nothing_else(wheel: set[PurePosixPath]) -> None:
     assert {path.parts[0] for path in wheel} == PACKAGES
     assert {path.suffix for path in wheel} <= SUFFIXES
 

@@ -33,7 +33,7 @@ def test_an_old_policys_rewards_fade():
     assert means.of(rollout()) == pytest.approx(1.0, abs=0.05)
 
 
-def test_the_least_recently_used_prompt_is_forgotten():
+def test_the_prompt_that_got_no_reward_for_longest_is_forgotten():
     means = PromptMeans(most=2)
     for question in ("a", "b", "a", "c"):
         means.add(rollout(question), 1.0)

@@ -1,0 +1,76 @@
+"""Rewards for open-instruct, as a verifier.
+
+    export CITEMARK_URL=http://HOST:8000
+    python -m citemark_grpo.open_instruct open_instruct/grpo_fast.py … --verification_reward 10.0
+
+in place of `python open_instruct/grpo_fast.py …`: open-instruct finds verifiers by their class, so
+somebody has to import it first. Rows name it as `dataset: citemark`; `--remap_verifier
+rubric=citemark` sends those of its own verifier `rubric` here as well.
+
+Rubrics, question and tool output travel in `ground_truth`, as an object or JSON text, in the shape
+of open-instruct's own rubric rows too; question and sources may stand in the prompt. The reward is
+multiplied by `--verification_reward`, so leave Citemark's knob of that name at 1. open-instruct
+cannot leave a sample out, so a failed judge gives the running mean of the same prompt's rewards,
+else `fallback_reward`; it has no place for metrics, so `reasoning` and the log say so. A malformed
+row raises.
+
+Importing this package needs open-instruct: its verifiers are subclasses of its own.
+"""
+
+from typing import Any
+
+from open_instruct.ground_truth_utils import VerificationResult, VerifierConfig, VerifierFunction
+
+from citemark_grpo.gathering import Score, shortfall
+from citemark_grpo.service import connect
+from citemark_schemas import Rollout, rollout_of, unwrapped
+
+
+class CitemarkVerifier(VerifierFunction):  # type: ignore[misc]  # not installed with mypy
+    """The verifier `citemark`; scores have the service's scale, [0, 1.2] by default."""
+
+    def __init__(self, verifier_config: VerifierConfig | None = None) -> None:
+        super().__init__("citemark", weight=1.0, verifier_config=verifier_config)
+
+    def __call__(
+        self,
+        tokenized_prediction: list[int],  # noqa: ARG002  open-instruct passes all by name
+        prediction: str,
+        label: Any,
+        query: str | None = None,
+        **rollout: Any,  # noqa: ARG002  newer versions pass the rollout's state as well
+    ) -> VerificationResult:
+        """`async_call` for code without an event loop; blocks its thread."""
+        (score,) = connect().scores_sync([_rollout(prediction, label, query)])
+        return _verified(score)
+
+    async def async_call(
+        self,
+        tokenized_prediction: list[int],  # noqa: ARG002  open-instruct passes all by name
+        prediction: str,
+        label: Any,
+        query: str | None = None,
+        **rollout: Any,  # noqa: ARG002  newer versions pass the rollout's state as well
+    ) -> VerificationResult:
+        """The score of one prediction.
+
+        Raises:
+            EnvelopeError: the row makes no rollout; the message names its place and field.
+            Refused: the service does not take the rollout, or the token.
+            SettingsError: no URL is set, or a setting is wrong.
+        """
+        (score,) = await connect().scores([_rollout(prediction, label, query)])
+        return _verified(score)
+
+
+def _rollout(prediction: str, label: object, query: str | None) -> Rollout:
+    response = unwrapped(prediction, query)
+    return rollout_of({"ground_truth": label}, response=response, prompt=query)
+
+
+def _verified(score: Score) -> VerificationResult:
+    reason = shortfall(score.outcome)
+    return VerificationResult(
+        score=score.reward,
+        reasoning=None if reason is None else f"judge_failed: {reason}",
+    )

@@ -1,0 +1,66 @@
+"""Rewards for OpenRLHF by a Python file. (Its HTTP form needs no Python here: see the service's
+route `/get_reward`. This one waits longer than 3 minutes, and keeps one connection pool.)
+
+    export CITEMARK_URL=http://HOST:8000
+    --reward.remote_url $(python -m citemark_grpo.openrlhf) --data.label_key label   # 0.10.2 on
+    --remote_rm_url $(python -m citemark_grpo.openrlhf) --label_key label            # before
+
+Question, tool output and rubrics travel as JSON text in the label column; question and sources may
+stand in the prompt. OpenRLHF cannot leave a sample out, and a missing reward ends the run, so a
+failed judge gives the running mean of the same prompt's rewards, else `fallback_reward`, with
+`judge_failed` 1.0. A malformed row raises, which OpenRLHF logs, and ends the run with.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from citemark_grpo.service import connect, signals_of
+from citemark_schemas import (
+    SIGNALS,
+    EnvelopeError,
+    ProblemDetail,
+    Rollout,
+    continuation,
+    rollout_of,
+    unwrapped,
+)
+
+
+def reward_func(
+    queries: Sequence[str],
+    prompts: Sequence[str],
+    labels: Sequence[Any],
+    **kwargs: Any,  # noqa: ARG001  older versions hand more
+) -> dict[str, Any]:
+    """`rewards` and `scores` (floats) and `extra_logs` (a list of floats for each metric).
+
+    Args:
+        queries: Prompts and responses decoded together, special tokens included.
+        prompts: The prompts.
+        labels: Each carries its row's envelope.
+
+    Raises:
+        EnvelopeError: a row makes no rollout; the message names its place and field.
+        Refused: the service does not take a rollout, or the token.
+        SettingsError: no URL is set, or a setting is wrong.
+    """
+    service = connect()
+    rollouts = [_rollout(*row) for row in zip(queries, prompts, labels, strict=True)]
+    scores = service.scores_sync(rollouts)
+    rewards = [score.reward for score in scores]
+    signals = [signals_of(score.outcome) for score in scores]
+    logs = {name: [row[name] for row in signals] for name in (SIGNALS if signals else ())}
+    return {"rewards": rewards, "scores": rewards, "extra_logs": logs}
+
+
+def _rollout(query: str, prompt: str, label: object) -> Rollout:
+    response = continuation(query, prompt)
+    if response is None:
+        message = "does not begin with its prompt, so that nobody can say what is response"
+        raise EnvelopeError([ProblemDetail(loc="query", message=message)])
+    return rollout_of({"label": label}, response=unwrapped(response, prompt), prompt=prompt)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{__file__}\n")

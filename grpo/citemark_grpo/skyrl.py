@@ -1,0 +1,129 @@
+"""Rewards for SkyRL, as an environment of one turn.
+
+    export CITEMARK_URL=http://HOST:8000
+    python -m citemark_grpo.skyrl environment.env_class=citemark generator.batched=false \\
+        environment.skyrl_gym.max_env_workers=256 …
+
+instead of `python -m skyrl.train.entrypoints.main_base …`; where that knows
+`trainer.override_entrypoint`, `trainer.override_entrypoint=citemark_grpo.skyrl` does the same. With
+`generator.batched=true` SkyRL would ask for one reward after the other.
+
+Rubrics, question and tool output are columns of the row, or in its `reward_spec`, `reward_model` or
+`extra_info`; question and sources may stand in the prompt. SkyRL cannot leave a sample out and
+stops at an exception, so a failed judge gives the running mean of the same prompt's rewards, else
+`fallback_reward`, with the metric `judge_failed` 1.0. A malformed row raises.
+
+Importing this module needs SkyRL: its environments are subclasses of its own.
+"""
+
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+import skyrl_gym
+from skyrl_gym.envs.base_text_env import (
+    BaseTextEnv,
+    BaseTextEnvStepOutput,
+    ConversationType,
+)
+
+from citemark_grpo.service import RewardService, connect, signals_of
+from citemark_grpo.settings import ClientSettings, load_settings
+from citemark_grpo.source import source_of
+from citemark_schemas import SIGNALS, Rollout, rollout_of, unwrapped
+
+ENVIRONMENT: Final = "citemark"
+"""What `environment.env_class` names."""
+
+
+class RubricEnv(BaseTextEnv):  # type: ignore[misc]  # SkyRL is not installed with mypy
+    """One question, one answer, one reward.
+
+    Args:
+        env_config: Not used: SkyRL knows no section of ours.
+        extras: The row's columns.
+        settings: The environment's where absent.
+    """
+
+    def __init__(
+        self,
+        env_config: object = None,  # noqa: ARG002  SkyRL passes it by name
+        extras: Mapping[str, Any] | None = None,
+        settings: ClientSettings | None = None,
+    ) -> None:
+        super().__init__()
+        self._row = dict(extras or {})
+        self._prompt: ConversationType = []
+        self._signals = dict.fromkeys(SIGNALS, 0.0)
+        self._settings = settings
+
+    def init(self, prompt: ConversationType) -> tuple[ConversationType, dict[str, Any]]:
+        """Remember the prompt, which may hold question and sources."""
+        self._prompt = prompt
+        return prompt, {}
+
+    def step(self, action: str) -> BaseTextEnvStepOutput:
+        """The reward of the policy's answer, which ends the episode.
+
+        Raises:
+            EnvelopeError: the row makes no rollout; the message names its place and field.
+            Refused: the service does not take the rollout, or the token.
+            SettingsError: no URL is set, or a setting is wrong.
+        """
+        service, rollout = self._service(), self._rollout(action)
+        (score,) = service.scores_sync([rollout])
+        self._signals = signals_of(score.outcome)
+        return BaseTextEnvStepOutput(
+            observations=[],
+            reward=score.reward,
+            done=True,
+            metadata=dict(self._signals),
+        )
+
+    def get_metrics(self) -> dict[str, Any]:
+        """The same keys for every episode; zeros where it ended before the policy answered."""
+        return dict(self._signals)
+
+    def _service(self) -> RewardService:
+        if self._settings is None:
+            return connect()
+        return RewardService(self._settings, source_of(self._settings))
+
+    def _rollout(self, action: str) -> Rollout:
+        places = {"extras": self._row, "reward_spec": self._row.get("reward_spec")}
+        return rollout_of(places, response=unwrapped(action), prompt=self._prompt)
+
+
+def train(config: object, settings: ClientSettings) -> None:
+    """A whole run, in the Ray task where the environments are made."""
+    # Only here, because a worker that makes environments needs none of it.
+    from skyrl.train.entrypoints.main_base import BasePPOExp  # noqa: PLC0415
+
+    skyrl_gym.register(
+        id=ENVIRONMENT,
+        entry_point="citemark_grpo.skyrl:RubricEnv",
+        kwargs={"settings": settings},
+    )
+    BasePPOExp(config).run()
+
+
+def main() -> None:
+    """SkyRL's own entry point, with the environment registered.
+
+    Raises:
+        SettingsError: no URL is set, or a setting is wrong; before anything is started.
+    """
+    import ray  # noqa: PLC0415  comes with SkyRL's trainer, which `RubricEnv` alone does not need
+    from skyrl.train.config import SkyRLTrainConfig  # noqa: PLC0415
+    from skyrl.train.utils import initialize_ray, validate_cfg  # noqa: PLC0415
+
+    # Read here: Ray's workers have the environment of the node that they run on.
+    settings = load_settings()
+    config = SkyRLTrainConfig.from_cli_overrides(sys.argv[1:])
+    validate_cfg(config)
+    initialize_ray(config)
+    ray.get(ray.remote(num_cpus=1)(train).remote(config, settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Rewards for slime, as a custom reward model. (Its `--rm-type remote_rm` needs no Python here, but
+sends only `label`, gives up after 120 s and cannot leave a sample out.)
+
+    export CITEMARK_URL=http://HOST:8000
+    --custom-rm-path citemark_grpo.slime.rm
+    --metadata-key metadata                  # or --label-key label
+    --reward-key reward                      # optional; keeps the metrics on each sample
+    --group-rm                               # optional; a failed sample gets its siblings' mean
+
+In place of the environment, `--rm-url http://HOST:8000` names the service's root.
+
+Rubrics, question and tool output travel in the row's `metadata`, else in its `label`; question and
+sources may stand in the prompt. Where the judge fails, `remove_sample` takes the sample out of the
+loss. slime still counts its reward in the group's mean, so it gets one that changes nothing: with
+`--group-rm` the mean of its siblings' rewards, else the running mean of its prompt's. A malformed
+row raises, which ends the run.
+"""
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any, Protocol, overload
+
+from citemark_grpo.gathering import reward_of
+from citemark_grpo.service import RewardService, connect, signals_of
+from citemark_schemas import Rollout, rollout_of, unwrapped
+
+Reward = float | dict[str, float]
+_FINISHED = {"completed": "stop", "truncated": "length"}
+
+
+class Sample(Protocol):
+    """What is read and written of slime's `Sample`."""
+
+    prompt: Any
+    response: str
+    label: Any
+    metadata: Any
+    status: Any
+    remove_sample: bool
+
+
+class Arguments(Protocol):
+    """What is read of slime's arguments."""
+
+    reward_key: str | None
+    rm_url: str | None
+
+
+@overload
+async def rm(args: Arguments, sample: Sample, **kwargs: Any) -> Reward: ...
+@overload
+async def rm(args: Arguments, sample: Sequence[Sample], **kwargs: Any) -> list[Reward]: ...
+async def rm(
+    args: Arguments,
+    sample: Sample | Sequence[Sample],
+    **kwargs: Any,  # noqa: ARG001  slime hands its own on
+) -> Reward | list[Reward]:
+    """A float, or with `--reward-key` a dict of `reward` and metrics; a list for a list.
+
+    Samples of one list are of one prompt. Sets `remove_sample` where the judge failed.
+
+    Raises:
+        EnvelopeError: a row makes no rollout; the message names its place and field.
+        Refused: the service does not take a rollout, or the token.
+        SettingsError: no URL is set, or a setting is wrong.
+    """
+    service = connect(url=args.rm_url)
+    if isinstance(sample, Sequence):
+        return await _rewards(service, sample, keyed=args.reward_key is not None)
+    (reward,) = await _rewards(service, [sample], keyed=args.reward_key is not None)
+    return reward
+
+
+async def _rewards(
+    service: RewardService, samples: Sequence[Sample], *, keyed: bool
+) -> list[Reward]:
+    scores = await service.scores([_rollout(sample) for sample in samples])
+    valid = [reward for each in scores if (reward := reward_of(each.outcome)) is not None]
+    rewards: list[Reward] = []
+    for sample, score in zip(samples, scores, strict=True):
+        failed = reward_of(score.outcome) is None
+        if failed:
+            sample.remove_sample = True
+        value = fmean(valid) if failed and valid else score.reward
+        rewards.append({"reward": value, **signals_of(score.outcome)} if keyed else value)
+    return rewards
+
+
+def _rollout(sample: Sample) -> Rollout:
+    rollout = rollout_of(
+        {"metadata": sample.metadata, "label": sample.label},
+        response=unwrapped(sample.response, sample.prompt),
+        prompt=sample.prompt,
+    )
+    if rollout.finish_reason is not None:
+        return rollout
+    ended = _FINISHED.get(getattr(sample.status, "value", sample.status))
+    return rollout.model_copy(update={"finish_reason": ended})

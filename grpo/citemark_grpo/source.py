@@ -1,0 +1,165 @@
+"""Where the callables get their results: one connection pool for each process and service.
+
+Trainers call a module-level function from whatever thread and event loop they have, one rollout
+or a thousand at a time, in processes that they fork or spawn. What those calls share lives here,
+on an event loop in a daemon thread of its own.
+"""
+
+import asyncio
+import atexit
+import concurrent.futures
+import os
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+from citemark_grpo.client import ScoreClient
+from citemark_grpo.gathering import Gatherer, Score
+from citemark_grpo.settings import ClientSettings
+from citemark_grpo.standins import Outcome
+from citemark_schemas import Rollout
+
+_Args = ParamSpec("_Args")
+_Got = TypeVar("_Got")
+
+_BATCH_ITEMS = 16
+_PARALLEL = 16
+_GATHER_S = 0.005
+"""A few times what 256 coroutines of one loop need to get here, and nothing beside a judgement."""
+_MAX_WAITING = 16_384
+_CLOSE_S = 2.0
+
+# The deadline alone bounds retries and calls: a call that was given up is never tried again, and
+# an outage of the service is sat out as long as the caller can wait.
+_ATTEMPTS = 1_000_000
+_TIMEOUT_S = 86_400.0
+
+
+class Source:
+    """Outcomes for rollouts, from any thread and any event loop.
+
+    Args:
+        url: The service's root.
+        token: For `Authorization: Bearer`.
+
+    Raises:
+        ValueError: `url` is none that could be called.
+    """
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        client = ScoreClient(
+            url,
+            timeout_s=_TIMEOUT_S,
+            attempts=_ATTEMPTS,
+            parallel=_PARALLEL,
+            batch_items=_BATCH_ITEMS,
+            headers={} if token is None else {"authorization": f"Bearer {token}"},
+        )
+        self._client = client
+        self._gatherer = Gatherer(
+            client, batch_items=_BATCH_ITEMS, gather_s=_GATHER_S, max_waiting=_MAX_WAITING
+        )
+        self._loop = asyncio.new_event_loop()
+        # A daemon, so that an interpreter that ends does not wait for it.
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="citemark-source", daemon=True
+        )
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(client.__aenter__(), self._loop).result()
+
+    async def outcomes(self, rollouts: Sequence[Rollout], deadline_s: float) -> list[Outcome]:
+        """One outcome for each rollout, in order. Cancelling the caller takes its rollouts back."""
+        return await asyncio.wrap_future(self._begun(self._gatherer.outcomes, rollouts, deadline_s))
+
+    async def scores(
+        self, rollouts: Sequence[Rollout], deadline_s: float, fallback: float
+    ) -> list[Score]:
+        """`outcomes` with a number for each; see `Gatherer.scores`."""
+        return await asyncio.wrap_future(
+            self._begun(self._gatherer.scores, rollouts, deadline_s, fallback)
+        )
+
+    def scores_sync(
+        self, rollouts: Sequence[Rollout], deadline_s: float, fallback: float
+    ) -> list[Score]:
+        """`scores` for code without an event loop; blocks the calling thread."""
+        begun = self._begun(self._gatherer.scores, rollouts, deadline_s, fallback)
+        try:
+            return begun.result()
+        finally:
+            begun.cancel()  # an interrupt may have come instead of the result
+
+    def _begun(
+        self,
+        method: Callable[_Args, Coroutine[Any, Any, _Got]],
+        *args: _Args.args,
+        **kw: _Args.kwargs,
+    ) -> concurrent.futures.Future[_Got]:
+        if self._loop.is_closed():
+            raise RuntimeError("this source of results is closed")
+        return asyncio.run_coroutine_threadsafe(method(*args, **kw), self._loop)
+
+    def close(self) -> None:
+        """Give up what is under way, and end the thread; takes two seconds at most."""
+        if self._loop.is_closed():
+            return
+        ended = asyncio.run_coroutine_threadsafe(self._ended(), self._loop)
+        concurrent.futures.wait([ended], timeout=_CLOSE_S)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_CLOSE_S)
+        if not self._thread.is_alive():
+            self._loop.close()
+
+    async def _ended(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._client.__aexit__()
+
+
+class _Sources:
+    """The open sources of this process, by service."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[tuple[str, str | None], Source] = {}
+        self._inherited: list[Source] = []
+
+    def of(self, url: str, token: str | None) -> Source:
+        with self._lock:
+            source = self._open.get((url, token))
+            if source is None:
+                source = self._open[url, token] = Source(url, token)
+            return source
+
+    def renew(self) -> None:
+        """In a forked child: its parent's threads are not here, and its lock may never open."""
+        self._lock = threading.Lock()
+        # Kept, because taking them down would reach into the parent's selector.
+        self._inherited.extend(self._open.values())
+        self._open = {}
+
+    def close(self) -> None:
+        with self._lock:
+            sources, self._open = list(self._open.values()), {}
+        for source in sources:
+            source.close()
+
+
+# Trainers call module-level functions, so what these share has no other place to be.
+_SOURCES = _Sources()
+atexit.register(_SOURCES.close)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_SOURCES.renew)
+
+
+def source_of(settings: ClientSettings) -> Source:
+    """This process's source for the service and token of `settings`."""
+    token = settings.api_token
+    return _SOURCES.of(settings.url, None if token is None else token.get_secret_value())
+
+
+def close_sources() -> None:
+    """Close every source of this process; a later call opens a new one."""
+    _SOURCES.close()

@@ -1,0 +1,107 @@
+"""Rewards for verl (0.5 or newer). It has no URL for a reward; it takes a function.
+
+    export CITEMARK_URL=http://HOST:8000
+
+    # verl 0.7.1 or newer; with pkg:// it needs no file
+    reward.custom_reward_function.path=pkg://citemark_grpo.verl
+    reward.custom_reward_function.name=compute_score
+
+    # verl 0.6 and 0.7.0
+    custom_reward_function.path=pkg://citemark_grpo.verl
+    custom_reward_function.name=compute_score
+
+    # verl 0.5 and 0.6 call a function sample by sample in the driver; this one takes a batch
+    reward_model.reward_manager=batch
+    custom_reward_function.path=pkg://citemark_grpo.verl
+    custom_reward_function.name=compute_score_batch
+
+In place of the environment, settings may stand in the configuration (see `ClientSettings`):
+
+    +reward.custom_reward_function.reward_kwargs.url=http://HOST:8000
+    +reward.custom_reward_function.reward_kwargs.knobs.citation_weight=0.3
+
+Keep the default reward manager, `naive`, or `dapo`: `rate_limited` gives up after 300 s with a
+0.0 that nobody judged. The service and this client bound what is in flight.
+
+Rubrics, question and tool output travel in the row's `extra_info`, or as an object or JSON text in
+`reward_model.ground_truth`; verl passes no prompt. It cannot leave a sample out and stops at an
+exception, so a failed judge gives the running mean of the same prompt's rewards (as this worker
+knows them), else `fallback_reward`, with `judge_failed` 1.0. A malformed row raises.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from citemark_grpo.gathering import Score
+from citemark_grpo.service import RewardService, connect, signals_of
+from citemark_schemas import Rollout, rollout_of, unwrapped
+
+_VERLS_OWN = frozenset({"reward_router_address", "reward_model_tokenizer"})
+"""What verl adds where a generative reward model of its own runs."""
+
+
+async def compute_score(
+    data_source: str,  # noqa: ARG001  verl passes it by name
+    solution_str: str,
+    ground_truth: object,
+    extra_info: Mapping[str, Any] | None = None,
+    **reward_kwargs: Any,
+) -> dict[str, float]:
+    """One sample's `score` and metrics: the same keys at every call, finite floats.
+
+    Args:
+        data_source: Not used.
+        solution_str: The decoded response.
+        ground_truth: May carry the row's envelope.
+        extra_info: May carry it too, and wins.
+        reward_kwargs: Fields of `ClientSettings`.
+
+    Raises:
+        EnvelopeError: the row makes no rollout; the message names its place and field.
+        Refused: the service does not take the rollout, or the token.
+        SettingsError: no URL is set, or a setting is wrong.
+    """
+    service, rollout = _asked(reward_kwargs), _rollout(solution_str, ground_truth, extra_info)
+    (score,) = await service.scores([rollout])
+    return _scored(score)
+
+
+def compute_score_sync(
+    data_source: str,  # noqa: ARG001  verl passes it by name
+    solution_str: str,
+    ground_truth: object,
+    extra_info: Mapping[str, Any] | None = None,
+    **reward_kwargs: Any,
+) -> dict[str, float]:
+    """`compute_score` for reward managers that know no `async`; blocks its thread."""
+    service, rollout = _asked(reward_kwargs), _rollout(solution_str, ground_truth, extra_info)
+    (score,) = service.scores_sync([rollout])
+    return _scored(score)
+
+
+def compute_score_batch(
+    data_sources: Sequence[str],  # noqa: ARG001  verl passes it by name
+    solution_strs: Sequence[str],
+    ground_truths: Sequence[object],
+    extra_infos: Sequence[Mapping[str, Any] | None],
+    **reward_kwargs: Any,
+) -> list[dict[str, float]]:
+    """`compute_score` for the reward manager `batch`: a whole step at once, in order."""
+    service = _asked(reward_kwargs)
+    rollouts = [
+        _rollout(*row) for row in zip(solution_strs, ground_truths, extra_infos, strict=True)
+    ]
+    return [_scored(score) for score in service.scores_sync(rollouts)]
+
+
+def _asked(reward_kwargs: Mapping[str, Any]) -> RewardService:
+    return connect(**{key: reward_kwargs[key] for key in reward_kwargs.keys() - _VERLS_OWN})
+
+
+def _rollout(response: str, ground_truth: object, extra_info: object) -> Rollout:
+    places = {"extra_info": extra_info, "ground_truth": ground_truth}
+    return rollout_of(places, response=unwrapped(response))
+
+
+def _scored(score: Score) -> dict[str, float]:
+    return {"score": score.reward, **signals_of(score.outcome)}

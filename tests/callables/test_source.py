@@ -1,0 +1,343 @@
+"""What the callables share: one pool, few calls, any thread and loop, and a clean end."""
+
+import asyncio
+import concurrent.futures
+import multiprocessing
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from starlette.responses import Response
+
+from citemark_grpo.client import ScoreClient
+from citemark_grpo.errors import Broken, Overloaded, Refused, TimedOut, Unreachable
+from citemark_grpo.gathering import Gatherer
+from citemark_grpo.settings import ClientSettings
+from citemark_grpo.source import Source, source_of
+from citemark_schemas import (
+    Failure,
+    FailureKind,
+    Problem,
+    ProblemDetail,
+    Rollout,
+    ScoreResponse,
+    ScoreResult,
+)
+from running_service import until
+from scripted_service import answering, status
+
+
+def rollout(size=0, **more):
+    return Rollout(**{"question": "q", "tool_output": "", "response": "x" * size, **more})
+
+
+def rewards(outcomes: Sequence[Any]) -> list[float | None]:
+    return [each.reward for each in outcomes]
+
+
+def refused_with(outcome: object) -> int | None:
+    return outcome.status if isinstance(outcome, Refused) else None
+
+
+def items_of(response: Response) -> tuple[ScoreResult, ...]:
+    return ScoreResponse.model_validate_json(bytes(response.body)).items
+
+
+@pytest.fixture
+def source(service):
+    """A source of the scripted service's results."""
+    opened = Source(service.url)
+    yield opened
+    opened.close()
+
+
+async def test_results_keep_their_order_whatever_the_batches(source):
+    outcomes = await source.outcomes([rollout(size) for size in range(100)], 10.0)
+    assert rewards(outcomes) == [float(size) for size in range(100)]
+
+
+async def test_rollouts_that_come_one_by_one_travel_together(source, service):
+    calls = [source.outcomes([rollout(size)], 10.0) for size in range(256)]
+    outcomes = await asyncio.gather(*calls)
+    assert [rewards(each) for each in outcomes] == [[float(size)] for size in range(256)]
+    assert sum(len(request["items"]) for request in service.requests) == 256
+    assert len(service.requests) <= 64
+
+
+async def test_a_lone_rollout_does_not_wait_for_company(source, service):
+    (outcome,) = await source.outcomes([rollout(3)], 10.0)
+    assert outcome.reward == 3.0
+    assert len(service.requests) == 1
+
+
+async def test_nothing_asked_costs_no_call(source, service):
+    assert await source.outcomes([], 10.0) == []
+    assert service.requests == []
+
+
+def test_many_threads_and_loops_share_one_source(source, service):
+    def in_loop(size):
+        (outcome,) = asyncio.run(source.outcomes([rollout(size)], 10.0))
+        return outcome.reward
+
+    def in_thread(size):
+        (outcome,) = source.scores_sync([rollout(size)], 10.0, 0.0)
+        return outcome.reward
+
+    with ThreadPoolExecutor(32) as pool:
+        got = [pool.submit(in_loop if size % 2 else in_thread, size) for size in range(64)]
+        assert [each.result() for each in got] == [float(size) for size in range(64)]
+    assert service.busiest <= 16
+
+
+async def test_waiting_does_not_stop_the_callers_loop(source, service):
+    service.delay_s = 0.3
+    asked = asyncio.ensure_future(source.outcomes([rollout()], 10.0))
+    turns = 0
+    while not asked.done():
+        turns += 1
+        await asyncio.sleep(0.01)
+    assert turns > 5
+
+
+async def test_a_malformed_rollout_fails_alone_and_names_its_field(source, service):
+    problem = Problem(
+        error="invalid_request",
+        message="1 problem",
+        details=(ProblemDetail(loc="items[1].static_rubrics", message="unknown set 'v9'"),),
+    )
+    service.steps = [status(422, problem.model_dump_json()), answering]
+    first, second, third = await source.outcomes([rollout(1), rollout(2), rollout(3)], 10.0)
+    assert rewards([first, third]) == [1.0, 3.0]
+    assert isinstance(second, Refused)
+    assert str(second) == "the rollout is invalid; static_rubrics: unknown set 'v9'"
+
+
+async def test_a_text_that_is_no_unicode_fails_alone(source):
+    spoilt = rollout(2).model_copy(update={"response": "\ud800"})
+    first, second = await source.outcomes([rollout(1), spoilt], 10.0)
+    assert first.reward == 1.0
+    assert isinstance(second, Refused)
+
+
+async def test_a_rollout_on_which_the_service_breaks_fails_alone(source, service):
+    def breaking(body):
+        poisoned = any(item["question"] == "poison" for item in body["items"])
+        return Response(status_code=500) if poisoned else answering(body)
+
+    service.steps = [breaking] * 9
+    asked = [rollout(1), rollout(2, question="poison"), rollout(3)]
+    first, second, third = await source.outcomes(asked, 10.0)
+    assert rewards([first, third]) == [1.0, 3.0]
+    assert isinstance(second, Broken)
+
+
+async def test_what_a_stopping_service_sent_back_is_asked_of_the_next(source, service):
+    def stopping(body):
+        failure = Failure(kind=FailureKind.SHUTTING_DOWN, message="stopping", retryable=True)
+        first, *others = items_of(answering(body))
+        stopped = [each.model_copy(update={"reward": None, "failure": failure}) for each in others]
+        return Response(
+            ScoreResponse(items=(first, *stopped)).model_dump_json(), media_type="application/json"
+        )
+
+    service.steps = [stopping]
+    outcomes = await source.outcomes([rollout(size) for size in range(4)], 30.0)
+    assert rewards(outcomes) == [0.0, 1.0, 2.0, 3.0]
+    assert [len(request["items"]) for request in service.requests] == [4, 3]
+
+
+def failing(body):
+    """A step whose judge failed for every response of length 9."""
+    failure = Failure(kind=FailureKind.TIMEOUT, message="too slow", retryable=True)
+    items = [
+        each.model_copy(update={"reward": None, "failure": failure}) if each.reward == 9 else each
+        for each in items_of(answering(body))
+    ]
+    return Response(
+        ScoreResponse(items=tuple(items)).model_dump_json(), media_type="application/json"
+    )
+
+
+async def test_a_failed_sample_gets_the_mean_of_its_prompts_rewards(source, service):
+    service.steps = [failing] * 2
+    scores = await source.scores([rollout(1), rollout(9), rollout(2)], 10.0, 0.5)
+    other = await source.scores([rollout(9, question="another")], 10.0, 0.5)
+    assert [each.reward for each in [*scores, *other]] == [1.0, 1.5, 2.0, 0.5]
+
+
+async def test_rewards_under_other_knobs_are_no_stand_in(source, service):
+    service.steps = [failing] * 2
+    await source.scores([rollout(1, verification_reward=10.0)], 10.0, 0.5)
+    (score,) = await source.scores([rollout(9)], 10.0, 0.5)
+    assert score.reward == 0.5
+
+
+async def test_a_wrong_token_is_everyones_error_and_asked_about_once(source, service):
+    service.steps = [status(401)] * 9
+    outcomes = await source.outcomes([rollout(), rollout()], 10.0)
+    assert [refused_with(each) for each in outcomes] == [401, 401]
+    assert len(service.requests) == 1
+
+
+async def test_the_token_opens_the_service(start):
+    url = start(api_token="t0ken").server.url
+    refused, scored = [
+        await source_of(ClientSettings(url=url, api_token=token)).outcomes([rollout()], 10.0)
+        for token in ("another", "t0ken")
+    ]
+    assert refused_with(refused[0]) == 401
+    assert rewards(scored) == [0.0]
+
+
+async def test_the_deadline_ends_the_wait(source, service):
+    service.delay_s = 30.0
+    start = time.monotonic()
+    (outcome,) = await source.outcomes([rollout()], 0.3)
+    assert isinstance(outcome, TimedOut)
+    assert time.monotonic() - start < 10
+
+
+async def test_a_mates_longer_deadline_is_not_cut(service):
+    service.delay_s = 0.5
+    async with ScoreClient(service.url) as client:
+        gatherer = Gatherer(client, batch_items=2, gather_s=60.0, max_waiting=2)
+        short, long = await asyncio.gather(
+            gatherer.outcomes([rollout(1)], 0.2), gatherer.outcomes([rollout(2)], 20.0)
+        )
+    assert isinstance(short[0], TimedOut)
+    assert rewards(long) == [2.0]
+    assert len(service.requests) == 1
+
+
+async def test_a_cancelled_caller_takes_only_its_own_back(source, service):
+    service.delay_s = 0.3
+    asked = [asyncio.ensure_future(source.outcomes([rollout(n)], 10.0)) for n in (1, 2)]
+    await asyncio.to_thread(until, lambda: service.busy == 1)
+    asked[0].cancel()
+    assert rewards(await asked[1]) == [2.0]
+    with pytest.raises(asyncio.CancelledError):
+        await asked[0]
+
+
+async def test_a_call_that_nobody_waits_for_is_taken_back(source, service):
+    service.delay_s = 30.0
+    asked = asyncio.ensure_future(source.outcomes([rollout()], 60.0))
+    await asyncio.to_thread(until, lambda: service.busy == 1)
+    asked.cancel()
+    await asyncio.to_thread(until, lambda: not source._gatherer._calls)
+    assert source._gatherer._held == 0
+
+
+async def test_more_than_may_wait_is_refused_at_once(source):
+    asked = [rollout()] * 20_000
+    outcomes = await source.outcomes(asked, 10.0)
+    assert {type(each) for each in outcomes} == {Overloaded}
+    assert rewards(await source.outcomes([rollout(2)], 10.0)) == [2.0]
+
+
+async def test_a_service_that_is_not_there_is_waited_for_until_the_deadline(closed_url):
+    source = Source(closed_url)
+    (outcome,) = await source.outcomes([rollout()], 1.0)
+    assert isinstance(outcome, Unreachable | TimedOut)
+    source.close()
+
+
+async def test_a_service_that_starts_again_costs_no_reward(source, service):
+    service.steps = [status(503, retry_after="0"), status(502), *[answering] * 99]
+    outcomes = await source.outcomes([rollout(size) for size in range(48)], 60.0)
+    assert rewards(outcomes) == [float(size) for size in range(48)]
+
+
+def test_what_has_no_reward_is_said_once_a_batch(source, service, caplog):
+    service.steps = [status(401)]
+    source.scores_sync([rollout()] * 3, 10.0, 0.0)
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert line == "3 of 3 rollouts have no reward: Refused: the service answered 401"
+
+
+def test_a_closed_source_says_so(service):
+    source = Source(service.url)
+    source.close()
+    source.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        source.scores_sync([rollout()], 1.0, 0.0)
+
+
+def test_closing_gives_up_what_is_under_way(service):
+    service.delay_s = 30.0
+    source = Source(service.url)
+    ended = []
+
+    def asking():
+        with pytest.raises(concurrent.futures.CancelledError):
+            source.scores_sync([rollout()], 60.0, 0.0)
+        ended.append("cancelled")
+
+    thread = threading.Thread(target=asking)
+    thread.start()
+    until(lambda: service.busy == 1)
+    source.close()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert ended == ["cancelled"]
+
+
+def test_one_source_for_each_service_and_token(service):
+    settings = ClientSettings(url=service.url)
+    assert source_of(settings) is source_of(settings.model_copy(update={"deadline_s": 1.0}))
+    assert source_of(settings) is not source_of(ClientSettings(url=service.url, api_token="t"))
+
+
+def _asked_in_child(settings, size):
+    return rewards(source_of(settings).scores_sync([rollout(size)], 20.0, 0.0))[0]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_forked_child_has_a_source_of_its_own_and_leaves_the_parents_whole(service):
+    settings = ClientSettings(url=service.url)
+    assert _asked_in_child(settings, 1) == 1.0
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert pool.starmap(_asked_in_child, [(settings, size) for size in range(8)]) == [
+            float(size) for size in range(8)
+        ]
+        pool.close()
+        pool.join()
+    assert _asked_in_child(settings, 2) == 2.0
+
+
+_ENDS = """
+import threading
+from citemark_grpo.source import Source, source_of
+from citemark_grpo.gathering import Gatherer
+from citemark_grpo.settings import ClientSettings
+from citemark_schemas import Rollout
+asked = Rollout(question="q", tool_output="", response="xx")
+source = source_of(ClientSettings(url={url!r}))
+print(source.scores_sync([asked], 10.0, 0.0)[0].reward, flush=True)
+waiting = threading.Thread(target=source.scores_sync, args=([asked], 60.0, 0.0), daemon=True)
+waiting.start()
+"""
+
+
+def test_an_interpreter_that_ends_does_not_hang_on_what_is_under_way(service):
+    def slow(body):
+        service.delay_s = 60.0
+        return answering(body)
+
+    service.steps = [slow]
+    code = textwrap.dedent(_ENDS.format(url=service.url))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
+    )
+    service.delay_s = 0.0
+    assert done.stdout == "2.0\n"
+    assert done.returncode == 0
