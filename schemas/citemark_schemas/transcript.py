@@ -8,8 +8,8 @@ may have been through a chat template already.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-_TOOL_ROLES: Final = frozenset({"tool", "function", "ipython", "observation"})
-_TOOL_ITEMS: Final = frozenset({"function_call_output"})
+_TOOL_ROLES: Final = ("tool", "function", "ipython", "observation")
+_TOOL_ITEMS: Final = ("function_call_output",)
 _USER_TURNS: Final = (
     ("<|im_start|>user", "<|im_end|>"),
     ("<|start_header_id|>user<|end_header_id|>", "<|eot_id|>"),

@@ -23,6 +23,7 @@ from citemark_service.web.problems import HANDLERS
 from citemark_service.web.readiness import Readiness
 from citemark_service.web.routes.catalogue import catalogue_router
 from citemark_service.web.routes.dialects import dialect_router
+from citemark_service.web.routes.gym import gym_router
 from citemark_service.web.routes.health import health_router
 from citemark_service.web.routes.score import ScoreEndpoint, score_router
 from citemark_service.web.routes.stream import stream_router
@@ -72,6 +73,7 @@ def create_app(
         registry=metrics.registry,
     )
     app.include_router(dialect_router(engine, spoken))
+    app.include_router(gym_router(settings=settings, admission=admission))
     app.include_router(
         health_router(
             admission=admission,

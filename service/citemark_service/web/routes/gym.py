@@ -1,0 +1,105 @@
+"""What NeMo Gym asks of a resources server beside `/verify`: sessions, modes and aggregates."""
+
+import asyncio
+from typing import Any, Literal
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict
+
+from citemark_service.settings import Settings
+from citemark_service.web.admission import Admission
+from citemark_service.web.body import declared_length, read_body
+from citemark_service.web.dialects.bodies import decoded
+from citemark_service.web.dialects.dialect import misshapen
+from citemark_service.web.dialects.gym_metrics import aggregated
+from citemark_service.web.documented import REFUSALS
+
+
+class Seeded(BaseModel):
+    """A session begins; there is nothing to tell, since none is kept."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class AggregateMetrics(BaseModel):
+    """Gym's own shape; keys are statistics of numbers, as `mean/reward`."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    group_level_metrics: tuple[dict[str, float], ...]
+    """One for each `_ng_task_index`."""
+    agent_metrics: dict[str, float]
+    """Over all rows."""
+    key_metrics: dict[str, float]
+    """The means among them."""
+
+
+def gym_router(*, settings: Settings, admission: Admission) -> APIRouter:
+    """The routes; bodies that are not needed are not read."""
+    router = APIRouter(tags=["trainers"])
+
+    @router.post("/strict/seed_session", include_in_schema=False)
+    @router.post("/seed_session", operation_id="seed_session", summary="NeMo Gym: begin a session")
+    async def seed_session() -> Seeded:
+        """Rows are judged by themselves, so that a session needs nothing; any body will do."""
+        return Seeded()
+
+    @router.get(
+        "/reverify_mode", operation_id="reverify_mode", summary="NeMo Gym: may rows be judged again"
+    )
+    async def reverify_mode() -> Literal["stateless"]:
+        """`/verify` may be asked again at any time, for any row."""
+        return "stateless"
+
+    @router.post(
+        "/aggregate_metrics",
+        operation_id="aggregate_metrics",
+        summary="NeMo Gym: statistics of verified rows",
+        response_model=None,
+        responses={200: {"model": AggregateMetrics}, **REFUSALS},
+        openapi_extra=_ROWS,
+    )
+    async def aggregate_metrics(request: Request) -> Response:
+        """Mean, max, min, median and standard deviation of every number, masked rows left out."""
+        admission.require_open()
+        with admission.buffered.hold() as held:
+            body = await read_body(
+                request.receive,
+                declared=declared_length(request.headers),
+                limit=settings.max_body_bytes,
+                held=held,
+                admission=admission,
+                timeout_s=settings.body_timeout_s,
+            )
+            return Response(
+                await asyncio.to_thread(_aggregate, body), media_type="application/json"
+            )
+
+    return router
+
+
+def _aggregate(body: bytes) -> bytes:
+    rows = decoded(body).get("verify_responses")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise misshapen("verify_responses", "must be a list of objects")
+    return msgspec.json.encode(aggregated(rows))
+
+
+_ROWS: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["verify_responses"],
+                    "properties": {
+                        "verify_responses": {"type": "array", "items": {"type": "object"}}
+                    },
+                },
+                "example": {"verify_responses": [{"_ng_task_index": 0, "reward": 0.5}]},
+            }
+        },
+    }
+}

@@ -1,0 +1,144 @@
+"""Items of the Responses API as text, and Gym's statistics; without a server."""
+
+import json
+import math
+import statistics
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from citemark_service.web.dialects.gym_metrics import aggregated
+from citemark_service.web.dialects.items import finish_reason, tool_answers
+from gym_rows import answered, called
+
+TAGGED = '<snippet id="s1">One &amp; two.\nThree.</snippet>'
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=6,
+)
+_ITEM = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.sampled_from(["function_call_output", "function_call", "message"]) | _JSON,
+        "role": st.sampled_from(["assistant", "tool"]) | _JSON,
+        "call_id": _JSON,
+        "name": _JSON,
+        "output": _JSON,
+        "content": _JSON,
+    },
+)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        TAGGED,
+        json.dumps(TAGGED),
+        json.dumps({"query": "how long", "results": [{"score": 1, "text": TAGGED}]}),
+        json.dumps([{"type": "text", "text": TAGGED}]),
+        [{"type": "input_text", "text": TAGGED}],
+    ],
+)
+def test_a_tools_answer_is_read_whatever_it_is_wrapped_in(output: object) -> None:
+    told = tool_answers([called("search", "c1"), answered(output)])
+    assert told is not None
+    assert TAGGED in told
+
+
+@pytest.mark.parametrize("output", ["[1] a list? no", '{"plain": "json"}', '"open', "[" * 50_000])
+def test_what_is_no_wrapping_stays_as_it_is(output: str) -> None:
+    assert tool_answers([answered(output)]) == output
+
+
+def test_answers_stand_in_order_and_custom_tools_count() -> None:
+    custom = {"type": "custom_tool_call_output", "call_id": "c2", "output": "second"}
+    assert tool_answers([answered("first"), custom]) == "first\nsecond"
+
+
+def test_no_answer_is_told_from_an_empty_one() -> None:
+    assert tool_answers([called("search", "c1")]) is None
+    assert tool_answers([answered("")]) == ""
+
+
+@settings(max_examples=50)
+@given(st.lists(_ITEM, max_size=5))
+def test_any_items_are_read(items: list[object]) -> None:
+    told = tool_answers(items)
+    assert told is None or isinstance(told, str)
+
+
+@given(st.dictionaries(st.sampled_from(["status", "incomplete_details", "x"]), _JSON))
+def test_any_ending_is_a_text(response: dict[str, object]) -> None:
+    assert isinstance(finish_reason(response), str)
+
+
+@pytest.mark.parametrize(
+    ("response", "reason"),
+    [
+        ({}, "stop"),
+        ({"status": "completed", "incomplete_details": None}, "stop"),
+        ({"incomplete_details": {"reason": "max_output_tokens"}}, "length"),
+        ({"status": "incomplete", "incomplete_details": {"reason": None}}, "length"),
+        ({"incomplete_details": {"reason": "content_filter"}}, "content_filter"),
+        ({"status": "failed"}, "failed"),
+    ],
+)
+def test_endings_have_one_name_each(response: dict[str, object], reason: str) -> None:
+    assert finish_reason(response) == reason
+
+
+def test_hostile_items_take_linear_time() -> None:
+    deep = "[" * 200_000 + "]" * 200_000
+    wide = json.dumps([["<"] * 10] * 20_000)
+    items = [called("x" * 1000, str(n)) for n in range(20_000)]
+    start = time.monotonic()
+    tool_answers([*items, answered(deep), answered(wide), answered("{" * 1_000_000)])
+    assert time.monotonic() - start < 5.0
+
+
+@given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=20))
+def test_statistics_are_those_of_the_library(values: list[float]) -> None:
+    found = aggregated([{"reward": value} for value in values])["agent_metrics"]
+    assert found["mean/reward"] == pytest.approx(statistics.fmean(values), abs=1e-6)
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    assert found["std/reward"] == pytest.approx(spread, rel=1e-6, abs=1e-4)
+    assert found["min/reward"] <= found["median/reward"] <= found["max/reward"]
+
+
+@settings(max_examples=50)
+@given(st.lists(st.dictionaries(st.text(max_size=3), _JSON, max_size=3), max_size=4))
+def test_any_rows_come_to_finite_numbers(rows: list[dict[str, object]]) -> None:
+    found = aggregated(rows)
+    for table in (found["agent_metrics"], found["key_metrics"], *found["group_level_metrics"]):
+        assert all(math.isfinite(value) for value in table.values())
+
+
+def test_masked_rows_are_counted_and_not_averaged() -> None:
+    rows = [
+        {"_ng_task_index": 0, "_ng_rollout_index": 0, "reward": 1.0, "mask_sample": False},
+        {"_ng_task_index": 0, "_ng_rollout_index": 1, "reward": 0.0, "mask_sample": True},
+        {"_ng_task_index": 1, "_ng_rollout_index": 0, "reward": 0.0, "mask_sample": True},
+    ]
+    found = aggregated(rows)
+    coverage = {
+        "coverage/measured_rollouts": 1,
+        "coverage/masked_rollouts": 2,
+        "coverage/measured_tasks": 1,
+        "coverage/fully_masked_tasks": 1,
+    }
+    assert found["key_metrics"] == {"mean/reward": 1.0, **coverage}
+    assert [each["_ng_task_index"] for each in found["group_level_metrics"]] == [0]
+
+
+def test_usage_and_flags_are_numbers_too() -> None:
+    rows = [{"correct": flag, "response": {"usage": {"tokens": 2}}} for flag in (True, False)]
+    assert aggregated(rows)["key_metrics"] == {"mean/correct": 0.5, "mean/tokens": 2.0}
+
+
+def test_nothing_comes_to_nothing() -> None:
+    empty = {"group_level_metrics": [], "agent_metrics": {}, "key_metrics": {}}
+    assert aggregated([]) == empty

@@ -1,0 +1,278 @@
+"""NeMo Gym's protocol through a real server: `/verify` and what stands beside it."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from citemark_schemas import SIGNALS, Problem
+from gym_rows import ROLLOUTS, answered, called, response_of, said, verify_body
+from running_service import Running, begin
+
+SOURCE = "<snippet id=s1>The Orm viaduct is 312 metres long.</snippet>"
+ANSWER = "<answer><snippet id=s1>It is 312 metres long.</snippet></answer>"
+PARAMS = {"input": [{"role": "user", "content": "How long is the Orm viaduct?"}]}
+ROW: dict[str, Any] = {
+    "responses_create_params": PARAMS,
+    "positive_rubrics": ["States the length."],
+    "tool_output": SOURCE,
+}
+FULL = 0.7
+"""What the gated judge's full marks come to: two of the static criteria are defects."""
+AGENTIC = {**PARAMS, "tools": [{"type": "function", "name": "search", "parameters": {}}]}
+
+
+@pytest.fixture(scope="module")
+def gated() -> Iterator[Running]:
+    """A service whose judge gives full marks, and fails where a question says so."""
+    running = begin()
+    yield running
+    running.stop()
+
+
+def body(*items: Any, **row: Any) -> dict[str, Any]:
+    return {**ROW, **row, "response": response_of(*(items or (said(ANSWER),)))}
+
+
+def agentic(*items: Any) -> dict[str, Any]:
+    """A row without sources of its own, whose policy may call tools."""
+    row = {name: value for name, value in ROW.items() if name != "tool_output"}
+    return {**row, "responses_create_params": AGENTIC, "response": response_of(*items)}
+
+
+def failing(**row: Any) -> dict[str, Any]:
+    """A row whose judge fails."""
+    params = {"input": "fail: how long is the Orm viaduct?"}
+    return {**body(), "responses_create_params": params, **row}
+
+
+def citation_f1(service: Running, sent: dict[str, Any]) -> float:
+    response = service.post(sent, "/verify")
+    assert response.status_code == 200, response.text
+    return float(response.json()["citation_f1"])
+
+
+def test_every_example_gets_the_reward_of_the_canonical_route(citemark_url: str) -> None:
+    with httpx.Client(base_url=citemark_url, trust_env=False, timeout=30.0) as client:
+        wanted = client.post("/v1/score", json={"items": ROLLOUTS}).json()["items"]
+        assert len({item["reward"] for item in wanted}) > 8
+        for rollout, result in zip(ROLLOUTS, wanted, strict=True):
+            answer = client.post("/verify", json=verify_body(rollout)).json()
+            assert answer["reward"] == result["reward"]
+            assert answer["citation_f1"] == (result["citation"] or {"f1": 0.0})["f1"]
+            assert answer["mask_sample"] is False
+
+
+def test_what_was_sent_comes_back_as_it_was(gated: Running) -> None:
+    sent = body(
+        said(ANSWER, status="completed", logprobs=[-0.1, None]),
+        agent_ref={"name": "simple_agent", "type": "responses_api_agents"},
+        _ng_task_index=7,
+        big=2**53 + 1,
+        tiny=1e-300,
+        whole=1.0,
+        text='\u2028 \U0001f600 \\ " </script>',
+        nothing=None,
+        instance_config={"seed": 3},
+    )
+    answer = gated.post(sent, "/verify").json()
+    assert {name: answer[name] for name in sent} == sent
+    assert set(answer) - set(sent) == {
+        "reward", "mask_sample", "failure_kind", "failure_reason", *SIGNALS,
+    }  # fmt: skip
+    assert (answer["failure_kind"], answer["failure_reason"]) == (None, None)
+
+
+def test_numbers_are_floats_and_their_keys_always_the_same(gated: Running) -> None:
+    sent = (body(), body(said("no answer block")), failing())
+    answers = [json.loads(gated.post(each, "/verify").content) for each in sent]
+    for answer in answers:
+        assert all(type(answer[name]) is float for name in ("reward", *SIGNALS))
+    assert [answer["judge_failed"] for answer in answers] == [0.0, 0.0, 1.0]
+    assert [answer["refused"] for answer in answers] == [0.0, 1.0, 0.0]
+
+
+def test_a_failed_judge_masks_the_sample_in_every_form(gated: Running) -> None:
+    answer = gated.post(failing(instance_config={"seed": 3}), "/verify").json()
+    assert answer["mask_sample"] is True
+    assert answer["instance_config"] == {"seed": 3, "mask_sample": True}
+    assert answer["failure_kind"] == answer["_ng_failure_class"] == "judge_failed"
+    assert "no connection" in answer["failure_reason"]
+    assert answer["_ng_failure_judge_error"] == answer["failure_reason"]
+    assert answer["response"]["output"]
+    assert answer["responses_create_params"]
+
+
+def test_a_masked_sample_has_its_prompts_mean_so_that_no_baseline_moves(gated: Running) -> None:
+    sent = {**body(), "responses_create_params": {"input": "wait: is it a viaduct?"}}
+    gated.judge.gate.set()
+    assert gated.post(sent, "/verify").json()["reward"] == FULL
+    gated.judge.gate.clear()
+    masked = gated.post(sent, "/verify?deadline_s=0.3").json()
+    assert (masked["reward"], masked["mask_sample"]) == (pytest.approx(FULL), True)
+    assert gated.post(failing(), "/verify").json()["reward"] == 0.0  # nothing is known of it
+
+
+def test_a_row_that_is_verified_again_loses_the_marks_of_its_failure(gated: Running) -> None:
+    stale = {
+        "mask_sample": True,
+        "failure_kind": "judge_failed",
+        "failure_reason": "then",
+        "reward": 0.0,
+        "instance_config": {"mask_sample": True},
+        "_ng_failure_class": "judge_failed",
+        "_ng_failure_judge_error": "then",
+    }
+    answer = gated.post(body(**stale), "/verify").json()
+    assert answer["reward"] == FULL
+    assert answer["mask_sample"] is answer["instance_config"]["mask_sample"] is False
+    assert answer["failure_kind"] is answer["failure_reason"] is None
+    assert not answer.keys() & {"_ng_failure_class", "_ng_failure_judge_error"}
+
+
+@pytest.mark.parametrize("path", ["/verify?on_error=http", "/strict/verify"])
+def test_who_drops_what_raised_gets_an_error(gated: Running, path: str) -> None:
+    response = gated.post(failing(), path)
+    assert response.status_code == 503
+    assert "retry-after" in response.headers
+    assert "no connection" in Problem.model_validate_json(response.content).message
+    assert gated.post(body(), path).json()["reward"] == FULL
+
+
+def test_who_can_do_neither_gets_a_number_without_a_mask(gated: Running) -> None:
+    answer = gated.post(failing(), "/verify?on_error=fallback").json()
+    assert answer["mask_sample"] is False
+    assert "_ng_failure_class" not in answer
+    assert (answer["judge_failed"], answer["failure_kind"]) == (1.0, "judge_failed")
+
+
+def test_a_deadline_in_the_url_is_kept(gated: Running) -> None:
+    sent = {**body(), "responses_create_params": {"input": "wait: how long is it?"}}
+    answer = gated.post(sent, "/verify?deadline_s=0.3").json()
+    assert answer["mask_sample"] is True
+    assert answer["failure_reason"].startswith("deadline_exceeded")
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"responses_create_params": "text"}, "responses_create_params"),
+        ({"response": None}, "response"),
+        ({"response": {"output": "text"}}, "response.output"),
+        ({"positive_rubrics": [{"weight": 1}]}, "row.positive_rubrics[0]"),
+        ({"positive_rubrics": None, "positive_rubric": ["x"]}, "row.positive_rubric"),
+        ({"tool_output": None}, "row.tool_output"),
+        ({"responses_create_params": {"input": []}}, "row.question"),
+        ({"step": -1}, "row.step"),
+    ],
+)
+def test_a_malformed_row_is_named(gated: Running, change: dict[str, Any], place: str) -> None:
+    response = gated.post({**body(), **change}, "/verify")
+    assert response.status_code == 422
+    problem = Problem.model_validate_json(response.content)
+    assert problem.details[0].loc == place, problem
+
+
+def test_tools_answers_are_the_sources(gated: Running) -> None:
+    assert (
+        citation_f1(gated, agentic(called("search", "c1"), answered(SOURCE), said(ANSWER))) == 1.0
+    )
+    assert (
+        citation_f1(gated, agentic(called("search", "c1"), answered("none"), said(ANSWER))) == 0.0
+    )
+
+
+def test_a_policy_that_called_no_tool_found_nothing_and_is_judged(gated: Running) -> None:
+    assert citation_f1(gated, agentic(said(ANSWER))) == 0.0
+
+
+def test_the_rows_sources_stay_beside_those_of_tools(gated: Running) -> None:
+    both = (
+        "<answer><snippet id=s1>It is 312 metres.</snippet><snippet id=s2>Old.</snippet></answer>"
+    )
+    found = answered("<snippet id=s2>It is old.</snippet>")
+    assert citation_f1(gated, body(called("search", "c1"), found, said(both))) == 1.0
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [said(SOURCE)],
+        [{"type": "reasoning", "summary": [{"type": "summary_text", "text": SOURCE}]}],
+        [called("search", "c1", query=SOURCE)],
+        [answered(SOURCE, role="assistant")],
+        [called("verify", "c1"), answered(SOURCE)],
+        [called("/v1/score", "c1"), answered(SOURCE)],
+        [called("./verify", "c1"), answered(SOURCE)],
+        [called("%76erify", "c1"), answered(SOURCE)],
+        [called("verify", "c1"), called("search", "c1"), answered(SOURCE)],
+        [{"type": "function_call", "call_id": "c1"}, answered(SOURCE)],
+    ],
+)
+def test_what_the_policy_can_write_is_never_a_source(gated: Running, items: list[Any]) -> None:
+    assert citation_f1(gated, agentic(*items, said(ANSWER))) == 0.0
+
+
+def test_only_the_last_message_is_judged(gated: Running) -> None:
+    sent = body(said(ANSWER), called("search", "c1"), answered("nothing"), said("I give up."))
+    assert gated.post(sent, "/verify").json()["refused"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("fields", "reward"),
+    [
+        ({"status": "completed"}, FULL),
+        ({}, FULL),
+        ({"incomplete_details": {"reason": "max_output_tokens"}}, -1.0),
+        ({"status": "incomplete"}, -1.0),
+        ({"status": "failed"}, -1.0),
+    ],
+)
+def test_a_response_that_was_cut_is_told_from_one_that_ended(
+    gated: Running, fields: dict[str, Any], reward: float
+) -> None:
+    sent = {**body(), "response": response_of(said(ANSWER), **fields)}
+    path = "/verify?non_stop_penalty=true&non_stop_penalty_value=-1"
+    assert gated.post(sent, path).json()["reward"] == pytest.approx(reward)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [None, 1, "text", [], {}, {"type": [], "role": {}}, {"type": "message", "role": "assistant"}],
+)
+def test_items_of_any_shape_are_survived(gated: Running, item: Any) -> None:
+    response = gated.post(body(item, said(ANSWER)), "/verify")
+    assert response.status_code == 200
+    assert response.json()["response"]["output"][0] == item
+
+
+def test_empty_cells_written_as_nan_do_no_harm(gated: Running) -> None:
+    text = json.dumps(body(cell=float("nan"), other=float("inf")))
+    answer = gated.post(text.encode(), "/verify")
+    assert answer.status_code == 200
+    assert "NaN" not in answer.text
+    assert "Infinity" not in answer.text
+
+
+def test_a_session_needs_nothing(gated: Running) -> None:
+    for path in ("/seed_session", "/strict/seed_session"):
+        for content in (b"", b"{}", json.dumps(ROW).encode(), b"[" * 100_000):
+            assert gated.post(content, path).json() == {}
+    assert gated.client.get("/reverify_mode").json() == "stateless"
+    assert gated.client.get("/").status_code == 200
+
+
+def test_verified_rows_are_aggregated(gated: Running) -> None:
+    rows = [gated.post(body(_ng_task_index=n // 2), "/verify").json() for n in range(4)]
+    rows.append(gated.post(failing(_ng_task_index=5), "/verify").json())
+    answer = gated.post({"verify_responses": rows}, "/aggregate_metrics").json()
+    assert answer["key_metrics"]["mean/reward"] == pytest.approx(FULL)
+    assert answer["agent_metrics"]["coverage/masked_rollouts"] == 1
+    assert [each["_ng_task_index"] for each in answer["group_level_metrics"]] == [0, 1]
+
+
+@pytest.mark.parametrize("sent", [b"{}", b'{"verify_responses": [1]}', b"[]", b"nonsense"])
+def test_what_cannot_be_aggregated_is_refused(gated: Running, sent: bytes) -> None:
+    assert gated.post(sent, "/aggregate_metrics").status_code == 422
