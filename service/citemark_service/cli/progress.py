@@ -28,7 +28,7 @@ def count_rows(path: Path) -> int:
 class Progress:
     """A bar on a terminal, silence in a pipe; complaints are shown in both, the first twenty."""
 
-    def __init__(self, console: Console, total: int | None) -> None:
+    def __init__(self, console: Console, total: int | None, doing: str = "scoring") -> None:
         self._console = console
         self._complaints = 0
         self._bar = Bar(
@@ -40,7 +40,7 @@ class Progress:
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("scoring", total=total)
+        self._task = self._bar.add_task(doing, total=total)
 
     def __enter__(self) -> Self:
         self._bar.start()

@@ -107,6 +107,11 @@ class PromptWriter:
         self._wording = lru_cache(maxsize=_WORDINGS_KEPT)(self._worded)
 
     @property
+    def budget(self) -> Budget:
+        """What each part of a criteria prompt may take."""
+        return self._budgets["criteria"]
+
+    @property
     def version(self) -> str:
         """Short hash over the templates, the grammar and the budget."""
         parts = [GRAMMAR_VERSION, str(self._prompt_bytes)]

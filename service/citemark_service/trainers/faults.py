@@ -1,0 +1,93 @@
+"""What can be wrong with a row, and the checks that several trainers share. Pure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+_TEMPLATED: Final = ("<|im_start|>", "<|start_header_id|>", "[INST]", "<start_of_turn>")
+
+
+class Severity(StrEnum):
+    """How much a fault matters."""
+
+    ERROR = "error"
+    """Training would break, or train on nothing."""
+    WARNING = "warning"
+    """It trains, worse than it could."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with one row. Equal faults of many rows are told once."""
+
+    severity: Severity
+    field: str
+    problem: str
+    """Without what differs from row to row."""
+    fix: str
+    detail: str = ""
+    """What differs from row to row."""
+
+
+def error(field: str, problem: str, fix: str, detail: str = "") -> Fault:
+    """A fault that breaks training."""
+    return Fault(Severity.ERROR, field, problem, fix, detail)
+
+
+def warning(field: str, problem: str, fix: str, detail: str = "") -> Fault:
+    """A fault that training survives."""
+    return Fault(Severity.WARNING, field, problem, fix, detail)
+
+
+def prompt_faults(value: object, field: str, *, text_too: bool) -> Iterator[Fault]:
+    """A prompt that is absent, empty or not chat messages (or text, where that is allowed)."""
+    wanted = "chat messages or text" if text_too else "a list of chat messages"
+    fix = "citemark convert writes it, from the row's own prompt or from a template"
+    if value is None:
+        yield error(field, "there is no prompt", fix)
+    elif isinstance(value, str):
+        if not text_too:
+            yield error(field, f"is text; the trainer needs {wanted}", fix)
+        yield from _text_faults(value, field)
+    elif not isinstance(value, list | tuple) or not value:
+        yield error(field, f"is not {wanted}", fix)
+    else:
+        yield from _message_faults(value, field)
+
+
+def _text_faults(value: str, field: str) -> Iterator[Fault]:
+    if not value.strip():
+        yield error(field, "the prompt is empty", "leave the row out")
+    if any(mark in value for mark in _TEMPLATED):
+        yield warning(
+            field,
+            "a chat template is already applied; most trainers apply it again",
+            "keep the messages instead, or leave the trainer's own template off",
+        )
+
+
+def _message_faults(value: list[object] | tuple[object, ...], field: str) -> Iterator[Fault]:
+    for at, message in enumerate(value):
+        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+            yield error(f"{field}[{at}]", "is no message with a role", "write role and content")
+            return
+        if message.get("content") is None and not message.get("tool_calls"):
+            yield error(f"{field}[{at}]", "a message without content", "write role and content")
+            return
+
+
+def text_faults(value: object, field: str, fix: str) -> Iterator[Fault]:
+    """A column that has to be a text, and is absent or something else."""
+    if value is None:
+        yield error(field, "is absent", fix)
+    elif not isinstance(value, str):
+        yield error(field, "is not text", fix, type(value).__name__)
+
+
+def json_text_faults(value: object, field: str, why: str) -> Iterator[Fault]:
+    """A column that should hold the envelope as a JSON text, and is absent or an object."""
+    if value is None or value == "":
+        yield error(field, "is empty", "put the envelope there: citemark convert does")
+    elif not isinstance(value, str):
+        yield warning(field, f"is an object, not its JSON; {why}", "store json.dumps(…) of it")

@@ -1,0 +1,60 @@
+"""Tasks drawn at random, as data sets hold them, and one written by hand."""
+
+import json
+from typing import Any
+
+from hypothesis import strategies as st
+
+from citemark_schemas import Rollout
+from citemark_service.trainers.trainer import Task
+
+ROW: dict[str, Any] = {
+    "id": "ferry",
+    "question": "When did the Aldersund ferry start, and how long is the crossing?",
+    "tool_output": "<snippet id=S1>The Aldersund ferry has run since 12 April 1963.</snippet>\n"
+    "<snippet id=S2>The crossing takes 25 minutes in summer.</snippet>",
+    "positive_rubrics": ["Gives 12 April 1963", {"title": "Time", "description": "25 minutes"}],
+    "negative_rubrics": [{"description": "Speaks of the bridge", "weight": 0.5}],
+}
+
+# Neither controls nor surrogates, which JSON rows of a data set do not hold.
+_TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30)
+_WORDS = _TEXT.map(lambda text: f"w {text}".strip())
+_RUBRIC = st.fixed_dictionaries(
+    {"title": _WORDS, "description": _WORDS},
+    optional={"weight": st.floats(0, 100, allow_nan=False)},
+)
+_MIXED = _RUBRIC | st.tuples(_RUBRIC, st.sampled_from(["positive", "negative"])).map(
+    lambda pair: {**pair[0], "polarity": pair[1]}
+)
+_SNIPPET = st.fixed_dictionaries({"id": _WORDS, "text": _TEXT}, optional={"paper_id": _WORDS})
+_KNOBS: dict[str, st.SearchStrategy[Any]] = {
+    "citation_weight": st.floats(0, 10, allow_nan=False),
+    "instance_rubrics_only": st.booleans(),
+    "citation_unit": st.sampled_from(["snippet", "paper"]),
+}
+_FIELDS = st.fixed_dictionaries(
+    {"question": _WORDS, "tool_output": _TEXT.map(lambda text: f"<snippet id=A>{text}</snippet>")},
+    optional={
+        "id": _WORDS,
+        "group": _WORDS,
+        "snippets": st.lists(_SNIPPET, min_size=1, max_size=3),
+        "positive_rubrics": st.lists(_RUBRIC | _WORDS, max_size=3),
+        "negative_rubrics": st.lists(_RUBRIC, max_size=2),
+        "rubrics": st.lists(_MIXED, max_size=2),
+        **_KNOBS,
+    },
+)
+_PROMPTS = st.lists(
+    st.fixed_dictionaries({"role": st.sampled_from(["system", "user"]), "content": _WORDS}),
+    min_size=1,
+    max_size=3,
+)
+TASKS = st.builds(
+    lambda fields, prompt: Task(Rollout(**fields, response=""), prompt), _FIELDS, _PROMPTS
+)
+
+
+def json_lines(rows: list[dict[str, Any]]) -> str:
+    """The rows as a file holds them."""
+    return "".join(json.dumps(row) + "\n" for row in rows)

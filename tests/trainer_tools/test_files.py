@@ -1,0 +1,137 @@
+"""Files of rows: read with every row told by its place, written whole or not at all."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from citemark_service.errors import DataError
+from citemark_service.trainers.files import count_of, replacing, rows_of, writing
+from citemark_service.trainers.shapes import MESSAGES, Kind, Shape
+
+COLUMNS: dict[str, Shape] = {"id": Kind.TEXT, "n": Kind.INTEGER, "messages": MESSAGES}
+ENDINGS = pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+_WITHOUT_PYARROW = """
+import sys
+sys.modules["pyarrow"] = None
+from citemark_service.cli import main
+main(sys.argv[1:])
+"""
+
+
+def written(path: Path, rows: list[dict[str, object]]) -> Path:
+    with writing(path, COLUMNS) as writer:
+        for row in rows:
+            writer.write(row)
+    return path
+
+
+@ENDINGS
+def test_rows_come_back_in_order(tmp_path: Path, ending: str) -> None:
+    rows: list[dict[str, object]] = [{"id": f"é{n}", "n": n} for n in range(3000)]
+    path = written(tmp_path / f"rows.{ending}", rows)
+    assert count_of(path) == 3000
+    read = [numbered.row for numbered in rows_of(path)]
+    assert [(row["id"], row["n"]) for row in read if row] == [(r["id"], r["n"]) for r in rows]
+
+
+@ENDINGS
+def test_a_file_is_there_once_it_is_whole(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"rows.{ending}"
+    path.write_text("kept")
+    rows: list[dict[str, object]] = [{"id": "a"}, {"id": object()}]
+    with pytest.raises(ValueError, match=r"object|is no text"):
+        written(path, rows)
+    assert path.read_text() == "kept"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_replaced_file_keeps_its_mode_and_its_link(tmp_path: Path) -> None:
+    target, link = tmp_path / "target.jsonl", tmp_path / "link.jsonl"
+    target.write_text("old")
+    target.chmod(0o640)
+    link.symlink_to(target)
+    with replacing(link) as file:
+        file.write(b"new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    assert target.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot write .*nowhere"):
+        written(tmp_path / "nowhere" / "rows.jsonl", [])
+
+
+def test_bad_lines_are_told_by_number_and_the_rest_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"id": "a"}\n\nnot json\n[1]\n{"id": "\\ud800"}\n{"id": "b"}')
+    told = [(each.place, bool(each.row), each.problem[:13]) for each in rows_of(path)]
+    assert told == [
+        ("line 1", True, ""),
+        ("line 3", False, "is not JSON: "),
+        ("line 4", False, "is not a JSON"),
+        ("line 5", False, "is not JSON: "),
+        ("line 6", True, ""),
+    ]
+
+
+def test_a_line_too_long_to_hold_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    with path.open("wb") as file:
+        file.write(b'{"id": "')
+        for _ in range(66):
+            file.write(b"x" * 2**20)
+        file.write(b'"}\n{"id": "b"}\n')
+    first, second = rows_of(path)
+    assert first.problem == "is longer than 64 MiB"
+    assert second.row == {"id": "b"}
+    assert second.place == "line 2"
+
+
+def test_a_broken_table_is_said_to_be_one(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    path.write_bytes(b"PAR1 but not really")
+    with pytest.raises(DataError, match="cannot read"):
+        list(rows_of(path))
+    with pytest.raises(DataError, match="cannot read"):
+        count_of(path)
+
+
+def test_another_ending_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"must end in .jsonl"):
+        rows_of(tmp_path / "rows.csv")
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"id": 7}, "id: is no text"),
+        ({"other": 7}, "the key 'other', for which the file has no column"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image"}]}]},
+            r"messages\[0\].content",
+        ),
+        ({"messages": [{"role": "user", "tool_calls": []}]}, "'tool_calls'"),
+    ],
+)
+def test_a_table_takes_nothing_that_it_would_lose(tmp_path: Path, row, told: str) -> None:
+    path = tmp_path / "rows.parquet"
+    with pytest.raises(ValueError, match=told), writing(path, COLUMNS) as writer:
+        writer.write(row)
+    assert not path.exists()
+
+
+def test_without_pyarrow_json_lines_work_and_tables_say_what_is_missing(tmp_path: Path) -> None:
+    rows = Path(__file__).parents[2] / "examples" / "rollouts.jsonl"
+
+    def converted(name: str) -> subprocess.CompletedProcess[str]:
+        arguments = ["convert", str(rows), str(tmp_path / name), "--to", "trl"]
+        command = [sys.executable, "-c", _WITHOUT_PYARROW, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert converted("rows.jsonl").returncode == 0
+    failed = converted("rows.parquet")
+    assert failed.returncode == 2
+    assert "pip install 'citemark[convert]'" in failed.stderr
