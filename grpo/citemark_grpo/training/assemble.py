@@ -63,6 +63,7 @@ def build_config(plan: Plan) -> GRPOConfig:
         Declined: the machine is not the one that was planned for.
         MissingExtra: a library that the plan needs is not installed.
     """
+    _refuse_without_gpu(plan)
     try:
         config = GRPOConfig(**plan.trainer, model_init_kwargs=_model_arguments(plan.policy))
     except ImportError as error:
@@ -75,6 +76,19 @@ def build_config(plan: Plan) -> GRPOConfig:
             }
         )
     return config
+
+
+def _refuse_without_gpu(plan: Plan) -> None:
+    if not plan.trainer["use_cpu"]:
+        return
+    needing = {
+        "deepspeed_stage": plan.trainer["deepspeed"] is not None,
+        "attn_implementation": plan.policy.attn_implementation == "flash_attention_2",
+        "use_vllm": plan.trainer["use_vllm"],
+    }
+    reasons = {name: "needs a GPU, and there is none" for name, needs in needing.items() if needs}
+    if reasons:
+        raise Declined(reasons)
 
 
 def _model_arguments(policy: Policy) -> dict[str, Any]:

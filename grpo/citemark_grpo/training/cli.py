@@ -7,6 +7,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from citemark_grpo.errors import ScoreError
+from citemark_grpo.settings import secret
 from citemark_grpo.training.dry_run import flag_lines, report
 from citemark_grpo.training.errors import (
     Declined,
@@ -52,6 +53,8 @@ def train(**flags: Any) -> None:
     Flags have the published run's names. One that this trainer cannot honour is refused.
     """
     given = {name: value for name, value in flags.items() if value is not None}
+    if url := secret("CITEMARK_URL"):
+        given.setdefault("reward_url", url)
     try:
         _trained(given)
     except (TrainingError, ScoreError) as error:

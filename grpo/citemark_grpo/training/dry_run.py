@@ -1,10 +1,11 @@
 """A plan on paper: the flags, the configuration, the token budget and the rows."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from citemark_grpo.training.budget import Lengths, StepBudget, step_budget
-from citemark_grpo.training.plan import Outcome, Plan
+from citemark_grpo.training.plan import Batch, Outcome, Plan
 from citemark_grpo.training.rows import Prepared
 
 
@@ -24,15 +25,12 @@ def _became(outcome: Outcome) -> str:
     return "-> " + ("; ".join(parts) or "left as it is")
 
 
-def config_lines(plan: Plan, left: Mapping[str, Any]) -> Iterator[str]:
-    """What the trainer is told; `left` is what keeps the library's default."""
-    for name in sorted(plan.trainer):
-        yield f"{name} = {_shown(plan.trainer[name])}"
-    for name in sorted(left.keys() - plan.trainer.keys()):
-        yield f"{name} = {_shown(left[name])}  (TRL's default)"
+def config_lines(values: Mapping[str, Any]) -> Iterator[str]:
+    """Settings by name, one a line."""
+    yield from (f"{name} = {_shown(values[name])}" for name in sorted(values))
 
 
-def budget_lines(budget: StepBudget, lengths: Lengths) -> Iterator[str]:
+def budget_lines(budget: StepBudget, lengths: Lengths, batch: Batch) -> Iterator[str]:
     """The tokens of a step, bounded and by the rows' own lengths."""
     yield f"rollouts               {budget.rollouts:>12,}"
     yield f"at most                {budget.bound:>12,} tokens"
@@ -45,8 +43,9 @@ def budget_lines(budget: StepBudget, lengths: Lengths) -> Iterator[str]:
         f"95% up to {lengths.p95}, longest {lengths.longest}"
     )
     yield (
-        f"each process: {budget.micro_batches} micro-batches of at most "
-        f"{budget.micro_batch_bound:,} tokens"
+        f"each of {batch.world_size} processes: {budget.micro_batches} micro-batches of at most "
+        f"{budget.micro_batch_bound:,} tokens, padding included (--pack_length allows "
+        f"{batch.pack_tokens:,})"
     )
 
 
@@ -59,12 +58,16 @@ def row_lines(prepared: Prepared) -> Iterator[str]:
 
 
 def report(plan: Plan, prepared: Prepared, left: Mapping[str, Any]) -> Iterator[str]:
-    """The whole dry run, line by line."""
+    """The whole dry run, line by line; `left` are TRL's own defaults."""
     lengths = Lengths.of([row.tokens for row in prepared.rows])
     yield from _section("Flags", flag_lines(plan.outcomes))
-    yield from _section("Trainer configuration", config_lines(plan, left))
+    yield from _section("Policy", config_lines(asdict(plan.policy)))
+    yield from _section("Trainer configuration", config_lines(plan.trainer))
+    untouched = {name: left[name] for name in left.keys() - plan.trainer.keys()}
+    yield from _section("Left at TRL's defaults", config_lines(untouched))
+    yield from _section("Sent with every rollout", config_lines(plan.knobs.model_dump()))
     budget = step_budget(plan.batch, plan.rows, lengths)
-    yield from _section("Token budget of a step", budget_lines(budget, lengths))
+    yield from _section("Token budget of a step", budget_lines(budget, lengths, plan.batch))
     yield from _section("Rows", row_lines(prepared))
 
 

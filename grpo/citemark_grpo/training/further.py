@@ -121,7 +121,7 @@ FURTHER: Final = (
     ),
     Flag(
         "reward_url", str, "http://127.0.0.1:8000",
-        "Citemark's root URL.",
+        "Citemark's root URL; else CITEMARK_URL says it, and CITEMARK_API_TOKEN the token.",
         sets("service.url"),
     ),
     Flag(

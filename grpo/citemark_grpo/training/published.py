@@ -154,7 +154,7 @@ PUBLISHED: Final = (
         "lr_scheduler_type", str, "constant",
         "Schedule of the learning rate.",
         sets("trainer.lr_scheduler_type"),
-        choices=("constant", "constant_with_warmup", "linear", "cosine"),
+        choices=("constant", "linear", "cosine"),
     ),
     Flag(
         "max_prompt_token_length", int, 6144,

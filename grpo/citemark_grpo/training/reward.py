@@ -13,10 +13,10 @@ from citemark_grpo.client import ScoreClient
 from citemark_grpo.errors import Refused, ScoreError
 from citemark_grpo.training.plan import Service
 from citemark_schemas import FailureKind, Knobs, Rollout, ScoreResult
+from citemark_schemas.transcript import reply_in
 
 _LOG: Final = logging.getLogger(__name__)
 _PAUSE_S: Final = 1.0
-_SAY_EVERY_S: Final = 60.0
 _ALL_ATTEMPTS: Final = sys.maxsize  # the deadline bounds them
 
 
@@ -44,8 +44,14 @@ class PatientScorer:
     """
 
     def __init__(
-        self, service: Service, knobs: Knobs, *, headers: Mapping[str, str] | None = None
+        self,
+        service: Service,
+        knobs: Knobs,
+        *,
+        headers: Mapping[str, str] | None = None,
+        say_every_s: float = 60.0,
     ) -> None:
+        self._say_every_s = say_every_s
         self._service = service
         self._knobs = knobs
         self._headers = headers
@@ -91,14 +97,19 @@ class PatientScorer:
 
     async def _watched(self, call: Coroutine[Any, Any, list[ScoreResult]]) -> list[ScoreResult]:
         """Await the call, and say from time to time that the run stands still for it."""
+        watch = asyncio.create_task(self._say_waiting())
+        try:
+            return await call
+        finally:
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
+
+    async def _say_waiting(self) -> None:
         began = time.monotonic()
-        async with asyncio.TaskGroup() as tasks:
-            scoring = tasks.create_task(call)
-            while not (await asyncio.wait({scoring}, timeout=_SAY_EVERY_S))[0]:
-                _LOG.warning(
-                    "waiting for %s since %.0f s", self._service.url, time.monotonic() - began
-                )
-        return scoring.result()
+        while True:
+            await asyncio.sleep(self._say_every_s)
+            waited_s = time.monotonic() - began
+            _LOG.warning("waiting for rewards from %s since %.0f s", self._service.url, waited_s)
 
 
 def _unstarted(result: ScoreResult | None) -> bool:
@@ -173,12 +184,9 @@ class CitemarkReward:
         )
 
 
-def response_of(completion: Any) -> str:
-    """The text of a completion: a string, or messages whose assistant turns are joined."""
-    if isinstance(completion, str):
-        return completion
-    turns = (turn.get("content") for turn in completion if turn.get("role") == "assistant")
-    return "\n".join(turn for turn in turns if isinstance(turn, str))
+def response_of(completion: str | Sequence[Mapping[str, Any]]) -> str:
+    """The text of a completion, which is a string or a conversation that ends with it."""
+    return completion if isinstance(completion, str) else reply_in(completion)
 
 
 def _failures(results: Sequence[ScoreResult | None], trouble: str) -> Counter[str]:

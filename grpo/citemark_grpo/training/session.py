@@ -7,6 +7,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
+from citemark_grpo.settings import secret
 from citemark_grpo.training.assemble import build_trainer, load_tokenizer, token_count
 from citemark_grpo.training.dry_run import row_lines
 from citemark_grpo.training.errors import Declined
@@ -44,9 +45,10 @@ def build(
     observers: Sequence[Observer] = (),
 ) -> RefinerTrainer:
     """The trainer of a run; see `assemble.build_trainer` for what it raises."""
-    reward = CitemarkReward(
-        PatientScorer(plan.service, plan.knobs), run=plan.service.run, observers=observers
-    )
+    token = secret("CITEMARK_API_TOKEN")
+    headers = None if token is None else {"authorization": f"Bearer {token}"}
+    scorer = PatientScorer(plan.service, plan.knobs, headers=headers)
+    reward = CitemarkReward(scorer, run=plan.service.run, observers=observers)
     return build_trainer(
         plan,
         material.prepared.rows,

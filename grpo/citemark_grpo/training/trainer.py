@@ -62,8 +62,8 @@ class RefinerTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not in the en
             return
         reasons = "; ".join(f"{n} x {why}" for why, n in self._failures().most_common(_SHOWN))
         raise JudgementsMissing(
-            f"step {self.state.global_step + 1}: {failed} of {len(rewards)} rollouts have no "
+            f"after {self.state.global_step} steps {failed} of {len(rewards)} rollouts have no "
             f"reward, more than --max_failed_share {self._max_failed_share:g} allows"
-            f" ({reasons or 'on other processes'}). Nothing was learnt from this step; mend the "
-            "judge and run the same command again to go on from the last checkpoint."
+            f" ({reasons or 'on other processes'}). Nothing was learnt from them; mend the judge "
+            "and run the same command again to go on from the last checkpoint."
         )

@@ -1,0 +1,68 @@
+"""The command line, as far as it needs no torch."""
+
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from citemark_grpo.training.cli import main, option_of
+from citemark_grpo.training.plan import FLAGS
+
+COMMAND = main.commands["train"]
+
+
+def parsed(*words: str) -> dict[str, object]:
+    with COMMAND.make_context("train", list(words)) as context:
+        return {name: value for name, value in context.params.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        (["--non_stop_penalty"], True),
+        (["--non_stop_penalty", "true"], True),
+        (["--non_stop_penalty", "True"], True),
+        (["--non_stop_penalty", "false"], False),
+        (["--non_stop_penalty=False"], False),
+        (["--non_stop_penalty", "--seed", "3"], True),
+    ],
+)
+def test_a_boolean_stands_alone_or_with_its_value(words: list[str], value: bool) -> None:
+    assert parsed(*words)["non_stop_penalty"] is value
+
+
+def test_what_is_not_given_is_left_to_the_table() -> None:
+    assert parsed() == {}
+    assert parsed("--learning_rate", "5e-6") == {"learning_rate": 5e-6}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--nonsense", "1"], ["--beta", "much"], ["--kl_estimator", "kl5"], ["--dry_run", "maybe"]],
+)
+def test_what_is_unknown_or_malformed_is_refused(words: list[str]) -> None:
+    with pytest.raises(click.UsageError):
+        parsed(*words)
+
+
+def test_the_help_shows_every_flag_with_its_default() -> None:
+    shown = " ".join(CliRunner().invoke(main, ["train", "--help"]).output.split())
+    for flag in FLAGS:
+        assert f"--{flag.name}" in shown
+        assert flag.effect in shown
+        help_text = option_of(flag).help or ""
+        assert help_text in shown or f"{flag.effect} [" in shown
+
+
+def test_the_help_needs_no_torch() -> None:
+    code = (
+        "import sys; sys.argv = ['citemark-grpo', 'train', '--help']\n"
+        "from citemark_grpo.__main__ import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.splitlines()[-1] == "False"

@@ -1,0 +1,57 @@
+"""The plan on paper."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from citemark_grpo.training.dry_run import flag_lines, report
+from citemark_grpo.training.flags import Machine
+from citemark_grpo.training.plan import FLAGS, outcomes_of, plan_of
+from citemark_grpo.training.rows import Prepared, Row
+
+REQUIRED = {"model_name_or_path": "policy", "dataset": "rows.jsonl"}
+
+
+def told(prepared: Prepared, **flags: Any) -> list[str]:
+    left = {"epsilon": 0.2, "beta": 0.0}
+    return list(report(plan_of(REQUIRED | flags), prepared, left))
+
+
+@pytest.fixture
+def prepared() -> Prepared:
+    result = Prepared(rows=[Row((), "{}", tokens) for tokens in (100, 300)])
+    result.drop("too long", "row 2: 9000 tokens")
+    result.drop("too long", "row 5: 9001 tokens")
+    return result
+
+
+def test_every_flag_is_told_with_what_it_became(prepared: Prepared) -> None:
+    lines = told(prepared, beta=0.5)
+    for flag in FLAGS:
+        (at,) = [n for n, line in enumerate(lines) if line.startswith(f"  --{flag.name} ")]
+        assert lines[at + 1].strip() == flag.effect
+        assert lines[at + 2].startswith("    ")
+    at = lines.index("  --beta 0.5")
+    assert lines[at + 2].strip() == "-> trainer.beta = 0.5"
+
+
+def test_what_the_trainer_is_told_is_apart_from_what_is_left_to_it(prepared: Prepared) -> None:
+    lines = told(prepared, beta=0.5)
+    left = lines.index("Left at TRL's defaults")
+    assert lines.index("  beta = 0.5") < left < lines.index("  epsilon = 0.2")
+    assert "  beta = 0.0" not in lines
+
+
+def test_the_budget_and_the_rows_are_told(prepared: Prepared) -> None:
+    text = "\n".join(told(prepared, world_size=8))
+    assert "at most                   1,835,008 tokens" in text
+    assert "prompts                    51,200" in text
+    assert "each of 8 processes: 32 micro-batches of at most 7,168 tokens" in text
+    assert "2 too long (first: row 2: 9000 tokens)" in text
+
+
+def test_a_refused_flag_says_why_where_it_stands(tmp_path: Path) -> None:
+    lines = list(flag_lines(outcomes_of({**REQUIRED, "kl_estimator": "kl1"}, Machine())))
+    at = lines.index("--kl_estimator kl1")
+    assert lines[at + 2].strip().startswith("REFUSED: kl1 is ")

@@ -1,0 +1,44 @@
+"""Rows from files; the hub's own loader is not tried here."""
+
+from pathlib import Path
+
+import pytest
+
+from citemark_grpo.training.errors import RowsUnusable
+from citemark_grpo.training.loading import raw_rows
+
+
+def test_lines_are_read_one_by_one_and_blank_ones_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"rubrics": ["a"]}\n\n{"rubrics": "[]", "more": {"x": 1}}\n')
+    assert list(raw_rows(str(path), "train")) == [
+        {"rubrics": ["a"]},
+        {"rubrics": "[]", "more": {"x": 1}},
+    ]
+
+
+@pytest.mark.parametrize("line", ["{", "[1]", "3", "[" * 100_000])
+def test_a_broken_line_is_named(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("{}\n" + line + "\n")
+    with pytest.raises(RowsUnusable, match="line 2"):
+        list(raw_rows(str(path), "train"))
+
+
+@pytest.mark.parametrize("name", ["none.jsonl", "none.parquet"])
+def test_a_file_that_is_not_there_is_named(tmp_path: Path, name: str) -> None:
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    with pytest.raises(RowsUnusable, match=name):
+        list(raw_rows(str(tmp_path / name), "train"))
+
+
+@pytest.mark.train
+def test_parquet_gives_the_same_rows(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = [{"id": str(n), "rubrics": [{"description": "d", "weight": 1.0}]} for n in range(600)]
+    path = tmp_path / "rows.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    assert list(raw_rows(str(path), "train")) == rows

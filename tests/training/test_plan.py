@@ -1,0 +1,102 @@
+"""What a run is planned to be."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from citemark_grpo.training.errors import Declined
+from citemark_grpo.training.flags import Machine
+from citemark_grpo.training.plan import plan_of
+
+REQUIRED = {"model_name_or_path": "policy", "dataset": "rows.jsonl"}
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 8, 64, 256])
+def test_a_step_of_the_published_run_is_32_prompts_of_8_samples(world_size: int) -> None:
+    plan = plan_of(REQUIRED, Machine(world_size=world_size))
+    trainer = plan.trainer
+    assert plan.batch.rollouts == trainer["generation_batch_size"] == 256
+    assert trainer["num_generations"] == 8
+    assert trainer["gradient_accumulation_steps"] * world_size == 256
+
+
+@given(
+    prompts=st.integers(1, 64),
+    samples=st.integers(2, 16),
+    sequences=st.integers(1, 8),
+    world_size=st.integers(1, 64),
+)
+def test_every_rollout_is_learnt_from_once_a_step_or_the_batch_is_refused(
+    prompts: int, samples: int, sequences: int, world_size: int
+) -> None:
+    flags = REQUIRED | {
+        "num_unique_prompts_rollout": prompts,
+        "num_samples_per_prompt_rollout": samples,
+        "per_device_train_batch_size": sequences,
+        "pack_length": 65536,
+    }
+    try:
+        trainer = plan_of(flags, Machine(world_size=world_size)).trainer
+    except Declined:
+        assert (prompts * samples) % (sequences * world_size)
+    else:
+        learnt = trainer["gradient_accumulation_steps"] * sequences * world_size
+        assert learnt == trainer["generation_batch_size"] == prompts * samples
+
+
+def test_a_world_size_that_is_given_is_planned_for() -> None:
+    plan = plan_of({**REQUIRED, "world_size": 8}, Machine(world_size=1))
+    assert plan.batch.world_size == 8
+    assert plan.trainer["gradient_accumulation_steps"] == 32
+
+
+def test_every_knob_that_the_run_fixes_is_sent() -> None:
+    flags = {
+        "verification_reward": 4.0,
+        "non_stop_penalty": True,
+        "refiner_reward_gate_judge_score_with_format_bonus": True,
+        "refiner_reward_apply_paper_citation_reward": False,
+        "refiner_reward_paper_citation_weight": 0.5,
+        "refiner_reward_instance_rubrics_only": True,
+        "static_rubrics": "v4",
+    }
+    assert plan_of(REQUIRED | flags).knobs.model_dump(exclude_unset=True) == {
+        "verification_reward": 4.0,
+        "non_stop_penalty": True,
+        "gate_judge_score_with_format_bonus": True,
+        "apply_citation_reward": False,
+        "citation_weight": 0.5,
+        "instance_rubrics_only": True,
+        "static_rubrics": "v4",
+    }
+
+
+def test_kl3_is_the_estimator_without_a_weight_of_its_own() -> None:
+    assert plan_of(REQUIRED).trainer["use_bias_correction_kl"] is False
+
+
+def test_zero_3_offloads_nothing_and_saves_whole_weights() -> None:
+    zero = plan_of({**REQUIRED, "deepspeed_stage": "3"}).trainer["deepspeed"]["zero_optimization"]
+    assert zero["stage"] == 3
+    assert zero["stage3_gather_16bit_weights_on_model_save"] is True
+    assert not [name for name in zero if "offload" in name]
+
+
+@pytest.mark.parametrize(("cuda", "dtype"), [(True, "bfloat16"), (False, "float32")])
+def test_the_precision_is_the_machines_unless_it_is_given(cuda: bool, dtype: str) -> None:
+    plan = plan_of(REQUIRED, Machine(cuda=cuda))
+    assert (plan.policy.dtype, plan.trainer["bf16"]) == (dtype, cuda)
+    assert plan.trainer["use_cpu"] is not cuda
+    given = plan_of({**REQUIRED, "dtype": "bfloat16"}, Machine(cuda=cuda))
+    assert (given.policy.dtype, given.trainer["bf16"]) == ("bfloat16", True)
+
+
+def test_other_processes_wait_longer_than_one_waits_for_the_service() -> None:
+    plan = plan_of({**REQUIRED, "service_wait_s": 7200.0, "score_timeout_s": 900.0})
+    assert plan.trainer["ddp_timeout"] > 7200 + 900
+    assert (plan.service.wait_s, plan.service.timeout_s) == (7200.0, 900.0)
+
+
+def test_a_run_is_called_after_its_folder_unless_it_has_a_name() -> None:
+    assert plan_of({**REQUIRED, "output_dir": "runs/tide"}).service.run == "tide"
+    assert plan_of({**REQUIRED, "run_name": "ebb"}).service.run == "ebb"

@@ -1,0 +1,136 @@
+"""Rows of every shape, and what is left of them."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from citemark_grpo.training.errors import RowsUnusable
+from citemark_grpo.training.plan import RowRules
+from citemark_grpo.training.prompt import Message
+from citemark_grpo.training.rows import (
+    NO_ROLLOUT,
+    PROMPT_TOO_LONG,
+    ROW_TOO_LONG,
+    Prepared,
+    RowReader,
+)
+from citemark_schemas import Knobs, Rollout
+
+SOURCE = "<snippet id=s1>The mill closed in 1911.</snippet>"
+ROW = {"question": "When did the mill close?", "tool_output": SOURCE}
+TALK = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": f"When did the mill close?\n{SOURCE}"},
+]
+
+
+def count(prompt: Sequence[Message]) -> int:
+    return sum(len(turn["content"].split()) for turn in prompt)
+
+
+def prepared(
+    *rows: Any, prompt_tokens: int = 1000, tokens: int = 2000, template: str | None = None
+) -> Prepared:
+    rules = RowRules(
+        dataset="rows",
+        split="train",
+        max_prompt_tokens=prompt_tokens,
+        response_tokens=10,
+        max_tokens=tokens,
+        prompt_template=template,
+    )
+    return RowReader(rules, count=count, knobs=Knobs(verification_reward=10.0)).prepared(rows)
+
+
+def rollout_in(result: Prepared, index: int = 0) -> Rollout:
+    return Rollout.model_validate_json(result.rows[index].rollout)
+
+
+def test_a_row_becomes_a_prompt_and_a_rollout_that_lacks_its_answer() -> None:
+    result = prepared(
+        ROW | {"id": "mill", "reasoning": "See the gazette.", "negative_rubrics": ["Pads"]}
+    )
+    (row,) = result.rows
+    assert "See the gazette." in row.prompt[0]["content"]
+    assert SOURCE in row.prompt[0]["content"]
+    rollout = rollout_in(result)
+    assert (rollout.question, rollout.tool_output, rollout.response) == (*ROW.values(), "")
+    assert (rollout.id, rollout.group) == (None, "mill")
+    assert [criterion.title for criterion in rollout.criteria] == ["Pads"]
+
+
+@pytest.mark.parametrize("name", ["messages", "prompt"])
+@pytest.mark.parametrize("encode", [lambda talk: talk, json.dumps])
+def test_a_conversation_is_asked_as_it_stands(name: str, encode: Any) -> None:
+    result = prepared({name: encode(TALK), "rubrics": ["Names the year"]})
+    assert list(result.rows[0].prompt) == TALK
+    assert rollout_in(result).tool_output is not None
+
+
+def test_the_answer_at_the_end_of_a_conversation_is_not_asked() -> None:
+    answered = [*TALK, {"role": "assistant", "content": "<answer>1911</answer>"}]
+    result = prepared({"messages": answered, **ROW})
+    assert list(result.rows[0].prompt) == TALK
+    assert "1911</answer>" not in result.rows[0].rollout
+
+
+def test_a_template_of_ones_own_renders_conversations_too(tmp_path: Any) -> None:
+    path = tmp_path / "own.j2"
+    path.write_text("OWN {{ question }}")
+    result = prepared({"messages": TALK, **ROW}, template=str(path))
+    assert result.rows[0].prompt[0]["content"] == "OWN When did the mill close?"
+
+
+def test_snippets_are_written_out_for_the_policy() -> None:
+    result = prepared({"question": "q", "snippets": [{"id": "s1", "text": "The mill."}]})
+    assert "<snippet id=s1>The mill.</snippet>" in result.rows[0].prompt[0]["content"]
+
+
+def test_over_long_rows_are_dropped_whole_and_counted() -> None:
+    short = count(prepared(ROW).rows[0].prompt)
+    long_row = ROW | {"tool_output": SOURCE + " word" * 50}
+    result = prepared(ROW, long_row, long_row, prompt_tokens=short)
+    assert result.dropped == {PROMPT_TOO_LONG: 2}
+    assert result.examples[PROMPT_TOO_LONG].startswith("row 1: ")
+    assert SOURCE in result.rows[0].prompt[0]["content"]
+    assert prepared(ROW, long_row, tokens=short + 10).dropped == {ROW_TOO_LONG: 1}
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ({"tool_output": SOURCE}, "question"),
+        ({"question": "q"}, "tool_output"),
+        ({**ROW, "positive_rubrics": [{"weight": 1}]}, "positive_rubrics"),
+        ({**ROW, "positive_rubrics": "[{"}, "JSON"),
+    ],
+)
+def test_a_row_of_which_nothing_can_be_made_is_dropped_with_the_reason(row: Any, why: str) -> None:
+    result = prepared(ROW, row)
+    assert result.dropped == {NO_ROLLOUT: 1}
+    assert result.examples[NO_ROLLOUT].startswith("row 1: ")
+    assert why in result.examples[NO_ROLLOUT]
+
+
+def test_a_data_set_without_a_usable_row_is_refused() -> None:
+    with pytest.raises(RowsUnusable, match="2 no rollout"):
+        prepared({}, {"question": " "})
+    with pytest.raises(RowsUnusable, match="empty"):
+        prepared()
+
+
+def test_a_row_overrides_no_flag_of_the_run_but_keeps_its_other_knobs() -> None:
+    rollout = rollout_in(prepared(ROW | {"verification_reward": 3.0, "no_claims_score": 0.5}))
+    assert "verification_reward" not in rollout.model_fields_set
+    assert rollout.no_claims_score == 0.5
+
+
+@given(st.lists(st.sampled_from(["a", "b", None, "row 1"]), min_size=1, max_size=12))
+def test_no_two_rows_share_a_group(names: list[str | None]) -> None:
+    result = prepared(*({**ROW, "id": name} for name in names))
+    groups = [rollout_in(result, index).group for index in range(len(names))]
+    assert len(set(groups)) == len(groups)

@@ -1,0 +1,242 @@
+"""TRL's real trainer with a tiny policy against a service on a real socket."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from citemark_grpo.training.errors import Declined, JudgementsMissing, RowsUnusable
+from citemark_grpo.training.plan import Plan
+from citemark_grpo.training.published import PUBLISHED
+from citemark_grpo.training.reward import Judged
+from citemark_grpo.training.rows import PROMPT_TOO_LONG
+from citemark_schemas import FailureKind, RefusalKind
+from failing_steps import failing
+from scripted_service import Service
+
+pytestmark = [
+    pytest.mark.train,
+    pytest.mark.timeout(300),
+    # What the libraries say of their own next versions is not ours to mend.
+    pytest.mark.filterwarnings("default"),
+]
+
+RECIPE = Path(__file__).resolve().parents[2] / "grpo/recipes/train_dr_tulu_refiner-rubric.sh"
+
+Planned = Callable[..., Plan]
+
+
+@pytest.fixture
+def small(planned: Planned, policy: Path, tmp_path: Path) -> Planned:
+    """Plans of runs with steps of two prompts and four samples, which take a second each."""
+    template = tmp_path / "short.j2"
+    template.write_text("{{ question }}")
+
+    def build(url: str, **given: Any) -> Plan:
+        flags = {
+            "model_name_or_path": str(policy),
+            "prompt_template": str(template),
+            "reward_url": url,
+            "run_name": "tide",
+            "num_unique_prompts_rollout": 2,
+            "num_samples_per_prompt_rollout": 4,
+            "per_device_train_batch_size": 4,
+            "max_prompt_token_length": 1000,
+            "response_length": 8,
+            "max_steps": 2,
+            "save_steps": 1000,
+            "report_to": "none",
+        }
+        return planned(**{**flags, **given})
+
+    return build
+
+
+def build(plan: Plan, *observers: Callable[[Judged], dict[str, float]]) -> Any:
+    from citemark_grpo.training import session
+
+    return session.build(plan, session.gather(plan), observers=observers)
+
+
+def advantages(trainer: Any) -> list[float]:
+    return list(trainer._logs["advantages"])
+
+
+def test_a_step_asks_once_for_all_samples_and_says_whose_they_are(
+    small: Planned, service: Service
+) -> None:
+    trainer = build(small(service.url))
+    trainer.train()
+    assert trainer.state.global_step == 2
+    assert [len(request["items"]) for request in service.requests] == [8, 8]
+    for step, request in enumerate(service.requests):
+        items = request["items"]
+        assert sorted(Counter(item["group"] for item in items).values()) == [4, 4]
+        assert {(item["run"], item["step"]) for item in items} == {("tide", step)}
+        assert {item["finish_reason"] for item in items} <= {"stop", "length"}
+        assert len({item["id"] for item in items}) == 8
+
+
+def test_the_flags_are_what_the_trainer_was_told(small: Planned, service: Service) -> None:
+    given = {
+        "beta": 0.02,
+        "temperature": 0.7,
+        "learning_rate": 3e-4,
+        "lr_scheduler_type": "linear",
+        "seed": 7,
+        "gradient_checkpointing": False,
+        "per_device_train_batch_size": 2,
+    }
+    trainer = build(small(service.url, **given))
+    arguments = {name: getattr(trainer.args, name) for name in given}
+    assert arguments == given
+    assert trainer.args.generation_batch_size == 8
+    assert trainer.args.gradient_accumulation_steps == trainer.args.steps_per_generation == 4
+    assert trainer.args.num_generations == 4
+    assert trainer.args.max_completion_length == 8
+    assert trainer.args.use_bias_correction_kl is False
+    assert trainer.beta == 0.02
+    assert trainer.ref_model is not None
+    assert next(trainer.model.parameters()).dtype.is_floating_point
+    assert build(small(service.url, beta=0.0)).ref_model is None
+
+
+def test_a_response_that_was_cut_says_so(small: Planned, service: Service) -> None:
+    build(small(service.url, max_steps=1)).train()
+    items = service.requests[0]["items"]
+    assert "length" in {item["finish_reason"] for item in items}
+    # A token is a character at most, and the one that ends a turn is none.
+    ended = [item["response"] for item in items if item["finish_reason"] == "stop"]
+    assert all(len(response) < 8 for response in ended)
+
+
+def test_what_was_not_judged_moves_nothing_and_is_no_baseline(
+    small: Planned, service: Service
+) -> None:
+    service.steps = [failing(FailureKind.TIMEOUT, 0, 5)]
+    trainer = build(small(service.url, max_steps=1))
+    trainer.train()
+    found = advantages(trainer)
+    assert (found[0], found[5]) == (0.0, 0.0)
+    assert sum(found[:4]) == pytest.approx(0.0, abs=1e-4)
+    assert sum(found[4:]) == pytest.approx(0.0, abs=1e-4)
+    lengths = [len(item["response"]) for item in service.requests[0]["items"]]
+    judged = lengths[1:4]
+    above = [length > sum(judged) / 3 for length in judged]
+    assert [advantage > 0 for advantage in found[1:4]] == above
+
+
+def test_too_many_failures_end_the_run_before_it_learns(small: Planned, service: Service) -> None:
+    import torch
+
+    service.steps = [failing(FailureKind.UNREACHABLE, 0, 1, 2)]
+    trainer = build(small(service.url, max_failed_share=0.25))
+    before = [parameter.clone() for parameter in trainer.model.parameters()]
+    with pytest.raises(JudgementsMissing, match="3 of 8 rollouts") as ended:
+        trainer.train()
+    assert "3 x judge_unreachable: said so" in str(ended.value)
+    assert trainer.state.global_step == 0
+    assert all(map(torch.equal, before, trainer.model.parameters()))
+
+
+def test_as_many_failures_as_are_allowed_do_not(small: Planned, service: Service) -> None:
+    service.steps = [failing(FailureKind.UNREACHABLE, 0, 1)]
+    trainer = build(small(service.url, max_failed_share=0.25, max_steps=1))
+    trainer.train()
+    assert trainer.state.global_step == 1
+
+
+def test_the_knobs_reach_the_real_service(small: Planned, citemark_url: str) -> None:
+    seen: list[Judged] = []
+
+    def observer(judged: Judged) -> dict[str, float]:
+        seen.append(judged)
+        return {"citemark/seen": float(len(judged.results))}
+
+    plan = small(citemark_url, max_steps=1, non_stop_penalty=True, verification_reward=4.0)
+    trainer = build(plan, observer)
+    trainer.train()
+    (judged,) = seen
+    results = [result for result in judged.results if result is not None]
+    assert len(results) == 8
+    for rollout, result in zip(judged.rollouts, results, strict=True):
+        assert result.knobs.verification_reward == 4.0
+        refused = result.refusal.kind if result.refusal else None
+        assert (refused is RefusalKind.NOT_STOPPED) == (rollout.finish_reason == "length")
+    (logged,) = [entry for entry in trainer.state.log_history if "reward" in entry]
+    assert logged["citemark/seen"] == 8.0
+
+
+def test_a_rows_length_is_what_the_trainer_reads(small: Planned, service: Service) -> None:
+    from citemark_grpo.training import session
+
+    plan = small(service.url)
+    material = session.gather(plan)
+    trainer = session.build(plan, material)
+    rows = material.prepared.rows
+    prompts = [[dict(turn) for turn in row.prompt] for row in rows]
+    ids, _, _ = trainer._tokenize_prompts(prompts)
+    assert [row.tokens for row in rows] == [len(prompt) for prompt in ids]
+
+
+def test_over_long_rows_never_reach_the_trainer(small: Planned, service: Service) -> None:
+    from citemark_grpo.training import session
+
+    plan = small(service.url)
+    longest = max(row.tokens for row in session.gather(plan).prepared.rows)
+    shorter = small(service.url, max_prompt_token_length=longest - 1)
+    with pytest.raises(RowsUnusable, match="no row to train on: 8 prompt longer"):
+        session.gather(shorter)
+    kept = session.gather(small(service.url, max_prompt_token_length=longest)).prepared
+    assert (len(kept.rows), kept.dropped[PROMPT_TOO_LONG]) == (8, 0)
+
+
+def test_fewer_rows_than_prompts_in_a_step_are_refused(small: Planned, service: Service) -> None:
+    with pytest.raises(RowsUnusable, match="8 rows are fewer"):
+        build(small(service.url, num_unique_prompts_rollout=16))
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ({"deepspeed_stage": "3"}, "deepspeed_stage"),
+        ({"attn_implementation": "flash_attention_2"}, "attn_implementation"),
+        ({"world_size": 2}, "world_size"),
+    ],
+)
+def test_what_this_machine_cannot_do_is_refused_before_a_model_is_loaded(
+    small: Planned, service: Service, flags: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(Declined) as declined:
+        build(small(service.url, **flags))
+    assert set(declined.value.reasons) == {named}
+
+
+def test_the_recipes_dry_run_tells_what_every_flag_became(policy: Path, rows_file: Path) -> None:
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "MODEL": str(policy),
+        "DATASET": str(rows_file),
+    }
+    done = subprocess.run(
+        ["bash", str(RECIPE), "--dry_run"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    for flag in PUBLISHED:
+        (at,) = [n for n, line in enumerate(lines) if line.startswith(f"  --{flag.name} ")]
+        assert "(default)" not in lines[at]
+        assert lines[at + 2].strip().startswith("-> ")
+    assert "  generation_batch_size = 256" in lines
+    assert "  gradient_accumulation_steps = 32" in lines
+    assert any(line.split() == ["kept", "8"] for line in lines)
