@@ -94,5 +94,6 @@ def _log_means(outcomes: Sequence[Outcome], log_metric: Callable[[str, float], N
 
 def _log_columns(outcomes: Sequence[Outcome], log_extra: Callable[[str, list[Any]], None]) -> None:
     for name in _COLUMNS:
-        log_extra(name, [signals_of(outcome)[name] for outcome in outcomes])
+        # Not the bare name: a column called like the function takes the rewards' place in the table.
+        log_extra(f"citemark/{name}", [signals_of(outcome)[name] for outcome in outcomes])
     log_extra("judge_failure", [shortfall(outcome) or "" for outcome in outcomes])
