@@ -21,6 +21,7 @@ _COMMANDS = (
     "agree",
     "doctor",
     "convert",
+    "scaffold",
     "judge",
 )
 
