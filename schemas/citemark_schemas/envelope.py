@@ -290,9 +290,11 @@ def _unmet(found: Mapping[str, _Found]) -> Iterator[str]:
         yield from ("question", "query")
     if not found.keys() & set(_SOURCES):
         yield from (*_SOURCES, "documents")
-    if not found.keys() & set(_RUBRICS):
+    rubrics = [name for name in _RUBRICS if name in found and found[name].value]
+    if not rubrics:
         yield "rubrics"
-    yield from (name for name in (*_RUBRICS[:2], *Knobs.model_fields) if name not in found)
+    yield from (name for name in _RUBRICS[:2] if name not in rubrics)
+    yield from (name for name in Knobs.model_fields if name not in found)
 
 
 def _details(

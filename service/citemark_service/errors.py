@@ -11,7 +11,7 @@
     │   ├── TooLarge                 413  body, line or item count over its limit
     │   ├── BodyTimeout              408  the body stopped arriving
     │   ├── Overloaded               429  the queue is full; carries `retry_after_s`
-    │   ├── Unjudged                 503  a trainer wants failed judgements as an HTTP error
+    │   ├── JudgeFailed              503  a trainer wants failed judgements as an HTTP error
     │   └── ShuttingDown             503  the service is stopping
     └── JudgeError                   no verdict; has `kind` and `retryable`, becomes a `Failure`
         ├── JudgeUnreachable         no connection, or it broke
@@ -108,11 +108,11 @@ class Overloaded(RequestError):
     error = "overloaded"
 
 
-class Unjudged(RequestError):
+class JudgeFailed(RequestError):
     """Rollouts have no verdict, and the caller wants that as the answer to the whole request."""
 
     status = 503
-    error = "unjudged"
+    error = "judge_failed"
 
 
 class ShuttingDown(RequestError):

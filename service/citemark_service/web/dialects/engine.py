@@ -29,10 +29,10 @@ from citemark_schemas import (
 )
 from citemark_service.errors import (
     InvalidRequest,
+    JudgeFailed,
     Overloaded,
     RequestError,
     TooLarge,
-    Unjudged,
 )
 from citemark_service.judges.protocol import Origin
 from citemark_service.pipeline import Pipeline
@@ -211,7 +211,7 @@ class DialectEngine:
             self._counts.rollout(errand.dialect.name, outcome, errand.on_error)
         failed = [outcome for outcome in outcomes if outcome.failed]
         if failed and errand.on_error == "http":
-            raise _unjudged(failed, len(outcomes))
+            raise _without_verdicts(failed, len(outcomes))
         asked = Asked(body, errand.options, errand.on_error)
         return Answer(msgspec.json.encode(errand.dialect.write(outcomes, asked)), whole=not failed)
 
@@ -311,10 +311,10 @@ async def _ended(work: Work) -> Answer | RequestError:
         return error
 
 
-def _unjudged(failed: Sequence[Outcome], count: int) -> Unjudged:
+def _without_verdicts(failed: Sequence[Outcome], count: int) -> JudgeFailed:
     failure = failed[0].result.failure
     told = "" if failure is None else f"{failure.kind.value}: {failure.message}"
-    return Unjudged(
+    return JudgeFailed(
         f"{len(failed)} of {count} rollouts have no verdict; the first: {told}",
         retry_after_s=_RETRY_AFTER_S,
     )

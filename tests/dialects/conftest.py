@@ -1,0 +1,111 @@
+"""The real service on a real socket before a scripted judge, and how trainers' clients post."""
+
+import asyncio
+import json
+import re
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from citemark_rubrics import load_library
+from citemark_service.app import create_app
+from citemark_service.judges.factory import build_judge
+from citemark_service.metrics import Metrics
+from citemark_service.settings import Settings
+from citemark_service.verdicts.factory import remembering
+from running_service import Running, begin
+from scripted_judge import MODEL, ScriptedJudge
+from scripted_service import listening
+
+
+@contextmanager
+def serving(judge: ScriptedJudge, **settings: Any) -> Iterator[str]:
+    """The URL of a service in a thread that asks `judge`."""
+    asked = {"judge": "vllm", "judge_url": judge.url, "judge_model": MODEL, "judge_attempts": 1}
+    fixed = {"evidence_quotes": False, "nonce_secret": "one for all services"}
+    table = Settings.model_validate({**asked, **fixed, **settings})
+    metrics = Metrics()
+    built = remembering(build_judge(table, metrics), table, metrics)
+    app = create_app(settings=table, judge=built, library=load_library(), metrics=metrics)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+    with listening(app, listener):
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@dataclass
+class Trainer:
+    """Posts as trainers do; every call is a connection of its own where `keep` is False."""
+
+    http: httpx.AsyncClient
+
+    async def post(self, path: str, body: Any, **options: Any) -> httpx.Response:
+        """Send bytes as they are, anything else as JSON."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return await self.http.post(path, content=content, **options)
+
+    async def told(self, path: str, body: Any) -> Any:
+        """The answer's JSON; any status but 200 is a failure of the test."""
+        response = await self.post(path, body)
+        assert response.status_code == 200, response.text
+        assert response.headers["content-type"] == "application/json"
+        return response.json()
+
+    async def gives_up(self, path: str, body: Any, after_s: float = 0.3) -> None:
+        """Post, and close the connection before the answer."""
+        async with httpx.AsyncClient(base_url=self.http.base_url, trust_env=False) as impatient:
+            with pytest.raises(httpx.ReadTimeout):
+                await impatient.post(
+                    path, content=json.dumps(body), timeout=httpx.Timeout(10, read=after_s)
+                )
+
+    async def truth(self, rollouts: list[dict[str, Any]]) -> list[float]:
+        """The rewards that `/v1/score` gives, all of which it has."""
+        items = (await self.told("/v1/score", {"items": rollouts}))["items"]
+        assert all(item["failure"] is None for item in items)
+        return [item["reward"] for item in items]
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that have these labels."""
+        text = (await self.http.get("/metrics")).text
+        samples = re.findall(rf"^{re.escape(name)}(\{{.*\}})? (\S+)$", text, re.MULTILINE)
+        wanted = [f'{key}="{value}"' for key, value in labels.items()]
+        return sum(float(value) for found, value in samples if all(w in found for w in wanted))
+
+    async def until(self, name: str, value: float) -> None:
+        """Wait until a metric has this value."""
+        async with asyncio.timeout(20):
+            while await self.metric(name) != value:  # noqa: ASYNC110  told over HTTP
+                await asyncio.sleep(0.02)
+
+
+Serve = Callable[..., AbstractAsyncContextManager[Trainer]]
+
+
+@pytest.fixture
+def serve() -> Serve:
+    """`async with serve(judge, **settings) as trainer`: a service, and a client of it."""
+
+    @asynccontextmanager
+    async def started(judge: ScriptedJudge, **settings: Any) -> AsyncIterator[Trainer]:
+        with serving(judge, **settings) as url:
+            # Less than the server keeps a connection, which would be closed as it is used again.
+            limits = httpx.Limits(max_connections=None, keepalive_expiry=1.0)
+            async with httpx.AsyncClient(
+                base_url=url, timeout=60.0, trust_env=False, limits=limits
+            ) as http:
+                yield Trainer(http)
+
+    return started
+
+
+@pytest.fixture
+def briefly() -> Iterator[Running]:
+    """A service with the gated judge that waits half a second when it stops."""
+    running = begin(stop_grace_s=0.5)
+    yield running
+    running.stop()

@@ -1,0 +1,204 @@
+"""Bodies to samples and outcomes to answers, without a service."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from citemark_schemas import SIGNALS, Failure, FailureKind, Refusal, RefusalKind, rollout_of
+from citemark_service.errors import InvalidRequest
+from citemark_service.settings import Settings
+from citemark_service.web.dialects.bodies import decoded
+from citemark_service.web.dialects.dialect import Asked, DialectOptions, Outcome
+from citemark_service.web.dialects.open_instruct import OPEN_INSTRUCT
+from citemark_service.web.dialects.openrlhf import OPENRLHF
+from citemark_service.web.dialects.slime import SLIME
+from citemark_service.web.dialects.table import dialects
+from dialect_bodies import for_open_instruct, for_openrlhf, for_slime
+from scripted_service import scored
+from step_rollouts import rollout
+
+SPOKEN = (OPENRLHF, SLIME, OPEN_INSTRUCT)
+FAILURE = Failure(kind=FailureKind.TIMEOUT, message="no answer", retryable=True)
+REFUSAL = Refusal(kind=RefusalKind.NO_ANSWER, message="no answer block")
+OUTCOMES = {
+    "judged": Outcome(scored("a", 0.5, rubric_reward=0.5), 0.5),
+    "refused": Outcome(scored("a", 0.0, refusal=REFUSAL), 0.0),
+    "timeout": Outcome(scored("a").model_copy(update={"reward": None, "failure": FAILURE}), 0.25),
+}
+
+
+def asked(**options: Any) -> Asked:
+    return Asked({}, DialectOptions(**options), "fallback")
+
+
+def locs(dialect, body):
+    with pytest.raises(InvalidRequest) as caught:
+        dialect.read(body)
+    return [detail.loc for detail in caught.value.details]
+
+
+@pytest.mark.parametrize("dialect", SPOKEN, ids=lambda dialect: dialect.name)
+def test_the_documented_example_is_a_rollout(dialect):
+    (sample,) = dialect.read(dialect.request)
+    read = rollout_of(sample.places, response=sample.response, prompt=sample.prompt)
+    assert read.criteria
+    answer = dialect.write([Outcome(scored("a", 0.5), 0.5)], asked())
+    assert answer.keys() == dialect.answer.keys()
+
+
+@pytest.mark.parametrize("dialect", SPOKEN, ids=lambda dialect: dialect.name)
+def test_the_deadline_leaves_the_client_time(dialect):
+    timeouts = {"openrlhf": 180, "slime": 120, "open_instruct": 30}
+    assert 0 < dialect.deadline_s <= timeouts[dialect.name] - 5
+
+
+def test_openrlhf_posts_one_or_many_or_none():
+    rows = [rollout(0, 0), rollout(0, 1)]
+    samples = OPENRLHF.read(for_openrlhf(*rows))
+    assert [row["response"] in sample.response for row, sample in zip(rows, samples, strict=True)]
+    assert all("<|im_start|>" not in sample.response for sample in samples)
+    assert [list(sample.places) for sample in samples] == [["labels[0]"], ["labels[1]"]]
+    assert OPENRLHF.read({"query": []}) == []
+    assert OPENRLHF.read({"query": [], "prompts": [], "labels": []}) == []
+
+
+def test_openrlhf_sends_texts_instead_of_lists_and_no_labels_too():
+    whole = for_openrlhf(rollout(0, 0))
+    bare = {"query": whole["query"][0], "prompts": whole["prompts"][0]}
+    for body in (bare, {**bare, "labels": None}, {**bare, "labels": []}):
+        (sample,) = OPENRLHF.read(body)
+        assert sample.places == {"labels[0]": None}
+    (sample,) = OPENRLHF.read({**bare, "labels": "a label"})
+    assert sample.places == {"labels[0]": "a label"}
+
+
+WHOLE = for_openrlhf(rollout(0, 0), rollout(0, 1))
+BAD = [
+    ("query", OPENRLHF, {}),
+    ("query", OPENRLHF, {**WHOLE, "query": None}),
+    ("query[1]", OPENRLHF, {**WHOLE, "query": ["a", 3]}),
+    ("prompts", OPENRLHF, {**WHOLE, "prompts": ["one"]}),
+    ("prompts", OPENRLHF, {"query": ["a"]}),
+    ("labels", OPENRLHF, {**WHOLE, "labels": ["one"]}),
+    ("query[0]", OPENRLHF, {**WHOLE, "query": ["no prompt in it", "nor in this"]}),
+    ("response", SLIME, {"prompt": "q", "label": "{}"}),
+    ("response", SLIME, {"response": ["r"]}),
+    ("program", OPEN_INSTRUCT, {"tests": "{}"}),
+]
+
+
+@pytest.mark.parametrize(("loc", "dialect", "body"), BAD)
+def test_a_body_of_another_shape_is_named(loc, dialect, body):
+    assert locs(dialect, body) == [loc]
+
+
+def test_openrlhf_gets_lists_of_floats_under_constant_keys():
+    answer = OPENRLHF.write(list(OUTCOMES.values()), asked())
+    assert answer["rewards"] == answer["scores"] == [0.5, 0.0, 0.25]
+    assert tuple(answer["extra_logs"]) == SIGNALS
+    assert answer["extra_logs"]["judge_failed"] == [0.0, 0.0, 1.0]
+    lists = [answer["rewards"], *answer["extra_logs"].values()]
+    assert all(len(values) == 3 and set(map(type, values)) == {float} for values in lists)
+    empty = OPENRLHF.write([], asked())
+    assert (empty["rewards"], set(map(len, empty["extra_logs"].values()))) == ([], {0})
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES.values(), ids=OUTCOMES)
+def test_slime_gets_one_flat_object_or_a_number(outcome):
+    answer = SLIME.write([outcome], asked())
+    assert list(answer) == ["reward", *SIGNALS, "outcome"]
+    assert all(type(answer[key]) is float for key in ("reward", *SIGNALS))
+    assert SLIME.write([outcome], asked(format="scalar")) == outcome.reward
+
+
+def test_slime_is_told_what_became_of_a_sample():
+    told = {name: SLIME.write([outcome], asked())["outcome"] for name, outcome in OUTCOMES.items()}
+    assert told == {
+        "judged": "judged",
+        "refused": "no_answer_block",
+        "timeout": "judge_timeout",
+    }
+
+
+def test_open_instruct_gets_a_result_for_its_program():
+    answer = OPEN_INSTRUCT.write([OUTCOMES["judged"]], asked())
+    assert answer == {"results": [0.5], "runtimes": [0.0]}
+
+
+def test_open_instruct_is_spoken_only_where_it_is_turned_on():
+    assert OPEN_INSTRUCT not in dialects(Settings())
+    assert OPEN_INSTRUCT in dialects(Settings(test_program_route=True))
+
+
+bodies = st.dictionaries(
+    st.sampled_from(["query", "prompts", "labels", "response", "prompt", "label", "program"]),
+    st.recursive(
+        st.none() | st.text(max_size=5) | st.integers() | st.floats(),
+        lambda inner: st.lists(inner, max_size=3),
+    ),
+)
+
+
+@given(body=bodies, dialect=st.sampled_from(SPOKEN))
+def test_any_body_is_samples_or_an_error_that_names_the_place(body, dialect):
+    told: list[str]
+    try:
+        told = [type(sample.response).__name__ for sample in dialect.read(body)]
+        assert set(told) <= {"str"}
+    except InvalidRequest as error:
+        told = [detail.loc for detail in error.details] or [""]
+    assert all(told)
+
+
+@given(
+    rewards=st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=4),
+    ends=st.lists(st.sampled_from(list(OUTCOMES)), min_size=4, max_size=4),
+)
+def test_what_is_written_is_json_of_finite_floats(rewards, ends):
+    outcomes = [
+        Outcome(OUTCOMES[end].result, reward) for reward, end in zip(rewards, ends, strict=False)
+    ]
+    read = json.loads(json.dumps(OPENRLHF.write(outcomes, asked()), allow_nan=False))
+    assert read["rewards"] == rewards
+    numbers = [value for values in read["extra_logs"].values() for value in values]
+    assert all(type(number) is float and math.isfinite(number) for number in numbers)
+
+
+@given(st.binary(max_size=60) | bodies.map(lambda body: json.dumps(body).encode()))
+def test_bytes_are_an_object_or_refused(raw):
+    told: object
+    try:
+        told = decoded(raw)
+    except InvalidRequest as error:
+        told = {detail.loc: detail.message for detail in error.details}.get("body")
+    assert told is not None
+
+
+def test_an_empty_cell_that_python_wrote_is_read():
+    assert math.isnan(decoded(b'{"label": {"step": NaN}}')["label"]["step"])
+
+
+@pytest.mark.parametrize(
+    "raw", [b"[" * 200_000, b'{"a":' * 200_000, b'{"a":NaN,"b":' + b"[" * 99_999]
+)
+def test_a_body_without_end_is_refused(raw):
+    with pytest.raises(InvalidRequest):
+        decoded(raw)
+
+
+def test_every_trainers_body_reads_back_as_the_rollout():
+    row = rollout(1, 2)
+    expected = {name: row[name] for name in ("question", "tool_output", "id")}
+    for dialect, body in (
+        (OPENRLHF, for_openrlhf(row)),
+        (SLIME, for_slime(row)),
+        (OPEN_INSTRUCT, for_open_instruct(row)),
+    ):
+        (sample,) = dialect.read(body)
+        read = rollout_of(sample.places, response=sample.response, prompt=sample.prompt)
+        assert {name: getattr(read, name) for name in expected} == expected
+        assert len(read.criteria) == 3
