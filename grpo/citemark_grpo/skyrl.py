@@ -4,9 +4,9 @@
     python -m citemark_grpo.skyrl environment.env_class=citemark generator.batched=false \\
         environment.skyrl_gym.max_env_workers=256 …
 
-instead of `python -m skyrl.train.entrypoints.main_base …`; where that knows
-`trainer.override_entrypoint`, `trainer.override_entrypoint=citemark_grpo.skyrl` does the same. With
-`generator.batched=true` SkyRL would ask for one reward after the other.
+or, with skyrl 0.3 and newer, `trainer.override_entrypoint=citemark_grpo.skyrl` among the flags of
+`python -m skyrl.train.entrypoints.main_base …`. With `generator.batched=true` SkyRL would ask for
+one reward after the other.
 
 Rubrics, question and tool output are columns of the row, or in its `reward_spec`, `reward_model` or
 `extra_info`; question and sources may stand in the prompt. SkyRL cannot leave a sample out and
@@ -114,14 +114,15 @@ def main() -> None:
         SettingsError: no URL is set, or a setting is wrong; before anything is started.
     """
     import ray  # noqa: PLC0415  comes with SkyRL's trainer, which `RubricEnv` alone does not need
-    from skyrl.train.config import SkyRLTrainConfig  # noqa: PLC0415
-    from skyrl.train.utils import initialize_ray, validate_cfg  # noqa: PLC0415
+    from skyrl.train.entrypoints import main_base  # noqa: PLC0415  as does this
 
     # Read here: Ray's workers have the environment of the node that they run on.
     settings = load_settings()
-    config = SkyRLTrainConfig.from_cli_overrides(sys.argv[1:])
-    validate_cfg(config)
-    initialize_ray(config)
+    # SkyRL looks at this one before it parses the others, which it then is not among.
+    given = [each for each in sys.argv[1:] if not each.startswith("trainer.override_entrypoint=")]
+    config = main_base.SkyRLTrainConfig.from_cli_overrides(given)
+    main_base.validate_cfg(config)
+    main_base.initialize_ray(config)
     ray.get(ray.remote(num_cpus=1)(train).remote(config, settings))
 
 

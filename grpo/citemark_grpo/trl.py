@@ -93,7 +93,7 @@ def _log_means(outcomes: Sequence[Outcome], log_metric: Callable[[str, float], N
 
 
 def _log_columns(outcomes: Sequence[Outcome], log_extra: Callable[[str, list[Any]], None]) -> None:
+    # Prefixed, because a column of the function's name would take the rewards' place in the table.
     for name in _COLUMNS:
-        # Not the bare name: a column called like the function takes the rewards' place in the table.
         log_extra(f"citemark/{name}", [signals_of(outcome)[name] for outcome in outcomes])
     log_extra("judge_failure", [shortfall(outcome) or "" for outcome in outcomes])

@@ -1,0 +1,21 @@
+"""What skyrl_gym's module of this name has of environments."""
+
+from typing import Any, TypedDict
+
+ConversationType = list[dict[str, str]]
+
+
+class BaseTextEnvStepOutput(TypedDict):
+    """What a step returns."""
+
+    observations: list[dict[str, str]]
+    reward: float
+    done: bool
+    metadata: dict[str, Any]
+
+
+class BaseTextEnv:
+    """What environments are subclasses of."""
+
+    def __init__(self) -> None:
+        self.turns = 0

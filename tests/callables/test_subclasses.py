@@ -1,0 +1,126 @@
+"""What subclasses a trainer's own classes, against stand-ins of those: SkyRL and open-instruct.
+
+Neither trainer can be installed beside the tests. What is stood in for is in `stand_ins`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from callables.rows import ENVELOPE, RESPONSES, expected
+from citemark_schemas import SIGNALS
+
+STAND_INS = Path(__file__).parent / "stand_ins"
+SCRIPT = """
+import asyncio, json, sys
+from open_instruct.ground_truth_utils import VerifierFunction
+(found,) = VerifierFunction.__subclasses__()
+verifier = found(found.get_config_class().from_args(None, None))
+rows = json.loads(sys.argv[1])
+async def step():
+    return await asyncio.gather(*(
+        verifier.async_call(tokenized_prediction=[], query="", rollout_state=None, **row)
+        for row in rows
+    ))
+scored = [*asyncio.run(step()), verifier([], **rows[0])]
+module = type(verifier).__module__
+print(json.dumps([verifier.name, module, [[each.score, each.reasoning] for each in scored]]))
+"""
+
+
+def run(*arguments, cwd, **variables):
+    """What a trainer that is started like this prints last, as JSON."""
+    environ = {**os.environ, "PYTHONPATH": str(STAND_INS), **variables}
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        env=environ,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("label", [ENVELOPE, json.dumps(ENVELOPE)])
+def test_open_instructs_script_finds_the_verifier_and_gets_the_services_rewards(
+    citemark_url, tmp_path, label
+):
+    (tmp_path / "grpo_fast.py").write_text(SCRIPT)
+    rows = [{"prediction": response, "label": label} for response in RESPONSES]
+    name, module, scored = run(
+        "citemark_grpo.open_instruct",
+        "grpo_fast.py",
+        json.dumps(rows),
+        cwd=tmp_path,
+        CITEMARK_URL=citemark_url,
+    )
+    assert (name, module) == ("citemark", "citemark_grpo.open_instruct")
+    wanted = expected(citemark_url)
+    assert scored == [[reward, None] for reward in [*wanted, wanted[0]]]
+
+
+def test_open_instruct_gets_the_mean_for_a_failed_judge_and_is_told(start, tmp_path):
+    (tmp_path / "grpo_fast.py").write_text(SCRIPT)
+    labels = [{**ENVELOPE, "group": "g", "question": question} for question in ("fine", "fail")]
+    rows = [{"prediction": RESPONSES[0], "label": label} for label in labels]
+    url = start().server.url
+    arguments = ("citemark_grpo.open_instruct", "grpo_fast.py", json.dumps(rows))
+    _, _, scored = run(*arguments, cwd=tmp_path, CITEMARK_URL=url)
+    (known, nothing), (stand_in, reason), _ = scored
+    assert known == stand_in > 0
+    assert nothing is None
+    assert reason.startswith("judge_failed: judge_unreachable")
+
+
+@pytest.mark.parametrize("override", [[], ["trainer.override_entrypoint=citemark_grpo.skyrl"]])
+def test_skyrl_plays_an_episode_of_one_turn(citemark_url, tmp_path, override):
+    row = {
+        "reward_spec": {"ground_truth": json.dumps(ENVELOPE)},
+        "max_turns": 1,
+        "action": RESPONSES[0],
+    }
+    flags = ["environment.env_class=citemark", json.dumps(row), *override]
+    played = run("citemark_grpo.skyrl", *flags, cwd=tmp_path, CITEMARK_URL=citemark_url)
+    step, metrics = played["step"], played["metrics"]
+    assert step["reward"] == expected(citemark_url)[0]
+    assert step["done"]
+    assert step["observations"] == []
+    assert step["metadata"] == metrics
+    assert metrics.keys() == played["before"].keys() == set(SIGNALS)
+
+
+def test_skyrl_goes_on_when_the_judge_fails_and_counts_it(start, tmp_path):
+    row = {**ENVELOPE, "question": "fail", "action": RESPONSES[0]}
+    flags = ["environment.env_class=citemark", json.dumps(row)]
+    played = run(
+        "citemark_grpo.skyrl",
+        *flags,
+        cwd=tmp_path,
+        CITEMARK_URL=start().server.url,
+        CITEMARK_FALLBACK_REWARD="0.25",
+    )
+    assert played["step"]["reward"] == 0.25
+    assert played["metrics"]["judge_failed"] == 1.0
+
+
+@pytest.mark.parametrize("module", ["citemark_grpo.skyrl", "citemark_grpo.open_instruct"])
+def test_without_a_service_nothing_is_started(tmp_path, module):
+    environ = {**os.environ, "PYTHONPATH": str(STAND_INS)}
+    done = subprocess.run(
+        [sys.executable, "-m", module, "x.py"],
+        env=environ,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "export CITEMARK_URL" in done.stderr
