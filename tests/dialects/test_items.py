@@ -140,5 +140,5 @@ def test_usage_and_flags_are_numbers_too() -> None:
 
 
 def test_nothing_comes_to_nothing() -> None:
-    empty = {"group_level_metrics": [], "agent_metrics": {}, "key_metrics": {}}
+    empty: dict[str, object] = {"group_level_metrics": [], "agent_metrics": {}, "key_metrics": {}}
     assert aggregated([]) == empty
