@@ -15,6 +15,7 @@ import pytest
 from citemark_rubrics import load_library
 from citemark_service.app import create_app
 from citemark_service.judges.factory import build_judge
+from citemark_service.ledger.ledger import Ledger, Store
 from citemark_service.metrics import Metrics
 from citemark_service.settings import Settings
 from citemark_service.verdicts.factory import remembering
@@ -24,14 +25,17 @@ from scripted_service import listening
 
 
 @contextmanager
-def serving(judge: ScriptedJudge, **settings: Any) -> Iterator[str]:
-    """The URL of a service in a thread that asks `judge`."""
+def serving(judge: ScriptedJudge, *, store: Store | None = None, **settings: Any) -> Iterator[str]:
+    """The URL of a service in a thread that asks `judge`, and keeps its results in `store`."""
     asked = {"judge": "vllm", "judge_url": judge.url, "judge_model": MODEL, "judge_attempts": 1}
     fixed = {"evidence_quotes": False, "nonce_secret": "one for all services"}
     table = Settings.model_validate({**asked, **fixed, **settings})
     metrics = Metrics()
     built = remembering(build_judge(table, metrics), table, metrics)
-    app = create_app(settings=table, judge=built, library=load_library(), metrics=metrics)
+    ledger = None if store is None else Ledger(store, observer=metrics, wait_s=5.0, room=1000)
+    app = create_app(
+        settings=table, judge=built, library=load_library(), metrics=metrics, ledger=ledger
+    )
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     with listening(app, listener):
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"

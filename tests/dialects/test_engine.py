@@ -4,12 +4,13 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx
 import pytest
 
+from citemark_service.ledger.entry import Entry
 from dialect_bodies import for_open_instruct, for_openrlhf, for_slime
 from scripted_judge import Answer, Hang, Reply, Script, Status
 from step_rollouts import by_content, rollout, step
@@ -219,6 +220,31 @@ async def test_knobs_come_from_the_url_and_from_the_envelope(start_judge, serve)
         )
     assert url["reward"] == pytest.approx(10 * plain["reward"])
     assert own["reward"] == pytest.approx(2 * plain["reward"])
+
+
+class Shelf:
+    """A ledger's store that only remembers."""
+
+    name = "shelf"
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+
+    def write(self, entries: Sequence[Entry]) -> int:
+        self.entries += entries
+        return len(entries)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+async def test_the_run_and_step_of_url_and_envelope_are_kept(start_judge, serve):
+    judge, shelf = await start_judge(by_content()), Shelf()
+    async with serve(judge, store=shelf) as trainer:
+        await trainer.told("/rm?run=url&step=3", for_slime(rollout(0, 0)))
+        await trainer.told("/rm?run=url&step=3", for_slime({**rollout(0, 1), "run": "row"}))
+    kept = [(entry.run, entry.step, entry.rollout.id) for entry in shelf.entries]
+    assert kept == [("url", 3, "0-0"), ("row", 3, "0-1")]
 
 
 def with_label(**changes: Any) -> dict[str, Any]:

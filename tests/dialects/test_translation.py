@@ -179,7 +179,8 @@ def test_bytes_are_an_object_or_refused(raw):
 
 
 def test_an_empty_cell_that_python_wrote_is_read():
-    assert math.isnan(decoded(b'{"label": {"step": NaN}}')["label"]["step"])
+    assert decoded(b'{"label": {"step": NaN}}') == {"label": {"step": None}}
+    assert decoded(b'{"response": "\\ud800 \\ud83d\\ude00"}') == {"response": "\ufffd \U0001f600"}
 
 
 @pytest.mark.parametrize(

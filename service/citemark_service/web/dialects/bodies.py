@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from citemark_schemas import Rollout
+from citemark_schemas.cells import TooDeep, plain
 from citemark_service.errors import InvalidRequest
 from citemark_service.web.dialects.dialect import misshapen
 
@@ -14,7 +15,8 @@ from citemark_service.web.dialects.dialect import misshapen
 def decoded(body: bytes) -> Mapping[str, Any]:
     """The object that a body is.
 
-    Python's clients write NaN for an empty cell of a table, which JSON does not have.
+    Python's clients write NaN for an empty cell of a table, and half a surrogate pair for a
+    broken character, neither of which JSON has: they become null and U+FFFD.
 
     Raises:
         InvalidRequest: it is no object, or no JSON.
@@ -32,8 +34,8 @@ def decoded(body: bytes) -> Mapping[str, Any]:
 
 def _lenient(body: bytes) -> Any:
     try:
-        return json.loads(body)
-    except RecursionError as error:
+        return plain(json.loads(body))
+    except (RecursionError, TooDeep) as error:
         raise _nested() from error
     except ValueError as error:  # UnicodeDecodeError is one
         raise misshapen("body", f"is not JSON: {error}") from error

@@ -138,7 +138,9 @@ class DialectEngine:
             seats = stack.enter_context(self._admission.rollouts.hold())
             await self._first_seat(seats, deadline)
             body = await self._body(request, stack)
-            origin = origin_of(request, caller, options.priority)
+            origin = origin_of(
+                request, caller, options.priority, run=options.run, step=options.step
+            )
             self._admission.require_open()
             return _Errand(
                 dialect=dialect,
@@ -266,12 +268,9 @@ class DialectEngine:
         return Outcome(result, reward)
 
     async def _scored(self, rollout: Rollout, position: int, errand: _Errand) -> ScoreResult:
-        if position:  # the first has the request's own seat
-            # Without one in time the deadline has passed, which the pipeline will say.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(errand.deadline - time.monotonic()):
-                    await errand.seats.wait()
+        seated = not position or await _seated(errand)  # the first has the request's own seat
         try:
+            # Without a seat the deadline has passed, which the pipeline will say.
             return await self._pipeline.score(
                 rollout,
                 request=errand.options,
@@ -280,7 +279,7 @@ class DialectEngine:
                 origin=errand.origin,
             )
         finally:
-            errand.seats.give(min(1, errand.seats.count))
+            errand.seats.give(int(seated))
 
 
 def _policy(dialect: Dialect, options: DialectOptions) -> OnError:
@@ -301,6 +300,15 @@ def _key(dialect: Dialect, request: Request, origin: Origin, body: bytes) -> byt
         state.update(b"%d:" % len(part))
         state.update(part)
     return state.digest()
+
+
+async def _seated(errand: _Errand) -> bool:
+    """Wait for room for one more rollout; False where the deadline came first."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(errand.deadline - time.monotonic()):
+            await errand.seats.wait()
+            return True
+    return False
 
 
 async def _ended(work: Work) -> Answer | RequestError:
