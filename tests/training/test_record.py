@@ -1,0 +1,250 @@
+"""What a run leaves for people: journal, means, samples, card, plot."""
+
+import html
+import json
+import math
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from citemark_grpo.training.record.card import CardFacts, ModelCard, cell, yaml_text
+from citemark_grpo.training.record.journal import Journal, Line, finite, lines
+from citemark_grpo.training.record.means import RubricNames, metric_name, step_means
+from citemark_grpo.training.record.plot import curve, draw, smoothed
+from citemark_grpo.training.record.samples import SamplePages, picked
+from citemark_grpo.training.record.watch import RunWatch
+from citemark_schemas import Knobs, Rollout, Source
+from training.results import claim, judged, refused, result, rubric
+from training.small_disk import mounted
+
+HOSTILE = "</pre><script>alert(1)</script> {{ 7*7 }} \x1b[31m \u202e \x00 | ` \n---\ntags: [x]"
+
+
+def line(step: int, **metrics: float) -> Line:
+    return Line(step, 1.5, [0.25, None], metrics)
+
+
+def test_lines_come_back_as_they_were(tmp_path):
+    journal = Journal(tmp_path / "run" / "journal.jsonl")
+    written = [line(1, kl=0.1), line(2)]
+    for each in written:
+        journal.add(each)
+    assert list(lines(tmp_path / "run" / "journal.jsonl")) == written
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"step": 4, "ti', b'{"step": 4}\n', b"\xff\n", b"[]\n"])
+def test_a_journal_goes_back_to_the_step_that_is_resumed(torn, tmp_path):
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path)
+    for step in (1, 2, 3):
+        journal.add(line(step))
+    with path.open("ab") as file:
+        file.write(torn)
+    assert [each.step for each in lines(path)] == [1, 2, 3]
+    journal.rewind(2)
+    journal.add(line(3, again=1.0))
+    assert [each.step for each in lines(path)] == [1, 2, 3]
+    assert list(lines(path))[-1].metrics == {"again": 1.0}
+    journal.rewind(0)
+    assert path.read_bytes() == b""
+
+
+def test_a_full_disk_delays_lines_and_tears_none(tmp_path):
+    with mounted("tmpfs", tmp_path / "disk", 1) as disk:
+        path = disk / "journal.jsonl"
+        journal = Journal(path)
+        journal.add(line(1))
+        (disk / "ballast").write_bytes(bytes(900 * 1024))
+        for step in range(2, 600):
+            journal.add(Line(step, 0.0, [0.1234567] * 30, {}))
+        kept = list(lines(path))
+        assert kept[-1].step < 599
+        assert path.read_bytes().endswith(b"\n")
+        (disk / "ballast").unlink()
+        journal.add(line(600))
+        assert [each.step for each in lines(path)] == list(range(1, 601))
+
+
+def test_only_finite_numbers_are_written():
+    assert finite({"a": 1, "b": math.nan, "c": math.inf, "d": "x", "e": None}) == {"a": 1.0}
+
+
+def test_means_are_before_the_scale_and_leave_failures_out():
+    rollouts = [judged(result(5.0)), judged(result(7.0)), judged(result(None)), judged(None)]
+    means = step_means(rollouts, RubricNames())
+    assert means["score/reward"] == pytest.approx(0.6)
+    assert means["score/reward_std"] == pytest.approx(0.1)
+    assert means["score/failure_rate"] == 0.5
+    assert means["score/rubric_reward"] == pytest.approx(0.4)
+    assert "score/judge_failed" not in means
+
+
+def test_a_penalty_is_not_scaled():
+    assert judged(refused(-1.0)).unscaled == -1.0
+
+
+def test_where_nothing_was_judged_there_is_no_mean():
+    assert step_means([judged(None)], RubricNames()) == {"score/failure_rate": 1.0}
+    assert step_means([], RubricNames()) == {}
+
+
+def test_static_titles_have_a_name_at_once_and_others_when_they_return():
+    names = RubricNames()
+    scored = result(
+        rubrics=(rubric("Citation Discipline", 0.5, source=Source.STATIC), rubric("Tides", 1.0))
+    )
+    first = step_means([judged(scored, "a"), judged(scored, "a")], names)
+    assert first["rubric/citation_discipline"] == 0.5
+    assert first["rubric/instance_positive"] == 1.0
+    assert "rubric/tides" not in first
+    assert step_means([judged(scored, "b")], names)["rubric/tides"] == 1.0
+
+
+def test_titles_never_make_more_names_than_the_limit():
+    names = RubricNames(limit=3)
+    scored = result(rubrics=tuple(rubric(f"t{n}", 1.0, source=Source.STATIC) for n in range(50)))
+    assert len([n for n in step_means([judged(scored)], names) if n.startswith("rubric/t")]) == 3
+
+
+@given(st.text())
+def test_a_title_becomes_a_plain_name(title):
+    assert re.fullmatch(r"[a-z0-9_]{1,48}", metric_name(title))
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(0, 10)), max_size=40), st.integers(0, 9))
+def test_samples_reach_from_the_worst_to_the_best(rewards, count):
+    rollouts = [judged(result(reward)) for reward in rewards]
+    chosen = picked(rollouts, count)
+    assert len(chosen) == min(count, len(rollouts))
+    if count >= 2 and len(rollouts) > count:
+        known = [reward for reward in rewards if reward is not None]
+        assert chosen[-1].unscaled == (max(known) / 10 if known else None)
+        assert (chosen[0].unscaled is None) == (None in rewards)
+
+
+def test_a_page_shows_hostile_text_and_runs_none_of_it(tmp_path):
+    scored = result(rubrics=(rubric(HOSTILE, 1.0),), claims=(claim(HOSTILE),))
+    pages = SamplePages(tmp_path / "rollouts")
+    pages.write([judged(scored, HOSTILE, HOSTILE), judged(None), judged(refused(0.0))], 12)
+    page = (tmp_path / "rollouts" / "step-000012.html").read_text()
+    assert "<script" not in page
+    assert "{{ 7*7 }}" in page
+    assert html.escape("</pre><script>") in page
+    assert not set("\x1b\x00") & set(page)
+    assert "default-src 'none'" in page
+    records = (tmp_path / "rollouts" / "step-000012.jsonl").read_text().splitlines()
+    assert {json.loads(each)["response"] for each in records} == {HOSTILE, "So."}
+
+
+def test_the_text_of_a_page_is_bounded(tmp_path):
+    pages = SamplePages(tmp_path)
+    pages.write([judged(None, "q" * 10**6, "r" * 10**6)], 1)
+    assert (tmp_path / "step-000001.html").stat().st_size < 100_000
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_any_value_is_one_yaml_scalar(text):
+    assert YAML(typ="safe").load(f"key: {yaml_text(text)}\n") == {"key": text}
+
+
+@given(st.text())
+def test_any_value_is_one_cell(text):
+    inside = cell(text)
+    assert inside[0] == inside[-1] == "`"
+    assert not set("\n\r|`") & set(inside[1:-1])
+
+
+def card_of(known=None, **more):
+    facts = {
+        "name": "tide-refiner",
+        "base_model": "example/base",
+        "license": "apache-2.0",
+        "knobs": Knobs(verification_reward=10.0),
+        "setup": {"learning_rate": 5e-6, "beta": 0.001, "gate": False},
+    }
+    text = ModelCard(CardFacts(**{**facts, **more}), lambda: known).text(120)
+    _, front, body = text.split("---\n", 2)
+    return YAML(typ="safe").load(front), body
+
+
+def test_a_card_says_what_the_model_is_and_what_it_was_paid_for():
+    front, body = card_of(result())
+    assert front["license"] == "apache-2.0"
+    assert front["base_model"] == "example/base"
+    assert front["pipeline_tag"] == "text-generation"
+    assert front["library_name"] == "transformers"
+    assert "grpo" in front["tags"]
+    assert "120 optimizer steps" in body
+    for said in ("| `verification_reward` | `10.0` |", "`v3@abc`", "`example/judge`",
+                 "| `learning_rate` | `5e-06` |", "| `gate` | `false` |"):  # fmt: skip
+        assert said in body
+
+
+def test_a_card_without_a_judgement_says_so():
+    _, body = card_of()
+    assert "Nothing had been judged" in body
+    assert "| `citation_weight` | `0.2` |" in body
+
+
+def test_hostile_names_stay_in_their_place():
+    front, body = card_of(base_model=HOSTILE, name=HOSTILE)
+    assert set(front) == {"license", "base_model", "pipeline_tag", "library_name", "tags"}
+    assert front["base_model"] == HOSTILE
+    assert "<script>" not in re.sub(r"`[^`\n]*`", "", body)
+
+
+def test_a_watch_writes_one_line_a_step(tmp_path):
+    journal = tmp_path / "journal.jsonl"
+    watch = RunWatch(Journal(journal), SamplePages(tmp_path / "rollouts"), pages_every=2)
+    watch.begun(0)
+    batch = Batch([result(5.0), None])
+    for step in (1, 2):
+        assert watch(batch) == {}
+        watch.generated(watch.drained())
+        metrics = watch.metrics()
+        watch.logged(step, {**metrics, "kl": 0.5, "none": None})
+    watch.logged(2, {"train_runtime": 3.0})
+    written = list(lines(journal))
+    assert [(each.step, each.rewards) for each in written] == [(1, [0.5, None]), (2, [0.5, None])]
+    assert written[0].metrics["score/failure_rate"] == 0.5
+    assert written[0].metrics["kl"] == 0.5
+    assert {path.name for path in (tmp_path / "rollouts").iterdir()} == {
+        "step-000002.html",
+        "step-000002.jsonl",
+    }
+    assert watch.last_result == result(5.0)
+    assert watch.drained() == []
+
+
+class Batch:
+    def __init__(self, results):
+        self.results = results
+        self.rollouts = [Rollout(question="Why?", tool_output="", response="So.") for _ in results]
+
+
+def test_a_curve_leaves_out_the_steps_without_the_metric():
+    found = [line(1, kl=0.5), line(2), line(3, kl=0.7)]
+    assert curve(found, "kl") == ([1, 3], [0.5, 0.7])
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1))
+def test_smoothing_stays_within_what_was_seen(values):
+    found = smoothed(values)
+    assert found[0] == pytest.approx(values[0])
+    assert all(min(values) - 1e-9 <= value <= max(values) + 1e-9 for value in found)
+
+
+@pytest.mark.parametrize("count", [0, 1, 30])
+def test_the_plot_is_a_picture(count, tmp_path):
+    pytest.importorskip("matplotlib", reason="the plot needs matplotlib, of the extra train")
+    written = [
+        Line(step, 0.0, [], {"score/reward": step / 30, "score/reward_std": 0.1,
+                             "score/failure_rate": float(step == 3), "kl": 0.01,
+                             "score/rubric_reward": 0.5, "completions/mean_length": 90.0})
+        for step in range(count)
+    ]  # fmt: skip
+    draw(written, tmp_path / "plot.png", title="a $run_")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
