@@ -113,7 +113,7 @@ def test_a_file_that_the_trainer_does_not_read_is_refused(cli: Cli, tmp_path: Pa
 def test_a_file_can_be_converted_in_place(cli: Cli, data) -> None:
     rows = data([ROW])
     assert cli("convert", rows, rows, "--to", "skyrl").exit_code == 0
-    assert read(rows)[0]["env_class"] == "citemark_grpo"
+    assert read(rows)[0]["env_class"] == "citemark"
 
 
 def test_an_interruption_leaves_what_was_there(tmp_path: Path) -> None:

@@ -7,16 +7,13 @@ from typing import Any
 
 import pytest
 
-from citemark_service.settings import Settings
 from citemark_service.trainers.prompts import PromptTemplate
 from citemark_service.trainers.table import TRAINERS
 from citemark_service.trainers.tasks import task_of
-from citemark_service.web.dialects.table import dialects
 from command_line import Cli
 from made_tasks import ROW
 
 Rows = list[dict[str, Any]]
-SPOKEN = {each.path for each in dialects(Settings())}
 
 
 def laid(name: str, row: dict[str, Any] = ROW, index: int = 0) -> dict[str, Any]:
@@ -53,7 +50,7 @@ def test_a_converted_row_has_nothing_wrong(examined, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["openrlhf", "slime", "verl", "verifiers", "open-instruct", "carr", "eval-protocol"]
+    "name", ["openrlhf", "slime", "verl", "open-instruct", "carr", "eval-protocol"]
 )
 def test_rows_of_another_trainer_are_told_how_to_become_its_own(examined, name: str) -> None:
     source = "verl" if name != "verl" else "slime"
@@ -110,6 +107,18 @@ DOUBTFUL = [
     ("openrlhf", lambda row: {**row, "label": json.loads(row["label"])}, "label", "not its JSON"),
     ("slime", lambda row: {**row, "label": json.loads(row["label"])}, "label", "not its JSON"),
     ("skyrl", lambda row: {**row, "env_class": "gsm8k"}, "env_class", "another environment"),
+    (
+        "slime",
+        lambda row: {"prompt": row["prompt"], "metadata": ROW},
+        "metadata",
+        "--rm-url sends the label alone",
+    ),
+    (
+        "verifiers",
+        lambda row: {**ROW, "positive_rubrics": ["x"], "prompt": "q"},
+        "rubrics",
+        "vf.Rubric passes none",
+    ),
     ("trl", lambda row: {**row, "prompt": "<|im_start|>user\nq"}, "prompt", "chat template"),
 ]
 POOR = [
@@ -197,9 +206,6 @@ def test_a_table_is_examined_as_well(cli: Cli, data, tmp_path: Path, name: str) 
 
 @pytest.mark.parametrize("name", TRAINERS)
 def test_a_round_trip_gives_the_reward_of_v1_score(examined, citemark_url: str, name: str) -> None:
-    dialect = TRAINERS[name].dialect
-    if dialect and not {each.path for each in dialect.posts(laid(name), "")} <= SPOKEN:
-        pytest.skip("the service does not speak this dialect yet")
     report = examined(name, [laid(name)], "--url", citemark_url, status=0)
     honest, empty = report["round_trip"]["legs"]
     assert honest["reward"] == pytest.approx(honest["scored"], abs=1e-9)

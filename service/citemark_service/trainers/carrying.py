@@ -20,6 +20,8 @@ _SNIPPET: Final[Mapping[str, Shape]] = {
     "paper_id": Kind.TEXT,
 }
 
+RUBRICS: Final = ("positive_rubrics", "negative_rubrics", "rubrics")
+
 FIELDS: Final[Mapping[str, Shape]] = {
     "id": Kind.TEXT,
     "group": Kind.TEXT,
@@ -37,7 +39,7 @@ FIELDS: Final[Mapping[str, Shape]] = {
 def envelope_of(rollout: Rollout) -> dict[str, object]:
     """The given ones of `FIELDS`; rubrics as objects of one shape, as typed files need them."""
     given = rollout.model_dump(include=set(FIELDS), exclude_unset=True, exclude_none=True)
-    for name in ("positive_rubrics", "negative_rubrics", "rubrics"):
+    for name in RUBRICS:
         criteria: tuple[Criterion, ...] = getattr(rollout, name)
         given[name] = [_plain(criterion, mixed=name == "rubrics") for criterion in criteria]
     if "snippets" in given:

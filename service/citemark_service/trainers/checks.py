@@ -12,6 +12,7 @@ from citemark_schemas.envelope import EnvelopeError
 from citemark_service.errors import InvalidRequest
 from citemark_service.judges.language.render import Budget
 from citemark_service.judges.language.shorten import size
+from citemark_service.parsing.parsed import Sources
 from citemark_service.parsing.sources import read_sources
 from citemark_service.reading import check_rollout
 from citemark_service.trainers.faults import Fault, error, warning
@@ -50,8 +51,11 @@ def checked(row: Row, trainer: Trainer, limits: Limits) -> Checked:
         rollout = rollout_in(row, trainer)
     except EnvelopeError as failure:
         return Checked(None, [*faults, *_unread(row, trainer, failure)])
-    faults += _content_faults(rollout, row, trainer)
+    sources = read_sources(rollout.tool_output, rollout.snippets)
+    faults += _rubric_faults(rollout, row, trainer)
+    faults += _source_faults(rollout, sources)
     faults += _limit_faults(rollout, row, trainer, limits)
+    faults += _cut(rollout, sources, limits.prompt)
     return Checked(rollout, faults)
 
 
@@ -75,13 +79,13 @@ def _misplaced(row: Row, trainer: Trainer) -> Iterator[Fault]:
         yield error("rubrics", f"stand where {trainer.title} sends nothing from", fix)
 
 
-def _content_faults(rollout: Rollout, row: Row, trainer: Trainer) -> Iterator[Fault]:
-    if not rollout.criteria:
-        misplaced = list(_misplaced(row, trainer))
-        yield from misplaced or _without_positive(rollout.criteria)
-    else:
-        yield from _without_positive(rollout.criteria)
-    if not read_sources(rollout.tool_output, rollout.snippets).by_id:
+def _rubric_faults(rollout: Rollout, row: Row, trainer: Trainer) -> Iterator[Fault]:
+    misplaced = [] if rollout.criteria else list(_misplaced(row, trainer))
+    yield from misplaced or _without_positive(rollout.criteria)
+
+
+def _source_faults(rollout: Rollout, sources: Sources) -> Iterator[Fault]:
+    if not sources.by_id:
         field = "tool_output" if rollout.snippets is None else "snippets"
         yield warning(field, "defines no source id: every citation will count as made up", _NO_IDS)
 
@@ -102,7 +106,6 @@ def _limit_faults(rollout: Rollout, row: Row, trainer: Trainer, limits: Limits) 
         fix = "raise CITEMARK_MAX_ROLLOUT_BYTES, or shorten the tool output"
         told = f"{sent} bytes of {limits.rollout_bytes}"
         yield error("row", "is larger than the service takes, without any response", fix, told)
-    yield from _cut(rollout, limits.prompt)
 
 
 def _refusals(rollout: Rollout, limits: Limits) -> Iterator[Fault]:
@@ -119,21 +122,19 @@ def _prompt_bytes(row: Row, trainer: Trainer) -> int:
     return len(to_json(messages_of(trainer.prompt(row)), fallback=str))
 
 
-def _cut(rollout: Rollout, budget: Budget) -> Iterator[Fault]:
+def _cut(rollout: Rollout, sources: Sources, budget: Budget) -> Iterator[Fault]:
     """What a language model as judge would see shortened."""
-    sources = read_sources(rollout.tool_output, rollout.snippets).by_id.values()
-    criteria = rollout.criteria
     for field, length, room, fix in (
         ("question", size(rollout.question), budget.question, "shorten it"),
         (
             "tool_output",
-            sum(size(source.text) for source in sources),
+            sum(size(source.text) for source in sources.by_id.values()),
             budget.sources,
             "of each source the judge sees the parts nearest to the question; fewer are better",
         ),
         (
             "rubrics",
-            sum(size(each.title) + size(each.description) for each in criteria),
+            sum(size(each.title) + size(each.description) for each in rollout.criteria),
             budget.items,
             "fewer or shorter criteria",
         ),

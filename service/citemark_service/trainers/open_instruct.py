@@ -60,5 +60,4 @@ OPEN_INSTRUCT: Final = Trainer(
     lay=_lay,
     faults=_faults,
     columns={"messages": MESSAGES, "ground_truth": Kind.TEXT, "dataset": Kind.TEXT},
-    sends_prompt=False,
 )

@@ -8,7 +8,7 @@ from citemark_service.trainers.faults import Fault, prompt_faults, warning
 from citemark_service.trainers.shapes import MESSAGES, Kind
 from citemark_service.trainers.trainer import Row, Task, Trainer
 
-ENV_CLASS: Final = "citemark_grpo"
+ENV_CLASS: Final = "citemark"
 _TAKEN: Final = ("prompt", "env_class")
 
 
@@ -30,7 +30,7 @@ SKYRL: Final = Trainer(
     name="skyrl",
     title="SkyRL",
     carries="columns of their names",
-    flags="trainer.override_entrypoint=citemark_grpo.skyrl environment.env_class=citemark_grpo",
+    flags="python -m citemark_grpo.skyrl environment.env_class=citemark generator.batched=false",
     places=lambda row: {"extras": {name: row[name] for name in row if name not in _TAKEN}},
     prompt=lambda row: row.get("prompt"),
     lay=_lay,

@@ -1,10 +1,10 @@
-"""slime: over HTTP the label is all that travels of a row."""
+"""slime: over HTTP the label is all that travels of a row; a function sees `metadata` too."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from citemark_service.trainers.carrying import envelope_text
-from citemark_service.trainers.faults import Fault, json_text_faults, prompt_faults
+from citemark_service.trainers.carrying import RUBRICS, envelope_text
+from citemark_service.trainers.faults import Fault, json_text_faults, prompt_faults, warning
 from citemark_service.trainers.shapes import MESSAGES, Kind
 from citemark_service.trainers.trainer import Dialect, Post, Row, Task, Trainer
 
@@ -17,7 +17,15 @@ def _lay(task: Task, _index: int) -> dict[str, Any]:
 
 def _faults(row: Row) -> Iterator[Fault]:
     yield from prompt_faults(row.get("prompt"), "prompt", text_too=True)
-    yield from json_text_faults(row.get("label"), "label", _WHY)
+    metadata = row.get("metadata")
+    if isinstance(metadata, Mapping) and metadata.keys() & {*RUBRICS}:
+        yield warning(
+            "metadata",
+            "holds the rubrics; --rm-url sends the label alone",
+            "use --custom-rm-path citemark_grpo.slime.rm, or convert the file",
+        )
+    else:
+        yield from json_text_faults(row.get("label"), "label", _WHY)
 
 
 def _posts(row: Row, response: str) -> tuple[Post, ...]:
@@ -34,7 +42,7 @@ SLIME: Final = Trainer(
     title="slime",
     carries="label, as JSON text",
     flags="--input-key prompt --apply-chat-template --label-key label --reward-key reward",
-    places=lambda row: {"label": row.get("label")},
+    places=lambda row: {"metadata": row.get("metadata"), "label": row.get("label")},
     prompt=lambda row: row.get("prompt"),
     lay=_lay,
     faults=_faults,
