@@ -5,6 +5,7 @@ A message is `{"role", "content"}` with text or a list of text parts, or an item
 may have been through a chat template already.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -41,6 +42,8 @@ _THINK: Final = "<think>"
 _SOURCE_TAGS: Final = ("<snippet", "<webpage")
 _SEAM: Final = 32
 _SHORTEST_SEAM: Final = 8
+_INKED: Final = re.compile(r"\S")
+_PIECE: Final = 4096
 
 
 def reply_in(messages: object) -> str:
@@ -167,29 +170,30 @@ def _skip(text: str) -> int:
     """Where the text begins after white space and a turn's header."""
     start = 0
     while True:
-        bare = start + _blanks(text, start)
+        inked = _INKED.search(text, start)
+        bare = inked.start() if inked else len(text)
         token = next((token for token in _HEADERS if text.startswith(token, bare)), None)
         if token is None:
             return start
         start = bare + len(token)
 
 
-def _blanks(text: str, start: int) -> int:
-    """How much white space there is from `start` on."""
-    at = start
-    while at < len(text) and text[at].isspace():
-        at += 1
-    return at - start
-
-
 def _kept(text: str, start: int) -> int:
     """Where the text ends before the tokens that end a turn or fill it up."""
     end = len(text)
     while True:
-        bare = end
-        while bare > start and text[bare - 1].isspace():
-            bare -= 1
+        bare = _stripped(text, start, end)
         token = next((token for token in _ENDS if text.endswith(token, start, bare)), None)
         if token is None:
             return end
         end = bare - len(token)
+
+
+def _stripped(text: str, start: int, end: int) -> int:
+    """Where `text[start:end]` ends without white space; without copying all of it each time."""
+    while end > start:
+        piece = max(start, end - _PIECE)
+        end = piece + len(text[piece:end].rstrip())
+        if end > piece:
+            break
+    return end

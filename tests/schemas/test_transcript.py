@@ -144,6 +144,7 @@ def test_hostile_texts_take_linear_time():
     start = time.perf_counter()
     flood = "<|im_end|> " * 400_000
     assert unwrapped(flood + "x" + flood) == flood + "x"
+    assert unwrapped(" " * 20_000_000) == " " * 20_000_000
     assert continuation("y" + "ab" * 2_000_000, "ab" * 1_000_000) is not None
     assert question_in("<|im_start|>user" * 300_000) is None
     assert time.perf_counter() - start < 10

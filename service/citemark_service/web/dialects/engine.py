@@ -236,17 +236,21 @@ class DialectEngine:
         return rollouts
 
     def _rollout(self, sample: Sample, options: Knobs) -> Rollout:
+        self._refuse_long(len(sample.response))
         rollout = rollout_of(
             sample.places,
             response=unwrapped(sample.response, sample.prompt),
             prompt=sample.prompt,
             tool_output=sample.tool_output,
         )
-        length, limit = characters(rollout), self._settings.max_rollout_bytes
-        if length > limit:
-            raise TooLarge(f"a rollout of {length} characters is over max_rollout_bytes, {limit}")
+        self._refuse_long(characters(rollout))
         self._pipeline.check(rollout, options)
         return rollout
+
+    def _refuse_long(self, length: int) -> None:
+        limit = self._settings.max_rollout_bytes
+        if length > limit:
+            raise TooLarge(f"a rollout of {length} characters is over max_rollout_bytes, {limit}")
 
     async def _outcomes(self, rollouts: Sequence[Rollout], errand: _Errand) -> list[Outcome]:
         tasks: list[asyncio.Task[Outcome]] = []
