@@ -17,7 +17,7 @@ from citemark_grpo.training.reward import Judged
 from citemark_grpo.training.rows import PROMPT_TOO_LONG
 from citemark_schemas import FailureKind, RefusalKind
 from failing_steps import failing
-from scripted_service import Service
+from scripted_service import Service, answering
 
 pytestmark = [
     pytest.mark.train,
@@ -170,6 +170,33 @@ def test_the_knobs_reach_the_real_service(small: Planned, citemark_url: str) -> 
         assert (refused is RefusalKind.NOT_STOPPED) == (rollout.finish_reason == "length")
     (logged,) = [entry for entry in trainer.state.log_history if "reward" in entry]
     assert logged["citemark/seen"] == 8.0
+
+
+def test_two_processes_share_a_step_and_decide_alike(
+    small: Planned, service: Service, rows_file: Path
+) -> None:
+    plan = small(service.url)
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
+        "--module", "citemark_grpo", "train",
+        "--model_name_or_path", plan.policy.path, "--dataset", str(rows_file),
+        "--prompt_template", str(plan.rows.prompt_template), "--reward_url", service.url,
+        "--output_dir", str(plan.trainer["output_dir"]), "--report_to", "none",
+        "--num_unique_prompts_rollout", "2", "--num_samples_per_prompt_rollout", "4",
+        "--per_device_train_batch_size", "2", "--max_prompt_token_length", "1000",
+        "--response_length", "8", "--max_steps", "2", "--max_failed_share", "0.4",
+    ]  # fmt: skip
+    # In the second step one process has nothing judged, and the other everything.
+    service.steps = [answering, answering, failing(FailureKind.TIMEOUT, 0, 1, 2, 3)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode != 0
+    assert done.stderr.count("after 1 steps 4 of 8 rollouts have no reward") == 2
+    assert [len(request["items"]) for request in service.requests] == [4, 4, 4, 4]
+    steps = [{item["step"] for item in request["items"]} for request in service.requests]
+    assert steps == [{0}, {0}, {1}, {1}]
 
 
 def test_a_rows_length_is_what_the_trainer_reads(small: Planned, service: Service) -> None:

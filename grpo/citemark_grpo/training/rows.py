@@ -67,7 +67,7 @@ class RowReader:
         own = rules.prompt_template
         self._rules = rules
         self._count = count
-        self._fixed = {*knobs.model_fields_set, "response", "run", "step", "finish_reason"}
+        self._fixed = {*knobs.model_fields_set, "id", "run", "step", "finish_reason"}
         self._own_template = own is not None
         self.prompt = RefinerPrompt.packaged() if own is None else RefinerPrompt.of_file(own)
 
@@ -99,9 +99,9 @@ class RowReader:
             result.drop(reason, f"{place}: {tokens} tokens")
             return
         name = _unused(rollout.id or place, place, names)
-        named = rollout.model_copy(update={"id": None, "group": name})
-        body = named.model_dump(mode="json", exclude_unset=True, exclude=self._fixed - {"response"})
-        result.rows.append(Row(prompt, json.dumps(body), tokens))
+        named = rollout.model_copy(update={"group": name})
+        body = named.model_dump_json(exclude_unset=True, exclude=self._fixed)
+        result.rows.append(Row(prompt, body, tokens))
 
     def _asked(
         self, asked: Sequence[Message] | None, rollout: Rollout, raw: RawRow
