@@ -1,4 +1,11 @@
-"""What a trainer installs: the HTTP client of the reward service. No web server, no torch."""
+"""What a trainer installs: the HTTP client of the reward service. No web server, no torch.
+
+client        ScoreClient and score: rollouts in, results out
+trl, verl, slime, openrlhf, verifiers, skyrl, open_instruct
+              the reward as each trainer takes one; their docstrings have the flags to paste
+settings      where the service is, from CITEMARK_URL and its like
+source        what the trainers' modules share: one connection pool a process
+"""
 
 from citemark_grpo.client import ScoreClient, score
 from citemark_grpo.errors import (
@@ -6,7 +13,9 @@ from citemark_grpo.errors import (
     Overloaded,
     Refused,
     ScoreError,
+    SettingsError,
     TimedOut,
+    Unjudged,
     Unreachable,
     Unreadable,
 )
@@ -17,7 +26,9 @@ __all__ = [
     "Refused",
     "ScoreClient",
     "ScoreError",
+    "SettingsError",
     "TimedOut",
+    "Unjudged",
     "Unreachable",
     "Unreadable",
     "score",

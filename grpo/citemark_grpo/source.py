@@ -27,6 +27,7 @@ _PARALLEL = 16
 _GATHER_S = 0.005
 """A few times what 256 coroutines of one loop need to get here, and nothing beside a judgement."""
 _MAX_WAITING = 16_384
+_OPEN_S = 60.0
 _CLOSE_S = 2.0
 
 # The deadline alone bounds retries and calls: a call that was given up is never tried again, and
@@ -65,7 +66,7 @@ class Source:
             target=self._loop.run_forever, name="citemark-source", daemon=True
         )
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(client.__aenter__(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(client.__aenter__(), self._loop).result(_OPEN_S)
 
     async def outcomes(self, rollouts: Sequence[Rollout], deadline_s: float) -> list[Outcome]:
         """One outcome for each rollout, in order. Cancelling the caller takes its rollouts back."""

@@ -1,5 +1,6 @@
 """What stands in for a reward that could not be had, where a sample cannot be left out. Pure."""
 
+import json
 from collections import OrderedDict
 from hashlib import blake2b
 from typing import Final
@@ -14,9 +15,9 @@ policy that is getting better."""
 class PromptMeans:
     """Running means of valid rewards, by prompt; who got none for longest is forgotten first.
 
-    One thread adds; any may read. An advantage is a reward less its group's mean, so a sample that gets its
-    prompt's mean hardly moves the policy, whereas a zero would push it away from an answer that
-    nobody judged.
+    One thread adds; any may read. An advantage is a reward less its group's mean, so a sample
+    that gets its prompt's mean hardly moves the policy, whereas a zero would push it away from an
+    answer that nobody judged.
 
     Args:
         most: Prompts remembered at most, >= 1.
@@ -45,7 +46,8 @@ def prompt_key(rollout: Rollout) -> bytes:
     """Equal for the samples of one prompt in one run: what their rewards are compared within."""
     fields = {"run", "group"} if rollout.group is not None else _ASKED
     # As JSON, in which a field's end cannot be mistaken for another's start.
-    return blake2b(rollout.model_dump_json(include=fields).encode(), digest_size=16).digest()
+    text = json.dumps(rollout.model_dump(include=fields), ensure_ascii=False)
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
 
 
 _ASKED: Final = {

@@ -11,12 +11,14 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import pytest
 from starlette.responses import Response
+from tenacity import AsyncRetrying, RetryCallState
 
-from citemark_grpo.client import ScoreClient
+from citemark_grpo.client import ScoreClient, _tell
 from citemark_grpo.errors import Broken, Overloaded, Refused, TimedOut, Unreachable
 from citemark_grpo.gathering import Gatherer
 from citemark_grpo.settings import ClientSettings
@@ -121,7 +123,7 @@ async def test_a_malformed_rollout_fails_alone_and_names_its_field(source, servi
 
 
 async def test_a_text_that_is_no_unicode_fails_alone(source):
-    spoilt = rollout(2).model_copy(update={"response": "\ud800"})
+    spoilt = rollout(2, question="\ud800")
     first, second = await source.outcomes([rollout(1), spoilt], 10.0)
     assert first.reward == 1.0
     assert isinstance(second, Refused)
@@ -152,6 +154,22 @@ async def test_what_a_stopping_service_sent_back_is_asked_of_the_next(source, se
     outcomes = await source.outcomes([rollout(size) for size in range(4)], 30.0)
     assert rewards(outcomes) == [0.0, 1.0, 2.0, 3.0]
     assert [len(request["items"]) for request in service.requests] == [4, 3]
+
+
+def test_a_service_that_restarts_in_the_middle_costs_no_reward(start):
+    first = start(stop_grace_s=0.3)
+    port = int(first.server.url.rpartition(":")[2])
+    asked = [rollout(question=f"wait {n}", response="<answer>x</answer>") for n in range(40)]
+    with closing(Source(first.server.url)) as source, ThreadPoolExecutor(1) as pool:
+        scores = pool.submit(source.scores_sync, asked, 60.0, -1.0)
+        until(lambda: len(first.judge.started) > 0)
+        first.server.stop()
+        until(lambda: not first.thread.is_alive())
+        second = start(port=port)
+        second.judge.gate.set()
+        (reward,) = {score.reward for score in scores.result(60)}
+    assert reward > 0
+    assert len(second.judge.started) == 40
 
 
 def failing(body):
@@ -250,10 +268,22 @@ async def test_a_service_that_is_not_there_is_waited_for_until_the_deadline(clos
     source.close()
 
 
-async def test_a_service_that_starts_again_costs_no_reward(source, service):
+async def test_a_service_that_is_away_for_a_moment_costs_no_reward(source, service):
     service.steps = [status(503, retry_after="0"), status(502), *[answering] * 99]
     outcomes = await source.outcomes([rollout(size) for size in range(48)], 60.0)
     assert rewards(outcomes) == [float(size) for size in range(48)]
+
+
+def test_the_log_tells_what_a_trainer_that_stands_still_waits_for(caplog):
+    # By hand, because the pauses between five tries take many seconds.
+    for attempt in range(1, 11):
+        state = RetryCallState(AsyncRetrying(), None, (), {})
+        state.attempt_number = attempt
+        state.set_exception((Unreachable, Unreachable("no connection"), None))
+        _tell(state)
+    assert [each.getMessage() for each in caplog.records] == [
+        f"still no answer after {tries} tries, trying on: no connection" for tries in (5, 10)
+    ]
 
 
 def test_what_has_no_reward_is_said_once_a_batch(source, service, caplog):

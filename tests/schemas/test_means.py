@@ -54,6 +54,10 @@ def test_what_makes_another_prompt(change):
     assert prompt_key(rollout(**change)) != prompt_key(rollout())
 
 
+def test_a_text_that_no_encoding_can_carry_has_a_key_too():
+    assert prompt_key(rollout("\ud800")) != prompt_key(rollout("\ud801"))
+
+
 def test_what_makes_no_other_prompt():
     assert prompt_key(rollout(id="1", response="x", step=3)) == prompt_key(rollout())
     grouped = rollout(group="g", tool_output="what this sample's own tools said")
