@@ -18,8 +18,8 @@ from citemark_schemas import (
     ScoreResult,
     StreamLine,
 )
-from citemark_service.cli.arithmetic import citation_lines
-from citemark_service.cli.printable import printable
+from citemark_service.explaining.arithmetic import citation_lines
+from citemark_service.explaining.printable import printable
 from command_line import EXAMPLES, Cli, WriteRows
 from scripted_service import scored
 

@@ -1,23 +1,23 @@
-"""How good a number is, for the eye: a colour, and a sign for terminals without colours."""
+"""How good a number is, on a terminal: a colour, and a sign where there are no colours."""
+
+from typing import Final
 
 from rich.text import Text
 
+from citemark_service.explaining.levels import Level, level_of, sign_of
+
 GOOD, FAIR, POOR, UNKNOWN = "green", "yellow", "red", "dim"
-_SIGNS = {GOOD: "✓", FAIR: "~", POOR: "✗", UNKNOWN: "?"}
+_STYLES: Final = {
+    Level.GOOD: GOOD,
+    Level.FAIR: FAIR,
+    Level.POOR: POOR,
+    Level.UNKNOWN: UNKNOWN,
+}
 
 
 def style_of(value: float | None) -> str:
-    """Colour of a value in [0, 1]: good from 0.75, fair from 0.25; None was not judged."""
-    if value is None:
-        return UNKNOWN
-    if value >= 0.75:
-        return GOOD
-    return FAIR if value >= 0.25 else POOR
-
-
-def sign_of(value: float | None) -> str:
-    """The sign that goes with `style_of`."""
-    return _SIGNS[style_of(value)]
+    """Colour of a value in [0, 1], by its level."""
+    return _STYLES[level_of(value)]
 
 
 def marked(value: float | None) -> Text:

@@ -8,9 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from citemark_schemas import ClaimScore, Polarity, Rollout, RubricScore, ScoreResult, SentenceScore
-from citemark_service.cli.arithmetic import citation_lines, reward_line, rubric_line
-from citemark_service.cli.marks import FAIR, POOR, UNKNOWN, marked, sign_of, style_of
+from citemark_service.cli.marks import FAIR, POOR, UNKNOWN, marked, style_of
 from citemark_service.cli.printable import plain
+from citemark_service.explaining.arithmetic import citation_lines, reward_line, rubric_line
+from citemark_service.explaining.levels import sign_of
 
 _UNCITED = "magenta"
 _OPEN, _CLOSE = "<answer>", "</answer>"
