@@ -2,17 +2,31 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import datasets
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
+from transformers import (
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    ProgressCallback,
+    TrainerCallback,
+    TrainingArguments,
+)
 from trl import GRPOConfig
 
 from citemark_grpo.training.errors import Declined, MissingExtra, RowsUnusable
 from citemark_grpo.training.plan import Plan, Policy
 from citemark_grpo.training.prompt import Message
+from citemark_grpo.training.record.board import Board
+from citemark_grpo.training.record.watch import RunWatch
+from citemark_grpo.training.recording import BOARD
 from citemark_grpo.training.reward import CitemarkReward
 from citemark_grpo.training.rows import CountTokens, Row
+from citemark_grpo.training.survival.keeper import Keeper
+from citemark_grpo.training.survival.ranks import Together
+from citemark_grpo.training.survival.trainer import Card
 from citemark_grpo.training.trainer import RefinerTrainer
 
 
@@ -65,7 +79,10 @@ def build_config(plan: Plan) -> GRPOConfig:
     """
     _refuse_without_gpu(plan)
     try:
-        config = GRPOConfig(**plan.trainer, model_init_kwargs=_model_arguments(plan.policy))
+        config = GRPOConfig(
+            **{**plan.trainer, "report_to": elsewhere(plan)},
+            model_init_kwargs=_model_arguments(plan.policy),
+        )
     except ImportError as error:
         raise MissingExtra(f"{error}; the extra train-gpu brings it") from error
     if config.world_size != plan.batch.world_size:
@@ -102,9 +119,13 @@ def build_trainer(
     reward: CitemarkReward,
     *,
     tokenizer: PreTrainedTokenizerBase,
+    watch: RunWatch,
+    card: Card,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> RefinerTrainer:
     """A trainer that is ready to `train()`; loads the policy.
+
+    `watch` observes `reward`, too; see `SurvivingTrainer`.
 
     Raises:
         Declined, MissingExtra: as `build_config`.
@@ -115,16 +136,41 @@ def build_trainer(
             f"{len(rows)} rows are fewer than --num_unique_prompts_rollout {plan.batch.prompts}: "
             "no step would be whole"
         )
-    return RefinerTrainer(
+    config = build_config(plan)
+    trainer = RefinerTrainer(
         plan.policy.path,
         reward_funcs=reward,
-        args=build_config(plan),
+        args=config,
         train_dataset=train_dataset(rows),
         processing_class=tokenizer,
-        callbacks=list(callbacks),
+        callbacks=[*boards(plan), *callbacks],
+        keeper=Keeper(
+            Path(config.output_dir),
+            keep=config.save_total_limit,
+            ranks=Together(leads=config.process_index == 0),
+        ),
+        card=card,
+        watch=watch,
         max_failed_share=plan.service.max_failed_share,
         failures=lambda: reward.failures,
     )
+    # Both write to the screen without minding a full disk behind it; the watch logs each step.
+    for printing in (ProgressCallback, PrinterCallback):
+        trainer.remove_callback(printing)
+    return trainer
+
+
+def boards(plan: Plan) -> list[TrainerCallback]:
+    """The logs that are written here and not by transformers."""
+    if "tensorboard" not in plan.trainer["report_to"]:
+        return []
+    return [Board(Path(plan.trainer["output_dir"]) / BOARD)]
+
+
+def elsewhere(plan: Plan) -> list[str]:
+    """The logs that transformers writes, by its names; ["none"] where it writes none."""
+    names = [name for name in plan.trainer["report_to"] if name != "tensorboard"]
+    return names or ["none"]
 
 
 def library_defaults() -> dict[str, Any]:

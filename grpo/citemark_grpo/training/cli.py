@@ -1,7 +1,9 @@
 """The command line `citemark-grpo`."""
 
+import logging
 import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import click
@@ -17,6 +19,9 @@ from citemark_grpo.training.errors import (
 )
 from citemark_grpo.training.flags import Flag, Machine
 from citemark_grpo.training.plan import FLAGS, Plan, outcomes_of, plan_of
+from citemark_grpo.training.record.journal import lines
+from citemark_grpo.training.record.plot import draw
+from citemark_grpo.training.recording import JOURNAL, PLOT
 
 EXIT_CODES: Final[Mapping[type[Exception], int]] = {Declined: 2, RowsUnusable: 2, MissingExtra: 2}
 """2 where the command was wrong, 1 where the run failed."""
@@ -72,6 +77,8 @@ def _trained(given: dict[str, Any]) -> None:
         prepared = session.gather(plan).prepared
         _echo(report(plan, prepared, library_defaults()))
     else:
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+        logging.getLogger("citemark_grpo").setLevel(logging.INFO)
         session.run(plan, say=click.echo)
 
 
@@ -104,3 +111,23 @@ main.add_command(
         short_help="Train the policy.",
     )
 )
+
+
+@main.command()
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The picture; rewards.png in the run's folder where none is named.",
+)
+def plot(run: Path, output: Path | None) -> None:
+    """Draw the rewards of RUN, a run's output folder, as PNG."""
+    picture = output or run / PLOT
+    try:
+        written = list(lines(run / JOURNAL))
+        draw(written, picture, title=run.resolve().name)
+    except FileNotFoundError as error:
+        _fail(RowsUnusable(f"{run} has no {JOURNAL}: no step of this run has ended ({error})"))
+    except ImportError as error:
+        _fail(MissingExtra(f"{error}; the extra train brings it"))
+    click.echo(f"{picture}: {len(written)} steps")

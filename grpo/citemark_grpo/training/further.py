@@ -85,6 +85,11 @@ FURTHER: Final = (
         sets_where_given("policy.revision"),
     ),
     Flag(
+        "model_license", str, "apache-2.0",
+        "The policy's licence, for the model card in every checkpoint.",
+        sets("policy.license"),
+    ),
+    Flag(
         "dtype", str, "auto",
         "Of weights and training; auto is bfloat16 on a GPU and float32 without.",
         _dtype, choices=("auto", "bfloat16", "float32"),
@@ -183,6 +188,11 @@ FURTHER: Final = (
         "logging_steps", int, 1,
         "Optimizer steps between two lines of the logs.",
         sets("trainer.logging_steps"), least=1,
+    ),
+    Flag(
+        "samples_every", int, 10,
+        "Optimizer steps between two pages of sampled rollouts with their verdicts.",
+        sets("course.samples_every"), least=1,
     ),
     Flag(
         "report_to", str, "tensorboard",

@@ -22,6 +22,8 @@ class Policy:
     path: str
     dtype: str
     attn_implementation: str
+    license: str
+    """For the model card."""
     revision: str | None = None
 
 
@@ -74,6 +76,8 @@ class Course:
 
     resume: str
     dry_run: bool
+    samples_every: int
+    """Steps between two tables of sampled rollouts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,12 @@
 """One run from its plan to its end."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from transformers import PreTrainedTokenizerBase, TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from citemark_grpo.settings import secret
 from citemark_grpo.training.assemble import build_trainer, load_tokenizer, token_count
@@ -13,9 +14,14 @@ from citemark_grpo.training.dry_run import row_lines
 from citemark_grpo.training.errors import Declined
 from citemark_grpo.training.loading import raw_rows
 from citemark_grpo.training.plan import Plan
+from citemark_grpo.training.recording import model_card, run_watch
 from citemark_grpo.training.reward import CitemarkReward, Observer, PatientScorer
 from citemark_grpo.training.rows import Prepared, RowReader
+from citemark_grpo.training.survival.folders import Checkpoint, Kind, complete, last_complete
+from citemark_grpo.training.survival.storage import Outlived
 from citemark_grpo.training.trainer import RefinerTrainer
+
+_log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +54,15 @@ def build(
     token = secret("CITEMARK_API_TOKEN")
     headers = None if token is None else {"authorization": f"Bearer {token}"}
     scorer = PatientScorer(plan.service, plan.knobs, headers=headers)
-    reward = CitemarkReward(scorer, run=plan.service.run, observers=observers)
+    watch = run_watch(plan)
+    reward = CitemarkReward(scorer, run=plan.service.run, observers=[watch, *observers])
     return build_trainer(
         plan,
         material.prepared.rows,
         reward,
         tokenizer=material.tokenizer,
+        watch=watch,
+        card=model_card(plan, watch, prompt_version=material.prompt_version),
         callbacks=callbacks,
     )
 
@@ -68,20 +77,32 @@ def run(plan: Plan, *, say: Callable[[str], None]) -> None:
             say(line)
         say(f"goes on from {checkpoint}" if checkpoint else "starts anew")
     trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_model()
+    with Outlived("the policy; the newest checkpoint has it", _log):
+        trainer.save_model()
 
 
 def checkpoint_of(plan: Plan) -> str | None:
     """The folder that the run goes on from, None where it starts anew.
 
     Raises:
-        Declined: `--resume` names a folder that is not there.
+        Declined: `--resume` names a folder that is no whole checkpoint, or the output folder
+            holds checkpoints of steps that this run would do again.
     """
     resume, output = plan.course.resume, Path(plan.trainer["output_dir"])
-    if resume == "never":
-        return None
     if resume == "auto":
-        return get_last_checkpoint(str(output)) if output.is_dir() else None
-    if not Path(resume).is_dir():
-        raise Declined({"resume": f"{resume} is no folder"})
-    return resume
+        newest = last_complete(output)
+        return None if newest is None else str(newest)
+    chosen = None if resume == "never" else _chosen(Path(resume))
+    done = 0 if chosen is None else chosen.step
+    if later := [each.path.name for each in complete(output) if each.step > done]:
+        raise Declined(
+            {"resume": f"{output} holds {', '.join(later)}; remove them, or name another folder"}
+        )
+    return None if chosen is None else str(chosen.path)
+
+
+def _chosen(folder: Path) -> Checkpoint:
+    found = [each for each in complete(folder.parent) if each.path.name == folder.name]
+    if not found or found[0].kind is not Kind.FULL:
+        raise Declined({"resume": f"{folder} is no complete checkpoint"})
+    return found[0]

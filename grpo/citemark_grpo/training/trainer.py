@@ -5,21 +5,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import torch
-from trl import GRPOTrainer
 
 from citemark_grpo.training.errors import JudgementsMissing
+from citemark_grpo.training.survival.trainer import SurvivingTrainer
 
 _SHOWN: Final = 3
 
 
-class RefinerTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not in the environment of mypy
-    """GRPOTrainer with one addition on either side of the reward.
+class RefinerTrainer(SurvivingTrainer):
+    """GRPOTrainer that survives, with one addition on either side of the reward.
 
     Args:
         max_failed_share: Share of a step's rollouts without a reward, in [0, 1], above which the
             run stops with `JudgementsMissing` before it learns from the step.
         failures: Why rollouts of the last batch have no reward, on this process.
-        rest: As GRPOTrainer's.
+        rest: As SurvivingTrainer's.
     """
 
     def __init__(
