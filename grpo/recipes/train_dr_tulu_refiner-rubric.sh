@@ -18,7 +18,8 @@ OUTPUT_DIR=${OUTPUT_DIR:-runs/dr-tulu-refiner-rubric}
 PROCESSES=${PROCESSES:-8}
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-launcher=(accelerate launch --config_file "$here/zero3.yaml" --num_processes "$PROCESSES" --module)
+launcher=(accelerate launch --config_file "$here/zero3.yaml"
+  --deepspeed_config_file "$here/zero3.json" --num_processes "$PROCESSES" --module)
 case " $* " in
 *" --dry_run "*) launcher=(python -m) ;; # plans for PROCESSES, and needs none of them
 esac

@@ -1,5 +1,6 @@
 """The recipe of the published run."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -48,12 +49,23 @@ def test_its_plan_is_the_published_step_on_8_gpus(given: dict[str, str]) -> None
     assert plan.trainer["bf16"] is True
 
 
-def test_the_launchers_configuration_is_zero_3_without_offload(given: dict[str, str]) -> None:
+def test_the_launcher_shards_as_the_flag_says(given: dict[str, str]) -> None:
+    launched = json.loads((RECIPES / "zero3.json").read_text())
+    flags = {"model_name_or_path": "policy", "dataset": "rows.jsonl"}
+    planned = plan_of({**flags, "deepspeed_stage": given["deepspeed_stage"]})
+    assert launched == planned.trainer["deepspeed"]
+    assert "offload" not in str(launched)
+
+
+def test_the_launcher_says_in_no_second_place_what_is_sharded() -> None:
+    """Accelerate ends a run whose two places both name a stage or a precision."""
     config = YAML(typ="safe").load(RECIPES / "zero3.yaml")
-    zero = config["deepspeed_config"]
-    assert str(zero["zero_stage"]) == given["deepspeed_stage"]
-    assert {zero["offload_optimizer_device"], zero["offload_param_device"]} == {"none"}
-    assert config["mixed_precision"] == "bf16"
+    assert config["distributed_type"] == "DEEPSPEED"
+    assert config["deepspeed_config"].keys() == {
+        "zero3_init_flag",
+        "deepspeed_multinode_launcher",
+    }
+    assert "mixed_precision" not in config
 
 
 def test_what_a_user_must_set_is_asked_for_by_name() -> None:
