@@ -35,6 +35,8 @@ from citemark_service.judges.protocol import (
     Judge,
     Meter,
     Origin,
+    Worded,
+    Words,
 )
 from citemark_service.ledger.entry import Entry
 from citemark_service.observe import Observer, Stage
@@ -161,11 +163,27 @@ class Pipeline:
         """
         with self._timed("parse"):
             reading = await self._read(rollout, request, position)
-        result = await self._result(reading, deadline, origin)
+        meter = Meter()
+        result = await self._result(reading, meter, deadline, origin)
         self._observer.rollout(result)
         if self._ledger is not None:
-            await self._ledger.keep(_entry(rollout, result, origin))
+            await self._ledger.keep(_entry(rollout, result, origin, meter.replies))
         return result
+
+    def prompts(self, rollout: Rollout, knobs: Knobs) -> tuple[Words, ...]:
+        """In which words the judge would be asked about a rollout; none where it has no words.
+
+        Takes as long as reading and wording a rollout does; nothing is sent.
+
+        Raises:
+            InvalidRequest: `static_rubrics` names no set.
+        """
+        reading = read_rollout(rollout, knobs, self._library, 0)
+        if not isinstance(self._judge, Worded) or refusal_of(reading) is not None:
+            return ()
+        errand = _Errand(reading, Origin(), Meter(), 0.0)
+        task = errand.citation_task(self._settings.max_claims)
+        return self._judge.prompts(errand.criteria_task(), task)
 
     async def _read(self, rollout: Rollout, request: Knobs, position: int) -> Reading:
         knobs = Knobs.resolve(self._settings, request, rollout)
@@ -175,13 +193,13 @@ class Pipeline:
         return await asyncio.to_thread(read_rollout, rollout, knobs, self._library, position)
 
     async def _result(
-        self, reading: Reading, deadline: float | None, origin: Origin
+        self, reading: Reading, meter: Meter, deadline: float | None, origin: Origin
     ) -> ScoreResult:
         versions = self._versions(reading.static_rubrics)
         refusal = refusal_of(reading)
         if refusal is not None:
-            return refused(reading, refusal, self._usage(Meter(), 0.0), versions)
-        meter, start = Meter(), time.perf_counter()
+            return refused(reading, refusal, self._usage(meter, 0.0), versions)
+        start = time.perf_counter()
         own = time.monotonic() + self._settings.judge_deadline_s
         limit = own if deadline is None else min(own, deadline)
         outcome = await self._outcome(_Errand(reading, origin, meter, limit))
@@ -255,13 +273,16 @@ class Pipeline:
         )
 
 
-def _entry(rollout: Rollout, result: ScoreResult, origin: Origin) -> Entry:
+def _entry(
+    rollout: Rollout, result: ScoreResult, origin: Origin, replies: tuple[Words, ...]
+) -> Entry:
     return Entry(
         rollout=rollout,
         result=result,
         run=rollout.run or origin.run,
         step=origin.step if rollout.step is None else rollout.step,
         at=time.time(),
+        replies=replies,
     )
 
 

@@ -5,7 +5,7 @@ reasoning, only the answer block, and returns a verdict for every key or raises 
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Literal, Protocol, runtime_checkable
 
 from citemark_schemas import (
     ClaimVerdict,
@@ -15,6 +15,12 @@ from citemark_schemas import (
     SentenceVerdict,
 )
 from citemark_service.parsing.parsed import Answer, Claim, Sentence, Sources
+
+_REPLIES_KEPT: Final = 16
+_REPLY_CHARS: Final = 16_000
+
+Question = Literal["criteria", "citations"]
+"""What a judge is asked about a rollout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,14 @@ class Usage:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A prompt to a judge that is asked in words, or its reply."""
+
+    question: Question
+    text: str
+
+
 class Meter:
     """Collects the usage of a task as it happens, so that spend counts even when it fails.
 
@@ -87,6 +101,8 @@ class Meter:
 
     def __init__(self) -> None:
         self.usage = Usage()
+        self.replies: tuple[Words, ...] = ()
+        """What the judge said, in order of arrival: the first 16 replies, each clipped."""
         self._kept = 0
         self._fresh = 0
 
@@ -98,6 +114,11 @@ class Meter:
     def add(self, usage: Usage) -> None:
         """Record the cost of one call, whatever came of it."""
         self.usage = self.usage + usage
+
+    def hear(self, question: Question, reply: str) -> None:
+        """Keep what the judge said, readable or not, for whoever asks why."""
+        if len(self.replies) < _REPLIES_KEPT:
+            self.replies = (*self.replies, Words(question, reply[:_REPLY_CHARS]))
 
     def tell(self, *, kept: int, fresh: int) -> None:
         """Record how many verdicts a cache had, and how many were judged for anyone."""
@@ -151,4 +172,13 @@ class Judge(Protocol):
 
     async def aclose(self) -> None:
         """Release connections and processes; calls in flight are cancelled."""
+        ...
+
+
+@runtime_checkable
+class Worded(Protocol):
+    """A judge that can say in which words it asks."""
+
+    def prompts(self, criteria: CriteriaTask, citations: CitationTask | None) -> tuple[Words, ...]:
+        """The prompts for these tasks when nothing is known yet, none for a judge without."""
         ...

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from citemark_schemas import Rollout, ScoreResult
 from citemark_service.fingerprint import framed
+from citemark_service.judges.protocol import Words
 
 Row = dict[str, Any]
 
@@ -32,6 +33,8 @@ class Entry:
     step: int | None
     at: float
     """Unix time in seconds."""
+    replies: tuple[Words, ...] = ()
+    """What the judge said for this rollout; nothing where every verdict was known."""
 
 
 def packed(value: bytes) -> bytes:
@@ -101,9 +104,11 @@ def rollout_row(entry: Entry, key: bytes) -> Row:
 
 def _detail(entry: Entry) -> bytes:
     rollout = entry.rollout.model_dump_json(exclude=set(_PROMPT_FIELDS), exclude_unset=True)
-    return b'{"rollout":%b,"result":%b}' % (
+    replies = [[reply.question, reply.text] for reply in entry.replies]
+    return b'{"rollout":%b,"result":%b,"replies":%b}' % (
         rollout.encode(),
         entry.result.model_dump_json().encode(),
+        json.dumps(replies).encode(),
     )
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from citemark_schemas import Rollout, ScoreResult
 from citemark_service.errors import LedgerError
+from citemark_service.judges.protocol import Words
 from citemark_service.ledger.database import migrated
 from citemark_service.ledger.entry import NO_RUN, NO_STEP, unpacked
 from citemark_service.ledger.tables import groups, prompts, rollouts, steps
@@ -53,6 +54,8 @@ class KeptRollout:
     """Unix time in seconds."""
     rollout: Rollout = field(repr=False)
     result: ScoreResult = field(repr=False)
+    replies: tuple[Words, ...] = field(default=(), repr=False)
+    """What the judge said."""
 
 
 class LedgerReader:
@@ -159,4 +162,5 @@ def _kept(row: Any) -> KeptRollout:
         at=row.at,
         rollout=Rollout.model_validate({**detail["rollout"], **shared}),
         result=ScoreResult.model_validate(detail["result"]),
+        replies=tuple(Words(*reply) for reply in detail.get("replies", ())),
     )

@@ -24,6 +24,8 @@ from citemark_service.judges.protocol import (
     Judge,
     JudgeIdentity,
     Meter,
+    Worded,
+    Words,
 )
 from citemark_service.observe import Observer
 from citemark_service.verdicts.cache import VerdictCache
@@ -151,6 +153,11 @@ class CachingJudge:
             claims=cast("tuple[ClaimVerdict, ...]", tuple(answer[:cut])),
             sentences=cast("tuple[SentenceVerdict, ...]", tuple(answer[cut:])),
         )
+
+    def prompts(self, criteria: CriteriaTask, citations: CitationTask | None) -> tuple[Words, ...]:
+        """The wrapped judge's, as if nothing were kept."""
+        judge = self._judge
+        return judge.prompts(criteria, citations) if isinstance(judge, Worded) else ()
 
     async def check(self) -> None:
         """See `Judge.check`; asks the wrapped judge, whatever is kept."""

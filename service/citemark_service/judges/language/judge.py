@@ -38,6 +38,8 @@ from citemark_service.judges.protocol import (
     JudgeIdentity,
     Meter,
     Origin,
+    Question,
+    Words,
 )
 from citemark_service.observe import Observer
 from citemark_service.parsing.visible import visible
@@ -54,6 +56,7 @@ _REPLY_ERRORS = (JudgeTruncated, JudgeUnreadable, InvalidVerdict)
 class _Ask:
     """One question to the model: how to word it, with or without quotes, and what to read."""
 
+    question: Question
     words: Callable[[Layout, bool], tuple[Message, ...]]
     layout: Callable[[bool], Layout]
     origin: Origin
@@ -133,9 +136,9 @@ class LanguageJudge:
         """
         if not task.claims and not task.sentences:
             return CitationVerdicts((), ())
-        ids = tuple(len(claim.ids) for claim in task.claims)
-        layout = citation_layout(ids, len(task.sentences))
+        layout = _citation_layout(task)
         ask = _Ask(
+            question="citations",
             words=lambda layout, _: self._writer.citations(task, layout),
             layout=lambda _: layout,
             origin=task.origin,
@@ -155,6 +158,24 @@ class LanguageJudge:
             ),
         )
 
+    def prompts(self, criteria: CriteriaTask, citations: CitationTask | None) -> tuple[Words, ...]:
+        """Every question as it is first asked. Safe in any thread."""
+        writer = self._writer.apart()
+        asked = [
+            Words("criteria", _told(self._criteria_words(writer, criteria, part)))
+            for part in _parts(criteria.criteria, self._criteria_per_call)
+        ]
+        if citations is not None:
+            messages = writer.citations(citations, _citation_layout(citations))
+            asked.append(Words("citations", _told(messages)))
+        return tuple(asked)
+
+    def _criteria_words(
+        self, writer: PromptWriter, task: CriteriaTask, part: Sequence[Criterion]
+    ) -> tuple[Message, ...]:
+        layout = criteria_layout(len(part), quotes=self._quotes)
+        return writer.criteria(task, part, layout, quotes=self._quotes)
+
     async def check(self) -> None:
         """Return when the endpoint serves the model; raise `JudgeError` saying why it does not."""
         await self._chat.check()
@@ -171,6 +192,7 @@ class LanguageJudge:
         deadline: float | None,
     ) -> tuple[CriterionVerdict, ...]:
         ask = _Ask(
+            question="criteria",
             words=lambda layout, quotes: self._writer.criteria(
                 task, criteria, layout, quotes=quotes
             ),
@@ -212,7 +234,16 @@ class LanguageJudge:
             shared=shared_part(messages),
         )
         reply = await self._chat.complete(request, meter=ask.meter, deadline=ask.deadline)
+        ask.meter.hear(ask.question, reply.content)
         return read(reply, layout)
+
+
+def _citation_layout(task: CitationTask) -> Layout:
+    return citation_layout(tuple(len(claim.ids) for claim in task.claims), len(task.sentences))
+
+
+def _told(messages: Sequence[Message]) -> str:
+    return "\n\n".join(f"[{message.role}]\n{message.content}" for message in messages)
 
 
 async def _settled(calls: Iterable[asyncio.Future[Any]]) -> None:

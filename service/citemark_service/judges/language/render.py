@@ -106,6 +106,10 @@ class PromptWriter:
         self._groups: dict[bytes, _Group] = {}
         self._wording = lru_cache(maxsize=_WORDINGS_KEPT)(self._worded)
 
+    def apart(self) -> "PromptWriter":
+        """A writer of the same prompts that remembers nothing of this one, for another thread."""
+        return PromptWriter(secret=self._secret, prompt_bytes=self._prompt_bytes)
+
     @property
     def budget(self) -> Budget:
         """What each part of a criteria prompt may take."""
