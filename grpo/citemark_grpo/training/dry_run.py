@@ -65,7 +65,8 @@ def report(plan: Plan, prepared: Prepared, left: Mapping[str, Any]) -> Iterator[
     yield from _section("Trainer configuration", config_lines(plan.trainer))
     untouched = {name: left[name] for name in left.keys() - plan.trainer.keys()}
     yield from _section("Left at TRL's defaults", config_lines(untouched))
-    yield from _section("Sent with every rollout", config_lines(plan.knobs.model_dump()))
+    knobs = plan.knobs.model_dump(exclude_unset=True)
+    yield from _section("Knobs of the reward", config_lines(knobs))
     budget = step_budget(plan.batch, plan.rows, lengths)
     yield from _section("Token budget of a step", budget_lines(budget, lengths, plan.batch))
     yield from _section("Rows", row_lines(prepared))
