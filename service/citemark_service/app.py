@@ -53,6 +53,7 @@ def create_app(
     metrics = metrics or Metrics()
     admission = admission or Admission(settings)
     metrics.watch(admission)
+    metrics.static_rubrics(each.title for known in library.sets() for each in known.criteria)
     around = [
         Middleware(Envelope, admission=admission, metrics=metrics),
         Middleware(TokenGate, token=settings.api_token),

@@ -1,16 +1,26 @@
 """Prometheus metrics. Every label is from a closed set; children are bound once."""
 
+from collections import Counter as Tally
+from collections.abc import Iterable
 from functools import partial
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.exposition import choose_encoder
 
-from citemark_schemas import CitationScore, FailureKind, RefusalKind, ScoreResult
+from citemark_schemas import (
+    CitationScore,
+    FailureKind,
+    RefusalKind,
+    RubricScore,
+    ScoreResult,
+    Source,
+)
 from citemark_service.judges.protocol import Usage
 from citemark_service.observe import CacheOperation, JudgeServer, PrimeOutcome, ProbeAspect, Stage
 from citemark_service.web.admission import Admission
 
+_INSTANCE = "instance"
 _STAGES: tuple[Stage, ...] = ("parse", "queue", "criteria", "citations", "score")
 _PRIMES: tuple[PrimeOutcome, ...] = ("primed", "failed", "late")
 _SERVER_GAUGES = {
@@ -19,6 +29,7 @@ _SERVER_GAUGES = {
     "waiting": "Calls that wait for one of the server's slots.",
 }
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180)
+_CHARACTERS = (250, 500, 1000, 1500, 2000, 3000, 4000, 6000, 8000, 12_000, 20_000, 50_000)
 _SHARE = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
@@ -33,6 +44,8 @@ class Metrics:
         self._bind_verdicts()
         self._bind_rollouts()
         self._bind_scores()
+        self._bind_rubrics()
+        self._bind_length()
         build = Info("citemark_build", "What is running.", registry=self.registry)
         build.info({"version": version("citemark")})
 
@@ -128,6 +141,42 @@ class Metrics:
         self._precision = self._histogram("citation_precision", "Citation precision.", _SHARE)
         self._recall = self._histogram("citation_recall", "Citation recall.", _SHARE)
 
+    def _bind_rubrics(self) -> None:
+        """The mean score of a rubric over a time is the increase of the one by the other's."""
+        self._rubric_scores = self._counter(
+            "rubric_scores", "Sum of scores, flipped where negative.", "rubric"
+        )
+        self._rubric_verdicts = self._counter("rubric_verdicts", "Verdicts scored.", "rubric")
+        self._rubrics: dict[str, tuple[Counter, Counter]] = {}
+        self.static_rubrics([_INSTANCE])
+
+    def _bind_length(self) -> None:
+        """Sums over scored rollouts, for the correlation of x, the length, and y, the reward.
+
+        Those of x and y themselves, and the count, are in the two histograms.
+        """
+        self._characters = self._histogram(
+            "answer_characters", "Length of a scored answer.", _CHARACTERS
+        )
+        self._products = self._counter(
+            "reward_answer_characters", "Sum of reward times length of the answer."
+        )
+        self._reward_squares = self._counter("reward_squares", "Sum of squared rewards.")
+        self._length_squares = self._counter(
+            "answer_characters_squares", "Sum of squared lengths of answers."
+        )
+
+    def static_rubrics(self, titles: Iterable[str]) -> None:
+        """Give each of these titles a series; all rubrics of rows share one, `instance`.
+
+        The titles come from the files of the library, never from a caller.
+        """
+        for title in titles:
+            self._rubrics[title] = (
+                self._rubric_scores.labels(title),
+                self._rubric_verdicts.labels(title),
+            )
+
     def watch(self, admission: Admission) -> None:
         """Read what is in flight from its owner whenever someone asks."""
         gauges = {
@@ -212,7 +261,7 @@ class Metrics:
         """See `observe.Observer`."""
         self._stages[name].observe(seconds)
 
-    def rollout(self, result: ScoreResult) -> None:
+    def rollout(self, result: ScoreResult, *, answer_characters: int) -> None:
         """See `observe.Observer`."""
         if result.failure is not None:
             self._failed.inc()
@@ -222,15 +271,38 @@ class Metrics:
             self._refusals[result.refusal.kind].inc()
         else:
             self._scored.inc()
-            self._observe_scores(result)
+            self._observe_scores(result, answer_characters)
 
-    def _observe_scores(self, result: ScoreResult) -> None:
+    def _observe_scores(self, result: ScoreResult, answer_characters: int) -> None:
         if result.reward is not None:
-            self._reward.observe(result.reward / result.knobs.verification_reward)
+            reward = result.reward / result.knobs.verification_reward
+            self._reward.observe(reward)
+            self._observe_length(reward, answer_characters)
+        self._observe_rubrics(result.rubrics)
         if result.rubric_reward is not None:
             self._rubric.observe(result.rubric_reward)
         if result.citation is not None:
             self._observe_citation(result.citation)
+
+    def _observe_length(self, reward: float, characters: int) -> None:
+        self._characters.observe(characters)
+        self._products.inc(reward * characters)
+        self._reward_squares.inc(reward * reward)
+        self._length_squares.inc(characters * characters)
+
+    def _observe_rubrics(self, rubrics: Iterable[RubricScore]) -> None:
+        scores: Tally[str] = Tally()
+        verdicts: Tally[str] = Tally()
+        for rubric in rubrics:
+            title = rubric.title if rubric.source is Source.STATIC else _INSTANCE
+            scores[title] += rubric.score
+            verdicts[title] += 1
+        for title, count in verdicts.items():
+            if title not in self._rubrics:
+                self.static_rubrics([title])
+            total, number = self._rubrics[title]
+            total.inc(scores[title])
+            number.inc(count)
 
     def _observe_citation(self, citation: CitationScore) -> None:
         self._f1.observe(citation.f1)

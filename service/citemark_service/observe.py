@@ -62,10 +62,10 @@ class Observer(Protocol):
         """The prime of a group ended."""
 
     def stage(self, name: Stage, seconds: float) -> None:
-        """One stage of one rollout took `seconds`."""
+        """One stage of one rollout took `seconds`; `queue` is one call's wait for its slot."""
 
-    def rollout(self, result: ScoreResult) -> None:
-        """One rollout is done, whatever came of it."""
+    def rollout(self, result: ScoreResult, *, answer_characters: int) -> None:
+        """One rollout is done, whatever came of it; its answer is 0 long where it has not one."""
 
     def verdicts(self, *, judge: int, cache: int, joined: int) -> None:
         """The verdicts of one task: judged for it, kept before, or judged for another caller."""
@@ -107,7 +107,7 @@ class SilentObserver:
     def stage(self, name: Stage, seconds: float) -> None:
         """Ignore."""
 
-    def rollout(self, result: ScoreResult) -> None:
+    def rollout(self, result: ScoreResult, *, answer_characters: int) -> None:
         """Ignore."""
 
     def verdicts(self, *, judge: int, cache: int, joined: int) -> None:

@@ -165,7 +165,7 @@ class Pipeline:
             reading = await self._read(rollout, request, position)
         meter = Meter()
         result = await self._result(reading, meter, deadline, origin)
-        self._observer.rollout(result)
+        self._observer.rollout(result, answer_characters=len(reading.answer.text))
         if self._ledger is not None:
             await self._ledger.keep(_entry(rollout, result, origin, meter.replies))
         return result

@@ -44,7 +44,7 @@ class Attempts:
         self, send: Send, *, turn: Turn, meter: Meter, deadline: float | None
     ) -> ChatReply:
         """Send once, when it is this call's turn. Raises as `Chat.complete`, and `Displaced`."""
-        await self.slots.acquire(turn, deadline)
+        await self._slot(turn, deadline)
         try:
             return await self._accounted(send, meter, deadline)
         finally:
@@ -53,6 +53,13 @@ class Attempts:
     async def listing(self, send: Send) -> bytes:
         """Ask once for the list of models: no slot, no retry, a short limit."""
         return await _within(min(CHECK_TIMEOUT_S, self._timeout_s), send)
+
+    async def _slot(self, turn: Turn, deadline: float | None) -> None:
+        arrived = time.monotonic()
+        try:
+            await self.slots.acquire(turn, deadline)
+        finally:  # who waited in vain waited too
+            self._observer.stage("queue", time.monotonic() - arrived)
 
     async def _accounted(self, send: Send, meter: Meter, deadline: float | None) -> ChatReply:
         started = time.monotonic()
