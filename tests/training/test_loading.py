@@ -42,3 +42,18 @@ def test_parquet_gives_the_same_rows(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     assert list(raw_rows(str(path), "train")) == rows
+
+
+@pytest.mark.train
+@pytest.mark.filterwarnings("default")
+def test_a_data_set_is_read_by_its_name_and_split(tmp_path: Path) -> None:
+    (tmp_path / "test.jsonl").write_text('{"question": "q", "rubrics": "[]"}\n')
+    assert list(raw_rows(str(tmp_path), "test")) == [{"question": "q", "rubrics": "[]"}]
+    with pytest.raises(RowsUnusable, match="cannot be loaded"):
+        list(raw_rows(str(tmp_path), "no_such_split"))
+
+
+@pytest.mark.train
+def test_a_data_set_that_is_nowhere_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RowsUnusable, match="cannot be loaded"):
+        list(raw_rows(str(tmp_path / "nothing"), "train"))
