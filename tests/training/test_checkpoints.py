@@ -3,6 +3,7 @@
 import errno
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from citemark_grpo.training.survival.keeper import Keeper, needed
 from citemark_grpo.training.survival.ranks import Alone
 from citemark_grpo.training.survival.space import Room, free_bytes, room_for
 from citemark_grpo.training.survival.storage import Outlived, out_of_space
+from training.small_disk import mounted
 
 SIZE = 1000
 REST = needed(0, None)
@@ -141,6 +143,43 @@ def test_the_newest_full_one_never_goes_and_the_oldest_go_first(checkpoints, kee
     left = [each for each in checkpoints if each not in gone]
     assert len(left) <= keep or left == [kept, *checkpoints[-keep:]]
     assert surplus(checkpoints, None) == []
+
+
+@pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
+def test_on_a_disk_without_a_byte_left_a_checkpoint_can_be_given_up(kind, tmp_path):
+    with mounted(kind, tmp_path / "disk", 8) as disk:
+        run = disk / "run"
+        kept = Keeper(run, keep=None, ranks=Alone(), room=room_for)
+        for step in (1, 2):
+            assert kept.save(step, {Kind.FULL: write_mebibyte}, {Kind.FULL: 2**20}) is Kind.FULL
+        fill(disk)
+        assert free_bytes(disk) == 0
+        shutil.rmtree(run / STAGING)
+        assert not room_for(run, 4096).fits
+        discard(run / "checkpoint-1")
+        assert names(run) == ["checkpoint-2"]
+        assert free_bytes(disk) >= 2**20
+        assert room_for(run, 2**19).fits
+
+
+def write_mebibyte(built: Path) -> None:
+    built.mkdir(parents=True)
+    (built / "model.bin").write_bytes(bytes(2**20))
+
+
+def fill(disk: Path) -> None:
+    """To the last byte, and of its inodes as many as directories would need."""
+    for size in (4096, 512, 1):
+        with (disk / f"ballast-{size}").open("wb", buffering=0) as file:
+            _until_full(file, size)
+
+
+def _until_full(file, size):
+    try:
+        while file.write(bytes(size)):
+            pass
+    except OSError:
+        return
 
 
 @given(st.integers(0, 10**12), st.integers(0, 10**12))

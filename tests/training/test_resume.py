@@ -117,3 +117,5 @@ def test_a_torn_checkpoint_is_not_resumed_from(tmp_path):
     run(broken)
     compare(broken, unbroken)
     assert last_complete(broken) == newest.path
+    run(broken)
+    compare(broken, unbroken)

@@ -15,6 +15,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from citemark_grpo.training.survival.storage import out_of_space
+
 MARKER: Final = "complete.json"
 STAGING: Final = ".partial"
 _NAME: Final = re.compile(r"(checkpoint|weights)-(\d{1,18})")
@@ -148,13 +150,24 @@ def discard(checkpoint: Path) -> None:
     """
     if not checkpoint.exists():
         return
-    doomed = checkpoint.parent / STAGING / f"removed-{checkpoint.name}"
-    doomed.parent.mkdir(exist_ok=True)
-    shutil.rmtree(doomed, ignore_errors=True)
-    checkpoint.rename(doomed)
-    shutil.rmtree(doomed)
+    shutil.rmtree(_hidden(checkpoint))
     # What was freed counts as free once this is on the disk.
     _sync(checkpoint.parent)
+
+
+def _hidden(checkpoint: Path) -> Path:
+    """The checkpoint under another name, or at least without its marker."""
+    doomed = checkpoint.parent / STAGING / f"removed-{checkpoint.name}"
+    try:
+        doomed.parent.mkdir(exist_ok=True)
+        shutil.rmtree(doomed, ignore_errors=True)
+        return checkpoint.rename(doomed)
+    except OSError as error:
+        if not out_of_space(error):
+            raise
+        # A new name may need a block of its folder, and there is none.
+        (checkpoint / MARKER).unlink(missing_ok=True)
+        return checkpoint
 
 
 def sweep(run: Path) -> None:

@@ -156,6 +156,10 @@ class SurvivingTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not in the 
         return self._sampler
 
     def _run_epoch(self, *, epoch: int, **rest: Any) -> None:
+        if self.state.global_step >= self.state.max_steps:
+            # transformers asks after a step: a finished run that is resumed would do one more.
+            self.control.should_training_stop = True
+            return
         if self._sampler is not None:
             self._sampler.start_epoch(epoch)
         super()._run_epoch(epoch=epoch, **rest)
