@@ -82,13 +82,30 @@ def test_zero_3_offloads_nothing_and_saves_whole_weights() -> None:
     assert not [name for name in zero if "offload" in name]
 
 
-@pytest.mark.parametrize(("cuda", "dtype"), [(True, "bfloat16"), (False, "float32")])
-def test_the_precision_is_the_machines_unless_it_is_given(cuda: bool, dtype: str) -> None:
-    plan = plan_of(REQUIRED, Machine(cuda=cuda))
-    assert (plan.policy.dtype, plan.trainer["bf16"]) == (dtype, cuda)
+@pytest.mark.parametrize(
+    ("cuda", "stage", "weights", "bf16"),
+    [
+        (False, "0", "float32", False),
+        (True, "0", "float32", True),
+        (True, "3", "bfloat16", True),
+    ],
+)
+def test_the_precision_suits_the_machine_and_who_keeps_the_weights(
+    cuda: bool, stage: str, weights: str, bf16: bool
+) -> None:
+    plan = plan_of({**REQUIRED, "deepspeed_stage": stage}, Machine(cuda=cuda))
+    assert (plan.policy.dtype, plan.trainer["bf16"]) == (weights, bf16)
     assert plan.trainer["use_cpu"] is not cuda
-    given = plan_of({**REQUIRED, "dtype": "bfloat16"}, Machine(cuda=cuda))
-    assert (given.policy.dtype, given.trainer["bf16"]) == ("bfloat16", True)
+
+
+@pytest.mark.parametrize("cuda", [True, False])
+@pytest.mark.parametrize(
+    ("dtype", "weights", "bf16"),
+    [("bfloat16", "bfloat16", True), ("float32", "float32", False), ("mixed", "float32", True)],
+)
+def test_a_precision_that_is_given_holds(cuda: bool, dtype: str, weights: str, bf16: bool) -> None:
+    plan = plan_of({**REQUIRED, "dtype": dtype}, Machine(cuda=cuda))
+    assert (plan.policy.dtype, plan.trainer["bf16"]) == (weights, bf16)
 
 
 def test_other_processes_wait_longer_than_one_waits_for_the_service() -> None:

@@ -18,15 +18,23 @@ _JUDGING_MARGIN_S: Final = 600.0
 
 
 def _dtype(value: str, chosen: Chosen) -> Parts:
-    """bfloat16 where a GPU is at hand: on a CPU it is slower than float32, and coarser."""
-    name = value
-    if value == "auto":
-        name = "bfloat16" if chosen.machine.cuda else "float32"
+    name = _suited(chosen) if value == "auto" else value
     return {
-        "policy.dtype": name,
-        "trainer.bf16": name == "bfloat16",
+        "policy.dtype": "float32" if name == "mixed" else name,
+        "trainer.bf16": name in ("bfloat16", "mixed"),
         "trainer.use_cpu": not chosen.machine.cuda,
     }
+
+
+def _suited(chosen: Chosen) -> str:
+    """Steps of a small learning rate vanish when they are added to weights in bfloat16.
+
+    ZeRO adds them to float32 copies of its own; without it the weights themselves must be float32.
+    On a CPU bfloat16 is slower than float32, and coarser.
+    """
+    if not chosen.machine.cuda:
+        return "float32"
+    return "mixed" if chosen["deepspeed_stage"] == "0" else "bfloat16"
 
 
 def _service_wait_s(value: float, chosen: Chosen) -> Parts:
@@ -91,8 +99,8 @@ FURTHER: Final = (
     ),
     Flag(
         "dtype", str, "auto",
-        "Of weights and training; auto is bfloat16 on a GPU and float32 without.",
-        _dtype, choices=("auto", "bfloat16", "float32"),
+        "Precision; auto: float32 without a GPU, bfloat16 with ZeRO, else mixed (float32 weights).",
+        _dtype, choices=("auto", "bfloat16", "float32", "mixed"),
     ),
     Flag(
         "attn_implementation", str, "sdpa",
