@@ -23,15 +23,16 @@ INSTALL_TRAIN := $(VENV_TRAIN)/bin/python -m pip install --quiet --disable-pip-v
 
 # The tests find these by name.
 VENV_VLLM := .venv-vllm
+VENV_TRAINERS := .venv-trainers
 VLLM_MODELS := .cache/smollm2-135m .cache/qwen3-next-tiny
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-vllm test-train bench check lint-docker format clean
+.PHONY: help demo test test-vllm test-train test-trainers bench check lint-docker format clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(if $(filter smollm2,$(JUDGE)),$(SMOLLM2),$(SERVICE)) ## Score the example rollouts over HTTP (JUDGE=embedded or smollm2)
 	$(BIN)/python examples/demo.py --judge $(JUDGE)
@@ -40,11 +41,15 @@ test: $(DEV) ## Run every test (ARGS="-k name" for some)
 	$(BIN)/pytest $(ARGS)
 
 test-vllm: $(DEV) ## Run the service against a real vLLM on the CPU, where that can be installed
-	@$(BIN)/python tests/vllm/prepare.py $(VENV_VLLM) $(VLLM_MODELS); \
+	@PYTHONPATH=tests $(BIN)/python tests/vllm/prepare.py $(VENV_VLLM) $(VLLM_MODELS); \
 	case $$? in 0) $(BIN)/pytest -m vllm tests/vllm $(ARGS);; 3) ;; *) exit 1;; esac
 
 test-train: $(TRAIN_DEV) ## Run the tests of training, with torch and TRL
 	$(VENV_TRAIN)/bin/pytest -m train $(ARGS)
+
+test-trainers: $(DEV) ## Run trainers' own client code against the service, where they can be installed
+	@PYTHONPATH=tests $(BIN)/python tests/trainers/prepare.py $(VENV_TRAINERS); \
+	case $$? in 0) $(BIN)/pytest -m trainers tests/trainers $(ARGS);; 3) ;; *) exit 1;; esac
 
 bench: $(DEV) ## Measure cost, prompts, latency and memory (ARGS="--json", "--soak 600")
 	@$(BIN)/python benchmarks/run.py $(ARGS)
@@ -67,7 +72,7 @@ format: $(DEV) ## Rewrite the code as ruff wants it
 	$(BIN)/ruff check --fix .
 
 clean: ## Remove the environment, caches and builds
-	rm -rf $(VENV) $(VENV_VLLM) $(VENV_TRAIN) .cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV_VLLM) $(VENV_TRAIN) $(VENV_TRAINERS) .cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python $(VENV_TRAIN)/bin/python:

@@ -1,0 +1,34 @@
+"""axolotl's own NeMo Gym reward function, which asks for one completion after the other.
+
+Left out: what its packages import first (PEFT, its plugins), which the function does not use.
+"""
+
+from typing import Any
+
+from job import Job, answer, row_of
+from partly import bare
+
+bare("axolotl", "axolotl.utils", "axolotl.integrations", "axolotl.integrations.nemo_gym")
+
+from axolotl.integrations.nemo_gym.rewards import create_nemo_gym_reward_fn  # noqa: E402
+
+
+def work(job: Job) -> list[float]:
+    """A reward for each rollout; the last of `tries`."""
+    function = create_nemo_gym_reward_fn(
+        global_config={}, verify_endpoints={"citemark": job["endpoint"]}
+    )
+    rollouts: list[dict[str, Any]] = job["rollouts"]
+    rewards: list[float] = []
+    for _ in range(job.get("tries", 1)):
+        rewards = function(
+            completions=[[{"role": "assistant", "content": r["response"]}] for r in rollouts],
+            prompts=[[{"role": "user", "content": r["question"]}] for r in rollouts],
+            resources_server_ref=[{"name": "citemark"} for _ in rollouts],
+            verify_extra=[row_of(rollout) for rollout in rollouts],
+        ).tolist()
+    return rewards
+
+
+if __name__ == "__main__":
+    answer(work)

@@ -1,0 +1,55 @@
+"""verifiers' own scoring: a plugged reward, the judge plugin, and its NeMo Gym task set by URL."""
+
+import pytest
+
+from citemark_schemas import SIGNALS
+from cutting_proxy import cutting_proxy
+from judged_service import Mortal, calls_for, judged_service
+from step_checks import SAMPLES, judged_or_absent
+from step_rollouts import by_content
+
+pytestmark = pytest.mark.trainers
+
+CUTS = 5
+
+
+@pytest.fixture(params=["reward", "judge", "gym"])
+def way(request):
+    """How the reward is plugged."""
+    return request.param
+
+
+def job(rollouts, url, way, **more):
+    root = f"{url}/strict" if way == "gym" else url
+    return {"rollouts": rollouts, "samples": SAMPLES, "url": root, "way": way, **more}
+
+
+def test_a_step_arrives_in_order_and_is_judged_once(trainer, rollouts, expected, calls, way):
+    with judged_service(by_content()) as judged:
+        told = trainer("verifiers", job(rollouts, judged.url, way), CITEMARK_URL=judged.url)
+        assert judged.judge.calls == calls
+    assert [each["reward"] for each in told] == expected
+    names = set(SIGNALS) if way == "gym" else {f"citemark_{name}" for name in SIGNALS}
+    assert all(names <= each["metrics"].keys() for each in told)
+
+
+def test_traces_that_a_dead_judge_left_unjudged_are_errors_and_no_others(
+    trainer, rollouts, expected, way
+):
+    with judged_service(Mortal(judged=4, idle_s=6.0)) as judged:
+        told = trainer("verifiers", job(rollouts, judged.url, way), CITEMARK_URL=judged.url)
+    judged_or_absent([each and each["reward"] for each in told], expected)
+    assert all(each is None or not each["metrics"].get("mask_sample") for each in told)
+
+
+def test_a_retried_rollout_is_judged_once(trainer, rollouts, expected, way):
+    few = rollouts[:CUTS]
+    with (
+        judged_service(by_content(delay_s=0.6)) as judged,
+        cutting_proxy(judged.url, cuts=CUTS) as proxy,
+    ):
+        asked = job(few, proxy.url, way, tries=9)
+        told = trainer("verifiers", asked, CITEMARK_URL=proxy.url)
+        assert proxy.cut > 0
+        assert judged.judge.calls == calls_for(few)
+    assert [each["reward"] for each in told] == expected[:CUTS]
