@@ -1,8 +1,10 @@
-"""NeMo Gym's own simple agent, with Citemark as its resources server."""
+"""NeMo Gym's own simple agent, with Citemark as its resources server, or what it scaffolds."""
 
 import pytest
+from click.testing import CliRunner
 
 from citemark_schemas import SIGNALS
+from citemark_service.cli import main
 from cutting_proxy import cutting_proxy
 from judged_service import Mortal, judged_service
 from step_checks import SAMPLES, judged_or_flagged
@@ -11,18 +13,25 @@ from step_rollouts import by_content
 pytestmark = pytest.mark.trainers
 
 
-def job(rollouts, url):
-    return {"rollouts": rollouts, "samples": SAMPLES, "url": url}
+@pytest.fixture(params=["service", "scaffold"])
+def job(request, rollouts, tmp_path):
+    """`job(url)`: the step, sent to the service or through the server that it scaffolds."""
+    whole = {"rollouts": rollouts, "samples": SAMPLES}
+    if request.param == "scaffold":
+        written = CliRunner().invoke(main, ["scaffold", "nemo-gym", str(tmp_path)])
+        assert written.exit_code == 0, written.output
+        whole["scaffold"] = str(tmp_path / "resources_servers" / "citemark" / "app.py")
+    return lambda url: {**whole, "url": url}
 
 
 def test_a_step_arrives_in_order_and_is_judged_once_though_connections_break(
-    trainer, rollouts, expected, calls
+    trainer, rollouts, job, expected, calls
 ):
     with (
         judged_service(by_content(delay_s=0.6)) as judged,
         cutting_proxy(judged.url, cuts=5) as proxy,
     ):
-        told = trainer("nemo_gym", job(rollouts, proxy.url))
+        told = trainer("nemo_gym", job(proxy.url))
         assert proxy.cut == 5
         assert judged.judge.calls == calls
     assert [each["reward"] for each in told] == expected
@@ -30,9 +39,9 @@ def test_a_step_arrives_in_order_and_is_judged_once_though_connections_break(
     assert all(set(SIGNALS) <= each.keys() for each in told)
 
 
-def test_what_a_dead_judge_left_unjudged_is_masked(trainer, rollouts, expected):
+def test_what_a_dead_judge_left_unjudged_is_masked(trainer, job, expected):
     with judged_service(Mortal(judged=4)) as judged:
-        told = trainer("nemo_gym", job(rollouts, judged.url))
+        told = trainer("nemo_gym", job(judged.url))
     failed = [each["mask_sample"] for each in told]
     judged_or_flagged([each["reward"] for each in told], failed, expected)
     for each, masked in zip(told, failed, strict=True):

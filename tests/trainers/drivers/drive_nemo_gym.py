@@ -5,9 +5,12 @@ import. The model, and the agent's own route, are a small server that says what 
 """
 
 import asyncio
+import importlib.util
+import socket
 from typing import Any
 
 import orjson
+import uvicorn
 from aiohttp import web
 from omegaconf import OmegaConf
 from starlette.requests import Request
@@ -68,8 +71,34 @@ async def served() -> tuple[web.AppRunner, int]:
     return runner, runner.addresses[0][1]
 
 
+_NOWHERE = ServerClient(
+    head_server_config=BaseServerConfig(host="127.0.0.1", port=1),
+    global_config_dict=OmegaConf.create({}),
+)
+
+
+def scaffolded(file: str, url: str) -> uvicorn.Server:
+    """The resources server that `citemark scaffold` wrote, on Gym's own base class."""
+    spec = importlib.util.spec_from_file_location("scaffold", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.CitemarkConfig(
+        name="citemark",
+        host="127.0.0.1",
+        port=1,
+        entrypoint="app.py",
+        domain="knowledge",
+        url=url,
+        api_token="",
+    )
+    made = module.CitemarkResourcesServer(config=config, server_client=_NOWHERE)
+    return uvicorn.Server(uvicorn.Config(made.setup_webserver(), log_level="error"))
+
+
 def agent(url: str, port: int) -> SimpleAgent:
-    """The agent with Citemark as its resources server."""
+    """The agent with what is at `url` as its resources server."""
     host, _, citemark = url.removeprefix("http://").partition(":")
     places = {
         "citemark": {"resources_servers": {"citemark": {"host": host, "port": int(citemark)}}},
@@ -84,10 +113,7 @@ def agent(url: str, port: int) -> SimpleAgent:
         resources_server=ResourcesServerRef(type="resources_servers", name="citemark"),
         model_server=ModelServerRef(type="responses_api_models", name="agent"),
     )
-    client = ServerClient(
-        head_server_config=BaseServerConfig(host="127.0.0.1", port=1),
-        global_config_dict=OmegaConf.create(places),
-    )
+    client = _NOWHERE.model_copy(update={"global_config_dict": OmegaConf.create(places)})
     return SimpleAgent(config=config, server_client=client)
 
 
@@ -102,15 +128,36 @@ async def ran(runner: SimpleAgent, rollout: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in done.items() if name != "response"}
 
 
-async def work(job: Job) -> list[dict[str, Any]]:
+async def step_of(url: str, rollouts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Every rollout of the step, all at once."""
-    set_global_aiohttp_client(GlobalAIOHTTPAsyncClientConfig())
     server, port = await served()
     try:
-        runner = agent(job["url"], port)
-        return list(await asyncio.gather(*(ran(runner, each) for each in job["rollouts"])))
+        runner = agent(url, port)
+        return list(await asyncio.gather(*(ran(runner, each) for each in rollouts)))
     finally:
         await server.cleanup()
+
+
+async def through(file: str, url: str, rollouts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same with the scaffold's server between."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    between = scaffolded(file, url)
+    serving = asyncio.create_task(between.serve(sockets=[listener]))
+    try:
+        return await step_of(f"http://127.0.0.1:{listener.getsockname()[1]}", rollouts)
+    finally:
+        between.should_exit = True
+        await serving
+
+
+async def work(job: Job) -> list[dict[str, Any]]:
+    """What the agent has for every rollout; through `job["scaffold"]` where one is named."""
+    set_global_aiohttp_client(GlobalAIOHTTPAsyncClientConfig())
+    try:
+        if scaffold := job.get("scaffold"):
+            return await through(scaffold, job["url"], job["rollouts"])
+        return await step_of(job["url"], job["rollouts"])
+    finally:
         await server_utils.get_global_aiohttp_client().close()
 
 
