@@ -33,6 +33,7 @@ from citemark_service.judges.protocol import (
     CitationVerdicts,
     CriteriaTask,
     Judge,
+    JudgeIdentity,
     Meter,
     Origin,
     Worded,
@@ -167,8 +168,14 @@ class Pipeline:
         result = await self._result(reading, meter, deadline, origin)
         self._observer.rollout(result, answer_characters=len(reading.answer.text))
         if self._ledger is not None:
-            await self._ledger.keep(_entry(rollout, result, origin, meter.replies))
+            entry = _entry(rollout, result, origin, meter.replies, position)
+            await self._ledger.keep(entry)
         return result
+
+    @property
+    def judged_by(self) -> JudgeIdentity:
+        """The judge's model and prompts."""
+        return self._judge.identity
 
     def prompts(self, rollout: Rollout, knobs: Knobs) -> tuple[Words, ...]:
         """In which words the judge would be asked about a rollout; none where it has no words.
@@ -274,7 +281,11 @@ class Pipeline:
 
 
 def _entry(
-    rollout: Rollout, result: ScoreResult, origin: Origin, replies: tuple[Words, ...]
+    rollout: Rollout,
+    result: ScoreResult,
+    origin: Origin,
+    replies: tuple[Words, ...],
+    position: int,
 ) -> Entry:
     return Entry(
         rollout=rollout,
@@ -283,6 +294,7 @@ def _entry(
         step=origin.step if rollout.step is None else rollout.step,
         at=time.time(),
         replies=replies,
+        position=position,
     )
 
 

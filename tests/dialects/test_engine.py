@@ -234,6 +234,9 @@ class Shelf:
         self.entries += entries
         return len(entries)
 
+    def tidy(self) -> None:
+        """Nothing waits."""
+
     def close(self) -> None:
         """Nothing is open."""
 

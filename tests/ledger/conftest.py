@@ -46,7 +46,9 @@ def examples() -> list[tuple[Rollout, ScoreResult]]:
 
 @pytest.fixture
 def make(examples) -> MakeEntry:
-    def entry(index: int, *, run=None, step=None, at=1000.0, group=None, **result) -> Entry:
+    def entry(
+        index: int, *, run=None, step=None, at=1000.0, group=None, position=0, **result
+    ) -> Entry:
         rollout, scored = examples[index % len(examples)]
         return Entry(
             rollout=rollout.model_copy(update={"group": group}),
@@ -54,6 +56,7 @@ def make(examples) -> MakeEntry:
             run=run,
             step=step,
             at=at,
+            position=position,
         )
 
     return entry

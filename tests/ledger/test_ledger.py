@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -21,6 +22,8 @@ class Shelf:
         self.open = threading.Event()
         self.open.set()
         self.broken = False
+        self.untidy = False
+        self.tidied = 0
         self.closed = False
 
     def write(self, entries):
@@ -29,6 +32,11 @@ class Shelf:
             raise LedgerError("shelf: broken")
         self.batches.append(list(entries))
         return 0
+
+    def tidy(self):
+        if self.untidy:
+            raise LedgerError("shelf: untidy")
+        self.tidied += 1
 
     def close(self):
         self.closed = True
@@ -57,7 +65,7 @@ def counts():
     return Counts()
 
 
-def ledger_of(shelf, counts, wait_s=5.0, room=1000):
+def ledger_of(shelf, counts, wait_s=5.0, room=10**9):
     return Ledger(shelf, observer=counts, wait_s=wait_s, room=room)
 
 
@@ -104,7 +112,8 @@ async def test_what_a_broken_store_refused_is_written_when_it_works_again(
 
 async def test_beyond_the_bound_entries_are_lost_and_counted(shelf, counts, make):
     shelf.broken = True
-    async with ledger_of(shelf, counts, room=3) as ledger:
+    room = sum(make(index).characters for index in range(3))
+    async with ledger_of(shelf, counts, room=room) as ledger:
         for index in range(5):
             await ledger.keep(make(index))
         assert counts.lost == 2
@@ -122,3 +131,45 @@ async def test_one_that_leaves_takes_its_entry_from_nobody(shelf, counts, make):
         shelf.open.set()
         await staying
     assert len(shelf.kept) == 2
+
+
+async def test_megabytes_of_sources_are_written_in_small_transactions(shelf, counts, make):
+    entry = make(0)
+    large = replace(entry, rollout=entry.rollout.model_copy(update={"tool_output": "x" * 2**22}))
+    async with ledger_of(shelf, counts) as ledger:
+        await asyncio.gather(*(ledger.keep(large) for _ in range(12)))
+    assert len(shelf.kept) == 12
+    assert max(map(len, shelf.batches)) <= 4
+
+
+async def test_trouble_in_tidying_costs_no_entry_and_writes_none_twice(shelf, counts, make, caplog):
+    shelf.untidy = True
+    async with ledger_of(shelf, counts) as ledger:
+        await ledger.keep(make(0))
+        await ledger.keep(make(1))
+    assert len(shelf.kept) == 2
+    assert (counts.written, counts.lost) == (2, 0)
+    assert "cannot be deleted: shelf: untidy" in caplog.text
+
+
+async def test_thousands_that_wait_are_written_before_the_end(shelf, counts, make):
+    entries = [make(index) for index in range(5000)]
+    shelf.open.clear()
+    async with ledger_of(shelf, counts, wait_s=0.01) as ledger:
+        await asyncio.gather(*map(ledger.keep, entries))
+        assert not shelf.kept
+        shelf.open.set()
+    assert shelf.kept == entries
+    assert shelf.closed
+
+
+async def test_what_is_lost_at_the_end_is_counted_and_said(
+    shelf, counts, make, caplog, monkeypatch
+):
+    monkeypatch.setattr("citemark_service.ledger.ledger._CLOSE_S", 0.1)
+    shelf.broken = True
+    async with ledger_of(shelf, counts) as ledger:
+        await ledger.keep(make(0))
+        await ledger.keep(make(1))
+    assert counts.lost == 2
+    assert "2 rollouts were not kept in time" in caplog.text

@@ -1,6 +1,7 @@
 """What was written is found again, by place and whole."""
 
 import pytest
+from sqlalchemy import delete
 
 from citemark_service.errors import LedgerError
 from citemark_service.ledger.database import opened
@@ -65,12 +66,42 @@ def test_one_rollout_comes_back_whole(reader, make):
 
 
 def test_whole_rollouts_come_in_order_whatever_the_page(reader, monkeypatch):
-    everything = list(reader.whole(Place()))
-    assert [kept.seq for kept in everything] == sorted(kept.seq for kept in everything)
+    monkeypatch.setattr("citemark_service.ledger.reading._PAGE", 5)
+    numbers = reader.numbers(Place())
+    everything = list(reader.whole(numbers))
+    assert [kept.seq for kept in everything] == sorted(numbers)
     assert len(everything) == 33
     assert everything[-1].run is None
     assert everything[-1].step is None
-    assert len(list(reader.whole(Place(run="a", step=0)))) == 8
+    assert len(list(reader.whole(reader.numbers(Place(run="a", step=0))))) == 8
+
+
+def test_groups_can_be_had_one_after_the_other(reader, engine, make):
+    LedgerStore(engine, max_bytes=2**40, max_days=None).write(
+        [make(9, run="a", step=0, group="g0")]
+    )
+    found = list(reader.whole(reader.numbers(Place(run="a"), grouped=True)))
+    places = [(kept.step, kept.group) for kept in found]
+    assert places == sorted(places)
+    assert len(places) == 17
+
+
+def test_times_bound_what_is_found(reader):
+    found = reader.whole(reader.numbers(Place(run="b", since=103.0, until=111.0)))
+    assert [kept.at for kept in found] == [103.0, 104.0, 105.0, 106.0, 107.0, 110.0]
+
+
+def test_a_limit_takes_the_latest(reader):
+    everything = reader.numbers(Place(run="a"))
+    assert reader.numbers(Place(run="a"), limit=3) == everything[-3:]
+    assert sorted(reader.numbers(Place(run="a"), limit=3, grouped=True)) == list(everything[-3:])
+
+
+def test_what_goes_while_it_is_read_is_left_out(reader, engine):
+    numbers = reader.numbers(Place())
+    with engine.begin() as connection:
+        connection.execute(delete(rollouts).where(rollouts.c.seq <= 3))
+    assert len(list(reader.whole(numbers))) == 30
 
 
 def test_a_ledger_that_cannot_be_read_says_so():

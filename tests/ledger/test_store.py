@@ -1,6 +1,7 @@
 """What is written can be read, once, in both databases; and the oldest goes first."""
 
 import math
+import random
 import time
 
 import pytest
@@ -10,6 +11,7 @@ from citemark_schemas import Failure, FailureKind, Rollout, ScoreResult
 from citemark_service.errors import LedgerError, SettingsError
 from citemark_service.ledger.database import migrated, opened
 from citemark_service.ledger.entry import Entry, unpacked
+from citemark_service.ledger.reading import LedgerReader, Place
 from citemark_service.ledger.store import LedgerStore
 from citemark_service.ledger.tables import groups, metadata, prompts, rollouts, steps
 
@@ -84,9 +86,67 @@ def test_a_sample_that_failed_and_came_again_is_kept_twice(engine, make):
 
 
 def test_without_run_and_step_every_post_counts(engine, make):
-    store_of(engine).write([make(1), make(1)])
+    store_of(engine).write([make(1, at=1.0), make(1, at=2.0)])
     assert len(rows(engine, rollouts)) == 2
     assert len(rows(engine, prompts)) == 1
+
+
+def test_what_is_written_again_because_nobody_knows_is_kept_once(engine, make):
+    store = store_of(engine)
+    entries = [make(1, at=1.0), make(2, at=1.0), make(1, run="a", at=1.0)]
+    store.write(entries)
+    store.write(entries)
+    assert len(rows(engine, rollouts)) == 3
+
+
+def test_samples_that_a_policy_answered_alike_are_told_apart_by_their_place(engine, make):
+    store_of(engine).write([make(1, run="a", step=1, position=place) for place in range(8)])
+    (step,) = rows(engine, steps)
+    assert step["rollouts"] == 8
+
+
+def test_a_sample_of_two_steps_is_kept_in_both(engine, make):
+    store_of(engine).write([make(1, run="a", step=1), make(1, run="a", step=2)])
+    assert [row["rollouts"] for row in rows(engine, steps)] == [1, 1]
+
+
+def test_names_that_no_index_takes_are_cut_and_stay_apart(engine, make):
+    dice = random.Random(0)
+    long = "".join(chr(dice.randrange(0x1F300, 0x1F600)) for _ in range(511))
+    run = long[:256]
+    entries = [make(index, run=run, step=1, group=long + str(index)) for index in range(2)]
+    assert store_of(engine).write(entries) == 0
+    assert len(rows(engine, groups)) == 2
+    (kept,) = LedgerReader(engine).rollouts(Place(run=run, group=long + "1"), limit=9)
+    assert kept["sample_id"] == entries[1].result.id
+
+
+def test_a_number_that_no_database_takes_costs_only_itself(engine, make, caplog):
+    assert store_of(engine).write([make(0), make(1, run="a", step=2**70), make(2)]) == 1
+    assert len(rows(engine, rollouts)) == 2
+    assert "cannot be kept" in caplog.text
+
+
+def test_a_ledger_of_this_version_is_not_written_to_be_opened(tmp_path, make):
+    path = tmp_path / "ledger.db"
+    engine = opened(f"sqlite:///{path}")
+    store_of(engine).write([make(0)])
+    with engine.connect() as holder:
+        holder.exec_driver_sql("BEGIN IMMEDIATE")
+        assert len(LedgerReader(opened(f"sqlite:///{path}")).runs()) == 1
+    engine.dispose()
+
+
+def test_nothing_too_old_is_found_without_reading_what_is_there(tmp_path, make):
+    engine = opened(f"sqlite:///{tmp_path / 'ledger.db'}")
+    store = store_of(engine, max_days=1)
+    store.write([make(0, at=time.time())])
+    with engine.connect() as connection:
+        aged = select(rollouts.c.seq).where(rollouts.c.at < 1.0).order_by(rollouts.c.at).limit(9)
+        shown = str(aged.compile(engine, compile_kwargs={"literal_binds": True}))
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {shown}").all()
+    engine.dispose()
+    assert "rollouts_by_age" in str(plan)
 
 
 def test_sums_grow_batch_by_batch(engine, make):
@@ -119,6 +179,7 @@ def test_what_is_too_old_goes_with_its_prompt_and_its_group_but_not_its_curve(en
     store = store_of(engine, max_days=1)
     store.write([make(0, run="a", step=1, at=now - 90_000)])
     store.write([make(15, run="a", step=2, at=now)])
+    store.tidy()
     assert [row["step"] for row in rows(engine, rollouts)] == [2]
     assert [row["step"] for row in rows(engine, groups)] == [2]
     assert len(rows(engine, prompts)) == 1
@@ -128,7 +189,8 @@ def test_what_is_too_old_goes_with_its_prompt_and_its_group_but_not_its_curve(en
 def test_what_is_too_much_goes_oldest_first(engine, make):
     store = store_of(engine, max_bytes=4_000_000)
     for batch in range(40):
-        store.write([make(index, at=float(batch)) for index in range(250)])
+        store.write([make(index, at=float(batch), position=index) for index in range(250)])
+        store.tidy()
     with engine.connect() as connection:
         count, oldest = connection.execute(
             select(func.count(), func.min(rollouts.c.at)).select_from(rollouts)

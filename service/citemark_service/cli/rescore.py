@@ -92,7 +92,7 @@ def _reader(ledger: str | None) -> Iterator[LedgerReader]:
 
 def _some(reader: LedgerReader, place: Place) -> Iterator[KeptRollout]:
     """The rollouts of a place, of which there must be one."""
-    kept = reader.whole(place)
+    kept = reader.whole(reader.numbers(place))
     first = next(kept, None)
     if first is None:
         names = ", ".join(str(row["run"]) or "(unnamed)" for row in reader.runs()[:20])

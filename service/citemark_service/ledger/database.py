@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -17,8 +18,18 @@ from citemark_service.errors import LedgerError, SettingsError
 _BUSY_S: Final = 5.0
 _CONNECT_S: Final = 5
 _DRIVERS: Final = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
+_STATEMENT_S: Final = 30
+_SILENCE_S: Final = 10
+_SERVER: Final = {
+    "connect_timeout": _CONNECT_S,
+    "options": f"-c statement_timeout={_STATEMENT_S}s",
+    "keepalives_idle": _SILENCE_S,
+    "tcp_user_timeout": 1000 * _SILENCE_S,
+}
+"""What keeps a server that is gone, or stuck, from holding a thread for ever."""
 # Services that start at once take turns; the number is only ours.
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(8221944701)")
+_PATIENT: Final = text("SET LOCAL statement_timeout = 0")
 
 
 def opened(address: str) -> Engine:
@@ -40,16 +51,17 @@ def opened(address: str) -> Engine:
 
 
 def migrated(engine: Engine) -> None:
-    """Bring the tables to this version.
+    """Bring the tables to this version; where they are, nothing is written.
 
     Raises:
         LedgerError: a newer Citemark wrote them.
         SQLAlchemyError: the database cannot be used now.
     """
     script = resources.files("citemark_service.ledger") / "migrations"
+    if _current(engine) == newest():
+        return
     with resources.as_file(script) as folder, engine.begin() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(_LOCK)
+        _alone(connection)
         config = Config()
         config.set_main_option("script_location", str(folder).replace("%", "%%"))
         config.attributes["connection"] = connection
@@ -61,6 +73,20 @@ def newest() -> str | None:
     script = resources.files("citemark_service.ledger") / "migrations"
     with resources.as_file(script) as folder:
         return ScriptDirectory(folder).get_current_head()
+
+
+def _current(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def _alone(connection: Connection) -> None:
+    """Take turns with other services, and keep all of a migration or nothing."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(_LOCK)
+        connection.execute(_PATIENT)
+    else:  # Python's driver would begin no transaction before the first row is written
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _upgrade(config: Config, connection: Connection) -> None:
@@ -85,7 +111,9 @@ def _is_server(url: URL) -> bool:
 
 
 def _arguments(url: URL) -> dict[str, Any]:
-    return {"connect_timeout": _CONNECT_S} if _is_server(url) else {"timeout": _BUSY_S}
+    if not _is_server(url):
+        return {"timeout": _BUSY_S}
+    return {name: value for name, value in _SERVER.items() if name not in url.query}
 
 
 def _tune(connection: sqlite3.Connection, _: object) -> None:

@@ -18,6 +18,10 @@ NO_STEP: Final = -1
 """`step` of such a rollout."""
 
 _HASH_BYTES: Final = 16
+_FRAME: Final = 16_384
+"""Of a rollout beside its texts, with its result."""
+_NAME_BYTES: Final = 1_024
+"""Of a run's and of a group's name together, less than PostgreSQL takes in an index."""
 # The fastest level: the details are a fifth of their size, and a higher one gains a tenth.
 _LEVEL: Final = 1
 _PROMPT_FIELDS: Final = frozenset({"question", "tool_output", "snippets"})
@@ -35,6 +39,17 @@ class Entry:
     """Unix time in seconds."""
     replies: tuple[Words, ...] = ()
     """What the judge said for this rollout; nothing where every verdict was known."""
+    position: int = 0
+    """Index in the request: what tells samples apart that a policy answered alike."""
+
+    @property
+    def characters(self) -> int:
+        """About what it holds of memory."""
+        rollout = self.rollout
+        structured = sum(len(snippet.text) for snippet in rollout.snippets or ())
+        replies = sum(len(reply.text) for reply in self.replies)
+        written = len(rollout.response) + len(rollout.tool_output or "")
+        return _FRAME + written + structured + replies
 
 
 def packed(value: bytes) -> bytes:
@@ -77,9 +92,9 @@ def rollout_row(entry: Entry, key: bytes) -> Row:
     result = entry.result
     scale = result.knobs.verification_reward
     return {
-        "run": NO_RUN if entry.run is None else _storable(entry.run),
+        "run": NO_RUN if entry.run is None else place_name(entry.run),
         "step": NO_STEP if entry.step is None else entry.step,
-        "group_key": _storable(entry.rollout.group or key.hex()),
+        "group_key": place_name(entry.rollout.group or key.hex()),
         "sample_id": _storable(result.id),
         "once": _once(entry),
         "prompt_id": key,
@@ -112,18 +127,26 @@ def _detail(entry: Entry) -> bytes:
     )
 
 
-def _once(entry: Entry) -> bytes | None:
-    """A sample is told apart from its own re-post only where step and id say which one it is.
+def place_name(text: str) -> str:
+    """A run's or group's name as it is stored: one that an index could not take ends in a hash."""
+    name = _storable(text)
+    if len(name.encode()) <= _NAME_BYTES:
+        return name
+    return name.encode()[: _NAME_BYTES // 2].decode(errors="ignore") + _hash(name).hex()
+
+
+def _once(entry: Entry) -> bytes:
+    """Equal for a sample and its own re-post; where step and id do not say which sample it is,
+    only for an entry that is written again because nobody knows whether it was written.
 
     A sample that failed and came again with a reward is kept twice.
     """
-    if entry.run is None or entry.step is None or entry.rollout.id is None:
-        return None
     failed = "failed" if entry.result.failure else "done"
     knobs = entry.result.knobs.model_dump_json()
-    return _hash(
-        entry.run, str(entry.step), entry.rollout.id, entry.result.rollout_hash, knobs, failed
-    )
+    known = entry.run is not None and entry.step is not None and entry.rollout.id is not None
+    when = None if known else repr(entry.at)
+    sample = (entry.result.id, entry.result.rollout_hash, str(entry.position), knobs, failed)
+    return _hash(entry.run, str(entry.step), when, *sample)
 
 
 def _hash(*texts: str | None) -> bytes:

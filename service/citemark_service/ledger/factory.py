@@ -13,8 +13,8 @@ from citemark_service.observe import Observer
 from citemark_service.settings import Settings
 
 _MIB: Final = 1024 * 1024
-_ROOM: Final = 20_000
-"""Entries that wait for a database in trouble: about 400 MB with ordinary sources."""
+_ROOM: Final = 400 * _MIB
+"""Characters that wait for a database in trouble: some ten thousand ordinary rollouts."""
 
 
 def ledger_of(settings: Settings, observer: Observer) -> Ledger | None:

@@ -20,6 +20,7 @@ from citemark_service.observe import Observer
 _log = logging.getLogger("citemark.ledger")
 
 _BATCH: Final = 256
+_BATCH_CHARACTERS: Final = 16 * 1024 * 1024
 _PAUSE_S: Final = 1.0
 _CLOSE_S: Final = 10.0
 
@@ -36,6 +37,10 @@ class Store(Protocol):
         """Keep all but those that can never be, whose number it returns. Raises `LedgerError`."""
         ...
 
+    def tidy(self) -> None:
+        """Do what can wait until those that wait have been told. Raises `LedgerError`."""
+        ...
+
     def close(self) -> None:
         """Release what is open."""
         ...
@@ -46,10 +51,17 @@ class _Round:
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
+        self.characters = 0
         self.closed = False
         """True once it takes no more: it is full, or under way."""
         self.over = asyncio.Event()
         """Set when the entries are kept, or when they have been waited for long enough."""
+
+    def add(self, entry: Entry, characters: int) -> None:
+        """Take one more."""
+        self.entries.append(entry)
+        self.characters += characters
+        self.closed = len(self.entries) >= _BATCH or self.characters >= _BATCH_CHARACTERS
 
 
 class Ledger:
@@ -57,7 +69,7 @@ class Ledger:
 
     Args:
         wait_s: how long an answer waits for its entry at most, > 0.
-        room: entries that may wait; beyond it they are lost, and counted.
+        room: characters of entries that may wait; beyond it they are lost, and counted.
     """
 
     def __init__(self, store: Store, *, observer: Observer, wait_s: float, room: int) -> None:
@@ -66,7 +78,7 @@ class Ledger:
         self._wait_s = wait_s
         self._room = room
         self._rounds: deque[_Round] = deque()
-        self._waiting = 0
+        self._held = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._writer: asyncio.Task[None] | None = None
         self._troubled = False
@@ -79,19 +91,22 @@ class Ledger:
         if self._writer is not None:
             await asyncio.wait([self._writer], timeout=_CLOSE_S)
             self._writer.cancel()
-        self._observer.ledger(written=0, lost=self._waiting)
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._store.close)
+        if lost := sum(len(each.entries) for each in self._rounds):
+            _log.error("ledger %s: %d rollouts were not kept in time", self._store.name, lost)
+            self._observer.ledger(written=0, lost=lost)
+        closing = asyncio.get_running_loop().run_in_executor(self._thread, self._store.close)
+        await asyncio.wait([closing], timeout=_CLOSE_S)
         self._thread.shutdown(wait=False)
 
     async def keep(self, entry: Entry) -> None:
         """Return when the entry is kept, or when that takes too long. Raises nothing."""
-        if self._waiting >= self._room:
+        characters = entry.characters
+        if self._held + characters > self._room:
             self._observer.ledger(written=0, lost=1)
             return
         joined = self._joined()
-        joined.entries.append(entry)
-        joined.closed = len(joined.entries) >= _BATCH
-        self._waiting += 1
+        joined.add(entry, characters)
+        self._held += characters
         if not self._troubled:  # else each answer would wait in vain
             await joined.over.wait()
 
@@ -113,8 +128,9 @@ class Ledger:
             first.closed = True
             if await self._written(first.entries):
                 self._rounds.popleft()
-                self._waiting -= len(first.entries)
+                self._held -= first.characters
                 first.over.set()
+                await self._tidied()
             else:
                 for waiting in self._rounds:
                     waiting.over.set()
@@ -132,6 +148,12 @@ class Ledger:
             _log.info("ledger %s: works again", self._store.name)
         self._troubled = False
         return True
+
+    async def _tidied(self) -> None:
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._store.tidy)
+        except LedgerError as error:
+            _log.error("the oldest rollouts cannot be deleted: %s", error)
 
     def _failed(self, error: LedgerError) -> None:
         if not self._troubled:

@@ -1,9 +1,10 @@
 """What the ledger knows, read. Every method blocks, and raises `LedgerError`."""
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, func, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -12,11 +13,15 @@ from citemark_schemas import Rollout, ScoreResult
 from citemark_service.errors import LedgerError
 from citemark_service.judges.protocol import Words
 from citemark_service.ledger.database import migrated
-from citemark_service.ledger.entry import NO_RUN, NO_STEP, unpacked
+from citemark_service.ledger.entry import NO_RUN, NO_STEP, place_name, unpacked
 from citemark_service.ledger.tables import groups, prompts, rollouts, steps
 
-_PAGE: Final = 500
+_PAGE: Final = 64
+"""Rollouts that are held at once; one may have megabytes of sources."""
 
+_FETCHED: Final = 10_000
+
+Numbers: TypeAlias = "array[int]"
 Record = Mapping[str, Any]
 """A row by column."""
 
@@ -31,15 +36,23 @@ class Place:
     run: str | None = None
     step: int | None = None
     group: str | None = None
+    since: float | None = None
+    """Unix time in seconds, included; like `until` only of rollouts."""
+    until: float | None = None
+    """Likewise, not included."""
 
     def conditions(self, table: Any) -> Iterator[ColumnElement[bool]]:
         """As conditions on a table that has these columns."""
         if self.run is not None:
-            yield table.c.run == self.run
+            yield table.c.run == place_name(self.run)
         if self.step is not None:
             yield table.c.step == self.step
         if self.group is not None:
-            yield table.c.group_key == self.group
+            yield table.c.group_key == place_name(self.group)
+        if self.since is not None:
+            yield table.c.at >= self.since
+        if self.until is not None:
+            yield table.c.at < self.until
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,27 +136,41 @@ class LedgerReader:
             row = connection.execute(_WHOLE.where(rollouts.c.seq == seq)).one_or_none()
         return None if row is None else _kept(row)
 
-    def whole(self, place: Place) -> Iterator[KeptRollout]:
-        """Every rollout of a place with all that is kept of it, in the order of writing.
+    def numbers(self, place: Place, *, limit: int | None = None, grouped: bool = False) -> Numbers:
+        """The `seq` of every rollout of a place, in the order of writing: 8 MB a million.
+
+        Args:
+            limit: how many at most; the latest ones.
+            grouped: in the order of run, step and group instead.
+        """
+        query = select(rollouts.c.seq).where(*place.conditions(rollouts))
+        if limit is not None:
+            latest = query.order_by(rollouts.c.seq.desc()).limit(limit)
+            query = select(rollouts.c.seq).where(rollouts.c.seq.in_(latest))
+        order = _BY_GROUP if grouped else ()
+        with self._connected() as connection:
+            streamed = connection.execution_options(yield_per=_FETCHED)
+            return array("q", streamed.scalars(query.order_by(*order, rollouts.c.seq)))
+
+    def whole(self, numbers: Sequence[int]) -> Iterator[KeptRollout]:
+        """These rollouts in this order with all that is kept of them, but for those that are gone.
 
         Read page by page, so that any number of them takes little memory and no reader holds
         the database for long.
         """
-        last = -1
-        while page := self._page(place, last):
-            yield from map(_kept, page)
-            last = page[-1].seq
-
-    def _page(self, place: Place, last: int) -> Sequence[Any]:
-        query = _WHOLE.where(*place.conditions(rollouts), rollouts.c.seq > last)
-        with self._connected() as connection:
-            return connection.execute(query.order_by(rollouts.c.seq).limit(_PAGE)).all()
+        for start in range(0, len(numbers), _PAGE):
+            wanted = numbers[start : start + _PAGE]
+            with self._connected() as connection:
+                found = connection.execute(_WHOLE.where(rollouts.c.seq.in_(wanted))).all()
+            rows = {row.seq: row for row in found}
+            yield from (_kept(rows[number]) for number in wanted if number in rows)
 
     def _records(self, query: Select[Any]) -> list[Record]:
         with self._connected() as connection:
             return [row._asdict() for row in connection.execute(query)]
 
 
+_BY_GROUP: Final = (rollouts.c.run, rollouts.c.step, rollouts.c.group_key)
 _WHOLE: Final = select(
     *(rollouts.c[name] for name in ("seq", "run", "step", "group_key", "at", "detail")),
     prompts.c.question,

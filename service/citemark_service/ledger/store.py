@@ -14,6 +14,7 @@ from typing import Any, Final
 from sqlalchemy import (
     Connection,
     Engine,
+    Select,
     Table,
     case,
     delete,
@@ -25,7 +26,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.sql.dml import Insert
 
 from citemark_service.errors import LedgerError
@@ -48,6 +49,10 @@ _DAY_S: Final = 86_400.0
 _PRUNED: Final = 2_000
 _VARIABLES: Final = 500
 _SAMPLED: Final = 1_000
+_NOTED_S: Final = 600.0
+"""How old the time that a prompt is noted with may be: to note it is to write its sources."""
+_LIMIT_EXCEEDED: Final = "54"
+"""PostgreSQL's class of errors for, say, a value that is too long for an index."""
 _ROW_BYTES: Final = 1_024
 """About what a rollout takes beside its detail: columns, indexes, its part of a prompt."""
 _PAGES: Final = text(
@@ -106,10 +111,19 @@ class LedgerStore:
                 migrated(self._engine)
                 self._ready = True
             records = list(_records(entries))
-            refused = len(entries) - len(records) + self._insert(records)
-            if time.monotonic() >= self._prune_at:
-                self._prune()
-        return refused
+            return len(entries) - len(records) + self._insert(records)
+
+    def tidy(self) -> None:
+        """Delete a piece of what is too old or too much, where it is time to look at that.
+
+        Raises:
+            LedgerError: the database cannot be used now.
+        """
+        if time.monotonic() < self._prune_at:
+            return
+        self._prune_at = time.monotonic() + self._prune_every_s  # also where it fails
+        with _told(self.name):
+            self._prune()
 
     def close(self) -> None:
         """Release the connections."""
@@ -120,10 +134,12 @@ class LedgerStore:
         try:
             with self._engine.begin() as connection:
                 _write(connection, records)
-        except (DataError, IntegrityError) as error:
+        except (DBAPIError, OverflowError) as error:
+            if not _about_a_row(error):
+                raise
             if len(records) > 1:
                 return sum(self._insert([record]) for record in records)
-            _log.error("rollout %r cannot be kept: %s", records[0].entry.result.id, error.orig)
+            _log.error("rollout %r cannot be kept: %s", records[0].entry.result.id, error)
             return 1
         return 0
 
@@ -131,18 +147,21 @@ class LedgerStore:
         """Take a piece of what is too old or too much; come again at once where more is."""
         with self._engine.begin() as connection:
             gone = self._aged(connection) + self._excess(connection)
-        pause_s = self._prune_every_s if gone == 0 else 0.0
-        self._prune_at = time.monotonic() + pause_s
+        if gone:
+            self._prune_at = time.monotonic()
 
     def _aged(self, connection: Connection) -> int:
         if self._max_days is None:
             return 0
-        return _drop_oldest(connection, before=time.time() - self._max_days * _DAY_S)
+        before = time.time() - self._max_days * _DAY_S
+        aged = select(rollouts.c.seq).where(rollouts.c.at < before).order_by(rollouts.c.at)
+        return _drop(connection, aged.limit(_PRUNED))
 
     def _excess(self, connection: Connection) -> int:
         if _used_bytes(connection) <= self._max_bytes:
             return 0
-        return _drop_oldest(connection, before=None)
+        pieces = max(1, min(_PRUNED, _count(connection) // 10))
+        return _drop(connection, select(rollouts.c.seq).order_by(rollouts.c.seq).limit(pieces))
 
 
 @contextmanager
@@ -161,6 +180,13 @@ def _records(entries: Sequence[Entry]) -> Iterator[_Record]:
             yield _Record(entry, key, rollout_row(entry, key))
         except ValueError as error:  # a text that is no Unicode
             _log.error("rollout %r cannot be kept: %s", entry.result.id, error)
+
+
+def _about_a_row(error: DBAPIError | OverflowError) -> bool:
+    """Whether the database is well, and objects to what it was given."""
+    if isinstance(error, DataError | IntegrityError | OverflowError):
+        return True
+    return str(getattr(error.orig, "sqlstate", None)).startswith(_LIMIT_EXCEEDED)
 
 
 def _write(connection: Connection, records: Sequence[_Record]) -> None:
@@ -198,7 +224,11 @@ def _kept(connection: Connection, marks: Sequence[bytes | None]) -> set[bytes | 
 def _write_prompts(connection: Connection, records: Sequence[_Record]) -> None:
     """Sources are compressed only for prompts that are new; of the others the time is noted."""
     by_key = {record.key: record.entry for record in records}
-    known = {key for key, entry in by_key.items() if _seen(connection, key, entry.at)}
+    known = _noted(connection, list(by_key))
+    late = [key for key in known if known[key] < by_key[key].at - _NOTED_S]
+    for key in late:
+        noted = update(prompts).where(prompts.c.id == key).values(last_at=by_key[key].at)
+        connection.execute(noted)
     fresh = [prompt_row(entry, key) for key, entry in by_key.items() if key not in known]
     if fresh:
         # Another service may have written the same prompt meanwhile.
@@ -206,9 +236,10 @@ def _write_prompts(connection: Connection, records: Sequence[_Record]) -> None:
         connection.execute(once, fresh)
 
 
-def _seen(connection: Connection, key: bytes, at: float) -> bool:
-    noted = update(prompts).where(prompts.c.id == key).values(last_at=at)
-    return bool(connection.execute(noted).rowcount)
+def _noted(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, float]:
+    """When each prompt that is kept was last noted."""
+    query = select(prompts.c.id, prompts.c.last_at).where(prompts.c.id.in_(keys))
+    return {row.id: row.last_at for row in connection.execute(query)}
 
 
 def _add(connection: Connection, table: Table, key: tuple[str, ...], rows: list[Row]) -> None:
@@ -246,17 +277,13 @@ def _sum(old: Any, new: Any) -> Any:
     return func.coalesce(better, old, new)
 
 
-def _drop_oldest(connection: Connection, *, before: float | None) -> int:
-    """Delete a piece of the oldest rollouts, and what stood only for them."""
-    pieces = max(1, min(_PRUNED, _count(connection) // 10))
-    oldest = select(rollouts.c.seq).order_by(rollouts.c.seq).limit(pieces)
-    if before is not None:
-        oldest = oldest.where(rollouts.c.at < before)
-    gone = connection.execute(delete(rollouts).where(rollouts.c.seq.in_(oldest))).rowcount
+def _drop(connection: Connection, chosen: Select[tuple[int]]) -> int:
+    """Delete these rollouts, and what stood only for those of their time."""
+    gone = connection.execute(delete(rollouts).where(rollouts.c.seq.in_(chosen))).rowcount
     if gone:
         left = connection.scalar(select(func.min(rollouts.c.at)))
-        for table in (prompts, groups):
-            alone = table.c.last_at < left if left is not None else true()
+        for table, late_s in ((prompts, _NOTED_S), (groups, 0.0)):
+            alone = table.c.last_at < left - late_s if left is not None else true()
             connection.execute(delete(table).where(alone))
     return gone
 
