@@ -1,6 +1,5 @@
 """Prometheus metrics. Every label is from a closed set; children are bound once."""
 
-from collections import Counter as Tally
 from collections.abc import Iterable
 from functools import partial
 from importlib.metadata import version
@@ -25,6 +24,7 @@ _STAGES: tuple[Stage, ...] = ("parse", "queue", "criteria", "citations", "score"
 _PRIMES: tuple[PrimeOutcome, ...] = ("primed", "failed", "late")
 _SERVER_GAUGES = {
     "up": "1 while calls are sent to the server.",
+    "limit": "Calls that the server is sent at once, at most.",
     "in_flight": "Calls that the server has not answered.",
     "waiting": "Calls that wait for one of the server's slots.",
 }
@@ -129,6 +129,8 @@ class Metrics:
         self._refusals = {kind: refusals.labels(kind.value) for kind in RefusalKind}
         kept = self._counter("ledger_rollouts", "Rollouts kept by the ledger, or lost.", "outcome")
         self._kept, self._lost = (kept.labels(outcome) for outcome in ("kept", "lost"))
+        spans = self._counter("trace_spans", "Spans exported, or lost.", "outcome")
+        self._spans_sent, self._spans_lost = (spans.labels(name) for name in ("exported", "lost"))
         stages = self._histogram("stage_seconds", "Time of one stage.", _SECONDS, "stage")
         self._stages = {name: stages.labels(name) for name in _STAGES}
 
@@ -257,6 +259,11 @@ class Metrics:
         self._kept.inc(written)
         self._lost.inc(lost)
 
+    def spans(self, *, sent: int, lost: int) -> None:
+        """See `observe.Observer`."""
+        self._spans_sent.inc(sent)
+        self._spans_lost.inc(lost)
+
     def stage(self, name: Stage, seconds: float) -> None:
         """See `observe.Observer`."""
         self._stages[name].observe(seconds)
@@ -291,18 +298,20 @@ class Metrics:
         self._length_squares.inc(characters * characters)
 
     def _observe_rubrics(self, rubrics: Iterable[RubricScore]) -> None:
-        scores: Tally[str] = Tally()
-        verdicts: Tally[str] = Tally()
+        total, count = 0.0, 0
         for rubric in rubrics:
-            title = rubric.title if rubric.source is Source.STATIC else _INSTANCE
-            scores[title] += rubric.score
-            verdicts[title] += 1
-        for title, count in verdicts.items():
-            if title not in self._rubrics:
-                self.static_rubrics([title])
-            total, number = self._rubrics[title]
-            total.inc(scores[title])
-            number.inc(count)
+            if rubric.source is Source.STATIC:
+                self._observe_rubric(rubric.title, rubric.score, 1)
+            else:
+                total, count = total + rubric.score, count + 1
+        self._observe_rubric(_INSTANCE, total, count)
+
+    def _observe_rubric(self, title: str, total: float, count: int) -> None:
+        if title not in self._rubrics:
+            self.static_rubrics([title])
+        scores, verdicts = self._rubrics[title]
+        scores.inc(total)
+        verdicts.inc(count)
 
     def _observe_citation(self, citation: CitationScore) -> None:
         self._f1.observe(citation.f1)

@@ -27,6 +27,11 @@ class JudgeServer(Protocol):
         ...
 
     @property
+    def limit(self) -> int:
+        """Calls that it is sent at once, at most."""
+        ...
+
+    @property
     def in_flight(self) -> int:
         """Calls that it has and has not answered."""
         ...
@@ -79,6 +84,9 @@ class Observer(Protocol):
     def ledger(self, *, written: int, lost: int) -> None:
         """So many rollouts were kept by the ledger, and so many never will be."""
 
+    def spans(self, *, sent: int, lost: int) -> None:
+        """So many spans were exported, and so many never will be; from any thread."""
+
 
 class SilentObserver:
     """Watches nothing: for the command line and for tests that do not look."""
@@ -120,4 +128,7 @@ class SilentObserver:
         """Ignore."""
 
     def ledger(self, *, written: int, lost: int) -> None:
+        """Ignore."""
+
+    def spans(self, *, sent: int, lost: int) -> None:
         """Ignore."""

@@ -74,6 +74,11 @@ class Server:
         return self.health.up
 
     @property
+    def limit(self) -> int:
+        """How many slots there are."""
+        return self.slots.limit
+
+    @property
     def in_flight(self) -> int:
         """Calls that hold a slot."""
         return self.slots.in_flight
