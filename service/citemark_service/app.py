@@ -10,9 +10,12 @@ from starlette.middleware import Middleware
 from citemark_rubrics import RubricLibrary
 from citemark_service.judges.protocol import Judge
 from citemark_service.ledger.ledger import Ledger
+from citemark_service.ledger.view import LedgerView
+from citemark_service.logs.rollouts import RolloutLog
 from citemark_service.metrics import Metrics
 from citemark_service.pipeline import Pipeline
 from citemark_service.settings import Settings
+from citemark_service.tracing.tracer import Tracer, Untraced
 from citemark_service.web.admission import Admission
 from citemark_service.web.dialects.engine import DialectEngine
 from citemark_service.web.dialects.table import dialects
@@ -27,6 +30,9 @@ from citemark_service.web.routes.gym import gym_router
 from citemark_service.web.routes.health import health_router
 from citemark_service.web.routes.score import ScoreEndpoint, score_router
 from citemark_service.web.routes.stream import stream_router
+from citemark_service.web.ui.paste import PasteBox
+from citemark_service.web.ui.reads import Reads
+from citemark_service.web.ui.routes import screen_of, ui_router
 
 
 def create_app(
@@ -38,6 +44,8 @@ def create_app(
     admission: Admission | None = None,
     beside: AbstractAsyncContextManager[None] | None = None,
     ledger: Ledger | None = None,
+    view: LedgerView | None = None,
+    tracer: Tracer | None = None,
 ) -> FastAPI:
     """The service as an ASGI application; it closes `judge` when it ends.
 
@@ -46,6 +54,8 @@ def create_app(
         admission: shared with who drains the service; a new one by default.
         beside: entered while the service runs, such as a `StartProbe`.
         ledger: where every scored rollout is kept; nowhere by default.
+        view: of that ledger, for the pages; closed in the end.
+        tracer: what the judge traces to as well, where it does; closed in the end.
 
     Raises:
         SettingsError: the default static set is not in the library.
@@ -53,14 +63,22 @@ def create_app(
     metrics = metrics or Metrics()
     admission = admission or Admission(settings)
     metrics.watch(admission)
+    tracer = tracer or Untraced()
     metrics.static_rubrics(each.title for known in library.sets() for each in known.criteria)
     around = [
-        Middleware(Envelope, admission=admission, metrics=metrics),
+        Middleware(Envelope, admission=admission, metrics=metrics, tracer=tracer),
         Middleware(TokenGate, token=settings.api_token),
     ]
-    app = _framed(judge, around, [each for each in (ledger, beside) if each is not None])
+    reads = Reads()
+    entered = [each for each in (tracer, ledger, view, reads, beside) if each is not None]
+    app = _framed(judge, around, entered)
     pipeline = Pipeline(
-        judge=judge, library=library, settings=settings, observer=metrics, ledger=ledger
+        judge=judge,
+        library=library,
+        settings=settings,
+        observer=metrics,
+        ledger=RolloutLog(ledger, texts=settings.log_rollouts),
+        tracer=tracer,
     )
     endpoint = ScoreEndpoint(pipeline=pipeline, settings=settings, admission=admission)
     app.include_router(score_router(endpoint))
@@ -75,6 +93,8 @@ def create_app(
     )
     app.include_router(dialect_router(engine, spoken))
     app.include_router(gym_router(settings=settings, admission=admission))
+    box = PasteBox(pipeline=pipeline, settings=settings, admission=admission)
+    app.include_router(ui_router(screen_of(pipeline=pipeline, view=view, box=box, reads=reads)))
     app.include_router(
         health_router(
             admission=admission,
@@ -114,4 +134,6 @@ def _framed(
         redoc_url=None,
         exception_handlers=HANDLERS,
         middleware=around,
+        # FastAPI's own would name the path and quote what it cannot parse.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )

@@ -40,12 +40,22 @@ from citemark_service.judges.protocol import (
     Words,
 )
 from citemark_service.ledger.entry import Entry
+from citemark_service.logs.trail import Bound
 from citemark_service.observe import Observer, Stage
 from citemark_service.parsing.sources import read_sources
-from citemark_service.reading import Reading, check_rollout, pinned, read_rollout, refusal_of
+from citemark_service.reading import (
+    Reading,
+    check_rollout,
+    named,
+    pinned,
+    read_rollout,
+    refusal_of,
+)
 from citemark_service.results import Verdicts, failed, refused, scored
 from citemark_service.scoring import SCORING_VERSION
 from citemark_service.settings import Settings
+from citemark_service.tracing.facts import rollout_facts
+from citemark_service.tracing.tracer import Tracer, Untraced
 
 _GROUPS_KEPT = 64
 _READ_INLINE = 100_000
@@ -111,6 +121,7 @@ class Pipeline:
         settings: Settings,
         observer: Observer,
         ledger: Keeper | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         """Raises `SettingsError` where the default static set is not in the library."""
         _refuse_unknown_set(settings, library)
@@ -119,6 +130,7 @@ class Pipeline:
         self._settings = settings
         self._observer = observer
         self._ledger = ledger
+        self._tracer = tracer or Untraced()
         self._version = version("citemark")
         # Samples of a group come together, and share what is parsed and hashed of their sources.
         self._sources = lru_cache(maxsize=_GROUPS_KEPT)(read_sources)
@@ -162,15 +174,22 @@ class Pipeline:
             deadline: `time.monotonic()` after which judging stops, or None.
             origin: who asks, and how urgently.
         """
-        with self._timed("parse"):
-            reading = await self._read(rollout, request, position)
-        meter = Meter()
-        result = await self._result(reading, meter, deadline, origin)
-        self._observer.rollout(result, answer_characters=len(reading.answer.text))
-        if self._ledger is not None:
+        with self._tracer.span("rollout") as span, Bound(rollout=named(rollout, position)):
+            with self._timed("parse"):
+                reading = await self._read(rollout, request, position)
+            meter = Meter()
+            result = await self._result(reading, meter, deadline, origin)
+            self._observer.rollout(result, answer_characters=len(reading.answer.text))
             entry = _entry(rollout, result, origin, meter.replies, position)
-            await self._ledger.keep(entry)
-        return result
+            if span.recording:
+                span.note(rollout_facts(entry))
+            await self._kept(entry)
+            return result
+
+    async def _kept(self, entry: Entry) -> None:
+        if self._ledger is not None:
+            with self._tracer.span("ledger"):
+                await self._ledger.keep(entry)
 
     @property
     def judged_by(self) -> JudgeIdentity:
@@ -257,7 +276,8 @@ class Pipeline:
     def _timed(self, stage: Stage) -> Iterator[None]:
         start = time.perf_counter()
         try:
-            yield
+            with self._tracer.span(stage):
+                yield
         finally:
             self._observer.stage(stage, time.perf_counter() - start)
 

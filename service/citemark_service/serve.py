@@ -22,8 +22,11 @@ from citemark_service.app import create_app
 from citemark_service.errors import SettingsError
 from citemark_service.judges.protocol import Judge
 from citemark_service.ledger.ledger import Ledger
+from citemark_service.ledger.view import LedgerView
+from citemark_service.logs.setup import start_log
 from citemark_service.metrics import Metrics
 from citemark_service.settings import Settings
+from citemark_service.tracing.tracer import Tracer
 from citemark_service.web.admission import Admission
 
 _log = logging.getLogger("citemark.serve")
@@ -148,6 +151,8 @@ def run(
     metrics: Metrics | None = None,
     beside: AbstractAsyncContextManager[None] | None = None,
     ledger: Ledger | None = None,
+    view: LedgerView | None = None,
+    tracer: Tracer | None = None,
 ) -> None:
     """Serve until a signal comes; the judge is closed in the end.
 
@@ -155,15 +160,13 @@ def run(
         metrics: what the judge reports to, where it reports.
         beside: as for `create_app`.
         ledger: likewise.
+        view: likewise.
+        tracer: likewise.
 
     Raises:
         SettingsError: the port is taken or the host is not ours, or as `create_app`.
     """
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
-    for chatty in ("uvicorn.error", "httpx"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    start_log(settings)
     admission = Admission(settings)
     app = create_app(
         settings=settings,
@@ -173,6 +176,8 @@ def run(
         admission=admission,
         beside=beside,
         ledger=ledger,
+        view=view,
+        tracer=tracer,
     )
     # What was built so far lives until the end. Unfrozen, each full collection walks it again,
     # which held the event loop for 150 ms in the middle of a large batch.

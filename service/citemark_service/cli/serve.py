@@ -10,10 +10,13 @@ from citemark_service.cli.options import chosen_settings, judge_options, setting
 from citemark_service.examination.startup import start_probe
 from citemark_service.judges.factory import build_judge
 from citemark_service.ledger.factory import ledger_of
+from citemark_service.ledger.view import ledger_view
 from citemark_service.metrics import Metrics
 from citemark_service.serve import run
+from citemark_service.tracing.factory import tracer_of
 from citemark_service.verdicts.factory import remembering
 
+_FORMATS = click.Choice(["text", "json"])
 _LEVELS = click.Choice(["debug", "info", "warning", "error"])
 
 
@@ -24,6 +27,8 @@ _LEVELS = click.Choice(["debug", "info", "warning", "error"])
 @setting_option("rubrics_dir", "Folder with further rubric sets.", type=click.Path(path_type=Path))
 @setting_option("ledger", "Where rollouts are kept.", metavar="URL")
 @setting_option("log_level", "How much to log.", type=_LEVELS)
+@setting_option("log_format", "As lines, or as JSON objects.", type=_FORMATS)
+@setting_option("otlp_endpoint", "Collector for traces.", metavar="URL")
 def command(**flags: Any) -> None:
     """Run the reward service until SIGTERM or Ctrl-C; what runs is finished.
 
@@ -32,7 +37,8 @@ def command(**flags: Any) -> None:
     settings = chosen_settings(flags)
     library = load_library(settings.rubrics_dir)
     metrics = Metrics()
-    judge = remembering(build_judge(settings, metrics), settings, metrics)
+    tracer = tracer_of(settings, metrics)
+    judge = remembering(build_judge(settings, metrics, tracer), settings, metrics)
     run(
         settings=settings,
         judge=judge,
@@ -40,4 +46,6 @@ def command(**flags: Any) -> None:
         metrics=metrics,
         beside=start_probe(settings, metrics),
         ledger=ledger_of(settings, metrics),
+        view=ledger_view(settings),
+        tracer=tracer,
     )

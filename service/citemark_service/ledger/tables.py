@@ -61,6 +61,7 @@ rollouts = Table(
     Column("latency_s", Float, nullable=False),
     Column("detail", LargeBinary, nullable=False),
     Index("rollouts_by_place", "run", "step", "group_key"),
+    Index("rollouts_by_step", "run", "step", "seq"),
     Index("rollouts_by_age", "at"),
     Index("rollouts_by_citation", "run", "citation_f1"),
 )

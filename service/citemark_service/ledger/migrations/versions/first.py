@@ -90,6 +90,7 @@ def _rollouts() -> None:
     op.create_index("rollouts_by_age", "rollouts", ["at"])
     op.create_index("rollouts_by_citation", "rollouts", ["run", "citation_f1"])
     op.create_index("rollouts_by_place", "rollouts", ["run", "step", "group_key"])
+    op.create_index("rollouts_by_step", "rollouts", ["run", "step", "seq"])
     op.create_index(
         "rollouts_failed",
         "rollouts",

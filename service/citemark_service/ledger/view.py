@@ -1,0 +1,184 @@
+"""What the pages ask of the ledger: a bounded number of rows each, in a bounded time."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from sqlalchemy import Connection, Engine, event, func, select
+
+from citemark_service.ledger.excerpt import Verdicts, verdicts_of
+from citemark_service.ledger.factory import ledger_engine
+from citemark_service.ledger.reading import LedgerReader, Place, Record
+from citemark_service.ledger.tables import rollouts, steps
+from citemark_service.settings import Settings
+
+WINDOW: Final = 2_048
+"""Rollouts of a step that a page looks at: the latest ones."""
+
+_WORK: Final = 20_000
+"""Instructions of SQLite between two looks at the clock: about a millisecond."""
+_EXCERPT_CHARS: Final = 24_000_000
+"""Of responses whose details one page reads: a second of work, where details are what they
+usually are and where a policy made them large."""
+
+_LISTED: Final = tuple(
+    rollouts.c[name]
+    for name in (
+        "seq", "run", "step", "group_key", "sample_id", "at", "reward", "scale", "rubric_reward",
+        "citation_f1", "format_bonus", "fabricated", "addressed", "chars", "refusal", "failure",
+    )
+)  # fmt: skip
+_SUMS: Final = tuple(
+    column
+    for column in steps.columns
+    if column.name not in {"run", "step", "reward_min", "reward_max", "first_at", "last_at"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A rollout in short, with its verdicts."""
+
+    row: Record
+    verdicts: Verdicts
+
+
+class _Clock(threading.local):
+    """When the read that a thread is at has to end, in `time.monotonic()`."""
+
+    ends_at = float("inf")
+
+
+class LedgerView(LedgerReader):
+    """A reader for pages. Safe in several threads; every method blocks."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self._clock = _Clock()
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", self._watch)
+        else:
+            event.listen(engine, "begin", self._limit)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Release the connections."""
+        self.close()
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """What this thread reads inside fails with `LedgerError` when the time is over."""
+        self._clock.ends_at = time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._clock.ends_at = float("inf")
+
+    def _watch(self, connection: Any, _: object) -> None:
+        connection.set_progress_handler(self._late, _WORK)
+
+    def _late(self) -> int:
+        return int(time.monotonic() > self._clock.ends_at)
+
+    def _limit(self, connection: Connection) -> None:
+        left_s = self._clock.ends_at - time.monotonic()
+        if left_s < float("inf"):
+            milliseconds = max(1, int(1_000 * left_s))
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = {milliseconds}")
+
+    def latest_runs(self, *, limit: int) -> list[Record]:
+        """As `runs`, the latest so many."""
+        return self.runs()[:limit]
+
+    def curve(self, run: str, *, points: int) -> list[Record]:
+        """The sums of `steps` over at most so many equal stretches of a run, in order.
+
+        `step` is the first and `last` the last step of a stretch.
+        """
+        low, high = self._span(run)
+        if low is None or high is None:
+            return []
+        width = max(1, -(-(high - low + 1) // points))
+        stretch = (steps.c.step - low) // width
+        query = (
+            select(
+                func.min(steps.c.step).label("step"),
+                func.max(steps.c.step).label("last"),
+                func.min(steps.c.reward_min).label("reward_min"),
+                func.max(steps.c.reward_max).label("reward_max"),
+                *(func.sum(column).label(column.name) for column in _SUMS),
+            )
+            .where(steps.c.run == run)
+            .group_by(stretch)
+        )
+        return self._records(query.order_by(func.min(steps.c.step)))
+
+    def _span(self, run: str) -> tuple[int | None, int | None]:
+        query = select(
+            func.min(steps.c.step).label("low"), func.max(steps.c.step).label("high")
+        ).where(steps.c.run == run)
+        (row,) = self._records(query)
+        return row["low"], row["high"]
+
+    def latest_steps(self, run: str, *, before: int | None = None, limit: int) -> list[Record]:
+        """Rows of `steps`, the highest step first; only those below `before`."""
+        query = select(steps).where(steps.c.run == run)
+        if before is not None:
+            query = query.where(steps.c.step < before)
+        return self._records(query.order_by(steps.c.step.desc()).limit(limit))
+
+    def step(self, run: str, step: int) -> Record | None:
+        """One row of `steps`, or None."""
+        query = select(steps).where(steps.c.run == run, steps.c.step == step)
+        return next(iter(self._records(query)), None)
+
+    def neighbours(self, run: str, step: int) -> tuple[int | None, int | None]:
+        """The steps of a run next below and above this one."""
+        below = select(func.max(steps.c.step).label("n")).where(
+            steps.c.run == run, steps.c.step < step
+        )
+        above = select(func.min(steps.c.step).label("n")).where(
+            steps.c.run == run, steps.c.step > step
+        )
+        return self._records(below)[0]["n"], self._records(above)[0]["n"]
+
+    def window(self, run: str, step: int, *, limit: int = WINDOW) -> list[Record]:
+        """The latest rollouts of a step in short, the latest first."""
+        query = select(*_LISTED).where(rollouts.c.run == run, rollouts.c.step == step)
+        return self._records(query.order_by(rollouts.c.seq.desc()).limit(limit))
+
+    def siblings(self, place: Place, *, limit: int) -> list[Record]:
+        """The rollouts of a group in short, in the order of writing."""
+        query = select(*_LISTED).where(*place.conditions(rollouts))
+        return self._records(query.order_by(rollouts.c.seq).limit(limit))
+
+    def samples(self, rows: Sequence[Record]) -> list[Sample]:
+        """These rollouts with their verdicts, as far as they are kept and not too long in all."""
+        wanted = {row["seq"]: row for row in _bounded(rows)}
+        query = select(rollouts.c.seq, rollouts.c.detail).where(rollouts.c.seq.in_(wanted))
+        with self._connected() as connection:
+            found = {row.seq: verdicts_of(row.detail) for row in connection.execute(query)}
+        return [Sample(row, found[seq]) for seq, row in wanted.items() if seq in found]
+
+
+def _bounded(rows: Sequence[Record]) -> Iterator[Record]:
+    left = _EXCERPT_CHARS
+    for row in rows:
+        left -= row["chars"]
+        if left < 0:
+            return
+        yield row
+
+
+def ledger_view(settings: Settings) -> LedgerView | None:
+    """A view of the ledger that the settings name; None where it is off.
+
+    Raises:
+        SettingsError: as `ledger_of`.
+    """
+    return None if settings.ledger == "off" else LedgerView(ledger_engine(settings.ledger))

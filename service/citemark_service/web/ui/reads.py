@@ -1,0 +1,49 @@
+"""Blocking reads in threads of their own: few at once, few waiting, each for a bounded time.
+
+The pages share the process with the rewards. They may be slow or refused, never the rewards.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Self, TypeVar
+
+from citemark_service.errors import LedgerError
+from citemark_service.web.quota import Quota
+
+T = TypeVar("T")
+
+_THREADS: Final = 2
+_WAITING: Final = 16
+_WAIT_S: Final = 15.0
+
+
+class Reads:
+    """Runs functions off the event loop; one for the service. Used within one event loop."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="pages")
+        self._seats = Quota(_THREADS + _WAITING, "pages being made")
+
+    async def run(self, read: Callable[[], T]) -> T:
+        """What `read` returns; it has to end on its own, and soon.
+
+        Raises:
+            Overloaded: too many pages are being made.
+            LedgerError: it did not come in time.
+        """
+        self._seats.take(1)
+        work = asyncio.get_running_loop().run_in_executor(self._threads, read)
+        # The seat is free when the thread is, which may be later than the answer.
+        work.add_done_callback(lambda _: self._seats.give(1))
+        try:
+            return await asyncio.wait_for(asyncio.shield(work), _WAIT_S)
+        except TimeoutError as error:
+            raise LedgerError(f"the page was not made within {_WAIT_S:g} s") from error
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Start nothing more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,171 @@
+"""The routes under `/ui`: pages for people, so none is in the OpenAPI document."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from http import HTTPStatus
+from typing import Annotated, Final, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.responses import HTMLResponse, RedirectResponse
+
+from citemark_service.errors import LedgerError, RequestError
+from citemark_service.ledger.view import LedgerView
+from citemark_service.pipeline import Pipeline
+from citemark_service.web.ui import guard
+from citemark_service.web.ui.assets import assets
+from citemark_service.web.ui.pages import NoSuchPage, Pages, scored_page
+from citemark_service.web.ui.paste import PasteBox, Unusable, example
+from citemark_service.web.ui.reads import Reads
+from citemark_service.web.ui.templates import Templates
+
+_MOST: Final = 2**63 - 1
+
+RunName = Annotated[str, Query(alias="run", max_length=256)]
+StepNumber = Annotated[int, Query(alias="step", ge=-1, le=_MOST)]
+GroupKey = Annotated[str, Query(alias="group", max_length=512)]
+Number = Annotated[int, Query(alias="n", ge=0, le=_MOST)]
+Filter = Literal["failed", "citation", "siblings", "addressed"]
+Sort = Literal["worst", "best", "latest", "longest"]
+
+
+class Screen:
+    """Pages as responses; without a ledger there is only the box to paste a rollout."""
+
+    def __init__(
+        self, *, pages: Pages | None, reads: Reads, templates: Templates, box: PasteBox
+    ) -> None:
+        self._pages = pages
+        self._reads = reads
+        self._templates = templates
+        self._box = box
+
+    async def page(self, make: Callable[[Pages], str]) -> Response:
+        """What `make` returns, made off the event loop, or a page that says why not."""
+        pages = self._pages
+        if pages is None:
+            return self._html(self._templates.html("off"))
+        try:
+            return self._html(
+                await self._reads.run(partial(pages.within_time, partial(make, pages)))
+            )
+        except NoSuchPage as error:
+            return self._trouble(404, str(error))
+        except LedgerError as error:
+            return self._trouble(503, f"The ledger cannot be read now: {error}")
+        except RequestError as error:
+            return self._trouble(error.status, str(error))
+
+    def box(self) -> Response:
+        """The empty box."""
+        return self._box_page(example(), "", ())
+
+    async def scored(self, request: Request) -> Response:
+        """The pasted rollout's page, or the box with what is wrong."""
+        if guard.from_elsewhere(request.headers):
+            return self._trouble(403, "Another site sent this form; nothing was scored.")
+        try:
+            rollout, result = await self._box.scored(request)
+        except Unusable as unusable:
+            details = [(each.loc, each.message) for each in unusable.error.details]
+            status = unusable.error.status
+            return self._box_page(unusable.text, str(unusable), details, status=status)
+        except RequestError as error:
+            return self._trouble(error.status, str(error))
+        page = partial(scored_page, self._templates, rollout, result)
+        return self._html(await self._reads.run(page))
+
+    def _box_page(
+        self, text: str, message: str, details: Iterable[tuple[str, str]], *, status: int = 200
+    ) -> Response:
+        values = {"text": text, "message": message, "details": details}
+        return self._html(self._templates.html("paste", **values), status)
+
+    def _trouble(self, status: int, message: str) -> Response:
+        title = HTTPStatus(status).phrase
+        return self._html(self._templates.html("trouble", title=title, message=message), status)
+
+    @staticmethod
+    def _html(text: str, status: int = 200) -> Response:
+        return HTMLResponse(text.encode(errors="replace"), status, guard.POLICY)
+
+
+def screen_of(
+    *, pipeline: Pipeline, view: LedgerView | None, box: PasteBox, reads: Reads
+) -> Screen:
+    """The screen over a ledger, or without one."""
+    templates = Templates()
+    pages = None if view is None else Pages(view=view, pipeline=pipeline, templates=templates)
+    return Screen(pages=pages, reads=reads, templates=templates, box=box)
+
+
+def ui_router(screen: Screen) -> APIRouter:
+    """Every page of the ledger, the box, and the assets."""
+    router = APIRouter(prefix="/ui", include_in_schema=False)
+    _add_pages(router, screen)
+    _add_places(router, screen)
+    _add_box(router, screen)
+    _add_assets(router)
+    return router
+
+
+def _add_pages(router: APIRouter, screen: Screen) -> None:
+    @router.get("")
+    async def bare() -> Response:
+        # Relative, so that it holds behind any prefix.
+        return RedirectResponse("ui/", headers=guard.POLICY)
+
+    @router.get("/")
+    async def runs() -> Response:
+        return await screen.page(lambda pages: pages.runs())
+
+    @router.get("/run")
+    async def run(
+        name: RunName,
+        show: Filter | None = None,
+        before: Annotated[int | None, Query(ge=-1, le=_MOST)] = None,
+    ) -> Response:
+        if show is None:
+            return await screen.page(lambda pages: pages.run(name, before))
+        return await screen.page(lambda pages: pages.filtered(name, show))
+
+
+def _add_places(router: APIRouter, screen: Screen) -> None:
+    @router.get("/step")
+    async def step(name: RunName, number: StepNumber, sort: Sort = "worst") -> Response:
+        return await screen.page(lambda pages: pages.step(name, number, sort))
+
+    @router.get("/group")
+    async def group(name: RunName, number: StepNumber, key: GroupKey) -> Response:
+        return await screen.page(lambda pages: pages.group(name, number, key))
+
+    @router.get("/rollout")
+    async def rollout(number: Number) -> Response:
+        return await screen.page(lambda pages: pages.rollout(number))
+
+    @router.get("/judge")
+    async def judge(number: Number) -> Response:
+        return await screen.page(lambda pages: pages.judge(number))
+
+
+def _add_box(router: APIRouter, screen: Screen) -> None:
+    @router.get("/score")
+    async def box() -> Response:
+        return screen.box()
+
+    @router.post("/score")
+    async def scored(request: Request) -> Response:
+        return await screen.scored(request)
+
+
+def _add_assets(router: APIRouter) -> None:
+    files = assets()
+
+    @router.get("/assets/{name}")
+    async def asset(name: str, request: Request) -> Response:
+        found = files.get(name)
+        if found is None:
+            return Response(status_code=404, headers=guard.POLICY)
+        headers = {**guard.POLICY, "Cache-Control": "no-cache", "ETag": found.tag}
+        if request.headers.get("if-none-match") == found.tag:
+            return Response(status_code=304, headers=headers)
+        return Response(found.content, headers=headers, media_type=found.media_type)
