@@ -70,7 +70,7 @@ def read_rollout(
     sources = sources_of(rollout.tool_output, rollout.snippets)
     answer = read_answer(rollout.response)
     return Reading(
-        id=rollout.id if rollout.id is not None else str(position),
+        id=named(rollout, position),
         rollout=rollout,
         rollout_hash=rollout_hash(rollout),
         knobs=knobs,
@@ -85,6 +85,11 @@ def read_rollout(
 def pinned(static: RubricSet | None) -> str:
     """A static set as results record it: `name@version`, or `none`."""
     return f"{static.name}@{static.version}" if static else "none"
+
+
+def named(rollout: Rollout, position: int) -> str:
+    """The rollout's id, or its index in the request where it has none."""
+    return rollout.id if rollout.id is not None else str(position)
 
 
 def refusal_of(reading: Reading) -> RefusalKind | None:

@@ -1,5 +1,9 @@
 """Settings: the only module that reads the environment.
 
+One library reads it too, where traces are on: OpenTelemetry's SDK takes a collector's headers and
+certificates and the resource's name from its standard `OTEL_*` variables, which belong to the
+deployment and may hold secrets that no setting of ours should repeat.
+
 Every field is a variable `CITEMARK_<FIELD>` and, through the command line, a flag. The reward's
 knobs are fields too: they are the defaults that a request may override.
 """
@@ -55,6 +59,15 @@ class Settings(BaseSettings, Knobs):
     port: int = Field(8000, ge=0, le=65535)
     """0 takes any free port."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+    """`json` is one object a line."""
+    log_rollouts: bool = False
+    """Log every rollout with the beginning of its question and response; else no line has any."""
+    otlp_endpoint: str | None = Field(None, repr=False)
+    """Where traces go over OTLP/HTTP, such as `http://collector:4318`; absent, nothing is traced.
+    `OTEL_EXPORTER_OTLP_ENDPOINT` alone does not switch them on: it may be meant for others."""
+    otlp_sample_ratio: float = Field(1.0, ge=0, le=1)
+    """Share of the requests that are traced; one that comes with a trace is as its caller says."""
     api_token: Annotated[SecretStr, AfterValidator(_fit_for_urls)] | None = None
     """What callers must send; open to everyone where absent."""
 

@@ -19,11 +19,12 @@ from citemark_service.judges.wire.retry import RetryPolicy
 from citemark_service.judges.wire.sdk import SdkChat
 from citemark_service.observe import Observer
 from citemark_service.settings import Settings
+from citemark_service.tracing.tracer import Tracer
 
 _SECRET_BYTES = 16
 
 
-def build_judge(settings: Settings, observer: Observer) -> Judge:
+def build_judge(settings: Settings, observer: Observer, tracer: Tracer | None = None) -> Judge:
     """Build the judge; the caller closes it. `smollm2` loads its model here, in seconds.
 
     Raises:
@@ -38,11 +39,12 @@ def build_judge(settings: Settings, observer: Observer) -> Judge:
                 criteria_per_call=settings.criteria_per_call,
                 retry=RetryPolicy(attempts=settings.judge_attempts),
                 observer=observer,
+                tracer=tracer,
             )
         case "vllm":
-            return _language(settings, observer, _pool(settings, observer))
+            return _language(settings, observer, _pool(settings, observer, tracer))
         case "openai":
-            return _language(settings, observer, _sdk(settings, observer))
+            return _language(settings, observer, _sdk(settings, observer, tracer))
 
 
 def _language(settings: Settings, observer: Observer, chat: Chat) -> LanguageJudge:
@@ -56,12 +58,17 @@ def _language(settings: Settings, observer: Observer, chat: Chat) -> LanguageJud
     )
 
 
-def _pool(settings: Settings, observer: Observer) -> PoolChat:
+def _pool(settings: Settings, observer: Observer, tracer: Tracer | None) -> PoolChat:
     urls = settings.judge_urls or (settings.judge_url,)
-    priming = Priming(wait_s=settings.prime_wait_s, observer=observer)
+    priming = Priming(wait_s=settings.prime_wait_s, observer=observer, tracer=tracer)
     return PoolChat(
         [
-            Server(name, _wire(url, settings, observer), policy=HealthPolicy(), observer=observer)
+            Server(
+                name,
+                _wire(url, settings, observer, tracer),
+                policy=HealthPolicy(),
+                observer=observer,
+            )
             for name, url in zip(server_names(urls), urls, strict=True)
         ],
         retry=RetryPolicy(attempts=settings.judge_attempts),
@@ -70,7 +77,7 @@ def _pool(settings: Settings, observer: Observer) -> PoolChat:
     )
 
 
-def _wire(url: str, settings: Settings, observer: Observer) -> WireChat:
+def _wire(url: str, settings: Settings, observer: Observer, tracer: Tracer | None) -> WireChat:
     return WireChat(
         base_url=url,
         model=settings.judge_model,
@@ -82,10 +89,11 @@ def _wire(url: str, settings: Settings, observer: Observer) -> WireChat:
         timeout_s=settings.judge_timeout_s,
         retry=RetryPolicy(attempts=settings.judge_attempts),
         observer=observer,
+        tracer=tracer,
     )
 
 
-def _sdk(settings: Settings, observer: Observer) -> SdkChat:
+def _sdk(settings: Settings, observer: Observer, tracer: Tracer | None) -> SdkChat:
     if settings.judge_urls:
         raise SettingsError("judge_urls is for judge vllm; a hosted judge has one judge_url")
     return SdkChat(
@@ -97,6 +105,7 @@ def _sdk(settings: Settings, observer: Observer) -> SdkChat:
         timeout_s=settings.judge_timeout_s,
         retry=RetryPolicy(attempts=settings.judge_attempts),
         observer=observer,
+        tracer=tracer,
     )
 
 

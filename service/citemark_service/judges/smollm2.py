@@ -20,6 +20,7 @@ from citemark_service.judges.protocol import Meter
 from citemark_service.judges.wire.client import WireChat
 from citemark_service.judges.wire.retry import RetryPolicy
 from citemark_service.observe import Observer
+from citemark_service.tracing.tracer import Tracer
 
 MODEL: Final = "smollm2-135m-instruct"
 PROMPT_BYTES: Final = 6_000
@@ -120,6 +121,7 @@ def build_smollm2(
     criteria_per_call: int,
     retry: RetryPolicy,
     observer: Observer,
+    tracer: Tracer | None = None,
 ) -> LanguageJudge:
     """Start the model and return the judge that owns it; takes a few seconds.
 
@@ -138,6 +140,7 @@ def build_smollm2(
         timeout_s=_CALL_TIMEOUT_S,
         retry=retry,
         observer=observer,
+        tracer=tracer,
     )
     return LanguageJudge(
         LocalChat(server, wire),

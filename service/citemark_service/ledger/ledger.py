@@ -11,6 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
 from typing import Final, Protocol, Self
 
 from citemark_service.errors import LedgerError
@@ -118,7 +119,8 @@ class Ledger:
         self._rounds.append(_Round())
         loop.call_later(self._wait_s, self._rounds[-1].over.set)
         if self._writer is None or self._writer.done():
-            self._writer = loop.create_task(self._write())
+            # In a context of its own: it does not write for the rollout alone that starts it.
+            self._writer = loop.create_task(self._write(), context=Context())
         return self._rounds[-1]
 
     async def _write(self) -> None:

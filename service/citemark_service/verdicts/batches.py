@@ -7,6 +7,7 @@ that come gather for the next; writes are never waited for.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextvars import Context
 from typing import Any, Final
 
 from citemark_service.observe import Observer
@@ -73,7 +74,8 @@ class Batches:
             await self._store.write(entries)
 
     def _started(self, work: Any) -> asyncio.Task[Any]:
-        task = asyncio.get_running_loop().create_task(work)
+        # In a context of its own: it reads and writes for many, whoever starts it.
+        task = asyncio.get_running_loop().create_task(work, context=Context())
         self._running.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self._running.discard)
         return task

@@ -9,11 +9,15 @@ import uuid
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from citemark_service.logs.lines import told
+from citemark_service.logs.trail import begin
 from citemark_service.metrics import Metrics
+from citemark_service.tracing.tracer import Span, Tracer
 from citemark_service.web.admission import Admission
 
 _access = logging.getLogger("citemark.access")
 
+_ACCESS = "method=%s route=%s status=%d seconds=%.4f bytes=%d client=%s id=%s"
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _LINGER_S = 2.0
 _LINGER_BYTES = 32 * 1024 * 1024
@@ -88,10 +92,13 @@ class Exchange:
 class Envelope:
     """ASGI middleware; logs no path and no text that a caller chose, except its request id."""
 
-    def __init__(self, app: ASGIApp, *, admission: Admission, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, *, admission: Admission, metrics: Metrics, tracer: Tracer
+    ) -> None:
         self._app = app
         self._admission = admission
         self._metrics = metrics
+        self._tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run one exchange."""
@@ -100,22 +107,59 @@ class Envelope:
             return
         exchange = Exchange(scope, receive, send, admission=self._admission)
         start = time.perf_counter()
+        begin(request=exchange.id)
         try:
             with self._metrics.inflight_requests.track_inprogress():
-                await self._app(scope, exchange.receive, exchange.send)
+                await self._traced(scope, exchange)
         finally:
             self._record(scope, exchange, time.perf_counter() - start)
 
+    async def _traced(self, scope: Scope, exchange: Exchange) -> None:
+        """Only what is posted is traced: the rest is pages, and probes every few seconds."""
+        if scope["method"] != "POST":
+            await self._app(scope, exchange.receive, exchange.send)
+            return
+        with self._tracer.request(Headers(scope=scope)) as span:
+            if span.trace_id is not None:
+                begin(request=exchange.id, trace=span.trace_id)
+            try:
+                await self._app(scope, exchange.receive, exchange.send)
+            finally:
+                _describe(span, scope, exchange)
+
     def _record(self, scope: Scope, exchange: Exchange, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "unmatched")
+        route = _route(scope)
         self._metrics.request(route=route, status=exchange.status, seconds=seconds)
-        _access.info(
-            "method=%s route=%s status=%d seconds=%.4f bytes=%d client=%s id=%s",
-            scope["method"] if scope["method"].isalpha() else "?",
-            route,
-            exchange.status,
-            seconds,
-            exchange.sent,
-            (scope.get("client") or ("-",))[0],
-            exchange.id,
-        )
+        said = {
+            "method": scope["method"] if scope["method"].isalpha() else "?",
+            "route": route,
+            "status": exchange.status,
+            "seconds": round(seconds, 4),
+            "bytes": exchange.sent,
+            "client": (scope.get("client") or ("-",))[0],
+            "request": exchange.id,
+        }
+        _access.info(_ACCESS, *said.values(), extra=told(said))
+
+
+def _describe(span: Span, scope: Scope, exchange: Exchange) -> None:
+    if not span.recording:
+        return
+    route = _route(scope)
+    span.rename(f"POST {route}")
+    span.note(
+        {
+            "http.request.method": "POST",
+            "http.route": route,
+            "http.response.status_code": exchange.status,
+            "citemark.request": exchange.id,
+        }
+    )
+    if exchange.status >= 500:
+        span.fail(str(exchange.status))
+
+
+def _route(scope: Scope) -> str:
+    """The route's template: a path could hold anything, and for some clients holds the token."""
+    found: str = getattr(scope.get("route"), "path", "unmatched")
+    return found

@@ -11,6 +11,7 @@ quotes, so that no invented quote has steered the verdict. A second failure is r
 
 import asyncio
 import hashlib
+import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ from citemark_service.judges.protocol import (
     Question,
     Words,
 )
+from citemark_service.logs.lines import told
+from citemark_service.logs.trail import Bound
 from citemark_service.observe import Observer
 from citemark_service.parsing.visible import visible
 
@@ -49,6 +52,7 @@ TOP_LOGPROBS = 8
 RETRY_TEMPERATURE = 0.3
 
 _CITE_TAG = re.compile(r"</?cite\b[^<>]*>")
+_log = logging.getLogger("citemark.judge")
 _REPLY_ERRORS = (JudgeTruncated, JudgeUnreadable, InvalidVerdict)
 
 
@@ -207,8 +211,9 @@ class LanguageJudge:
         found = _found_quotes(reading, keys, task.answer.prose)
         unsteered = reading
         if not all(found.values()):
-            self._observer.judge_retry(FailureKind.INVALID_VERDICT)
-            unsteered = await self._once(ask, quotes=False, temperature=0.0)
+            self._retried(FailureKind.INVALID_VERDICT, ask)
+            with Bound(ask=2):
+                unsteered = await self._once(ask, quotes=False, temperature=0.0)
         return tuple(_criterion_verdict(key, found.get(key), reading, unsteered) for key in keys)
 
     async def _read(self, ask: _Ask, *, quotes: bool) -> Reading:
@@ -216,8 +221,14 @@ class LanguageJudge:
         try:
             return await self._once(ask, quotes=quotes, temperature=0.0)
         except _REPLY_ERRORS as error:
-            self._observer.judge_retry(error.kind)
-        return await self._once(ask, quotes=False, temperature=RETRY_TEMPERATURE)
+            self._retried(error.kind, ask)
+        with Bound(ask=2):
+            return await self._once(ask, quotes=False, temperature=RETRY_TEMPERATURE)
+
+    def _retried(self, kind: FailureKind, ask: _Ask) -> None:
+        self._observer.judge_retry(kind)
+        facts = {"kind": kind.value, "question": ask.question}
+        _log.info("%s: the %s are asked about again", kind.value, ask.question, extra=told(facts))
 
     async def _once(self, ask: _Ask, *, quotes: bool, temperature: float) -> Reading:
         layout = ask.layout(quotes)

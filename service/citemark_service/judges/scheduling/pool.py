@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -120,4 +121,7 @@ class PoolChat(Chat):
     def _watch(self) -> None:
         if self._watchers is None:
             watched = self._servers if len(self._servers) > 1 else ()
-            self._watchers = [asyncio.create_task(server.watch()) for server in watched]
+            # In a context of their own: they are not of the rollout that happens to come first.
+            self._watchers = [
+                asyncio.create_task(server.watch(), context=Context()) for server in watched
+            ]

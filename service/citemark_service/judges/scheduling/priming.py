@@ -21,6 +21,7 @@ from citemark_service.judges.protocol import Meter
 from citemark_service.judges.scheduling.server import Server
 from citemark_service.judges.scheduling.slots import Displaced
 from citemark_service.observe import Observer
+from citemark_service.tracing.tracer import Tracer, Untraced
 
 _TTL_S: Final = 300.0
 _GROUPS_KEPT: Final = 4096
@@ -40,10 +41,18 @@ class Priming:
     Nothing fails here: after `wait_s` seconds, or when the prime failed, the call goes ahead.
     """
 
-    def __init__(self, *, wait_s: float, observer: Observer, ttl_s: float = _TTL_S) -> None:
+    def __init__(
+        self,
+        *,
+        wait_s: float,
+        observer: Observer,
+        ttl_s: float = _TTL_S,
+        tracer: Tracer | None = None,
+    ) -> None:
         self._wait_s = wait_s
         self._ttl_s = ttl_s
         self._observer = observer
+        self._tracer = tracer or Untraced()
         self._primes: dict[str, OrderedDict[str, _Prime]] = {}
 
     async def before(
@@ -60,9 +69,11 @@ class Priming:
             return
         prime = self._prime(server, request.affinity)
         if prime is None:
-            await self._send(server, request, meter=meter, deadline=deadline)
+            with self._tracer.span("prime"):
+                await self._send(server, request, meter=meter, deadline=deadline)
         elif not prime.done.is_set():
-            await self._wait(prime, deadline)
+            with self._tracer.span("prime"):
+                await self._wait(prime, deadline)
 
     def forget(self, server: Server) -> None:
         """The server went away, and its cache with it."""

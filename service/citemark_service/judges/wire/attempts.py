@@ -4,6 +4,7 @@ Both clients send through this; they differ only in how bytes come back. Nothing
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
@@ -13,18 +14,24 @@ import msgspec
 from citemark_schemas import FailureKind
 from citemark_service.errors import DeadlineExceeded, JudgeError, JudgeRejected, JudgeTimeout
 from citemark_service.judges.chat import ChatReply
-from citemark_service.judges.protocol import Meter
+from citemark_service.judges.protocol import Meter, Usage
 from citemark_service.judges.scheduling.line import Turn
 from citemark_service.judges.scheduling.slots import Slots
 from citemark_service.judges.wire.completion import MAX_REPLY_BYTES, decode_completion
+from citemark_service.judges.wire.endpoint import Endpoint
 from citemark_service.judges.wire.retry import seconds_left
 from citemark_service.judges.wire.status import MESSAGE_LIMIT
+from citemark_service.logs.lines import told
+from citemark_service.logs.trail import trail
 from citemark_service.observe import Observer
+from citemark_service.tracing.tracer import Facts, Span, Tracer
 
 Send = Callable[[], Awaitable[bytes]]
 """Sends one request; returns the body of a 200 or raises a `JudgeError` for anything else."""
 
 CHECK_TIMEOUT_S: Final = 5.0
+
+_log = logging.getLogger("citemark.judge")
 
 
 class Attempts:
@@ -35,10 +42,20 @@ class Attempts:
     byte of the reply, so a reply that drips is cut like one that never comes.
     """
 
-    def __init__(self, *, slots: Slots, timeout_s: float, observer: Observer) -> None:
+    def __init__(
+        self,
+        *,
+        slots: Slots,
+        timeout_s: float,
+        observer: Observer,
+        tracer: Tracer,
+        endpoint: Endpoint,
+    ) -> None:
         self.slots = slots
         self._timeout_s = timeout_s
         self._observer = observer
+        self._tracer = tracer
+        self._endpoint = endpoint
 
     async def once(
         self, send: Send, *, turn: Turn, meter: Meter, deadline: float | None
@@ -46,7 +63,8 @@ class Attempts:
         """Send once, when it is this call's turn. Raises as `Chat.complete`, and `Displaced`."""
         await self._slot(turn, deadline)
         try:
-            return await self._accounted(send, meter, deadline)
+            with self._tracer.span("judge call", "client") as span:
+                return await self._accounted(send, meter, deadline, span)
         finally:
             self.slots.release()
 
@@ -57,19 +75,23 @@ class Attempts:
     async def _slot(self, turn: Turn, deadline: float | None) -> None:
         arrived = time.monotonic()
         try:
-            await self.slots.acquire(turn, deadline)
+            with self._tracer.span("queue"):
+                await self.slots.acquire(turn, deadline)
         finally:  # who waited in vain waited too
             self._observer.stage("queue", time.monotonic() - arrived)
 
-    async def _accounted(self, send: Send, meter: Meter, deadline: float | None) -> ChatReply:
+    async def _accounted(
+        self, send: Send, meter: Meter, deadline: float | None, span: Span
+    ) -> ChatReply:
         started = time.monotonic()
         bill = Meter()
         try:
             reply = await self._exchange(send, bill, deadline)
         except JudgeError as error:
-            self._ended(error.kind, started, bill, meter)
+            self._tell(error, time.monotonic() - started)
+            self._ended(error.kind, started, bill, meter, span)
             raise
-        self._ended(None, started, bill, meter)
+        self._ended(None, started, bill, meter, span)
         return reply
 
     async def _exchange(self, send: Send, bill: Meter, deadline: float | None) -> ChatReply:
@@ -84,10 +106,43 @@ class Attempts:
         bill.add(completion.cost())  # before the content is looked at: it is paid for either way
         return completion.reply()
 
-    def _ended(self, kind: FailureKind | None, started: float, bill: Meter, meter: Meter) -> None:
+    def _ended(
+        self, kind: FailureKind | None, started: float, bill: Meter, meter: Meter, span: Span
+    ) -> None:
         meter.add(bill.usage)
         seconds = time.monotonic() - started
         self._observer.judge_call(outcome=kind, seconds=seconds, usage=bill.usage)
+        if span.recording:
+            span.note(_facts(self._endpoint, kind, bill.usage))
+
+    def _tell(self, error: JudgeError, seconds: float) -> None:
+        server, kind = self._endpoint.place, error.kind.value
+        facts: Facts = {"server": server, "kind": kind, "seconds": round(seconds, 3)}
+        _log.info(
+            "call to %s failed after %.2f s: %s: %s",
+            server,
+            seconds,
+            kind,
+            error,
+            extra=told(facts),
+        )
+
+
+def _facts(endpoint: Endpoint, kind: FailureKind | None, usage: Usage) -> Facts:
+    """What the span of an attempt says, under OpenTelemetry's names where it has any."""
+    whose = {f"citemark.{name}": fact for name, fact in trail().items()}
+    return {
+        "citemark.attempt": 1,
+        "citemark.ask": 1,
+        **whose,
+        "citemark.server": endpoint.place,
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.model": endpoint.model,
+        "gen_ai.usage.input_tokens": usage.prompt_tokens,
+        "gen_ai.usage.output_tokens": usage.completion_tokens,
+        "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
+        "citemark.outcome": "ok" if kind is None else kind.value,
+    }
 
 
 async def _within(seconds: float, send: Send) -> bytes:

@@ -21,6 +21,7 @@ from citemark_service.judges.wire.payload import ConstraintStyle, vllm_payload, 
 from citemark_service.judges.wire.retry import RetryPolicy
 from citemark_service.judges.wire.status import MESSAGE_LIMIT, status_error
 from citemark_service.observe import Observer
+from citemark_service.tracing.tracer import Tracer, Untraced
 
 _ERROR_BYTES: Final = 64 * 1024
 _ONE_WRITE: Final = 1024 * 1024
@@ -31,8 +32,8 @@ class WireChat(Chat):
     """A `Chat` over HTTP/1.1 keep-alive; connections are opened inside the running loop.
 
     `queue` bounds the calls that wait for one of `concurrency` slots; `priorities` sends their
-    priority along. Redirects are not followed and proxies of the environment are not used: a
-    prompt goes to `base_url` and nowhere else.
+    priority along, `tracer` the trace that they belong to. Redirects are not followed and proxies
+    of the environment are not used: a prompt goes to `base_url` and nowhere else.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class WireChat(Chat):
         observer: Observer,
         queue: int = DEFAULT_QUEUE,
         priorities: bool = False,
+        tracer: Tracer | None = None,
     ) -> None:
         self._endpoint = Endpoint(base_url, model, api_key)
         self._completions = self._endpoint.url("chat/completions")
@@ -55,8 +57,13 @@ class WireChat(Chat):
         self._priorities = priorities
         self._retry = retry
         self._observer = observer
+        self._tracer = tracer or Untraced()
         self._attempts = Attempts(
-            slots=Slots(concurrency, queue), timeout_s=timeout_s, observer=observer
+            slots=Slots(concurrency, queue),
+            timeout_s=timeout_s,
+            observer=observer,
+            tracer=self._tracer,
+            endpoint=self._endpoint,
         )
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
@@ -122,7 +129,11 @@ class WireChat(Chat):
         session = self._opened()
         try:
             async with session.request(
-                method, url, data=_sendable(body), allow_redirects=False
+                method,
+                url,
+                data=_sendable(body),
+                headers=self._tracer.headers(),
+                allow_redirects=False,
             ) as response:
                 if response.status == 200:
                     return await gathered(response.content.iter_any())

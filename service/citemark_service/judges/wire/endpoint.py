@@ -32,6 +32,11 @@ class Endpoint:
         if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable()):
             raise SettingsError("judge_api_key must be one line of printable ASCII")
 
+    @property
+    def place(self) -> str:
+        """Host and port, as the URL has them."""
+        return urlsplit(self.base_url).netloc
+
     def url(self, path: str) -> str:
         """The address of one route, such as `chat/completions`."""
         return f"{self.base_url.rstrip('/')}/{path}"

@@ -5,6 +5,7 @@ those, because it can ask again under another constraint.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -26,8 +27,12 @@ from citemark_service.errors import (
     JudgeTimeout,
     JudgeUnreachable,
 )
+from citemark_service.logs.lines import told
+from citemark_service.logs.trail import Bound
 
 T = TypeVar("T")
+
+_log = logging.getLogger("citemark.judge")
 
 TRANSPORT_ERRORS: Final = (JudgeUnreachable, JudgeTimeout, JudgeOverloaded, JudgeServerError)
 """The errors after which the same bytes may be answered."""
@@ -88,7 +93,7 @@ class RetryPolicy:
             retry=retry_if_exception_type(TRANSPORT_ERRORS),
             wait=self._wait,
             stop=lambda state: self._is_over(state, deadline),
-            before_sleep=lambda state: on_retry(_error_of(state).kind),
+            before_sleep=lambda state: _again(state, on_retry),
             sleep=asyncio.sleep,
             reraise=True,
         )
@@ -109,12 +114,23 @@ class _Resumed(Generic[T]):
     def __init__(self, failed: JudgeError, attempt: Callable[[], Awaitable[T]]) -> None:
         self._failed: JudgeError | None = failed
         self._attempt = attempt
+        self._tried = 1
 
     async def __call__(self) -> T:
         failed, self._failed = self._failed, None
         if failed is not None:
             raise failed
-        return await self._attempt()
+        self._tried += 1
+        with Bound(attempt=self._tried):
+            return await self._attempt()
+
+
+def _again(state: RetryCallState, on_retry: Callable[[FailureKind], None]) -> None:
+    kind = _error_of(state).kind
+    on_retry(kind)
+    wait_s, following = state.upcoming_sleep, state.attempt_number + 1
+    facts = {"kind": kind.value, "wait_s": round(wait_s, 3), "attempt": following}
+    _log.info("%s: attempt %d follows in %.2f s", kind.value, following, wait_s, extra=told(facts))
 
 
 def _asked_wait(state: RetryCallState) -> float:

@@ -23,11 +23,13 @@ from citemark_service.judges.wire.payload import hosted_payload, without_surroga
 from citemark_service.judges.wire.retry import RetryPolicy
 from citemark_service.judges.wire.status import MESSAGE_LIMIT, status_error
 from citemark_service.observe import Observer
+from citemark_service.tracing.tracer import Tracer, Untraced
 
 
 class SdkChat(Chat):
     """A `Chat` over `openai.AsyncOpenAI`, for endpoints that are not ours.
 
+    `tracer` hears of the calls; the endpoint, being another's, does not hear of the trace.
     `logprobs` False leaves them out even where a request asks: many hosted models refuse them.
 
     Raises:
@@ -45,6 +47,7 @@ class SdkChat(Chat):
         timeout_s: float,
         retry: RetryPolicy,
         observer: Observer,
+        tracer: Tracer | None = None,
     ) -> None:
         if not api_key:
             raise SettingsError("judge_api_key is needed for a hosted judge")
@@ -52,7 +55,13 @@ class SdkChat(Chat):
         self._logprobs = logprobs
         self._retry = retry
         self._observer = observer
-        self._attempts = Attempts(slots=Slots(concurrency), timeout_s=timeout_s, observer=observer)
+        self._attempts = Attempts(
+            slots=Slots(concurrency),
+            timeout_s=timeout_s,
+            observer=observer,
+            tracer=tracer or Untraced(),
+            endpoint=self._endpoint,
+        )
         self._client = _client(self._endpoint, concurrency)
 
     async def complete(
