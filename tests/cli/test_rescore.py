@@ -47,7 +47,7 @@ def test_another_citation_weight_moves_ranks(cli: Cli, ledger: str) -> None:
     told = cli("rescore", "--ledger", ledger, "--knob", "citation_weight=3", "--json")
     assert told.exit_code == 0, told.output
     found = json.loads(told.stdout)
-    assert found["rollouts"].__len__() == 16
+    assert found["rollouts"] == len(found["moves"]) == 16
     assert found["groups"] == 4
     assert found["reordered"] > 0
     assert found["mean_new"] > found["mean_old"]
@@ -75,7 +75,12 @@ def test_what_cannot_be_known_is_counted(cli: Cli, ledger: str) -> None:
 def test_a_judge_agrees_with_itself(cli: Cli, ledger: str) -> None:
     told = cli("rescore", "--ledger", ledger, "--judge", "embedded", "--json")
     assert told.exit_code == 0, told.output
-    agreements = json.loads(told.stdout)
+    found = json.loads(told.stdout)
+    assert found["was"] == found["now"] == "embedded (embedded-1)"
+    assert found["rewards"]["correlation"] == pytest.approx(1.0)
+    assert found["rewards"]["turned"] == 0
+    assert (found["sample"], found["failed"]) == (13, {})
+    agreements = found["criteria"]
     assert {each["flips"] for each in agreements} == {0}
     assert {each["difference"] for each in agreements} == {0.0}
     by_title = {each["title"]: each for each in agreements}

@@ -1,49 +1,99 @@
 """Ranks within groups, and what a change of rewards does to them."""
 
+from itertools import combinations
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_service.rescoring.ranks import Pair, compared, ranked
+from citemark_service.rescoring.ranks import Comparison, Pair, Ranked, Tally, ranked
 
-REWARDS = st.floats(0, 1.2)
-PAIRS = st.lists(
-    st.builds(
-        Pair,
-        seq=st.integers(0, 1000),
-        id=st.just("x"),
-        group=st.tuples(st.just("r"), st.integers(0, 2), st.sampled_from("ab")),
-        old=REWARDS,
-        new=REWARDS,
-    ),
-    max_size=20,
-)
+REWARDS = st.floats(0, 1.2) | st.sampled_from([0.0, 0.5, 1.0])
 
 
-@given(PAIRS)
-def test_rank_one_has_the_highest_reward(pairs):
-    for each in ranked(pairs):
-        family = [pair.old for pair in pairs if pair.group == each.pair.group]
-        assert each.old_rank == 1 + sum(reward > each.pair.old for reward in family)
+@st.composite
+def families(draw) -> list[list[Pair]]:
+    """Whole groups of two steps; every rollout has a number of its own."""
+    found = []
+    for name in draw(st.lists(st.sampled_from("abcdef"), unique=True)):
+        place = ("r", "abcdef".index(name) % 2, name)
+        rewards = draw(st.lists(st.tuples(REWARDS, REWARDS), min_size=1, max_size=6))
+        number = 100 * ord(name)
+        found.append([Pair(number + at, "x", place, *both) for at, both in enumerate(rewards)])
+    return found
 
 
-@given(PAIRS)
-def test_what_keeps_the_order_moves_nothing(pairs):
-    scaled = [Pair(p.seq, p.id, p.group, p.old, p.old * 2) for p in pairs]
-    found = compared(ranked(scaled))
+def tallied(groups, moves=5) -> Tally:
+    tally = Tally(moves)
+    for members in groups:
+        tally.add(members)
+    return tally
+
+
+def compared(groups) -> Comparison:
+    return tallied(groups).comparison()
+
+
+def changed(groups, new) -> list[list[Pair]]:
+    return [[Pair(p.seq, p.id, p.group, p.old, new(p.old)) for p in pairs] for pairs in groups]
+
+
+@given(families())
+def test_rank_one_has_the_highest_reward(groups):
+    for members in groups:
+        for each in ranked(members):
+            assert each.old_rank == 1 + sum(pair.old > each.pair.old for pair in members)
+
+
+@given(families())
+def test_what_keeps_the_order_moves_nothing(groups):
+    found = compared(changed(groups, lambda old: old * 2))
     assert found.reordered == found.new_best == 0
     assert not found.turned
 
 
-@given(PAIRS)
-def test_what_reverses_the_order_turns_all_that_differ(pairs):
-    turned = [Pair(p.seq, p.id, p.group, p.old, -p.old) for p in pairs]
-    found = compared(ranked(turned))
-    groups = {pair.group for pair in pairs}
-    families = [[p.old for p in pairs if p.group == group] for group in groups]
-    differing = sum(a != b for family in families for i, a in enumerate(family) for b in family[:i])
-    all_pairs = sum(len(family) * (len(family) - 1) // 2 for family in families)
-    assert found.turned == (differing / all_pairs if all_pairs else None)
+@given(families())
+def test_pairs_that_turned_are_those_whose_order_is_the_opposite(groups):
+    every = [pair for members in groups for pair in combinations(members, 2)]
+    turned = sum(map(_turned, every))
+    found = compared(groups)
+    assert found.turned == (turned / len(every) if every else None)
+
+
+def _turned(both: tuple[Pair, Pair]) -> bool:
+    a, b = both
+    return (a.old < b.old and a.new > b.new) or (a.old > b.old and a.new < b.new)
+
+
+@given(families(), st.integers(0, 8))
+def test_the_largest_moves_are_kept(groups, moves):
+    every = [each for members in groups for each in ranked(members)]
+    wanted = sorted(every, key=lambda each: each.size, reverse=True)[:moves]
+    assert tallied(groups, moves).largest() == wanted
+
+
+@given(families())
+def test_steps_have_the_means_of_their_rollouts(groups):
+    pairs = [pair for members in groups for pair in members]
+    steps = tallied(groups).steps()
+    assert sum(each.rollouts for each in steps) == len(pairs)
+    for each in steps:
+        old = [pair.old for pair in pairs if pair.group[1] == each.step]
+        assert each.mean_old == pytest.approx(sum(old) / len(old))
+
+
+def test_a_steeper_line_correlates_fully_and_a_falling_one_against():
+    pairs = [Pair(at, "x", ("r", 1, "a"), at / 4, 0.0) for at in range(4)]
+    assert compared(changed([pairs], lambda old: 3 * old + 1)).correlation == pytest.approx(1)
+    assert compared(changed([pairs], lambda old: -old)).correlation == pytest.approx(-1)
+    assert compared(changed([pairs], lambda old: 1.0)).correlation is None
+
+
+def test_the_move_of_a_rank_counts_before_that_of_a_reward():
+    pair = Pair(1, "x", ("r", 1, "a"), 0.0, 1.0)
+    assert Ranked(pair, 1, 2).size > Ranked(pair, 1, 1).size
 
 
 def test_no_rollouts_have_no_means():
-    assert compared([]).mean_old is None
+    found = compared([])
+    assert found.mean_old is found.mean_new is found.turned is found.correlation is None

@@ -2,9 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import aclosing, closing, contextmanager
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import click
@@ -12,40 +13,48 @@ from rich.console import Console
 from rich.table import Table
 
 from citemark_rubrics import load_library
-from citemark_service.cli.options import (
-    chosen_settings,
-    judge_options,
-    parse_knobs,
-    setting_option,
-)
+from citemark_schemas import ScoreResult
+from citemark_service.cli.kept import none_kept, place_options, reading, some
+from citemark_service.cli.options import chosen_settings, judge_options, parse_knobs
 from citemark_service.cli.printable import plain, show
-from citemark_service.errors import DataError, NotJudged
+from citemark_service.cli.progress import Progress
+from citemark_service.errors import DataError
 from citemark_service.judges.factory import build_judge
-from citemark_service.ledger.factory import ledger_engine
+from citemark_service.judges.protocol import JudgeIdentity
 from citemark_service.ledger.reading import KeptRollout, LedgerReader, Place
 from citemark_service.observe import SilentObserver
 from citemark_service.pipeline import Pipeline
 from citemark_service.rescoring.agreement import RubricAgreement, rubric_agreements
-from citemark_service.rescoring.ranks import Comparison, Pair, Ranked, compared, ranked
+from citemark_service.rescoring.comparing import Rescored, compare
+from citemark_service.rescoring.ranks import Comparison, Pair, Ranked, Tally
 from citemark_service.rescoring.rejudge import rejudged, sampled
-from citemark_service.rescoring.reward import Change, rescored
-from citemark_service.settings import Settings, load_settings
+from citemark_service.rescoring.reward import Change
+from citemark_service.settings import Settings
 
 
 @click.command("rescore")
-@setting_option("ledger", "Where the rollouts are.", metavar="URL")
-@click.option("--run", help="Only this run.")
-@click.option("--step", type=int, help="Only this step.")
-@click.option("--group", help="Only this group.")
+@place_options
 @click.option(
     "--knob", "knobs", multiple=True, metavar="NAME=VALUE", help="Of the reward; repeatable."
 )
 @click.option(
     "--weight", "weights", multiple=True, metavar="TITLE=W", help="Of a criterion; repeatable."
 )
-@click.option("--rows", default=20, show_default=True, help="Rollouts to show, largest move first.")
-@click.option("--sample", default=50, show_default=True, help="With --judge: rollouts to judge.")
-@click.option("--seed", default=0, show_default=True, help="With --judge: of that sample.")
+@click.option(
+    "--rows",
+    type=click.IntRange(0),
+    default=20,
+    show_default=True,
+    help="Rollouts to show, largest move first.",
+)
+@click.option(
+    "--sample",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="With a judge: rollouts to judge, in whole groups.",
+)
+@click.option("--seed", default=0, show_default=True, help="With a judge: of that sample.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @judge_options
 def command(
@@ -54,6 +63,8 @@ def command(
     run: str | None,
     step: int | None,
     group: str | None,
+    since: float | None,
+    until: float | None,
     knobs: tuple[str, ...],
     weights: tuple[str, ...],
     rows: int,
@@ -64,41 +75,25 @@ def command(
 ) -> None:
     """Compare the rewards of kept rollouts with those under other knobs, without a judge call.
 
-    Ranks are within a group, which is all that a group-relative trainer sees of a reward. With
-    --judge a sample is judged anew instead, and each criterion's agreement is shown.
+    Ranks are within a group, which is all that a group-relative trainer sees of a reward.
+
+    With a flag of the judge (--judge, --judge-model; --criteria-per-call and --evidence-quotes,
+    which change what it is asked) a sample is judged anew instead, under the knobs that it had,
+    and agreement is shown: of each criterion, of claims, and of the rewards.
     """
-    place = Place(run, step, group)
-    with _reader(ledger) as reader:
+    place = Place(run, step, group, since, until)
+    with reading(ledger) as reader:
         if any(value is not None for value in flags.values()):
             if knobs or weights:
                 raise click.UsageError("--judge compares judges: leave --knob and --weight out")
-            kept = sampled(_some(reader, place), sample, seed)
-            agreements = asyncio.run(_agreements(kept, chosen_settings(flags)))
-            _show_agreements(agreements, as_json=as_json)
+            kept = sampled(reader, place, sample, seed)
+            if not kept:
+                raise none_kept(reader)
+            _show_judged(asyncio.run(_judged(kept, chosen_settings(flags))), as_json=as_json)
             return
         change = Change(parse_knobs(knobs), dict(map(_weight, weights)))
-        pairs, left_out = _pairs(_some(reader, place), change)
-    _show_ranks(ranked(pairs), left_out, rows, as_json=as_json)
-
-
-@contextmanager
-def _reader(ledger: str | None) -> Iterator[LedgerReader]:
-    address = ledger or load_settings().ledger
-    if address == "off":
-        raise click.UsageError("the ledger is off; name one with --ledger")
-    with closing(LedgerReader(ledger_engine(address))) as reader:
-        yield reader
-
-
-def _some(reader: LedgerReader, place: Place) -> Iterator[KeptRollout]:
-    """The rollouts of a place, of which there must be one."""
-    kept = reader.whole(reader.numbers(place))
-    first = next(kept, None)
-    if first is None:
-        names = ", ".join(str(row["run"]) or "(unnamed)" for row in reader.runs()[:20])
-        raise DataError(f"no rollout is kept there; the ledger's runs: {names or 'none'}")
-    yield first
-    yield from kept
+        found = _compared(reader, place, change, rows)
+    _show_rescored(found, as_json=as_json)
 
 
 def _weight(text: str) -> tuple[str, float]:
@@ -112,31 +107,37 @@ def _weight(text: str) -> tuple[str, float]:
     return title, weight
 
 
-def _pairs(kept: Iterable[KeptRollout], change: Change) -> tuple[list[Pair], dict[str, int]]:
-    """Rewards old and new; and how many could not be computed, by reason."""
-    pairs: list[Pair] = []
-    left_out: dict[str, int] = {}
-    titles = set[str]()
+def _compared(reader: LedgerReader, place: Place, change: Change, rows: int) -> Rescored:
+    numbers = some(reader, reader.numbers(place, grouped=True))
+    with Progress(Console(stderr=True), len(numbers), "rescoring") as progress:
+        found = compare(_counted(reader.whole(numbers), progress), change, moves=rows)
+    if found.untitled:
+        there = "; ".join(found.titles)
+        raise DataError(f"no criterion is titled {found.untitled[0]!r}; there are: {there}")
+    return found
+
+
+def _counted(kept: Iterable[KeptRollout], progress: Progress) -> Iterator[KeptRollout]:
     for each in kept:
-        titles.update(rubric.title for rubric in each.result.rubrics)
-        try:
-            new = rescored(each.rollout, each.result, change)
-        except NotJudged as error:
-            left_out[str(error)] = left_out.get(str(error), 0) + 1
-            continue
-        group = (each.run, each.step, each.group)
-        old_reward, new_reward = each.result.reward or 0.0, new.reward or 0.0
-        pairs.append(Pair(each.seq, new.id, group, old_reward, new_reward))
-    if unknown := sorted(change.weights.keys() - titles):
-        raise DataError(f"no criterion is titled {unknown[0]!r}; there are: {_listed(titles)}")
-    return pairs, left_out
+        yield each
+        progress.advance()
 
 
-def _listed(titles: Iterable[str]) -> str:
-    return "; ".join(sorted(titles)[:20])
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A sample, judged twice."""
+
+    was: str
+    now: str
+    """Judge and prompts."""
+    sample: int
+    failed: Mapping[str, int]
+    """Judgements that failed now, by kind."""
+    rewards: Comparison
+    criteria: list[RubricAgreement]
 
 
-async def _agreements(kept: Sequence[KeptRollout], settings: Settings) -> list[RubricAgreement]:
+async def _judged(kept: Sequence[KeptRollout], settings: Settings) -> _Judged:
     async with aclosing(build_judge(settings, SilentObserver())) as judge:
         pipeline = Pipeline(
             judge=judge,
@@ -147,49 +148,75 @@ async def _agreements(kept: Sequence[KeptRollout], settings: Settings) -> list[R
         concurrency = settings.judge_concurrency
         with Console(stderr=True).status(f"{judge.identity.model} judges {len(kept)} rollouts"):
             new = await rejudged(pipeline, kept, concurrency=concurrency)
-    failed = [result.failure for result in new if result.failure]
-    if failed and len(failed) == len(new):
-        raise DataError(f"the judge failed on all: {failed[0].message}")
-    return rubric_agreements(zip((each.result for each in kept), new, strict=True))
+        return _agreement(kept, new, judge.identity)
 
 
-def _show_agreements(agreements: Sequence[RubricAgreement], *, as_json: bool) -> None:
+def _agreement(
+    kept: Sequence[KeptRollout], new: Sequence[ScoreResult], identity: JudgeIdentity
+) -> _Judged:
+    failures = [result.failure for result in new if result.failure]
+    if len(failures) == len(new):
+        raise DataError(f"the judge failed on all {len(new)}: {failures[0].message}")
+    tally, families = Tally(0), dict[tuple[str | None, int | None, str], list[Pair]]()
+    for each, result in zip(kept, new, strict=True):
+        if result.reward is not None and each.result.reward is not None:
+            pair = Pair(each.seq, result.id, each.place, each.result.reward, result.reward)
+            families.setdefault(each.place, []).append(pair)
+    for members in families.values():
+        tally.add(members)
+    was = {_named(each.result.judge.model, each.result.versions.prompts) for each in kept}
+    return _Judged(
+        was=", ".join(sorted(was)),
+        now=_named(identity.model, identity.prompts),
+        sample=len(kept),
+        failed=Counter(failure.kind.value for failure in failures),
+        rewards=tally.comparison(),
+        criteria=rubric_agreements(zip((each.result for each in kept), new, strict=True)),
+    )
+
+
+def _named(model: str, prompts: str) -> str:
+    return f"{model} ({prompts})"
+
+
+def _show_judged(judged: _Judged, *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps([asdict(each) for each in agreements], indent=2))
+        click.echo(json.dumps(asdict(judged), indent=2))
         return
     table = Table("criterion", box=None, pad_edge=False, header_style="bold")
     for column in ("judged by both", "kappa", "mean difference", "flips"):
         table.add_column(column, justify="right")
-    for each in agreements:
+    for each in judged.criteria:
         kappa = "–" if each.kappa is None else f"{each.kappa:.2f}"
         cells = (str(each.pairs), kappa, f"{each.difference:+.3f}", str(each.flips))
         table.add_row(plain(each.title), *cells)
     show(table)
+    show(plain(f"\n{judged.was} → {judged.now}"))
+    for line in _sums(judged.rewards):
+        show(plain(line))
+    for kind, count in judged.failed.items():
+        show(plain(f"{count} of {judged.sample} failed now: {kind}", "red"))
 
 
-def _show_ranks(
-    everything: Sequence[Ranked], left_out: dict[str, int], rows: int, *, as_json: bool
-) -> None:
-    comparison = compared(everything)
-    moved = sorted(everything, key=lambda each: (-abs(each.moved), -_shift(each)))[:rows]
+def _show_rescored(found: Rescored, *, as_json: bool) -> None:
     if as_json:
-        parts = {"rollouts": [asdict(each) for each in moved], "left_out": left_out}
-        click.echo(json.dumps({**asdict(comparison), **parts}, indent=2))
+        parts = {
+            "steps": [asdict(each) for each in found.steps],
+            "moves": [asdict(each) for each in found.moves],
+            "left_out": found.left_out,
+        }
+        click.echo(json.dumps({**asdict(found.comparison), **parts}, indent=2))
         return
-    show(_ranks_table(moved))
-    for line in (*_sums(comparison), *_reasons(left_out)):
+    show(_moves_table(found.moves))
+    for line in (*_sums(found.comparison), *_reasons(found.left_out)):
         show(plain(line))
 
 
-def _shift(each: Ranked) -> float:
-    return abs(each.pair.new - each.pair.old)
-
-
-def _ranks_table(moved: Sequence[Ranked]) -> Table:
+def _moves_table(moves: Sequence[Ranked]) -> Table:
     table = Table("rollout", "group", box=None, pad_edge=False, header_style="bold")
     for column in ("old", "new", "rank"):
         table.add_column(column, justify="right")
-    for each in moved:
+    for each in moves:
         pair = each.pair
         place = " ".join(str(part)[:24] for part in pair.group if part is not None)
         ranks = f"{each.old_rank} → {each.new_rank}" if each.moved else str(each.old_rank)
@@ -200,7 +227,9 @@ def _ranks_table(moved: Sequence[Ranked]) -> Table:
 def _sums(comparison: Comparison) -> Iterator[str]:
     if comparison.mean_old is not None and comparison.mean_new is not None:
         means = f"mean {comparison.mean_old:.3f} → {comparison.mean_new:.3f}"
-        yield f"\n{comparison.rollouts} rollouts, {means}"
+        alike = comparison.correlation
+        correlation = "" if alike is None else f", correlation {alike:.3f}"
+        yield f"{comparison.rollouts} rollouts, {means}{correlation}"
     if comparison.turned is not None:
         yield (
             f"{comparison.groups} groups: {comparison.reordered} reordered, "
@@ -209,6 +238,6 @@ def _sums(comparison: Comparison) -> Iterator[str]:
         )
 
 
-def _reasons(left_out: dict[str, int]) -> Iterator[str]:
-    for reason, count in sorted(left_out.items(), key=lambda item: -item[1]):
+def _reasons(left_out: Mapping[str, int]) -> Iterator[str]:
+    for reason, count in left_out.items():
         yield f"{count} left out: {reason}"

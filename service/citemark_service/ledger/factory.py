@@ -8,6 +8,7 @@ from sqlalchemy.engine import Engine
 from citemark_service.errors import SettingsError
 from citemark_service.ledger.database import opened
 from citemark_service.ledger.ledger import Ledger
+from citemark_service.ledger.reading import LedgerReader
 from citemark_service.ledger.store import LedgerStore
 from citemark_service.observe import Observer
 from citemark_service.settings import Settings
@@ -31,6 +32,19 @@ def ledger_of(settings: Settings, observer: Observer) -> Ledger | None:
         max_days=settings.ledger_max_days,
     )
     return Ledger(store, observer=observer, wait_s=settings.ledger_wait_s, room=_ROOM)
+
+
+def ledger_reader(address: str) -> LedgerReader:
+    """A reader of the ledger at `address`.
+
+    Raises:
+        SettingsError: as `ledger_of`, or there is no such file.
+    """
+    engine = ledger_engine(address)
+    file = engine.url.database
+    if engine.dialect.name == "sqlite" and not Path(file or "").is_file():
+        raise SettingsError(f"ledger: there is no file {file}")
+    return LedgerReader(engine)
 
 
 def ledger_engine(address: str) -> Engine:

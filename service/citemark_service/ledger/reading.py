@@ -4,6 +4,7 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, func, select
@@ -69,6 +70,11 @@ class KeptRollout:
     result: ScoreResult = field(repr=False)
     replies: tuple[Words, ...] = field(default=(), repr=False)
     """What the judge said."""
+
+    @property
+    def place(self) -> tuple[str | None, int | None, str]:
+        """Run, step and group: those who have them in common are siblings."""
+        return self.run, self.step, self.group
 
 
 class LedgerReader:
@@ -151,6 +157,16 @@ class LedgerReader:
         with self._connected() as connection:
             streamed = connection.execution_options(yield_per=_FETCHED)
             return array("q", streamed.scalars(query.order_by(*order, rollouts.c.seq)))
+
+    def families(self, place: Place) -> Iterator[Numbers]:
+        """The `seq` of the rollouts of each group of a place, group by group."""
+        query = select(*_BY_GROUP, rollouts.c.seq).where(*place.conditions(rollouts))
+        with self._connected() as connection:
+            streamed = connection.execution_options(yield_per=_FETCHED).execute(
+                query.order_by(*_BY_GROUP, rollouts.c.seq)
+            )
+            for _, members in groupby(streamed, key=lambda row: row[:3]):
+                yield array("q", (row.seq for row in members))
 
     def whole(self, numbers: Sequence[int]) -> Iterator[KeptRollout]:
         """These rollouts in this order with all that is kept of them, but for those that are gone.

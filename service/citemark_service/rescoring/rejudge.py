@@ -2,31 +2,54 @@
 
 import asyncio
 import random
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, TypeVar
 
 from citemark_schemas import ScoreResult
 from citemark_service.judges.protocol import Origin
-from citemark_service.ledger.reading import KeptRollout
+from citemark_service.ledger.reading import KeptRollout, LedgerReader, Place
 from citemark_service.pipeline import Pipeline
+
+T = TypeVar("T")
 
 _AUDIT: Final = Origin(caller="rescore", priority=10)
 
 
-def sampled(kept: Iterable[KeptRollout], size: int, seed: int) -> list[KeptRollout]:
-    """At most `size` judged rollouts, each as likely as any other; one pass, little memory.
+def sampled(reader: LedgerReader, place: Place, size: int, seed: int) -> list[KeptRollout]:
+    """At most `size` judged rollouts of whole groups, each group as likely as any other.
+
+    Groups, because a trainer sees nothing but the order within one. Of a place without as many
+    judged rollouts, or where most have failed, it may be fewer.
+    """
+    dice = random.Random(seed)  # noqa: S311  a sample, not a secret
+    families = reservoir(reader.families(place), 2 * size, dice)
+    dice.shuffle(families)
+    kept: list[KeptRollout] = []
+    for family in families:
+        kept += _judged(reader, family[: size - len(kept)])
+        if len(kept) >= size:
+            break
+    return sorted(kept, key=lambda each: each.seq)
+
+
+def reservoir(values: Iterable[T], size: int, dice: random.Random) -> list[T]:
+    """At most `size` of them, each as likely as any other; one pass, little memory.
 
     Source: Vitter, "Random sampling with a reservoir", 1985, algorithm R.
     """
-    chance = random.Random(seed)  # noqa: S311  a sample, not a secret
-    reservoir: list[KeptRollout] = []
-    judged = (each for each in kept if not (each.result.failure or each.result.refusal))
-    for position, each in enumerate(judged):
+    chosen: list[T] = []
+    for position, value in enumerate(values):
         if position < size:
-            reservoir.append(each)
-        elif (place := chance.randrange(position + 1)) < size:
-            reservoir[place] = each
-    return sorted(reservoir, key=lambda each: each.seq)
+            chosen.append(value)
+        elif (place := dice.randrange(position + 1)) < size:
+            chosen[place] = value
+    return chosen
+
+
+def _judged(reader: LedgerReader, numbers: Sequence[int]) -> Iterator[KeptRollout]:
+    for each in reader.whole(numbers):
+        if not (each.result.failure or each.result.refusal):
+            yield each
 
 
 async def rejudged(
@@ -35,7 +58,12 @@ async def rejudged(
     """A result for each, in order, under the knobs of the first one, as an audit.
 
     The service's own rubric sets and limits hold. A judge that fails is in the result.
+
+    Raises:
+        InvalidRequest: a rollout's static set is not among those of the pipeline.
     """
+    for each in kept:
+        pipeline.check(each.rollout, each.result.knobs)
     places = asyncio.Semaphore(concurrency)
 
     async def again(each: KeptRollout) -> ScoreResult:
