@@ -30,7 +30,7 @@ from citemark_service.web.routes.gym import gym_router
 from citemark_service.web.routes.health import health_router
 from citemark_service.web.routes.score import ScoreEndpoint, score_router
 from citemark_service.web.routes.stream import stream_router
-from citemark_service.web.ui.paste import PasteBox
+from citemark_service.web.ui.door import PageDoor
 from citemark_service.web.ui.reads import Reads
 from citemark_service.web.ui.routes import screen_of, ui_router
 
@@ -67,6 +67,7 @@ def create_app(
     metrics.static_rubrics(each.title for known in library.sets() for each in known.criteria)
     around = [
         Middleware(Envelope, admission=admission, metrics=metrics, tracer=tracer),
+        *([] if settings.api_token is None else [Middleware(PageDoor, token=settings.api_token)]),
         Middleware(TokenGate, token=settings.api_token),
     ]
     reads = Reads()
@@ -93,8 +94,10 @@ def create_app(
     )
     app.include_router(dialect_router(engine, spoken))
     app.include_router(gym_router(settings=settings, admission=admission))
-    box = PasteBox(pipeline=pipeline, settings=settings, admission=admission)
-    app.include_router(ui_router(screen_of(pipeline=pipeline, view=view, box=box, reads=reads)))
+    screen = screen_of(
+        pipeline=pipeline, view=view, reads=reads, settings=settings, admission=admission
+    )
+    app.include_router(ui_router(screen))
     app.include_router(
         health_router(
             admission=admission,

@@ -1,8 +1,9 @@
 """What the pages ask of the ledger: a bounded number of rows each, in a bounded time."""
 
+import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -12,7 +13,7 @@ from sqlalchemy import Connection, Engine, event, func, select
 from citemark_service.ledger.excerpt import Verdicts, verdicts_of
 from citemark_service.ledger.factory import ledger_engine
 from citemark_service.ledger.reading import LedgerReader, Place, Record
-from citemark_service.ledger.tables import rollouts, steps
+from citemark_service.ledger.tables import prompts, rollouts, steps
 from citemark_service.settings import Settings
 
 WINDOW: Final = 2_048
@@ -23,6 +24,10 @@ _WORK: Final = 20_000
 _EXCERPT_CHARS: Final = 24_000_000
 """Of responses whose details one page reads: a second of work, where details are what they
 usually are and where a policy made them large."""
+
+_QUESTION_CHARS: Final = 100
+_VARIABLES: Final = 500
+_PROMPT_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 _LISTED: Final = tuple(
     rollouts.c[name]
@@ -157,6 +162,14 @@ class LedgerView(LedgerReader):
         query = select(*_LISTED).where(*place.conditions(rollouts))
         return self._records(query.order_by(rollouts.c.seq).limit(limit))
 
+    def questions(self, rows: Sequence[Record]) -> Mapping[str, str]:
+        """How the questions begin of those groups that go by their prompt's id, by group key."""
+        keys = {key: bytes.fromhex(key) for key in _prompt_ids(rows)}
+        begun = func.substr(prompts.c.question, 1, _QUESTION_CHARS).label("question")
+        query = select(prompts.c.id, begun).where(prompts.c.id.in_(list(keys.values())))
+        found = {row["id"]: row["question"] for row in self._records(query)}
+        return {key: found[number] for key, number in keys.items() if number in found}
+
     def samples(self, rows: Sequence[Record]) -> list[Sample]:
         """These rollouts with their verdicts, as far as they are kept and not too long in all."""
         wanted = {row["seq"]: row for row in _bounded(rows)}
@@ -164,6 +177,11 @@ class LedgerView(LedgerReader):
         with self._connected() as connection:
             found = {row.seq: verdicts_of(row.detail) for row in connection.execute(query)}
         return [Sample(row, found[seq]) for seq, row in wanted.items() if seq in found]
+
+
+def _prompt_ids(rows: Sequence[Record]) -> list[str]:
+    keys = dict.fromkeys(row["group_key"] for row in rows)
+    return [key for key in keys if _PROMPT_ID.fullmatch(key)][:_VARIABLES]
 
 
 def _bounded(rows: Sequence[Record]) -> Iterator[Record]:

@@ -101,7 +101,7 @@ def chart(
         area=_area(band, xs, up) if band else "",
         columns=tuple(Tick(across(step), str(step)) for step in _few(steps)),
         rows=tuple(Tick(up(value), f"{value:.3g}") for value in _round_values(low, high)),
-        data=_data(steps, lines, band),
+        data=_data(steps, lines, band, (low, high)),
         told=_told(title, steps, lines),
     )
 
@@ -216,10 +216,12 @@ def _round_values(low: float, high: float) -> list[float]:
     return [(first + at) * step for at in range(count)]
 
 
-def _data(steps: Sequence[int], lines: Sequence[Line], band: Band | None) -> str:
+def _data(
+    steps: Sequence[int], lines: Sequence[Line], band: Band | None, bounds: tuple[float, float]
+) -> str:
     series = [{"label": line.label, "tone": line.tone, "values": line.values} for line in lines]
     shaded = {"label": band.label, "low": band.low, "high": band.high} if band else None
-    return json.dumps({"x": steps, "lines": series, "band": shaded})
+    return json.dumps({"x": steps, "lines": series, "band": shaded, "bounds": bounds})
 
 
 def _told(title: str, steps: Sequence[int], lines: Sequence[Line]) -> str:

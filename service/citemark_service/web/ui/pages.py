@@ -1,6 +1,6 @@
 """Each page from the ledger to HTML. Everything here blocks, and belongs off the event loop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -152,15 +152,21 @@ class Pages:
         rows = self._view.rollouts(
             Place(run=run), condition, order=[order, column.seq], limit=_FILTERED
         )
-        return [rollout_line(row) for row in rows]
+        return self._lines(rows)
+
+    def _lines(self, rows: Sequence[Record]) -> list[RolloutLine]:
+        questions = self._view.questions(rows)
+        return [rollout_line(row, questions) for row in rows]
 
     def _disagreeing(self, run: str) -> list[tuple[GroupLine, RolloutLine]]:
         pairs = []
-        for row in self._view.groups(Place(run=run), limit=_WIDEST):
+        groups = self._view.groups(Place(run=run), limit=_WIDEST)
+        questions = self._view.questions(groups)
+        for row in groups:
             place = Place(run, row["step"], row["group_key"])
             odd = farthest(self._view.siblings(place, limit=_SIBLINGS))
             if odd is not None:
-                pairs.append((group_line(row), rollout_line(odd)))
+                pairs.append((group_line(row, questions), rollout_line(odd)))
         return pairs
 
     def step(self, run: str, step: int, sort: str) -> str:
@@ -171,6 +177,7 @@ class Pages:
         rows = self._view.window(run, step)
         below, above = self._view.neighbours(run, step)
         groups = self._view.groups(Place(run=run, step=step), limit=_WIDEST)
+        questions = self._view.questions(groups)
         return self._templates.html(
             "step",
             run=run,
@@ -183,10 +190,10 @@ class Pages:
             looked=len(rows),
             distribution=step_view.distribution(rows),
             rubrics=step_view.rubric_means(self._view.samples(rows)),
-            groups=[group_line(row) for row in groups],
+            groups=[group_line(row, questions) for row in groups],
             sort=sort,
             sorts=SORTS,
-            lines=[rollout_line(row) for row in sorted(rows, key=_SORTS[sort])[:_FILTERED]],
+            lines=self._lines(sorted(rows, key=_SORTS[sort])[:_FILTERED]),
             previous=None if below is None else links.step(run, below),
             next=None if above is None else links.step(run, above),
         )

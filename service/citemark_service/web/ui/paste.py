@@ -1,9 +1,7 @@
 """The box to paste a rollout and score it: a plain form, inside the bounds of `/v1/score`."""
 
-import asyncio
 from importlib import resources
 from typing import Final
-from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
@@ -13,9 +11,9 @@ from citemark_service.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission
 from citemark_service.web.batch import unless_gone
-from citemark_service.web.body import declared_length, read_body
 from citemark_service.web.intake import validated
 from citemark_service.web.origin import origin_of
+from citemark_service.web.ui.forms import Forms
 
 FIELD: Final = "rollout"
 
@@ -41,7 +39,10 @@ class Unusable(Exception):
 class PasteBox:
     """Scores what a form holds."""
 
-    def __init__(self, *, pipeline: Pipeline, settings: Settings, admission: Admission) -> None:
+    def __init__(
+        self, *, pipeline: Pipeline, settings: Settings, admission: Admission, forms: Forms
+    ) -> None:
+        self._forms = forms
         self._pipeline = pipeline
         self._settings = settings
         self._admission = admission
@@ -57,23 +58,12 @@ class PasteBox:
         self._admission.require_open()
         with self._admission.rollouts.hold() as rollouts:
             rollouts.take()
-            text = await self._text(request)
+            limit = _ESCAPED * self._settings.max_rollout_bytes
+            text = await self._forms.field(request, FIELD, limit=limit)
             rollout = self._rollout(text)
             self._admission.require_open()
             async with self._admission.work():
                 return rollout, await unless_gone(request.receive, self._score(rollout, request))
-
-    async def _text(self, request: Request) -> str:
-        with self._admission.buffered.hold() as held:
-            body = await read_body(
-                request.receive,
-                declared=declared_length(request.headers),
-                limit=_ESCAPED * self._settings.max_rollout_bytes,
-                held=held,
-                admission=self._admission,
-                timeout_s=self._settings.body_timeout_s,
-            )
-            return await asyncio.to_thread(_pasted, body)
 
     def _rollout(self, text: str) -> Rollout:
         raw = text.encode(errors="replace")
@@ -99,9 +89,3 @@ def example() -> str:
     """A rollout to begin with."""
     file = resources.files("citemark_service.web") / "examples" / "rollout.json"
     return file.read_text("utf-8")
-
-
-def _pasted(body: bytes) -> str:
-    """The form's field; browsers send line ends as CR LF."""
-    pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=8)
-    return next((value for name, value in pairs if name == FIELD), "").replace("\r\n", "\n")

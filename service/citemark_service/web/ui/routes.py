@@ -1,24 +1,31 @@
 """The routes under `/ui`: pages for people, so none is in the OpenAPI document."""
 
+import hmac
 from collections.abc import Callable, Iterable
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import SecretStr
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from citemark_service.errors import LedgerError, RequestError
 from citemark_service.ledger.view import LedgerView
 from citemark_service.pipeline import Pipeline
+from citemark_service.settings import Settings
+from citemark_service.web.admission import Admission
 from citemark_service.web.ui import guard
 from citemark_service.web.ui.assets import assets
+from citemark_service.web.ui.door import cookie_of, pass_of
+from citemark_service.web.ui.forms import Forms
 from citemark_service.web.ui.pages import NoSuchPage, Pages, scored_page
 from citemark_service.web.ui.paste import PasteBox, Unusable, example
 from citemark_service.web.ui.reads import Reads
 from citemark_service.web.ui.templates import Templates
 
 _MOST: Final = 2**63 - 1
+_LOGIN_BYTES: Final = 16_384
 
 RunName = Annotated[str, Query(alias="run", max_length=256)]
 StepNumber = Annotated[int, Query(alias="step", ge=-1, le=_MOST)]
@@ -32,8 +39,17 @@ class Screen:
     """Pages as responses; without a ledger there is only the box to paste a rollout."""
 
     def __init__(
-        self, *, pages: Pages | None, reads: Reads, templates: Templates, box: PasteBox
+        self,
+        *,
+        pages: Pages | None,
+        reads: Reads,
+        templates: Templates,
+        box: PasteBox,
+        forms: Forms,
+        token: SecretStr | None,
     ) -> None:
+        self._forms = forms
+        self._token = token
         self._pages = pages
         self._reads = reads
         self._templates = templates
@@ -74,6 +90,25 @@ class Screen:
         page = partial(scored_page, self._templates, rollout, result)
         return self._html(await self._reads.run(page))
 
+    def login(self, *, wrong: bool = False) -> Response:
+        """The form for the token; the pages themselves where none is needed."""
+        if self._token is None:
+            return RedirectResponse("./", 303, guard.POLICY)
+        return self._html(self._templates.html("login", wrong=wrong), 403 if wrong else 200)
+
+    async def opened(self, request: Request) -> Response:
+        """The way in, with a cookie, for who knows the token."""
+        if self._token is None or guard.from_elsewhere(request.headers):
+            return self.login()
+        try:
+            given = await self._forms.field(request, "token", limit=_LOGIN_BYTES)
+        except RequestError as error:
+            return self._trouble(error.status, str(error))
+        if not hmac.compare_digest(pass_of(SecretStr(given)), pass_of(self._token)):
+            return self.login(wrong=True)
+        cookie = cookie_of(self._token, secure=request.url.scheme == "https")
+        return RedirectResponse("./", 303, {**guard.POLICY, "Set-Cookie": cookie})
+
     def _box_page(
         self, text: str, message: str, details: Iterable[tuple[str, str]], *, status: int = 200
     ) -> Response:
@@ -90,12 +125,25 @@ class Screen:
 
 
 def screen_of(
-    *, pipeline: Pipeline, view: LedgerView | None, box: PasteBox, reads: Reads
+    *,
+    pipeline: Pipeline,
+    view: LedgerView | None,
+    reads: Reads,
+    settings: Settings,
+    admission: Admission,
 ) -> Screen:
     """The screen over a ledger, or without one."""
-    templates = Templates()
+    templates, forms = Templates(), Forms(settings=settings, admission=admission)
+    box = PasteBox(pipeline=pipeline, settings=settings, admission=admission, forms=forms)
     pages = None if view is None else Pages(view=view, pipeline=pipeline, templates=templates)
-    return Screen(pages=pages, reads=reads, templates=templates, box=box)
+    return Screen(
+        pages=pages,
+        reads=reads,
+        templates=templates,
+        box=box,
+        forms=forms,
+        token=settings.api_token,
+    )
 
 
 def ui_router(screen: Screen) -> APIRouter:
@@ -104,6 +152,7 @@ def ui_router(screen: Screen) -> APIRouter:
     _add_pages(router, screen)
     _add_places(router, screen)
     _add_box(router, screen)
+    _add_login(router, screen)
     _add_assets(router)
     return router
 
@@ -155,6 +204,16 @@ def _add_box(router: APIRouter, screen: Screen) -> None:
     @router.post("/score")
     async def scored(request: Request) -> Response:
         return await screen.scored(request)
+
+
+def _add_login(router: APIRouter, screen: Screen) -> None:
+    @router.get("/login")
+    async def login() -> Response:
+        return screen.login()
+
+    @router.post("/login")
+    async def opened(request: Request) -> Response:
+        return await screen.opened(request)
 
 
 def _add_assets(router: APIRouter) -> None:

@@ -23,7 +23,7 @@
     return {
       width,
       height: Math.max(140, Math.round(width * 0.28)),
-      scales: { x: { time: false } },
+      scales: { x: { time: false }, y: { range: () => data.bounds } },
       series: seriesOf(data),
       bands: data.band ? [{ series: [first + 1, first], fill: colour("--shade") }] : [],
       axes: [{ ...axis, grid: { show: false }, size: 24 }, { ...axis, size: 44 }],

@@ -38,7 +38,7 @@ def component_charts(rows: Sequence[Record]) -> list[Chart]:
     """What the reward is made of and what disturbs it, a small chart each."""
     steps = _steps(rows)
     return [
-        chart(title, steps, [Line(title.lower(), values, tone)], floor=0.0, ceiling=ceiling)
+        chart(title, steps, [Line("mean", values, tone)], floor=0.0, ceiling=ceiling)
         for title, values, tone, ceiling in (
             ("Rubrics", _means(rows, "rubric_sum", "judged"), 1, 1.0),
             ("Citation F1", _means(rows, "f1_sum", "cited"), 2, 1.0),
@@ -57,7 +57,7 @@ def component_charts(rows: Sequence[Record]) -> list[Chart]:
         chart(
             "Length",
             steps,
-            [Line("characters of the response", _means(rows, "chars_sum", "rollouts"), 2)],
+            [Line("mean characters", _means(rows, "chars_sum", "rollouts"), 2)],
             floor=0.0,
         ),
         chart("Spread within the step", steps, [_spread(rows)], floor=0.0),
@@ -65,7 +65,7 @@ def component_charts(rows: Sequence[Record]) -> list[Chart]:
 
 
 def _spread(rows: Sequence[Record]) -> Line:
-    return Line("standard deviation of the reward", [deviation(row) for row in rows])
+    return Line("standard deviation", [deviation(row) for row in rows])
 
 
 def _steps(rows: Sequence[Record]) -> list[int]:

@@ -9,6 +9,8 @@ from citemark_service.ledger.reading import Record
 from citemark_service.web.ui import links
 from citemark_service.web.ui.views.curves import deviation, mean
 from citemark_service.web.ui.views.naming import (
+    NO_QUESTIONS,
+    Questions,
     group_title,
     number,
     outcome,
@@ -49,7 +51,7 @@ class RolloutLine:
     group_href: str
 
 
-def rollout_line(row: Record) -> RolloutLine:
+def rollout_line(row: Record, questions: Questions = NO_QUESTIONS) -> RolloutLine:
     """A rollout from its short columns."""
     found = [(row["fabricated"], "invented ids"), (row["addressed"], "addresses the judge")]
     return RolloutLine(
@@ -62,7 +64,7 @@ def rollout_line(row: Record) -> RolloutLine:
         outcome=outcome(row),
         marks=tuple(words for count, words in found if count),
         step=step_title(row["step"]),
-        group=group_title(row["group_key"]),
+        group=group_title(row["group_key"], questions),
         group_href=links.group(row["run"], row["step"], row["group_key"]),
     )
 
@@ -80,11 +82,11 @@ class GroupLine:
     spread: str
 
 
-def group_line(row: Record) -> GroupLine:
+def group_line(row: Record, questions: Questions = NO_QUESTIONS) -> GroupLine:
     """A group from its sums."""
     low, high = row["reward_min"], row["reward_max"]
     return GroupLine(
-        title=group_title(row["group_key"]),
+        title=group_title(row["group_key"], questions),
         href=links.group(row["run"], row["step"], row["group_key"]),
         step=step_title(row["step"]),
         samples=row["rollouts"],

@@ -1,12 +1,20 @@
 """What has no name, named. Pure."""
 
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
 
 from citemark_service.ledger.entry import NO_RUN, NO_STEP
 from citemark_service.ledger.reading import Record
 from citemark_service.web.ui import links
 
-_HEX = frozenset("0123456789abcdef")
+Questions = Mapping[str, str]
+"""By group key, for groups without a name of their own."""
+NO_QUESTIONS: Final[Questions] = MappingProxyType({})
+
+_HEX: Final = frozenset("0123456789abcdef")
+_TITLE: Final = 64
 
 
 def run_title(run: str | None) -> str:
@@ -19,8 +27,11 @@ def step_title(step: int | None) -> str:
     return "no step" if step in (None, NO_STEP) else f"step {step}"
 
 
-def group_title(key: str) -> str:
-    """A group's own key; a hash of its prompt in short."""
+def group_title(key: str, questions: Questions = NO_QUESTIONS) -> str:
+    """A group's own key; of one without, how its question begins, or else a hash in short."""
+    if key in questions:
+        question = " ".join(questions[key].split())
+        return f"{question[:_TITLE]}…" if len(question) > _TITLE else question
     return f"prompt {key[:8]}" if len(key) == 32 and set(key) <= _HEX else key
 
 
