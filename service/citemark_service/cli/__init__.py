@@ -17,6 +17,7 @@ _COMMANDS = (
     "score",
     "explain",
     "rescore",
+    "export",
     "rubrics",
     "agree",
     "doctor",

@@ -3,6 +3,7 @@
 a result                          a line of `citemark score`, or `/v1/score` for one rollout
 {"items": [result, …]}            `/v1/score` for a batch
 {"line": …, "type": …, …}         a line of `/v1/score/stream`, a result or an error
+{"rollout": …, "result": …, …}    a line of `citemark export`
 """
 
 from collections.abc import Iterator
@@ -10,10 +11,11 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from citemark_schemas import ScoreResponse, ScoreResult, StreamLine
+from citemark_schemas import Rollout, ScoreResponse, ScoreResult, StreamLine
 
 _RESULT = {"reward", "versions"}  # a rollout has neither
 _STREAM_LINE = {"line", "type"}
+_EXPORTED = {"rollout", "result"}
 
 
 def is_answer(raw: bytes) -> bool:
@@ -26,7 +28,7 @@ def is_answer(raw: bytes) -> bool:
 
 
 def _is_answer(row: dict[str, Any]) -> bool:
-    if row.keys() >= _RESULT or row.keys() >= _STREAM_LINE:
+    if any(row.keys() >= form for form in (_RESULT, _STREAM_LINE, _EXPORTED)):
         return True
     items = row.get("items")
     if not isinstance(items, list):
@@ -44,8 +46,22 @@ def read_answer_row(raw: bytes) -> Iterator[ScoreResult | StreamLine]:
     names = row.keys() if isinstance(row, dict) else ()
     if "items" in names:
         yield from ScoreResponse.model_validate(row).items
+    elif set(names) >= _EXPORTED:
+        yield ScoreResult.model_validate(row["result"])
     elif set(names) >= _STREAM_LINE:
         line = StreamLine.model_validate(row)
         yield line if line.result is None else line.result
     else:
         yield ScoreResult.model_validate(row)
+
+
+def answered_rollout(raw: bytes) -> Rollout | None:
+    """The rollout that a row holds beside its result; None where it holds none.
+
+    Raises:
+        ValueError: it is malformed.
+    """
+    row = from_json(raw)
+    if isinstance(row, dict) and row.keys() >= _EXPORTED:
+        return Rollout.model_validate(row["rollout"])
+    return None

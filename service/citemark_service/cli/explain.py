@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import click
 
 from citemark_schemas import Knobs, Rollout, ScoreResult, StreamLine
-from citemark_service.cli.answers import is_answer, read_answer_row
+from citemark_service.cli.answers import answered_rollout, is_answer, read_answer_row
 from citemark_service.cli.options import given_flags, judge_options, parse_knobs, service_url
 from citemark_service.cli.printable import show
 from citemark_service.cli.render import explained
@@ -34,14 +34,14 @@ def command(
 ) -> None:
     """Show how one rollout of FILE got its reward.
 
-    FILE holds results, of `citemark score` or as a service answered, or rollouts, of which one
-    is scored first. Rollouts are shown with their whole answer.
+    FILE holds results, of `citemark score` or `citemark export` or as a service answered, or
+    rollouts, of which one is scored first. Rollouts are shown with their whole answer.
     """
     with file.open("rb") as lines:
         rows = _Rows(lines, str(file))
         if rows.are_results:
             _refuse_scoring(url, flags)
-            graded = _Graded(rows.result(wanted), None)
+            graded = rows.result(wanted)
         else:
             graded = _scored(rows.rollout(wanted), url, parse_knobs(knobs), flags)
     show(explained(*graded))
@@ -65,21 +65,21 @@ class _Rows:
         self._origin = origin
         self.are_results = is_answer(first)
 
-    def result(self, wanted: str | None) -> ScoreResult:
+    def result(self, wanted: str | None) -> _Graded:
         """The result with the id `wanted`, or the first; errors of a stream are passed over."""
         errors: list[StreamLine] = []
-        for answer in self._answers():
+        for answer, raw in self._answers():
             if isinstance(answer, StreamLine):
                 errors.append(answer)
             elif wanted in (None, answer.id):
-                return answer
+                return _Graded(answer, answered_rollout(raw))
         named = "result" if wanted is None else f"result with id {wanted!r}"
         raise DataError(f"{self._origin} has no {named}{_reason(errors, wanted)}")
 
-    def _answers(self) -> Iterator[ScoreResult | StreamLine]:
+    def _answers(self) -> Iterator[tuple[ScoreResult | StreamLine, bytes]]:
         for number, raw in enumerate(self._lines, start=1):
             try:
-                yield from read_answer_row(raw)
+                yield from ((answer, raw) for answer in read_answer_row(raw))
             except ValueError as error:
                 raise DataError(f"{self._origin}: row {number} is no result") from error
 

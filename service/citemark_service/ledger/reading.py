@@ -1,5 +1,6 @@
 """What the ledger knows, read. Every method blocks, and raises `LedgerError`."""
 
+import zlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -140,7 +141,7 @@ class LedgerReader:
         """One rollout; None where it is not, or no longer, kept."""
         with self._connected() as connection:
             row = connection.execute(_WHOLE.where(rollouts.c.seq == seq)).one_or_none()
-        return None if row is None else _kept(row)
+        return None if row is None else _kept(row, _shared(row))
 
     def numbers(self, place: Place, *, limit: int | None = None, grouped: bool = False) -> Numbers:
         """The `seq` of every rollout of a place, in the order of writing: 8 MB a million.
@@ -179,7 +180,11 @@ class LedgerReader:
             with self._connected() as connection:
                 found = connection.execute(_WHOLE.where(rollouts.c.seq.in_(wanted))).all()
             rows = {row.seq: row for row in found}
-            yield from (_kept(rows[number]) for number in wanted if number in rows)
+            prompts_of = {row.prompt_id: row for row in found}
+            shared = {key: _shared(row) for key, row in prompts_of.items()}
+            for number in wanted:
+                if number in rows:
+                    yield _kept(rows[number], shared[rows[number].prompt_id])
 
     def _records(self, query: Select[Any]) -> list[Record]:
         with self._connected() as connection:
@@ -188,15 +193,25 @@ class LedgerReader:
 
 _BY_GROUP: Final = (rollouts.c.run, rollouts.c.step, rollouts.c.group_key)
 _WHOLE: Final = select(
-    *(rollouts.c[name] for name in ("seq", "run", "step", "group_key", "at", "detail")),
+    *(
+        rollouts.c[name]
+        for name in ("seq", "run", "step", "group_key", "prompt_id", "at", "detail")
+    ),
     prompts.c.question,
     prompts.c.sources,
 ).join(prompts, prompts.c.id == rollouts.c.prompt_id)
 
 
-def _kept(row: Any) -> KeptRollout:
-    detail = unpacked(row.detail)
-    shared = {"question": row.question, **unpacked(row.sources)}
+def _shared(row: Any) -> dict[str, Any]:
+    """The part of a rollout that all samples of its prompt have."""
+    return {"question": row.question, **unpacked(row.sources)}
+
+
+def _kept(row: Any, shared: Mapping[str, Any]) -> KeptRollout:
+    try:
+        detail = unpacked(row.detail)
+    except (zlib.error, ValueError) as error:
+        raise LedgerError(f"rollout {row.seq} of the ledger cannot be read: {error}") from error
     return KeptRollout(
         seq=row.seq,
         run=None if row.run == NO_RUN else row.run,

@@ -3,17 +3,20 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby, islice
 from typing import Protocol
 
 from citemark_schemas import Rollout, ScoreResult
 from citemark_service.errors import NotJudged
+from citemark_service.parsing.sources import read_sources
 from citemark_service.rescoring.ranks import Comparison, Group, Pair, Ranked, StepMeans, Tally
 from citemark_service.rescoring.reward import Change, rescored
 
 _PART = 4096
 """Siblings that are compared at once. No trainer has more; without groups, a prompt's answers of
 all time are siblings."""
+_SHARED = 4
 _TITLES = 20
 _REASONS = 50
 
@@ -81,6 +84,7 @@ class _Work:
 
     def __init__(self, change: Change) -> None:
         self._change = change
+        self._sources = lru_cache(maxsize=_SHARED)(read_sources)
         self.left_out = Counter[str]()
         self.untitled = set(change.weights)
         self.titles = set[str]()
@@ -90,7 +94,7 @@ class _Work:
         for each in members:
             self._look(each.result)
             try:
-                new = rescored(each.rollout, each.result, self._change)
+                new = rescored(each.rollout, each.result, self._change, sources_of=self._sources)
             except NotJudged as error:
                 self._leave_out(str(error))
                 continue

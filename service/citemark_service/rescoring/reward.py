@@ -5,7 +5,7 @@ sentences. From these and the rollout's own text the reward is computed as it wa
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from citemark_schemas import (
@@ -15,13 +15,17 @@ from citemark_schemas import (
     Rollout,
     RubricScore,
     ScoreResult,
+    Snippet,
     Source,
 )
 from citemark_service.citations import score_citations
 from citemark_service.errors import NotJudged
 from citemark_service.parsing.answer import read_answer
+from citemark_service.parsing.parsed import Sources
 from citemark_service.parsing.sources import read_sources
 from citemark_service.scoring import reward, rubric_reward
+
+ReadSources = Callable[[str | None, tuple[Snippet, ...] | None], Sources]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +38,17 @@ class Change:
     """New weights, >= 0, by title of a criterion."""
 
 
-def rescored(rollout: Rollout, result: ScoreResult, change: Change) -> ScoreResult:
+def rescored(
+    rollout: Rollout,
+    result: ScoreResult,
+    change: Change,
+    *,
+    sources_of: ReadSources = read_sources,
+) -> ScoreResult:
     """`result` as it would be with the change.
+
+    Args:
+        sources_of: `read_sources`, or one that remembers: the samples of a group share them.
 
     Raises:
         NotJudged: the judge failed, or was not asked what the change needs to know.
@@ -48,7 +61,7 @@ def rescored(rollout: Rollout, result: ScoreResult, change: Change) -> ScoreResu
     if result.refusal is not None:
         return _still_refused(result, knobs)
     rubrics = _rubrics(result, knobs, change.weights)
-    citation = _citation(rollout, result, knobs)
+    citation = _citation(rollout, result, knobs, sources_of)
     rubric = rubric_reward(rubrics)
     return _under(knobs, result).model_copy(
         update={
@@ -101,7 +114,9 @@ def _criteria(result: ScoreResult, knobs: Knobs) -> tuple[RubricScore, ...]:
     return result.rubrics
 
 
-def _citation(rollout: Rollout, result: ScoreResult, knobs: Knobs) -> CitationScore | None:
+def _citation(
+    rollout: Rollout, result: ScoreResult, knobs: Knobs, sources_of: ReadSources
+) -> CitationScore | None:
     if not knobs.apply_citation_reward:
         return None
     if result.citation is None:
@@ -114,7 +129,7 @@ def _citation(rollout: Rollout, result: ScoreResult, knobs: Knobs) -> CitationSc
         result.claims,
         result.uncited,
         answer=answer,
-        sources=read_sources(rollout.tool_output, rollout.snippets),
+        sources=sources_of(rollout.tool_output, rollout.snippets),
         unit=knobs.citation_unit,
         no_claims_score=knobs.no_claims_score,
     )

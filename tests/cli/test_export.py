@@ -1,0 +1,156 @@
+"""`citemark export`: everything that is kept, as rows that others can read."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from citemark_rubrics import load_library
+from citemark_schemas import SIGNALS, Knobs, Rollout, ScoreResult
+from citemark_service.judges.embedded.judge import EmbeddedJudge
+from citemark_service.judges.protocol import Origin
+from citemark_service.ledger.database import opened
+from citemark_service.ledger.factory import ledger_of
+from citemark_service.ledger.tables import rollouts
+from citemark_service.observe import SilentObserver
+from citemark_service.pipeline import Pipeline
+from citemark_service.rescoring.reward import Change, rescored
+from citemark_service.settings import Settings
+from command_line import EXAMPLES, Cli
+
+ROWS = [json.loads(line) for line in (EXAMPLES / "rollouts.jsonl").read_text().splitlines()]
+
+
+async def _fill(settings: Settings) -> None:
+    ledger = ledger_of(settings, SilentObserver())
+    assert ledger is not None
+    async with ledger:
+        pipeline = Pipeline(
+            judge=EmbeddedJudge(),
+            library=load_library(),
+            settings=settings,
+            observer=SilentObserver(),
+            ledger=ledger,
+        )
+        for step, row in enumerate(ROWS):
+            origin = Origin(run="demo", step=step)
+            rollout = Rollout.model_validate(row)
+            await pipeline.score(rollout, request=Knobs(), position=0, deadline=None, origin=origin)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> str:
+    """The 16 examples, each a step of the run `demo`, on the hours of a day in 2026."""
+    address = f"sqlite:///{tmp_path / 'ledger.db'}"
+    asyncio.run(_fill(Settings(ledger=address)))
+    engine = opened(address)
+    with engine.begin() as connection:
+        connection.execute(update(rollouts).values(at=1_767_225_600.0 + 3600 * rollouts.c.step))
+    engine.dispose()
+    return address
+
+
+def exported(cli: Cli, ledger: str, path: Path, *flags: str) -> list[dict[str, Any]]:
+    told = cli("export", path, "--ledger", ledger, *flags)
+    assert told.exit_code == 0, told.output
+    if path.suffix == ".parquet":
+        parquet = pytest.importorskip("pyarrow.parquet")
+        rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
+        return rows
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def test_every_row_is_flat_and_whole(cli: Cli, ledger: str, tmp_path: Path) -> None:
+    rows = exported(cli, ledger, tmp_path / "all.jsonl")
+    assert [row["id"] for row in rows] == [row["id"] for row in ROWS]
+    assert [row["step"] for row in rows] == list(range(16))
+    assert rows[1]["at"] == "2026-01-01T01:00:00+00:00"
+    for row, sent in zip(rows, ROWS, strict=True):
+        assert row.keys() >= {*SIGNALS, "run", "group", "model", "latency_s", "scoring_version"}
+        assert row["rollout"]["response"] == sent["response"]
+        result = ScoreResult.model_validate(row["result"])
+        assert (row["reward"], row["rubric_reward"]) == (result.reward, result.rubric_reward)
+        assert (row["citation_f1"] is None) == (result.citation is None)
+
+
+def test_both_files_say_the_same(cli: Cli, ledger: str, tmp_path: Path) -> None:
+    lines = exported(cli, ledger, tmp_path / "all.jsonl")
+    table = exported(cli, ledger, tmp_path / "all.parquet")
+    for row in table:
+        row["rollout"], row["result"] = json.loads(row["rollout"]), json.loads(row["result"])
+    assert table == lines
+
+
+def test_what_is_exported_can_be_rescored(cli: Cli, ledger: str, tmp_path: Path) -> None:
+    for row in exported(cli, ledger, tmp_path / "all.jsonl"):
+        rollout, result = Rollout(**row["rollout"]), ScoreResult.model_validate(row["result"])
+        assert rescored(rollout, result, Change(Knobs(), {})) == result
+
+
+def test_what_is_exported_can_be_explained_with_its_answer(
+    cli: Cli, ledger: str, tmp_path: Path
+) -> None:
+    exported(cli, ledger, tmp_path / "all.jsonl")
+    told = cli("explain", tmp_path / "all.jsonl", "--id", "cycle-lane-mediocre")
+    assert told.exit_code == 0, told.output
+    assert "[1✓] <snippet id=S_h1>Injury crashes on Harrow Street" in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "steps"),
+    [
+        (["--run", "demo", "--step", "3"], [3]),
+        (["--since", "2026-01-01T13:00", "--until", "2026-01-01T16:00+01:00"], [13, 14]),
+        (["--since", "2026-01-01T15:00:00Z"], [15]),
+    ],
+)
+def test_a_part_can_be_chosen(
+    cli: Cli, ledger: str, tmp_path: Path, flags: list[str], steps: list[int]
+) -> None:
+    rows = exported(cli, ledger, tmp_path / "some.jsonl", *flags)
+    assert [row["step"] for row in rows] == steps
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["out.jsonl", "--run", "unknown"], "the ledger's runs: demo"),
+        (["out.csv"], "must end in"),
+        (["out.jsonl", "--since", "yesterday"], "is no date or time"),
+        (["no/such/out.jsonl"], "cannot write"),
+    ],
+)
+def test_mistakes_are_named_and_leave_no_file(
+    cli: Cli, ledger: str, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    before = sorted(tmp_path.iterdir())
+    told = cli("export", tmp_path / arguments[0], *arguments[1:], "--ledger", ledger)
+    assert told.exit_code == 2
+    assert message in " ".join(told.output.split())
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_an_interrupted_export_leaves_the_old_file(cli: Cli, ledger: str, tmp_path: Path) -> None:
+    path = tmp_path / "all.jsonl"
+    exported(cli, ledger, path)
+    old = path.read_bytes()
+    engine = opened(ledger)
+    with engine.begin() as connection:
+        damaged = update(rollouts).where(rollouts.c.step == 9).values(detail=b"no zlib")
+        connection.execute(damaged)
+    engine.dispose()
+    told = cli("export", path, "--ledger", ledger)
+    assert told.exit_code == 2
+    assert "cannot be read" in told.output
+    assert path.read_bytes() == old
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def test_a_ledger_that_is_not_there_is_not_made(cli: Cli, tmp_path: Path) -> None:
+    told = cli("export", tmp_path / "all.jsonl", "--ledger", f"sqlite:///{tmp_path / 'typo.db'}")
+    assert told.exit_code == 2
+    assert "there is no file" in told.output
+    assert not list(tmp_path.iterdir())
