@@ -32,8 +32,9 @@ def test_a_step_arrives_in_order_and_is_judged_once_though_connections_break(
     trainer, rollouts, expected, calls, reward_url
 ):
     with (
-        judged_service(by_content(delay_s=0.6)) as judged,
-        cutting_proxy(judged.url, cuts=5) as proxy,
+        # Quick, because the file form has OpenRLHF's threads: four more than there are cores.
+        judged_service(by_content(delay_s=0.2)) as judged,
+        cutting_proxy(judged.url, cuts=5, after_s=0.1) as proxy,
     ):
         told = trainer("openrlhf", job(rollouts, reward_url(proxy.url)), CITEMARK_URL=proxy.url)
         assert proxy.cut == 5
