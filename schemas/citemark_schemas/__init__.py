@@ -3,6 +3,13 @@
 from citemark_schemas.envelope import EnvelopeError, rollout_of
 from citemark_schemas.failure import Failure, FailureKind, Refusal, RefusalKind
 from citemark_schemas.knobs import CitationUnit, Knobs
+from citemark_schemas.rescore import (
+    LeftOut,
+    RescoreRequest,
+    RescoreResponse,
+    RewardMove,
+    StepRewards,
+)
 from citemark_schemas.rollout import (
     BatchOptions,
     Priority,
@@ -53,6 +60,7 @@ __all__ = [
     "FormatReport",
     "JudgeUsage",
     "Knobs",
+    "LeftOut",
     "Polarity",
     "Priority",
     "Problem",
@@ -60,6 +68,9 @@ __all__ = [
     "Refusal",
     "RefusalKind",
     "RequestOptions",
+    "RescoreRequest",
+    "RescoreResponse",
+    "RewardMove",
     "Rollout",
     "RubricScore",
     "ScoreRequest",
@@ -70,6 +81,7 @@ __all__ = [
     "Snippet",
     "Source",
     "Span",
+    "StepRewards",
     "StreamLine",
     "Versions",
     "continuation",

@@ -28,6 +28,7 @@ from citemark_service.web.routes.catalogue import catalogue_router
 from citemark_service.web.routes.dialects import dialect_router
 from citemark_service.web.routes.gym import gym_router
 from citemark_service.web.routes.health import health_router
+from citemark_service.web.routes.rescore import RescoreEndpoint, rescore_router
 from citemark_service.web.routes.score import ScoreEndpoint, score_router
 from citemark_service.web.routes.stream import stream_router
 from citemark_service.web.ui.door import PageDoor
@@ -83,6 +84,8 @@ def create_app(
     )
     endpoint = ScoreEndpoint(pipeline=pipeline, settings=settings, admission=admission)
     app.include_router(score_router(endpoint))
+    rescoring = RescoreEndpoint(view=view, settings=settings, admission=admission)
+    app.include_router(rescore_router(rescoring))
     app.include_router(stream_router(pipeline=pipeline, settings=settings, admission=admission))
     spoken = dialects(settings)
     engine = DialectEngine(

@@ -10,6 +10,8 @@
     │   ├── InvalidRequest           422  names the item and field
     │   ├── TooLarge                 413  body, line or item count over its limit
     │   ├── BodyTimeout              408  the body stopped arriving
+    │   ├── LedgerOff                404  the service keeps no ledger
+    │   ├── LedgerUnavailable        503  it cannot be read now
     │   ├── Overloaded               429  the queue is full; carries `retry_after_s`
     │   ├── JudgeFailed              503  a trainer wants failed judgements as an HTTP error
     │   └── ShuttingDown             503  the service is stopping
@@ -99,6 +101,20 @@ class BodyTimeout(RequestError):
 
     status = 408
     error = "body_timeout"
+
+
+class LedgerOff(RequestError):
+    """The service keeps no ledger, so there is nothing to read."""
+
+    status = 404
+    error = "ledger_off"
+
+
+class LedgerUnavailable(RequestError):
+    """The ledger cannot be read now."""
+
+    status = 503
+    error = "ledger_unavailable"
 
 
 class Overloaded(RequestError):

@@ -62,6 +62,7 @@ def test_every_route_has_its_name(openapi: dict[str, Any]) -> None:
         "GET /metrics": "metrics",
         "GET /": "index",
         "GET /v1/rubrics": "rubrics",
+        "POST /v1/rescore": "rescore",
     }
 
 

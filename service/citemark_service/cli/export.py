@@ -60,9 +60,9 @@ def command(
 
 
 def _whole(kept: KeptRollout, *, as_text: bool) -> dict[str, Any]:
+    rollout, result = kept.rollout, kept.result
     if as_text:
-        rollout = kept.rollout.model_dump_json(exclude_unset=True)
-        return {"rollout": rollout, "result": kept.result.model_dump_json()}
-    # Written as JSON by whoever writes the row.
-    rollout = kept.rollout.model_dump(mode="json", exclude_unset=True)
-    return {"rollout": rollout, "result": kept.result.model_dump(mode="json")}
+        text = rollout.model_dump_json(exclude_unset=True)
+        return {"rollout": text, "result": result.model_dump_json()}
+    values = rollout.model_dump(mode="json", exclude_unset=True)
+    return {"rollout": values, "result": result.model_dump(mode="json")}

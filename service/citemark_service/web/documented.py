@@ -85,6 +85,18 @@ STREAM_ANSWER: Fragment = {
     },
 }
 
+RESCORE_BODY: Fragment = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": _component("RescoreRequest"),
+                "example": {"run": "refiner-7", "citation_weight": 0.4},
+            }
+        },
+    }
+}
+
 REFUSALS: Responses = {
     401: _problem("The service has an API token, and this is not it."),
     408: _problem("The body stopped arriving."),
@@ -98,6 +110,14 @@ REFUSALS: Responses = {
 UNJUDGED: Responses = {
     **REFUSALS,
     503: _problem("A rollout has no verdict and `on_error` is `http`, or stopping.", retry=True),
+}
+
+UNKEPT: Responses = {
+    **REFUSALS,
+    404: _problem("The service keeps no ledger."),
+    413: _problem("The body is too long, or the rollouts are more than a request may look at."),
+    429: _problem("Another comparison is running.", retry=True),
+    503: _problem("The ledger cannot be read now, or the service is stopping.", retry=True),
 }
 
 UNREADY: Responses = {

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
-from citemark_schemas import Rollout, ScoreRequest, StreamLine
+from citemark_schemas import RescoreRequest, Rollout, ScoreRequest, StreamLine
 
 _TEMPLATE = "#/components/schemas/{model}"
 _TOKENS: dict[str, dict[str, str]] = {
@@ -35,6 +35,7 @@ def _raw_components() -> dict[str, Any]:
             (Rollout, "validation"),
             (ScoreRequest, "validation"),
             (StreamLine, "serialization"),
+            (RescoreRequest, "validation"),
         ],
         ref_template=_TEMPLATE,
     )

@@ -1,0 +1,91 @@
+"""Rewards computed again from kept verdicts: the request, and the comparison."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from citemark_schemas.knobs import Knobs
+from citemark_schemas.rollout import RunName, Step
+
+_TABLE = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+Weight = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+
+
+class RescoreRequest(Knobs):
+    """Which kept rollouts, and what is different; a knob that is not given stays as it was."""
+
+    run: RunName | None = None
+    """Only rollouts of this run; like `step` and `group` any where absent."""
+    step: Step | None = None
+    group: str | None = Field(None, min_length=1, max_length=512)
+    weights: dict[str, Weight] = Field(default_factory=dict, max_length=100)
+    """New weights of criteria, by title."""
+    limit: int = Field(2_000, ge=1, le=20_000)
+    """Rollouts at most, the latest ones; a thousand take about a second."""
+    moves: int = Field(20, ge=0, le=1_000)
+    """How many of the largest moves to tell."""
+
+
+class StepRewards(BaseModel):
+    """The mean rewards of a step, as they were and as they would be."""
+
+    model_config = _TABLE
+
+    run: str | None
+    step: int | None
+    rollouts: int
+    mean_old: float
+    mean_new: float
+
+
+class RewardMove(BaseModel):
+    """One rollout's reward and its rank in its group, where 1 is the highest."""
+
+    model_config = _TABLE
+
+    seq: int
+    """Its number in the ledger."""
+    id: str
+    run: str | None
+    step: int | None
+    group: str
+    old: float
+    new: float
+    old_rank: int
+    new_rank: int
+
+
+class LeftOut(BaseModel):
+    """Rollouts whose new reward needs a verdict that was never given."""
+
+    model_config = _TABLE
+
+    reason: str
+    rollouts: int
+
+
+class RescoreResponse(BaseModel):
+    """Old rewards against new."""
+
+    model_config = _TABLE
+
+    rollouts: int
+    """Those compared."""
+    complete: bool
+    """False where `limit` was reached, so that there may be more; a group may be cut."""
+    mean_old: float | None
+    mean_new: float | None
+    correlation: float | None
+    """Pearson's, in [-1, 1]; null where either side is constant."""
+    groups: int
+    """Groups of at least two rollouts."""
+    reordered: int
+    """Those among them whose ranks differ."""
+    new_best: int
+    """Groups whose best sample is another."""
+    turned: float | None
+    """Share in [0, 1] of pairs of siblings whose order turned around; null without siblings."""
+    steps: tuple[StepRewards, ...]
+    moves: tuple[RewardMove, ...]
+    """The largest, of rank before reward."""
+    left_out: tuple[LeftOut, ...]

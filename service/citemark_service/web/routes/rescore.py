@@ -1,0 +1,208 @@
+"""`POST /v1/rescore`: kept rewards under other knobs, without a judge."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from fastapi import APIRouter, Request
+from pydantic import ValidationError
+
+from citemark_schemas import (
+    Knobs,
+    LeftOut,
+    ProblemDetail,
+    RescoreRequest,
+    RescoreResponse,
+    RewardMove,
+    StepRewards,
+)
+from citemark_service.errors import (
+    LedgerError,
+    LedgerOff,
+    LedgerUnavailable,
+    RequestError,
+    TooLarge,
+)
+from citemark_service.ledger.reading import KeptRollout, Place
+from citemark_service.ledger.view import LedgerView
+from citemark_service.rescoring.comparing import Rescored, compare
+from citemark_service.rescoring.ranks import Ranked, StepMeans
+from citemark_service.rescoring.reward import Change
+from citemark_service.settings import Settings
+from citemark_service.web.admission import Admission
+from citemark_service.web.batch import unless_gone
+from citemark_service.web.body import declared_length, read_body
+from citemark_service.web.documented import RESCORE_BODY, UNKEPT
+from citemark_service.web.intake import details_of, invalid
+from citemark_service.web.quota import Quota
+
+_log = logging.getLogger("citemark.ledger")
+
+_BODY_BYTES: Final = 65_536
+_WORK_S: Final = 30.0
+_RETRY_AFTER_S: Final = 5.0
+
+
+class RescoreEndpoint:
+    """One comparison at a time, in a thread: it may be slow or refused, never the rewards."""
+
+    def __init__(
+        self, *, view: LedgerView | None, settings: Settings, admission: Admission
+    ) -> None:
+        self._view = view
+        self._settings = settings
+        self._admission = admission
+        self._seats = Quota(1, "rescorings")
+
+    async def answer(self, request: Request) -> RescoreResponse:
+        """The comparison. Raises `RequestError` and `ClientDisconnect`."""
+        self._admission.require_open()
+        if self._view is None:
+            raise LedgerOff("the service keeps no ledger: CITEMARK_LEDGER is off")
+        asked = await self._asked(request)
+        self._seats.take(1)
+        given_up = threading.Event()
+        loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(None, _answered, self._view, asked, given_up)
+        # The seat is free when the thread is, which may be later than the answer.
+        work.add_done_callback(lambda _: self._seats.give(1))
+        try:
+            answer = await unless_gone(request.receive, _ended(work))
+        finally:
+            given_up.set()
+        if isinstance(answer, RequestError):
+            raise answer
+        return answer
+
+    async def _asked(self, request: Request) -> RescoreRequest:
+        with self._admission.buffered.hold() as held:
+            body = await read_body(
+                request.receive,
+                declared=declared_length(request.headers),
+                limit=_BODY_BYTES,
+                held=held,
+                admission=self._admission,
+                timeout_s=self._settings.body_timeout_s,
+            )
+        try:
+            return RescoreRequest.model_validate_json(body)
+        except ValidationError as error:
+            raise invalid(details_of(error.errors(include_url=False))) from error
+
+
+async def _ended(work: "asyncio.Future[RescoreResponse]") -> RescoreResponse | RequestError:
+    """What comes of the work, a refusal as a value; whoever waits here does not own it."""
+    try:
+        return await asyncio.shield(work)
+    except RequestError as error:
+        return error
+    except LedgerError as error:
+        _log.error("rescoring failed: %s", error)
+        return LedgerUnavailable(
+            "the ledger cannot be read now; the service's log says why",
+            retry_after_s=_RETRY_AFTER_S,
+        )
+
+
+def _answered(
+    view: LedgerView, asked: RescoreRequest, given_up: threading.Event
+) -> RescoreResponse:
+    ends_at = time.monotonic() + _WORK_S
+    place = Place(asked.run, asked.step, asked.group)
+    with view.within(_WORK_S):
+        numbers = view.numbers(place, limit=asked.limit, grouped=True)
+        kept = _until(view.whole(numbers), ends_at, given_up)
+        found = compare(kept, Change(_knobs(asked), asked.weights), moves=asked.moves)
+    if found.untitled:
+        raise invalid([_untitled(found, title) for title in found.untitled])
+    return _response(found, complete=len(numbers) < asked.limit)
+
+
+def _until(
+    kept: Iterable[KeptRollout], ends_at: float, given_up: threading.Event
+) -> Iterator[KeptRollout]:
+    for each in kept:
+        yield each
+        if time.monotonic() > ends_at or given_up.is_set():
+            raise TooLarge(f"more than {_WORK_S:g} s of work: lower `limit`, or name a step")
+        time.sleep(0)  # lets the event loop run now, and not when this thread's turn is over
+
+
+def _knobs(asked: RescoreRequest) -> Knobs:
+    given = asked.model_fields_set & Knobs.model_fields.keys()
+    return Knobs.model_validate({name: getattr(asked, name) for name in given})
+
+
+def _untitled(found: Rescored, title: str) -> ProblemDetail:
+    there = "; ".join(found.titles)
+    return ProblemDetail(loc=f"weights.{title}", message=f"no criterion has it; there are: {there}")
+
+
+def _response(found: Rescored, *, complete: bool) -> RescoreResponse:
+    sums = found.comparison
+    return RescoreResponse(
+        rollouts=sums.rollouts,
+        complete=complete,
+        mean_old=sums.mean_old,
+        mean_new=sums.mean_new,
+        correlation=sums.correlation,
+        groups=sums.groups,
+        reordered=sums.reordered,
+        new_best=sums.new_best,
+        turned=sums.turned,
+        steps=tuple(map(_step, found.steps)),
+        moves=tuple(map(_move, found.moves)),
+        left_out=tuple(LeftOut(reason=why, rollouts=n) for why, n in found.left_out.items()),
+    )
+
+
+def _step(each: StepMeans) -> StepRewards:
+    return StepRewards(
+        run=each.run,
+        step=each.step,
+        rollouts=each.rollouts,
+        mean_old=each.mean_old,
+        mean_new=each.mean_new,
+    )
+
+
+def _move(each: Ranked) -> RewardMove:
+    pair = each.pair
+    run, step, group = pair.group
+    return RewardMove(
+        seq=pair.seq,
+        id=pair.id,
+        run=run,
+        step=step,
+        group=group,
+        old=pair.old,
+        new=pair.new,
+        old_rank=each.old_rank,
+        new_rank=each.new_rank,
+    )
+
+
+def rescore_router(endpoint: RescoreEndpoint) -> APIRouter:
+    """The route, with its body documented by hand because it is read raw."""
+    router = APIRouter(tags=["ledger"])
+
+    @router.post(
+        "/v1/rescore",
+        operation_id="rescore",
+        summary="Compare kept rewards with those under other knobs",
+        responses={**UNKEPT},
+        openapi_extra=RESCORE_BODY,
+    )
+    async def rescore(request: Request) -> RescoreResponse:
+        """Compute kept rewards again from the verdicts they were made of; no judge is asked.
+
+        Say which rollouts (`run`, `step`, `group`; the latest `limit`) and what is different:
+        any knob, and `weights` by the titles of criteria. What would need a verdict that was
+        never given is left out, and counted by reason. One comparison runs at a time.
+        """
+        return await endpoint.answer(request)
+
+    return router
