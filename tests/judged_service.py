@@ -83,7 +83,8 @@ class Judged:
 
 
 @contextmanager
-def _running(judge: ScriptedJudge) -> Iterator[None]:
+def running_judge(judge: ScriptedJudge) -> Iterator[None]:
+    """Let the judge answer, in a thread, while the context lasts."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -103,7 +104,7 @@ def judged_service(script: Script | Mortal, **settings: Any) -> Iterator[Judged]
     judge = ScriptedJudge(script)
     if isinstance(script, Mortal):
         script.attach(judge)
-    with _running(judge):
+    with running_judge(judge):
         table = Settings(
             **{
                 "judge": "vllm",

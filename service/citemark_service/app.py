@@ -15,6 +15,7 @@ from citemark_service.logs.rollouts import RolloutLog
 from citemark_service.metrics import Metrics
 from citemark_service.pipeline import Pipeline
 from citemark_service.settings import Settings
+from citemark_service.tracing.keeping import TracedKeeper
 from citemark_service.tracing.tracer import Tracer, Untraced
 from citemark_service.web.admission import Admission
 from citemark_service.web.dialects.engine import DialectEngine
@@ -74,12 +75,13 @@ def create_app(
     reads = Reads()
     entered = [each for each in (tracer, ledger, view, reads, beside) if each is not None]
     app = _framed(judge, around, entered)
+    kept = None if ledger is None else TracedKeeper(ledger, tracer)
     pipeline = Pipeline(
         judge=judge,
         library=library,
         settings=settings,
         observer=metrics,
-        ledger=RolloutLog(ledger, texts=settings.log_rollouts),
+        ledger=RolloutLog(kept, texts=settings.log_rollouts),
         tracer=tracer,
     )
     endpoint = ScoreEndpoint(pipeline=pipeline, settings=settings, admission=admission)

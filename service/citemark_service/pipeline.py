@@ -183,13 +183,9 @@ class Pipeline:
             entry = _entry(rollout, result, origin, meter.replies, position)
             if span.recording:
                 span.note(rollout_facts(entry))
-            await self._kept(entry)
-            return result
-
-    async def _kept(self, entry: Entry) -> None:
-        if self._ledger is not None:
-            with self._tracer.span("ledger"):
+            if self._ledger is not None:
                 await self._ledger.keep(entry)
+            return result
 
     @property
     def judged_by(self) -> JudgeIdentity:

@@ -28,23 +28,26 @@ _log = logging.getLogger("citemark.tracing")
 
 
 class _Reasons(logging.Filter):
-    """Keeps what the SDK's exporter last complained of, and keeps it out of the log."""
+    """Keeps what the SDK's exporter complains of out of the log, and its first words: the last
+    ones only say that it gave up.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.last = "unknown"
+        self.first: str | None = None
 
     def filter(self, record: logging.LogRecord) -> bool:
-        self.last = record.getMessage()
+        self.first = self.first or record.getMessage()
         return False
 
 
 class CountingExporter(SpanExporter):
     """Exports over OTLP/HTTP; used by one thread, but for `lose`."""
 
-    def __init__(self, url: str, *, observer: Observer) -> None:
+    def __init__(self, url: str, *, observer: Observer, queue: int) -> None:
         self._exporter = OTLPSpanExporter(endpoint=url, timeout=_EXPORT_S)
         self._observer = observer
+        self._queue = queue
         self._reasons = _Reasons()
         self._troubled = False
         self._lock = threading.Lock()
@@ -54,7 +57,7 @@ class CountingExporter(SpanExporter):
     def admit(self) -> bool:
         """Whether there is room for one more span; without it the span is lost."""
         with self._lock:
-            room = self._waiting < QUEUE
+            room = self._waiting < self._queue
             self._waiting += room
         if not room:
             self._observer.spans(sent=0, lost=1)
@@ -62,6 +65,7 @@ class CountingExporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send a batch, once, and say in counts and log what came of it."""
+        self._reasons.first = None
         result = self._exporter.export(spans)
         with self._lock:
             self._waiting -= len(spans)
@@ -84,7 +88,7 @@ class CountingExporter(SpanExporter):
 
     def _failed(self) -> None:
         if not self._troubled:
-            _log.warning("traces are lost, rewards go on: %s", self._reasons.last)
+            _log.warning("traces are lost, rewards go on: %s", self._reasons.first)
         self._troubled = True
 
     def _recovered(self) -> None:
@@ -96,12 +100,12 @@ class CountingExporter(SpanExporter):
 class BoundedProcessor(SpanProcessor):
     """Hands ended spans to the SDK's batches as long as there is room for them."""
 
-    def __init__(self, exporter: CountingExporter) -> None:
+    def __init__(self, exporter: CountingExporter, *, queue: int) -> None:
         self._exporter = exporter
         self._closed = False
         self._batches = BatchSpanProcessor(
             exporter,
-            max_queue_size=QUEUE,
+            max_queue_size=queue,
             max_export_batch_size=_BATCH,
             schedule_delay_millis=_DELAY_MS,
         )

@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from citemark_service.observe import Observer
-from citemark_service.tracing.export import BoundedProcessor, CountingExporter
+from citemark_service.tracing.export import QUEUE, BoundedProcessor, CountingExporter
 from citemark_service.tracing.tracer import Facts, Kind, Span, SpanName
 
 _KINDS: Final[Mapping[Kind, trace.SpanKind]] = {
@@ -36,10 +36,12 @@ _CLOSE_S: Final = 2.0
 
 
 class OtelTracer:
-    """See `Tracer`. Spans of a caller's trace are sampled as the caller says, others by `ratio`."""
+    """See `Tracer`. Spans of a caller's trace are sampled as the caller says, others by `ratio`;
+    at most `queue` ended ones, 512 or more, wait for the collector.
+    """
 
-    def __init__(self, url: str, *, ratio: float, observer: Observer) -> None:
-        self._exporter = CountingExporter(url, observer=observer)
+    def __init__(self, url: str, *, ratio: float, observer: Observer, queue: int = QUEUE) -> None:
+        self._exporter = CountingExporter(url, observer=observer, queue=queue)
         self._provider = TracerProvider(
             sampler=ParentBasedTraceIdRatio(ratio),
             resource=_resource(),
@@ -48,7 +50,7 @@ class OtelTracer:
             ),
             shutdown_on_exit=False,
         )
-        self._provider.add_span_processor(BoundedProcessor(self._exporter))
+        self._provider.add_span_processor(BoundedProcessor(self._exporter, queue=queue))
         self._tracer = self._provider.get_tracer("citemark", version("citemark"))
         self._propagator = TraceContextTextMapPropagator()
 

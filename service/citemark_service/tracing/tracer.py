@@ -1,7 +1,7 @@
 """What the service tells a tracer, and the tracer that is off."""
 
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractContextManager
 from types import MappingProxyType, TracebackType
 from typing import Final, Literal, Protocol, Self
 
@@ -41,13 +41,22 @@ class Span(Protocol):
         ...
 
 
-class Tracer(AbstractAsyncContextManager[object], Protocol):
+class Tracer(Protocol):
     """Opens spans; the one that is open in this task is the parent of the next.
 
     Implementations are quick, never wait for what they export to, and never raise. An error that
     leaves a span marks it as failed with the error's type; its message, which could quote a
     rollout, is not recorded. Entered while the service runs.
     """
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
 
     def request(self, headers: Mapping[str, str]) -> AbstractContextManager[Span]:
         """The span of a request, in the caller's trace where `headers` name one."""

@@ -1,0 +1,76 @@
+"""The same line again and again is counted, not written."""
+
+import logging
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from citemark_service.logs.lines import told
+from citemark_service.logs.throttle import Throttle
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def record(message: str = "%s failed", name: str = "citemark.judge", **facts) -> logging.LogRecord:
+    made = logging.makeLogRecord({"name": name, "levelno": 20, "msg": message, "args": ("it",)})
+    made.__dict__.update(told(facts))
+    return made
+
+
+def written(throttle: Throttle, *records: logging.LogRecord) -> list[str]:
+    return [each.getMessage() for each in records if throttle.filter(each)]
+
+
+def test_a_burst_passes_and_the_rest_is_counted_on_the_next_line() -> None:
+    clock = Clock()
+    throttle = Throttle(burst=2, every_s=10.0, clock=clock)
+    assert written(throttle, *(record() for _ in range(1000))) == ["it failed"] * 2
+    clock.now += 10.0
+    assert written(throttle, record(), record(), record()) == [
+        "it failed (and 998 more such lines before)",
+        "it failed",
+    ]
+    clock.now += 10.0
+    assert written(throttle, record()) == ["it failed (and 1 more such lines before)"]
+
+
+def test_another_wording_server_or_kind_is_other_news() -> None:
+    throttle = Throttle(burst=1)
+    first = [
+        record(server="a", kind="x"),
+        record(server="b", kind="x"),
+        record(server="b", kind="y"),
+    ]
+    assert len(written(throttle, *first, record("%s is back"), record(name="citemark.ledger"))) == 5
+    assert written(throttle, record(server="a", kind="x", seconds=2)) == []
+
+
+def test_what_is_a_line_for_each_event_is_never_held_back() -> None:
+    throttle = Throttle(burst=1, exempt=frozenset({"citemark.access"}))
+    assert len(written(throttle, *(record(name="citemark.access") for _ in range(50)))) == 50
+
+
+@given(st.lists(st.integers(0, 3000), max_size=60), st.integers(1, 4))
+def test_every_line_is_written_or_counted(gaps: list[int], burst: int) -> None:
+    clock = Clock()
+    throttle = Throttle(burst=burst, every_s=1.0, clock=clock)
+    passed, counted = 0, 0
+    for gap in [*gaps, 10_000]:
+        clock.now += gap / 1000
+        each = record()
+        if throttle.filter(each):
+            passed += 1
+            counted += int(each.msg.split("(and ")[1].split()[0]) if "(and" in each.msg else 0
+    assert passed + counted == len(gaps) + 1
+
+
+def test_wordings_without_end_take_bounded_room() -> None:
+    throttle = Throttle()
+    for number in range(5_000):
+        throttle.filter(record(f"wording {number}"))
+    assert len(throttle._counts) <= 1_024

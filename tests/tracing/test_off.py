@@ -1,0 +1,105 @@
+"""Traces that are off import nothing, send nothing and change nothing."""
+
+import subprocess
+import sys
+
+from citemark_service.observe import SilentObserver
+from citemark_service.settings import Settings
+from citemark_service.tracing.factory import tracer_of
+from judge_tasks import by_shape
+from otlp_collector import Collector
+from step_rollouts import rollout
+
+_HIDDEN = """
+import sys
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter")):
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Hidden())
+"""
+_SERVED = """
+import asyncio, sys
+import httpx
+from citemark_rubrics import load_library
+from citemark_service.app import create_app
+from citemark_service.judges.factory import build_judge
+from citemark_service.metrics import Metrics
+from citemark_service.settings import Settings
+from citemark_service.tracing.factory import tracer_of
+
+async def main():
+    settings, metrics = Settings(judge="embedded"), Metrics()
+    tracer = tracer_of(settings, metrics)
+    judge = build_judge(settings, metrics, tracer)
+    app = create_app(settings=settings, judge=judge, library=load_library(), tracer=tracer)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as c:
+        rollout = {"question": "q", "tool_output": "", "response": "<answer>x</answer>",
+                   "positive_rubrics": ["Is x."]}
+        answer = await c.post("/v1/score", json=rollout)
+        assert answer.json()["reward"] is not None, answer.text
+    build_judge(Settings(judge="vllm"), metrics, tracer)
+
+asyncio.run(main())
+print(*sorted(n for n in sys.modules if n.startswith(("opentelemetry.sdk",
+    "opentelemetry.exporter", "opentelemetry.proto", "google.protobuf", "requests"))))
+"""
+_WANTED = f"""{_HIDDEN}
+from citemark_service.errors import SettingsError
+from citemark_service.observe import SilentObserver
+from citemark_service.settings import Settings
+from citemark_service.tracing.factory import tracer_of
+try:
+    tracer_of(Settings(otlp_endpoint="http://127.0.0.1:4318"), SilentObserver())
+except SettingsError as error:
+    print(error)
+"""
+
+
+def python(code: str, **environ: str) -> str:
+    """What a fresh interpreter prints."""
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_a_rollout_is_scored_without_the_sdk() -> None:
+    assert python(_SERVED) == ""
+
+
+def test_the_variable_of_others_switches_nothing_on() -> None:
+    loaded = python(
+        _SERVED,
+        OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9",
+        FASTAPI_OTEL_AUTO_CONFIGURE="true",
+    )
+    assert loaded == ""
+
+
+def test_wanting_traces_without_the_extra_says_what_to_install() -> None:
+    assert python(_WANTED) == "otlp_endpoint needs pip install 'citemark[service,otel]'"
+
+
+def test_the_judge_is_sent_no_trace_and_the_callers_is_left_alone(
+    serve, collector: Collector
+) -> None:
+    with serve(by_shape(V=2, S=2, U=1, C=1), otlp_endpoint=None) as service:
+        traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        service.client.post("/v1/score", json=rollout(1, 0), headers={"traceparent": traceparent})
+    assert service.judge.headers
+    assert not any("traceparent" in headers for headers in service.judge.headers)
+    assert collector.posts == 0
+
+
+async def test_every_span_that_is_off_is_the_same_empty_one() -> None:
+    async with tracer_of(Settings(), SilentObserver()) as tracer:
+        spans = [tracer.request({}), tracer.span("rollout"), tracer.span("judge call", "client")]
+        assert len({id(span) for span in spans}) == 1
+        with spans[0] as span:
+            span.note({"citemark.rollout": "x"})
+            span.rename("POST /v1/score")
+            span.fail("ValueError")
+        assert not span.recording
+        assert span.trace_id is None
+        assert tracer.headers() == {}

@@ -1,0 +1,321 @@
+"""One trace for each request, from the caller's span to the call that vLLM receives."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from citemark_rubrics import load_library
+from citemark_service.app import create_app
+from citemark_service.errors import SettingsError
+from citemark_service.metrics import Metrics
+from citemark_service.settings import Settings
+from citemark_service.tracing.factory import tracer_of, traces_url
+from gated_judge import GatedJudge
+from judge_tasks import by_shape
+from otlp_collector import Collector
+from scripted_judge import MODEL, Reply, Status, in_turn
+from step_rollouts import rollout, step
+
+CALLER = "4bf92f3577b34da6a3ce929d0e0e4736"
+PARENT = "00f067aa0ba902b7"
+GOOD = by_shape(V=2, S=2, U=1, C=1)
+JUDGED: dict[str, Any] = {"queue": {}, "judge call": {}}
+WHOLE = {
+    "parse": {},
+    "criteria": JUDGED,
+    "citations": JUDGED,
+    "score": {},
+    "ledger": {},
+}
+
+
+def carrying(flags: str = "01") -> dict[str, str]:
+    return {"traceparent": f"00-{CALLER}-{PARENT}-{flags}", "tracestate": "vendor=kept"}
+
+
+def test_a_request_is_one_trace_with_every_stage(serve, collector: Collector) -> None:
+    with serve(GOOD) as service:
+        answer = service.client.post("/v1/score", json=rollout(1, 0))
+        assert answer.json()["reward"] is not None
+    (root,) = collector.named("POST /v1/score")
+    assert root.parent == ""
+    assert collector.tree(root) == {"rollout": WHOLE}
+    assert {span.trace for span in collector.spans} == {root.trace}
+    assert not any(span.failed or span.events for span in collector.spans)
+    assert root.facts == {
+        "http.request.method": "POST",
+        "http.route": "/v1/score",
+        "http.response.status_code": 200,
+        "citemark.request": answer.headers["x-request-id"],
+    }
+    assert service.sent() == len(collector.spans)
+    assert service.lost() == 0
+
+
+def test_a_span_lies_within_its_parent(serve, collector: Collector) -> None:
+    with serve(GOOD) as service:
+        service.client.post("/v1/score", json=rollout(1, 0))
+    inner = [span for span in collector.spans if span.parent]
+    assert inner
+    for span in inner:
+        outer = collector.parent(span)
+        assert outer.begin <= span.begin <= span.end <= outer.end
+
+
+def test_the_span_of_a_rollout_says_which_and_what_came_of_it(serve, collector: Collector) -> None:
+    told = {**rollout(1, 0), "run": "r1", "group": "g7"}
+    with serve(GOOD) as service:
+        body = {"items": [told], "step": 12}
+        (result,) = service.client.post("/v1/score", json=body).json()["items"]
+    (span,) = collector.named("rollout")
+    usage = result["judge"]
+    assert span.facts == {
+        "citemark.rollout": "1-0",
+        "citemark.rollout_hash": result["rollout_hash"],
+        "citemark.run": "r1",
+        "citemark.step": 12,
+        "citemark.group": "g7",
+        "citemark.outcome": "scored",
+        "citemark.reward": result["reward"],
+        "citemark.cached": False,
+        "citemark.judge_calls": 2,
+        "gen_ai.request.model": MODEL,
+        "gen_ai.usage.input_tokens": usage["prompt_tokens"],
+        "gen_ai.usage.output_tokens": usage["completion_tokens"],
+        "gen_ai.usage.cache_read.input_tokens": usage["cached_tokens"],
+    }
+
+
+def test_a_callers_trace_goes_on_and_on_to_the_judge(serve, collector: Collector) -> None:
+    with serve(GOOD) as service:
+        service.client.post("/v1/score", json=rollout(1, 0), headers=carrying())
+    (root,) = collector.named("POST /v1/score")
+    assert (root.trace, root.parent) == (CALLER, PARENT)
+    calls = {span.id: span for span in collector.named("judge call")}
+    received = [headers["traceparent"].split("-") for headers in service.judge.headers]
+    assert {trace for _, trace, _, _ in received} == {CALLER}
+    assert {span for _, _, span, _ in received} == calls.keys()
+    assert {headers["tracestate"] for headers in service.judge.headers} == {"vendor=kept"}
+    assert {span.kind for span in calls.values()} == {3}  # a client's
+
+
+def test_a_caller_that_samples_its_trace_out_is_believed(serve, collector: Collector) -> None:
+    with serve(GOOD) as service:
+        service.client.post("/v1/score", json=rollout(1, 0), headers=carrying("00"))
+    assert collector.spans == []
+    assert service.sent() == service.lost() == 0
+    assert {headers["traceparent"][-2:] for headers in service.judge.headers} == {"00"}
+
+
+@pytest.mark.parametrize("given", ["", "garbage", "00-" + "0" * 32 + f"-{PARENT}-01", "x" * 2000])
+def test_a_broken_traceparent_begins_a_new_trace(serve, collector: Collector, given: str) -> None:
+    hostile = {"traceparent": given, "tracestate": "=,=;" * 200}
+    with serve(GOOD) as service:
+        answer = service.client.post("/v1/score", json=rollout(1, 0), headers=hostile)
+        assert answer.status_code == 200
+    (root,) = collector.named("POST /v1/score")
+    assert root.parent == ""
+    assert int(root.trace, 16)
+
+
+def test_each_attempt_is_a_span_that_says_how_it_ended(serve, collector: Collector) -> None:
+    said = GOOD
+    answers = iter([Status(500), Status(429), None])
+
+    def script(request):
+        if "S" in request["messages"][-1]["content"].splitlines()[-1]:
+            return said(request)
+        return next(answers) or said(request)
+
+    with serve(script) as service:
+        answer = service.client.post("/v1/score", json=rollout(1, 0))
+        assert answer.json()["reward"] is not None
+    (criteria,) = collector.named("criteria")
+    calls = [span for span in collector.named("judge call") if span.parent == criteria.id]
+    calls.sort(key=lambda span: span.begin)
+    assert [span.facts["citemark.attempt"] for span in calls] == [1, 2, 3]
+    assert [span.facts["citemark.outcome"] for span in calls] == [
+        "judge_server_error",
+        "judge_overloaded",
+        "ok",
+    ]
+    assert [span.failed for span in calls] == [True, True, False]
+    assert calls[0].facts["error.type"] == "JudgeServerError"
+    assert {span.facts["citemark.rollout"] for span in calls} == {"1-0"}
+    assert {span.facts["citemark.request"] for span in calls} == {answer.headers["x-request-id"]}
+    place = service.judge.url.removeprefix("http://").removesuffix("/v1")
+    assert {span.facts["citemark.server"] for span in calls} == {place}
+    assert calls[2].facts["gen_ai.usage.input_tokens"] > 0
+    assert not criteria.failed
+
+
+def test_a_useless_reply_is_asked_for_again_under_the_same_question(
+    serve, collector: Collector
+) -> None:
+    replies = iter([Reply("nonsense")])
+
+    def script(request):
+        if "S" in request["messages"][-1]["content"].splitlines()[-1]:
+            return GOOD(request)
+        return next(replies, None) or GOOD(request)
+
+    with serve(script) as service:
+        service.client.post("/v1/score", json=rollout(1, 0))
+    (criteria,) = collector.named("criteria")
+    calls = [span for span in collector.named("judge call") if span.parent == criteria.id]
+    calls.sort(key=lambda span: span.begin)
+    asks = [(span.facts["citemark.ask"], span.facts["citemark.attempt"]) for span in calls]
+    assert asks == [(1, 1), (2, 1)]
+
+
+def test_a_rollout_that_nobody_judged_says_why(serve, collector: Collector) -> None:
+    with serve(in_turn(Status(400))) as service:
+        service.client.post("/v1/score", json=rollout(1, 0))
+    (span,) = collector.named("rollout")
+    assert span.facts["citemark.outcome"] == "judge_rejected"
+    assert "citemark.reward" not in span.facts
+    assert "score" not in collector.tree(span)
+
+
+def test_a_batch_of_64_keeps_every_span_with_its_rollout(serve, collector: Collector) -> None:
+    rollouts = step(8, 8)
+    with serve(GOOD, judge_concurrency=4) as service:
+        answer = service.client.post("/v1/score", json={"items": rollouts})
+        assert None not in [item["reward"] for item in answer.json()["items"]]
+    (root,) = collector.named("POST /v1/score")
+    spans = collector.named("rollout")
+    assert sorted(span.facts["citemark.rollout"] for span in spans) == sorted(
+        each["id"] for each in rollouts
+    )
+    assert {span.parent for span in spans} == {root.id}
+    for span in spans:
+        assert collector.tree(span) == WHOLE
+    for call in collector.named("judge call"):
+        asked = collector.parent(collector.parent(call))
+        assert call.facts["citemark.rollout"] == asked.facts["citemark.rollout"]
+    received = {headers["traceparent"].split("-")[2] for headers in service.judge.headers}
+    assert received == {span.id for span in collector.named("judge call")}
+
+
+def test_requests_at_once_are_traces_apart(serve, collector: Collector) -> None:
+    with serve(GOOD) as service, ThreadPoolExecutor(8) as pool:
+        each = [pool.submit(service.client.post, "/v1/score", json=one) for one in step(4, 4)]
+        assert {done.result().status_code for done in each} == {200}
+    roots = collector.named("POST /v1/score")
+    assert len({root.trace for root in roots}) == 16
+    for span in collector.spans:
+        if span.parent:
+            assert collector.parent(span).trace == span.trace
+
+
+def test_a_stream_and_a_trainers_route_are_traced_too(serve, collector: Collector) -> None:
+    lines = b"".join(json.dumps(each).encode() + b"\n" for each in step(1, 2))
+    with serve(GOOD) as service:
+        assert service.client.post("/v1/score/stream", content=lines).status_code == 200
+        one = rollout(3, 0)
+        body = {"prompt": one["question"], "response": one["response"], "label": json.dumps(one)}
+        assert service.client.post("/rm", json=body).status_code == 200
+    (stream,) = collector.named("POST /v1/score/stream")
+    assert collector.tree(stream) == {"rollout": WHOLE, "rollout 2": WHOLE}
+    (reward,) = collector.named("POST /rm")
+    assert collector.tree(reward) == {"rollout": WHOLE}
+
+
+def test_probes_and_pages_are_not_traced(serve, collector: Collector) -> None:
+    with serve(GOOD) as service:
+        for path in ("/healthz", "/metrics", "/v1/rubrics"):
+            assert service.client.get(path).status_code == 200
+    assert collector.spans == []
+
+
+def test_no_text_of_a_rollout_is_exported(serve, collector: Collector) -> None:
+    secret = "zanzibar-quokka"
+    hostile = {
+        **rollout(1, 0),
+        "question": f"Where is {secret}?",
+        "response": f"<answer><snippet id=a>{secret}</snippet></answer>",
+        "positive_rubrics": [f"Names {secret}"],
+    }
+    with serve(in_turn(Status(400, f"cannot read {secret}"), Reply(secret))) as service:
+        service.client.post("/v1/score", json=hostile)
+        service.client.post("/v1/score", json={**hostile, "tool_output": None})
+        service.client.post("/v1/score", content=secret.encode())
+        service.client.post(f"/{secret}", content=secret.encode())
+    assert collector.bodies
+    assert not any(secret.encode() in body for body in collector.bodies)
+
+
+def test_a_long_id_is_clipped(serve, collector: Collector) -> None:
+    with serve(GOOD) as service:
+        service.client.post("/v1/score", json={**rollout(1, 0), "id": "i" * 512})
+    (span,) = collector.named("rollout")
+    assert span.facts["citemark.rollout"] == "i" * 256
+
+
+def test_waiting_for_a_prime_is_seen(serve, collector: Collector) -> None:
+    long = "".join(f"<snippet id=x{n}>Fact {n} of the bridge.</snippet>" for n in range(800))
+    rollouts = [{**each, "tool_output": long} for each in step(1, 3)]
+    with serve(GOOD, prime_prefix=True) as service:
+        service.client.post("/v1/score", json={"items": rollouts})
+    primes = collector.named("prime")
+    sent = [span for span in primes if "judge call" in collector.tree(span)]
+    assert sent
+    assert len(primes) > len(sent)
+
+
+def test_a_sampling_ratio_of_nothing_exports_nothing(serve, collector: Collector) -> None:
+    with serve(GOOD, otlp_sample_ratio=0.0) as service:
+        service.client.post("/v1/score", json=rollout(1, 0))
+        service.client.post("/v1/score", json=rollout(1, 1), headers=carrying())
+    assert {span.trace for span in collector.spans} == {CALLER}
+
+
+def test_the_resource_is_the_service_unless_the_deployment_says_otherwise(
+    serve, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(GOOD) as service:
+        service.client.post("/v1/score", json=rollout(1, 0))
+    assert {resource["service.name"] for resource in collector.resources} == {"citemark"}
+    collector.resources.clear()
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "rewards-eu")
+    with serve(GOOD) as service:
+        service.client.post("/v1/score", json=rollout(1, 0))
+    assert {resource["service.name"] for resource in collector.resources} == {"rewards-eu"}
+
+
+async def test_a_defect_fails_the_span_of_its_request(collector: Collector) -> None:
+    settings, metrics = Settings(otlp_endpoint=collector.url), Metrics()
+    async with tracer_of(settings, metrics) as tracer:
+        app = create_app(
+            settings=settings, judge=GatedJudge(), library=load_library(), tracer=tracer
+        )
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            broken = {**rollout(1, 0), "question": "broken"}
+            assert (await client.post("/v1/score", json=broken)).status_code == 500
+    (root,) = collector.named("POST /v1/score")
+    (inner,) = collector.named("rollout")
+    assert root.failed
+    assert inner.failed
+    assert root.events == inner.events == 0
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "url"),
+    [
+        ("http://c:4318", "http://c:4318/v1/traces"),
+        ("https://c/otlp/", "https://c/otlp/v1/traces"),
+        ("http://c:4318/v1/traces", "http://c:4318/v1/traces"),
+    ],
+)
+def test_an_endpoint_may_name_the_path_or_not(endpoint: str, url: str) -> None:
+    assert traces_url(endpoint) == url
+
+
+@pytest.mark.parametrize("endpoint", ["collector:4318", "grpc://c:4317", "http://", "http://[c"])
+def test_an_endpoint_that_cannot_be_is_refused(endpoint: str) -> None:
+    with pytest.raises(SettingsError, match="otlp_endpoint"):
+        traces_url(endpoint)

@@ -1,0 +1,102 @@
+"""A collector that is away, slow or refuses costs traces, never a reward."""
+
+import gc
+import logging
+import time
+import tracemalloc
+
+import pytest
+
+from citemark_service.metrics import Metrics
+from citemark_service.tracing.otel import OtelTracer
+from judge_tasks import by_shape
+from otlp_collector import Collector
+from running_service import until
+from scripted_service import free_url
+from step_rollouts import rollout, step
+
+_ROOM = 1_024
+GOOD = by_shape(V=2, S=2, U=1, C=1)
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the log says of traces, whoever says it."""
+    names = ("citemark.tracing", "opentelemetry", "urllib3")
+    return [r.getMessage() for r in caplog.records if r.name.startswith(names) and r.levelno >= 20]
+
+
+def test_a_collector_that_is_not_there_is_told_of_once_and_all_spans_are_counted(
+    serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with serve(GOOD, otlp_endpoint=free_url()) as service:
+        for sample in range(3):
+            answer = service.client.post("/v1/score", json=rollout(1, sample))
+            assert answer.json()["reward"] is not None
+            time.sleep(1.1)  # so that the spans of each are a batch of their own
+    (line,) = told(caplog)
+    assert line.startswith("traces are lost, rewards go on: ")
+    assert "refused" in line.lower()
+    assert service.sent() == 0
+    assert service.lost() == 3 * 11  # the request, the rollout and its nine
+
+
+def test_a_collector_that_refuses_is_told_of_with_its_status(
+    serve, collector: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    collector.status = 400
+    with serve(GOOD) as service:
+        service.client.post("/v1/score", json=rollout(1, 0))
+        until(lambda: service.lost() > 0)
+        collector.status = 200
+        service.client.post("/v1/score", json=rollout(1, 1))
+        until(lambda: service.sent() > 0)
+    failed, again = told(caplog)
+    assert "400" in failed
+    assert again == "traces are exported again"
+    assert service.sent() == len(collector.spans)
+
+
+def test_a_collector_that_hangs_holds_no_reward_up(serve, collector: Collector) -> None:
+    collector.hang_s = 3600.0
+    with serve(GOOD) as service:
+        service.client.post("/v1/score", json=rollout(0, 0))
+        assert collector.asked.wait(20)
+        began = time.monotonic()
+        answer = service.client.post("/v1/score", json={"items": step(4, 4)})
+        assert None not in [item["reward"] for item in answer.json()["items"]]
+        assert collector.spans == []
+        assert time.monotonic() - began < 20
+        began = time.monotonic()
+    assert time.monotonic() - began < 20  # nor the end of the service
+    assert service.sent() == 0
+    assert service.lost() > 0
+
+
+async def test_what_waits_for_a_hanging_collector_is_bounded(collector: Collector) -> None:
+    collector.hang_s = 3600.0
+    metrics = Metrics()
+    tracer = OtelTracer(f"{collector.url}/v1/traces", ratio=1.0, observer=metrics, queue=_ROOM)
+    async with tracer:
+        _end_spans(tracer, 20 * _ROOM)
+        lost = lost_of(metrics)
+        assert 18 * _ROOM <= lost <= 20 * _ROOM
+        tracemalloc.start()
+        _end_spans(tracer, 20 * _ROOM)
+        gc.collect()
+        grown, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert grown < 2 * 1024 * 1024  # as many again would be twenty times that
+    assert lost_of(metrics) == 40 * _ROOM
+
+
+def _end_spans(tracer: OtelTracer, count: int) -> None:
+    for number in range(count):
+        with tracer.span("rollout") as span:
+            span.note({"citemark.rollout": str(number), "citemark.outcome": "scored"})
+
+
+def lost_of(metrics: Metrics) -> float:
+    labels = {"outcome": "lost"}
+    return metrics.registry.get_sample_value("citemark_trace_spans_total", labels) or 0.0
