@@ -21,6 +21,8 @@ TRAIN_DEV := $(VENV_TRAIN)/.installed-train-dev
 INSTALL_TRAIN := $(VENV_TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check \
 	-c constraints.txt -c constraints-train.txt
 
+COMPOSE_FILES := docker/compose.yaml docker/compose.dashboards.yaml
+
 # The tests find these by name.
 VENV_VLLM := .venv-vllm
 VENV_TRAINERS := .venv-trainers
@@ -29,10 +31,10 @@ VLLM_MODELS := .cache/smollm2-135m .cache/qwen3-next-tiny
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-vllm test-train test-trainers bench check lint-docker format clean
+.PHONY: help demo test test-vllm test-train test-trainers test-dashboards bench check lint-docker format clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(if $(filter smollm2,$(JUDGE)),$(SMOLLM2),$(SERVICE)) ## Score the example rollouts over HTTP (JUDGE=embedded or smollm2)
 	$(BIN)/python examples/demo.py --judge $(JUDGE)
@@ -51,6 +53,9 @@ test-trainers: $(DEV) ## Run trainers' own client code against the service, wher
 	@PYTHONPATH=tests $(BIN)/python tests/trainers/prepare.py $(VENV_TRAINERS); \
 	case $$? in 0) $(BIN)/pytest -m trainers tests/trainers $(ARGS);; 3) ;; *) exit 1;; esac
 
+test-dashboards: $(DEV) ## Ask a real Prometheus every panel and alert, where one is installed
+	$(BIN)/pytest -m 'prometheus or not prometheus' tests/dashboards $(ARGS)
+
 bench: $(DEV) ## Measure cost, prompts, latency and memory (ARGS="--json", "--soak 600")
 	@$(BIN)/python benchmarks/run.py $(ARGS)
 
@@ -62,9 +67,10 @@ check: $(DEV) lint-docker ## Formatting, lint, types, structure and container fi
 
 lint-docker: $(DEV)
 	$(BIN)/hadolint docker/Dockerfile
-	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker/compose.yaml
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec $(COMPOSE_FILES)
 	@if docker compose version >/dev/null 2>&1; \
-	then docker compose -f docker/compose.yaml config --quiet && echo "compose: config ok"; \
+	then GRAFANA_ADMIN_PASSWORD=any docker compose $(COMPOSE_FILES:%=-f %) config --quiet \
+		&& echo "compose: config ok"; \
 	else echo "compose: no docker compose client here; checked against the schema only"; fi
 
 format: $(DEV) ## Rewrite the code as ruff wants it

@@ -31,10 +31,12 @@ def instructions(root: Path) -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def services(root: Path) -> dict[str, Any]:
-    """The services of the compose file."""
-    loaded = YAML(typ="safe").load(root / "docker" / "compose.yaml")
-    services: dict[str, Any] = loaded["services"]
-    return services
+    """The services of both compose files."""
+    folder = root / "docker"
+    loaded = [
+        YAML(typ="safe").load(folder / name) for name in ("compose.yaml", "compose.dashboards.yaml")
+    ]
+    return {name: service for each in loaded for name, service in each["services"].items()}
 
 
 def copied(instructions: list[tuple[str, str]]) -> list[str]:
@@ -121,7 +123,7 @@ def test_the_health_check_fails_where_nothing_listens(instructions: list[tuple[s
 
 def test_every_variable_of_the_container_files_is_a_setting(root: Path) -> None:
     known = {f"CITEMARK_{name.upper()}" for name in Settings.model_fields}
-    for path in sorted((root / "docker").iterdir()):
+    for path in sorted(path for path in (root / "docker").rglob("*") if path.is_file()):
         assert set(re.findall(r"CITEMARK_\w+", path.read_text())) <= known, path.name
 
 
@@ -150,3 +152,86 @@ def test_the_readme_serves_the_judge_with_the_same_flags(
     assert lines, "the README shows no `vllm serve` line"
     shown = shlex.split(lines.group().replace("\\\n", " "))
     assert shown == services["vllm"]["entrypoint"] + services["vllm"]["command"]
+
+
+GUARDED = ("citemark", "prometheus", "grafana")
+
+
+@pytest.mark.parametrize("name", GUARDED)
+def test_a_container_has_no_more_rights_than_it_needs(services: dict[str, Any], name: str) -> None:
+    service = services[name]
+    assert service["read_only"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert re.fullmatch(r"\d+[mg]", service["mem_limit"])
+    assert service["pids_limit"] > 0
+
+
+@pytest.mark.parametrize("name", ["prometheus", "grafana"])
+def test_an_image_from_elsewhere_is_pinned_runs_as_no_root_and_is_watched(
+    services: dict[str, Any], name: str
+) -> None:
+    service = services[name]
+    assert re.fullmatch(r"[\w/]+:v?\d+\.\d+\.\d+@sha256:[0-9a-f]{64}", service["image"])
+    assert re.fullmatch(r"[1-9]\d*:\d+", service["user"])
+    assert service["healthcheck"]["test"][0] == "CMD"
+
+
+def test_no_port_is_open_to_other_hosts_unless_asked(services: dict[str, Any]) -> None:
+    ports = [port for service in services.values() for port in service.get("ports", ())]
+    assert len(ports) == len(GUARDED)
+    assert all(re.match(r"(\$\{\w+:-)?127\.0\.0\.1(\})?:", port) for port in ports)
+
+
+def test_what_containers_mount_is_there_and_read_only(root: Path, services: dict[str, Any]) -> None:
+    volumes = [volume for service in services.values() for volume in service.get("volumes", ())]
+    mounts = [volume.split(":") for volume in volumes if volume.startswith(".")]
+    assert len(mounts) == 3
+    for source, _, mode in mounts:
+        assert (root / "docker" / source).is_dir()
+        assert mode == "ro"
+
+
+def test_the_ledger_is_in_the_volume_which_the_user_owns(
+    instructions: list[tuple[str, str]], services: dict[str, Any]
+) -> None:
+    ledger = re.search(r"CITEMARK_LEDGER=sqlite:///(\S+)", dict(instructions)["ENV"])
+    assert ledger is not None
+    folder = str(Path(ledger[1]).parent)
+    assert f"ledger:{folder}" in services["citemark"]["volumes"]
+    runs = [rest for keyword, rest in instructions if keyword == "RUN"]
+    assert any(f"install -d -o citemark -g citemark -m 0750 {folder}" in run for run in runs)
+
+
+def test_grafana_lets_nobody_in_without_a_password_of_ones_own(services: dict[str, Any]) -> None:
+    environment = services["grafana"]["environment"]
+    assert environment["GF_SECURITY_ADMIN_PASSWORD"].startswith("${GRAFANA_ADMIN_PASSWORD:?")
+    assert environment["GF_AUTH_ANONYMOUS_ENABLED"] == "${GRAFANA_ANONYMOUS:-false}"
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+
+
+def test_prometheus_keeps_a_bounded_past_of_the_services_there_are(
+    root: Path, services: dict[str, Any]
+) -> None:
+    flags = services["prometheus"]["command"]
+    assert {flag.split("=")[0].rsplit(".", 1)[1] for flag in flags if "retention" in flag} == {
+        "time",
+        "size",
+    }
+    loaded = YAML(typ="safe").load(root / "docker" / "prometheus" / "prometheus.yml")
+    jobs = {
+        job["job_name"]: job["static_configs"][0]["targets"] for job in loaded["scrape_configs"]
+    }
+    assert jobs == {
+        "citemark": ["citemark:8000"],
+        "vllm": ["vllm:8000"],
+        "prometheus": ["127.0.0.1:9090"],
+    }
+
+
+def test_every_variable_of_the_compose_files_is_in_the_example(root: Path) -> None:
+    folder = root / "docker"
+    texts = [path.read_text() for path in folder.glob("compose*.yaml")]
+    asked = {name for text in texts for name in re.findall(r"\$\{(\w+)", text)}
+    shown = re.findall(r"^#?(\w+)=", (folder / "env.example").read_text(), re.MULTILINE)
+    assert asked <= set(shown)

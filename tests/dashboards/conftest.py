@@ -1,0 +1,66 @@
+"""A Prometheus that has seen four scripted hours."""
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from prometheus_server import Prometheus, backfill, installed, serving
+from provisioned import DOCKER, RECORDING, RULES, yaml
+from scripted_hours import Hours
+
+_SPEEDS = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+
+
+@dataclass(frozen=True)
+class Past:
+    """The Prometheus and the hours that it has seen."""
+
+    prometheus: Prometheus
+    hours: Hours
+
+    def values(self, expression: str, *, minutes: float | None = None) -> list[float]:
+        """What a dashboard over all the hours, or their first minutes, would draw."""
+        start = self.hours.start
+        end = self.hours.end + 1 if minutes is None else start + minutes * 60
+        return self.prometheus.values(expression, start=start, end=end, step_s=60)
+
+
+@pytest.fixture(scope="session")
+def programs() -> None:
+    """Skip where there is no Prometheus."""
+    if not installed():
+        pytest.skip("needs Prometheus and promtool: apt-get install prometheus")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def past(programs: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Past]:
+    """Four scripted hours in a real Prometheus, which scrapes the service that lived them."""
+    folder = tmp_path_factory.mktemp("prometheus")
+    exposition, data = folder / "hours.om", folder / "data"
+    hours = Hours(folder, RECORDING.read_text())
+    async with hours.playing():
+        exposition.write_text("\n".join([*hours.exposition, "# EOF", ""]))
+        backfill(exposition, data)
+        with serving(_config(hours, folder), data, _retention()) as prometheus:
+            yield Past(prometheus, hours)
+
+
+def _config(hours: Hours, folder: Path) -> Path:
+    """The configuration that ships, with the addresses of here and without its patience."""
+    text = (DOCKER / "prometheus" / "prometheus.yml").read_text()
+    for name, value in _SPEEDS.items():
+        text = re.sub(rf"{name}: \w+", f"{name}: {value}", text)
+    text = text.replace("citemark:8000", hours.url.removeprefix("http://"))
+    config = folder / "prometheus.yml"
+    config.write_text(text.replace("rules/*.yml", str(RULES)))
+    return config
+
+
+def _retention() -> list[str]:
+    """The bounds that the compose file sets."""
+    command = yaml(DOCKER / "compose.dashboards.yaml")["services"]["prometheus"]["command"]
+    return [flag for flag in command if "retention" in flag]

@@ -1,0 +1,54 @@
+"""What `promtool` says of the configuration and the rules, and what each rule has to have."""
+
+import re
+
+import pytest
+
+from prometheus_server import promtool
+from provisioned import DOCKER, alerts, yaml
+
+UNITS = "alerts.test.yml"
+FIRING = re.compile(r'ALERTS\{alertname="(\w+)", alertstate="firing"\}')
+
+
+@pytest.mark.prometheus
+@pytest.mark.parametrize(
+    "what",
+    [("config", "prometheus.yml"), ("rules", "rules/citemark.yml")],
+    ids=lambda each: each[0],
+)
+def test_promtool_accepts(programs, what):
+    done = promtool("check", *what, folder=DOCKER / "prometheus")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.prometheus
+def test_every_alert_fires_when_it_should_and_not_before(programs, request):
+    done = promtool("test", "rules", UNITS, folder=request.path.parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_has_a_case_in_which_it_is_quiet_and_fires(request):
+    quiet: set[str] = set()
+    fires: set[str] = set()
+    for case in yaml(request.path.with_name(UNITS))["tests"]:
+        for each in case["promql_expr_test"]:
+            found = FIRING.fullmatch(each["expr"])
+            if found:
+                (fires if each["exp_samples"] else quiet).add(found[1])
+    assert quiet == fires == set(alerts())
+
+
+@pytest.mark.parametrize("name", alerts())
+def test_an_alert_says_how_bad_it_is_and_what_to_do(name):
+    rule = alerts()[name]
+    assert rule["labels"]["severity"] in ("warning", "critical")
+    notes = rule["annotations"]
+    assert notes["summary"].endswith(".")
+    assert len(notes["description"]) > 100
+    assert notes["runbook"] == f"docker/README.md#{name.lower()}"
+
+
+def test_the_runbook_has_every_alert_and_no_other():
+    headings = re.findall(r"^### (\w+)$", (DOCKER / "README.md").read_text(), re.MULTILINE)
+    assert sorted(headings) == sorted(alerts())

@@ -1,0 +1,130 @@
+"""Dashboards that Grafana can load, of metrics that exist. No Grafana and no Prometheus here."""
+
+import itertools
+import re
+from dataclasses import dataclass
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from citemark_rubrics import load_library
+from citemark_service.app import create_app
+from citemark_service.judges.embedded.judge import EmbeddedJudge
+from citemark_service.metrics import Metrics
+from citemark_service.settings import Settings
+from provisioned import DOCKER, RECORDING, Board, alerts, boards, expressions, panels, yaml
+
+NAMES = re.compile(r"\b(?:citemark_|vllm:)\w+")
+SELECTORS = re.compile(r"\b((?:citemark_|vllm:)\w+)\{([^}]*)\}")
+GROUPINGS = re.compile(r"\bby \(([^)]*)\)")
+OF_PROMETHEUS = {"instance", "job", "le"}
+BUILT_IN = {"__rate_interval"}
+UNITS = {"bytes", "percentunit", "reqps", "s", "short"}
+BOARDS = boards()
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server of the judge, so that its series are there."""
+
+    name: str = "gpu:8000"
+    up: bool = True
+    limit: int = 64
+    in_flight: int = 0
+    waiting: int = 0
+
+
+@pytest.fixture(scope="module")
+def labels() -> dict[str, set[str]]:
+    """The labels of every series that is scraped, by the series' name."""
+    metrics = Metrics()
+    create_app(settings=Settings(), judge=EmbeddedJudge(), library=load_library(), metrics=metrics)
+    metrics.judge_server(Server())
+    metrics.judge_probe("gpu:8000", "grammar", works=True)
+    metrics.request(route="/metrics", status=200, seconds=0.1)
+    text = metrics.exposition("")[0].decode() + RECORDING.read_text()
+    families = text_string_to_metric_families(text)
+    return {sample.name: set(sample.labels) for family in families for sample in family.samples}
+
+
+@pytest.fixture(params=BOARDS)
+def board(request) -> Board:
+    """One dashboard."""
+    return BOARDS[request.param]
+
+
+ASKED = [
+    *(pair for board in BOARDS.values() for pair in expressions(board)),
+    *((name, rule["expr"]) for name, rule in alerts().items()),
+]
+
+
+@pytest.mark.parametrize("expression", [pytest.param(pair[1], id=pair[0]) for pair in ASKED])
+def test_an_expression_asks_for_series_and_labels_that_exist(labels, expression):
+    assert set(NAMES.findall(expression)) <= labels.keys()
+    known = OF_PROMETHEUS.union(*labels.values())
+    for listed in GROUPINGS.findall(expression):
+        assert set(listed.split(", ")) <= known
+    for name, selector in SELECTORS.findall(expression):
+        assert set(re.findall(r"(\w+)=", selector)) <= labels[name] | OF_PROMETHEUS
+
+
+def test_every_series_that_the_service_tells_is_looked_at(labels):
+    asked = {name for _, expression in ASKED for name in NAMES.findall(expression)}
+    metrics = {re.sub(r"_(total|sum|count|bucket)$", "", name) for name in asked}
+    told = {re.sub(r"_(total|sum|count|bucket|created|info)$", "", name) for name in labels}
+    unseen = {name for name in told - metrics if name.startswith("citemark_")}
+    # The version, and attempts by server, which the judge's calls hold already.
+    assert unseen == {"citemark_build", "citemark_judge_server_calls"}
+
+
+def test_a_board_can_be_told_from_the_others(board):
+    others = [each["uid"] for each in BOARDS.values()]
+    assert others.count(board["uid"]) == 1
+    assert not board["editable"]
+    assert board["schemaVersion"] >= 39
+    assert {link["url"] for link in board["links"]} <= {f"/d/{uid}" for uid in others}
+
+
+def test_panels_have_ids_of_their_own_and_do_not_overlap(board):
+    ids = [panel["id"] for panel in board["panels"]]
+    assert len(set(ids)) == len(ids)
+    places = [panel["gridPos"] for panel in board["panels"]]
+    assert all(place["x"] + place["w"] <= 24 for place in places)
+    for one, other in itertools.combinations(places, 2):
+        beside = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
+        above = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
+        assert beside or above
+
+
+def test_panels_say_what_a_bad_value_means_and_in_what_unit(board):
+    titles = [panel["title"] for panel in panels(board)]
+    assert len(set(titles)) == len(titles)
+    for panel in panels(board):
+        assert len(panel["description"]) >= 40, panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"] in UNITS
+
+
+def test_everything_asks_the_data_source_that_is_provisioned(board):
+    (source,) = yaml(DOCKER / "grafana/provisioning/datasources/prometheus.yml")["datasources"]
+    known = {"type": source["type"], "uid": source["uid"]}
+    asking = [*panels(board), *(target for each in panels(board) for target in each["targets"])]
+    asking += [each for each in board["templating"]["list"] if each["type"] == "query"]
+    assert all(each["datasource"] == known for each in asking)
+
+
+def test_every_variable_is_defined_and_used(board):
+    defined = {variable["name"] for variable in board["templating"]["list"]}
+    used = {
+        name for _, expression in expressions(board) for name in re.findall(r"\$(\w+)", expression)
+    }
+    assert used - BUILT_IN == defined
+
+
+def test_each_query_of_a_panel_has_its_letter_and_a_legend(board):
+    for panel in panels(board):
+        letters = [target["refId"] for target in panel["targets"]]
+        assert len(set(letters)) == len(letters)
+        legends = [target["legendFormat"] for target in panel["targets"]]
+        assert all(legends) or panel["type"] == "stat"
+        assert len(set(legends)) == len(legends)
