@@ -64,8 +64,6 @@ def _got(result: ScoreResult) -> str:
 
 def _of_rubrics(result: ScoreResult) -> Iterator[Loss]:
     scale = result.knobs.verification_reward
-    if result.knobs.gate_judge_score_with_format_bonus:
-        scale *= result.format.bonus
     weights = math.fsum(rubric.weight for rubric in result.rubrics)
     for rubric in result.rubrics:
         share = rubric.weight * (1.0 - rubric.score) / weights if weights else 0.0

@@ -1,0 +1,31 @@
+"""A service with a ledger that the pages' tests share."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from hostile_rollouts import PAYLOADS, hostile, hostile_run
+from ledger_service import kept_service, score
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "rollouts.jsonl"
+
+
+@pytest.fixture(scope="session")
+def examples() -> list[dict]:
+    """The rollouts of `make demo`."""
+    return [json.loads(line) for line in EXAMPLES.read_bytes().splitlines()]
+
+
+@pytest.fixture(scope="session")
+def pages(tmp_path_factory, examples) -> Iterator[httpx.Client]:
+    """Three steps of the examples as run `demo`, the hostile ones, and one without a run."""
+    with kept_service(tmp_path_factory.mktemp("ledger")) as client:
+        for step in (1, 2, 3):
+            score(client, examples, run="demo", step=step)
+        attack = [hostile(number) for number in range(len(PAYLOADS))]
+        score(client, attack, run=hostile_run(), step=1)
+        score(client, examples[:1])
+        yield client

@@ -1,0 +1,264 @@
+"""The pages in a real Chromium: what they run, load, show and take from a keyboard.
+
+`make test-ui` runs these; screenshots of every page stand in `artifacts/ui` afterwards.
+"""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from pydantic import SecretStr
+
+from ledger_service import kept_service, page
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+SHOTS = Path(__file__).parents[2] / "artifacts" / "ui"
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 900}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 900}},
+    "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}},
+}
+_ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu"]
+_LOWEST_CONTRAST = """
+() => {
+  const channels = (text) => {
+    const found = text.match(/[\\d.]+/g).map(Number);
+    return found.length > 3 ? found : [...found, 1];
+  };
+  const over = (top, under) => [0, 1, 2].map((at) => top[at] * top[3] + under[at] * (1 - top[3]));
+  const light = (rgb) => rgb
+    .map((value) => value / 255)
+    .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, value, at) => sum + value * [0.2126, 0.7152, 0.0722][at], 0);
+  const behind = (element) => {
+    const layers = [];
+    for (let at = element; at; at = at.parentElement) layers.push(channels(getComputedStyle(at).backgroundColor));
+    return layers.reverse().reduce((under, top) => over(top, under), [255, 255, 255]);
+  };
+  let worst = [21, ""];
+  for (const element of document.querySelectorAll("body *")) {
+    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    if (!own || element.closest(".unseen, .skip, svg, details:not([open]) > :not(summary)")) continue;
+    const ground = behind(element);
+    const ink = over(channels(getComputedStyle(element).color), ground);
+    const [high, low] = [light(ink), light(ground)].sort((a, b) => b - a);
+    const ratio = (high + 0.05) / (low + 0.05);
+    if (ratio < worst[0]) worst = [ratio, element.outerHTML.slice(0, 200)];
+  }
+  return worst;
+}
+"""
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="make test-ui installs it")
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=program, args=_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def watched(chromium, **options) -> Iterator[Any]:
+    """A tab in which nothing may complain, pop up or leave this machine."""
+    context = chromium.new_context(**options)
+    faults: list[str] = []
+
+    def loopback(route):
+        if urlsplit(route.request.url).hostname == "127.0.0.1":
+            route.continue_()
+            return
+        faults.append(f"asked for {route.request.url}")
+        route.abort()
+
+    context.route("**/*", loopback)
+    tab = context.new_page()
+    tab.on("console", lambda told: faults.append(told.text) if told.type != "log" else None)
+    tab.on("pageerror", lambda error: faults.append(str(error)))
+    tab.on("dialog", lambda dialog: (faults.append(dialog.message), dialog.dismiss()))
+    yield tab
+    context.close()
+    assert faults == []
+
+
+@pytest.fixture(scope="module")
+def addresses(pages) -> dict[str, str]:
+    """Every kind of page by name."""
+    step = page(pages, "step?run=demo&step=1")
+    links = {a.text: a.attributes["href"] for a in step.all("a")}
+    rollout = links["cycle-lane-padded"]
+    return {
+        "runs": "",
+        "run": "run?run=demo",
+        "failed": "run?run=demo&show=failed",
+        "citation": "run?run=demo&show=citation",
+        "siblings": "run?run=demo&show=siblings",
+        "addressed": "run?run=demo&show=addressed",
+        "step": "step?run=demo&step=1",
+        "group": next(link for link in step.links if link.startswith("group?")),
+        "rollout": rollout,
+        "invented": links["cycle-lane-invented"],
+        "refused": links["broker-bug-empty"],
+        "judge": rollout.replace("rollout", "judge"),
+        "score": "score",
+    }
+
+
+@pytest.fixture(scope="module")
+def hostile_addresses(pages) -> list[str]:
+    run = next(link for link in page(pages, "").links if "script" in link)
+    step = next(link for link in page(pages, run).links if link.startswith("step?"))
+    links = [link for link in page(pages, step).links if link.startswith(("rollout?", "group?"))]
+    return ["", run, f"{run}&show=addressed", step, *dict.fromkeys(links)]
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_every_page_is_shown_without_a_complaint(chromium, pages, addresses, look):
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    with watched(chromium, **LOOKS[look]) as tab:
+        for name, address in addresses.items():
+            tab.goto(f"{pages.base_url}/ui/{address}", wait_until="load")
+            tab.screenshot(path=SHOTS / f"{name}-{look}.png", full_page=True)
+            wide = tab.evaluate("document.documentElement.scrollWidth")
+            assert wide <= LOOKS[look]["viewport"]["width"], name
+
+
+@pytest.mark.parametrize("look", ["light", "dark"])
+def test_every_text_stands_out_from_its_ground(chromium, pages, addresses, look):
+    with watched(chromium, **LOOKS[look]) as tab:
+        for name, address in addresses.items():
+            tab.goto(f"{pages.base_url}/ui/{address}")
+            ratio, element = tab.evaluate(_LOWEST_CONTRAST)
+            assert ratio >= 4.5, f"{name}: {element}"  # WCAG 2.2, 1.4.3
+
+
+def test_hostile_text_runs_nothing_and_loads_nothing(chromium, pages, hostile_addresses):
+    assert len(hostile_addresses) > 15
+    with watched(chromium, **LOOKS["light"]) as tab:
+        for address in hostile_addresses:
+            tab.goto(f"{pages.base_url}/ui/{address}")
+            assert "owned" not in tab.title().split("'")[0]
+            assert tab.title().endswith("Citemark")
+            for each in tab.locator("summary").all():
+                each.click()
+        tab.screenshot(path=SHOTS / "hostile-light.png", full_page=True)
+
+
+def test_the_policy_stops_a_script_that_came_through(chromium, pages):
+    context = chromium.new_context()
+    tab = context.new_page()
+    told: list[str] = []
+    tab.on("console", lambda message: told.append(message.text))
+    tab.goto(f"{pages.base_url}/ui/")
+    tab.evaluate(
+        "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"document.title=1\">')"
+    )
+    tab.wait_for_timeout(300)
+    assert tab.title() != "1"
+    assert any("Content Security Policy" in each for each in told)
+    context.close()
+
+
+def test_charts_take_hover_and_lead_to_a_step(chromium, pages):
+    with watched(chromium, **LOOKS["light"]) as tab:
+        tab.goto(f"{pages.base_url}/ui/run?run=demo")
+        assert tab.locator("canvas").count() == 7
+        tab.locator(".u-over").first.hover()
+        assert re.match(r"step \d+ · mean reward \d", tab.locator(".told").first.inner_text())
+        tab.locator(".u-over").first.click()
+        tab.wait_for_url("**/ui/step?run=demo&step=*")
+
+
+def test_charts_follow_the_colours_of_the_system(chromium, pages):
+    with watched(chromium, **LOOKS["light"]) as tab:
+        tab.goto(f"{pages.base_url}/ui/run?run=demo")
+        before = tab.locator("figure").first.screenshot()
+        tab.emulate_media(color_scheme="dark")
+        tab.wait_for_timeout(200)
+        assert tab.locator("canvas").count() == 7
+        assert tab.locator("figure").first.screenshot() != before
+
+
+def test_all_can_be_read_and_scored_without_scripts(chromium, pages, addresses):
+    with watched(chromium, java_script_enabled=False, **LOOKS["light"]) as tab:
+        for address in addresses.values():
+            tab.goto(f"{pages.base_url}/ui/{address}")
+            assert tab.locator("h1").is_visible()
+        tab.goto(f"{pages.base_url}/ui/{addresses['run']}")
+        assert tab.locator("svg.drawn path.curve").count() == 8
+        tab.screenshot(path=SHOTS / "run-without-scripts.png", full_page=True)
+        tab.goto(f"{pages.base_url}/ui/score")
+        tab.get_by_role("button", name="Score it").click()
+        assert tab.locator(".reason").inner_text().startswith("Got ")
+
+
+def test_a_keyboard_is_enough(chromium, pages, addresses):
+    with watched(chromium, **LOOKS["light"]) as tab:
+        tab.goto(f"{pages.base_url}/ui/{addresses['rollout']}")
+        tab.keyboard.press("Tab")
+        assert tab.evaluate("document.activeElement.className") == "skip"
+        tab.keyboard.press("Enter")
+        assert tab.evaluate("document.activeElement.id") == "main"
+        first = tab.url.partition("#")[0]
+        for key, back in (("j", "k"), ("k", "j")):
+            if tab.locator(f".pager a[accesskey={key}]").count():
+                tab.keyboard.press(key)
+                tab.wait_for_function("url => location.href.split('#')[0] !== url", arg=first)
+                tab.keyboard.press(back)
+                tab.wait_for_function("url => location.href.split('#')[0] === url", arg=first)
+
+
+def test_a_citation_leads_the_eye_to_its_source(chromium, pages, addresses):
+    with watched(chromium, **LOOKS["light"]) as tab:
+        tab.goto(f"{pages.base_url}/ui/{addresses['rollout']}")
+        cite = tab.locator(".answer .cite").first
+        cite.focus()
+        tab.keyboard.press("Enter")
+        source = tab.locator(":target")
+        assert source.get_attribute("class") == "source"
+        assert source.is_visible()
+        style = "element => getComputedStyle(element).outlineStyle"
+        cite.focus()
+        tab.keyboard.press("Tab")
+        assert tab.locator(":focus").evaluate(style) == "solid"
+
+
+def test_the_first_minute_of_a_new_user(chromium, pages):
+    """Three clicks from the first page to a sentence that says why the worst one lost."""
+    with watched(chromium, **LOOKS["light"]) as tab:
+        tab.goto(f"{pages.base_url}/ui")
+        tab.get_by_role("link", name="demo", exact=True).click()
+        tab.locator(".cards a").first.click()
+        assert tab.locator(".reason").inner_text().startswith("Reward 0.00 without judging: the ")
+
+
+def test_a_token_is_asked_for_once(chromium, tmp_path):
+    token = "open-sesame_1"
+    with kept_service(tmp_path, api_token=SecretStr(token)) as client:
+        context = chromium.new_context()
+        tab = context.new_page()
+        tab.goto(f"{client.base_url}/ui/run?run=a")
+        assert tab.url.endswith("/ui/login")
+        tab.screenshot(path=SHOTS / "login.png")
+        tab.get_by_label("API token").fill(token)
+        tab.keyboard.press("Enter")
+        tab.wait_for_url("**/ui/")
+        assert tab.locator("h2").inner_text() == "No rollouts yet"
+        tab.screenshot(path=SHOTS / "empty.png")
+        tab.goto(f"{client.base_url}/ui/score")
+        tab.get_by_role("button").click()
+        assert tab.locator(".reason").inner_text().startswith("Got ")
+        assert tab.evaluate("document.cookie") == ""
+        context.close()

@@ -1,0 +1,112 @@
+"""What a policy wrote is text on every page: it opens no tag, hides nothing and leads nowhere."""
+
+import re
+import time
+from urllib.parse import urlsplit
+
+import pytest
+
+from hostile_rollouts import PAYLOADS, hostile, huge
+from ledger_service import document, kept_service, page, score
+
+TAGS = {
+    "html", "head", "meta", "title", "link", "script", "body", "a", "header", "img", "nav", "main",
+    "h1", "h2", "h3", "p", "div", "span", "section", "article", "table", "thead", "tbody", "tr",
+    "th", "td", "ol", "ul", "li", "dl", "dt", "dd", "bdi", "small", "strong", "code", "kbd", "pre",
+    "q", "blockquote", "details", "summary", "figure", "figcaption", "svg", "path", "rect", "line",
+    "text", "form", "label", "textarea", "button",
+}  # fmt: skip
+UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+@pytest.fixture(scope="module")
+def attacked(pages):
+    """Every page on which the hostile rollouts' texts stand."""
+    first = page(pages, "")
+    run = next(link for link in first.links if "script" in link)
+    found = [("", first)]
+    addresses = [run, *(f"{run}&show={name}" for name in ("citation", "siblings", "addressed"))]
+    addresses += [link for link in page(pages, run).links if link.startswith("step?")]
+    step = page(pages, addresses[-1])
+    addresses += [link for link in step.links if link.startswith(("group?", "rollout?"))]
+    addresses += [
+        link.replace("rollout?", "judge?") for link in step.links if link.startswith("rollout?")
+    ]
+    found += [(address, page(pages, address)) for address in dict.fromkeys(addresses)]
+    assert len(found) > 3 * len(PAYLOADS)
+    return found
+
+
+def test_no_text_becomes_an_element(attacked):
+    for address, seen in attacked:
+        assert {element.tag for element in seen.elements} <= TAGS, address
+        assert {img.attributes["src"] for img in seen.all("img")} <= {"assets/mark.svg"}
+        for script in seen.all("script"):
+            assert re.fullmatch(r"assets/[\w.-]+\.js", script.attributes["src"])
+            assert script.text.strip() == ""
+
+
+def test_no_element_has_a_handler_or_a_style_of_its_own(attacked):
+    for _, seen in attacked:
+        for element in seen.elements:
+            named = [name for name in element.attributes if name.startswith("on")]
+            assert named + [name for name in element.attributes if name == "style"] == []
+
+
+def test_every_address_is_a_sibling_or_an_anchor_with_a_number(attacked):
+    for _, seen in attacked:
+        for element in seen.elements:
+            for name in ("href", "src", "action"):
+                parts = urlsplit(element.attributes.get(name, ""))
+                assert not parts.scheme
+                assert not parts.netloc
+                assert re.fullmatch(r"|main|(?:source|claim)-\d+", parts.fragment)
+        ids = [e.attributes["id"] for e in seen.elements if "id" in e.attributes]
+        assert len(ids) == len(set(ids))
+        assert all(re.fullmatch(r"main|rollout|(?:source|claim)-\d+", each) for each in ids)
+
+
+def test_nothing_is_there_that_a_reader_cannot_see(attacked):
+    for address, seen in attacked:
+        assert not UNSEEN.search(seen.text), address
+        for element in seen.elements:
+            assert not UNSEEN.search("".join(element.attributes.values())), address
+    every = "".join(seen.text for _, seen in attacked)
+    assert "<U+202E>gnp.exe<U+202C>" in every
+    assert "<U+001B>[31mred" in every
+
+
+def test_every_payload_can_be_read_as_it_was_written(attacked):
+    every = "".join(seen.text for _, seen in attacked)
+    for payload in PAYLOADS:
+        if not UNSEEN.search(payload):
+            assert payload in every
+
+
+def test_templates_in_a_text_are_not_rendered(attacked):
+    every = "".join(seen.text for _, seen in attacked)
+    assert "{{ 7 * 7 }}{% include 'base.html.j2' %}${7*7}" in every
+
+
+def test_a_huge_rollout_makes_no_huge_page(tmp_path):
+    with kept_service(tmp_path) as client:
+        score(client, [huge()], run="huge", step=1)
+        for address in ("rollout?n=1", "judge?n=1", "step?run=huge&step=1", "run?run=huge"):
+            start = time.monotonic()
+            response = client.get(f"/ui/{address}")
+            assert response.status_code == 200
+            assert time.monotonic() - start < 20
+            assert len(response.content) < 5_000_000
+        assert "not shown" in page(client, "rollout?n=1").text
+
+
+@pytest.mark.parametrize("number", range(len(PAYLOADS)))
+def test_a_pasted_attack_is_text_too(pages, number):
+    body = {"rollout": f"not JSON {PAYLOADS[number]}"}
+    response = pages.post("/ui/score", data=body)
+    assert response.status_code == 422
+    seen = document(response.text)
+    assert {element.tag for element in seen.elements} <= TAGS
+    assert len(seen.all("textarea")) == 1
+    wanted = hostile(number)
+    assert wanted["question"]

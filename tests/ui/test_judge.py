@@ -1,0 +1,72 @@
+"""What the judge was asked and what it said, where it has words."""
+
+import asyncio
+import json
+
+import pytest
+
+from ledger_service import kept_service, page, score
+from scripted_judge import MODEL, Status, always
+from step_rollouts import by_content, rollout
+
+SETTINGS = {
+    "judge": "vllm",
+    "judge_model": MODEL,
+    "judge_attempts": 1,
+    "evidence_quotes": False,
+    "nonce_secret": "one for sending and for showing",
+}
+
+
+@pytest.fixture
+async def judged(tmp_path, start_judge):
+    """A service before a scripted judge, with one rollout scored twice."""
+    judge = await start_judge(by_content())
+    with kept_service(tmp_path, judge_url=judge.url, **SETTINGS) as client:
+        await asyncio.to_thread(score, client, [rollout(1, 1)], run="a", step=1)
+        await asyncio.to_thread(score, client, [rollout(1, 1)], run="a", step=2)
+        yield client, judge
+
+
+async def test_prompts_are_worded_again_as_they_were_sent(judged):
+    client, judge = judged
+    seen = await asyncio.to_thread(page, client, "judge?n=1")
+    shown = [each.text for each in seen.classed("text")]
+    sent = [request["messages"][-1]["content"] for request in judge.requests]
+    assert len(sent) == 2
+    for prompt in sent:
+        assert any(prompt.strip() in each for each in shown)
+
+
+async def test_replies_are_kept_as_they_came(judged):
+    client, _ = judged
+    seen = await asyncio.to_thread(page, client, "judge?n=1")
+    told = [each.text for each in seen.all("summary")]
+    assert told[:2] in (["On criteria", "On citations"], ["On citations", "On criteria"])
+    replies = [each.text for each in seen.classed("text")][:2]
+    assert all(isinstance(json.loads(reply), dict) for reply in replies)
+
+
+async def test_nothing_was_said_where_every_verdict_was_known(judged):
+    client, judge = judged
+    assert len(judge.requests) == 2
+    seen = await asyncio.to_thread(page, client, "judge?n=2")
+    assert "every verdict was known" in seen.text
+
+
+async def test_a_failed_judge_is_said_and_listed(tmp_path, start_judge):
+    judge = await start_judge(always(Status(500)))
+    with kept_service(tmp_path, judge_url=judge.url, **SETTINGS) as client:
+        await asyncio.to_thread(score, client, [rollout(1, 1)], run="a", step=1)
+        listed = await asyncio.to_thread(page, client, "run?run=a&show=failed")
+        assert "failed: judge server error" in listed.text
+        assert "rollout?n=1" in listed.links
+        seen = await asyncio.to_thread(page, client, "rollout?n=1")
+        reason = seen.classed("reason")[0].text
+        assert reason.startswith("No reward: the judge failed (judge_server_error")
+        assert "mask this sample" in reason
+        assert seen.classed("figure")[0].text == "–"
+
+
+def test_a_judge_without_words_says_so(pages):
+    assert "asks nothing in words" in page(pages, "judge?n=1").text

@@ -1,0 +1,238 @@
+"""Every page over a real socket: what it shows, and where it leads."""
+
+import re
+import sqlite3
+from urllib.parse import parse_qs, urljoin, urlsplit
+
+import pytest
+
+from ledger_service import document, kept_service, page, score
+
+PAGES = [
+    "",
+    "run?run=demo",
+    "run?run=demo&show=failed",
+    "run?run=demo&show=citation",
+    "run?run=demo&show=siblings",
+    "run?run=demo&show=addressed",
+    "run?run=",
+    "step?run=demo&step=1",
+    "step?run=demo&step=1&sort=longest",
+    "step?run=&step=-1",
+    "rollout?n=1",
+    "judge?n=1",
+    "score",
+]
+
+
+def named(client, name: str) -> str:
+    """The address of a rollout of the demo's first step."""
+    step = page(client, "step?run=demo&step=1")
+    return next(a.attributes["href"] for a in step.all("a") if a.text == name)
+
+
+def rollouts_of(links: list[str]) -> list[int]:
+    """The numbers of the rollouts among these links, in order, each once."""
+    numbers = [parse_qs(urlsplit(link).query)["n"][0] for link in links if "rollout?n=" in link]
+    return list(map(int, dict.fromkeys(numbers)))
+
+
+@pytest.mark.parametrize("address", PAGES)
+def test_every_page_says_what_it_may_load_and_is_kept_by_nobody(pages, address):
+    response = pages.get(f"/ui/{address}")
+    assert response.status_code == 200
+    policy = response.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+    assert "unsafe" not in policy
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["referrer-policy"] == "no-referrer"
+    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+
+
+@pytest.mark.parametrize("address", PAGES)
+def test_every_link_of_a_page_leads_somewhere(pages, address):
+    base = f"{pages.base_url}/ui/{address}"
+    links = {urljoin(base, link).partition("#")[0] for link in page(pages, address).links}
+    for link in links:
+        assert pages.get(link).status_code == 200, link
+
+
+def test_runs_come_with_their_sums_the_latest_first(pages):
+    first = page(pages, "")
+    assert first.all("tr")[1].text.startswith("without a run")
+    demo = next(row.text for row in first.all("tr") if row.text.startswith("demo"))
+    assert "48" in demo  # rollouts
+    assert "refused" in demo
+
+
+def test_a_run_leads_straight_to_its_worst_and_best(pages):
+    cards = page(pages, "run?run=demo").classed("cards")
+    assert len(cards) == 2
+    worst, best = ([float(line) for line in _figures(card)] for card in cards)
+    assert worst == sorted(worst)
+    assert best == sorted(best, reverse=True)
+    assert worst[0] == 0.0
+    assert best[0] > 1.0
+
+
+def _figures(card):
+    """The rewards of a list, each of which stands before a name."""
+    return re.findall(r"(\d\.\d{3})[a-z]", card.text)
+
+
+def test_a_run_is_read_without_scripts(pages):
+    run = page(pages, "run?run=demo")
+    curves = [path for path in run.all("path") if "curve" in path.attributes.get("class", "")]
+    assert len(curves) == 8
+    assert all(path.attributes["d"].startswith("M") for path in curves)
+    told = [svg.attributes.get("aria-label", "") for svg in run.classed("drawn")]
+    assert all("over steps 1 to 3" in each for each in told)
+
+
+def test_a_step_shows_its_distribution_and_its_rubrics(pages):
+    step = page(pages, "step?run=demo&step=2")
+    assert "16 rewards from 0.00 to" in step.text
+    assert "Wrong-Entity Confabulation" in step.text
+    assert len(step.classed("bin")) == 24
+    worst = [row.text for row in step.all("tr") if "refused" in row.text]
+    assert len(worst) >= 3
+
+
+def test_a_step_lists_its_rollouts_in_the_order_asked_for(pages, examples):
+    longest = rollouts_of(page(pages, "step?run=demo&step=2&sort=longest").links)
+    lengths = [len(row["response"]) for row in examples]
+    titles = [page(pages, f"rollout?n={seq}").all("h1")[0].text for seq in longest[:2]]
+    assert titles[0] == examples[lengths.index(max(lengths))]["id"]
+
+
+def test_a_group_stands_side_by_side_the_best_first(pages):
+    step = page(pages, "step?run=demo&step=1")
+    group = page(pages, next(link for link in step.links if link.startswith("group?")))
+    rewards = next(row.text for row in group.all("tr") if row.text.startswith("Reward"))
+    values = _numbers(rewards)
+    assert values == sorted(values, reverse=True)
+    assert group.classed("differs")
+    assert group.classed("claims")
+
+
+def _numbers(text):
+    digits = text.removeprefix("Reward")
+    return [float(digits[at : at + 5]) for at in range(0, len(digits), 5)]
+
+
+def test_the_lowest_citation_comes_first(pages):
+    found = page(pages, "run?run=demo&show=citation")
+    rows = [row.text for row in found.all("tr")[1:]]
+    assert "✗ 0.00" in rows[0]
+    assert "✓ 1.00" in rows[-1]
+
+
+def test_disagreeing_groups_name_the_odd_sample(pages):
+    found = page(pages, "run?run=demo&show=siblings")
+    assert len(found.all("tr")) == 13  # 4 groups in each of 3 steps, and the head
+    assert rollouts_of(found.links)
+
+
+def test_who_talks_to_the_judge_is_listed(pages):
+    first = page(pages, "")
+    attack = next(link for link in first.links if "script" in link)
+    found = page(pages, f"{attack}&show=addressed")
+    assert len(rollouts_of(found.links)) >= 5
+    assert "addresses the judge" in found.text
+
+
+def test_a_claim_leads_to_the_sources_it_cites(pages):
+    rollout = page(pages, named(pages, "cycle-lane-good"))
+    cited = [link for link in rollout.links if link.startswith("#source-")]
+    ids = {each.attributes.get("id") for each in rollout.elements}
+    assert cited
+    assert {link.removeprefix("#") for link in cited} <= ids
+    back = [link.removeprefix("#") for link in rollout.links if link.startswith("#claim-")]
+    assert set(back) <= ids
+
+
+def test_invented_ids_and_uncited_facts_are_marked_in_words(pages):
+    rollout = page(pages, named(pages, "cycle-lane-invented"))
+    assert "invented id" in rollout.classed("invented")[0].text
+    uncited = page(pages, named(pages, "cycle-lane-padded")).classed("uncited")
+    assert any("states a fact, cites nothing" in each.text for each in uncited)
+
+
+def test_the_worst_rollout_says_why_in_one_sentence(pages):
+    run = page(pages, "run?run=demo")
+    worst = rollouts_of(run.links)[0]
+    reason = page(pages, f"rollout?n={worst}").classed("reason")[0].text
+    assert reason.startswith("Reward 0.00 without judging: the ")
+
+
+def test_losses_are_named_in_plain_words(pages):
+    reason = page(pages, named(pages, "cycle-lane-invented")).classed("reason")[0].text
+    assert reason.startswith("Got 0.35 of 1.20. Lost 0.")
+    assert "not met" in reason
+    assert "invented id" in reason
+
+
+def test_siblings_are_one_key_away(pages):
+    step = page(pages, "step?run=demo&step=1")
+    of_group = page(pages, next(link for link in step.links if link.startswith("group?")))
+    first, second, third, *_ = sorted(rollouts_of(of_group.links))
+    rollout = page(pages, f"rollout?n={second}")
+    keys = {a.attributes["accesskey"]: a.attributes["href"] for a in rollout.all("a")
+            if "accesskey" in a.attributes}  # fmt: skip
+    assert keys == {"k": f"rollout?n={first}", "j": f"rollout?n={third}"}
+    assert "sample 2 of 4" in rollout.text
+
+
+@pytest.mark.parametrize(
+    "address", ["rollout?n=999999", "judge?n=999999", "run?run=none", "step?run=demo&step=9",
+                "group?run=demo&step=1&group=none"],
+)  # fmt: skip
+def test_what_is_not_kept_is_said_on_a_page(pages, address):
+    response = pages.get(f"/ui/{address}")
+    assert response.status_code == 404
+    assert "kept" in document(response.text).text
+    assert "content-security-policy" in response.headers
+
+
+def test_numbers_beyond_any_database_are_refused(pages):
+    assert pages.get(f"/ui/rollout?n={10**30}").status_code == 422
+
+
+def test_the_bare_address_leads_to_the_pages_behind_any_prefix(pages):
+    response = pages.get("/ui")
+    assert response.headers["location"] == "ui/"
+    assert pages.get("/t/whatever/ui/").status_code == 200
+
+
+def test_only_the_files_of_the_folder_are_assets(pages):
+    assert pages.get("/ui/assets/pages.css").headers["content-type"].startswith("text/css")
+    for name in ("nothing.js", "..%2fpages.py", "%2e%2e/pages.py"):
+        assert pages.get(f"/ui/assets/{name}").status_code == 404
+    tag = pages.get("/ui/assets/keys.js").headers["etag"]
+    assert pages.get("/ui/assets/keys.js", headers={"If-None-Match": tag}).status_code == 304
+
+
+def test_an_empty_ledger_says_what_to_do(tmp_path):
+    with kept_service(tmp_path) as client:
+        first = page(client, "")
+        assert "No rollouts yet" in first.text
+        assert "/v1/score" in first.text
+        assert "score" in first.links
+
+
+def test_without_a_ledger_the_pages_say_how_to_get_one(tmp_path):
+    with kept_service(tmp_path, ledger="off") as client:
+        assert "--ledger sqlite:///" in page(client, "").text
+        assert "--ledger sqlite:///" in page(client, "rollout?n=1").text
+        assert page(client, "score").all("textarea")
+
+
+def test_a_broken_ledger_is_said_and_rewards_go_on(tmp_path, examples):
+    with kept_service(tmp_path) as client:
+        score(client, examples[:1])
+        with sqlite3.connect(tmp_path / "ledger.db") as connection:
+            connection.execute("ALTER TABLE steps RENAME TO elsewhere")
+        response = client.get("/ui/")
+        assert response.status_code == 503
+        assert "no such table" in document(response.text).text

@@ -1,0 +1,106 @@
+"""What the pages read: bounded, on time, and the same sums as the steps'."""
+
+import asyncio
+import threading
+
+import pytest
+from sqlalchemy import text
+
+from citemark_service.errors import LedgerError, Overloaded
+from citemark_service.ledger.view import LedgerView
+from citemark_service.settings import Settings
+from citemark_service.web.ui.reads import Reads
+from ledger_service import kept_service, score
+
+
+@pytest.fixture
+def view(tmp_path, examples):
+    with kept_service(tmp_path) as client:
+        for step in (0, 1, 2, 3, 10):
+            score(client, examples, run="a", step=step)
+        score(client, examples[:3])
+    from citemark_service.ledger.view import ledger_view
+
+    view = ledger_view(Settings(ledger=f"sqlite:///{tmp_path / 'ledger.db'}"))
+    yield view
+    view.close()
+
+
+@pytest.mark.parametrize("points", [1, 2, 3, 5, 11, 100])
+def test_a_curve_has_few_points_that_hold_every_rollout(view: LedgerView, points):
+    curve = view.curve("a", points=points)
+    assert 1 <= len(curve) <= points
+    assert sum(each["rollouts"] for each in curve) == 80
+    assert curve[0]["step"] == 0
+    assert curve[-1]["last"] == 10
+    reward = sum(step["reward_sum"] for step in view.steps("a"))
+    assert sum(each["reward_sum"] for each in curve) == pytest.approx(reward)
+
+
+def test_a_run_that_is_not_there_has_no_curve(view: LedgerView):
+    assert view.curve("b", points=10) == []
+
+
+def test_steps_come_from_the_last_to_the_first_piece_by_piece(view: LedgerView):
+    assert [row["step"] for row in view.latest_steps("a", limit=2)] == [10, 3]
+    assert [row["step"] for row in view.latest_steps("a", before=3, limit=9)] == [2, 1, 0]
+    assert view.neighbours("a", 3) == (2, 10)
+    assert view.neighbours("a", 10) == (3, None)
+
+
+def test_a_window_holds_the_latest(view: LedgerView):
+    numbers = [row["seq"] for row in view.window("a", 10, limit=5)]
+    assert numbers == sorted(numbers, reverse=True)
+    assert len(numbers) == 5
+    assert len(view.window("", -1)) == 3
+
+
+def test_verdicts_are_read_only_as_far_as_there_is_room(view: LedgerView):
+    rows = view.window("a", 1)
+    assert len(view.samples(rows)) == 16
+    long = [{**rows[0], "chars": 23_999_990}, *rows[1:]]
+    assert [sample.row["seq"] for sample in view.samples(long)] == [rows[0]["seq"]]
+
+
+def test_groups_go_by_their_question(view: LedgerView):
+    rows = view.window("a", 1)
+    questions = view.questions(rows)
+    assert len(questions) == 4
+    assert all(question.endswith("?") or len(question) == 100 for question in questions.values())
+    assert view.questions([{"group_key": "named"}]) == {}
+
+
+@pytest.mark.parametrize("index", ["rollouts_by_step", "rollouts_failed", "rollouts_addressed"])
+def test_the_indexes_that_the_pages_rely_on_are_there(view: LedgerView, index):
+    with view._connected() as connection:
+        names = connection.scalars(text("SELECT name FROM sqlite_master WHERE type = 'index'"))
+        assert index in set(names)
+
+
+def test_a_read_ends_when_its_time_is_over(view: LedgerView):
+    endless = text(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    )
+    with pytest.raises(LedgerError, match="interrupted"), view.within(0.2):
+        with view._connected() as connection:
+            connection.execute(endless)
+    assert len(view.runs()) == 2
+
+
+async def test_pages_beyond_the_bound_are_refused_and_rewards_never_wait_for_them():
+    free, begun = threading.Event(), []
+
+    def slow() -> int:
+        begun.append(1)
+        free.wait(20)
+        return 1
+
+    async with Reads() as reads:
+        waiting = [asyncio.create_task(reads.run(slow)) for _ in range(18)]
+        await asyncio.sleep(0.2)  # the loop is free meanwhile
+        assert len(begun) == 2
+        with pytest.raises(Overloaded):
+            await reads.run(slow)
+        free.set()
+        assert sum(await asyncio.gather(*waiting)) == 18
+        assert await reads.run(lambda: 7) == 7
