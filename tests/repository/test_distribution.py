@@ -13,8 +13,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-OWN_ENVIRONMENT = {"train", "train-gpu", "vllm"}
-"""Extras that are installed, and pinned, apart: each brings its own torch."""
+OWN_ENVIRONMENT = {"browser", "train", "train-gpu", "vllm"}
+"""Extras that not every environment has: a browser's driver, and those with a torch of their own."""
 
 PACKAGES = {
     "citemark_schemas",
@@ -23,7 +23,7 @@ PACKAGES = {
     "citemark_grpo",
     "citemark_judge",
 }
-SUFFIXES = {".py", ".json", ".toml", ".j2", ".typed"}
+SUFFIXES = {".py", ".json", ".toml", ".j2", ".typed", ".css", ".js", ".svg", ".txt"}
 
 _HIDE = """
 import importlib.metadata, pkgutil, sys

@@ -38,13 +38,16 @@ _LOWEST_CONTRAST = """
     .reduce((sum, value, at) => sum + value * [0.2126, 0.7152, 0.0722][at], 0);
   const behind = (element) => {
     const layers = [];
-    for (let at = element; at; at = at.parentElement) layers.push(channels(getComputedStyle(at).backgroundColor));
+    for (let at = element; at; at = at.parentElement) {
+      layers.push(channels(getComputedStyle(at).backgroundColor));
+    }
     return layers.reverse().reduce((under, top) => over(top, under), [255, 255, 255]);
   };
   let worst = [21, ""];
   for (const element of document.querySelectorAll("body *")) {
     const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-    if (!own || element.closest(".unseen, .skip, svg, details:not([open]) > :not(summary)")) continue;
+    const hidden = ".unseen, .skip, svg, details:not([open]) > :not(summary)";
+    if (!own || element.closest(hidden)) continue;
     const ground = behind(element);
     const ink = over(channels(getComputedStyle(element).color), ground);
     const [high, low] = [light(ink), light(ground)].sort((a, b) => b - a);
@@ -83,11 +86,15 @@ def watched(chromium, **options) -> Iterator[Any]:
         faults.append(f"asked for {route.request.url}")
         route.abort()
 
+    def popped(dialog):
+        faults.append(dialog.message)
+        dialog.dismiss()
+
     context.route("**/*", loopback)
     tab = context.new_page()
     tab.on("console", lambda told: faults.append(told.text) if told.type != "log" else None)
     tab.on("pageerror", lambda error: faults.append(str(error)))
-    tab.on("dialog", lambda dialog: (faults.append(dialog.message), dialog.dismiss()))
+    tab.on("dialog", popped)
     yield tab
     context.close()
     assert faults == []
@@ -162,9 +169,8 @@ def test_the_policy_stops_a_script_that_came_through(chromium, pages):
     told: list[str] = []
     tab.on("console", lambda message: told.append(message.text))
     tab.goto(f"{pages.base_url}/ui/")
-    tab.evaluate(
-        "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"document.title=1\">')"
-    )
+    attack = "<img src=x onerror='document.title = 1'>"
+    tab.evaluate("html => document.body.insertAdjacentHTML('beforeend', html)", attack)
     tab.wait_for_timeout(300)
     assert tab.title() != "1"
     assert any("Content Security Policy" in each for each in told)

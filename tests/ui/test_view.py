@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from citemark_service.errors import LedgerError, Overloaded
-from citemark_service.ledger.view import LedgerView
+from citemark_service.ledger.view import LedgerView, ledger_view
 from citemark_service.settings import Settings
 from citemark_service.web.ui.reads import Reads
 from ledger_service import kept_service, score
@@ -19,9 +19,8 @@ def view(tmp_path, examples):
         for step in (0, 1, 2, 3, 10):
             score(client, examples, run="a", step=step)
         score(client, examples[:3])
-    from citemark_service.ledger.view import ledger_view
-
     view = ledger_view(Settings(ledger=f"sqlite:///{tmp_path / 'ledger.db'}"))
+    assert view is not None
     yield view
     view.close()
 
@@ -81,9 +80,12 @@ def test_a_read_ends_when_its_time_is_over(view: LedgerView):
     endless = text(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
     )
-    with pytest.raises(LedgerError, match="interrupted"), view.within(0.2):
-        with view._connected() as connection:
-            connection.execute(endless)
+    with (
+        pytest.raises(LedgerError, match="interrupted"),
+        view.within(0.2),
+        view._connected() as connection,
+    ):
+        connection.execute(endless)
     assert len(view.runs()) == 2
 
 

@@ -20,6 +20,8 @@ ANSWER_CHARS: Final = 60_000
 _SOURCE_CHARS: Final = 6_000
 _SOURCES: Final = 300
 _IDS: Final = 40
+_OPENED: Final = re.compile(r"<answer\s{0,9}>$", re.IGNORECASE)
+_CLOSED: Final = re.compile(r"^</answer\s{0,9}>", re.IGNORECASE)
 _OUTER_TAGS: Final = re.compile(r"^<snippet\b[^<>]{0,2000}>|</snippet\s{0,9}>$", re.IGNORECASE)
 
 
@@ -90,9 +92,9 @@ def shown(rollout: Rollout, result: ScoreResult) -> Shown:
     stop = min(end, start + ANSWER_CHARS)
     listed = _listed(sources, numbers, result)
     return Shown(
-        before=response[:start][-ANSWER_CHARS:],
+        before=_OPENED.sub("", response[:start][-ANSWER_CHARS:]),
         pieces=tuple(_pieces(response, start, stop, result, citations)),
-        after=response[end:][:ANSWER_CHARS],
+        after=_CLOSED.sub("", response[end:][:ANSWER_CHARS]),
         cut=end - stop,
         cited=tuple(source for source in listed if source.claims),
         uncited=tuple(source for source in listed if not source.claims),
