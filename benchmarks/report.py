@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from floor import Floor
+from keeping import Keeping
 from latency import Latency
 from overhead import Overhead
 from prompts import Prompts
@@ -20,6 +21,7 @@ COMMON_SHARE = 0.6
 COMPLETION_TOKENS = 120
 RSS_MB = 250
 HIT_RATIO = 0.8
+LEDGER_RATIO = 1.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,10 @@ class Report:
     """As one batch, with evidence quotes."""
     floor: Floor
     latency: Latency
+    keeping: Keeping
+    """Into a new ledger."""
+    million: Keeping | None
+    """Into one that holds a million rollouts."""
     soak: Soak | None
     serving: Serving | None
 
@@ -76,6 +82,9 @@ def lines(report: Report) -> Iterator[Line]:
     yield from _cost(report)
     yield from _prompts(report)
     yield from _step(report.latency)
+    yield from _ledger("a new one", report.keeping)
+    if report.million is not None:
+        yield from _ledger("one of a million", report.million)
     yield from _memory(report.soak)
     yield from _serving(report.serving)
 
@@ -106,6 +115,14 @@ def _step(latency: Latency) -> Iterator[Line]:
     ideal = f"ideal {latency.ideal_s:.2f}, least {latency.wall_s.least:.2f}"
     yield Line("step at 200 ms and 64 slots, s", latency.wall_s.median, note=ideal)
     yield Line("step over ideal", latency.ratio, STEP_RATIO)
+
+
+def _ledger(name: str, kept: Keeping) -> Iterator[Line]:
+    off, on = kept.wall_s
+    told = f"medians {off:.2f} and {on:.2f} s; of the least {kept.least_ratio:.2f}"
+    yield Line(f"step with ledger over without, {name}", kept.wall_ratio, LEDGER_RATIO, note=told)
+    yield Line(f"CPU ms a rollout that it adds, {name}", kept.cpu_ms)
+    yield Line(f"bytes a rollout in it, {name}", kept.file_bytes)
 
 
 def _memory(soak: Soak | None) -> Iterator[Line]:

@@ -2,6 +2,7 @@
 
     make bench                        about three minutes, less without vLLM
     make bench ARGS="--soak 600"      ten minutes of memory instead of half a minute
+    make bench ARGS=--million         also with a million rollouts in the ledger: minutes, 4 GB
     make bench ARGS=--json            the last line is one JSON object
 
 Linux only: CPU time is read from the kernel's clock of another process. Run it on a machine that
@@ -19,7 +20,9 @@ from pathlib import Path
 from rich.console import Console
 
 import floor
+import keeping
 import latency
+import million
 import overhead
 import prompts
 import serving
@@ -39,6 +42,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="end with one JSON object")
     parser.add_argument("--soak", type=float, default=30.0, metavar="S", help="0 skips it")
     parser.add_argument("--repetitions", type=int, default=6, metavar="N")
+    parser.add_argument("--million", action="store_true", help="fill a ledger first")
     parser.add_argument("--no-vllm", action="store_true", help="skip the real vLLM")
     return parser.parse_args(words)
 
@@ -47,17 +51,19 @@ def measured(options: argparse.Namespace, console: Console, folder: Path) -> Rep
     """Run every part, one after the other."""
     step, stamps, repetitions = training_step(), itertools.count(1), options.repetitions
     console.print(f"{len(step.rollouts)} rollouts a step; prompts as sent …")
-    kept = folder / "requests"
-    answer_bytes = prompts.keep(step, next(stamps), kept)
-    sent = prompts.measure(prompts.read(kept), rollouts=len(step.rollouts))
+    requests = folder / "requests"
+    answer_bytes = prompts.keep(step, next(stamps), requests)
+    sent = prompts.measure(prompts.read(requests), rollouts=len(step.rollouts))
     console.print("overhead at a judge that answers at once …")
     batch, singles = overhead.measure(step, stamps, repetitions=repetitions)
     quoted, _ = overhead.measure(step, stamps, repetitions=max(1, repetitions // 2), quotes=True)
     bare = floor.measure(
-        step, stamps, requests=kept, answer_bytes=answer_bytes, repetitions=repetitions
+        step, stamps, requests=requests, answer_bytes=answer_bytes, repetitions=repetitions
     )
     console.print("a step at 200 ms a call …")
     slow = latency.measure(step, stamps, repetitions=max(1, repetitions // 2))
+    console.print("the same with a ledger and without, in turns …")
+    kept = keeping.measure(step, stamps, repetitions=2 * repetitions, ledger=folder / "fresh.db")
     return Report(
         prompts=sent,
         batch=batch,
@@ -65,9 +71,27 @@ def measured(options: argparse.Namespace, console: Console, folder: Path) -> Rep
         quoted=quoted,
         floor=bare,
         latency=slow,
+        keeping=kept,
+        million=_among_many(options, console, step, stamps, folder),
         soak=_soaked(options, console, step, stamps),
         serving=_served(options, console, stamps, folder),
     )
+
+
+def _among_many(
+    options: argparse.Namespace,
+    console: Console,
+    step: Workload,
+    stamps: Iterator[int],
+    folder: Path,
+) -> keeping.Keeping | None:
+    if not options.million:
+        console.print("a ledger of a million: skipped; --million measures it")
+        return None
+    console.print("a ledger is filled with a million rollouts …")
+    path = folder / "million.db"
+    million.filled(path)
+    return keeping.measure(step, stamps, repetitions=2 * options.repetitions, ledger=path)
 
 
 def _soaked(

@@ -1,5 +1,6 @@
 """The benchmark's own arithmetic, and the JSON that is kept from run to run."""
 
+import itertools
 import json
 import os
 import sys
@@ -10,7 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import keeping
+import million
+from citemark_service.fingerprint import rollout_hash
+from citemark_service.ledger.database import opened
+from citemark_service.ledger.reading import LedgerReader, Place
 from floor import Floor
+from keeping import Keeping
 from latency import Latency, ideal_s
 from overhead import Overhead
 from processes import NotStarted, Service, running_service, scripted_judge
@@ -35,6 +42,11 @@ COST = Overhead(
     completion_tokens=92.0,
 )
 SERVED = Serving(8, 1.0, prompt_tokens=100, shareable_tokens=50, cached_tokens=45)
+KEPT = Keeping(
+    off=tuple(Round(256, wall_s, 0.256, []) for wall_s in (2.0, 4.0, 1.0)),
+    on=tuple(Round(256, wall_s, 0.512, []) for wall_s in (2.2, 4.0, 1.02)),
+    file_bytes=5000.0,
+)
 REPORT = Report(
     prompts=Prompts(rollouts=2, characters=40_000, common=30_000, reusable=32_000, tokens=None),
     batch=COST,
@@ -42,6 +54,8 @@ REPORT = Report(
     quoted=COST,
     floor=Floor(Spread((0.3, 0.2))),
     latency=Latency(Spread((1.7, 1.9, 1.8)), 1.6),
+    keeping=KEPT,
+    million=KEPT,
     soak=Soak(1.0, (Sample(256, 100.0), Sample(512, 120.0), Sample(768, 121.0))),
     serving=SERVED,
 )
@@ -146,3 +160,34 @@ def test_a_service_that_does_not_start_says_why():
         running_service("http://127.0.0.1:9/v1", no_such_setting=1),
     ):
         sys.exit("it started")
+
+
+def test_a_ledgers_cost_is_of_rounds_that_stood_side_by_side():
+    assert KEPT.wall_ratio == pytest.approx(1.02)
+    assert KEPT.wall_s == (2.0, 2.2)
+    assert KEPT.least_ratio == pytest.approx(1.02)
+    assert KEPT.cpu_ms == pytest.approx(1.0)
+
+
+def test_a_ledger_is_measured_beside_the_same_service_without_one(tmp_path):
+    step = training_step(prompts=2, samples=2, snippet_characters=200)
+    path = tmp_path / "ledger.db"
+    kept = keeping.measure(step, itertools.count(1), repetitions=2, ledger=path, call_s=0.0)
+    assert len(kept.off) == len(kept.on) == 2
+    reader = LedgerReader(opened(f"sqlite:///{path}"))
+    assert len(reader.numbers(Place())) == 4 * len(step.rollouts)
+    reader.close()
+
+
+def test_a_filled_ledger_is_one_that_the_service_could_have_written(tmp_path):
+    path = tmp_path / "ledger.db"
+    million.filled(path, size=2048)
+    reader = LedgerReader(opened(f"sqlite:///{path}"))
+    runs = reader.runs()
+    numbers = reader.numbers(Place())
+    assert sum(run["rollouts"] for run in runs) == len(numbers) == 2048
+    assert {run["run"] for run in runs} == set(million.RUNS)
+    for kept in reader.whole(numbers[::100]):
+        assert kept.result.id == kept.rollout.id
+        assert kept.result.rollout_hash == rollout_hash(kept.rollout)
+    reader.close()

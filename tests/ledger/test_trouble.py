@@ -45,8 +45,11 @@ def together(address, works, folder):
             writer = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
             stack.callback(writer.kill)
             writers.append(writer)
-        assert {writer.stdout.readline() for writer in writers} == {"ready\n"}
         for writer in writers:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == "ready\n"
+        for writer in writers:
+            assert writer.stdin is not None
             writer.stdin.write("go\n")
             writer.stdin.flush()
         told = [writer.communicate(timeout=60)[0] for writer in writers]
