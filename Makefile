@@ -62,7 +62,7 @@ test-dashboards: $(DEV) ## Ask a real Prometheus every panel and alert, where on
 	$(BIN)/pytest -m 'prometheus or not prometheus' tests/dashboards $(ARGS)
 
 test-ui: $(BROWSER) ## Try the pages in a real Chromium; screenshots in artifacts/ui
-	@command -v chromium chromium-browser >/dev/null || \
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
 	{ echo "test-ui needs Chromium (Debian: apt-get install chromium)"; exit 1; }
 	$(BIN)/pytest -m browser tests/ui $(ARGS)
 
