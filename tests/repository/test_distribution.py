@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 OWN_ENVIRONMENT = {"browser", "train", "train-gpu", "vllm"}
-"""Extras that not every environment has: a browser's driver, and those with a torch of their own."""
+"""Extras that are installed apart: a browser's driver, and those with a torch of their own."""
 
 PACKAGES = {
     "citemark_schemas",
