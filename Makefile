@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 JUDGE ?= embedded
+SEED ?= 42
+STEPS ?=
 ARGS ?=
 
 BIN := $(VENV)/bin
@@ -39,6 +41,9 @@ help: ## List the targets
 
 demo: $(if $(filter smollm2,$(JUDGE)),$(SMOLLM2),$(SERVICE)) ## Score the example rollouts over HTTP (JUDGE=embedded or smollm2)
 	$(BIN)/python examples/demo.py --judge $(JUDGE)
+
+train-demo: $(TRAIN) ## Train a small policy on the CPU, in about 10 minutes (JUDGE, SEED=42, STEPS=30)
+	$(VENV_TRAIN)/bin/python examples/train_demo.py --judge $(JUDGE) --seed $(SEED) $(if $(STEPS),--steps $(STEPS))
 
 ui: $(SERVICE) ## Serve the pages over what make demo kept, at http://127.0.0.1:8000/ui
 	@test -e .cache/demo.db || { echo "nothing is kept yet: make demo"; exit 1; }

@@ -1,0 +1,96 @@
+"""`make train-demo` in miniature: the real policy, a real service, two steps."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import fmean
+
+import httpx
+import pytest
+
+from citemark_grpo.training.record.journal import lines
+from command_line import EXAMPLES
+
+pytestmark = [pytest.mark.train, pytest.mark.timeout(900)]
+
+PATIENCE_S = 600.0
+KEYS = ("reward_first_fifth", "reward_last_fifth", "steps", "judge_failures", "seconds")
+
+
+def demo(runs: Path, *options: str) -> list[str]:
+    script = str(EXAMPLES / "train_demo.py")
+    return [sys.executable, script, "--runs", str(runs), "--warm-steps", "1", *options]
+
+
+def services(runs: Path) -> list[str]:
+    """The reward URLs that the run's processes were given; empty where none runs."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = entry.read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue  # it ended meanwhile
+        if "citemark_grpo" in words and any(str(runs) in word for word in words):
+            found.append(words[words.index("--reward_url") + 1])
+    return found
+
+
+def test_it_trains_and_ends_with_its_summary(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        demo(tmp_path, "--steps", "2"),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    summary = json.loads(ended.stdout.splitlines()[-1])
+    run = tmp_path / "train-demo-embedded-42"
+    first, last = lines(run / "journal.jsonl")
+    assert tuple(summary) == KEYS
+    assert summary["steps"] == 2
+    assert summary["judge_failures"] == 0
+    for key, line in (("reward_first_fifth", first), ("reward_last_fifth", last)):
+        rewards = [reward for reward in line.rewards if reward is not None]
+        assert len(rewards) == 16
+        assert summary[key] == pytest.approx(fmean(rewards), abs=1e-4)
+    assert (run / "rewards.png").read_bytes().startswith(b"\x89PNG")
+    assert len(re.findall(r"^== step-00000[12]$", ended.stdout, re.MULTILINE)) == 2
+
+
+def test_ended_from_outside_it_leaves_nothing_running(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        demo(tmp_path, "--steps", "1000"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        try:
+            gives_up = time.monotonic() + PATIENCE_S
+            while not (urls := services(tmp_path)):
+                assert process.poll() is None
+                assert time.monotonic() < gives_up
+                time.sleep(0.2)
+            assert httpx.get(f"{urls[0]}/healthz").is_success
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 128 + signal.SIGTERM
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    assert not services(tmp_path)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{urls[0]}/healthz")
+
+
+def test_where_the_service_does_not_start_it_says_so(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        demo(tmp_path, "--steps", "2", "--judge", "nobody"),
+        capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 2
+    assert "the service ended with status 2" in ended.stderr
