@@ -17,6 +17,7 @@ from citemark_service.observe import SilentObserver
 from citemark_service.serve import server_of
 from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission
+from otlp_collector import Collector, collecting
 from running_service import until
 from vllm_server import MODEL, VllmServer
 
@@ -39,6 +40,27 @@ def hybrid_vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer
     """The same with layers as in Qwen3.5, and the recommended size of a step."""
     extra = ("--load-format", "dummy", "--max-num-batched-tokens", "16384")
     with _up(_HYBRID, tmp_path_factory, *extra, "--prefix-match-unit", "32") as server:
+        yield server
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """What service and server send their traces to."""
+    with collecting() as running:
+        yield running
+
+
+@pytest.fixture
+def traced_vllm(
+    collector: Collector,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[VllmServer]:
+    """A server that traces."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "500")
+    endpoint = f"{collector.url}/v1/traces"
+    with _up(_MODEL, tmp_path_factory, "--otlp-traces-endpoint", endpoint) as server:
         yield server
 
 

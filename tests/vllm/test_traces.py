@@ -1,0 +1,57 @@
+"""One slow reward can be followed into vLLM: its spans are in the trace of the request."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from citemark_rubrics import load_library
+from citemark_service.app import create_app
+from citemark_service.judges.factory import build_judge
+from citemark_service.metrics import Metrics
+from citemark_service.settings import Settings
+from citemark_service.tracing.factory import tracer_of
+from otlp_collector import Collector
+from running_service import until
+from vllm_server import MODEL, VllmServer
+
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
+
+_PATIENCE_S = 240.0
+CALLER = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+async def test_each_call_has_vllms_own_span_within_it(
+    traced_vllm: VllmServer, collector: Collector, rollouts: list[dict[str, Any]]
+) -> None:
+    metrics = Metrics()
+    settings = Settings(
+        judge="vllm",
+        judge_url=traced_vllm.base_url,
+        judge_model=MODEL,
+        judge_timeout_s=_PATIENCE_S,
+        judge_deadline_s=_PATIENCE_S,
+        otlp_endpoint=collector.url,
+    )
+    asked = next(each for each in rollouts if "<answer>" in each["response"])
+    async with tracer_of(settings, metrics) as tracer:
+        judge = build_judge(settings, metrics, tracer)
+        app = create_app(
+            settings=settings, judge=judge, library=load_library(), metrics=metrics, tracer=tracer
+        )
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            headers = {"traceparent": f"00-{CALLER}-00f067aa0ba902b7-01"}
+            answer = await client.post("/v1/score", json=asked, headers=headers, timeout=None)
+            assert answer.json()["failure"] is None
+        await judge.aclose()
+    calls = collector.named("judge call")
+    assert len(calls) >= 2
+    until(lambda: len(collector.named("llm_request")) >= len(calls))
+    inside = collector.named("llm_request")
+    assert {span.trace for span in inside} == {CALLER}
+    assert {span.parent for span in inside} == {span.id for span in calls}
+    for span in inside:
+        call = collector.parent(span)
+        read = call.facts["gen_ai.usage.input_tokens"]
+        assert span.facts["gen_ai.usage.prompt_tokens"] == read
