@@ -154,10 +154,12 @@ class LedgerReader:
         if limit is not None:
             latest = query.order_by(rollouts.c.seq.desc()).limit(limit)
             query = select(rollouts.c.seq).where(rollouts.c.seq.in_(latest))
-        order = _BY_GROUP if grouped else ()
+        if grouped:
+            query = query.order_by(*_BY_GROUP, rollouts.c.seq)
         with self._connected() as connection:
-            streamed = connection.execution_options(yield_per=_FETCHED)
-            return array("q", streamed.scalars(query.order_by(*order, rollouts.c.seq)))
+            found = connection.execution_options(yield_per=_FETCHED).scalars(query)
+            # Sorted here: to have them in order, SQLite would walk the rollouts, not an index.
+            return array("q", found if grouped else sorted(found))
 
     def families(self, place: Place) -> Iterator[Numbers]:
         """The `seq` of the rollouts of each group of a place, group by group."""
