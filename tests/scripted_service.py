@@ -11,6 +11,7 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -90,6 +91,7 @@ class Service:
     steps: list[Step] = field(default_factory=list)
     """Taken one a call; `answering` when they are used up."""
     requests: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[Headers] = field(default_factory=list)
     delay_s: float = 0.0
     busy: int = 0
     busiest: int = 0
@@ -100,6 +102,7 @@ class Service:
         try:
             body = json.loads(await request.body())
             self.requests.append(body)
+            self.headers.append(request.headers)
             step = self.steps.pop(0) if self.steps else answering
             await asyncio.sleep(self.delay_s)
             return step(body)

@@ -25,6 +25,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from citemark_grpo.address import address_of
 from citemark_grpo.batches import Batch, RolloutLike, cut, parcels
 from citemark_grpo.errors import (
     Broken,
@@ -42,6 +43,11 @@ _MIB = 1024 * 1024
 _BACKOFF = wait_random_exponential(multiplier=0.5, max=15)
 _ITEM_INDEX = re.compile(r"^items\[(\d{1,9})\]")
 _TELL_EVERY = 5
+_ADVICE = {
+    401: "no token, or a wrong one; set CITEMARK_API_TOKEN where the client runs",
+    404: "is the client's URL the root of a Citemark?",
+}
+"""What the client's own settings are the likeliest cause of."""
 # Below the 5 s after which uvicorn closes an idle connection, so that we never write into one.
 _KEEPALIVE_S = 4.0
 
@@ -100,7 +106,12 @@ def _refuse_status(response: httpx.Response, start: int) -> None:
         raise Broken(f"the service answered {status}")
     if status < 400:
         raise Unreadable(f"the service answered {status}, which is no score response")
-    raise Refused(_problem(response, start), status=status)
+    problem = _problem(response, start)
+    advice = _ADVICE.get(status)
+    if advice is not None:
+        told = f"{response.url} answered {status}: {advice}"
+        problem = Problem(error=problem.error, message=told)
+    raise Refused(problem, status=status)
 
 
 def _results(response: httpx.Response, batch: Batch) -> tuple[ScoreResult, ...]:
@@ -123,16 +134,6 @@ def _body(batch: Batch, knobs: Knobs | None, deadline_s: float) -> bytes:
     return b'{"items":[%b],"deadline_s":%.3f%b%b' % (items, deadline_s, comma, rest.encode())
 
 
-def _root(url: str) -> str:
-    try:
-        parts = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise ValueError(f"{url!r} is no URL: {error}") from error
-    if parts.scheme not in ("http", "https") or not parts.host:
-        raise ValueError(f"{url!r} is no URL of a service, such as http://127.0.0.1:8000")
-    return url.rstrip("/")
-
-
 class ScoreClient:
     """Scores rollouts over one connection pool; safe for concurrent calls on its own event loop.
 
@@ -140,14 +141,15 @@ class ScoreClient:
             results = await client.score(rollouts, Knobs(verification_reward=10.0))
 
     Args:
-        url: The service's root, without `/v1`.
+        url: The service's root, without `/v1`; a token in it, as `/t/TOKEN` or `?token=TOKEN`,
+            is sent as a header instead, and stands in no error.
         timeout_s: For one HTTP call, > 0.
         deadline_s: For one `score` with all its batches and retries, where the call names none.
         attempts: HTTP calls per batch, the first included, >= 1.
         parallel: Batches in flight, >= 1; further ones wait for a place.
         batch_items: Rollouts in one batch at most. Small batches lose little to a retry.
         batch_bytes: Bytes of rollouts in one batch at most; a larger one travels alone.
-        headers: Sent with every call, for a gateway that asks for them.
+        headers: Sent with every call, for a gateway that asks for them; win over the URL's token.
 
     Raises:
         ValueError: `url` is none that could be called.
@@ -165,13 +167,16 @@ class ScoreClient:
         batch_bytes: int = 8 * _MIB,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self._url = _root(url)
+        address = address_of(url)
+        bearer = {} if address.token is None else {"authorization": f"Bearer {address.token}"}
+        self._url = address.root
         self._timeout_s = timeout_s
         self._deadline_s = deadline_s
         self._attempts = attempts
         self._parallel = parallel
         self._cut = functools.partial(cut, max_items=batch_items, max_bytes=batch_bytes)
-        self._headers = {"content-type": "application/json", **(headers or {})}
+        self._headers = httpx.Headers({"content-type": "application/json", **bearer})
+        self._headers.update(headers)
         self._places = asyncio.Semaphore(parallel)
         self._http: httpx.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

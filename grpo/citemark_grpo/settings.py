@@ -32,7 +32,7 @@ class ClientSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     url: str = Field(min_length=1)
-    """The service's root, without `/v1`; with a token in it as `/t/TOKEN` where one is needed."""
+    """The service's root, without `/v1`; may hold the token, as `/t/TOKEN` or `?token=TOKEN`."""
     api_token: SecretStr | None = None
     """Sent as `Authorization: Bearer …`."""
     deadline_s: float = Field(600.0, gt=0, allow_inf_nan=False)

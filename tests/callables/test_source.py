@@ -290,7 +290,11 @@ def test_what_has_no_reward_is_said_once_a_batch(source, service, caplog):
     service.steps = [status(401)]
     source.scores_sync([rollout()] * 3, 10.0, 0.0)
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
-    assert line == "3 of 3 rollouts have no reward: Refused: the service answered 401"
+    told = f"{service.url}/v1/score answered 401: no token, or a wrong one; "
+    assert line == (
+        f"3 of 3 rollouts have no reward: Refused: {told}"
+        "set CITEMARK_API_TOKEN where the client runs"
+    )
 
 
 def test_a_closed_source_says_so(service):

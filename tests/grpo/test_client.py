@@ -20,7 +20,7 @@ from citemark_grpo import (
     score,
 )
 from citemark_schemas import Knobs, Problem, ProblemDetail, ScoreResponse
-from scripted_service import Service, answering, dripping, scored, status
+from scripted_service import Service, answering, dripping, free_url, scored, status
 
 
 def rollouts(count: int) -> list[dict[str, Any]]:
@@ -36,6 +36,47 @@ async def test_results_come_back_in_order_whatever_the_batches(service: Service)
     assert [result.id for result in results] == [f"r{index}" for index in range(20)]
     assert [result.reward for result in results] == [float(index) for index in range(20)]
     assert sorted(len(request["items"]) for request in service.requests) == [2, *[3] * 6]
+
+
+@pytest.mark.parametrize(
+    ("written", "token"),
+    [
+        ("/t/s3cret", "s3cret"),
+        ("/t/s3cret/", "s3cret"),
+        ("/?token=s3cret", "s3cret"),
+        ("?token=s%33cret", "s3cret"),
+        ("/t/a%2Fb", "a/b"),
+        ("/", None),
+    ],
+)
+async def test_a_token_in_the_url_becomes_a_header(
+    service: Service, written: str, token: str | None
+) -> None:
+    async with ScoreClient(service.url + written) as client:
+        await client.score(rollouts(1))
+    (sent,) = service.headers
+    assert sent.get("authorization") == (None if token is None else f"Bearer {token}")
+
+
+async def test_no_error_tells_the_token_of_the_url() -> None:
+    url = free_url()
+    async with ScoreClient(f"{url}/t/s3cret", attempts=1) as client:
+        with pytest.raises(Unreachable) as away:
+            await client.score(rollouts(1))
+    assert str(away.value).startswith(f"{url}: ")
+
+
+async def test_a_header_wins_over_the_token_of_the_url(service: Service) -> None:
+    headers = {"Authorization": "Bearer mine"}
+    async with ScoreClient(f"{service.url}/t/s3cret", headers=headers) as client:
+        await client.score(rollouts(1))
+    assert service.headers[0]["authorization"] == "Bearer mine"
+
+
+def test_a_query_that_is_no_token_is_refused_without_repeating_it() -> None:
+    with pytest.raises(ValueError, match=r"^http://host/ has a query; ") as refused:
+        ScoreClient("http://host/?deadline_s=20&token=s3cret")
+    assert "s3cret" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -143,6 +184,20 @@ async def test_a_refusal_without_a_problem_body_names_its_status(service: Servic
     async with ScoreClient(service.url) as client:
         with pytest.raises(Refused, match="404"):
             await client.score(rollouts(1))
+
+
+@pytest.mark.parametrize(
+    ("answered", "told"), [(401, "set CITEMARK_API_TOKEN"), (404, "the root of a Citemark")]
+)
+async def test_a_refusal_that_settings_explain_says_which(
+    service: Service, answered: int, told: str
+) -> None:
+    problem = Problem(error="unauthorized", message="send it as 'X-Api-Key: TOKEN'")
+    service.steps = [status(answered, problem.model_dump_json())]
+    async with ScoreClient(service.url) as client:
+        with pytest.raises(Refused, match=told) as refused:
+            await client.score(rollouts(1))
+    assert refused.value.status == answered
 
 
 async def test_a_server_error_is_not_tried_again(service: Service) -> None:
