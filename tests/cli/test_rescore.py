@@ -108,3 +108,20 @@ def test_a_ledger_that_is_off_cannot_be_read(cli: Cli) -> None:
     told = cli("rescore")
     assert told.exit_code == 2
     assert "the ledger is off" in told.output
+
+
+def test_a_judge_that_cannot_be_reached_agrees_with_nobody(
+    cli: Cli, ledger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CITEMARK_JUDGE_ATTEMPTS", "1")
+    flags = ("--judge", "vllm", "--judge-url", "http://127.0.0.1:9/v1", "--sample", "3")
+    told = cli("rescore", "--ledger", ledger, *flags)
+    assert told.exit_code == 2
+    assert "the judge failed on all 3" in " ".join(told.output.split())
+
+
+def test_a_sample_is_of_whole_groups(cli: Cli, ledger: str) -> None:
+    flags = ("--judge", "embedded", "--sample", "3", "--seed", "4", "--json")
+    found = json.loads(cli("rescore", "--ledger", ledger, *flags).stdout)
+    assert found["sample"] == found["rewards"]["rollouts"] == 3
+    assert found["rewards"]["groups"] >= 1
