@@ -14,6 +14,7 @@ _TOLD: Final = 3
 _LEAST: Final = 0.005
 """What would be shown as 0.00."""
 _HALF: Final = 0.5
+_TITLE: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,14 @@ def _of_rubrics(result: ScoreResult) -> Iterator[Loss]:
 
 
 def _of_rubric(rubric: RubricScore) -> str:
-    most = rubric.score < _HALF
+    most, title = rubric.score < _HALF, _clipped(rubric.title)
     if rubric.polarity is Polarity.NEGATIVE:
-        return f"{'shows' if most else 'partly shows'} the defect “{rubric.title}”"
-    return f"rubric “{rubric.title}” {'not met' if most else 'only partly met'}"
+        return f"{'shows' if most else 'partly shows'} the defect “{title}”"
+    return f"rubric “{title}” {'not met' if most else 'only partly met'}"
+
+
+def _clipped(title: str) -> str:
+    return title if len(title) <= _TITLE else f"{title[:_TITLE]}…"
 
 
 def _of_format(result: ScoreResult) -> Iterator[Loss]:

@@ -124,8 +124,9 @@ def _pieces(
     citations: Sequence[tuple[Citation, ...]],
 ) -> Iterator[Piece]:
     at = start
-    for begin, end, piece in sorted(_marked(response, result, citations), key=lambda m: m[:2]):
-        if begin < at or end > stop:
+    marks = _marked(response, stop, result, citations)
+    for begin, end, piece in sorted(marks, key=lambda mark: mark[:2]):
+        if begin < at:
             continue
         if response[at:begin]:
             yield Piece(response[at:begin])
@@ -136,16 +137,23 @@ def _pieces(
 
 
 def _marked(
-    response: str, result: ScoreResult, citations: Sequence[tuple[Citation, ...]]
+    response: str,
+    stop: int,
+    result: ScoreResult,
+    citations: Sequence[tuple[Citation, ...]],
 ) -> Iterator[tuple[int, int, Piece]]:
+    """What ends where the shown part does, or before: the rest could be long, many times over."""
     for number, claim in enumerate(result.claims, start=1):
-        text = _OUTER_TAGS.sub("", response[slice(*claim.span)][: ANSWER_CHARS * 2])
+        if claim.span[1] > stop:
+            continue
+        text = _OUTER_TAGS.sub("", response[slice(*claim.span)])
         sign, level = sign_of(claim.support), level_of(claim.support)
         note = f"{claim.malformed} tag" if claim.malformed else _SUPPORT[level]
         piece = Piece(text, "claim", number, sign, level, note, citations[number - 1])
         yield *claim.span, piece
     for sentence in result.uncited:
-        if sentence.factual is None or sentence.factual >= 0.5:
+        states = sentence.factual is None or sentence.factual >= 0.5
+        if states and sentence.span[1] <= stop:
             text = response[slice(*sentence.span)]
             sign = "?" if sentence.factual is None else "✗"
             note = "not judged" if sentence.factual is None else "states a fact, cites nothing"
