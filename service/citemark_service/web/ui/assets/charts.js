@@ -4,6 +4,8 @@
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const shown = (value) => (value === null || value === undefined ? "–" : Number(value).toPrecision(3));
   const plots = [];
+  // Steps are whole numbers, and so are the places of their labels.
+  const whole = Array.from({ length: 15 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
 
   function seriesOf(data) {
     const lines = data.lines.map((line) => ({
@@ -26,7 +28,7 @@
       scales: { x: { time: false }, y: { range: () => data.bounds } },
       series: seriesOf(data),
       bands: data.band ? [{ series: [first + 1, first], fill: colour("--shade") }] : [],
-      axes: [{ ...axis, grid: { show: false }, size: 24 }, { ...axis, size: 44 }],
+      axes: [{ ...axis, grid: { show: false }, size: 24, incrs: whole }, { ...axis, size: 44 }],
       legend: { show: false },
       cursor: { drag: { x: true, y: false } },
       hooks: {
