@@ -32,7 +32,7 @@ def serving(judge: ScriptedJudge, *, store: Store | None = None, **settings: Any
     table = Settings.model_validate({**asked, **fixed, **settings})
     metrics = Metrics()
     built = remembering(build_judge(table, metrics), table, metrics)
-    ledger = None if store is None else Ledger(store, observer=metrics, wait_s=5.0, room=1000)
+    ledger = None if store is None else Ledger(store, observer=metrics, wait_s=5.0, room=10**9)
     app = create_app(
         settings=table, judge=built, library=load_library(), metrics=metrics, ledger=ledger
     )
