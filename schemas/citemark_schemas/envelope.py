@@ -64,6 +64,8 @@ _MOST_ERRORS: Final = 1000
 _LONGEST: Final = 300
 _ITEM: Final = re.compile(r"item (\d+): ")
 _VALUE_ERROR: Final = "Value error, "
+_OPENED: Final = re.compile(r"""(?:\[\s*)?\{\s*["']""")
+"""How an object's text begins, JSON or Python's own; no answer in LaTeX or prose does."""
 
 
 class EnvelopeError(ValueError):
@@ -103,7 +105,8 @@ def rollout_of(
     Args:
         places: by name, strongest first, what stands where row data may be: an object, a JSON
             string of one, either alone in a list, an array of a numeric library, plain text or
-            None. What is no object is skipped. A field counts where it stands first; an object
+            None. What is no object is skipped, unless it is a broken one's text and no rubric
+            stands elsewhere. A field counts where it stands first; an object
             inside `extra_info`, `metadata`, `reward_model` and their like comes after the
             object that it is in.
         response: what the policy wrote, as it is to be judged.
@@ -118,9 +121,9 @@ def rollout_of(
     _refuse_misspelt(layers, found)
     whole = {name: field.value for name, field in _knobs(found).items()}
     _complete(whole, prompt, tool_output)
-    missing = list(_missing(whole, places))
-    if missing:
-        raise EnvelopeError(missing)
+    amiss = list(_broken(places, found)) or list(_missing(whole, places, layers))
+    if amiss:
+        raise EnvelopeError(amiss)
     try:
         return Rollout.model_validate({**whole, "response": sound(response)})
     except ValidationError as error:
@@ -252,8 +255,21 @@ def _complete(fields: dict[str, Any], prompt: object, tool_output: str | None) -
         fields["tool_output"] = None if told is None else sound(told)
 
 
-def _missing(fields: Mapping[str, Any], places: Mapping[str, object]) -> Iterator[ProblemDetail]:
+def _broken(places: Mapping[str, object], found: Mapping[str, _Found]) -> Iterator[ProblemDetail]:
+    """Texts that were meant to be the envelope; without it the static rubrics alone would judge."""
+    if found.keys() & set(_RUBRICS):
+        return
+    for place, cell in places.items():
+        if isinstance(cell, str) and _OPENED.match(cell.lstrip()) and object_in(cell) is None:
+            yield _detail(place, "begins like an object but is no JSON; write json.dumps(…) of one")
+
+
+def _missing(
+    fields: Mapping[str, Any], places: Mapping[str, object], layers: Sequence[_Layer]
+) -> Iterator[ProblemDetail]:
     where = " or ".join(places) or "the row"
+    if places and not layers:
+        where += " (where no object stands)"
     likeliest = next(iter(places), "row")
     if fields["question"] is None:
         yield _detail(f"{likeliest}.question", f"is neither in {where} nor in a prompt")

@@ -195,6 +195,30 @@ def test_all_that_is_missing_is_named_at_once():
     assert list(details({})) == ["row.question", "row.tool_output"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [json.dumps(ENVELOPE)[:-2], str(ENVELOPE), f"[{json.dumps(ENVELOPE)[:-2]}]", ' { "question'],
+    ids=["cut off", "as Python writes it", "in a list", "just begun"],
+)
+def test_a_broken_envelope_is_no_plain_text(text):
+    prompt = "How long?\n<snippet id=S1>312 m</snippet>"
+    told = details({"label": text, "metadata": {"index": 3}}, prompt=prompt)
+    assert list(told) == ["label"]
+    assert "no JSON" in told["label"]
+    assert rollout_of({"label": text, "metadata": ENVELOPE}, response=RESPONSE) == EXPECTED
+
+
+@pytest.mark.parametrize("text", ["312", "{1, 2}", "[3]", "{x | x > 0}", '"{', ""])
+def test_an_answer_is_no_broken_envelope(text):
+    prompt = "How long?\n<snippet id=S1>312 m</snippet>"
+    assert rollout_of({"label": text}, response=RESPONSE, prompt=prompt).criteria == ()
+
+
+def test_what_is_missing_says_so_where_no_object_stands():
+    told = details({"label": ""}).values()
+    assert all("label (where no object stands)" in message for message in told)
+
+
 def test_hostile_rows_are_refused_or_read_quickly():
     deep = "[" * 100_000
     nested: dict[str, object] = {"question": "q", "tool_output": ""}
