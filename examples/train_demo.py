@@ -149,7 +149,8 @@ def demonstrate(judge: str, run: Path, *, warm_steps: int, steps: int, seed: int
     """The whole demo, into a folder that is made anew."""
     began = time.monotonic()
     shutil.rmtree(run, ignore_errors=True)
-    with running_service(judge) as url:
+    run.mkdir(parents=True)
+    with running_service(judge, run / "ledger.db") as url:
         start = policy(run / "warm-start", steps=warm_steps, seed=seed)
         train(start, run, url, steps=steps, seed=seed)
     stage("plot", "-m", "citemark_grpo", "plot", run)
@@ -173,7 +174,7 @@ def main() -> int:
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, end)
     steps = given.steps or STEPS.get(given.judge, STEPS_OF_A_MODEL)
-    run = given.runs / f"train-demo-{given.judge}-{given.seed}"
+    run = given.runs.resolve() / f"train-demo-{given.judge}-{given.seed}"
     try:
         found = demonstrate(
             given.judge, run, warm_steps=given.warm_steps, steps=steps, seed=given.seed
