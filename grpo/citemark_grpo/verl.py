@@ -20,8 +20,12 @@ In place of the environment, settings may stand in the configuration (see `Clien
     +reward.custom_reward_function.reward_kwargs.url=http://HOST:8000
     +reward.custom_reward_function.reward_kwargs.knobs.citation_weight=0.3
 
-Keep the default reward manager, `naive`, or `dapo`: `rate_limited` gives up after 300 s with a
-0.0 that nobody judged. The service and this client bound what is in flight.
+The default reward manager, `naive`, and `dapo` are enough: the service and this client bound what
+is in flight. `rate_limited` makes an unflagged 0.0 of whatever raises or takes more than 300 s, so
+let this function answer first, and raise the manager's own limit of one call at a time:
+
+    reward.reward_manager.name=rate_limited +reward.max_concurrent=256
+    +reward.custom_reward_function.reward_kwargs.deadline_s=280
 
 Rubrics, question and tool output travel in the row's `extra_info`, or as an object or JSON text in
 `reward_model.ground_truth`; verl passes no prompt. It cannot leave a sample out and stops at an

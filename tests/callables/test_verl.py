@@ -14,6 +14,7 @@ from callables.rows import ENVELOPE, RESPONSES, expected
 from citemark_grpo.errors import Refused, SettingsError
 from citemark_grpo.verl import compute_score, compute_score_batch, compute_score_sync
 from citemark_schemas import SIGNALS, EnvelopeError
+from scripted_service import scripted_service
 
 KEYS = {"score", *SIGNALS}
 
@@ -43,6 +44,15 @@ async def test_every_reward_of_a_step_is_the_services_in_order(citemark_url):
     calls = [compute_score(**arguments(each), url=citemark_url) for each in responses]
     scores = await asyncio.gather(*calls)
     assert [each["score"] for each in scores] == expected(citemark_url) * 64
+
+
+async def test_a_deadline_in_the_configuration_comes_before_the_managers_own_limit():
+    with scripted_service() as service:
+        service.delay_s = 60.0
+        call = compute_score(**arguments(), url=service.url, deadline_s=0.5, fallback_reward=0.25)
+        told = await asyncio.wait_for(call, timeout=30.0)  # as `rate_limited` does
+    assert told.keys() == KEYS
+    assert (told["score"], told["judge_failed"]) == (0.25, 1.0)
 
 
 def test_the_three_forms_agree(citemark_url, monkeypatch):

@@ -1,4 +1,9 @@
-"""axolotl: NeMo Gym's rows, of whose prompt only the first user message is kept."""
+"""axolotl: NeMo Gym's rows, of whose prompt only the first user message is kept.
+
+Its plugin makes the reward function, with a time limit that can be set. The ready-made one in its
+`rewards` module gives up after 30 s, before a slow judge answers, and trains on that as 0. Both
+make their URL of host and port, so that it cannot say `?deadline_s=`.
+"""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -50,7 +55,8 @@ AXOLOTL: Final = Trainer(
     name="axolotl",
     title="axolotl",
     carries="keys of the row",
-    flags="nemo_gym_datasets, with axolotl.integrations.nemo_gym.rewards.reward_nemo_gym_verify",
+    flags="nemo_gym_datasets, axolotl.integrations.nemo_gym.NemoGymPlugin, "
+    "nemo_gym_verify_timeout: 60",
     places=places,
     prompt=prompt_of,
     lay=lay,

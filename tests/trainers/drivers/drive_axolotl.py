@@ -16,7 +16,9 @@ from axolotl.integrations.nemo_gym.rewards import create_nemo_gym_reward_fn  # n
 def work(job: Job) -> list[float]:
     """A reward for each rollout; the last of `tries`."""
     function = create_nemo_gym_reward_fn(
-        global_config={}, verify_endpoints={"citemark": job["endpoint"]}
+        global_config={},
+        verify_endpoints={"citemark": job["endpoint"]},
+        verify_timeout=60,  # nemo_gym_verify_timeout
     )
     rollouts: list[dict[str, Any]] = job["rollouts"]
     rewards: list[float] = []

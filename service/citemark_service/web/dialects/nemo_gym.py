@@ -131,7 +131,8 @@ NEMO_GYM: Final = Dialect(
         "failure_reason": None,
     },
     doc="A resources server of NeMo Gym. Rubrics are keys of the row; sources are what tools "
-    "answered in `response`, then the row's own or the prompt's. axolotl needs `?deadline_s=25`.",
+    "answered in `response`, then the row's own or the prompt's. axolotl needs "
+    "`nemo_gym_verify_timeout: 60`.",
 )
 """See the module's docstring."""
 
