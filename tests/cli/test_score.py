@@ -329,6 +329,7 @@ def test_a_foreign_output_file_is_left_alone(cli: Cli, rows: WriteRows) -> None:
         (["--knob", "citation_weight"], ["is not NAME=VALUE"]),
         (["--knob", "citation_weight=lots"], ["citation_weight: "]),
         (["--url", "localhost:8000"], ["must start with http"]),
+        (["--url", "http://h:1/?token=x"], ["takes no query", "CITEMARK_API_TOKEN"]),
         (["--url", "http://127.0.0.1:1", "--judge", "embedded"], ["drop --judge"]),
         (["--judge-url", "http://127.0.0.1:1/v1"], ["judge embedded has none", "--judge vllm"]),
         (["--judge-model", "m", "--judge", "smollm2"], ["judge smollm2 has none"]),

@@ -108,3 +108,6 @@ def _refuse_broken(url: str, ctx: click.Context, parameter: click.Parameter) -> 
         raise click.BadParameter(str(error), ctx, parameter) from error
     if not found[0]:
         raise click.BadParameter("names no host", ctx, parameter)
+    if parts.query or parts.fragment:
+        told = "takes no query: set CITEMARK_API_TOKEN, or write the token as http://HOST/t/TOKEN"
+        raise click.BadParameter(told, ctx, parameter)
