@@ -84,6 +84,17 @@ def test_serve_says_who_judges(start: Start) -> None:
     assert said.rstrip().endswith(" with judge vllm, model some/model, at http://127.0.0.1:9/v1")
 
 
+def test_serve_says_where_it_keeps_rollouts(
+    start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CITEMARK_LEDGER", raising=False)
+    process = start("serve", "--port", "0")
+    assert process.stderr is not None
+    said = next(line for line in process.stderr if "are kept" in line)
+    assert said.rstrip().endswith(f" rollouts are kept in sqlite:///{tmp_path / 'citemark.db'}")
+
+
 def test_a_taken_port_is_one_line(cli: Cli, citemark_url: str) -> None:
     host, _, port = citemark_url.removeprefix("http://").rpartition(":")
     result = cli("serve", "--host", host, "--port", port)

@@ -77,6 +77,32 @@ async def test_what_was_awaited_is_kept(shelf, counts, make):
     assert shelf.closed
 
 
+async def _until(condition):
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - the ledger tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def test_a_store_is_named_and_opened_before_anything_is_kept(shelf, counts, caplog):
+    caplog.set_level("INFO")
+    async with ledger_of(shelf, counts):
+        assert "rollouts are kept in shelf" in caplog.text
+        await _until(lambda: shelf.batches == [[]])
+    assert (counts.written, counts.lost) == (0, 0)
+
+
+async def test_a_store_that_does_not_open_is_told_at_the_start_and_delays_no_end(
+    shelf, counts, caplog
+):
+    shelf.broken = True
+    async with ledger_of(shelf, counts):
+        await _until(lambda: "are not being kept" in caplog.text)
+        since = time.perf_counter()
+    assert time.perf_counter() - since < 5
+    assert shelf.closed
+    assert counts.lost == 0
+
+
 async def test_a_step_is_kept_in_few_transactions_and_in_order(shelf, counts, make):
     entries = [make(index, at=float(index)) for index in range(600)]
     async with ledger_of(shelf, counts) as ledger:

@@ -122,9 +122,21 @@ def test_names_that_no_index_takes_are_cut_and_stay_apart(engine, make):
 
 
 def test_a_number_that_no_database_takes_costs_only_itself(engine, make, caplog):
-    assert store_of(engine).write([make(0), make(1, run="a", step=2**70), make(2)]) == 1
+    refused = make(1, run="a private run", step=2**70)
+    assert store_of(engine).write([make(0), refused, make(2)]) == 1
     assert len(rows(engine, rollouts)) == 2
     assert "cannot be kept" in caplog.text
+    assert "a private run" not in caplog.text
+
+
+def test_a_file_is_told_of_as_where_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert store_of(opened("sqlite:///kept.db")).name == f"sqlite:///{tmp_path / 'kept.db'}"
+
+
+def test_writing_nothing_makes_the_tables(engine):
+    assert store_of(engine).write([]) == 0
+    assert rows(engine, rollouts) == []
 
 
 def test_a_ledger_of_this_version_is_not_written_to_be_opened(tmp_path, make):
@@ -224,8 +236,11 @@ def test_another_address_is_refused(address):
         opened(address)
 
 
-def test_a_database_that_cannot_be_used_is_told_without_its_password(make):
-    engine = opened("postgresql://user:hidden@127.0.0.1:1/none")
+@pytest.mark.parametrize(
+    "address", ["user:hidden@127.0.0.1:1/none", "127.0.0.1:1/none?password=hidden"]
+)
+def test_a_database_that_cannot_be_used_is_told_without_its_password(make, address):
+    engine = opened(f"postgresql://{address}")
     with pytest.raises(LedgerError) as told:
         store_of(engine).write([make(0)])
     assert "hidden" not in str(told.value)

@@ -1,7 +1,9 @@
 """A ledger's database: the engine, and the tables as this version wants them."""
 
+import logging
 import sqlite3
 from importlib import resources
+from pathlib import Path
 from typing import Any, Final
 
 from alembic import command
@@ -14,6 +16,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from citemark_service.errors import LedgerError, SettingsError
+
+_log = logging.getLogger("citemark.ledger")
 
 _BUSY_S: Final = 5.0
 _CONNECT_S: Final = 5
@@ -40,7 +44,12 @@ def opened(address: str) -> Engine:
     """
     url = _url(address)
     try:
-        engine = create_engine(url, connect_args=_arguments(url), pool_pre_ping=_is_server(url))
+        engine = create_engine(
+            url,
+            connect_args=_arguments(url),
+            pool_pre_ping=_is_server(url),
+            hide_parameters=True,  # an error would quote rollouts, and errors are logged
+        )
     except ModuleNotFoundError as error:
         raise SettingsError(
             "ledger: PostgreSQL needs pip install 'citemark[service,postgres]'"
@@ -48,6 +57,15 @@ def opened(address: str) -> Engine:
     if not _is_server(url):
         event.listen(engine, "connect", _tune)
     return engine
+
+
+def place_of(engine: Engine) -> str:
+    """What may be told of where a database is: its file or its server, and no secret."""
+    url = engine.url
+    if not _is_server(url):
+        return f"sqlite:///{Path(url.database or '').absolute()}"
+    bare = url.set(drivername=url.get_backend_name(), query={})  # a query can hold a password
+    return bare.render_as_string(hide_password=True)
 
 
 def migrated(engine: Engine) -> None:
@@ -58,7 +76,8 @@ def migrated(engine: Engine) -> None:
         SQLAlchemyError: the database cannot be used now.
     """
     script = resources.files("citemark_service.ledger") / "migrations"
-    if _current(engine) == newest():
+    before = _current(engine)
+    if before == newest():
         return
     with resources.as_file(script) as folder, engine.begin() as connection:
         _alone(connection)
@@ -66,6 +85,7 @@ def migrated(engine: Engine) -> None:
         config.set_main_option("script_location", str(folder).replace("%", "%%"))
         config.attributes["connection"] = connection
         _upgrade(config, connection)
+    _log.info("ledger %s: tables %s → %s", place_of(engine), before or "none", newest())
 
 
 def newest() -> str | None:
@@ -93,7 +113,7 @@ def _upgrade(config: Config, connection: Connection) -> None:
     try:
         command.upgrade(config, "head")
     except CommandError as error:
-        where = connection.engine.url.render_as_string(hide_password=True)
+        where = place_of(connection.engine)
         raise LedgerError(f"{where}: a newer Citemark wrote this ledger: {error}") from error
 
 

@@ -35,7 +35,8 @@ class Store(Protocol):
         ...
 
     def write(self, entries: Sequence[Entry]) -> int:
-        """Keep all but those that can never be, whose number it returns. Raises `LedgerError`."""
+        """Keep all but those that can never be, whose number it returns; of none, open what it
+        needs. Raises `LedgerError`."""
         ...
 
     def tidy(self) -> None:
@@ -85,12 +86,16 @@ class Ledger:
         self._troubled = False
 
     async def __aenter__(self) -> Self:
+        """Say where rollouts are kept, and open it now, so that trouble is told at the start."""
+        _log.info("rollouts are kept in %s", self._store.name)
+        self._joined()  # a round of nothing yet: writing it opens the store
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Write what waits, for at most 10 s, and close the store."""
         if self._writer is not None:
-            await asyncio.wait([self._writer], timeout=_CLOSE_S)
+            waiting = any(each.entries for each in self._rounds)
+            await asyncio.wait([self._writer], timeout=_CLOSE_S if waiting else 0)
             self._writer.cancel()
         if lost := sum(len(each.entries) for each in self._rounds):
             _log.error("ledger %s: %d rollouts were not kept in time", self._store.name, lost)

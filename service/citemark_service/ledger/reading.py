@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from citemark_schemas import Rollout, ScoreResult
 from citemark_service.errors import LedgerError
 from citemark_service.judges.protocol import Words
-from citemark_service.ledger.database import migrated
+from citemark_service.ledger.database import migrated, place_of
 from citemark_service.ledger.entry import NO_RUN, NO_STEP, place_name, unpacked
 from citemark_service.ledger.tables import groups, prompts, rollouts, steps
 
@@ -87,7 +87,7 @@ class LedgerReader:
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
-        name = self._engine.url.render_as_string(hide_password=True)
+        name = place_of(self._engine)
         try:
             if not self._ready:
                 migrated(self._engine)

@@ -30,7 +30,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 from sqlalchemy.sql.dml import Insert
 
 from citemark_service.errors import LedgerError
-from citemark_service.ledger.database import migrated
+from citemark_service.ledger.database import migrated, place_of
 from citemark_service.ledger.entry import Entry, Row, prompt_id, prompt_row, rollout_row
 from citemark_service.ledger.rollups import (
     GROUP_KEY,
@@ -98,7 +98,7 @@ class LedgerStore:
     @property
     def name(self) -> str:
         """Where the ledger is, without a password."""
-        return self._engine.url.render_as_string(hide_password=True)
+        return place_of(self._engine)
 
     def write(self, entries: Sequence[Entry]) -> int:
         """Keep these in one transaction; return how many no database would take, and were logged.

@@ -11,6 +11,7 @@ from citemark_service.settings import Settings
 _LEVELS: Final[Mapping[str, int]] = {
     "uvicorn.error": logging.WARNING,
     "httpx": logging.WARNING,
+    "alembic": logging.WARNING,  # it tells of each look at a ledger's tables
     "opentelemetry.trace": logging.ERROR,  # it quotes the headers of callers that err
 }
 _WHOLE: Final = frozenset({"citemark.access", "citemark.rollouts"})
