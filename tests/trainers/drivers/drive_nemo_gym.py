@@ -6,10 +6,11 @@ import. The model, and the agent's own route, are a small server that says what 
 
 import asyncio
 import importlib.util
+import json
 import socket
 from typing import Any
 
-import orjson
+
 import uvicorn
 from aiohttp import web
 from omegaconf import OmegaConf
@@ -56,7 +57,7 @@ def said(text: str) -> dict[str, Any]:
 
 async def speaking(request: web.Request) -> web.Response:
     """The answer that the prompt carries behind its question, for this server only."""
-    body = orjson.loads(await request.read())
+    body = json.loads(await request.read())
     return web.json_response(said(body["metadata"]["response"]))
 
 
