@@ -10,7 +10,6 @@ import json
 import socket
 from typing import Any
 
-
 import uvicorn
 from aiohttp import web
 from omegaconf import OmegaConf
