@@ -25,8 +25,8 @@ _LEVELS = click.Choice(["debug", "info", "warning", "error"])
 @setting_option("port", "Port to listen on, 0 for any.", type=int, metavar="N")
 @judge_options
 @setting_option("rubrics_dir", "Folder with further rubric sets.", type=click.Path(path_type=Path))
-@setting_option("ledger", "Where rollouts are kept.", metavar="URL")
-@setting_option("log_level", "How much to log.", type=_LEVELS)
+@setting_option("ledger", "Keeps rollouts.", metavar="URL")
+@setting_option("log_level", "debug, info, warning, error.", type=_LEVELS, metavar="LEVEL")
 @setting_option("log_format", "As lines, or as JSON objects.", type=_FORMATS)
 @setting_option("otlp_endpoint", "Collector for traces.", metavar="URL")
 def command(**flags: Any) -> None:
