@@ -46,15 +46,21 @@ _INKED: Final = re.compile(r"\S")
 _PIECE: Final = 4096
 
 
+def said_in(message: Mapping[str, Any]) -> str:
+    """The text of one message, its parts joined by line breaks; empty where it has none."""
+    content = message.get("content")
+    return _flat(message.get("output") if content is None else content)
+
+
 def reply_in(messages: object) -> str:
     """What the policy said last: the text of the last assistant message; empty without one."""
-    said = [_text(message) for message in _messages(messages) if _role(message) == "assistant"]
+    said = [said_in(message) for message in _messages(messages) if _role(message) == "assistant"]
     return said[-1] if said else ""
 
 
 def tools_in(messages: object) -> str | None:
     """All that tools answered, in order; None where none did."""
-    told = [_text(message) for message in _messages(messages) if _role(message) == "tool"]
+    told = [said_in(message) for message in _messages(messages) if _role(message) == "tool"]
     return "\n".join(told) if told else None
 
 
@@ -65,7 +71,7 @@ def question_in(prompt: object) -> str | None:
     """
     if isinstance(prompt, str):
         return _last_user_turn(prompt).strip() or None
-    asked = [_text(message) for message in _messages(prompt) if _role(message) == "user"]
+    asked = [said_in(message) for message in _messages(prompt) if _role(message) == "user"]
     return (asked[-1].strip() or None) if asked else None
 
 
@@ -81,7 +87,7 @@ def sources_in(prompt: object) -> str | None:
     told = tools_in(prompt)
     if told is not None:
         return told
-    asked = "\n".join(_text(m) for m in _messages(prompt) if _role(m) == "user")
+    asked = "\n".join(said_in(m) for m in _messages(prompt) if _role(m) == "user")
     return asked if _has_sources(asked) else None
 
 
@@ -127,11 +133,6 @@ def _role(message: Mapping[str, Any]) -> str | None:
     if role in _TOOL_ROLES or message.get("type") in _TOOL_ITEMS:
         return "tool"
     return role if isinstance(role, str) else None
-
-
-def _text(message: Mapping[str, Any]) -> str:
-    content = message.get("content")
-    return _flat(message.get("output") if content is None else content)
 
 
 def _flat(content: object) -> str:

@@ -51,6 +51,12 @@ def test_the_budget_and_the_rows_are_told(prepared: Prepared) -> None:
     assert "2 too long (first: row 2: 9000 tokens)" in text
 
 
+def test_rows_that_make_no_step_are_told(prepared: Prepared) -> None:
+    assert any("REFUSED: 2 rows are fewer" in line for line in told(prepared))
+    enough = told(prepared, num_unique_prompts_rollout=2)
+    assert not any("REFUSED" in line for line in enough)
+
+
 def test_a_refused_flag_says_why_where_it_stands(tmp_path: Path) -> None:
     lines = list(flag_lines(outcomes_of({**REQUIRED, "kl_estimator": "kl1"}, Machine())))
     at = lines.index("--kl_estimator kl1")

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from citemark_grpo.training.dry_run import flag_lines
 from citemark_grpo.training.errors import Declined
 from citemark_grpo.training.flags import Machine
-from citemark_grpo.training.plan import plan_of
+from citemark_grpo.training.plan import outcomes_of, plan_of
 
 REQUIRED = {"model_name_or_path": "policy", "dataset": "rows.jsonl"}
 
@@ -117,3 +118,25 @@ def test_other_processes_wait_longer_than_one_waits_for_the_service() -> None:
 def test_a_run_is_called_after_its_folder_unless_it_has_a_name() -> None:
     assert plan_of({**REQUIRED, "output_dir": "runs/tide"}).service.run == "tide"
     assert plan_of({**REQUIRED, "run_name": "ebb"}).service.run == "ebb"
+
+
+def test_a_folder_without_a_name_asks_for_one() -> None:
+    with pytest.raises(Declined, match="last part of --output_dir"):
+        plan_of({**REQUIRED, "output_dir": "."})
+    assert plan_of({**REQUIRED, "output_dir": ".", "run_name": "ebb"}).service.run == "ebb"
+
+
+@pytest.mark.parametrize("url", ["http://reward:8000/t/hush", "http://reward:8000/?token=hush"])
+def test_a_token_in_the_url_is_sent_and_never_told(url: str) -> None:
+    plan = plan_of({**REQUIRED, "reward_url": url})
+    assert plan.service.url == "http://reward:8000"
+    assert plan.service.token is not None
+    assert plan.service.token.get_secret_value() == "hush"
+    assert "hush" not in repr(plan)
+    assert "hush" not in "\n".join(flag_lines(plan.outcomes))
+
+
+def test_a_refused_url_is_not_told_either() -> None:
+    given = {**REQUIRED, "reward_url": "reward.example/t/hush"}
+    told = "\n".join(flag_lines(outcomes_of(given, Machine())))
+    assert "--reward_url (no URL)" in told

@@ -71,6 +71,13 @@ def test_a_conversation_is_asked_as_it_stands(name: str, encode: Any) -> None:
     assert rollout_in(result).tool_output is not None
 
 
+def test_text_in_parts_is_asked_as_text() -> None:
+    parts = [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in TALK]
+    result = prepared({"messages": parts, "rubrics": ["Names the year"]})
+    assert list(result.rows[0].prompt) == TALK
+    assert rollout_in(result).question == TALK[-1]["content"]
+
+
 def test_the_answer_at_the_end_of_a_conversation_is_not_asked() -> None:
     answered = [*TALK, {"role": "assistant", "content": "<answer>1911</answer>"}]
     result = prepared({"messages": answered, **ROW})

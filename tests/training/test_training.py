@@ -223,6 +223,14 @@ def test_over_long_rows_never_reach_the_trainer(small: Planned, service: Service
     assert (len(kept.rows), kept.dropped[PROMPT_TOO_LONG]) == (8, 0)
 
 
+def test_a_policy_that_is_nowhere_is_named(small: Planned) -> None:
+    from citemark_grpo.training import session
+
+    plan = small("http://127.0.0.1:8000", model_name_or_path="/no/such/policy")
+    with pytest.raises(Declined, match="/no/such/policy is no folder or hub id"):
+        session.gather(plan)
+
+
 def test_fewer_rows_than_prompts_in_a_step_are_refused(small: Planned, service: Service) -> None:
     with pytest.raises(RowsUnusable, match="8 rows are fewer"):
         build(small(service.url, num_unique_prompts_rollout=16))

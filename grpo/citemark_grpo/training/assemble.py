@@ -23,7 +23,7 @@ from citemark_grpo.training.record.board import Board
 from citemark_grpo.training.record.watch import RunWatch
 from citemark_grpo.training.recording import BOARD
 from citemark_grpo.training.reward import CitemarkReward
-from citemark_grpo.training.rows import CountTokens, Row
+from citemark_grpo.training.rows import CountTokens, Row, shortfall
 from citemark_grpo.training.survival.keeper import Keeper
 from citemark_grpo.training.survival.ranks import Together
 from citemark_grpo.training.survival.trainer import Card
@@ -34,11 +34,16 @@ def load_tokenizer(policy: Policy) -> PreTrainedTokenizerBase:
     """The policy's tokenizer, padding as the trainer needs it.
 
     Raises:
+        Declined: there is no such policy, or it has no tokenizer.
         RowsUnusable: it has no chat template, so that no prompt can be written.
     """
-    tokenizer = AutoTokenizer.from_pretrained(
-        policy.path, revision=policy.revision, padding_side="left", truncation_side="left"
-    )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            policy.path, revision=policy.revision, padding_side="left", truncation_side="left"
+        )
+    except (OSError, ValueError) as error:
+        reason = f"{policy.path} is no folder or hub id with a tokenizer: {error}"
+        raise Declined({"model_name_or_path": reason}) from error
     if tokenizer.chat_template is None:
         raise RowsUnusable(f"the tokenizer of {policy.path} has no chat template")
     return tokenizer
@@ -131,11 +136,8 @@ def build_trainer(
         Declined, MissingExtra: as `build_config`.
         RowsUnusable: there are fewer rows than prompts in a step.
     """
-    if len(rows) < plan.batch.prompts:
-        raise RowsUnusable(
-            f"{len(rows)} rows are fewer than --num_unique_prompts_rollout {plan.batch.prompts}: "
-            "no step would be whole"
-        )
+    if (missing := shortfall(len(rows), plan.batch)) is not None:
+        raise RowsUnusable(missing)
     config = build_config(plan)
     trainer = RefinerTrainer(
         plan.policy.path,

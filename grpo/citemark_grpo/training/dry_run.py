@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 from citemark_grpo.training.budget import Lengths, StepBudget, step_budget
 from citemark_grpo.training.plan import Batch, Outcome, Plan
-from citemark_grpo.training.rows import Prepared
+from citemark_grpo.training.rows import Prepared, shortfall
 
 
 def flag_lines(outcomes: tuple[Outcome, ...]) -> Iterator[str]:
@@ -69,7 +70,13 @@ def report(plan: Plan, prepared: Prepared, left: Mapping[str, Any]) -> Iterator[
     yield from _section("Knobs of the reward", config_lines(knobs))
     budget = step_budget(plan.batch, plan.rows, lengths)
     yield from _section("Token budget of a step", budget_lines(budget, lengths, plan.batch))
-    yield from _section("Rows", row_lines(prepared))
+    yield from _section("Rows", chain(row_lines(prepared), _shortfall(prepared, plan.batch)))
+
+
+def _shortfall(prepared: Prepared, batch: Batch) -> Iterator[str]:
+    missing = shortfall(len(prepared.rows), batch)
+    if missing is not None:
+        yield f"REFUSED: {missing}"
 
 
 def _section(title: str, lines: Iterator[str]) -> Iterator[str]:

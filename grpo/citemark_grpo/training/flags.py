@@ -4,6 +4,7 @@ What it becomes are entries of the plan, `section.field`, as `trainer.beta`: the
 described in `plan`. A flag that cannot be honoured raises `Unsupported` with the reason.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -61,6 +62,8 @@ class Flag:
     least: float | None = None
     most: float | None = None
     required: bool = False
+    told: Callable[[Any], Any] = lambda value: value
+    """The value as it may be printed, without a secret that it holds."""
 
     def parts(self, chosen: Chosen) -> Parts:
         """The entries of the plan that it makes. Raises `Unsupported`."""
@@ -71,6 +74,8 @@ class Flag:
     def _refuse_out_of_range(self, value: Any) -> None:
         if value is None or isinstance(value, str | bool):
             return
+        if isinstance(value, float) and not math.isfinite(value):
+            raise Unsupported(f"must be a finite number, not {value:g}")
         if self.above is not None and not value > self.above:
             raise Unsupported(f"must be greater than {self.above:g}, not {value:g}")
         if self.least is not None and not value >= self.least:

@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import SecretStr
+
+from citemark_grpo.address import Address, address_of
 from citemark_grpo.training.flags import (
     Becomes,
     Chosen,
@@ -15,6 +18,7 @@ from citemark_grpo.training.flags import (
 )
 
 _JUDGING_MARGIN_S: Final = 600.0
+_LONGEST_NAME: Final = 256  # of `Rollout.run`
 
 
 def _dtype(value: str, chosen: Chosen) -> Parts:
@@ -43,8 +47,40 @@ def _service_wait_s(value: float, chosen: Chosen) -> Parts:
     return {"service.wait_s": value, "trainer.ddp_timeout": max(1800, int(collective_s))}
 
 
+def _max_steps(value: int, _: Chosen) -> Parts:
+    if value == 0:
+        raise Unsupported("0 would be taken for -1; to see what a run would do, use --dry_run")
+    return {"trainer.max_steps": value}
+
+
+def _reward_url(value: str, _: Chosen) -> Parts:
+    address = _address(value)
+    return {"service.url": address.root} | (
+        {} if address.token is None else {"service.token": SecretStr(address.token)}
+    )
+
+
+def _without_token(value: str) -> str:
+    try:
+        return _address(value).root
+    except Unsupported:
+        return "(no URL)"
+
+
+def _address(value: str) -> Address:
+    try:
+        return address_of(value)
+    except ValueError as error:
+        raise Unsupported(str(error)) from error
+
+
 def _run_name(value: str | None, chosen: Chosen) -> Parts:
     name = value or Path(chosen["output_dir"]).name
+    if not 0 < len(name) <= _LONGEST_NAME:
+        raise Unsupported(
+            f"a run's name has 1 to {_LONGEST_NAME} characters and this one {len(name)}; by "
+            "default it is the last part of --output_dir"
+        )
     return {"trainer.run_name": name, "service.run": name}
 
 
@@ -57,6 +93,8 @@ def _report_to(value: str, _: Chosen) -> Parts:
     known = {"tensorboard", "wandb", "trackio", "none"}
     if unknown := sorted(set(names) - known):
         raise Unsupported(f"{', '.join(unknown)} is unknown; known: {', '.join(sorted(known))}")
+    if "none" in names and len(names) > 1:
+        raise Unsupported("none stands alone")
     return {"trainer.report_to": names}
 
 
@@ -135,7 +173,7 @@ FURTHER: Final = (
     Flag(
         "reward_url", str, "http://127.0.0.1:8000",
         "Citemark's root URL; else CITEMARK_URL says it, and CITEMARK_API_TOKEN the token.",
-        sets("service.url"),
+        _reward_url, told=_without_token,
     ),
     Flag(
         "static_rubrics", str, "v3",
@@ -170,7 +208,7 @@ FURTHER: Final = (
     Flag(
         "max_steps", int, -1,
         "Optimizer steps; -1 goes by num_train_epochs.",
-        sets("trainer.max_steps"), least=-1,
+        _max_steps, least=-1,
     ),
     Flag(
         "num_train_epochs", float, 1.0,

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pydantic import SecretStr
+
 from citemark_grpo.training.errors import Declined
 from citemark_grpo.training.flags import Chosen, Flag, Machine, Parts, Unsupported
 from citemark_grpo.training.further import FURTHER
@@ -68,6 +70,8 @@ class Service:
     wait_s: float
     """For a service that is away, on top."""
     max_failed_share: float
+    token: SecretStr | None = None
+    """What the URL held; one in the environment wins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,7 @@ class Outcome:
 
     flag: Flag
     value: Any
+    """As it may be printed."""
     given: bool
     parts: Parts
     refusal: str | None = None
@@ -121,10 +126,11 @@ def _outcome(flag: Flag, chosen: Chosen, given: bool) -> Outcome:
     value = chosen[flag.name]
     if flag.required and value is None:
         return Outcome(flag, value, given, {}, "must be given")
+    told = flag.told(value)
     try:
-        return Outcome(flag, value, given, flag.parts(chosen))
+        return Outcome(flag, told, given, flag.parts(chosen))
     except Unsupported as error:
-        return Outcome(flag, value, given, {}, str(error))
+        return Outcome(flag, told, given, {}, str(error))
 
 
 def plan_of(given: Mapping[str, Any], machine: Machine | None = None) -> Plan:

@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from citemark_grpo.training.errors import RowsUnusable
 from citemark_grpo.training.loading import RawRow
-from citemark_grpo.training.plan import RowRules
+from citemark_grpo.training.plan import Batch, RowRules
 from citemark_grpo.training.prompt import Message, RefinerPrompt
 from citemark_schemas import Knobs, Rollout
 from citemark_schemas.envelope import EnvelopeError, rollout_of
+from citemark_schemas.transcript import said_in
 
 PROMPT_TOO_LONG: Final = "prompt longer than --max_prompt_token_length"
 ROW_TOO_LONG: Final = "prompt with a full response longer than --max_token_length"
@@ -125,6 +126,16 @@ class RowReader:
         return None
 
 
+def shortfall(rows: int, batch: Batch) -> str | None:
+    """Why so many rows make no step; None where they do."""
+    if rows >= batch.prompts:
+        return None
+    return (
+        f"{rows} rows are fewer than --num_unique_prompts_rollout {batch.prompts}: "
+        "no step would be whole"
+    )
+
+
 def source_text(rollout: Rollout) -> str:
     """The sources as the policy sees them: the raw tool output, or the snippets written out."""
     if rollout.tool_output is not None:
@@ -148,7 +159,7 @@ def _turns(cell: object) -> tuple[Message, ...] | None:
         return None
     if not all(isinstance(turn, Mapping) and isinstance(turn.get("role"), str) for turn in turns):
         return None
-    kept = [{"role": turn["role"], "content": str(turn.get("content") or "")} for turn in turns]
+    kept = [{"role": turn["role"], "content": said_in(turn)} for turn in turns]
     while kept and kept[-1]["role"] == "assistant":
         kept.pop()
     return tuple(kept)

@@ -13,7 +13,7 @@ from citemark_grpo.training.assemble import build_trainer, load_tokenizer, token
 from citemark_grpo.training.dry_run import row_lines
 from citemark_grpo.training.errors import Declined
 from citemark_grpo.training.loading import raw_rows
-from citemark_grpo.training.plan import Plan
+from citemark_grpo.training.plan import Plan, Service
 from citemark_grpo.training.recording import model_card, run_watch
 from citemark_grpo.training.reward import CitemarkReward, Observer, PatientScorer
 from citemark_grpo.training.rows import Prepared, RowReader
@@ -35,7 +35,7 @@ class Material:
 
 
 def gather(plan: Plan) -> Material:
-    """Load the tokenizer and read the rows. Raises `RowsUnusable`."""
+    """Load the tokenizer and read the rows. Raises `RowsUnusable` and `Declined`."""
     tokenizer = load_tokenizer(plan.policy)
     template = plan.trainer.get("chat_template_kwargs") or {}
     reader = RowReader(plan.rows, count=token_count(tokenizer, template), knobs=plan.knobs)
@@ -51,9 +51,7 @@ def build(
     observers: Sequence[Observer] = (),
 ) -> RefinerTrainer:
     """The trainer of a run; see `assemble.build_trainer` for what it raises."""
-    token = secret("CITEMARK_API_TOKEN")
-    headers = None if token is None else {"authorization": f"Bearer {token}"}
-    scorer = PatientScorer(plan.service, plan.knobs, headers=headers)
+    scorer = PatientScorer(plan.service, plan.knobs, headers=_credentials(plan.service))
     watch = run_watch(plan)
     reward = CitemarkReward(scorer, run=plan.service.run, observers=[watch, *observers])
     return build_trainer(
@@ -65,6 +63,12 @@ def build(
         card=model_card(plan, watch, prompt_version=material.prompt_version),
         callbacks=callbacks,
     )
+
+
+def _credentials(service: Service) -> dict[str, str] | None:
+    held = None if service.token is None else service.token.get_secret_value()
+    token = secret("CITEMARK_API_TOKEN") or held
+    return None if token is None else {"authorization": f"Bearer {token}"}
 
 
 def run(plan: Plan, *, say: Callable[[str], None]) -> None:
