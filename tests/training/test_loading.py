@@ -54,6 +54,14 @@ def test_a_data_set_is_read_by_its_name_and_split(tmp_path: Path) -> None:
 
 
 @pytest.mark.train
+@pytest.mark.filterwarnings("default")
+def test_why_a_folder_is_no_data_set_is_told(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text('{"question": "q"}\n{broken\n')
+    with pytest.raises(RowsUnusable, match="JSON parse error"):
+        list(raw_rows(str(tmp_path), "train"))
+
+
+@pytest.mark.train
 def test_a_data_set_that_is_nowhere_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RowsUnusable, match="cannot be loaded"):
         list(raw_rows(str(tmp_path / "nothing"), "train"))

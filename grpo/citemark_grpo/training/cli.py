@@ -125,9 +125,12 @@ def plot(run: Path, output: Path | None) -> None:
     picture = output or run / PLOT
     try:
         written = list(lines(run / JOURNAL))
-        draw(written, picture, title=run.resolve().name)
     except FileNotFoundError as error:
         _fail(RowsUnusable(f"{run} has no {JOURNAL}: no step of this run has ended ({error})"))
+    try:
+        draw(written, picture, title=run.resolve().name)
+    except OSError as error:
+        _fail(RowsUnusable(f"{picture} cannot be written: {error}"))
     except ImportError as error:
         _fail(MissingExtra(f"{error}; the extra train brings it"))
     click.echo(f"{picture}: {len(written)} steps")

@@ -62,4 +62,5 @@ def _data_set(name: str, split: str) -> Iterator[RawRow]:
     try:
         yield from datasets.load_dataset(name, split=split)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise RowsUnusable(f"{name} ({split}) cannot be loaded: {error}") from error
+        reason = ": ".join(str(each) for each in (error, error.__cause__) if each is not None)
+        raise RowsUnusable(f"{name} ({split}) cannot be loaded: {reason}") from error

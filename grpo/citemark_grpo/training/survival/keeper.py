@@ -178,7 +178,7 @@ class Keeper:
         if kind is Kind.FULL or not self._ranks.leads:
             return
         last = newest(complete(self._run))
-        resumable = "nothing" if last is None else last.path.name
+        resumable = "the run's start" if last is None else last.path.name
         if kind is None:
             self._skipped += 1
             _log.error("NO CHECKPOINT at step %d: the disk is full. Training goes on; a kill "
