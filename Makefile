@@ -34,7 +34,7 @@ VLLM_MODELS := .cache/smollm2-135m .cache/qwen3-next-tiny
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo ui test test-ui test-vllm test-train test-trainers test-dashboards bench check lint-docker format clean
+.PHONY: help demo train-demo ui test test-ui test-vllm test-train test-trainers test-dashboards bench check lint-docker format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
