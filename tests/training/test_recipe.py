@@ -38,8 +38,9 @@ def test_its_flags_are_the_trainers(given: dict[str, str]) -> None:
 
 def test_its_plan_is_the_published_step_on_8_gpus(given: dict[str, str]) -> None:
     types = {flag.name: option_of(flag).type for flag in FLAGS}
+    set_by_shell = {"$PROCESSES": "8", "$CITEMARK_URL": "http://127.0.0.1:8000"}
     values = {
-        name: types[name].convert("8" if value == "$PROCESSES" else value, None, None)
+        name: types[name].convert(set_by_shell.get(value, value), None, None)
         for name, value in given.items()
     }
     plan = plan_of(values)
