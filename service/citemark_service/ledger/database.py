@@ -14,6 +14,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from citemark_service.errors import LedgerError, SettingsError
 
@@ -138,5 +139,18 @@ def _arguments(url: URL) -> dict[str, Any]:
 
 def _tune(connection: sqlite3.Connection, _: object) -> None:
     """With this, what is committed survives a killed process, and readers never wait."""
-    connection.execute("PRAGMA journal_mode = WAL")
+    # SQLite itself does not wait for the lock that the first change of mode takes.
+    patient = Retrying(
+        retry=retry_if_exception(_is_busy),
+        wait=wait_random(0.005, 0.05),
+        stop=stop_after_delay(_BUSY_S),
+        reraise=True,
+    )
+    patient(connection.execute, "PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _is_busy(error: BaseException) -> bool:
+    if not isinstance(error, sqlite3.OperationalError):
+        return False
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the rest says busy with what
