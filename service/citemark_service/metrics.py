@@ -16,7 +16,14 @@ from citemark_schemas import (
     Source,
 )
 from citemark_service.judges.protocol import Usage
-from citemark_service.observe import CacheOperation, JudgeServer, PrimeOutcome, ProbeAspect, Stage
+from citemark_service.observe import (
+    CacheOperation,
+    JudgeServer,
+    LedgerQueue,
+    PrimeOutcome,
+    ProbeAspect,
+    Stage,
+)
 from citemark_service.web.admission import Admission
 
 _INSTANCE = "instance"
@@ -43,6 +50,7 @@ class Metrics:
         self._bind_servers()
         self._bind_verdicts()
         self._bind_rollouts()
+        self._bind_ledger()
         self._bind_scores()
         self._bind_rubrics()
         self._bind_length()
@@ -127,12 +135,22 @@ class Metrics:
         self._failures = {kind: failures.labels(kind.value) for kind in FailureKind}
         refusals = self._counter("refusals", "Rollouts that were not judged.", "kind")
         self._refusals = {kind: refusals.labels(kind.value) for kind in RefusalKind}
-        kept = self._counter("ledger_rollouts", "Rollouts kept by the ledger, or lost.", "outcome")
-        self._kept, self._lost = (kept.labels(outcome) for outcome in ("kept", "lost"))
         spans = self._counter("trace_spans", "Spans exported, or lost.", "outcome")
         self._spans_sent, self._spans_lost = (spans.labels(name) for name in ("exported", "lost"))
         stages = self._histogram("stage_seconds", "Time of one stage.", _SECONDS, "stage")
         self._stages = {name: stages.labels(name) for name in _STAGES}
+
+    def _bind_ledger(self) -> None:
+        kept = self._counter("ledger_rollouts", "Rollouts kept by the ledger, or lost.", "outcome")
+        self._kept, self._lost = (kept.labels(outcome) for outcome in ("kept", "lost"))
+        self._ledger_waiting = Gauge(
+            "citemark_ledger_waiting", "Rollouts that wait to be kept.", registry=self.registry
+        )
+        self._ledger_trouble = Gauge(
+            "citemark_ledger_trouble",
+            "1 while the ledger's database cannot be used.",
+            registry=self.registry,
+        )
 
     def _bind_scores(self) -> None:
         self._reward = self._histogram(
@@ -258,6 +276,11 @@ class Metrics:
         """See `observe.Observer`."""
         self._kept.inc(written)
         self._lost.inc(lost)
+
+    def ledger_queue(self, queue: LedgerQueue) -> None:
+        """See `observe.Observer`."""
+        self._ledger_waiting.set_function(lambda: queue.waiting)
+        self._ledger_trouble.set_function(lambda: queue.troubled)
 
     def spans(self, *, sent: int, lost: int) -> None:
         """See `observe.Observer`."""

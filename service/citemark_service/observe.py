@@ -42,6 +42,20 @@ class JudgeServer(Protocol):
         ...
 
 
+class LedgerQueue(Protocol):
+    """The rollouts that the ledger was given and has not kept, as seen from here."""
+
+    @property
+    def waiting(self) -> int:
+        """Rollouts that wait to be kept; the few of a moment where all is well."""
+        ...
+
+    @property
+    def troubled(self) -> bool:
+        """Whether the database could not be used when it was last tried."""
+        ...
+
+
 class Observer(Protocol):
     """Receives events as they happen. Implementations must be quick and must not raise."""
 
@@ -83,6 +97,9 @@ class Observer(Protocol):
 
     def ledger(self, *, written: int, lost: int) -> None:
         """So many rollouts were kept by the ledger, and so many never will be."""
+
+    def ledger_queue(self, queue: LedgerQueue) -> None:
+        """A ledger was set up; it may be asked how it is at any time, from the event loop."""
 
     def spans(self, *, sent: int, lost: int) -> None:
         """So many spans were exported, and so many never will be; from any thread."""
@@ -128,6 +145,9 @@ class SilentObserver:
         """Ignore."""
 
     def ledger(self, *, written: int, lost: int) -> None:
+        """Ignore."""
+
+    def ledger_queue(self, queue: LedgerQueue) -> None:
         """Ignore."""
 
     def spans(self, *, sent: int, lost: int) -> None:
