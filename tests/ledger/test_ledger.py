@@ -22,7 +22,8 @@ class Shelf:
         self.open = threading.Event()
         self.open.set()
         self.broken = False
-        self.untidy = False
+        self.untidy = True
+        self.stuck = False
         self.tidied = 0
         self.closed = False
 
@@ -34,8 +35,8 @@ class Shelf:
         return 0
 
     def tidy(self):
-        if self.untidy:
-            raise LedgerError("shelf: untidy")
+        if self.stuck:
+            raise LedgerError("shelf: stuck")
         self.tidied += 1
 
     def close(self):
@@ -112,6 +113,38 @@ async def test_a_step_is_kept_in_few_transactions_and_in_order(shelf, counts, ma
     assert counts.written == 600
 
 
+async def test_those_that_trickle_in_share_transactions(shelf, counts, make):
+    entries = [make(index) for index in range(60)]
+    async with ledger_of(shelf, counts) as ledger, asyncio.TaskGroup() as keeping:
+        since = time.perf_counter()
+        for entry in entries:
+            keeping.create_task(ledger.keep(entry))
+            await asyncio.sleep(0.002)
+    assert shelf.kept == entries
+    assert len(shelf.batches) <= 3 + (time.perf_counter() - since) / 0.02
+
+
+async def test_the_first_after_a_pause_waits_for_no_others(shelf, counts, make, monkeypatch):
+    monkeypatch.setattr("citemark_service.ledger.ledger._PACE_S", 60.0)
+    async with ledger_of(shelf, counts) as ledger:
+        await asyncio.wait_for(ledger.keep(make(0)), 10)
+        assert len(shelf.kept) == 1
+        following = asyncio.create_task(ledger.keep(make(1)))
+        await asyncio.sleep(0.1)
+        assert not following.done()
+        assert len(shelf.kept) == 1
+        following.cancel()
+        monkeypatch.setattr("citemark_service.ledger.ledger._CLOSE_S", 0.1)
+
+
+async def test_one_that_needs_no_tidying_is_not_asked_to(shelf, counts, make):
+    shelf.untidy = False
+    async with ledger_of(shelf, counts) as ledger:
+        await ledger.keep(make(0))
+        await ledger.keep(make(1))
+    assert shelf.tidied == 0
+
+
 async def test_a_slow_store_holds_an_answer_only_so_long(shelf, counts, make):
     shelf.open.clear()
     async with ledger_of(shelf, counts, wait_s=0.05) as ledger:
@@ -169,13 +202,13 @@ async def test_megabytes_of_sources_are_written_in_small_transactions(shelf, cou
 
 
 async def test_trouble_in_tidying_costs_no_entry_and_writes_none_twice(shelf, counts, make, caplog):
-    shelf.untidy = True
+    shelf.stuck = True
     async with ledger_of(shelf, counts) as ledger:
         await ledger.keep(make(0))
         await ledger.keep(make(1))
     assert len(shelf.kept) == 2
     assert (counts.written, counts.lost) == (2, 0)
-    assert "cannot be deleted: shelf: untidy" in caplog.text
+    assert "cannot be deleted: shelf: stuck" in caplog.text
 
 
 async def test_thousands_that_wait_are_written_before_the_end(shelf, counts, make):

@@ -1,9 +1,10 @@
 """The ledger as the service uses it: what is answered was kept before, and none waits for long.
 
-Entries of one moment share a transaction: while one is written, those that come gather for the
-next. Whoever scored a rollout waits for its transaction, so that a killed process loses nothing
-that was answered. A database in trouble costs that promise, never a reward: after `wait_s` the
-reward goes out, and its entry is tried again for as long as there is room.
+Entries of one moment share a transaction: while one is written, and until some milliseconds after
+it began, those that come gather for the next; the first after a pause goes at once. Whoever scored
+a rollout waits for its transaction, so that a killed process loses nothing that was answered. A
+database in trouble costs that promise, never a reward: after `wait_s` the reward goes out, and its
+entry is tried again for as long as there is room.
 """
 
 import asyncio
@@ -22,6 +23,8 @@ _log = logging.getLogger("citemark.ledger")
 
 _BATCH: Final = 256
 _BATCH_CHARACTERS: Final = 16 * 1024 * 1024
+_PACE_S: Final = 0.02
+"""Between the beginnings of two transactions: each costs as much as keeping two rollouts does."""
 _PAUSE_S: Final = 1.0
 _CLOSE_S: Final = 10.0
 
@@ -37,6 +40,11 @@ class Store(Protocol):
     def write(self, entries: Sequence[Entry]) -> int:
         """Keep all but those that can never be, whose number it returns; of none, open what it
         needs. Raises `LedgerError`."""
+        ...
+
+    @property
+    def untidy(self) -> bool:
+        """Whether `tidy` would do anything now; does not block."""
         ...
 
     def tidy(self) -> None:
@@ -84,6 +92,7 @@ class Ledger:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._writer: asyncio.Task[None] | None = None
         self._troubled = False
+        self._began = float("-inf")
 
     async def __aenter__(self) -> Self:
         """Say where rollouts are kept, and open it now, so that trouble is told at the start."""
@@ -129,9 +138,9 @@ class Ledger:
         return self._rounds[-1]
 
     async def _write(self) -> None:
-        await asyncio.sleep(0)  # those that finished in this turn come along
         while self._rounds:
             first = self._rounds[0]
+            await self._paced(first)
             first.closed = True
             if await self._written(first.entries):
                 self._rounds.popleft()
@@ -142,6 +151,15 @@ class Ledger:
                 for waiting in self._rounds:
                     waiting.over.set()
                 await asyncio.sleep(_PAUSE_S)
+
+    async def _paced(self, gathering: _Round) -> None:
+        """Let a round gather until the next transaction may begin; a full one may at once."""
+        loop = asyncio.get_running_loop()
+        early = self._began + _PACE_S - loop.time()
+        # Even of no time: those that finished in this turn come along.
+        await asyncio.sleep(0 if gathering.closed else max(0.0, early))
+        if gathering.entries:  # else it only opens the store
+            self._began = loop.time()
 
     async def _written(self, entries: Sequence[Entry]) -> bool:
         loop = asyncio.get_running_loop()
@@ -157,6 +175,8 @@ class Ledger:
         return True
 
     async def _tidied(self) -> None:
+        if not self._store.untidy:
+            return
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._store.tidy)
         except LedgerError as error:

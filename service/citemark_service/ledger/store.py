@@ -113,13 +113,18 @@ class LedgerStore:
             records = list(_records(entries))
             return len(entries) - len(records) + self._insert(records)
 
+    @property
+    def untidy(self) -> bool:
+        """Whether it is time to look for what is too old or too much."""
+        return time.monotonic() >= self._prune_at
+
     def tidy(self) -> None:
         """Delete a piece of what is too old or too much, where it is time to look at that.
 
         Raises:
             LedgerError: the database cannot be used now.
         """
-        if time.monotonic() < self._prune_at:
+        if not self.untidy:
             return
         self._prune_at = time.monotonic() + self._prune_every_s  # also where it fails
         with _told(self.name):
