@@ -5,7 +5,6 @@ For trainers that cannot leave a sample out. Lives on one event loop.
 
 import asyncio
 import time
-from functools import lru_cache
 
 from citemark_grpo.errors import ScoreError
 from citemark_schemas import Knobs, Rollout, ScoreResult
@@ -14,32 +13,29 @@ from citemark_schemas.means import PromptMeans, prompt_key
 Outcome = ScoreResult | ScoreError
 """What became of one rollout: what the service said, or why it said nothing."""
 
-_KNOBS = 16
-"""Tables of knobs whose means are remembered: rewards under different ones do not compare."""
-
 
 class StandIns:
     """Remembers what was judged, by prompt, and knows what is being judged now."""
 
     def __init__(self) -> None:
-        self._means = lru_cache(maxsize=_KNOBS)(lambda _: PromptMeans())
+        self._means = PromptMeans()
         self._judging: dict[bytes, set[asyncio.Future[Outcome]]] = {}
 
     def watch(self, rollout: Rollout, outcome: asyncio.Future[Outcome]) -> None:
         """Learn from a rollout once its outcome is there."""
-        key = prompt_key(rollout)
-        self._judging.setdefault(key, set()).add(outcome)
-        outcome.add_done_callback(lambda done: self._settled(key, rollout, done))
+        prompt = _prompt(rollout)
+        self._judging.setdefault(prompt, set()).add(outcome)
+        outcome.add_done_callback(lambda done: self._settled(prompt, done))
 
-    def _settled(self, key: bytes, rollout: Rollout, done: asyncio.Future[Outcome]) -> None:
-        self._judging[key].discard(done)
-        if not self._judging[key]:
-            del self._judging[key]
+    def _settled(self, prompt: bytes, done: asyncio.Future[Outcome]) -> None:
+        self._judging[prompt].discard(done)
+        if not self._judging[prompt]:
+            del self._judging[prompt]
         if done.cancelled() or done.exception() is not None:
             return
         outcome = done.result()
         if isinstance(outcome, ScoreResult) and outcome.reward is not None:
-            self._means(Knobs.resolve(rollout)).add(rollout, outcome.reward)
+            self._means.add(prompt, outcome.reward)
 
     async def mean(self, rollout: Rollout, ends_at: float) -> float | None:
         """The mean of the prompt's rewards, once no rollout of it is being judged any more.
@@ -47,7 +43,12 @@ class StandIns:
         None where none is known. Waits until `ends_at` at most (`time.monotonic()`), because the
         samples of a prompt come together, and one that fails may well be the first to end.
         """
-        key = prompt_key(rollout)
-        while (siblings := self._judging.get(key)) and (left_s := ends_at - time.monotonic()) > 0:
-            await asyncio.wait(siblings, timeout=left_s)
-        return self._means(Knobs.resolve(rollout)).of(rollout)
+        prompt = _prompt(rollout)
+        while (judging := self._judging.get(prompt)) and (left_s := ends_at - time.monotonic()) > 0:
+            await asyncio.wait(judging, timeout=left_s)
+        return self._means.of(prompt)
+
+
+def _prompt(rollout: Rollout) -> bytes:
+    """By the knobs that this client sends: the service's own are the same for all."""
+    return prompt_key(rollout, Knobs.resolve(rollout))

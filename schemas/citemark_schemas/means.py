@@ -5,6 +5,7 @@ from collections import OrderedDict
 from hashlib import blake2b
 from typing import Final
 
+from citemark_schemas.knobs import Knobs
 from citemark_schemas.rollout import Rollout
 
 _MEMORY: Final = 32
@@ -13,45 +14,55 @@ policy that is getting better."""
 
 
 class PromptMeans:
-    """Running means of valid rewards, by prompt; who got none for longest is forgotten first.
+    """Running means of rewards, by prompt; who got none for longest is forgotten first.
 
     One thread adds; any may read. An advantage is a reward less its group's mean, so a sample
     that gets its prompt's mean hardly moves the policy, whereas a zero would push it away from an
     answer that nobody judged.
 
+    That holds for the mean of all rewards that the trainer gets, those of refused rollouts
+    included: without their zeros a sample that nobody judged would get more than its group's
+    mean, and the policy would be drawn to what makes a judge fail.
+
     Args:
         most: Prompts remembered at most, >= 1.
     """
 
-    def __init__(self, most: int = 4096) -> None:
+    def __init__(self, most: int = 16_384) -> None:
         self._most = most
         self._means: OrderedDict[bytes, tuple[float, int]] = OrderedDict()
 
-    def add(self, rollout: Rollout, reward: float) -> None:
-        """Remember a reward that was judged (finite)."""
-        key = prompt_key(rollout)
-        mean, count = self._means.pop(key, (0.0, 0))
+    def add(self, prompt: bytes, reward: float) -> None:
+        """Remember a reward (finite) of the prompt that has this `prompt_key`."""
+        mean, count = self._means.pop(prompt, (0.0, 0))
         count = min(count + 1, _MEMORY)
-        self._means[key] = (mean + (reward - mean) / count, count)
+        self._means[prompt] = (mean + (reward - mean) / count, count)
         if len(self._means) > self._most:
             self._means.popitem(last=False)
 
-    def of(self, rollout: Rollout) -> float | None:
-        """The mean for the rollout's prompt; None where none of its rewards is known."""
-        known = self._means.get(prompt_key(rollout))
+    def of(self, prompt: bytes) -> float | None:
+        """The mean for a prompt; None where none of its rewards is known."""
+        known = self._means.get(prompt)
         return None if known is None else known[0]
 
 
-def prompt_key(rollout: Rollout) -> bytes:
-    """Equal for the samples of one prompt in one run: what their rewards are compared within."""
-    fields = {"run", "group"} if rollout.group is not None else _ASKED
+def prompt_key(rollout: Rollout, knobs: Knobs, run: str | None = None) -> bytes:
+    """Equal for the samples of one prompt whose rewards compare: of one run, under equal knobs.
+
+    Nothing that the policy wrote is in it.
+
+    Args:
+        rollout: One of the samples.
+        knobs: Those that it is judged under, all layers merged.
+        run: Of a rollout that names none.
+    """
+    asked = rollout.model_dump(include={"group"} if rollout.group is not None else _ASKED)
     # As JSON, in which a field's end cannot be mistaken for another's start.
-    text = json.dumps(rollout.model_dump(include=fields), ensure_ascii=False)
+    text = json.dumps([rollout.run or run, knobs.model_dump(), asked], ensure_ascii=False)
     return blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
 
 
 _ASKED: Final = {
-    "run",
     "question",
     "tool_output",
     "snippets",

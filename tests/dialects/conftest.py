@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -59,13 +59,19 @@ class Trainer:
         assert response.headers["content-type"] == "application/json"
         return response.json()
 
-    async def gives_up(self, path: str, body: Any, after_s: float = 0.3) -> None:
-        """Post, and close the connection before the answer."""
+    async def gives_up(self, path: str, body: Any, when: Awaitable[None]) -> None:
+        """Post, and close the connection once `when` is over, which is before the answer."""
+        posting = asyncio.ensure_future(self._alone(path, body))
+        try:
+            await when
+            assert not posting.done(), "answered before the client could give up"
+        finally:
+            posting.cancel()
+            await asyncio.wait([posting])
+
+    async def _alone(self, path: str, body: Any) -> None:
         async with httpx.AsyncClient(base_url=self.http.base_url, trust_env=False) as impatient:
-            with pytest.raises(httpx.ReadTimeout):
-                await impatient.post(
-                    path, content=json.dumps(body), timeout=httpx.Timeout(10, read=after_s)
-                )
+            await impatient.post(path, content=json.dumps(body), timeout=60.0)
 
     async def truth(self, rollouts: list[dict[str, Any]]) -> list[float]:
         """The rewards that `/v1/score` gives, all of which it has."""

@@ -12,7 +12,7 @@ import pytest
 
 from citemark_service.ledger.entry import Entry
 from dialect_bodies import for_open_instruct, for_openrlhf, for_slime
-from scripted_judge import Answer, Hang, Reply, Script, Status
+from scripted_judge import Answer, Hang, Reply, Script, ScriptedJudge, Status
 from step_rollouts import by_content, rollout, step
 
 NO_ANSWER = {**rollout(0, 0), "response": "I could not find anything."}
@@ -105,6 +105,18 @@ async def test_a_group_without_any_verdict_has_no_spread(start_judge, serve):
     assert answer["extra_logs"]["judge_failed"] == [1.0] * 8
 
 
+async def test_rewards_of_another_run_are_no_stand_in(start_judge, serve):
+    broken = []
+    judge = await start_judge(lambda request: Status(400) if broken else by_content()(request))
+    async with serve(judge, fallback_reward=9.0) as trainer:
+        judged = await trainer.told("/rm?run=a", for_slime(rollout(0, 0)))
+        broken.append(True)
+        other, same = [
+            await trainer.told(f"/rm?run={run}", for_slime(rollout(0, 1))) for run in "ba"
+        ]
+    assert (other["reward"], same["reward"]) == (9.0, judged["reward"])
+
+
 async def test_a_refused_rollout_has_a_real_reward(start_judge, serve):
     judge = await start_judge(lambda _: Status(500))
     async with serve(judge, fallback_reward=0.9) as trainer:
@@ -113,6 +125,10 @@ async def test_a_refused_rollout_has_a_real_reward(start_judge, serve):
         assert answer["outcome"] == "no_answer_block"
         sibling = await trainer.told("/rm", for_slime(rollout(0, 1)))
     assert (sibling["reward"], sibling["judge_failed"]) == (0.0, 1.0)  # the mean of its prompt's
+
+
+async def more_calls_than(judge: ScriptedJudge, calls: int) -> None:
+    await judge.until(lambda: judge.calls > calls)
 
 
 @pytest.mark.parametrize("cache", ["off", "memory://"])
@@ -125,13 +141,14 @@ async def test_a_re_post_causes_no_second_judgement(start_judge, serve, cache, b
             ("/rm", for_slime(rollout(1, 0))),
         ):
             calls = judge.calls
-            await trainer.gives_up(path, body)
+            await trainer.gives_up(path, body, more_calls_than(judge, calls))
             await trainer.until("citemark_inflight_requests", 1)  # the one that asks
             assert await trainer.metric("citemark_inflight_rollouts") == 1
             if back == "afterwards":
                 await trainer.until("citemark_inflight_rollouts", 0)
             else:
-                await trainer.gives_up(path, body)
+                arrived = trainer.until("citemark_inflight_requests", 2)
+                await trainer.gives_up(path, body, arrived)
             first = await trainer.told(path, body)
             assert judge.calls - calls == 2  # criteria and claims
             assert (first.get("extra_logs") or first)["judge_failed"] in (0.0, [0.0])
@@ -147,8 +164,8 @@ async def test_a_judgement_that_failed_meanwhile_is_tried_again(start_judge, ser
         lambda request: Reply("", delay_s=0.5) if broken else by_content()(request)
     )
     async with serve(judge) as trainer:
-        await trainer.gives_up("/rm", for_slime(rollout(0, 0)))
-        await trainer.until("citemark_inflight_rollouts", 0)
+        await trainer.gives_up("/rm", for_slime(rollout(0, 0)), more_calls_than(judge, 0))
+        await trainer.until("citemark_dialect_rollouts_total", 1)  # judged to its end, in vain
         broken.clear()
         answer = await trainer.told("/rm", for_slime(rollout(0, 0)))
     assert answer["judge_failed"] == 0.0

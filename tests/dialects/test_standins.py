@@ -8,35 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citemark_schemas import Knobs, Rollout
+from citemark_schemas.means import prompt_key
 from citemark_service.errors import ShuttingDown
-from citemark_service.web.dialects.standins import Prompt, StandIns
+from citemark_service.web.dialects.standins import StandIns
 from citemark_service.web.dialects.unclaimed import Answer, Unclaimed
 from step_rollouts import rollout
 
 KNOBS = Knobs()
 
 
-def sample(group: int, number: int, **more) -> Rollout:
-    return Rollout.model_validate({**rollout(group, number), **more})
-
-
-def prompt(read: Rollout, knobs: Knobs = KNOBS) -> Prompt:
-    return Prompt.of(read, knobs)
+def prompt(group: int, knobs: Knobs = KNOBS) -> bytes:
+    return prompt_key(Rollout.model_validate(rollout(group, 0)), knobs)
 
 
 def soon(seconds: float = 10.0) -> float:
     return time.monotonic() + seconds
-
-
-def test_samples_of_one_prompt_share_it_whatever_they_say():
-    assert prompt(sample(0, 0)) == prompt(sample(0, 1)) == prompt(sample(0, 0, id="x"))
-    others = [
-        prompt(sample(1, 0)),
-        prompt(sample(0, 0, tool_output="")),
-        prompt(sample(0, 0, positive_rubrics=["Another."])),
-        prompt(sample(0, 0), Knobs(verification_reward=10)),
-    ]
-    assert len({prompt(sample(0, 0)), *others}) == 5
 
 
 rewards = st.floats(min_value=-10, max_value=10)
@@ -46,10 +32,10 @@ rewards = st.floats(min_value=-10, max_value=10)
 async def test_a_stand_in_is_among_its_prompts_rewards(drawn):
     standins = StandIns(constant=-1.0)
     for group, reward in drawn:
-        standins.add(sample(group, 0), KNOBS, reward)
+        standins.add(prompt(group), reward)
     for group in range(4):
         own = [reward for drawn_group, reward in drawn if drawn_group == group]
-        found = await standins.reward(sample(group, 9), KNOBS, soon())
+        found = await standins.reward(prompt(group), soon())
         assert type(found) is float
         if own:
             assert min(own) - 1e-9 <= found <= max(own) + 1e-9
@@ -61,29 +47,29 @@ async def test_a_stand_in_is_among_its_prompts_rewards(drawn):
 async def test_of_few_rewards_it_is_the_mean(drawn):
     standins = StandIns(constant=0.0)
     for reward in drawn:
-        standins.add(sample(0, 0), KNOBS, reward)
-    found = await standins.reward(sample(0, 1), KNOBS, soon())
+        standins.add(prompt(0), reward)
+    found = await standins.reward(prompt(0), soon())
     assert found == pytest.approx(sum(drawn) / len(drawn), abs=1e-9)
 
 
 async def test_rewards_under_other_knobs_do_not_count():
     standins = StandIns(constant=0.0)
-    standins.add(sample(0, 0), Knobs(verification_reward=10), 10.0)
-    assert await standins.reward(sample(0, 1), KNOBS, soon()) == 0.0
+    standins.add(prompt(0, Knobs(verification_reward=10)), 10.0)
+    assert await standins.reward(prompt(0), soon()) == 0.0
 
 
 async def test_a_failed_sample_waits_for_the_judging_of_its_siblings():
     standins, gate = StandIns(constant=0.0), asyncio.Event()
 
     async def judged() -> None:
-        with standins.judging(prompt(sample(0, 0))):
+        with standins.judging(prompt(0)):
             await gate.wait()
-            standins.add(sample(0, 0), KNOBS, 0.75)
+            standins.add(prompt(0), 0.75)
 
     sibling = asyncio.create_task(judged())
     await asyncio.sleep(0)
-    failed = asyncio.create_task(standins.reward(sample(0, 1), KNOBS, soon()))
-    elsewhere = await standins.reward(sample(1, 1), KNOBS, soon())
+    failed = asyncio.create_task(standins.reward(prompt(0), soon()))
+    elsewhere = await standins.reward(prompt(1), soon())
     assert (elsewhere, failed.done()) == (0.0, False)
     gate.set()
     assert await failed == 0.75
@@ -92,18 +78,18 @@ async def test_a_failed_sample_waits_for_the_judging_of_its_siblings():
 
 async def test_it_waits_no_longer_than_its_deadline():
     standins = StandIns(constant=0.5)
-    with standins.judging(prompt(sample(0, 0))):
-        assert await standins.reward(sample(0, 1), KNOBS, soon(0.05)) == 0.5
-        assert await standins.reward(sample(0, 1), KNOBS, soon(-1)) == 0.5
+    with standins.judging(prompt(0)):
+        assert await standins.reward(prompt(0), soon(0.05)) == 0.5
+        assert await standins.reward(prompt(0), soon(-1)) == 0.5
 
 
 async def test_samples_that_all_failed_do_not_wait_for_each_other():
     standins = StandIns(constant=0.25)
 
     async def failing(number: int) -> float:
-        with standins.judging(prompt(sample(0, number))):
+        with standins.judging(prompt(0)):
             await asyncio.sleep(0.01 * number)
-        return await standins.reward(sample(0, number), KNOBS, soon())
+        return await standins.reward(prompt(0), soon())
 
     assert await asyncio.gather(*map(failing, range(4))) == [0.25] * 4
 

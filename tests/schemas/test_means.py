@@ -1,43 +1,64 @@
 """What stands in for a reward that could not be had."""
 
+from statistics import fmean
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_schemas import Rollout
+from citemark_schemas import Knobs, Rollout
 from citemark_schemas.means import PromptMeans, prompt_key
 
+KNOBS = Knobs()
 
-def rollout(question="q", **more):
-    return Rollout(**{"question": question, "tool_output": "t", "response": "r", **more})
+
+def rollout(**more):
+    return Rollout(**{"question": "q", "tool_output": "t", "response": "r", **more})
+
+
+def key(run=None, knobs=KNOBS, **more):
+    return prompt_key(rollout(**more), knobs, run)
 
 
 def test_nothing_is_known_of_a_prompt_before_its_first_reward():
     means = PromptMeans()
-    means.add(rollout("other"), 1.0)
-    assert means.of(rollout()) is None
+    means.add(b"other", 1.0)
+    assert means.of(b"q") is None
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=32))
 def test_a_groups_rewards_have_their_mean(rewards):
     means = PromptMeans()
     for reward in rewards:
-        means.add(rollout(response=str(reward)), reward)
-    assert means.of(rollout(response="failed")) == pytest.approx(sum(rewards) / len(rewards))
+        means.add(b"q", reward)
+    assert means.of(b"q") == pytest.approx(fmean(rewards))
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=15), st.integers(1, 8), st.integers(1, 8))
+def test_a_sample_that_nobody_judged_has_no_advantage_and_moves_no_others(judged, refused, failed):
+    known = [*judged, *[0.0] * refused]
+    means = PromptMeans()
+    for reward in known:
+        means.add(b"q", reward)
+    stand_in = means.of(b"q")
+    assert stand_in is not None
+    baseline = fmean([*known, *[stand_in] * failed])
+    assert stand_in == pytest.approx(baseline)
+    assert baseline == pytest.approx(fmean(known))
 
 
 def test_an_old_policys_rewards_fade():
     means = PromptMeans()
     for reward in [0.0] * 100 + [1.0] * 100:
-        means.add(rollout(), reward)
-    assert means.of(rollout()) == pytest.approx(1.0, abs=0.05)
+        means.add(b"q", reward)
+    assert means.of(b"q") == pytest.approx(1.0, abs=0.05)
 
 
 def test_the_prompt_that_got_no_reward_for_longest_is_forgotten():
     means = PromptMeans(most=2)
-    for question in ("a", "b", "a", "c"):
-        means.add(rollout(question), 1.0)
-    assert [means.of(rollout(question)) for question in "abc"] == [1.0, None, 1.0]
+    for prompt in (b"a", b"b", b"a", b"c"):
+        means.add(prompt, 1.0)
+    assert [means.of(prompt) for prompt in (b"a", b"b", b"c")] == [1.0, None, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -45,20 +66,28 @@ def test_the_prompt_that_got_no_reward_for_longest_is_forgotten():
     [
         {"question": "p"},
         {"tool_output": "u"},
+        {"snippets": [{"id": "a", "text": "t"}]},
         {"positive_rubrics": ["x"]},
+        {"negative_rubrics": ["x"]},
+        {"rubrics": ["x"]},
         {"run": "another"},
         {"group": "g"},
+        {"knobs": Knobs(verification_reward=10.0)},
     ],
 )
 def test_what_makes_another_prompt(change):
-    assert prompt_key(rollout(**change)) != prompt_key(rollout())
+    assert key(**change) != key()
 
 
 def test_a_text_that_no_encoding_can_carry_has_a_key_too():
-    assert prompt_key(rollout("\ud800")) != prompt_key(rollout("\ud801"))
+    assert key(question="\ud800") != key(question="\ud801")
 
 
 def test_what_makes_no_other_prompt():
-    assert prompt_key(rollout(id="1", response="x", step=3)) == prompt_key(rollout())
-    grouped = rollout(group="g", tool_output="what this sample's own tools said")
-    assert prompt_key(grouped) == prompt_key(rollout(group="g"))
+    assert prompt_key(rollout(id="1", response="x", step=3), Knobs()) == key()
+    assert key(group="g", tool_output="what this sample's own tools said") == key(group="g")
+    assert key(knobs=Knobs(citation_weight=0.2)) == key()
+
+
+def test_the_run_is_the_rollouts_own_or_the_requests():
+    assert prompt_key(rollout(run="a"), Knobs(), "b") == key("a") != key("b")

@@ -27,6 +27,7 @@ from citemark_schemas import (
     rollout_of,
     unwrapped,
 )
+from citemark_schemas.means import prompt_key
 from citemark_service.errors import (
     InvalidRequest,
     JudgeFailed,
@@ -51,7 +52,7 @@ from citemark_service.web.dialects.dialect import (
     Sample,
     misshapen,
 )
-from citemark_service.web.dialects.standins import Prompt, StandIns
+from citemark_service.web.dialects.standins import StandIns
 from citemark_service.web.dialects.unclaimed import Answer, Unclaimed, Work
 from citemark_service.web.intake import Turns, invalid
 from citemark_service.web.origin import origin_of
@@ -262,13 +263,14 @@ class DialectEngine:
 
     async def _outcome(self, rollout: Rollout, position: int, errand: _Errand) -> Outcome:
         knobs = Knobs.resolve(self._settings, errand.options, rollout)
-        with self._standins.judging(Prompt.of(rollout, knobs)):
+        prompt = prompt_key(rollout, knobs, errand.options.run)
+        with self._standins.judging(prompt):
             result = await self._scored(rollout, position, errand)
             if result.reward is not None:
-                self._standins.add(rollout, knobs, result.reward)
+                self._standins.add(prompt, result.reward)
         reward = result.reward
         if reward is None and errand.on_error in _STANDING_IN:
-            reward = await self._standins.reward(rollout, knobs, errand.deadline)
+            reward = await self._standins.reward(prompt, errand.deadline)
         return Outcome(result, reward)
 
     async def _scored(self, rollout: Rollout, position: int, errand: _Errand) -> ScoreResult:

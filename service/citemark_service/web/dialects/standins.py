@@ -4,28 +4,8 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Final
 
-from citemark_schemas import Knobs, Rollout
-from citemark_schemas.means import PromptMeans, prompt_key
-
-_KNOBS: Final = 16
-"""Tables of knobs whose means are remembered: rewards under different ones do not compare."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """What rollouts share whose rewards compare; nothing that the policy wrote is in it."""
-
-    key: bytes
-    knobs: Knobs
-
-    @classmethod
-    def of(cls, rollout: Rollout, knobs: Knobs) -> "Prompt":
-        """The prompt of a rollout that is judged under `knobs`, all layers merged."""
-        return cls(prompt_key(rollout), knobs)
+from citemark_schemas.means import PromptMeans
 
 
 class _Siblings:
@@ -40,17 +20,18 @@ class StandIns:
     """Knows what each prompt's rollouts were worth and whether some are still being judged.
 
     A rollout whose judgement failed waits for those: so a failure in the middle of a group costs
-    the group no spread that its verdicts do not have.
+    the group no spread that its verdicts do not have. Prompts are told apart by their
+    `citemark_schemas.means.prompt_key`.
     """
 
     def __init__(self, *, constant: float) -> None:
         """`constant` stands in where no rollout of the prompt has a reward."""
         self._constant = constant
-        self._means = lru_cache(maxsize=_KNOBS)(lambda _: PromptMeans())
-        self._judging: dict[Prompt, _Siblings] = {}
+        self._means = PromptMeans()
+        self._judging: dict[bytes, _Siblings] = {}
 
     @contextmanager
-    def judging(self, prompt: Prompt) -> Iterator[None]:
+    def judging(self, prompt: bytes) -> Iterator[None]:
         """Judge a rollout of this prompt inside."""
         siblings = self._judging.setdefault(prompt, _Siblings())
         siblings.count += 1
@@ -62,21 +43,21 @@ class StandIns:
                 del self._judging[prompt]
                 siblings.settled.set()
 
-    def add(self, rollout: Rollout, knobs: Knobs, reward: float) -> None:
-        """A rollout has its reward."""
-        self._means(knobs).add(rollout, reward)
+    def add(self, prompt: bytes, reward: float) -> None:
+        """A rollout of this prompt has its reward."""
+        self._means.add(prompt, reward)
 
-    async def reward(self, rollout: Rollout, knobs: Knobs, deadline: float) -> float:
+    async def reward(self, prompt: bytes, deadline: float) -> float:
         """What stands in for a rollout, once no other of its prompt is being judged.
 
         Waits no longer than until `deadline`, in `time.monotonic()`. Call it outside `judging`.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(deadline - time.monotonic()):
-                await self._settled(Prompt.of(rollout, knobs))
-        mean = self._means(knobs).of(rollout)
+                await self._settled(prompt)
+        mean = self._means.of(prompt)
         return self._constant if mean is None else mean
 
-    async def _settled(self, prompt: Prompt) -> None:
+    async def _settled(self, prompt: bytes) -> None:
         while prompt in self._judging:
             await self._judging[prompt].settled.wait()
