@@ -1,7 +1,6 @@
 """A ledger's database: the engine, and the tables as this version wants them."""
 
 import logging
-import sqlite3
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -11,16 +10,15 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, NullPool, create_engine, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from citemark_service.errors import LedgerError, SettingsError
+from citemark_service.ledger.file import BUSY_S, to_read, to_write
 
 _log = logging.getLogger("citemark.ledger")
 
-_BUSY_S: Final = 5.0
 _CONNECT_S: Final = 5
 _DRIVERS: Final = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
 _STATEMENT_S: Final = 30
@@ -37,8 +35,11 @@ _LOCK: Final = text("SELECT pg_advisory_xact_lock(8221944701)")
 _PATIENT: Final = text("SET LOCAL statement_timeout = 0")
 
 
-def opened(address: str) -> Engine:
+def opened(address: str, *, reading: bool = False) -> Engine:
     """An engine for `sqlite:///PATH` or `postgresql://HOST/DATABASE`; nothing is connected yet.
+
+    Args:
+        reading: nothing but reading is wanted, so that a file nobody may write does too.
 
     Raises:
         SettingsError: it is neither, or its driver is not installed.
@@ -49,6 +50,7 @@ def opened(address: str) -> Engine:
             url,
             connect_args=_arguments(url),
             pool_pre_ping=_is_server(url),
+            poolclass=None if _is_server(url) or not reading else NullPool,
             hide_parameters=True,  # an error would quote rollouts, and errors are logged
         )
     except ModuleNotFoundError as error:
@@ -56,7 +58,7 @@ def opened(address: str) -> Engine:
             "ledger: PostgreSQL needs pip install 'citemark[service,postgres]'"
         ) from error
     if not _is_server(url):
-        event.listen(engine, "connect", _tune)
+        (to_read if reading else to_write)(engine)
     return engine
 
 
@@ -133,24 +135,5 @@ def _is_server(url: URL) -> bool:
 
 def _arguments(url: URL) -> dict[str, Any]:
     if not _is_server(url):
-        return {"timeout": _BUSY_S}
+        return {"timeout": BUSY_S}
     return {name: value for name, value in _SERVER.items() if name not in url.query}
-
-
-def _tune(connection: sqlite3.Connection, _: object) -> None:
-    """With this, what is committed survives a killed process, and readers never wait."""
-    # SQLite itself does not wait for the lock that the first change of mode takes.
-    patient = Retrying(
-        retry=retry_if_exception(_is_busy),
-        wait=wait_random(0.005, 0.05),
-        stop=stop_after_delay(_BUSY_S),
-        reraise=True,
-    )
-    patient(connection.execute, "PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-
-
-def _is_busy(error: BaseException) -> bool:
-    if not isinstance(error, sqlite3.OperationalError):
-        return False
-    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the rest says busy with what

@@ -40,20 +40,20 @@ def ledger_reader(address: str) -> LedgerReader:
     Raises:
         SettingsError: as `ledger_of`, or there is no such file.
     """
-    engine = ledger_engine(address)
+    engine = ledger_engine(address, reading=True)
     file = engine.url.database
     if engine.dialect.name == "sqlite" and not Path(file or "").is_file():
         raise SettingsError(f"ledger: there is no file {file}")
     return LedgerReader(engine)
 
 
-def ledger_engine(address: str) -> Engine:
+def ledger_engine(address: str, *, reading: bool = False) -> Engine:
     """As `database.opened`, for a file whose folder exists.
 
     Raises:
         SettingsError: as `ledger_of`.
     """
-    engine = opened(address)
+    engine = opened(address, reading=reading)
     file = engine.url.database
     if engine.dialect.name != "sqlite":
         return engine

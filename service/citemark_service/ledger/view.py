@@ -199,4 +199,6 @@ def ledger_view(settings: Settings) -> LedgerView | None:
     Raises:
         SettingsError: as `ledger_of`.
     """
-    return None if settings.ledger == "off" else LedgerView(ledger_engine(settings.ledger))
+    if settings.ledger == "off":
+        return None
+    return LedgerView(ledger_engine(settings.ledger, reading=True))
