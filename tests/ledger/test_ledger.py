@@ -55,6 +55,9 @@ class Counts(SilentObserver):
         self.written += written
         self.lost += lost
 
+    def ledger_queue(self, queue):
+        self.queue = queue
+
 
 @pytest.fixture
 def shelf():
@@ -163,7 +166,11 @@ async def test_what_a_broken_store_refused_is_written_when_it_works_again(
         since = time.perf_counter()
         await ledger.keep(make(1))  # none waits for a store that is known to be in trouble
         assert time.perf_counter() - since < 2
+        assert counts.queue.troubled
+        assert counts.queue.waiting == 2
         shelf.broken = False
+        await _until(lambda: counts.queue.waiting == 0)
+        assert not counts.queue.troubled
     assert len(shelf.kept) == 2
     assert (counts.written, counts.lost) == (2, 0)
     assert caplog.text.count("are not being kept") == 1

@@ -41,7 +41,8 @@ def path(tmp_path) -> Iterator[Path]:
 
 @pytest.fixture
 def output(tmp_path) -> Path:
-    return tmp_path / "out.jsonl"
+    path: Path = tmp_path / "out.jsonl"
+    return path
 
 
 def protect(path: Path) -> None:

@@ -94,19 +94,29 @@ class Ledger:
         self._troubled = False
         self._began = float("-inf")
 
+    @property
+    def waiting(self) -> int:
+        """Rollouts that are not kept yet."""
+        return sum(len(each.entries) for each in self._rounds)
+
+    @property
+    def troubled(self) -> bool:
+        """Whether the database could not be used when it last was to be."""
+        return self._troubled
+
     async def __aenter__(self) -> Self:
         """Say where rollouts are kept, and open it now, so that trouble is told at the start."""
         _log.info("rollouts are kept in %s", self._store.name)
+        self._observer.ledger_queue(self)
         self._joined()  # a round of nothing yet: writing it opens the store
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Write what waits, for at most 10 s, and close the store."""
         if self._writer is not None:
-            waiting = any(each.entries for each in self._rounds)
-            await asyncio.wait([self._writer], timeout=_CLOSE_S if waiting else 0)
+            await asyncio.wait([self._writer], timeout=_CLOSE_S if self.waiting else 0)
             self._writer.cancel()
-        if lost := sum(len(each.entries) for each in self._rounds):
+        if lost := self.waiting:
             _log.error("ledger %s: %d rollouts were not kept in time", self._store.name, lost)
             self._observer.ledger(written=0, lost=lost)
         closing = asyncio.get_running_loop().run_in_executor(self._thread, self._store.close)
