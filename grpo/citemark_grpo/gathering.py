@@ -56,6 +56,7 @@ class Gatherer:
         self._gather_s = gather_s
         self._max_waiting = max_waiting
         self._stand_ins = StandIns()
+        self._told_static_only = False
         self._held = 0
         self._gathered: list[_Ticket] = []
         self._leaves: asyncio.TimerHandle | None = None
@@ -132,9 +133,23 @@ class Gatherer:
 
     async def _answered(self, tickets: Sequence[_Ticket]) -> list[Outcome]:
         ends_at = max(ticket.ends_at for ticket in tickets)
-        outcomes = await self._judged([ticket.rollout for ticket in tickets], ends_at)
+        rollouts = [ticket.rollout for ticket in tickets]
+        self._tell_static_only(rollouts)
+        outcomes = await self._judged(rollouts, ends_at)
         _announce(outcomes)
         return outcomes
+
+    def _tell_static_only(self, rollouts: Sequence[Rollout]) -> None:
+        """Once: nothing in a reward would tell that the row's rubrics never got here."""
+        bare = sum(not rollout.criteria for rollout in rollouts)
+        if bare and not self._told_static_only:
+            self._told_static_only = True
+            _LOG.warning(
+                "%d of %d rollouts bring no rubrics, so that the static set alone judges them; "
+                "`citemark doctor --trainer` names such rows (said once)",
+                bare,
+                len(rollouts),
+            )
 
     async def _judged(self, rollouts: Sequence[Rollout], ends_at: float) -> list[Outcome]:
         """Ask for all; where some spoil it for the others, or the service stops, ask again."""

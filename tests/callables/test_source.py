@@ -297,6 +297,16 @@ def test_what_has_no_reward_is_said_once_a_batch(source, service, caplog):
     )
 
 
+async def test_rows_without_rubrics_are_told_once(source, caplog):
+    with_rubrics = rollout(1, positive_rubrics=["Says x."])
+    await source.outcomes([with_rubrics], 10.0)
+    assert caplog.records == []
+    for _ in range(3):
+        await source.outcomes([rollout(2), with_rubrics], 10.0)
+    (line,) = [each.getMessage() for each in caplog.records]
+    assert line.startswith("1 of 2 rollouts bring no rubrics")
+
+
 def test_a_closed_source_says_so(service):
     source = Source(service.url)
     source.close()

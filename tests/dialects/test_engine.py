@@ -106,7 +106,7 @@ async def test_a_group_without_any_verdict_has_no_spread(start_judge, serve):
 
 
 async def test_rewards_of_another_run_are_no_stand_in(start_judge, serve):
-    broken = []
+    broken: list[bool] = []
     judge = await start_judge(lambda request: Status(400) if broken else by_content()(request))
     async with serve(judge, fallback_reward=9.0) as trainer:
         judged = await trainer.told("/rm?run=a", for_slime(rollout(0, 0)))
@@ -303,6 +303,26 @@ async def test_a_bad_row_is_named_to_the_client_and_in_the_log(
     if "?" not in path:
         assert counted == 1
         assert loc in caplog.text
+
+
+async def test_rows_without_rubrics_are_counted_and_told_once_a_run(start_judge, serve, caplog):
+    bare = {**rollout(0, 0), "positive_rubrics": [], "negative_rubrics": []}
+    judge = await start_judge(by_content())
+    async with serve(judge) as trainer:
+        await trainer.told("/get_reward", for_openrlhf(bare, rollout(0, 1)))
+        for path in ("/rm", "/rm", "/rm?run=a", "/rm?run=a"):
+            await trainer.told(path, for_slime(bare))
+        await trainer.told("/rm?run=b", for_slime(rollout(0, 1)))
+        name = "citemark_dialect_rollouts_total"
+        bare_ones = await trainer.metric(name, outcome="static_only")
+        others = await trainer.metric(name, outcome="judged")
+    assert (bare_ones, others) == (5, 2)
+    told = [each.getMessage() for each in caplog.records if "static set alone" in each.msg]
+    assert [line.partition(" bring")[0] for line in told] == [
+        "/get_reward: 1 of 2 rollouts",
+        "/rm: 1 of 1 rollouts",
+        "/rm: 1 of 1 rollouts of run 'a'",
+    ]
 
 
 def text(**body: Any) -> bytes:

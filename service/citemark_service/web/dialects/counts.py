@@ -5,9 +5,10 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter
 
+from citemark_schemas import ScoreResult, Source
 from citemark_service.web.dialects.dialect import Dialect, OnError, Outcome
 
-_ENDS: Final = ("judged", "refused", "fallback", "mask", "null", "http")
+_ENDS: Final = ("judged", "static_only", "refused", "fallback", "mask", "null", "http")
 
 
 class DialectCounts:
@@ -16,7 +17,8 @@ class DialectCounts:
     def __init__(self, registry: CollectorRegistry, dialects: Sequence[Dialect]) -> None:
         rollouts = Counter(
             "citemark_dialect_rollouts",
-            "Rollouts answered in a trainer's protocol, by what the trainer was told.",
+            "Rollouts answered in a trainer's protocol, by what came of them; static_only were "
+            "judged without a rubric of their own.",
             ("dialect", "outcome"),
             registry=registry,
         )
@@ -45,8 +47,15 @@ class DialectCounts:
 
     def rollout(self, dialect: str, outcome: Outcome, on_error: OnError) -> None:
         """A rollout has its outcome; a failed one counts under what `on_error` made of it."""
-        refused = "refused" if outcome.result.refusal is not None else "judged"
-        self._rollouts[dialect, on_error if outcome.failed else refused].inc()
+        self._rollouts[dialect, on_error if outcome.failed else _end(outcome.result)].inc()
+
+
+def _end(result: ScoreResult) -> str:
+    """What came of a rollout that has a reward."""
+    if result.refusal is not None:
+        return "refused"
+    own = any(rubric.source is Source.INSTANCE for rubric in result.rubrics)
+    return "judged" if own else "static_only"
 
 
 def _plain(

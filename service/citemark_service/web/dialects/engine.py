@@ -53,6 +53,7 @@ from citemark_service.web.dialects.dialect import (
     misshapen,
 )
 from citemark_service.web.dialects.standins import StandIns
+from citemark_service.web.dialects.static_only import StaticOnly
 from citemark_service.web.dialects.unclaimed import Answer, Unclaimed, Work
 from citemark_service.web.intake import Turns, invalid
 from citemark_service.web.origin import origin_of
@@ -101,6 +102,7 @@ class DialectEngine:
         self._settings = settings
         self._admission = admission
         self._counts = DialectCounts(registry, dialects)
+        self._static_only = StaticOnly()
         self._standins = StandIns(constant=settings.fallback_reward)
         self._unclaimed = Unclaimed()
         self._running: set[Work] = set()
@@ -208,6 +210,7 @@ class DialectEngine:
     async def _judged(self, errand: _Errand) -> Answer:
         body = decoded(errand.body)
         rollouts = await self._rollouts(errand.dialect.read(body), errand.options)
+        self._static_only.note(errand.dialect, rollouts, errand.options.run)
         async with self._admission.work():
             outcomes = await self._outcomes(rollouts, errand)
         for outcome in outcomes:
