@@ -385,16 +385,33 @@ def test_a_service_gets_its_token(
     assert "1 judged, 0 refused, 0 failed" in result.stderr
 
 
-def test_a_missing_token_is_told(cli: Cli, rows: WriteRows) -> None:
-    service = begin(api_token=SecretStr("s3same"))
+@pytest.mark.parametrize("token", [None, "wr0ng"])
+def test_a_missing_or_wrong_token_is_told_once(
+    cli: Cli, rows: WriteRows, tmp_path: Path, token: str | None
+) -> None:
+    service, output = begin(api_token=SecretStr("s3same")), tmp_path / "results.jsonl"
+    options = [] if token is None else ["--api-token", token]
+    path = rows(named(*map(str, range(40))))
     try:
-        result = cli("score", rows([ROW]), "--url", service.server.url)
+        result = cli("score", path, "--url", service.server.url, "-o", output, *options)
     finally:
         service.stop()
     assert result.exit_code == 1
     told = " ".join(result.stderr.split())
-    assert "answered 401" in told
-    assert "Authorization: Bearer" in told
+    assert told.count("answered 401: no token, or a wrong one; set CITEMARK_API_TOKEN") == 1
+    assert "line " not in told
+    assert output.read_text() == ""
+
+
+def test_a_url_that_leads_elsewhere_is_told_once(
+    cli: Cli, rows: WriteRows, service: Service
+) -> None:
+    service.steps = [status(404)] * 40
+    path = rows(named(*map(str, range(40))))
+    result = cli("score", path, "--url", service.url, "--concurrency", "1")
+    assert result.exit_code == 1
+    assert result.stderr.count("answered 404: is --url the root of a Citemark?") == 1
+    assert len(service.requests) == 1
 
 
 def test_a_token_in_the_url_is_not_repeated(cli: Cli, rows: WriteRows, closed_url: str) -> None:

@@ -9,7 +9,7 @@ from citemark_service.cli.outcomes import Outcomes
 from citemark_service.cli.progress import Progress
 from citemark_service.cli.resume import StaleResult, difference
 from citemark_service.cli.rows import BadLine, Row
-from citemark_service.cli.scorers import NotScored, Scorer, ServiceUnreachable
+from citemark_service.cli.scorers import NoService, NotScored, Scorer
 from citemark_service.errors import InvalidRequest
 
 
@@ -124,7 +124,7 @@ class Run:
                 return
             try:
                 await self._take(row)
-            except ServiceUnreachable as error:
+            except NoService as error:
                 self.tally.aborted = str(error)
             except OSError as error:
                 self.tally.aborted = f"cannot write the results: {error}"

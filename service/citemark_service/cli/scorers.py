@@ -1,8 +1,10 @@
 """How the command line gets a rollout scored: in this process, or by a running service.
 
 CitemarkError
-├── NotScored            the service failed on this rollout; the next one may do better
-└── ServiceUnreachable   there is no service to ask, so the run ends
+├── NotScored                the service failed on this rollout; the next one may do better
+└── NoService                there is nobody to ask, so the run ends
+    ├── ServiceUnreachable   no connection; tried again
+    └── ServiceRefused       a wrong token or URL, which no further row would change
 """
 
 import asyncio
@@ -38,6 +40,9 @@ from citemark_service.verdicts.factory import remembering
 CALL_TIMEOUT_S = 600.0
 _RETRY_FOR_S = 180.0
 _BACKOFF = wait_random_exponential(multiplier=0.5, max=20)
+_STRANGER = "no token, or a wrong one; set CITEMARK_API_TOKEN to the service's token"
+_ADVICE = {401: _STRANGER, 403: _STRANGER, 404: "is --url the root of a Citemark?"}
+"""What of the caller's own is the likeliest cause, of answers that are the same for every row."""
 
 
 class _Index(BaseModel):
@@ -52,8 +57,16 @@ class NotScored(CitemarkError):
     """The service has no result for this rollout; the message says why."""
 
 
-class ServiceUnreachable(CitemarkError):
+class NoService(CitemarkError):
+    """There is no service that would score anything; the message says why."""
+
+
+class ServiceUnreachable(NoService):
     """No connection to the service, after retries."""
+
+
+class ServiceRefused(NoService):
+    """The service refuses the caller, whatever the row; the message says what to set."""
 
 
 class _Busy(NotScored):
@@ -73,7 +86,7 @@ class Scorer(Protocol):
         Raises:
             InvalidRequest: the row is wrong and stays so.
             NotScored: it has no result now.
-            ServiceUnreachable: nothing can be scored now.
+            NoService: nothing can be scored now.
         """
         ...
 
@@ -159,7 +172,7 @@ class RemoteScorer:
             raise NotScored(f"no answer within {CALL_TIMEOUT_S:.0f} s") from error
         except httpx.RequestError as error:
             raise _unreachable(self._http, error) from error
-        _refuse_status(response)
+        _refuse_status(response, self._http)
         return response
 
 
@@ -180,10 +193,12 @@ def _retry_after_s(response: httpx.Response) -> float:
         return 0.0
 
 
-def _refuse_status(response: httpx.Response) -> None:
+def _refuse_status(response: httpx.Response, http: httpx.AsyncClient) -> None:
     status = response.status_code
     if status == httpx.codes.OK:
         return
+    if status in _ADVICE:
+        raise ServiceRefused(f"{_root(http)} answered {status}: {_ADVICE[status]}")
     if status in (429, 502, 503, 504):
         raise _Busy(f"the service answered {status}", _retry_after_s(response))
     if status in (413, 422):
@@ -201,9 +216,12 @@ def _problem(response: httpx.Response) -> str:
 
 
 def _unreachable(http: httpx.AsyncClient, error: httpx.RequestError) -> ServiceUnreachable:
-    # The path of a URL may hold a token.
-    root = f"{http.base_url.scheme}://{http.base_url.netloc.decode()}"
-    return ServiceUnreachable(f"cannot reach {root}: {error or type(error).__name__}")
+    return ServiceUnreachable(f"cannot reach {_root(http)}: {error or type(error).__name__}")
+
+
+def _root(http: httpx.AsyncClient) -> str:
+    """The service for messages, without the path, which may hold a token."""
+    return f"{http.base_url.scheme}://{http.base_url.netloc.decode()}"
 
 
 @asynccontextmanager
