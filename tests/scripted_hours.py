@@ -11,9 +11,10 @@ In its course everything goes wrong that an alert tells of. Lengths are of whole
 import asyncio
 import re
 import socket
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -148,6 +149,7 @@ class _Play:
     client: httpx.AsyncClient
     number: int = 0
     down: bool = False
+    broken: bool = False
     held: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def whole(self) -> None:
@@ -161,10 +163,12 @@ class _Play:
         await asyncio.gather(*self.held)
 
     async def _act(self, minute: int) -> None:
-        # Stores that break have tests of their own.
         if minute in _STORES_BREAK:
+            # Stores of verdicts that break, and ledgers that lose, have tests of their own.
             self.metrics.cache_error("write")
             self.metrics.ledger(written=0, lost=1)
+        if self.broken != (minute in _STORES_BREAK):
+            self._toggle_ledger()
         if self.down != (minute in _DOWN):
             await self._toggle_judge(minute)
         if minute in _QUEUED:
@@ -172,6 +176,12 @@ class _Play:
             await asyncio.sleep(0.02)
         elif not self.down:
             await self._score(minute)
+
+    def _toggle_ledger(self) -> None:
+        self.broken = not self.broken
+        rename = "rollouts RENAME TO away" if self.broken else "away RENAME TO rollouts"
+        with closing(sqlite3.connect(_ledger(self.hours.folder))) as connection:
+            connection.execute(f"ALTER TABLE {rename}")
 
     async def _toggle_judge(self, minute: int) -> None:
         self.down = not self.down
@@ -218,9 +228,13 @@ def _settings(judge_url: str, folder: Path) -> Settings:
         judge_concurrency=_SLOTS,
         judge_attempts=2,
         judge_deadline_s=3 * _HELD_S,
-        ledger=f"sqlite:///{folder}/ledger.db",
+        ledger=f"sqlite:///{_ledger(folder)}",
         nonce_secret="the same in every run",
     )
+
+
+def _ledger(folder: Path) -> Path:
+    return folder / "ledger.db"
 
 
 def _samples(text: str) -> Iterator[str]:
