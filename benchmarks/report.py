@@ -10,6 +10,7 @@ from keeping import Keeping
 from latency import Latency
 from overhead import Overhead
 from prompts import Prompts
+from reading import Reading
 from serving import Serving
 from soak import Soak
 
@@ -39,6 +40,8 @@ class Report:
     """Into a new ledger."""
     million: Keeping | None
     """Into one that holds a million rollouts."""
+    reading: Reading | None
+    """Of the pages over those."""
     soak: Soak | None
     serving: Serving | None
 
@@ -85,6 +88,9 @@ def lines(report: Report) -> Iterator[Line]:
     yield from _ledger("a new one", report.keeping)
     if report.million is not None:
         yield from _ledger("one of a million", report.million)
+    if report.reading is not None:
+        told = f"{report.reading.pages} pages in {len(report.reading.beside)} steps"
+        yield Line("step beside a reader of pages over alone", report.reading.wall_ratio, note=told)
     yield from _memory(report.soak)
     yield from _serving(report.serving)
 

@@ -25,6 +25,7 @@ import latency
 import million
 import overhead
 import prompts
+import reading
 import serving
 import soak
 from processes import NotStarted
@@ -64,6 +65,7 @@ def measured(options: argparse.Namespace, console: Console, folder: Path) -> Rep
     slow = latency.measure(step, stamps, repetitions=max(1, repetitions // 2))
     console.print("the same with a ledger and without, in turns …")
     kept = keeping.measure(step, stamps, repetitions=2 * repetitions, ledger=folder / "fresh.db")
+    many, read = _among_many(options, console, step, stamps, folder)
     return Report(
         prompts=sent,
         batch=batch,
@@ -72,7 +74,8 @@ def measured(options: argparse.Namespace, console: Console, folder: Path) -> Rep
         floor=bare,
         latency=slow,
         keeping=kept,
-        million=_among_many(options, console, step, stamps, folder),
+        million=many,
+        reading=read,
         soak=_soaked(options, console, step, stamps),
         serving=_served(options, console, stamps, folder),
     )
@@ -84,14 +87,15 @@ def _among_many(
     step: Workload,
     stamps: Iterator[int],
     folder: Path,
-) -> keeping.Keeping | None:
+) -> tuple[keeping.Keeping | None, reading.Reading | None]:
     if not options.million:
         console.print("a ledger of a million: skipped; --million measures it")
-        return None
+        return None, None
     console.print("a ledger is filled with a million rollouts …")
     path = folder / "million.db"
     million.filled(path)
-    return keeping.measure(step, stamps, repetitions=2 * options.repetitions, ledger=path)
+    kept = keeping.measure(step, stamps, repetitions=2 * options.repetitions, ledger=path)
+    return kept, reading.measure(step, stamps, repetitions=options.repetitions, ledger=path)
 
 
 def _soaked(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import keeping
 import million
+import reading
 from citemark_service.fingerprint import rollout_hash
 from citemark_service.ledger.database import opened
 from citemark_service.ledger.reading import LedgerReader, Place
@@ -22,6 +23,7 @@ from latency import Latency, ideal_s
 from overhead import Overhead
 from processes import NotStarted, Service, running_service, scripted_judge
 from prompts import Message, Prompts, Request, common_prefix, measure, reused
+from reading import Reading
 from report import Report, lines, record
 from rounds import Round, Spread, batch_round
 from serving import Serving
@@ -56,6 +58,7 @@ REPORT = Report(
     latency=Latency(Spread((1.7, 1.9, 1.8)), 1.6),
     keeping=KEPT,
     million=KEPT,
+    reading=Reading(alone=KEPT.off, beside=KEPT.on, pages=9),
     soak=Soak(1.0, (Sample(256, 100.0), Sample(512, 120.0), Sample(768, 121.0))),
     serving=SERVED,
 )
@@ -177,6 +180,16 @@ def test_a_ledger_is_measured_beside_the_same_service_without_one(tmp_path):
     reader = LedgerReader(opened(f"sqlite:///{path}"))
     assert len(reader.numbers(Place())) == 4 * len(step.rollouts)
     reader.close()
+
+
+def test_pages_are_read_while_steps_are_scored(tmp_path):
+    step = training_step(prompts=2, samples=2, snippet_characters=200)
+    path = tmp_path / "ledger.db"
+    million.filled(path, size=2048)
+    read = reading.measure(step, itertools.count(1), repetitions=2, ledger=path, call_s=0.0)
+    assert len(read.alone) == len(read.beside) == 2
+    assert read.pages >= 2
+    assert Reading(KEPT.off, KEPT.on, pages=9).wall_ratio == pytest.approx(1.02)
 
 
 def test_a_filled_ledger_is_one_that_the_service_could_have_written(tmp_path):
