@@ -118,9 +118,7 @@ def _results(response: httpx.Response, batch: Batch) -> tuple[ScoreResult, ...]:
     try:
         items = ScoreResponse.model_validate_json(response.content).items
     except ValidationError as error:
-        raise Unreadable(
-            f"the answer is no score response: {error.error_count()} errors"
-        ) from error
+        raise Unreadable("the answer is no score response") from error
     if tuple(item.id for item in items) != batch.ids:
         raise Unreadable("the answer's ids are not those that were sent, in their order")
     return items

@@ -166,7 +166,7 @@ def test_answers_of_the_real_service_are_explained(
     ("chosen", "told"),
     [
         (["--id", "0"], "has no result with id '0'; line 1: invalid_request: question: must"),
-        (["--id", "nobody"], "has no result with id 'nobody'; 1 of its lines are errors"),
+        (["--id", "nobody"], "has no result with id 'nobody'; it has 1 error, without ids"),
         (["--judge", "embedded"], "drop --judge"),
     ],
 )

@@ -312,7 +312,7 @@ def test_a_row_that_became_wrong_is_a_bad_line(
     result = cli("score", path, "-o", output)
     assert result.exit_code == 2
     assert "line 1: " in result.stderr
-    assert "1 bad lines, 1 kept" in result.stderr
+    assert "1 bad line, 1 kept" in result.stderr
 
 
 def test_a_foreign_output_file_is_left_alone(cli: Cli, rows: WriteRows) -> None:

@@ -69,6 +69,31 @@ def test_bad_rows_are_skipped_and_counted_where_that_is_asked_for(
     assert [json.loads(row["label"])["id"] for row in read(output)] == ["ferry", "last"]
 
 
+@pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("", "has no rows"), ("\n \n", "has no rows"), ("{broken\n", "none of its rows can be used")],
+)
+def test_no_rows_are_said_and_nothing_is_written(
+    cli: Cli, tmp_path: Path, *, ending: str, text: str, told: str
+) -> None:
+    source, output = tmp_path / "empty.jsonl", tmp_path / f"out{ending}"
+    source.write_text(text)
+    output.write_text("kept")
+    result = cli("convert", source, output, "--to", "trl", "--skip-bad")
+    assert result.exit_code == 2
+    assert f"empty.jsonl: {told}; nothing was written" in result.stderr
+    assert output.read_text() == "kept"
+
+
+def test_one_row_is_one_row(cli: Cli, data, tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+    result = cli("convert", data([ROW, {"id": "x"}]), output, "--to", "trl", "--skip-bad")
+    assert "1 row converted, 1 bad row skipped for TRL" in result.stderr
+    examined = cli("doctor", "--trainer", "trl", "--dataset", output)
+    assert "1 row for TRL, 0 errors, 0 warnings" in examined.stdout
+
+
 def test_from_looks_only_where_that_trainer_carries(cli: Cli, data, tmp_path: Path) -> None:
     rows = data([{"prompt": "q", "extra_info": ROW}])
     output = tmp_path / "out.jsonl"

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from citemark_service.cli.printable import plain
 from citemark_service.cli.progress import Progress
+from citemark_service.cli.wording import counted
 from citemark_service.errors import DataError
 from citemark_service.trainers.conversion import Conversion
 from citemark_service.trainers.files import count_of, rows_of, suffix_of, writing
@@ -44,7 +45,8 @@ def command(
     prompt is its own (prompt or messages); where it has none, one is made of its question and
     its sources. Rows keep their order. OUTPUT appears when it is complete.
 
-    Exit status: 0, 2 where a row is bad and nothing was written, 130 when interrupted.
+    Exit status: 0, 2 where a row is bad or none is left, and nothing was written, 130 when
+    interrupted.
     """
     trainer = LAYOUTS[target]
     _refuse_suffix(output, trainer)
@@ -78,10 +80,16 @@ def _run(
                 raise bad
             if bad is not None:
                 progress.complain(str(bad))
+        if not conversion.tally.converted:
+            told = "none of its rows can be used" if conversion.tally.skipped else "has no rows"
+            raise DataError(f"{source}: {told}; nothing was written")
 
 
 def _tell(console: Console, conversion: Conversion, trainer: Trainer) -> None:
     tally = conversion.tally
     if tally.left:
         console.print(plain(f"left behind: {', '.join(tally.left)}", "yellow"))
-    console.print(plain(f"{tally} for {trainer.title}: {trainer.flags}"), soft_wrap=True)
+    told = f"{counted(tally.converted, 'row')} converted"
+    if tally.skipped:
+        told += f", {counted(tally.skipped, 'bad row')} skipped"
+    console.print(plain(f"{told} for {trainer.title}: {trainer.flags}"), soft_wrap=True)

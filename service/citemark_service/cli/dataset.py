@@ -15,6 +15,7 @@ from rich.table import Table
 from citemark_rubrics import load_library
 from citemark_service.cli.printable import plain, show
 from citemark_service.cli.progress import Progress
+from citemark_service.cli.wording import counted
 from citemark_service.judges.language.render import PromptWriter
 from citemark_service.settings import Settings
 from citemark_service.trainers.checks import Limits
@@ -48,7 +49,8 @@ class Examined:
         if as_json:
             click.echo(to_json(self._plainly(), indent=2).decode())
             return
-        click.echo(f"{self.dataset}: {self.rows} rows for {self.trainer.title}, {self._counts()}")
+        rows = counted(self.rows, "row")
+        click.echo(f"{self.dataset}: {rows} for {self.trainer.title}, {self._counts()}")
         click.echo(f"the envelope travels in {self.trainer.carries}")
         if self.findings:
             show(_finding_table(self.findings))
@@ -58,7 +60,7 @@ class Examined:
 
     def _counts(self) -> str:
         counts = Counter(each.severity for each in self.findings)
-        return ", ".join(f"{counts[each]} {each}s" for each in Severity)
+        return ", ".join(counted(counts[each], each.value) for each in Severity)
 
     def _plainly(self) -> dict[str, object]:
         return {

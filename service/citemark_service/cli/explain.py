@@ -15,6 +15,7 @@ from citemark_service.cli.printable import show
 from citemark_service.cli.render import explained
 from citemark_service.cli.rows import BadLine, Row, RowReader, json_rows
 from citemark_service.cli.score import chosen_scorer
+from citemark_service.cli.wording import counted
 from citemark_service.errors import DataError
 
 
@@ -104,7 +105,7 @@ def _reason(errors: Sequence[StreamLine], wanted: str | None) -> str:
     for line in errors:
         if line.error is not None and wanted in (None, str(line.line - 1)):
             return f"; line {line.line}: {line.error.error}: {line.error.message}"
-    return f"; {len(errors)} of its lines are errors, without ids" if errors else ""
+    return f"; it has {counted(len(errors), 'error')}, without ids" if errors else ""
 
 
 def _scored(row: Row, url: str | None, knobs: Knobs, flags: dict[str, Any]) -> _Graded:

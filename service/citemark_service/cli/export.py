@@ -10,6 +10,7 @@ from rich.console import Console
 from citemark_service.cli.kept import place_options, reading, some
 from citemark_service.cli.printable import plain
 from citemark_service.cli.progress import Progress
+from citemark_service.cli.wording import counted
 from citemark_service.ledger.flat import FLAGS, INTEGERS, NUMBERS, TEXTS, WHOLE, flat
 from citemark_service.ledger.reading import KeptRollout, Place
 from citemark_service.trainers.files import PARQUET, suffix_of, writing
@@ -56,7 +57,7 @@ def command(
                 writer.write({**flat(kept), **_whole(kept, as_text=as_text)})
                 progress.advance()
                 rows += 1
-    console.print(plain(f"{rows} rollouts in {output}"), soft_wrap=True)
+    console.print(plain(f"{counted(rows, 'rollout')} in {output}"), soft_wrap=True)
 
 
 def _whole(kept: KeptRollout, *, as_text: bool) -> dict[str, Any]:

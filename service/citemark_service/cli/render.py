@@ -10,6 +10,7 @@ from rich.text import Text
 from citemark_schemas import ClaimScore, Polarity, Rollout, RubricScore, ScoreResult, SentenceScore
 from citemark_service.cli.marks import FAIR, POOR, UNKNOWN, marked, style_of
 from citemark_service.cli.printable import plain
+from citemark_service.cli.wording import counted
 from citemark_service.explaining.arithmetic import citation_lines, reward_line, rubric_line
 from citemark_service.explaining.levels import sign_of
 
@@ -159,6 +160,6 @@ def _sums(result: ScoreResult) -> Iterator[RenderableType]:
 
 def _provenance(result: ScoreResult) -> Text:
     usage, versions = result.judge, result.versions
-    told = f"{usage.model}, {usage.calls} calls, {usage.prompt_tokens} prompt tokens"
+    told = f"{usage.model}, {counted(usage.calls, 'call')}, {usage.prompt_tokens} prompt tokens"
     pinned = f"static rubrics {versions.static_rubrics}, scoring {versions.scoring}"
     return plain(f"{told}; {pinned}, prompts {versions.prompts}", "dim")

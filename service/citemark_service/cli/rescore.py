@@ -18,6 +18,7 @@ from citemark_service.cli.kept import none_kept, place_options, reading, some
 from citemark_service.cli.options import chosen_settings, judge_options, parse_knobs
 from citemark_service.cli.printable import plain, show
 from citemark_service.cli.progress import Progress
+from citemark_service.cli.wording import counted
 from citemark_service.errors import DataError
 from citemark_service.judges.factory import build_judge
 from citemark_service.judges.protocol import JudgeIdentity
@@ -146,7 +147,9 @@ async def _judged(kept: Sequence[KeptRollout], settings: Settings) -> _Judged:
             observer=SilentObserver(),
         )
         concurrency = settings.judge_concurrency
-        with Console(stderr=True).status(f"{judge.identity.model} judges {len(kept)} rollouts"):
+        with Console(stderr=True).status(
+            f"{judge.identity.model} judges {counted(len(kept), 'rollout')}"
+        ):
             new = await rejudged(pipeline, kept, concurrency=concurrency)
         return _agreement(kept, new, judge.identity)
 
@@ -229,10 +232,10 @@ def _sums(comparison: Comparison) -> Iterator[str]:
         means = f"mean {comparison.mean_old:.3f} → {comparison.mean_new:.3f}"
         alike = comparison.correlation
         correlation = "" if alike is None else f", correlation {alike:.3f}"
-        yield f"{comparison.rollouts} rollouts, {means}{correlation}"
+        yield f"{counted(comparison.rollouts, 'rollout')}, {means}{correlation}"
     if comparison.turned is not None:
         yield (
-            f"{comparison.groups} groups: {comparison.reordered} reordered, "
+            f"{counted(comparison.groups, 'group')}: {comparison.reordered} reordered, "
             f"{comparison.new_best} with another best sample, "
             f"{comparison.turned:.1%} of all pairs of siblings turned around"
         )

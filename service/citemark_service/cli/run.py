@@ -10,6 +10,7 @@ from citemark_service.cli.progress import Progress
 from citemark_service.cli.resume import StaleResult, difference
 from citemark_service.cli.rows import BadLine, Row
 from citemark_service.cli.scorers import NoService, NotScored, Scorer
+from citemark_service.cli.wording import counted
 from citemark_service.errors import InvalidRequest
 
 
@@ -53,7 +54,7 @@ class Tally:
     def __str__(self) -> str:
         parts = [f"{self.scored} judged", f"{self.refused} refused", f"{self.failed} failed"]
         if self.bad:
-            parts.append(f"{self.bad} bad lines")
+            parts.append(counted(self.bad, "bad line"))
         if self.kept:
             parts.append(f"{self.kept} kept from before")
         rewarded = self.scored + self.refused

@@ -30,10 +30,6 @@ class Tally:
     left: dict[str, None] = field(default_factory=dict)
     """Columns of the input that no rollout and no prompt has, and that the output lacks."""
 
-    def __str__(self) -> str:
-        skipped = f", {self.skipped} bad rows skipped" if self.skipped else ""
-        return f"{self.converted} rows converted{skipped}"
-
 
 class Conversion:
     """Turns rows into those of one trainer.
