@@ -1,13 +1,15 @@
 """What was written is found again, by place and whole."""
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
 from citemark_service.errors import LedgerError
 from citemark_service.ledger.database import opened
+from citemark_service.ledger.entry import packed
 from citemark_service.ledger.reading import LedgerReader, Place
 from citemark_service.ledger.store import LedgerStore
-from citemark_service.ledger.tables import rollouts
+from citemark_service.ledger.tables import prompts, rollouts
+from citemark_service.ledger.view import LedgerView
 
 
 @pytest.fixture
@@ -102,6 +104,34 @@ def test_what_goes_while_it_is_read_is_left_out(reader, engine):
     with engine.begin() as connection:
         connection.execute(delete(rollouts).where(rollouts.c.seq <= 3))
     assert len(list(reader.whole(numbers))) == 30
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"no zlib", packed(b"no JSON"), packed(b'{"result": 5}')],
+    ids=["bytes", "text", "shape"],
+)
+def test_a_damaged_detail_is_told_of_by_its_number(reader, engine, damage):
+    (row,) = reader.rollouts(Place(run="a"), limit=1)
+    with engine.begin() as connection:
+        connection.execute(
+            update(rollouts).where(rollouts.c.seq == row["seq"]).values(detail=damage)
+        )
+    for read in (
+        lambda: reader.rollout(row["seq"]),
+        lambda: list(reader.whole([row["seq"]])),
+        lambda: LedgerView(engine).samples([row]),
+    ):
+        with pytest.raises(LedgerError, match=f"rollout {row['seq']} of the ledger cannot be read"):
+            read()
+
+
+def test_damaged_sources_are_told_of(reader, engine):
+    (row,) = reader.rollouts(Place(run="a"), limit=1)
+    with engine.begin() as connection:
+        connection.execute(update(prompts).values(sources=b"no zlib"))
+    with pytest.raises(LedgerError, match="cannot be read"):
+        reader.rollout(row["seq"])
 
 
 def test_a_ledger_that_cannot_be_read_says_so():

@@ -39,5 +39,9 @@ _DETAIL: Final = msgspec.json.Decoder(_Detail)
 
 
 def verdicts_of(detail: bytes) -> Verdicts:
-    """The verdicts in a stored detail."""
+    """The verdicts in a stored detail.
+
+    Raises:
+        ValueError, zlib.error: it is none.
+    """
     return _DETAIL.decode(zlib.decompress(detail)).result

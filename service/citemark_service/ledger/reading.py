@@ -206,14 +206,25 @@ _WHOLE: Final = select(
 
 def _shared(row: Any) -> dict[str, Any]:
     """The part of a rollout that all samples of its prompt have."""
-    return {"question": row.question, **unpacked(row.sources)}
+    with legible(row.seq):
+        return {"question": row.question, **unpacked(row.sources)}
+
+
+@contextmanager
+def legible(seq: int) -> Iterator[None]:
+    """Around the reading of a stored detail. Raises `LedgerError` where it is not what was kept."""
+    try:
+        yield
+    except (zlib.error, ValueError, LookupError, TypeError) as error:
+        raise LedgerError(f"rollout {seq} of the ledger cannot be read: {error}") from error
 
 
 def _kept(row: Any, shared: Mapping[str, Any]) -> KeptRollout:
-    try:
-        detail = unpacked(row.detail)
-    except (zlib.error, ValueError) as error:
-        raise LedgerError(f"rollout {row.seq} of the ledger cannot be read: {error}") from error
+    with legible(row.seq):
+        return _read(row, unpacked(row.detail), shared)
+
+
+def _read(row: Any, detail: Mapping[str, Any], shared: Mapping[str, Any]) -> KeptRollout:
     return KeptRollout(
         seq=row.seq,
         run=None if row.run == NO_RUN else row.run,

@@ -237,7 +237,7 @@ def _write_prompts(connection: Connection, records: Sequence[_Record]) -> None:
     fresh = [prompt_row(entry, key) for key, entry in by_key.items() if key not in known]
     if fresh:
         # Another service may have written the same prompt meanwhile.
-        once = _insert(connection.dialect.name, prompts).on_conflict_do_nothing()
+        once = _dialect_insert(connection.dialect.name, prompts).on_conflict_do_nothing()
         connection.execute(once, fresh)
 
 
@@ -256,7 +256,7 @@ def _add(connection: Connection, table: Table, key: tuple[str, ...], rows: list[
 
 @cache
 def _adding(table: Table, dialect: str, key: tuple[str, ...]) -> Insert:
-    statement = _insert(dialect, table)
+    statement = _dialect_insert(dialect, table)
     changes = {
         column.name: _sum(column, statement.excluded[column.name])
         for column in table.columns
@@ -266,7 +266,7 @@ def _adding(table: Table, dialect: str, key: tuple[str, ...]) -> Insert:
     return adding
 
 
-def _insert(dialect: str, table: Table) -> Any:
+def _dialect_insert(dialect: str, table: Table) -> Any:
     """SQLAlchemy spells the same clause in a class for each dialect."""
     return {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[dialect](table)
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, event, func, select
 
 from citemark_service.ledger.excerpt import Verdicts, verdicts_of
 from citemark_service.ledger.factory import ledger_engine
-from citemark_service.ledger.reading import LedgerReader, Place, Record
+from citemark_service.ledger.reading import LedgerReader, Place, Record, legible
 from citemark_service.ledger.tables import prompts, rollouts, steps
 from citemark_service.settings import Settings
 
@@ -175,8 +175,13 @@ class LedgerView(LedgerReader):
         wanted = {row["seq"]: row for row in _bounded(rows)}
         query = select(rollouts.c.seq, rollouts.c.detail).where(rollouts.c.seq.in_(wanted))
         with self._connected() as connection:
-            found = {row.seq: verdicts_of(row.detail) for row in connection.execute(query)}
+            found = {row.seq: _verdicts(row) for row in connection.execute(query)}
         return [Sample(row, found[seq]) for seq, row in wanted.items() if seq in found]
+
+
+def _verdicts(row: Any) -> Verdicts:
+    with legible(row.seq):
+        return verdicts_of(row.detail)
 
 
 def _prompt_ids(rows: Sequence[Record]) -> list[str]:
