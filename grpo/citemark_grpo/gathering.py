@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from citemark_grpo.client import ScoreClient
 from citemark_grpo.errors import Broken, Overloaded, Refused, ScoreError, TimedOut, Unreadable
-from citemark_grpo.standins import Outcome, StandIns
+from citemark_grpo.outcome import Outcome, Score, reward_of, shortfall
+from citemark_grpo.standins import StandIns
 from citemark_schemas import FailureKind, Problem, ProblemDetail, Rollout, ScoreResult
 
 _LOG = logging.getLogger("citemark_grpo")
@@ -26,15 +27,6 @@ class _Ticket:
     rollout: Rollout
     ends_at: float
     outcome: asyncio.Future[Outcome]
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """A number for a trainer that must have one, and what it came from."""
-
-    reward: float
-    """The reward, or what stands in for it."""
-    outcome: Outcome
 
 
 class Gatherer:
@@ -248,16 +240,3 @@ def _announce(outcomes: Sequence[Outcome]) -> None:
     reasons = Counter(reason for outcome in outcomes if (reason := shortfall(outcome)))
     for reason, count in reasons.items():
         _LOG.error("%d of %d rollouts have no reward: %s", count, len(outcomes), reason)
-
-
-def reward_of(outcome: Outcome) -> float | None:
-    """The reward that was judged; None where none was."""
-    return None if isinstance(outcome, ScoreError) else outcome.reward
-
-
-def shortfall(outcome: Outcome) -> str | None:
-    """Why there is no reward; None where there is one."""
-    if isinstance(outcome, ScoreError):
-        return f"{type(outcome).__name__}: {outcome}"
-    failure = outcome.failure
-    return None if failure is None else f"{failure.kind.value}: {failure.message}"

@@ -15,7 +15,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from citemark_grpo.service import connect, signals_of
+from citemark_grpo.outcome import signals_of
+from citemark_grpo.service import connect
 from citemark_schemas import (
     SIGNALS,
     EnvelopeError,

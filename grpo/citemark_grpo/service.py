@@ -1,18 +1,17 @@
-"""The reward service as the trainers' callables see it: rows in, rewards and metrics out."""
+"""The reward service as the trainers' callables see it: rollouts in, outcomes or scores out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-from citemark_grpo.errors import Refused, ScoreError, Unjudged
-from citemark_grpo.gathering import Score
+from citemark_grpo.errors import Refused
+from citemark_grpo.outcome import Outcome, Score
 from citemark_grpo.settings import ClientSettings, load_settings
 from citemark_grpo.source import Source, source_of
-from citemark_grpo.standins import Outcome
-from citemark_schemas import SIGNALS, Rollout, ScoreResult, metrics_of
+from citemark_schemas import Rollout
 
-FAILED: Final = {**dict.fromkeys(SIGNALS, 0.0), "judge_failed": 1.0}
-"""The metrics of a rollout of which nothing is known."""
+_OF_THE_CALLER = (401, 403, 404)
+"""What is refused for its token or its URL is no row's fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +36,16 @@ class RewardService:
     async def scores(self, rollouts: Sequence[Rollout]) -> list[Score]:
         """`outcomes` for trainers that cannot leave a sample out: a number for each, which is the
         mean of the same prompt's rewards, else `fallback_reward`, where nobody judged it."""
-        filled = [self.settings.filled(rollout) for rollout in rollouts]
-        asked = self.settings.deadline_s, self.settings.fallback_reward
-        scores = await self.source.scores(filled, *asked)
-        _accept([score.outcome for score in scores])
-        return scores
+        return _taken(await self.source.scores(*self._asked(rollouts)))
 
     def scores_sync(self, rollouts: Sequence[Rollout]) -> list[Score]:
         """`scores` for code without an event loop; blocks the calling thread."""
+        return _taken(self.source.scores_sync(*self._asked(rollouts)))
+
+    def _asked(self, rollouts: Sequence[Rollout]) -> tuple[list[Rollout], float, float]:
+        """The arguments of `Source.scores`."""
         filled = [self.settings.filled(rollout) for rollout in rollouts]
-        asked = self.settings.deadline_s, self.settings.fallback_reward
-        scores = self.source.scores_sync(filled, *asked)
-        _accept([score.outcome for score in scores])
-        return scores
+        return filled, self.settings.deadline_s, self.settings.fallback_reward
 
 
 def connect(**overrides: Any) -> RewardService:
@@ -64,28 +60,16 @@ def connect(**overrides: Any) -> RewardService:
     return RewardService(settings, source_of(settings))
 
 
-def signals_of(outcome: Outcome) -> dict[str, float]:
-    """One finite float for each of `SIGNALS`, whatever came of the rollout."""
-    return dict(FAILED) if isinstance(outcome, ScoreError) else metrics_of(outcome)
-
-
-def judged(outcome: Outcome) -> ScoreResult:
-    """The result that has a reward.
-
-    Raises:
-        ScoreError: there is none, for this reason. For trainers that leave out what raises.
-    """
-    if isinstance(outcome, ScoreError):
-        raise outcome
-    if outcome.failure is not None:
-        raise Unjudged(outcome.failure)
-    return outcome
+def _taken(scores: list[Score]) -> list[Score]:
+    _accept([score.outcome for score in scores])
+    return scores
 
 
 def _accept(outcomes: Sequence[Outcome]) -> None:
     for row, outcome in enumerate(outcomes):
         if isinstance(outcome, Refused):
-            raise _named(outcome, row) if len(outcomes) > 1 else outcome
+            of_all = len(outcomes) == 1 or outcome.status in _OF_THE_CALLER
+            raise outcome if of_all else _named(outcome, row)
 
 
 def _named(refused: Refused, row: int) -> Refused:

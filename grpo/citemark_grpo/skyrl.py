@@ -27,7 +27,8 @@ from skyrl_gym.envs.base_text_env import (
     ConversationType,
 )
 
-from citemark_grpo.service import RewardService, connect, signals_of
+from citemark_grpo.outcome import signals_of
+from citemark_grpo.service import RewardService, connect
 from citemark_grpo.settings import ClientSettings, load_settings
 from citemark_grpo.source import source_of
 from citemark_schemas import SIGNALS, Rollout, rollout_of, unwrapped

@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any, Protocol, overload
 
-from citemark_grpo.gathering import reward_of
-from citemark_grpo.service import RewardService, connect, signals_of
+from citemark_grpo.outcome import reward_of, signals_of
+from citemark_grpo.service import RewardService, connect
 from citemark_schemas import Rollout, rollout_of, unwrapped
 
 Reward = float | dict[str, float]

@@ -14,9 +14,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from citemark_grpo.client import ScoreClient
-from citemark_grpo.gathering import Gatherer, Score
+from citemark_grpo.gathering import Gatherer
+from citemark_grpo.outcome import Outcome, Score
 from citemark_grpo.settings import ClientSettings
-from citemark_grpo.standins import Outcome
 from citemark_schemas import Rollout
 
 _Args = ParamSpec("_Args")

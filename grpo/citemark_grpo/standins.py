@@ -6,12 +6,9 @@ For trainers that cannot leave a sample out. Lives on one event loop.
 import asyncio
 import time
 
-from citemark_grpo.errors import ScoreError
-from citemark_schemas import Knobs, Rollout, ScoreResult
+from citemark_grpo.outcome import Outcome, reward_of
+from citemark_schemas import Knobs, Rollout
 from citemark_schemas.means import PromptMeans, prompt_key
-
-Outcome = ScoreResult | ScoreError
-"""What became of one rollout: what the service said, or why it said nothing."""
 
 
 class StandIns:
@@ -33,9 +30,9 @@ class StandIns:
             del self._judging[prompt]
         if done.cancelled() or done.exception() is not None:
             return
-        outcome = done.result()
-        if isinstance(outcome, ScoreResult) and outcome.reward is not None:
-            self._means.add(prompt, outcome.reward)
+        reward = reward_of(done.result())
+        if reward is not None:
+            self._means.add(prompt, reward)
 
     async def mean(self, rollout: Rollout, ends_at: float) -> float | None:
         """The mean of the prompt's rewards, once no rollout of it is being judged any more.

@@ -19,9 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any, Protocol
 
-from citemark_grpo.gathering import reward_of, shortfall
-from citemark_grpo.service import connect, signals_of
-from citemark_grpo.standins import Outcome
+from citemark_grpo.outcome import Outcome, reward_of, shortfall, signals_of
+from citemark_grpo.service import connect
 from citemark_schemas import SIGNALS, Rollout, reply_in, rollout_of, tools_in, unwrapped
 
 Text = str | Sequence[Mapping[str, Any]]

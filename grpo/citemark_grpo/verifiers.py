@@ -28,7 +28,8 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from citemark_grpo.service import connect, judged, signals_of
+from citemark_grpo.outcome import judged, signals_of
+from citemark_grpo.service import connect
 from citemark_schemas import Rollout, metrics_of, reply_in, rollout_of, tools_in, unwrapped
 
 

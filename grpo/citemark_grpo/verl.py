@@ -36,8 +36,8 @@ knows them), else `fallback_reward`, with `judge_failed` 1.0. A malformed row ra
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from citemark_grpo.gathering import Score
-from citemark_grpo.service import RewardService, connect, signals_of
+from citemark_grpo.outcome import Score, signals_of
+from citemark_grpo.service import RewardService, connect
 from citemark_schemas import Rollout, rollout_of, unwrapped
 
 _VERLS_OWN = frozenset({"reward_router_address", "reward_model_tokenizer"})

@@ -6,7 +6,8 @@ import time
 import pytest
 
 from citemark_grpo.errors import TimedOut
-from citemark_grpo.standins import Outcome, StandIns
+from citemark_grpo.outcome import Outcome
+from citemark_grpo.standins import StandIns
 from citemark_schemas import Rollout
 from scripted_service import scored
 

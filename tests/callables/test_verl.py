@@ -122,6 +122,28 @@ def test_what_the_service_refuses_is_named(citemark_url):
         compute_score_sync(**arguments(static_rubrics="v99"), url=citemark_url)
 
 
+def batch_of(*changes, url):
+    rows = [arguments(**change) for change in changes]
+    return compute_score_batch(
+        data_sources=[row["data_source"] for row in rows],
+        solution_strs=[row["solution_str"] for row in rows],
+        ground_truths=[row["ground_truth"] for row in rows],
+        extra_infos=[row["extra_info"] for row in rows],
+        url=url,
+    )
+
+
+def test_of_many_the_refused_row_is_named(citemark_url):
+    with pytest.raises(Refused, match=r"^row 1: .*static_rubrics"):
+        batch_of({}, {"static_rubrics": "v99"}, {}, url=citemark_url)
+
+
+def test_a_wrong_token_is_no_rows_fault(start):
+    url = start(api_token="t0ken").server.url
+    with pytest.raises(Refused, match=r"^http.* answered 401: no token, or a wrong one"):
+        batch_of({}, {}, url=url)
+
+
 def test_without_a_service_the_first_call_says_so():
     with pytest.raises(SettingsError, match="CITEMARK_URL"):
         compute_score_sync(**arguments())

@@ -21,7 +21,7 @@ from typing import Any
 
 from open_instruct.ground_truth_utils import VerificationResult, VerifierConfig, VerifierFunction
 
-from citemark_grpo.gathering import Score, shortfall
+from citemark_grpo.outcome import Score, shortfall
 from citemark_grpo.service import connect
 from citemark_schemas import Rollout, rollout_of, unwrapped
 

@@ -46,7 +46,7 @@ VERIFIERS: Final = Trainer(
     name="verifiers",
     title="verifiers",
     carries="info, as JSON text",
-    flags='rewards = { rubric = { fn = "citemark_grpo.verifiers:reward" } }',
+    flags='rewards = { citemark = { fn = "citemark_grpo.verifiers:reward" } }',
     places=_places,
     prompt=_prompt,
     lay=_lay,
