@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from citemark_grpo.training.dry_run import flag_lines, report
+from citemark_grpo.training.dry_run import OPTIMIZER, flag_lines, report
 from citemark_grpo.training.flags import Machine
 from citemark_grpo.training.plan import FLAGS, outcomes_of, plan_of
 from citemark_grpo.training.rows import Prepared, Row
@@ -13,9 +13,20 @@ from citemark_grpo.training.rows import Prepared, Row
 REQUIRED = {"model_name_or_path": "policy", "dataset": "rows.jsonl"}
 
 
+DEFAULTS = {"epsilon": 0.2, "beta": 0.0, "optim": "adamw", "max_grad_norm": 1.0, "passes": None}
+
+
 def told(prepared: Prepared, **flags: Any) -> list[str]:
-    left = {"epsilon": 0.2, "beta": 0.0}
-    return list(report(plan_of(REQUIRED | flags), prepared, left))
+    plan = plan_of(REQUIRED | flags)
+    optimizer = dict.fromkeys(OPTIMIZER, 1.0)
+    defaults = dict.fromkeys(plan.trainer, None) | optimizer | DEFAULTS
+    resolved = {**defaults, **plan.trainer, "passes": 4}
+    return list(report(plan, prepared, resolved, defaults))
+
+
+def section(lines: list[str], title: str) -> list[str]:
+    start = lines.index(title) + 1
+    return lines[start : lines.index("", start)]
 
 
 @pytest.fixture
@@ -36,11 +47,26 @@ def test_every_flag_is_told_with_what_it_became(prepared: Prepared) -> None:
     assert lines[at + 2].strip() == "-> trainer.beta = 0.5"
 
 
-def test_what_the_trainer_is_told_is_apart_from_what_is_left_to_it(prepared: Prepared) -> None:
-    lines = told(prepared, beta=0.5)
-    left = lines.index("Left at TRL's defaults")
-    assert lines.index("  beta = 0.5") < left < lines.index("  epsilon = 0.2")
-    assert "  beta = 0.0" not in lines
+def test_what_is_not_at_its_default_is_told_beside_it(prepared: Prepared) -> None:
+    configuration = section(told(prepared, beta=0.5), "Trainer configuration")
+    assert "  beta = 0.5  (default 0.0)" in configuration
+    assert "  beta = 0.0" in section(told(prepared, beta=0.0), "Trainer configuration")
+
+
+def test_what_the_library_makes_of_the_flags_is_told(prepared: Prepared) -> None:
+    assert "  passes = 4  (default -)" in section(told(prepared), "Trainer configuration")
+
+
+def test_what_is_left_alone_is_told_apart(prepared: Prepared) -> None:
+    left = section(told(prepared), "Left at the defaults of TRL and transformers")
+    assert left == ["  epsilon = 0.2"]
+
+
+def test_the_optimizer_is_told_though_nothing_changes_it(prepared: Prepared) -> None:
+    optimizer = section(told(prepared, learning_rate=3e-4), "Optimizer")
+    assert [line.split()[0] for line in optimizer] == list(OPTIMIZER)
+    assert "  optim = adamw" in optimizer
+    assert "  learning_rate = 0.0003" in optimizer
 
 
 def test_the_budget_and_the_rows_are_told(prepared: Prepared) -> None:

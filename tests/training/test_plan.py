@@ -140,3 +140,9 @@ def test_a_refused_url_is_not_told_either() -> None:
     given = {**REQUIRED, "reward_url": "reward.example/t/hush"}
     told = "\n".join(flag_lines(outcomes_of(given, Machine())))
     assert "--reward_url (no URL)" in told
+
+
+def test_a_run_may_keep_no_checkpoints() -> None:
+    assert plan_of({**REQUIRED, "save_steps": 0}).trainer["save_strategy"] == "no"
+    kept = plan_of({**REQUIRED, "save_steps": 7}).trainer
+    assert (kept["save_strategy"], kept["save_steps"]) == ("steps", 7)

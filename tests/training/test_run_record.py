@@ -1,6 +1,5 @@
 """The command `citemark-grpo train`, killed and called again, and what it leaves for people."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,37 +13,13 @@ from citemark_grpo.training.record.journal import lines
 from citemark_grpo.training.survival.folders import complete
 from scripted_service import Service
 from training.small_disk import mounted
+from training.train_command import ENVIRONMENT, STEPS, called, command
 
 pytestmark = [
     pytest.mark.train,
     pytest.mark.timeout(300),
     pytest.mark.filterwarnings("default"),  # what the libraries say of their own next versions
 ]
-
-STEPS = 6
-
-
-def command(output: Path, *, url: str, policy: Path, rows: Path, resume: str = "auto") -> list[str]:
-    template = output.with_name("short.j2")
-    template.write_text("{{ question }}")
-    return [
-        sys.executable, "-m", "citemark_grpo", "train", "--model_name_or_path", str(policy),
-        "--dataset", str(rows), "--prompt_template", str(template), "--reward_url", url,
-        "--output_dir", str(output), "--num_unique_prompts_rollout", "2",
-        "--num_samples_per_prompt_rollout", "4", "--per_device_train_batch_size", "4",
-        "--max_prompt_token_length", "1000", "--response_length", "8",
-        "--max_steps", str(STEPS), "--save_steps", "2", "--samples_every", "3",
-        "--learning_rate", "1e-3", "--resume", resume,
-    ]  # fmt: skip
-
-
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
-
-
-def called(*given: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        given, env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=False
-    )
 
 
 def kill_after(step: int, output: Path, given: list[str]) -> None:

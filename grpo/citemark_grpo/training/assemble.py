@@ -7,12 +7,10 @@ from typing import Any
 
 import datasets
 from transformers import (
-    AutoTokenizer,
     PreTrainedTokenizerBase,
     PrinterCallback,
     ProgressCallback,
     TrainerCallback,
-    TrainingArguments,
 )
 from trl import GRPOConfig
 
@@ -28,25 +26,6 @@ from citemark_grpo.training.survival.keeper import Keeper
 from citemark_grpo.training.survival.ranks import Together
 from citemark_grpo.training.survival.trainer import Card
 from citemark_grpo.training.trainer import RefinerTrainer
-
-
-def load_tokenizer(policy: Policy) -> PreTrainedTokenizerBase:
-    """The policy's tokenizer, padding as the trainer needs it.
-
-    Raises:
-        Declined: there is no such policy, or it has no tokenizer.
-        RowsUnusable: it has no chat template, so that no prompt can be written.
-    """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            policy.path, revision=policy.revision, padding_side="left", truncation_side="left"
-        )
-    except (OSError, ValueError) as error:
-        reason = f"{policy.path} is no folder or hub id with a tokenizer: {error}"
-        raise Declined({"model_name_or_path": reason}) from error
-    if tokenizer.chat_template is None:
-        raise RowsUnusable(f"the tokenizer of {policy.path} has no chat template")
-    return tokenizer
 
 
 def token_count(tokenizer: PreTrainedTokenizerBase, template: dict[str, Any]) -> CountTokens:
@@ -175,11 +154,26 @@ def elsewhere(plan: Plan) -> list[str]:
     return names or ["none"]
 
 
+def resolved(plan: Plan) -> dict[str, Any]:
+    """Every setting of the run's GRPOConfig by field name, as it will be.
+
+    Not made by building one: that would want the GPUs and the processes that are planned for.
+    """
+    derived = {
+        "model_init_kwargs": _model_arguments(plan.policy),
+        "steps_per_generation": plan.trainer["gradient_accumulation_steps"],
+        "activation_checkpointing": plan.trainer["gradient_checkpointing"],
+    }
+    if plan.trainer["use_cpu"]:
+        derived["dataloader_pin_memory"] = False
+    return {**library_defaults(), **plan.trainer, **derived}
+
+
 def library_defaults() -> dict[str, Any]:
-    """What GRPO's own settings are where the plan says nothing, by field name."""
-    general = {field.name for field in dataclasses.fields(TrainingArguments)}
+    """What TRL and transformers set where nobody says anything, by field name of GRPOConfig."""
     return {
-        field.name: field.default
+        field.name: field.default_factory()
+        if field.default_factory is not dataclasses.MISSING
+        else field.default
         for field in dataclasses.fields(GRPOConfig)
-        if field.name not in general and field.default is not dataclasses.MISSING
     }

@@ -15,6 +15,7 @@ from citemark_grpo.training.errors import (
     Declined,
     MissingExtra,
     RowsUnusable,
+    Stopped,
     TrainingError,
 )
 from citemark_grpo.training.flags import Flag, Machine
@@ -22,9 +23,11 @@ from citemark_grpo.training.plan import FLAGS, Plan, outcomes_of, plan_of
 from citemark_grpo.training.record.journal import lines
 from citemark_grpo.training.record.plot import draw
 from citemark_grpo.training.recording import JOURNAL, PLOT
+from citemark_grpo.training.rows import shortfall
+from citemark_grpo.training.stopping import signal_of, terminable
 
 EXIT_CODES: Final[Mapping[type[Exception], int]] = {Declined: 2, RowsUnusable: 2, MissingExtra: 2}
-"""2 where the command was wrong, 1 where the run failed."""
+"""2 where the command was wrong, 1 where the run failed; a signal's own where one ended it."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -61,7 +64,10 @@ def train(**flags: Any) -> None:
     if url := secret("CITEMARK_URL"):
         given.setdefault("reward_url", url)
     try:
-        _trained(given)
+        with terminable():
+            _trained(given)
+    except KeyboardInterrupt as interrupt:
+        _fail(Stopped(signal_of(interrupt), "before training began"))
     except (TrainingError, ScoreError) as error:
         _fail(error)
 
@@ -69,13 +75,15 @@ def train(**flags: Any) -> None:
 def _trained(given: dict[str, Any]) -> None:
     # Here and not above: torch takes seconds to import, and --help needs none of it.
     from citemark_grpo.training import session  # noqa: PLC0415
-    from citemark_grpo.training.assemble import library_defaults  # noqa: PLC0415
+    from citemark_grpo.training.assemble import library_defaults, resolved  # noqa: PLC0415
     from citemark_grpo.training.machine import this_machine  # noqa: PLC0415
 
     plan = _plan(given, this_machine())
     if plan.course.dry_run:
         prepared = session.gather(plan).prepared
-        _echo(report(plan, prepared, library_defaults()))
+        _echo(report(plan, prepared, resolved(plan), library_defaults()))
+        if (missing := shortfall(len(prepared.rows), plan.batch)) is not None:
+            raise RowsUnusable(missing)
     else:
         logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
         logging.getLogger("citemark_grpo").setLevel(logging.INFO)
@@ -99,7 +107,7 @@ def _echo(lines: Iterable[str]) -> None:
 
 def _fail(error: Exception) -> NoReturn:
     click.echo(f"citemark-grpo: {error}", err=True)
-    sys.exit(EXIT_CODES.get(type(error), 1))
+    sys.exit(error.status if isinstance(error, Stopped) else EXIT_CODES.get(type(error), 1))
 
 
 main.add_command(

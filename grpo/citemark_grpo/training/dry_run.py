@@ -1,13 +1,19 @@
 """A plan on paper: the flags, the configuration, the token budget and the rows."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 
 from citemark_grpo.training.budget import Lengths, StepBudget, step_budget
 from citemark_grpo.training.plan import Batch, Outcome, Plan
 from citemark_grpo.training.rows import Prepared, shortfall
+
+OPTIMIZER: Final = (
+    "optim", "optim_args", "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs",
+    "warmup_steps", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm",
+)  # fmt: skip
+"""What decides about an update, in one place, changed or not."""
 
 
 def flag_lines(outcomes: tuple[Outcome, ...]) -> Iterator[str]:
@@ -58,14 +64,37 @@ def row_lines(prepared: Prepared) -> Iterator[str]:
         yield f"  {count:,} {reason} (first: {prepared.examples[reason]})"
 
 
-def report(plan: Plan, prepared: Prepared, left: Mapping[str, Any]) -> Iterator[str]:
-    """The whole dry run, line by line; `left` are TRL's own defaults."""
+def changed_lines(
+    resolved: Mapping[str, Any], defaults: Mapping[str, Any], told: Collection[str]
+) -> Iterator[str]:
+    """What was told or is not at its default, one setting a line, and the default beside it."""
+    for name in sorted(_changed(resolved, defaults) | set(told)):
+        beside = "" if resolved[name] == defaults[name] else f"  (default {_shown(defaults[name])})"
+        yield f"{name} = {_shown(resolved[name])}{beside}"
+
+
+def _changed(resolved: Mapping[str, Any], defaults: Mapping[str, Any]) -> set[str]:
+    return {name for name, value in resolved.items() if value != defaults[name]}
+
+
+def report(
+    plan: Plan, prepared: Prepared, resolved: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> Iterator[str]:
+    """The whole dry run, line by line.
+
+    `resolved` and `defaults` are the trainer's settings, all of them: the run's, and the
+    libraries' own.
+    """
     lengths = Lengths.of([row.tokens for row in prepared.rows])
     yield from _section("Flags", flag_lines(plan.outcomes))
     yield from _section("Policy", config_lines(asdict(plan.policy)))
-    yield from _section("Trainer configuration", config_lines(plan.trainer))
-    untouched = {name: left[name] for name in left.keys() - plan.trainer.keys()}
-    yield from _section("Left at TRL's defaults", config_lines(untouched))
+    optimizer = (f"{name} = {_shown(resolved[name])}" for name in OPTIMIZER)
+    yield from _section("Optimizer", optimizer)
+    changed = changed_lines(resolved, defaults, plan.trainer)
+    yield from _section("Trainer configuration", changed)
+    left = resolved.keys() - plan.trainer.keys() - _changed(resolved, defaults) - {*OPTIMIZER}
+    untouched = config_lines({name: resolved[name] for name in left})
+    yield from _section("Left at the defaults of TRL and transformers", untouched)
     knobs = plan.knobs.model_dump(exclude_unset=True)
     yield from _section("Knobs of the reward", config_lines(knobs))
     budget = step_budget(plan.batch, plan.rows, lengths)

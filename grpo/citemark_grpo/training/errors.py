@@ -2,14 +2,16 @@
 
     TrainingError
     ├── Declined          flags that this trainer cannot honour; `reasons` has one line a flag
-    ├── RowsUnusable      the data set cannot be read, or no row of it is left
+    ├── RowsUnusable      the data set cannot be read, or too few rows of it are left
     ├── MissingExtra      a library that the plan needs is not installed
-    └── JudgementsMissing more judgements failed in one step than the run allows
+    ├── JudgementsMissing more judgements failed in one step than the run allows
+    └── Stopped           a signal ended the run; the message says how to go on
 
 The message is for people; the command line prints it without a traceback.
 """
 
 from collections.abc import Mapping
+from signal import Signals
 
 
 class TrainingError(Exception):
@@ -37,3 +39,12 @@ class JudgementsMissing(TrainingError):
 
     Raised before the step's update, on every process of the run alike.
     """
+
+
+class Stopped(TrainingError):
+    """A signal ended the run."""
+
+    def __init__(self, signal: Signals, where: str) -> None:
+        super().__init__(f"stopped by {signal.name} {where}")
+        self.status = int(128 + signal)
+        """The exit status that shells know it by."""

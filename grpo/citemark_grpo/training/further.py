@@ -85,6 +85,8 @@ def _run_name(value: str | None, chosen: Chosen) -> Parts:
 
 
 def _save_steps(value: int, _: Chosen) -> Parts:
+    if value == 0:
+        return {"trainer.save_strategy": "no"}
     return {"trainer.save_strategy": "steps", "trainer.save_steps": value}
 
 
@@ -217,8 +219,8 @@ FURTHER: Final = (
     ),
     Flag(
         "save_steps", int, 50,
-        "Optimizer steps between checkpoints.",
-        _save_steps, least=1,
+        "Optimizer steps between checkpoints; 0 writes none, so that nothing can be resumed.",
+        _save_steps, least=0,
     ),
     Flag(
         "keep_checkpoints", int, 2,

@@ -9,14 +9,16 @@ from typing import Final
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 
 from citemark_grpo.settings import secret
-from citemark_grpo.training.assemble import build_trainer, load_tokenizer, token_count
+from citemark_grpo.training.assemble import build_trainer, token_count
 from citemark_grpo.training.dry_run import row_lines
-from citemark_grpo.training.errors import Declined
+from citemark_grpo.training.errors import Declined, Stopped
 from citemark_grpo.training.loading import raw_rows
 from citemark_grpo.training.plan import Plan, Service
+from citemark_grpo.training.policy import check_model, load_tokenizer
 from citemark_grpo.training.recording import model_card, run_watch
 from citemark_grpo.training.reward import CitemarkReward, Observer, PatientScorer
 from citemark_grpo.training.rows import Prepared, RowReader
+from citemark_grpo.training.stopping import signal_of
 from citemark_grpo.training.survival.folders import Checkpoint, Kind, complete, last_complete
 from citemark_grpo.training.survival.storage import Outlived
 from citemark_grpo.training.trainer import RefinerTrainer
@@ -35,7 +37,8 @@ class Material:
 
 
 def gather(plan: Plan) -> Material:
-    """Load the tokenizer and read the rows. Raises `RowsUnusable` and `Declined`."""
+    """Look at the model, load the tokenizer, read the rows. Raises `RowsUnusable`, `Declined`."""
+    check_model(plan.policy)
     tokenizer = load_tokenizer(plan.policy)
     template = plan.trainer.get("chat_template_kwargs") or {}
     reader = RowReader(plan.rows, count=token_count(tokenizer, template), knobs=plan.knobs)
@@ -72,7 +75,11 @@ def _credentials(service: Service) -> dict[str, str] | None:
 
 
 def run(plan: Plan, *, say: Callable[[str], None]) -> None:
-    """Train from the plan's start to its end, and leave the policy in the output folder."""
+    """Train from the plan's start to its end, and leave the policy in the output folder.
+
+    Raises:
+        Stopped: an interrupt ended it; nothing is written then, see `stopping`.
+    """
     material = gather(plan)
     trainer = build(plan, material)
     checkpoint = checkpoint_of(plan)
@@ -80,9 +87,24 @@ def run(plan: Plan, *, say: Callable[[str], None]) -> None:
         for line in row_lines(material.prepared):
             say(line)
         say(f"goes on from {checkpoint}" if checkpoint else "starts anew")
-    trainer.train(resume_from_checkpoint=checkpoint)
-    with Outlived("the policy; the newest checkpoint has it", _log):
-        trainer.save_model()
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+        with Outlived("the policy", _log) as writing:
+            trainer.save_model()
+    except KeyboardInterrupt as interrupt:
+        where = f"after step {trainer.state.global_step}. {way_on(plan)}"
+        raise Stopped(signal_of(interrupt), where) from interrupt
+    if writing.failed:
+        _log.error("THE POLICY IS NOT SAVED. Make room. %s", way_on(plan))
+
+
+def way_on(plan: Plan) -> str:
+    """From which checkpoint an unfinished run goes on, and how."""
+    newest = last_complete(Path(plan.trainer["output_dir"]))
+    if newest is None:
+        return "No checkpoint is whole yet: the same command begins where this one did."
+    flag = "" if plan.course.resume == "auto" else " with --resume auto"
+    return f"{newest} is whole: the same command{flag} goes on from it."
 
 
 def checkpoint_of(plan: Plan) -> str | None:
@@ -100,7 +122,10 @@ def checkpoint_of(plan: Plan) -> str | None:
     done = 0 if chosen is None else chosen.step
     if later := [each.path.name for each in complete(output) if each.step > done]:
         raise Declined(
-            {"resume": f"{output} holds {', '.join(later)}; remove them, or name another folder"}
+            {
+                "resume": f"{output} holds {', '.join(later)}; go on from the newest with auto, "
+                "remove them, or name another folder"
+            }
         )
     return None if chosen is None else str(chosen.path)
 

@@ -64,6 +64,6 @@ class RefinerTrainer(SurvivingTrainer):
         raise JudgementsMissing(
             f"after {self.state.global_step} steps {failed} of {len(rewards)} rollouts have no "
             f"reward, more than --max_failed_share {self._max_failed_share:g} allows"
-            f" ({reasons or 'on other processes'}). Nothing was learnt from them; mend the judge "
-            "and run the same command again to go on from the last checkpoint."
+            f" ({reasons or 'on other processes'}). Nothing was learnt from them. Mend the "
+            "judge; the same command with --resume auto goes on from the last checkpoint."
         )

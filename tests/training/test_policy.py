@@ -1,0 +1,113 @@
+"""A policy that lacks a part is named before anything is loaded."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from citemark_grpo.training.errors import Declined, RowsUnusable
+from citemark_grpo.training.plan import Policy
+
+pytestmark = pytest.mark.train
+
+Damage = Callable[[Path], object]
+
+
+@pytest.fixture
+def folder(policy: Path, tmp_path: Path) -> Path:
+    """A copy of the policy, to be damaged."""
+    return Path(shutil.copytree(policy, tmp_path / "copy"))
+
+
+def checked(folder: Path) -> None:
+    from citemark_grpo.training.policy import check_model, load_tokenizer
+
+    policy = Policy(str(folder), "float32", "sdpa", "apache-2.0")
+    check_model(policy)
+    load_tokenizer(policy)
+
+
+def without(*patterns: str) -> Damage:
+    def damage(folder: Path) -> None:
+        for file in [file for each in patterns for file in folder.glob(each)]:
+            file.unlink()
+
+    return damage
+
+
+def cut(name: str) -> Damage:
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-100])
+
+
+def without_architecture(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": None}))
+
+
+def sharded(folder: Path, *, lacking: str | None = None) -> None:
+    weights = folder / "model.safetensors"
+    names = ["model-1-of-2.safetensors", "model-2-of-2.safetensors"]
+    for name in names:
+        if name != lacking:
+            shutil.copy(weights, folder / name)
+    weights.unlink()
+    index = {"weight_map": {str(number): name for number, name in enumerate(names * 2)}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def with_torn_index(folder: Path) -> None:
+    sharded(folder)
+    cut("model.safetensors.index.json")(folder)
+
+
+def test_a_whole_policy_passes(folder: Path) -> None:
+    checked(folder)
+    sharded(folder)
+    checked(folder)
+
+
+@pytest.mark.parametrize(
+    ("damage", "missing"),
+    [
+        (without("model.safetensors"), "lacks weights: model.safetensors$"),
+        (cut("model.safetensors"), "lacks weights: model.safetensors$"),
+        (
+            lambda folder: sharded(folder, lacking="model-2-of-2.safetensors"),
+            "lacks weights: model-2-of-2.safetensors$",
+        ),
+        (
+            with_torn_index,
+            "lacks weights: the index of its shards, which cannot be read",
+        ),
+        (without("tokenizer*"), "has no tokenizer that can be read"),
+        (cut("tokenizer.json"), "has no tokenizer that can be read"),
+        (without("config.json"), "has no config.json that can be read"),
+        (cut("config.json"), "has no config.json that can be read"),
+        (without_architecture, "names no architecture"),
+    ],
+    ids=[
+        "no weights", "torn weights", "no shard", "torn index", "no tokenizer", "torn tokenizer",
+        "no config", "torn config", "no architecture",
+    ],
+)  # fmt: skip
+def test_what_is_missing_is_named_with_the_folder(
+    folder: Path, damage: Damage, missing: str
+) -> None:
+    damage(folder)
+    with pytest.raises(Declined, match=missing) as declined:
+        checked(folder)
+    assert set(declined.value.reasons) == {"model_name_or_path"}
+    assert str(folder) in str(declined.value)
+
+
+def test_a_tokenizer_without_a_chat_template_cannot_write_prompts(folder: Path) -> None:
+    without("chat_template*")(folder)
+    with pytest.raises(RowsUnusable, match="has no chat template"):
+        checked(folder)
+
+
+def test_a_policy_that_is_nowhere_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Declined, match="nowhere is no folder or hub id"):
+        checked(tmp_path / "nowhere")
