@@ -3,7 +3,8 @@
 A short warm start on written examples, then GRPO through `citemark-grpo train` against a service
 that this script starts. The last line of output is a JSON summary of the run's journal.
 
-Exit status: 0, 2 where the service did not start, 1 where a stage failed.
+Exit status: 0, 2 where the service did not start, 1 where a stage failed, 128 and its number where
+a signal ended it; without 0 there is no summary.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 from statistics import fmean
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import NoReturn
 
@@ -55,13 +57,14 @@ FLAGS = {
     "gradient_checkpointing": "false",
     "report_to": "tensorboard",
     "resume": "never",
-    "save_steps": 1_000_000,
+    # It is never gone on with, and a checkpoint is three times the policy's size.
+    "save_steps": 0,
     "samples_every": 1,
 }
 
 
 class StageFailed(Exception):
-    """A process of the demo failed, or did not end; its own output says why."""
+    """A process of the demo failed, did not end, or left less than it should have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,16 +114,15 @@ def calculates_bfloat16() -> bool:
     return bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 
 
-def policy(folder: Path, *, steps: int, seed: int) -> Path:
-    """The warm-started policy, made in `folder`."""
+def warm_start(folder: Path, *, steps: int, seed: int) -> None:
+    """Make the warm-started policy in `folder`."""
     options = ["--steps", steps, "--seed", seed]
     options += ["--bf16"] if calculates_bfloat16() else []
     stage("warm start", HERE / "warm_start.py", model_file(), folder, *options)
-    return folder
 
 
 def train(start: Path, run: Path, url: str, *, steps: int, seed: int) -> None:
-    """GRPO from the warm-started policy, as anyone would start it."""
+    """GRPO from the warm-started policy, as anyone would start it; leaves the policy in `run`."""
     own = {
         "model_name_or_path": start,
         "dataset": HERE / "rows.jsonl",
@@ -150,16 +152,30 @@ def demonstrate(judge: str, run: Path, *, warm_steps: int, steps: int, seed: int
     began = time.monotonic()
     shutil.rmtree(run, ignore_errors=True)
     run.mkdir(parents=True)
-    with running_service(judge, run / "ledger.db") as url:
-        start = policy(run / "warm-start", steps=warm_steps, seed=seed)
+    # In the run's folder, since it may be too large for the system's own temporary one.
+    with (
+        running_service(judge, run / "ledger.db") as url,
+        TemporaryDirectory(dir=run, prefix=".start-") as folder,
+    ):
+        start = Path(folder) / "warm-start"
+        warm_start(start, steps=warm_steps, seed=seed)
         train(start, run, url, steps=steps, seed=seed)
     stage("plot", "-m", "citemark_grpo", "plot", run)
+    journal = whole_journal(run, steps)
     show_samples(run)
-    return summary(list(lines(run / "journal.jsonl")), time.monotonic() - began)
+    return summary(journal, time.monotonic() - began)
+
+
+def whole_journal(run: Path, steps: int) -> list[Line]:
+    """The journal of all steps. Raises `StageFailed` where some are missing."""
+    journal = list(lines(run / "journal.jsonl"))
+    if len(journal) != steps:
+        raise StageFailed(f"GRPO left {len(journal)} of {steps} steps in {run / 'journal.jsonl'}")
+    return journal
 
 
 def end(number: int, _: FrameType | None) -> NoReturn:
-    """End as Python does at an interrupt, so that the service and the stage are ended too."""
+    """End by an exception, so that the service and the stage are ended too."""
     sys.exit(128 + number)
 
 
@@ -172,7 +188,8 @@ def main() -> int:
     parser.add_argument("--warm-steps", type=int, default=WARM_STEPS, help="before GRPO")
     parser.add_argument("--runs", type=Path, default=RUNS, help="where the run's folder is made")
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, end)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
     steps = given.steps or STEPS.get(given.judge, STEPS_OF_A_MODEL)
     run = given.runs.resolve() / f"train-demo-{given.judge}-{given.seed}"
     try:

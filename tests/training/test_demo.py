@@ -61,12 +61,28 @@ def test_it_trains_and_ends_with_its_summary(tmp_path: Path) -> None:
         assert summary[key] == pytest.approx(fmean(rewards), abs=1e-4)
     assert (run / "rewards.png").read_bytes().startswith(b"\x89PNG")
     assert len(re.findall(r"^== step-00000[12]$", ended.stdout, re.MULTILINE)) == 2
+    check_what_is_left(run)
 
 
-def test_ended_from_outside_it_leaves_nothing_running(tmp_path: Path) -> None:
+def check_what_is_left(run: Path) -> None:
+    """The policy once, ready to load, and no checkpoint of a run that nobody goes on with."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    weights = [file.relative_to(run) for file in run.rglob("*") if file.stat().st_size > 10_000_000]
+    assert weights == [Path("model.safetensors")]
+    assert not [path for path in run.iterdir() if path.name.startswith((".start", "checkpoint"))]
+    assert AutoModelForCausalLM.from_pretrained(run).num_parameters() > 100_000_000
+    assert AutoTokenizer.from_pretrained(run).chat_template
+    assert (run / "README.md").read_text().startswith("---\nlicense: ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ended_from_outside_it_leaves_nothing_running(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     with subprocess.Popen(
         demo(tmp_path, "--steps", "1000"),
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     ) as process:
@@ -77,8 +93,10 @@ def test_ended_from_outside_it_leaves_nothing_running(tmp_path: Path) -> None:
                 assert time.monotonic() < gives_up
                 time.sleep(0.2)
             assert httpx.get(f"{urls[0]}/healthz").is_success
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 128 + signal.SIGTERM
+            process.send_signal(number)
+            said, _ = process.communicate(timeout=60)
+            assert process.returncode == 128 + number
+            assert b"reward_first_fifth" not in said
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -94,3 +112,15 @@ def test_where_the_service_does_not_start_it_says_so(tmp_path: Path) -> None:
     )  # fmt: skip
     assert ended.returncode == 2
     assert "the service ended with status 2" in ended.stderr
+    assert "reward_first_fifth" not in ended.stdout
+
+
+def test_a_stage_that_fails_ends_the_demo_without_a_summary(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        demo(tmp_path, "--steps", "-2"),
+        capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert "GRPO ended with status 2" in ended.stderr
+    assert "reward_first_fifth" not in ended.stdout
+    assert not list((tmp_path / "train-demo-embedded-42").rglob("*.safetensors"))
