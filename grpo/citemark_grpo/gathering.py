@@ -37,7 +37,8 @@ class Gatherer:
         client: Open on this event loop. Retries and parallelism are its business.
         batch_items: Rollouts in one batch at most, >= 1; so many leave at once.
         gather_s: How long the first of a batch waits for others, >= 0.
-        max_waiting: Rollouts without an outcome at most; further ones are `Overloaded`.
+        max_waiting: Rollouts that may wait at once; a call that would make them more is
+            `Overloaded`, unless it is the only one.
     """
 
     def __init__(
@@ -58,10 +59,11 @@ class Gatherer:
         """One outcome for each rollout, in order, within `deadline_s` seconds."""
         if not rollouts:
             return []
-        if self._held + len(rollouts) > self._max_waiting:
-            return [Overloaded(f"{self._held} rollouts wait in this process already")] * len(
-                rollouts
-            )
+        # A call that nobody waits before is no queue: what it brings, its caller holds already.
+        if self._held and self._held + len(rollouts) > self._max_waiting:
+            full = Overloaded(f"{self._held} rollouts wait in this process already")
+            _announce([full] * len(rollouts), len(rollouts))
+            return [full] * len(rollouts)
         ends_at = time.monotonic() + deadline_s
         tickets = [self._ticket(rollout, ends_at) for rollout in rollouts]
         try:
@@ -69,6 +71,8 @@ class Gatherer:
         finally:
             for ticket in tickets:
                 ticket.outcome.cancel()
+        late = [_told(ticket.outcome) for ticket in tickets if ticket.outcome.cancelled()]
+        _announce(late, len(tickets))
         return [_told(ticket.outcome) for ticket in tickets]
 
     async def scores(
@@ -128,7 +132,7 @@ class Gatherer:
         rollouts = [ticket.rollout for ticket in tickets]
         self._tell_static_only(rollouts)
         outcomes = await self._judged(rollouts, ends_at)
-        _announce(outcomes)
+        _announce(outcomes, len(outcomes))
         return outcomes
 
     def _tell_static_only(self, rollouts: Sequence[Rollout]) -> None:
@@ -235,8 +239,9 @@ def _told(outcome: asyncio.Future[Outcome]) -> Outcome:
     return outcome.result()
 
 
-def _announce(outcomes: Sequence[Outcome]) -> None:
-    """One line a batch for what has no reward, whatever the trainer makes of it."""
+def _announce(outcomes: Sequence[Outcome], total: int) -> None:
+    """One line for each reason why some of `total` rollouts have no reward, whatever the trainer
+    makes of it."""
     reasons = Counter(reason for outcome in outcomes if (reason := shortfall(outcome)))
     for reason, count in reasons.items():
-        _LOG.error("%d of %d rollouts have no reward: %s", count, len(outcomes), reason)
+        _LOG.error("%d of %d rollouts have no reward: %s", count, total, reason)

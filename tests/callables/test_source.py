@@ -48,6 +48,10 @@ def refused_with(outcome: object) -> int | None:
     return outcome.status if isinstance(outcome, Refused) else None
 
 
+def errors_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+
+
 def items_of(response: Response) -> tuple[ScoreResult, ...]:
     return ScoreResponse.model_validate_json(bytes(response.body)).items
 
@@ -215,12 +219,14 @@ async def test_the_token_opens_the_service(start):
     assert rewards(scored) == [0.0]
 
 
-async def test_the_deadline_ends_the_wait(source, service):
+async def test_the_deadline_ends_the_wait_and_the_log_says_so(source, service, caplog):
     service.delay_s = 30.0
     start = time.monotonic()
     (outcome,) = await source.outcomes([rollout()], 0.3)
     assert isinstance(outcome, TimedOut)
     assert time.monotonic() - start < 10
+    (line,) = errors_in(caplog)
+    assert line.startswith("1 of 1 rollouts have no reward: TimedOut: ")
 
 
 async def test_a_mates_longer_deadline_is_not_cut(service):
@@ -254,11 +260,22 @@ async def test_a_call_that_nobody_waits_for_is_taken_back(source, service):
     assert source._gatherer._held == 0
 
 
-async def test_more_than_may_wait_is_refused_at_once(source):
-    asked = [rollout()] * 20_000
-    outcomes = await source.outcomes(asked, 10.0)
+async def test_more_than_may_wait_is_refused_at_once_and_the_log_says_so(source, service, caplog):
+    service.delay_s = 30.0
+    waiting = asyncio.ensure_future(source.outcomes([rollout()], 60.0))
+    await asyncio.to_thread(until, lambda: service.busy == 1)
+    outcomes = await source.outcomes([rollout()] * 20_000, 10.0)
     assert {type(each) for each in outcomes} == {Overloaded}
-    assert rewards(await source.outcomes([rollout(2)], 10.0)) == [2.0]
+    (line,) = errors_in(caplog)
+    assert line.startswith("20000 of 20000 rollouts have no reward: Overloaded: ")
+    waiting.cancel()
+
+
+async def test_one_call_may_bring_more_than_may_wait(service):
+    async with ScoreClient(service.url) as client:
+        gatherer = Gatherer(client, batch_items=2, gather_s=0.0, max_waiting=3)
+        outcomes = await gatherer.outcomes([rollout(size) for size in range(5)], 10.0)
+    assert rewards(outcomes) == [0.0, 1.0, 2.0, 3.0, 4.0]
 
 
 async def test_a_service_that_is_not_there_is_waited_for_until_the_deadline(closed_url):
@@ -289,7 +306,7 @@ def test_the_log_tells_what_a_trainer_that_stands_still_waits_for(caplog):
 def test_what_has_no_reward_is_said_once_a_batch(source, service, caplog):
     service.steps = [status(401)]
     source.scores_sync([rollout()] * 3, 10.0, 0.0)
-    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    (line,) = errors_in(caplog)
     told = f"{service.url}/v1/score answered 401: no token, or a wrong one; "
     assert line == (
         f"3 of 3 rollouts have no reward: Refused: {told}"
