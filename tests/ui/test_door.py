@@ -15,7 +15,8 @@ def closed(tmp_path):
 
 
 def test_who_has_no_token_is_sent_to_the_form(closed):
-    for address, form in (("/ui", "ui/login"), ("/ui/", "login"), ("/ui/run?run=a", "login")):
+    ways = {"/ui": "ui/login", "/ui/": "login", "/ui/run?run=a": "login", "/ui/a/b": "../login"}
+    for address, form in ways.items():
         response = closed.get(address)
         assert response.status_code == 303
         assert response.headers["location"] == form
@@ -62,11 +63,64 @@ def test_no_other_site_can_send_the_form(closed):
 
 def test_every_other_way_to_send_the_token_holds(closed):
     assert closed.get("/ui/", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
-    assert closed.get(f"/ui/?token={TOKEN}").status_code == 200
+    assert closed.post(f"/ui/score?token={TOKEN}", data={"rollout": "{"}).status_code == 422
     assert closed.get(f"/t/{TOKEN}/ui/").status_code == 200
     assert closed.get(f"/t/{TOKEN}/ui/score").status_code == 200
     assert closed.get("/t/wrong/ui/").status_code == 401
     assert closed.get("/ui/", headers={"X-Api-Key": "wrong"}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("address", "led_to"),
+    [
+        ("/ui/?token=TOKEN", "./"),
+        ("/ui/run?run=a%2Fb&token=TOKEN&show=failed", "./run?run=a%2Fb&show=failed"),
+        ("/ui/score?token=wrong&token=TOKEN", "./score"),
+        ("/ui/https:evil.example?token=TOKEN", "./https:evil.example"),
+        ("/ui//evil.example?token=TOKEN", "../?token=TOKEN"),
+        ("/ui?token=TOKEN", "ui/?token=TOKEN"),
+    ],
+)
+def test_a_token_in_the_address_is_taken_out_of_it(closed, address, led_to):
+    response = closed.get(address.replace("TOKEN", TOKEN))
+    assert response.status_code == 303
+    assert response.headers["location"] == led_to.replace("TOKEN", TOKEN)
+    assert response.headers["referrer-policy"] == "no-referrer"
+    assert response.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("address", ["/ui", "/ui/", "/ui/a/b"])
+def test_an_address_with_the_token_opens_the_pages_as_the_form_does(closed, address):
+    by_form = closed.post("/ui/login", data={"token": TOKEN}).headers["set-cookie"]
+    closed.cookies.clear()
+    response = closed.get(f"{address}?token={TOKEN}", follow_redirects=True)
+    assert response.status_code == 200
+    assert TOKEN not in str(response.url)
+    assert TOKEN not in response.text
+    assert [each.headers.get("set-cookie") for each in response.history][-1] == by_form
+    assert "No rollouts yet" in page(closed, "").text
+
+
+@pytest.mark.parametrize("given", ["", "wrong", TOKEN[:-1], "%00", "%F0%9F%91%8D", "a&token=b"])
+def test_another_token_in_the_address_is_refused_as_it_was(closed, given):
+    response = closed.get(f"/ui/?token={given}")
+    assert response.status_code == 401
+    assert response.headers["content-type"] == "application/json"
+    assert "set-cookie" not in response.headers
+
+
+def test_a_token_in_an_address_may_be_escaped(closed):
+    escaped = "".join(f"%{ord(each):02X}" for each in TOKEN)
+    assert closed.get(f"/ui/?token={escaped}").headers["location"] == "./"
+
+
+def test_who_follows_a_link_of_another_site_asks_once_more_from_this_one(closed):
+    response = closed.get("/ui/rollout?n=1", headers={"Sec-Fetch-Site": "cross-site"})
+    assert response.headers["refresh"] == "0"
+    assert "content-security-policy" in response.headers
+    for site in ("same-origin", "same-site", "none"):
+        response = closed.get("/ui/rollout?n=1", headers={"Sec-Fetch-Site": site})
+        assert response.status_code == 303
 
 
 def test_without_a_token_there_is_no_form(tmp_path):

@@ -4,7 +4,21 @@ All are relative and all pages are siblings, so that they hold behind any prefix
 the token's (`/t/TOKEN/ui/`). What a caller named stands in the query only, percent-encoded.
 """
 
+from typing import Final
 from urllib.parse import urlencode
+
+_FOLDER: Final = "/ui"
+
+
+def is_page(path: str) -> bool:
+    """Whether a path of the service is one of the pages', there or not."""
+    return path == _FOLDER or path.startswith(f"{_FOLDER}/")
+
+
+def way_back(raw_path: bytes) -> str:
+    """What leads from any such path, as the browser knows it, to the folder of the pages."""
+    below = raw_path.count(b"/") - _FOLDER.count("/") - 1
+    return "../" * below if below >= 0 else "ui/"
 
 
 def _address(page: str, **query: object) -> str:
@@ -22,9 +36,9 @@ def run(name: str, *, show: str | None = None, before: int | None = None) -> str
     return _address("run", run=name, show=show, before=before)
 
 
-def step(name: str, number: int, *, sort: str | None = None) -> str:
-    """A step of a run."""
-    return _address("step", run=name, step=number, sort=sort)
+def step(name: str, number: int, *, sort: str | None = None, show: str | None = None) -> str:
+    """A step of a run, its rollouts in an order and of one outcome."""
+    return _address("step", run=name, step=number, sort=sort, show=show)
 
 
 def steps(name: str) -> str:
