@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 
 from citemark_schemas import CitationScore, ScoreResult
+from citemark_service.explaining.figures import figure
 
 
 def citation_lines(citation: CitationScore) -> Iterator[str]:
@@ -51,8 +52,13 @@ def reward_line(result: ScoreResult) -> str:
         retry = "a retry may help" if result.failure.retryable else "a retry will not help"
         return f"no reward: {result.failure.kind}: {result.failure.message} ({retry})"
     if result.refusal is not None:
-        return f"reward    {result.reward:.3f}: not judged, {result.refusal.message}"
-    return f"reward    {result.reward:.3f} = {_sum(result)}"
+        return f"reward    {_reward(result)}: not judged, {result.refusal.message}"
+    return f"reward    {_reward(result)} = {_sum(result)}"
+
+
+def _reward(result: ScoreResult) -> str:
+    """Only a penalty can make it negative."""
+    return figure(result.reward or 0.0, ".3f")
 
 
 def _sum(result: ScoreResult) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from citemark_schemas import Polarity, RubricScore, ScoreResult
+from citemark_service.explaining.figures import figure
 
 _TOLD: Final = 3
 _LEAST: Final = 0.005
@@ -48,7 +49,8 @@ def reason(result: ScoreResult) -> str:
             f"{retry}. The trainer should mask this sample."
         )
     if result.refusal is not None:
-        return f"Reward {result.reward:.2f} without judging: {result.refusal.message}."
+        got = figure(result.reward or 0.0, ".2f")
+        return f"Reward {got} without judging: {result.refusal.message}."
     every = losses(result)
     told = [loss for loss in every[:_TOLD] if loss.amount >= _LEAST]
     if not told:

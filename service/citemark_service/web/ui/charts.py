@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from citemark_service.explaining.figures import figure
+
 WIDTH: Final = 640
 HEIGHT: Final = 180
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 8, 10, 22
@@ -100,7 +102,7 @@ def chart(
         curves=tuple(_curve(line, xs, up) for line in lines),
         area=_area(band, xs, up) if band else "",
         columns=tuple(Tick(across(step), str(step)) for step in _few(steps)),
-        rows=tuple(Tick(up(value), f"{value:.3g}") for value in _round_values(low, high)),
+        rows=tuple(Tick(up(value), figure(value, ".3g")) for value in _round_values(low, high)),
         data=_data(steps, lines, band, (low, high)),
         told=_told(title, steps, lines),
     )
@@ -131,7 +133,7 @@ def histogram(values: Sequence[float], low: float, high: float, *, bins: int = 2
             y=round(_TOP + tall * (1 - count / most), 1),
             width=round(step - 2, 1),
             height=round(tall * count / most, 1),
-            label=f"{low + at * width:.2f} to {low + (at + 1) * width:.2f}: {count}",
+            label=f"{_edge(low + at * width)} to {_edge(low + (at + 1) * width)}: {count}",
         )
         for at, count in enumerate(counts)
     ]
@@ -140,12 +142,16 @@ def histogram(values: Sequence[float], low: float, high: float, *, bins: int = 2
 def axis(low: float, high: float) -> list[Tick]:
     """Labels under a histogram."""
     across = _scale(low, high, _LEFT, WIDTH - _RIGHT)
-    return [Tick(across(value), f"{value:.3g}") for value in _round_values(low, high)]
+    return [Tick(across(value), figure(value, ".3g")) for value in _round_values(low, high)]
 
 
 def place(value: float, low: float, high: float) -> float:
     """Where a value stands along a histogram."""
     return _scale(low, high, _LEFT, WIDTH - _RIGHT)(value)
+
+
+def _edge(value: float) -> str:
+    return figure(value, ".2f")
 
 
 class _scale:  # noqa: N801  a function with two numbers remembered
@@ -172,7 +178,7 @@ def _bounds(
 
 def _curve(line: Line, xs: Sequence[float], up: _scale) -> Curve:
     known = [value for value in line.values if value is not None]
-    last = f"{known[-1]:.3g}" if known else "–"
+    last = figure(known[-1], ".3g") if known else "–"
     return Curve(line.label, line.tone, _path(xs, line.values, up), last)
 
 
@@ -229,6 +235,7 @@ def _told(title: str, steps: Sequence[int], lines: Sequence[Line]) -> str:
     for line in lines:
         known = [value for value in line.values if value is not None]
         if known:
-            parts.append(f"{line.label} from {known[0]:.3g} to {known[-1]:.3g}")
+            first, last = figure(known[0], ".3g"), figure(known[-1], ".3g")
+            parts.append(f"{line.label} from {first} to {last}")
     over = f"over steps {steps[0]} to {steps[-1]}" if steps else "without steps"
     return f"{title} {over}: {', '.join(parts) or 'no values'}"

@@ -2,7 +2,8 @@
 "use strict";
 (() => {
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const shown = (value) => (value === null || value === undefined ? "–" : Number(value).toPrecision(3));
+  const figure = (value) => String(value).replace("-", "\u2212");
+  const shown = (value) => (value === null || value === undefined ? "–" : figure(Number(value).toPrecision(3)));
   const plots = [];
   // Steps are whole numbers, and so are the places of their labels.
   const whole = Array.from({ length: 15 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
@@ -28,7 +29,7 @@
       scales: { x: { time: false }, y: { range: () => data.bounds } },
       series: seriesOf(data),
       bands: data.band ? [{ series: [first + 1, first], fill: colour("--shade") }] : [],
-      axes: [{ ...axis, grid: { show: false }, size: 24, incrs: whole }, { ...axis, size: 44 }],
+      axes: [{ ...axis, grid: { show: false }, size: 24, incrs: whole }, { ...axis, size: 44, values: (_, places) => places.map((place) => figure(Number(place.toPrecision(6)))) }],
       legend: { show: false },
       cursor: { drag: { x: true, y: false } },
       hooks: {

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from citemark_service.explaining.figures import figure
 from citemark_service.explaining.levels import Level, level_of, sign_of
 from citemark_service.ledger.excerpt import KeptClaim
 from citemark_service.ledger.view import Sample
@@ -90,13 +91,18 @@ def _spread(cells: Sequence[Grade]) -> float:
 
 def _column(sample: Sample, centre: float, spread: float) -> Column:
     reward, claims = sample.row["reward"], sample.verdicts.claims
-    advantage = "–" if reward is None else f"{(reward - centre) / spread if spread else 0.0:+.2f}"
     return Column(
         line=rollout_line(sample.row),
-        advantage=advantage,
+        advantage=_advantage(reward, centre, spread),
         claims=tuple(map(_claim, claims[:_CLAIMS])),
         more=max(0, len(claims) - _CLAIMS),
     )
+
+
+def _advantage(reward: float | None, centre: float, spread: float) -> str:
+    if reward is None:
+        return "–"
+    return figure((reward - centre) / spread if spread else 0.0, "+.2f")
 
 
 def _claim(claim: KeptClaim) -> ClaimLine:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from citemark_service.explaining.figures import figure
 from citemark_service.ledger.entry import NO_RUN, NO_STEP
 from citemark_service.ledger.reading import Record
 from citemark_service.web.ui import links
@@ -12,6 +13,9 @@ from citemark_service.web.ui import links
 Questions = Mapping[str, str]
 """By group key, for groups without a name of their own."""
 NO_QUESTIONS: Final[Questions] = MappingProxyType({})
+
+OUTCOMES: Final = ("judged", "refused", "failed")
+"""What can become of a rollout: a verdict, no judging because it is no answer, or no verdict."""
 
 _HEX: Final = frozenset("0123456789abcdef")
 _TITLE: Final = 64
@@ -37,12 +41,19 @@ def group_title(key: str, questions: Questions = NO_QUESTIONS) -> str:
 
 def number(value: float | None, digits: int = 3) -> str:
     """A number with so many decimals, or a dash where there is none."""
-    return "–" if value is None else f"{value:.{digits}f}"
+    return "–" if value is None else figure(value, f".{digits}f")
 
 
 def when(at: float) -> str:
     """Unix time in seconds as UTC, to the minute."""
     return time.strftime("%Y-%m-%d %H:%M", time.gmtime(at))
+
+
+def state(row: Record) -> str:
+    """One of `OUTCOMES`."""
+    if row["failure"]:
+        return "failed"
+    return "refused" if row["refusal"] else "judged"
 
 
 def outcome(row: Record) -> str:
