@@ -35,6 +35,8 @@ from citemark_service.web.routes.stream import stream_router
 from citemark_service.web.ui.door import PageDoor
 from citemark_service.web.ui.reads import Reads
 from citemark_service.web.ui.routes import screen_of, ui_router
+from citemark_service.web.ui.templates import Templates
+from citemark_service.web.ui.trouble import paged
 
 
 def create_app(
@@ -140,7 +142,7 @@ def _framed(
         version=version("citemark"),
         lifespan=lifespan,
         redoc_url=None,
-        exception_handlers=HANDLERS,
+        exception_handlers=paged(HANDLERS, Templates()),
         middleware=around,
         # FastAPI's own would name the path and quote what it cannot parse.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},

@@ -5,7 +5,7 @@
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import SecretStr
 
-from ledger_service import kept_service, page
+from ledger_service import kept_service, page, score
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -58,7 +58,9 @@ _LOWEST_CONTRAST = """
 }
 """
 
-Open = Callable[..., Any]
+_SIZES = (
+    "all => all.map((each) => each.getBoundingClientRect()).map((box) => [box.width, box.height])"
+)
 
 
 @pytest.fixture(scope="module")
@@ -247,7 +249,68 @@ def test_the_first_minute_of_a_new_user(chromium, pages):
         tab.goto(f"{pages.base_url}/ui")
         tab.get_by_role("link", name="demo", exact=True).click()
         tab.locator(".cards a").first.click()
-        assert tab.locator(".reason").inner_text().startswith("Reward 0.00 without judging: the ")
+        assert tab.locator(".reason").inner_text().startswith("Got 0.")
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_long_names_leave_room_for_the_numbers(chromium, tmp_path, examples, look):
+    name = "run-" + "x" * 252
+    rows = [{**row, "id": f"{number}-{name}", "group": name} for number, row in enumerate(examples)]
+    with kept_service(tmp_path) as client, watched(chromium, **LOOKS[look]) as tab:
+        score(client, rows, run=name, step=1)
+        addresses = {
+            "runs": "",
+            "run": f"run?run={name}",
+            "step": f"step?run={name}&step=1",
+            "group": f"group?run={name}&step=1&group={name}",
+            "siblings": f"run?run={name}&show=siblings",
+        }
+        for shown, address in addresses.items():
+            tab.goto(f"{client.base_url}/ui/{address}")
+            tab.screenshot(path=SHOTS / f"{shown}-long-{look}.png", full_page=True)
+            sizes = tab.locator("main :not(h1) > .named").evaluate_all(_SIZES)
+            assert sizes, shown
+            widest = 0.6 * LOOKS[look]["viewport"]["width"]
+            assert all(width <= widest and height <= 50 for width, height in sizes), shown
+
+
+def test_errors_are_pages_in_every_look(chromium, pages):
+    for look, options in LOOKS.items():
+        context = chromium.new_context(**options)
+        tab = context.new_page()
+        for address in ("rollout?n=abc", "a/b"):
+            tab.goto(f"{pages.base_url}/ui/{address}")
+            ground = tab.evaluate("getComputedStyle(document.querySelector('.blank')).borderRadius")
+            assert ground == "10px"  # the style sheet is found
+            tab.screenshot(path=SHOTS / f"trouble-{address[0]}-{look}.png")
+        context.close()
+
+
+def test_a_link_with_the_token_opens_the_pages_and_is_forgotten(chromium, tmp_path):
+    token = "open-sesame_1"
+    with kept_service(tmp_path, api_token=SecretStr(token)) as client:
+        context = chromium.new_context()
+        tab = context.new_page()
+        asked: list[tuple[str, str]] = []
+        tab.on("request", lambda each: asked.append((each.url, each.headers.get("referer", ""))))
+        # A page of another site: links of those are what browsers hold Strict cookies back from.
+        elsewhere = str(client.base_url).replace("127.0.0.1", "localhost")
+        tab.goto(f"{elsewhere}/healthz")
+        link = f"<a href='{client.base_url}/ui?token={token}'>rewards</a>"
+        tab.evaluate("html => document.body.innerHTML = html", link)
+        tab.get_by_role("link", name="rewards").click()
+        tab.wait_for_selector("h2")
+        assert tab.url == f"{client.base_url}/ui/"
+        assert tab.locator("h2").inner_text() == "No rollouts yet"
+        asked.clear()
+        tab.get_by_role("link", name="Score a rollout").click()
+        tab.wait_for_url("**/ui/score")
+        tab.go_back()
+        tab.wait_for_selector("h2")
+        assert tab.url == f"{client.base_url}/ui/"
+        assert asked
+        assert all(token not in url + referer for url, referer in asked)
+        context.close()
 
 
 def test_a_token_is_asked_for_once(chromium, tmp_path):

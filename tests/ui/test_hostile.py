@@ -60,10 +60,10 @@ def test_every_address_is_a_sibling_or_an_anchor_with_a_number(attacked):
                 parts = urlsplit(element.attributes.get(name, ""))
                 assert not parts.scheme
                 assert not parts.netloc
-                assert re.fullmatch(r"|main|(?:source|claim)-\d+", parts.fragment)
+                assert re.fullmatch(r"|main|rollouts|(?:source|claim)-\d+", parts.fragment)
         ids = [e.attributes["id"] for e in seen.elements if "id" in e.attributes]
         assert len(ids) == len(set(ids))
-        assert all(re.fullmatch(r"main|rollout|(?:source|claim)-\d+", each) for each in ids)
+        assert all(re.fullmatch(r"main|rollouts?|(?:source|claim)-\d+", each) for each in ids)
 
 
 def test_nothing_is_there_that_a_reader_cannot_see(attacked):

@@ -18,6 +18,7 @@ PAGES = [
     "run?run=",
     "step?run=demo&step=1",
     "step?run=demo&step=1&sort=longest",
+    "step?run=demo&step=1&sort=best&show=refused",
     "step?run=&step=-1",
     "rollout?n=1",
     "judge?n=1",
@@ -72,8 +73,24 @@ def test_a_run_leads_straight_to_its_worst_and_best(pages):
     worst, best = ([float(line) for line in _figures(card)] for card in cards)
     assert worst == sorted(worst)
     assert best == sorted(best, reverse=True)
-    assert worst[0] == 0.0
+    assert 0.0 < worst[0] < 0.5
     assert best[0] > 1.0
+
+
+def test_a_run_leads_to_what_was_refused_apart_from_the_worst(pages):
+    run = page(pages, "run?run=demo")
+    assert "refused" not in run.classed("cards")[0].text
+    assert "9 of these rollouts were refused without judging" in run.text
+    latest = next(a.attributes["href"] for a in run.all("a") if a.text == "The latest of them")
+    assert [row["outcome"] for row in _rows(page(pages, latest))] == ["refused"] * 3
+
+
+def test_where_all_are_refused_these_are_the_worst(tmp_path, examples):
+    empty = [{**row, "response": ""} for row in examples[:3]]
+    with kept_service(tmp_path) as client:
+        score(client, empty, run="collapsed", step=1)
+        assert len(_figures(page(client, "run?run=collapsed").classed("cards")[0])) == 1
+        assert "judged 0" in page(client, "step?run=collapsed&step=1").text
 
 
 def _figures(card):
@@ -95,8 +112,6 @@ def test_a_step_shows_its_distribution_and_its_rubrics(pages):
     assert "16 rewards from 0.00 to" in step.text
     assert "Wrong-Entity Confabulation" in step.text
     assert len(step.classed("bin")) == 24
-    worst = [row.text for row in step.all("tr") if "refused" in row.text]
-    assert len(worst) >= 3
 
 
 def test_a_step_lists_its_rollouts_in_the_order_asked_for(pages, examples):
@@ -104,6 +119,54 @@ def test_a_step_lists_its_rollouts_in_the_order_asked_for(pages, examples):
     lengths = [len(row["response"]) for row in examples]
     titles = [page(pages, f"rollout?n={seq}").all("h1")[0].text for seq in longest[:2]]
     assert titles[0] == examples[lengths.index(max(lengths))]["id"]
+
+
+@pytest.mark.parametrize(("sort", "downwards"), [("worst", False), ("best", True)])
+def test_the_judged_ones_of_a_step_come_before_the_refused(pages, sort, downwards):
+    rows = _rows(page(pages, f"step?run=demo&step=2&sort={sort}"))
+    assert [row["outcome"] for row in rows] == ["judged"] * 13 + ["refused"] * 3
+    rewards = [row["reward"] for row in rows[:13]]
+    assert rewards == sorted(rewards, reverse=downwards)
+
+
+def test_a_step_counts_its_outcomes_and_shows_each_alone(pages):
+    step = page(pages, "step?run=demo&step=2&sort=latest")
+    links = {a.text: a.attributes["href"] for a in step.all("a")}
+    for name, count in (("judged", 13), ("refused", 3), ("failed", 0)):
+        alone = page(pages, links[f"{name} {count}"])
+        assert [row["outcome"] for row in _rows(alone)] == [name] * count
+        assert "sort=latest" in links[f"{name} {count}"]
+    assert "sort=latest" in links["all 16"]
+
+
+def _rows(step):
+    """Reward and outcome of each rollout that a step lists, in order."""
+    rows = [row.text for row in step.all("tr")]
+    found = [re.search(r"(\d\.\d{3})\D.*(judged|refused|failed)", row) for row in rows]
+    return [{"reward": float(each[1]), "outcome": each[2]} for each in found if each]
+
+
+def test_a_list_that_is_cut_says_so(tmp_path, examples):
+    with kept_service(tmp_path) as client:
+        score(client, [{**examples[0], "id": str(n)} for n in range(101)], run="long", step=1)
+        step = page(client, "step?run=long&step=1")
+        assert "The first 100 of 101 are shown." in step.text
+        assert "are shown" not in page(client, "step?run=long&step=1&show=refused").text
+
+
+def test_a_negative_number_has_a_minus_sign_everywhere(tmp_path, examples):
+    stopped = {**examples[0], "finish_reason": "length"}
+    penalty = {"non_stop_penalty": True, "non_stop_penalty_value": -1.5}
+    with kept_service(tmp_path) as client:
+        for step in (1, 2):
+            rows = [{**each, "group": "g"} for each in (stopped, examples[1])]
+            score(client, rows, run="a", step=step, **penalty)
+        addresses = ["", "run?run=a", "step?run=a&step=1", "group?run=a&step=1&group=g"]
+        for address in (*addresses, "rollout?n=1", "run?run=a&show=siblings"):
+            seen = page(client, address)
+            told = [seen.text, *(each.attributes.get("aria-label", "") for each in seen.elements)]
+            assert not re.search(r"(?<![\w.-])-\d", " ".join(told)), address
+            assert address == "" or "\N{MINUS SIGN}1" in " ".join(told), address
 
 
 def test_a_group_stands_side_by_side_the_best_first(pages):
@@ -163,7 +226,7 @@ def test_the_worst_rollout_says_why_in_one_sentence(pages):
     run = page(pages, "run?run=demo")
     worst = rollouts_of(run.links)[0]
     reason = page(pages, f"rollout?n={worst}").classed("reason")[0].text
-    assert reason.startswith("Reward 0.00 without judging: the ")
+    assert reason.startswith("Got 0.")
 
 
 def test_losses_are_named_in_plain_words(pages):
@@ -195,8 +258,83 @@ def test_what_is_not_kept_is_said_on_a_page(pages, address):
     assert "content-security-policy" in response.headers
 
 
-def test_numbers_beyond_any_database_are_refused(pages):
-    assert pages.get(f"/ui/rollout?n={10**30}").status_code == 422
+@pytest.mark.parametrize(
+    ("address", "names"),
+    [
+        ("rollout", ["n"]),
+        ("rollout?n=abc", ["n"]),
+        (f"rollout?n={10**30}", ["n"]),
+        ("judge?n=-1", ["n"]),
+        ("step", ["run", "step"]),
+        ("step?run=demo&step=1&sort=<script>&show=%00", ["sort", "show"]),
+        ("group?run=demo&step=x", ["step", "group"]),
+        (f"run?run={'x' * 257}", ["run"]),
+    ],
+)
+def test_an_address_that_says_too_little_is_answered_with_a_page_that_names_it(
+    pages, address, names
+):
+    response = pages.get(f"/ui/{address}")
+    assert response.status_code == 422
+    _is_a_page(response)
+    assert [code.text for code in document(response.text).all("code")] == names
+
+
+@pytest.mark.parametrize(
+    ("method", "address", "status"),
+    [
+        ("GET", "nosuch", 404),
+        ("GET", "<img src=x>", 404),
+        ("GET", "a/b/c", 404),
+        ("GET", "a%2Fb", 404),
+        ("GET", "assets/nothing.js", 404),
+        ("POST", "", 405),
+        ("POST", "run?run=demo", 405),
+        ("DELETE", "score", 405),
+    ],
+)
+def test_an_address_that_is_no_page_is_answered_with_one(pages, method, address, status):
+    response = pages.request(method, f"/ui/{address}")
+    assert response.status_code == status
+    assert ("allow" in response.headers) == (status == 405)
+    _is_a_page(response)
+    assert "<img src=x>" not in response.text
+    links = [link for link in document(response.text).links if not link.startswith("#")]
+    assert all(pages.get(str(response.url.join(link))).status_code == 200 for link in links)
+    style = document(response.text).all("link")[-1].attributes["href"]
+    assert pages.get(str(response.url.join(style))).headers["content-type"].startswith("text/css")
+
+
+def test_what_is_no_page_is_answered_as_the_api_does(pages):
+    for address in ("/nosuch", "/uix", "/v1/score"):
+        assert pages.get(address).headers["content-type"] == "application/json"
+
+
+def _is_a_page(response):
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert response.headers["content-security-policy"].startswith("default-src 'none'")
+    assert response.headers["cache-control"] == "no-store"
+    assert document(response.text).all("h1")
+
+
+def test_a_page_that_breaks_names_the_request_to_look_for(tmp_path, examples):
+    with kept_service(tmp_path) as client:
+        score(client, examples[:1])
+        with sqlite3.connect(tmp_path / "ledger.db") as connection:
+            connection.execute("UPDATE rollouts SET reward = 'no number'")
+        response = client.get("/ui/step?run=&step=-1")
+        assert response.status_code == 500
+        _is_a_page(response)
+        assert response.headers["x-request-id"] in document(response.text).text
+
+
+def test_a_long_name_is_there_in_full_where_it_is_cut(tmp_path, examples):
+    name = "n" * 256
+    with kept_service(tmp_path) as client:
+        score(client, [{**examples[0], "group": name, "id": name}], run=name, step=1)
+        for address in ("", f"run?run={name}", f"step?run={name}&step=1"):
+            named = page(client, address).classed("named")
+            assert name in [each.attributes["title"] for each in named]
 
 
 def test_the_bare_address_leads_to_the_pages_behind_any_prefix(pages):

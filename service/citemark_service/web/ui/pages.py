@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement
 
 from citemark_schemas import Rollout, ScoreResult
-from citemark_service.errors import CitemarkError, InvalidRequest
+from citemark_service.errors import InvalidRequest, RequestError
 from citemark_service.judges.protocol import JudgeIdentity, Words
 from citemark_service.ledger.entry import NO_STEP
 from citemark_service.ledger.reading import KeptRollout, Place, Record
@@ -32,6 +32,7 @@ from citemark_service.web.ui.views.naming import (
     group_title,
     number,
     run_title,
+    state,
     step_title,
     trail,
     when,
@@ -69,8 +70,11 @@ FILTERS: Final = {
 """By the name in the address: the title and what it shows."""
 
 
-class NoSuchPage(CitemarkError):
+class NoSuchPage(RequestError):
     """Nothing is kept under this address, or no longer."""
+
+    status = 404
+    error = "not_found"
 
 
 class Pages:
@@ -103,6 +107,7 @@ class Pages:
         steps = self._view.latest_steps(name, before=before, limit=_STEPS + 1)
         recent = self._recent(name)
         worst, best = worst_and_best(recent, _EXTREMES)
+        refused = [row for row in recent if state(row) == "refused"]
         return self._templates.html(
             "run",
             run=name,
@@ -117,6 +122,8 @@ class Pages:
             worst=[rollout_line(row) for row in worst],
             best=[rollout_line(row) for row in best],
             recent=_told_steps(recent),
+            refused=len(refused),
+            refused_at=refused[0]["step"] if refused else None,
             steps=[step_line(row) for row in steps[:_STEPS]],
             older=steps[_STEPS - 1]["step"] if len(steps) > _STEPS else None,
         )
@@ -169,7 +176,7 @@ class Pages:
                 pairs.append((group_line(row, questions), rollout_line(odd)))
         return pairs
 
-    def step(self, run: str, step: int, sort: str) -> str:
+    def step(self, run: str, step: int, sort: str, show: str | None) -> str:
         """A step: its distribution, its criteria, its groups and its rollouts."""
         sums = self._view.step(run, step)
         if sums is None:
@@ -178,6 +185,7 @@ class Pages:
         below, above = self._view.neighbours(run, step)
         groups = self._view.groups(Place(run=run, step=step), limit=_WIDEST)
         questions = self._view.questions(groups)
+        listed = step_view.listed(rows, sort, show)
         return self._templates.html(
             "step",
             run=run,
@@ -192,8 +200,11 @@ class Pages:
             rubrics=step_view.rubric_means(self._view.samples(rows)),
             groups=[group_line(row, questions) for row in groups],
             sort=sort,
-            sorts=SORTS,
-            lines=self._lines(sorted(rows, key=_SORTS[sort])[:_FILTERED]),
+            sorts=step_view.ORDERS,
+            show=show,
+            outcomes=step_view.outcomes(rows),
+            found=len(listed),
+            lines=self._lines(listed[:_FILTERED]),
             previous=None if below is None else links.step(run, below),
             next=None if above is None else links.step(run, above),
         )
@@ -262,24 +273,6 @@ _FILTER: Final[dict[str, tuple[ColumnElement[bool], ColumnElement[Any]]]] = {
     "citation": (rollouts.c.citation_f1.is_not(None), rollouts.c.citation_f1.asc()),
     "addressed": (rollouts.c.addressed > 0, rollouts.c.seq.desc()),
 }
-
-
-def _reward(row: Record) -> float:
-    return float("inf") if row["reward"] is None else row["reward"]
-
-
-def _reward_down(row: Record) -> float:
-    return float("inf") if row["reward"] is None else -row["reward"]
-
-
-_SORTS: Final[dict[str, Callable[[Record], float]]] = {
-    "worst": _reward,
-    "best": _reward_down,
-    "latest": lambda row: -row["seq"],
-    "longest": lambda row: -row["chars"],
-}
-SORTS: Final = tuple(_SORTS)
-"""Orders of a step's rollouts."""
 
 
 def _told_steps(rows: list[Record]) -> str:

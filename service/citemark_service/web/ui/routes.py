@@ -3,14 +3,14 @@
 import hmac
 from collections.abc import Callable, Iterable
 from functools import partial
-from http import HTTPStatus
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import SecretStr
+from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse
 
-from citemark_service.errors import LedgerError, RequestError
+from citemark_service.errors import LedgerError, LedgerUnavailable
 from citemark_service.ledger.view import LedgerView
 from citemark_service.pipeline import Pipeline
 from citemark_service.settings import Settings
@@ -19,7 +19,7 @@ from citemark_service.web.ui import guard
 from citemark_service.web.ui.assets import assets
 from citemark_service.web.ui.door import cookie_of, pass_of
 from citemark_service.web.ui.forms import Forms
-from citemark_service.web.ui.pages import NoSuchPage, Pages, scored_page
+from citemark_service.web.ui.pages import Pages, scored_page
 from citemark_service.web.ui.paste import PasteBox, Unusable, example
 from citemark_service.web.ui.reads import Reads
 from citemark_service.web.ui.templates import Templates
@@ -32,6 +32,7 @@ StepNumber = Annotated[int, Query(alias="step", ge=-1, le=_MOST)]
 GroupKey = Annotated[str, Query(alias="group", max_length=512)]
 Number = Annotated[int, Query(alias="n", ge=0, le=_MOST)]
 Filter = Literal["failed", "citation", "siblings", "addressed"]
+Outcome = Literal["judged", "refused", "failed"]
 Sort = Literal["worst", "best", "latest", "longest"]
 
 
@@ -56,39 +57,32 @@ class Screen:
         self._box = box
 
     async def page(self, make: Callable[[Pages], str]) -> Response:
-        """What `make` returns, made off the event loop, or a page that says why not."""
+        """What `make` returns. Raises `RequestError`."""
         pages = self._pages
         if pages is None:
             return self._html(self._templates.html("off"))
-        try:
-            return self._html(
-                await self._reads.run(partial(pages.within_time, partial(make, pages)))
-            )
-        except NoSuchPage as error:
-            return self._trouble(404, str(error))
-        except LedgerError as error:
-            return self._trouble(503, f"The ledger cannot be read now: {error}")
-        except RequestError as error:
-            return self._trouble(error.status, str(error))
+        return await self._made(partial(pages.within_time, partial(make, pages)))
 
     def box(self) -> Response:
         """The empty box."""
         return self._box_page(example(), "", ())
 
     async def scored(self, request: Request) -> Response:
-        """The pasted rollout's page, or the box with what is wrong."""
+        """The pasted rollout's page, or the box with what is wrong.
+
+        Raises:
+            RequestError: it was refused before it was read, or its page cannot be made now.
+            HTTPException: another site sent it.
+        """
         if guard.from_elsewhere(request.headers):
-            return self._trouble(403, "Another site sent this form; nothing was scored.")
+            raise HTTPException(403, "Another site sent this form; nothing was scored.")
         try:
             rollout, result = await self._box.scored(request)
         except Unusable as unusable:
             details = [(each.loc, each.message) for each in unusable.error.details]
             status = unusable.error.status
             return self._box_page(unusable.text, str(unusable), details, status=status)
-        except RequestError as error:
-            return self._trouble(error.status, str(error))
-        page = partial(scored_page, self._templates, rollout, result)
-        return self._html(await self._reads.run(page))
+        return await self._made(partial(scored_page, self._templates, rollout, result))
 
     def login(self, *, wrong: bool = False) -> Response:
         """The form for the token; the pages themselves where none is needed."""
@@ -97,13 +91,10 @@ class Screen:
         return self._html(self._templates.html("login", wrong=wrong), 403 if wrong else 200)
 
     async def opened(self, request: Request) -> Response:
-        """The way in, with a cookie, for who knows the token."""
+        """The way in, with a cookie, for who knows the token. Raises `RequestError`."""
         if self._token is None or guard.from_elsewhere(request.headers):
             return self.login()
-        try:
-            given = await self._forms.field(request, "token", limit=_LOGIN_BYTES)
-        except RequestError as error:
-            return self._trouble(error.status, str(error))
+        given = await self._forms.field(request, "token", limit=_LOGIN_BYTES)
         if not hmac.compare_digest(pass_of(SecretStr(given)), pass_of(self._token)):
             return self.login(wrong=True)
         cookie = cookie_of(self._token, secure=request.url.scheme == "https")
@@ -115,9 +106,12 @@ class Screen:
         values = {"text": text, "message": message, "details": details}
         return self._html(self._templates.html("paste", **values), status)
 
-    def _trouble(self, status: int, message: str) -> Response:
-        title = HTTPStatus(status).phrase
-        return self._html(self._templates.html("trouble", title=title, message=message), status)
+    async def _made(self, make: Callable[[], str]) -> Response:
+        """A page that is made off the event loop."""
+        try:
+            return self._html(await self._reads.run(make))
+        except LedgerError as error:
+            raise LedgerUnavailable(f"This page cannot be made now: {error}") from error
 
     @staticmethod
     def _html(text: str, status: int = 200) -> Response:
@@ -180,8 +174,10 @@ def _add_pages(router: APIRouter, screen: Screen) -> None:
 
 def _add_places(router: APIRouter, screen: Screen) -> None:
     @router.get("/step")
-    async def step(name: RunName, number: StepNumber, sort: Sort = "worst") -> Response:
-        return await screen.page(lambda pages: pages.step(name, number, sort))
+    async def step(
+        name: RunName, number: StepNumber, sort: Sort = "worst", show: Outcome | None = None
+    ) -> Response:
+        return await screen.page(lambda pages: pages.step(name, number, sort, show))
 
     @router.get("/group")
     async def group(name: RunName, number: StepNumber, key: GroupKey) -> Response:
@@ -223,7 +219,7 @@ def _add_assets(router: APIRouter) -> None:
     async def asset(name: str, request: Request) -> Response:
         found = files.get(name)
         if found is None:
-            return Response(status_code=404, headers=guard.POLICY)
+            raise HTTPException(404)
         headers = {**guard.POLICY, "Cache-Control": "no-cache", "ETag": found.tag}
         if request.headers.get("if-none-match") == found.tag:
             return Response(status_code=304, headers=headers)

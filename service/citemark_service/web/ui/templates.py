@@ -25,7 +25,7 @@ class Templates:
             lstrip_blocks=True,
         )
         self._environment.globals.update(
-            links=links, chart_width=charts.WIDTH, chart_height=charts.HEIGHT
+            links=links, up="", chart_width=charts.WIDTH, chart_height=charts.HEIGHT
         )
 
     def html(self, name: str, /, **values: object) -> str:

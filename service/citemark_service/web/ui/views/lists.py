@@ -14,6 +14,7 @@ from citemark_service.web.ui.views.naming import (
     group_title,
     number,
     outcome,
+    state,
     step_title,
     unscaled,
 )
@@ -136,8 +137,14 @@ def farthest(rows: Sequence[Record]) -> Record | None:
 
 
 def worst_and_best(rows: Sequence[Record], count: int) -> tuple[list[Record], list[Record]]:
-    """The rollouts with the lowest and the highest rewards, none in both."""
-    ordered = sorted((row for row in rows if row["reward"] is not None), key=_by_reward)
+    """The judged rollouts with the lowest and the highest rewards, none in both.
+
+    Refused ones are there only where none was judged: they all have the same reward for the same
+    reason, and would leave no room for what a judge said.
+    """
+    rewarded = [row for row in rows if row["reward"] is not None]
+    judged = [row for row in rewarded if state(row) == "judged"]
+    ordered = sorted(judged or rewarded, key=_by_reward)
     count = min(count, len(ordered) // 2 or len(ordered))
     best = ordered[len(ordered) - count :] if len(ordered) > count else []
     return ordered[:count], best[::-1]
