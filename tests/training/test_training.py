@@ -244,6 +244,17 @@ def test_what_this_machine_cannot_do_is_refused_before_a_model_is_loaded(
     assert set(declined.value.reasons) == {named}
 
 
+def test_an_output_folder_that_cannot_be_made_is_refused_first(
+    small: Planned, rows_file: Path
+) -> None:
+    from citemark_grpo.training import session
+
+    plan = small("http://127.0.0.1:8000", output_dir=str(rows_file / "run"))
+    with pytest.raises(Declined) as declined:
+        session.run(plan, say=print)
+    assert set(declined.value.reasons) == {"output_dir"}
+
+
 def recipe_on_paper(policy: Path, rows: Path, *more: str) -> subprocess.CompletedProcess[str]:
     environment = {
         **os.environ,

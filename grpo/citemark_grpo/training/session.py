@@ -1,6 +1,7 @@
 """One run from its plan to its end."""
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,11 +79,14 @@ def run(plan: Plan, *, say: Callable[[str], None]) -> None:
     """Train from the plan's start to its end, and leave the policy in the output folder.
 
     Raises:
+        Declined, RowsUnusable, MissingExtra: it cannot begin; said before the policy is loaded.
+        JudgementsMissing: see `RefinerTrainer`.
         Stopped: an interrupt ended it; nothing is written then, see `stopping`.
     """
+    make_folder(plan)
+    checkpoint = checkpoint_of(plan)
     material = gather(plan)
     trainer = build(plan, material)
-    checkpoint = checkpoint_of(plan)
     if trainer.is_world_process_zero():
         for line in row_lines(material.prepared):
             say(line)
@@ -96,6 +100,17 @@ def run(plan: Plan, *, say: Callable[[str], None]) -> None:
         raise Stopped(signal_of(interrupt), where) from interrupt
     if writing.failed:
         _log.error("THE POLICY IS NOT SAVED. Make room. %s", way_on(plan))
+
+
+def make_folder(plan: Plan) -> None:
+    """Make the output folder. Raises `Declined` where that cannot be, or nobody may write there."""
+    output = Path(plan.trainer["output_dir"])
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Declined({"output_dir": f"cannot be made: {error}"}) from error
+    if not os.access(output, os.W_OK | os.X_OK):
+        raise Declined({"output_dir": f"{output} may not be written to"})
 
 
 def way_on(plan: Plan) -> str:
