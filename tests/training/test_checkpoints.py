@@ -25,7 +25,7 @@ from citemark_grpo.training.survival.folders import (
     surplus,
 )
 from citemark_grpo.training.survival.keeper import Keeper, needed
-from citemark_grpo.training.survival.ranks import Alone
+from citemark_grpo.training.survival.ranks import Answer
 from citemark_grpo.training.survival.space import Room, free_bytes, room_for
 from citemark_grpo.training.survival.storage import Outlived, out_of_space
 from training.small_disk import mounted
@@ -64,6 +64,18 @@ class Disk:
         )
         free = self.limit - used
         return Room(fits=size - REST <= free, free=free + REST, source="statvfs")
+
+
+class Alone:
+    """A run of one process."""
+
+    leads = True
+
+    def told(self, answer: Answer) -> Answer:
+        return answer
+
+    def some(self, flag: bool) -> bool:
+        return flag
 
 
 def keeper(run: Path, *, keep: int | None = None, limit: int = 10**9) -> Keeper:

@@ -63,17 +63,17 @@ def _max_token_length(value: int, chosen: Chosen) -> Parts:
     return parts
 
 
-def _zero_stage(value: int, _: Chosen) -> Parts:
+def _zero_stage(value: str, _: Chosen) -> Parts:
     """DeepSpeed's own configuration; what is `auto` the trainer fills in from its arguments."""
-    if value == 0:
+    if value == "0":
         return {"trainer.deepspeed": None}
     zero: dict[str, Any] = {
-        "stage": value,
+        "stage": int(value),
         "overlap_comm": True,
         "contiguous_gradients": True,
         "reduce_bucket_size": "auto",
     }
-    if value == 3:
+    if value == "3":
         zero["stage3_prefetch_bucket_size"] = "auto"
         zero["stage3_param_persistence_threshold"] = "auto"
         # Else a checkpoint holds shards that only DeepSpeed can read.
@@ -88,10 +88,6 @@ def _zero_stage(value: int, _: Chosen) -> Parts:
             "train_micro_batch_size_per_gpu": "auto",
         }
     }
-
-
-def _stage_number(value: str, chosen: Chosen) -> Parts:
-    return _zero_stage(int(value), chosen)
 
 
 PUBLISHED: Final = (
@@ -189,7 +185,7 @@ PUBLISHED: Final = (
     Flag(
         "deepspeed_stage", str, "0",
         "ZeRO stage; 0 leaves DeepSpeed out. Nothing is offloaded.",
-        _stage_number, choices=("0", "1", "2", "3"),
+        _zero_stage, choices=("0", "1", "2", "3"),
     ),
     Flag(
         "per_device_train_batch_size", int, 1,

@@ -23,20 +23,6 @@ class Ranks(Protocol):
         """Whether it is true in at least one process; returns once all have asked."""
 
 
-class Alone:
-    """A run of one process."""
-
-    leads = True
-
-    def told(self, answer: Answer) -> Answer:
-        """The answer itself."""
-        return answer
-
-    def some(self, flag: bool) -> bool:
-        """The flag itself."""
-        return flag
-
-
 class Together:
     """The processes of an initialised accelerate state."""
 
