@@ -50,6 +50,12 @@ def test_another_wording_server_or_kind_is_other_news() -> None:
     assert written(throttle, record(server="a", kind="x", seconds=2)) == []
 
 
+def test_a_message_that_is_no_text_is_counted_like_any_other() -> None:
+    throttle = Throttle(burst=2)
+    records = [logging.makeLogRecord({"name": "other", "msg": {"status": 503}}) for _ in range(5)]
+    assert written(throttle, *records) == ["{'status': 503}"] * 2
+
+
 def test_what_is_a_line_for_each_event_is_never_held_back() -> None:
     throttle = Throttle(burst=1, exempt=frozenset({"citemark.access"}))
     assert len(written(throttle, *(record(name="citemark.access") for _ in range(50)))) == 50

@@ -76,4 +76,5 @@ class Throttle(logging.Filter):
 
 def _kind(record: logging.LogRecord) -> object:
     facts = facts_of(record)
-    return (record.name, record.levelno, record.msg, *(facts.get(name) for name in _DISTINCT))
+    wording = str(record.msg)  # other people's code logs dictionaries, too
+    return (record.name, record.levelno, wording, *(facts.get(name) for name in _DISTINCT))
