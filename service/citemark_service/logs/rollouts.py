@@ -3,7 +3,7 @@
 import logging
 from typing import Final, Protocol
 
-from citemark_schemas import ScoreResult
+from citemark_schemas import Failure
 from citemark_service.explaining.printable import printable
 from citemark_service.ledger.entry import Entry
 from citemark_service.logs.lines import told
@@ -38,17 +38,14 @@ class RolloutLog:
     async def keep(self, entry: Entry) -> None:
         """Tell, then as the keeper behind."""
         if entry.result.failure is not None:
-            _tell_failure(entry.result)
+            _tell_failure(entry.result.failure)
         if self._texts:
             _tell(entry)
         if self._keeper is not None:
             await self._keeper.keep(entry)
 
 
-def _tell_failure(result: ScoreResult) -> None:
-    failure = result.failure
-    if failure is None:
-        return
+def _tell_failure(failure: Failure) -> None:
     facts = {"kind": failure.kind.value, "retryable": failure.retryable}
     _unjudged.warning("no reward: %s: %s", failure.kind.value, failure.message, extra=told(facts))
 

@@ -42,7 +42,7 @@ class _Reasons(logging.Filter):
 
 
 class CountingExporter(SpanExporter):
-    """Exports over OTLP/HTTP; used by one thread, but for `lose`."""
+    """Exports over OTLP/HTTP; used by one thread, but for `admit` and `give_up`."""
 
     def __init__(self, url: str, *, observer: Observer, queue: int) -> None:
         self._exporter = OTLPSpanExporter(endpoint=url, timeout=_EXPORT_S)
