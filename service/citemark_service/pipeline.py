@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
-from typing import Protocol
 
 from citemark_rubrics import RubricLibrary, UnknownSet
 from citemark_schemas import (
@@ -39,7 +38,7 @@ from citemark_service.judges.protocol import (
     Worded,
     Words,
 )
-from citemark_service.ledger.entry import Entry
+from citemark_service.ledger.entry import Entry, Keeper
 from citemark_service.logs.trail import Bound
 from citemark_service.observe import Observer, Stage
 from citemark_service.parsing.sources import read_sources
@@ -100,14 +99,6 @@ class _Errand:
             cap=cap,
             origin=self.origin,
         )
-
-
-class Keeper(Protocol):
-    """Where scored rollouts are kept, such as a `ledger.Ledger`."""
-
-    async def keep(self, entry: Entry) -> None:
-        """Return when the entry is kept, or will be. Raises nothing."""
-        ...
 
 
 class Pipeline:

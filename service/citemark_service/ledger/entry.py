@@ -4,7 +4,7 @@ import hashlib
 import json
 import zlib
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from citemark_schemas import Rollout, ScoreResult
 from citemark_service.fingerprint import framed
@@ -50,6 +50,14 @@ class Entry:
         replies = sum(len(reply.text) for reply in self.replies)
         written = len(rollout.response) + len(rollout.tool_output or "")
         return _FRAME + written + structured + replies
+
+
+class Keeper(Protocol):
+    """Where entries go, such as a `Ledger`."""
+
+    async def keep(self, entry: Entry) -> None:
+        """Return when the entry is kept, or will be. Raises nothing."""
+        ...
 
 
 def packed(value: bytes) -> bytes:

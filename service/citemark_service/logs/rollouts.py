@@ -1,25 +1,17 @@
 """What the log says of rollouts: each that nobody judged, and all of them where that is wanted."""
 
 import logging
-from typing import Final, Protocol
+from typing import Final
 
 from citemark_schemas import Failure
 from citemark_service.explaining.printable import printable
-from citemark_service.ledger.entry import Entry
+from citemark_service.ledger.entry import Entry, Keeper
 from citemark_service.logs.lines import told
 
 _CLIP: Final = 500
 
 _log = logging.getLogger("citemark.rollouts")
 _unjudged = logging.getLogger("citemark.unjudged")
-
-
-class Keeper(Protocol):
-    """As `pipeline.Keeper`."""
-
-    async def keep(self, entry: Entry) -> None:
-        """As there."""
-        ...
 
 
 class RolloutLog:

@@ -1,17 +1,7 @@
 """How long a reward waits for the ledger, as a span."""
 
-from typing import Protocol
-
-from citemark_service.ledger.entry import Entry
+from citemark_service.ledger.entry import Entry, Keeper
 from citemark_service.tracing.tracer import Tracer
-
-
-class Keeper(Protocol):
-    """As `pipeline.Keeper`."""
-
-    async def keep(self, entry: Entry) -> None:
-        """As there."""
-        ...
 
 
 class TracedKeeper:
