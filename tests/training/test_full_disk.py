@@ -1,14 +1,25 @@
 """A run on a file system that really fills up ends, and can be gone on with."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from citemark_grpo.training.errors import PolicyUnsaved
 from citemark_grpo.training.record.journal import lines
-from citemark_grpo.training.survival.folders import STAGING, Kind, complete, last_complete
+from citemark_grpo.training.survival.folders import (
+    STAGING,
+    Kind,
+    complete,
+    last_complete,
+    seal,
+    staged,
+)
+from scripted_service import Service
 from training.small_disk import mounted
+from training.train_command import STEPS, called, command
 
 pytestmark = [pytest.mark.train, pytest.mark.timeout(300)]
 
@@ -105,3 +116,48 @@ def test_what_could_not_be_written_is_written_once_it_fits(disk):
     assert journalled(disk) == list(range(1, 13))
     assert steps_of(disk)[-1] == 12
     assert last_complete(disk / "run") == disk / "run" / "checkpoint-12"
+
+
+def end_on(disk: Path, policy: Path, rows: Path, url: str, *more: str) -> str:
+    """Train with the command where the policy does not fit; what it said on its way to status 1."""
+    with (disk / "ballast").open("wb") as file:
+        file.write(bytes(shutil.disk_usage(disk).free - (policy_bytes(policy) // 2)))
+    given = command(disk / "run", url=url, policy=policy, rows=rows, resume="never")
+    ended = called(*given, *more)
+    assert ended.returncode == 1, ended.stderr[-3000:]
+    assert "Traceback" not in ended.stderr.splitlines()[-1]
+    return ended.stderr
+
+
+def policy_bytes(policy: Path) -> int:
+    return (policy / "model.safetensors").stat().st_size
+
+
+@on("tmpfs")
+def test_a_policy_that_does_not_fit_in_the_end_is_no_success(
+    disk, policy, rows_file, service: Service
+):
+    said = end_on(disk, policy, rows_file, service.url, "--save_steps", "0")
+    assert said.splitlines()[-1] == (
+        "citemark-grpo: the disk is full, the policy is not saved. "
+        "No checkpoint is whole yet: the same command begins where this one did."
+    )
+    assert not list((disk / "run").glob("*.safetensors"))
+    assert journalled(disk) == list(range(1, STEPS + 1))
+
+
+def test_a_policy_that_a_checkpoint_holds_is_not_lost(tmp_path, planned, caplog):
+    from citemark_grpo.training.session import unsaved
+
+    run = tmp_path / "run"
+    built = staged(run, Kind.WEIGHTS, 6)
+    built.mkdir(parents=True)
+    (built / "model.safetensors").write_bytes(b"weights")
+    kept = seal(built, run)
+    (run / "model.safetensors").write_bytes(b"wei")
+    unsaved(planned(), 6)
+    assert f"the trained policy is in {kept} alone" in caplog.text
+    assert not (run / "model.safetensors").exists()
+    assert (kept / "model.safetensors").exists()
+    with pytest.raises(PolicyUnsaved):
+        unsaved(planned(), 7)

@@ -5,6 +5,7 @@
     ├── RowsUnusable      the data set cannot be read, or too few rows of it are left
     ├── MissingExtra      a library that the plan needs is not installed
     ├── JudgementsMissing more judgements failed in one step than the run allows
+    ├── PolicyUnsaved     the run ended, and the disk has no room for what it trained
     └── Stopped           a signal ended the run; the message says how to go on
 
 The message is for people; the command line prints it without a traceback.
@@ -39,6 +40,10 @@ class JudgementsMissing(TrainingError):
 
     Raised before the step's update, on every process of the run alike.
     """
+
+
+class PolicyUnsaved(TrainingError):
+    """All steps are done, and neither the policy nor a checkpoint of the last step is written."""
 
 
 class Stopped(TrainingError):

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback
 from citemark_grpo.settings import secret
 from citemark_grpo.training.assemble import build_trainer, token_count
 from citemark_grpo.training.dry_run import row_lines
-from citemark_grpo.training.errors import Declined, Stopped
+from citemark_grpo.training.errors import Declined, PolicyUnsaved, Stopped
 from citemark_grpo.training.loading import raw_rows
 from citemark_grpo.training.plan import Plan, Service
 from citemark_grpo.training.policy import check_model, load_tokenizer
@@ -81,6 +81,7 @@ def run(plan: Plan, *, say: Callable[[str], None]) -> None:
     Raises:
         Declined, RowsUnusable, MissingExtra: it cannot begin; said before the policy is loaded.
         JudgementsMissing: see `RefinerTrainer`.
+        PolicyUnsaved: the disk had no room for what was trained.
         Stopped: an interrupt ended it; nothing is written then, see `stopping`.
     """
     make_folder(plan)
@@ -99,7 +100,22 @@ def run(plan: Plan, *, say: Callable[[str], None]) -> None:
         where = f"after step {trainer.state.global_step}. {way_on(plan)}"
         raise Stopped(signal_of(interrupt), where) from interrupt
     if writing.failed:
-        _log.error("THE POLICY IS NOT SAVED. Make room. %s", way_on(plan))
+        unsaved(plan, trainer.state.global_step)
+
+
+def unsaved(plan: Plan, step: int) -> None:
+    """After a disk that was full at the very end: a checkpoint of the last step does as well.
+
+    Raises:
+        PolicyUnsaved: there is none.
+    """
+    output = Path(plan.trainer["output_dir"])
+    for torn in output.glob("*.safetensors"):
+        torn.unlink()
+    held = [each.path for each in complete(output) if each.step == step]
+    if not held:
+        raise PolicyUnsaved(f"the disk is full, the policy is not saved. {way_on(plan)}")
+    _log.error("DISK FULL: the trained policy is in %s alone", held[-1])
 
 
 def make_folder(plan: Plan) -> None:
