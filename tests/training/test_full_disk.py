@@ -35,7 +35,7 @@ def disk(request, tmp_path):
         yield place
 
 
-def on(*kinds):
+def on(*kinds) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("disk", kinds, indirect=True)
 
 
