@@ -34,7 +34,7 @@ VLLM_MODELS := .cache/smollm2-135m .cache/qwen3-next-tiny
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo train-demo ui test test-ui test-vllm test-train test-trainers test-dashboards bench check lint-docker format clean
+.PHONY: help demo train-demo ui environments test test-ui test-vllm test-train test-trainers test-dashboards bench check lint-docker format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,10 @@ test: $(DEV) ## Run every test (ARGS="-k name" for some)
 test-vllm: $(DEV) ## Run the service against a real vLLM on the CPU, where that can be installed
 	@PYTHONPATH=tests $(BIN)/python tests/vllm/prepare.py $(VENV_VLLM) $(VLLM_MODELS); \
 	case $$? in 0) $(BIN)/pytest -m vllm tests/vllm $(ARGS);; 3) ;; *) exit 1;; esac
+
+environments: $(DEV) $(TRAIN_DEV) ## Install what test-train, test-trainers and test-vllm run in
+	@PYTHONPATH=tests $(BIN)/python tests/trainers/prepare.py $(VENV_TRAINERS) || test $$? = 3
+	@PYTHONPATH=tests $(BIN)/python tests/vllm/prepare.py $(VENV_VLLM) $(VLLM_MODELS) || test $$? = 3
 
 test-train: $(TRAIN_DEV) ## Run the tests of training, with torch and TRL
 	$(VENV_TRAIN)/bin/pytest -m train $(ARGS)
