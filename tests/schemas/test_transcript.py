@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from citemark_schemas import (
@@ -67,9 +67,10 @@ def test_several_turns_are_all_the_prompt():
 
 
 @given(prompt=texts, response=texts, noise=st.sampled_from(["<s>", " ", "\ufffd"]))
+@example(prompt="<", response=" <", noise="<s>")
 def test_no_more_than_the_response_is_ever_returned(prompt, response, noise):
     found = continuation(noise + prompt + response, prompt)
-    assert found is None or len(found.strip()) <= len(response.strip()) + len(noise)
+    assert found is None or len(found.strip()) <= len(response) + len(noise)
 
 
 @pytest.mark.parametrize(
