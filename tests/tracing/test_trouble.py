@@ -87,7 +87,8 @@ async def test_what_waits_for_a_hanging_collector_is_bounded(collector: Collecto
         gc.collect()
         grown, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert grown < 2 * 1024 * 1024  # as many again would be twenty times that
+        # A queue whose batches failed meanwhile holds new spans, some MiB of them; all would be 40.
+        assert grown < 8 * 1024 * 1024
     assert lost_of(metrics) == 40 * _ROOM
 
 
