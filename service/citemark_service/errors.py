@@ -11,6 +11,7 @@
     │   ├── TooLarge                 413  body, line or item count over its limit
     │   ├── BodyTimeout              408  the body stopped arriving
     │   ├── LedgerOff                404  the service keeps no ledger
+    │   ├── NotKept                  404  no rollout is kept there
     │   ├── LedgerUnavailable        503  it cannot be read now
     │   ├── Overloaded               429  the queue is full; carries `retry_after_s`
     │   ├── JudgeFailed              503  a trainer wants failed judgements as an HTTP error
@@ -108,6 +109,13 @@ class LedgerOff(RequestError):
 
     status = 404
     error = "ledger_off"
+
+
+class NotKept(RequestError):
+    """No rollout is kept of the run, step and group that the caller names."""
+
+    status = 404
+    error = "not_kept"
 
 
 class LedgerUnavailable(RequestError):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from citemark_service.settings import Settings
 from command_line import EXAMPLES, Cli
 
 
-async def _fill(settings: Settings) -> None:
+async def _fill(settings: Settings, *, run: str = "demo", title: str | None = None) -> None:
     ledger = ledger_of(settings, SilentObserver())
     assert ledger is not None
     lines = (EXAMPLES / "rollouts.jsonl").read_text().splitlines()
@@ -30,8 +31,11 @@ async def _fill(settings: Settings) -> None:
             ledger=ledger,
         )
         for line in lines:
-            rollout = Rollout.model_validate(json.loads(line))
-            origin = Origin(run="demo", step=1)
+            row = json.loads(line)
+            if title is not None:
+                row["rubrics"] = [{"title": title, "description": "It is short."}]
+            rollout = Rollout.model_validate(row)
+            origin = Origin(run=run, step=1)
             await pipeline.score(rollout, request=Knobs(), position=0, deadline=None, origin=origin)
 
 
@@ -92,6 +96,7 @@ def test_a_judge_agrees_with_itself(cli: Cli, ledger: str) -> None:
     ("flags", "message"),
     [
         (["--run", "unknown"], "the ledger's runs: demo"),
+        (["--run", "demo", "--step", "99"], "no rollout is kept there; the run demo has step 1"),
         (["--weight", "Nothing=2"], "no criterion is titled 'Nothing'"),
         (["--weight", "Citation Discipline"], "is not TITLE=WEIGHT"),
         (["--judge", "embedded", "--knob", "citation_weight=1"], "leave --knob"),
@@ -102,6 +107,41 @@ def test_mistakes_are_named(cli: Cli, ledger: str, flags: list[str], message: st
     told = cli("rescore", "--ledger", ledger, *flags)
     assert told.exit_code == 2
     assert message in " ".join(told.output.split())
+
+
+def test_titles_that_are_not_listed_are_counted(cli: Cli, ledger: str) -> None:
+    told = cli("rescore", "--ledger", ledger, "--weight", "Nothing=2").output
+    _, _, there = " ".join(told.split()).partition("there are: ")
+    *titles, more = there.split("; ")
+    assert len(titles) == 20
+    assert "Citation Discipline" in titles
+    assert re.fullmatch(r"and [1-9]\d* more", more)
+
+
+HOSTILE = "\x1b[31m\x1b]0;pwn\x07\u202e\x9b2J"
+
+
+def test_no_error_lets_a_kept_name_steer_the_terminal(cli: Cli, tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path / 'ledger.db'}"
+    asyncio.run(_fill(Settings(ledger=address), run=f"esc{HOSTILE}", title=f"t{HOSTILE}"))
+    for arguments in (
+        ("rescore", "--run", "nope"),
+        ("export", tmp_path / "q.jsonl", "--run", "nope"),
+        ("rescore", "--run", f"esc{HOSTILE}", "--step", "9"),
+        ("rescore", "--weight", "Nothing=1"),
+    ):
+        told = cli(*arguments, "--ledger", address)
+        assert told.exit_code == 2
+        assert not set(told.output) & set(HOSTILE) - set("[31m]0;pwn2J")
+        assert "<U+001B>]0;pwn<U+0007><U+202E><U+009B>2J" in told.output
+
+
+def test_a_file_that_is_not_there_is_answered_with_how_to_name_another(
+    cli: Cli, tmp_path: Path
+) -> None:
+    told = cli("rescore", "--ledger", f"sqlite:///{tmp_path / 'none.db'}")
+    assert told.exit_code == 2
+    assert "name another with --ledger URL" in " ".join(told.output.split())
 
 
 def test_a_ledger_that_is_off_cannot_be_read(cli: Cli) -> None:

@@ -111,9 +111,28 @@ def test_a_limit_takes_the_latest_and_says_so(client: httpx.Client) -> None:
     assert {step.step for step in found.steps} == {2}
 
 
-def test_a_run_that_is_not_there_has_no_rewards(client: httpx.Client) -> None:
-    found = rescored(client, run="unknown")
-    assert (found.rollouts, found.mean_old, found.steps) == (0, None, ())
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({"run": "unknown"}, "of run 'unknown'"),
+        ({"run": "demo", "step": 99}, "of run 'demo' of step 99"),
+        ({"group": "none"}, "of group 'none'"),
+    ],
+)
+def test_a_place_where_nothing_is_kept_is_named(
+    client: httpx.Client, body: Any, named: str
+) -> None:
+    answer = client.post("/v1/rescore", json=body)
+    assert (answer.status_code, answer.json()["error"]) == (404, "not_kept")
+    assert answer.json()["message"] == f"no rollout is kept {named}"
+
+
+def test_a_title_that_is_not_there_is_answered_with_those_that_are(client: httpx.Client) -> None:
+    answer = client.post("/v1/rescore", json={"weights": {"Nothing": 1}})
+    (detail,) = answer.json()["details"]
+    _, _, there = detail["message"].partition("there are: ")
+    assert there.startswith("Citation Discipline; ")  # the most common come first
+    assert there.endswith(" more") or len(there.split("; ")) < 20
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,9 @@ import click
 from citemark_rubrics import RubricError
 from citemark_service.errors import CitemarkError
 
+# Under another name: this package has a module `printable`, which would take that one's place.
+from citemark_service.explaining.printable import printable as visible
+
 _COMMANDS = (
     "serve",
     "score",
@@ -43,7 +46,8 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except (CitemarkError, RubricError) as error:
-            raise click.UsageError(str(error)) from error
+            # It may name what a stranger called a run or a criterion.
+            raise click.UsageError(visible(str(error))) from error
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(130)

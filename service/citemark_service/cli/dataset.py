@@ -2,13 +2,13 @@
 
 import asyncio
 import itertools
+import json
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 import click
-from pydantic_core import to_json
 from rich.console import Console
 from rich.table import Table
 
@@ -47,7 +47,7 @@ class Examined:
     def show(self, *, as_json: bool) -> None:
         """Print everything."""
         if as_json:
-            click.echo(to_json(self._plainly(), indent=2).decode())
+            click.echo(json.dumps(self._plainly(), indent=2))
             return
         rows = counted(self.rows, "row")
         click.echo(f"{self.dataset}: {rows} for {self.trainer.title}, {self._counts()}")

@@ -48,7 +48,7 @@ def command(
     as_text = suffix_of(output) == PARQUET
     place, console = Place(run, step, group, since, until), Console(stderr=True)
     with reading(ledger) as reader:
-        numbers, rows = some(reader, reader.numbers(place)), 0
+        numbers, rows = some(reader, place, reader.numbers(place)), 0
         with (
             Progress(console, len(numbers), "exporting") as progress,
             writing(output, _COLUMNS) as writer,

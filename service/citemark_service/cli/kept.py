@@ -1,19 +1,22 @@
 """Flags that say which kept rollouts, and how they are found."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
 from citemark_service.cli.options import setting_option
 from citemark_service.errors import DataError
+from citemark_service.explaining.listing import listed
 from citemark_service.ledger.factory import ledger_reader
-from citemark_service.ledger.reading import LedgerReader, Numbers
+from citemark_service.ledger.reading import LedgerReader, Numbers, Place
 from citemark_service.settings import load_settings
 
 Command = TypeVar("Command", bound=Callable[..., object])
+
+_RUNS: Final = 20
 
 
 class Moment(click.ParamType[float]):
@@ -66,18 +69,25 @@ def reading(ledger: str | None) -> Iterator[LedgerReader]:
         yield reader
 
 
-def some(reader: LedgerReader, numbers: Numbers) -> Numbers:
+def some(reader: LedgerReader, place: Place, numbers: Numbers) -> Numbers:
     """The same numbers, of which there must be one."""
     if not numbers:
-        raise none_kept(reader)
+        raise none_kept(reader, place)
     return numbers
 
 
-def none_kept(reader: LedgerReader) -> DataError:
-    """The error for a place without rollouts; it says which runs there are."""
-    names = ", ".join(_named(reader.runs()[:20]))
-    return DataError(f"no rollout is kept there; the ledger's runs: {names or 'none'}")
+def none_kept(reader: LedgerReader, place: Place) -> DataError:
+    """The error for a place without rollouts; it says which steps or runs there are."""
+    span = None if place.run is None else reader.kept_steps(place.run)
+    there = _told_runs(reader) if span is None else _told_steps(str(place.run), *span)
+    return DataError(f"no rollout is kept there; {there}")
 
 
-def _named(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    return (str(row["run"]) or "(unnamed)" for row in runs)
+def _told_steps(run: str, low: int, high: int) -> str:
+    steps = f"step {low}" if low == high else f"steps {low} to {high}"
+    return f"the run {run} has {steps}"
+
+
+def _told_runs(reader: LedgerReader) -> str:
+    names = [str(row["run"]) or "(unnamed)" for row in reader.runs()]
+    return f"the ledger's runs: {listed(names, _RUNS) or 'none'}"

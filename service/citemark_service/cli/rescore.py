@@ -20,13 +20,14 @@ from citemark_service.cli.printable import plain, show
 from citemark_service.cli.progress import Progress
 from citemark_service.cli.wording import counted
 from citemark_service.errors import DataError
+from citemark_service.explaining.listing import listed
 from citemark_service.judges.factory import build_judge
 from citemark_service.judges.protocol import JudgeIdentity
 from citemark_service.ledger.reading import KeptRollout, LedgerReader, Place
 from citemark_service.observe import SilentObserver
 from citemark_service.pipeline import Pipeline
 from citemark_service.rescoring.agreement import RubricAgreement, rubric_agreements
-from citemark_service.rescoring.comparing import Rescored, compare
+from citemark_service.rescoring.comparing import SHOWN, Rescored, compare
 from citemark_service.rescoring.ranks import Comparison, Pair, Ranked, Tally
 from citemark_service.rescoring.rejudge import rejudged, sampled
 from citemark_service.rescoring.reward import Change
@@ -89,7 +90,7 @@ def command(
                 raise click.UsageError("--judge compares judges: leave --knob and --weight out")
             kept = sampled(reader, place, sample, seed)
             if not kept:
-                raise none_kept(reader)
+                raise none_kept(reader, place)
             _show_judged(asyncio.run(_judged(kept, chosen_settings(flags))), as_json=as_json)
             return
         change = Change(parse_knobs(knobs), dict(map(_weight, weights)))
@@ -109,12 +110,12 @@ def _weight(text: str) -> tuple[str, float]:
 
 
 def _compared(reader: LedgerReader, place: Place, change: Change, rows: int) -> Rescored:
-    numbers = some(reader, reader.numbers(place, grouped=True))
+    numbers = some(reader, place, reader.numbers(place, grouped=True))
     with Progress(Console(stderr=True), len(numbers), "rescoring") as progress:
         found = compare(_counted(reader.whole(numbers), progress), change, moves=rows)
     if found.untitled:
-        there = "; ".join(found.titles)
-        raise DataError(f"no criterion is titled {found.untitled[0]!r}; there are: {there}")
+        unknown, there = found.untitled[0], listed(found.titles, SHOWN, separator="; ")
+        raise DataError(f"no criterion is titled {unknown!r}; there are: {there}")
     return found
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from citemark_rubrics import RubricError, RubricSet, load_library, load_set
 from citemark_schemas import Criterion, Polarity
 from citemark_service.cli.printable import plain
+from citemark_service.explaining.printable import printable
 from citemark_service.settings import load_settings
 
 
@@ -60,7 +61,7 @@ def _passes(file: Path) -> bool:
     try:
         rubric_set = load_set(file)
     except RubricError as error:
-        click.echo(str(error), err=True)
+        click.echo(printable(str(error)), err=True)
         return False
     told = f"{rubric_set.name}, {len(rubric_set.criteria)} criteria, version {rubric_set.version}"
     click.echo(f"{file}: ok: {told}")

@@ -43,7 +43,7 @@ def ledger_reader(address: str) -> LedgerReader:
     engine = ledger_engine(address, reading=True)
     file = engine.url.database
     if engine.dialect.name == "sqlite" and not Path(file or "").is_file():
-        raise SettingsError(f"ledger: there is no file {file}")
+        raise SettingsError(f"ledger: there is no file {file}; name another with --ledger URL")
     return LedgerReader(engine)
 
 

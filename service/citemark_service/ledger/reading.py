@@ -120,6 +120,14 @@ class LedgerReader:
         """The rows of `steps` of a run, in order."""
         return self._records(select(steps).where(steps.c.run == run).order_by(steps.c.step))
 
+    def kept_steps(self, run: str) -> tuple[int, int] | None:
+        """The lowest and the highest step that rollouts of a run are kept of; None without any."""
+        query = select(
+            func.min(rollouts.c.step).label("low"), func.max(rollouts.c.step).label("high")
+        ).where(rollouts.c.run == run, rollouts.c.step != NO_STEP)
+        (row,) = self._records(query)
+        return None if row["low"] is None else (row["low"], row["high"])
+
     def groups(self, place: Place, *, limit: int) -> list[Record]:
         """Rows of `groups`; the widest spread of rewards first."""
         spread = (groups.c.reward_max - groups.c.reward_min).desc().nulls_last()

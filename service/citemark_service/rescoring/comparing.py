@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby, islice
-from typing import Protocol
+from typing import Final, Protocol
 
 from citemark_schemas import Rollout, ScoreResult
 from citemark_service.errors import NotJudged
@@ -17,8 +17,11 @@ _PART = 4096
 """Siblings that are compared at once. No trainer has more; without groups, a prompt's answers of
 all time are siblings."""
 _SHARED = 4
-_TITLES = 20
+_TITLES = 1_000
 _REASONS = 50
+
+SHOWN: Final = 20
+"""Titles that a message lists."""
 
 
 class Kept(Protocol):
@@ -58,7 +61,7 @@ class Rescored:
     untitled: list[str]
     """Titles of the change that no criterion has."""
     titles: list[str]
-    """Some that there are."""
+    """Those that there are, the most common first; of more than 1000 not all."""
 
 
 def compare(kept: Iterable[Kept], change: Change, *, moves: int) -> Rescored:
@@ -75,7 +78,7 @@ def compare(kept: Iterable[Kept], change: Change, *, moves: int) -> Rescored:
         moves=tally.largest(),
         left_out=dict(work.left_out.most_common()),
         untitled=sorted(work.untitled),
-        titles=sorted(work.titles),
+        titles=sorted(work.titles, key=lambda title: (-work.titles[title], title)),
     )
 
 
@@ -87,7 +90,7 @@ class _Work:
         self._sources = lru_cache(maxsize=_SHARED)(read_sources)
         self.left_out = Counter[str]()
         self.untitled = set(change.weights)
-        self.titles = set[str]()
+        self.titles = Counter[str]()
 
     def pairs(self, members: Iterable[Kept]) -> Iterator[Pair]:
         """Rewards old and new, where there is a new one."""
@@ -105,7 +108,9 @@ class _Work:
         if self.untitled:
             titles = {rubric.title for rubric in result.rubrics}
             self.untitled -= titles
-            self.titles.update(sorted(titles)[: max(0, _TITLES - len(self.titles))])
+            room = _TITLES - len(self.titles)
+            fresh = sorted(titles - self.titles.keys())[:room]
+            self.titles.update([*(titles & self.titles.keys()), *fresh])
 
     def _leave_out(self, reason: str) -> None:
         known = reason in self.left_out or len(self.left_out) < _REASONS

@@ -114,7 +114,7 @@ UNJUDGED: Responses = {
 
 UNKEPT: Responses = {
     **REFUSALS,
-    404: _problem("The service keeps no ledger."),
+    404: _problem("The service keeps no ledger, or no rollout in it is of that place."),
     413: _problem("The body is too long, or the rollouts are more than a request may look at."),
     429: _problem("Another comparison is running.", retry=True),
     503: _problem("The ledger cannot be read now, or the service is stopping.", retry=True),

@@ -23,12 +23,14 @@ from citemark_service.errors import (
     LedgerError,
     LedgerOff,
     LedgerUnavailable,
+    NotKept,
     RequestError,
     TooLarge,
 )
+from citemark_service.explaining.listing import listed
 from citemark_service.ledger.reading import KeptRollout, Place
 from citemark_service.ledger.view import LedgerView
-from citemark_service.rescoring.comparing import Rescored, compare
+from citemark_service.rescoring.comparing import SHOWN, Rescored, compare
 from citemark_service.rescoring.ranks import Ranked, StepMeans
 from citemark_service.rescoring.reward import Change
 from citemark_service.settings import Settings
@@ -114,11 +116,18 @@ def _answered(
     place = Place(asked.run, asked.step, asked.group)
     with view.within(_WORK_S):
         numbers = view.numbers(place, limit=asked.limit, grouped=True)
+        if not numbers:
+            raise NotKept(f"no rollout is kept {_named(asked)}")
         kept = _until(view.whole(numbers), ends_at, given_up)
         found = compare(kept, Change(_knobs(asked), asked.weights), moves=asked.moves)
     if found.untitled:
         raise invalid([_untitled(found, title) for title in found.untitled])
     return _response(found, complete=len(numbers) < asked.limit)
+
+
+def _named(asked: RescoreRequest) -> str:
+    named = {"run": asked.run, "step": asked.step, "group": asked.group}
+    return " ".join(f"of {name} {value!r}" for name, value in named.items() if value is not None)
 
 
 def _until(
@@ -137,7 +146,7 @@ def _knobs(asked: RescoreRequest) -> Knobs:
 
 
 def _untitled(found: Rescored, title: str) -> ProblemDetail:
-    there = "; ".join(found.titles)
+    there = listed(found.titles, SHOWN, separator="; ")
     return ProblemDetail(loc=f"weights.{title}", message=f"no criterion has it; there are: {there}")
 
 
