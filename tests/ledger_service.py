@@ -15,7 +15,7 @@ from citemark_service.app import create_app
 from citemark_service.judges.factory import build_judge
 from citemark_service.ledger.factory import ledger_of
 from citemark_service.ledger.view import ledger_view
-from citemark_service.observe import SilentObserver
+from citemark_service.metrics import Metrics
 from citemark_service.settings import Settings
 from citemark_service.verdicts.factory import remembering
 from scripted_service import listening
@@ -28,12 +28,13 @@ _VOID = frozenset({"meta", "link", "img", "input", "br"})
 def kept_service(folder: Path, **settings: Any) -> Iterator[httpx.Client]:
     """A client of a service whose ledger is in `folder`; its `base_url` ends in the port."""
     table = Settings(**{"ledger": f"sqlite:///{folder / 'ledger.db'}", **settings})
-    observer = SilentObserver()
+    metrics = Metrics()
     app = create_app(
         settings=table,
-        judge=remembering(build_judge(table, observer), table, observer),
+        judge=remembering(build_judge(table, metrics), table, metrics),
         library=load_library(),
-        ledger=ledger_of(table, observer),
+        metrics=metrics,
+        ledger=ledger_of(table, metrics),
         view=ledger_view(table),
     )
     listener = socket.create_server(("127.0.0.1", 0))

@@ -166,7 +166,7 @@ class _Play:
         if minute in _STORES_BREAK:
             # Stores of verdicts that break, and ledgers that lose, have tests of their own.
             self.metrics.cache_error("write")
-            self.metrics.ledger(written=0, lost=1)
+            self.metrics.ledger(written=0, again=0, lost=1)
         if self.broken != (minute in _STORES_BREAK):
             self._toggle_ledger()
         if self.down != (minute in _DOWN):

@@ -141,8 +141,9 @@ class Metrics:
         self._stages = {name: stages.labels(name) for name in _STAGES}
 
     def _bind_ledger(self) -> None:
-        kept = self._counter("ledger_rollouts", "Rollouts kept by the ledger, or lost.", "outcome")
-        self._kept, self._lost = (kept.labels(outcome) for outcome in ("kept", "lost"))
+        told = "Rollouts kept by the ledger, posted again, or lost."
+        kept = self._counter("ledger_rollouts", told, "outcome")
+        self._kept, self._again, self._lost = map(kept.labels, ("kept", "again", "lost"))
         self._ledger_waiting = Gauge(
             "citemark_ledger_waiting", "Rollouts that wait to be kept.", registry=self.registry
         )
@@ -272,9 +273,10 @@ class Metrics:
         """See `observe.Observer`."""
         self._cache_entries.set(entries)
 
-    def ledger(self, *, written: int, lost: int) -> None:
+    def ledger(self, *, written: int, again: int, lost: int) -> None:
         """See `observe.Observer`."""
         self._kept.inc(written)
+        self._again.inc(again)
         self._lost.inc(lost)
 
     def ledger_queue(self, queue: LedgerQueue) -> None:

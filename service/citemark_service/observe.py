@@ -95,8 +95,9 @@ class Observer(Protocol):
     def cache_size(self, entries: int) -> None:
         """So many verdicts are in memory now."""
 
-    def ledger(self, *, written: int, lost: int) -> None:
-        """So many rollouts were kept by the ledger, and so many never will be."""
+    def ledger(self, *, written: int, again: int, lost: int) -> None:
+        """So many rollouts were kept by the ledger, so many were there already, and so many never
+        will be."""
 
     def ledger_queue(self, queue: LedgerQueue) -> None:
         """A ledger was set up; it may be asked how it is at any time, from the event loop."""
@@ -144,7 +145,7 @@ class SilentObserver:
     def cache_size(self, entries: int) -> None:
         """Ignore."""
 
-    def ledger(self, *, written: int, lost: int) -> None:
+    def ledger(self, *, written: int, again: int, lost: int) -> None:
         """Ignore."""
 
     def ledger_queue(self, queue: LedgerQueue) -> None:

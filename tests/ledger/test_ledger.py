@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from citemark_service.errors import LedgerError
-from citemark_service.ledger.ledger import Ledger
+from citemark_service.ledger.ledger import Ledger, Written
 from citemark_service.observe import SilentObserver
+from ledger_service import kept_service, score
 
 
 class Shelf:
@@ -32,7 +33,7 @@ class Shelf:
         if self.broken:
             raise LedgerError("shelf: broken")
         self.batches.append(list(entries))
-        return 0
+        return Written(kept=len(entries))
 
     def tidy(self):
         if self.stuck:
@@ -51,7 +52,7 @@ class Counts(SilentObserver):
     def __init__(self):
         self.written = self.lost = 0
 
-    def ledger(self, *, written, lost):
+    def ledger(self, *, written, again, lost):
         self.written += written
         self.lost += lost
 
@@ -239,3 +240,18 @@ async def test_what_is_lost_at_the_end_is_counted_and_said(
         await ledger.keep(make(1))
     assert counts.lost == 2
     assert "2 rollouts were not kept in time" in caplog.text
+
+
+def test_a_sample_that_is_posted_again_counts_as_that(tmp_path):
+    sample = {
+        "id": "r1",
+        "question": "Why is the sky blue?",
+        "response": "<answer>It scatters light.</answer>",
+        "tool_output": "<snippet id=s1>Air scatters blue light most.</snippet>",
+    }
+    with kept_service(tmp_path) as client:
+        for _ in range(3):
+            score(client, [sample], run="a", step=1)
+        told = client.get("/metrics").text
+    for outcome, count in {"kept": 1, "again": 2, "lost": 0}.items():
+        assert f'citemark_ledger_rollouts_total{{outcome="{outcome}"}} {count}.0' in told

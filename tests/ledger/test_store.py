@@ -11,6 +11,7 @@ from citemark_schemas import Failure, FailureKind, Rollout, ScoreResult
 from citemark_service.errors import LedgerError, SettingsError
 from citemark_service.ledger.database import migrated, opened
 from citemark_service.ledger.entry import Entry, unpacked
+from citemark_service.ledger.ledger import Written
 from citemark_service.ledger.reading import LedgerReader, Place
 from citemark_service.ledger.store import LedgerStore
 from citemark_service.ledger.tables import groups, metadata, prompts, rollouts, steps
@@ -70,8 +71,8 @@ def test_all_of_a_rollout_comes_back(engine, make):
 def test_a_sample_that_is_posted_again_is_kept_once(engine, make):
     store = store_of(engine)
     again = [make(1, run="a", step=3, at=at) for at in (1.0, 2.0, 3.0)]
-    store.write(again[:2])
-    store.write(again[2:])
+    assert store.write(again[:2]) == Written(kept=1, again=1)
+    assert store.write(again[2:]) == Written(again=1)
     assert len(rows(engine, rollouts)) == 1
     (step,) = rows(engine, steps)
     assert (step["rollouts"], step["last_at"]) == (1, 1.0)
@@ -115,7 +116,7 @@ def test_names_that_no_index_takes_are_cut_and_stay_apart(engine, make):
     long = "".join(chr(dice.randrange(0x1F300, 0x1F600)) for _ in range(511))
     run = long[:256]
     entries = [make(index, run=run, step=1, group=long + str(index)) for index in range(2)]
-    assert store_of(engine).write(entries) == 0
+    assert store_of(engine).write(entries) == Written(kept=2)
     assert len(rows(engine, groups)) == 2
     (kept,) = LedgerReader(engine).rollouts(Place(run=run, group=long + "1"), limit=9)
     assert kept["sample_id"] == entries[1].result.id
@@ -123,7 +124,7 @@ def test_names_that_no_index_takes_are_cut_and_stay_apart(engine, make):
 
 def test_a_number_that_no_database_takes_costs_only_itself(engine, make, caplog):
     refused = make(1, run="a private run", step=2**70)
-    assert store_of(engine).write([make(0), refused, make(2)]) == 1
+    assert store_of(engine).write([make(0), refused, make(2)]) == Written(kept=2, refused=1)
     assert len(rows(engine, rollouts)) == 2
     assert "cannot be kept" in caplog.text
     assert "a private run" not in caplog.text
@@ -135,7 +136,7 @@ def test_a_file_is_told_of_as_where_it_is(tmp_path, monkeypatch):
 
 
 def test_writing_nothing_makes_the_tables(engine):
-    assert store_of(engine).write([]) == 0
+    assert store_of(engine).write([]) == Written()
     assert rows(engine, rollouts) == []
 
 
@@ -218,7 +219,7 @@ def changed(entry, **fields):
 
 def test_a_text_that_no_database_takes_costs_only_itself(engine, make, caplog):
     bad = changed(make(0), response="\ud800")
-    assert store_of(engine).write([make(1), bad, make(2)]) == 1
+    assert store_of(engine).write([make(1), bad, make(2)]) == Written(kept=2, refused=1)
     assert len(rows(engine, rollouts)) == 2
     assert "cannot be kept" in caplog.text
 
@@ -226,7 +227,7 @@ def test_a_text_that_no_database_takes_costs_only_itself(engine, make, caplog):
 @pytest.mark.parametrize("text", ["who\0?", "\ud800", "é\U0001f600"])
 def test_odd_characters_are_no_trouble_elsewhere(engine, make, text):
     entry = changed(make(0, run="a", step=1), question=text, tool_output=text)
-    assert store_of(engine).write([entry]) == 0
+    assert store_of(engine).write([entry]) == Written(kept=1)
     assert len(rows(engine, rollouts)) == 1
 
 

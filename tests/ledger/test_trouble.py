@@ -126,7 +126,7 @@ class Counts(SilentObserver):
     def __init__(self):
         self.written = self.lost = 0
 
-    def ledger(self, *, written, lost):
+    def ledger(self, *, written, again, lost):
         self.written += written
         self.lost += lost
 

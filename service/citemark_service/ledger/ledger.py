@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
-from typing import Final, Protocol, Self
+from typing import Final, NamedTuple, Protocol, Self
 
 from citemark_service.errors import LedgerError
 from citemark_service.ledger.entry import Entry
@@ -29,6 +29,16 @@ _PAUSE_S: Final = 1.0
 _CLOSE_S: Final = 10.0
 
 
+class Written(NamedTuple):
+    """What became of a batch: how many entries of each kind."""
+
+    kept: int = 0
+    again: int = 0
+    """Re-posts of what is kept already."""
+    refused: int = 0
+    """Those that no database would take."""
+
+
 class Store(Protocol):
     """Where entries go; its methods block."""
 
@@ -37,9 +47,9 @@ class Store(Protocol):
         """What a log may call it."""
         ...
 
-    def write(self, entries: Sequence[Entry]) -> int:
-        """Keep all but those that can never be, whose number it returns; of none, open what it
-        needs. Raises `LedgerError`."""
+    def write(self, entries: Sequence[Entry]) -> Written:
+        """Keep all but re-posts and those that can never be; of none, open what it needs.
+        Raises `LedgerError`."""
         ...
 
     @property
@@ -118,7 +128,7 @@ class Ledger:
             self._writer.cancel()
         if lost := self.waiting:
             _log.error("ledger %s: %d rollouts were not kept in time", self._store.name, lost)
-            self._observer.ledger(written=0, lost=lost)
+            self._observer.ledger(written=0, again=0, lost=lost)
         closing = asyncio.get_running_loop().run_in_executor(self._thread, self._store.close)
         await asyncio.wait([closing], timeout=_CLOSE_S)
         self._thread.shutdown(wait=False)
@@ -127,7 +137,7 @@ class Ledger:
         """Return when the entry is kept, or when that takes too long. Raises nothing."""
         characters = entry.characters
         if self._held + characters > self._room:
-            self._observer.ledger(written=0, lost=1)
+            self._observer.ledger(written=0, again=0, lost=1)
             return
         joined = self._joined()
         joined.add(entry, characters)
@@ -174,11 +184,11 @@ class Ledger:
     async def _written(self, entries: Sequence[Entry]) -> bool:
         loop = asyncio.get_running_loop()
         try:
-            refused = await loop.run_in_executor(self._thread, self._store.write, entries)
+            written = await loop.run_in_executor(self._thread, self._store.write, entries)
         except LedgerError as error:
             self._failed(error)
             return False
-        self._observer.ledger(written=len(entries) - refused, lost=refused)
+        self._observer.ledger(written=written.kept, again=written.again, lost=written.refused)
         if self._troubled:
             _log.info("ledger %s: works again", self._store.name)
         self._troubled = False

@@ -32,6 +32,7 @@ from sqlalchemy.sql.dml import Insert
 from citemark_service.errors import LedgerError
 from citemark_service.ledger.database import migrated, place_of
 from citemark_service.ledger.entry import Entry, Row, prompt_id, prompt_row, rollout_row
+from citemark_service.ledger.ledger import Written
 from citemark_service.ledger.rollups import (
     GROUP_KEY,
     HIGH,
@@ -100,8 +101,9 @@ class LedgerStore:
         """Where the ledger is, without a password."""
         return place_of(self._engine)
 
-    def write(self, entries: Sequence[Entry]) -> int:
-        """Keep these in one transaction; return how many no database would take, and were logged.
+    def write(self, entries: Sequence[Entry]) -> Written:
+        """Keep these in one transaction, but for those that no database would take: they are
+        logged.
 
         Raises:
             LedgerError: the database cannot be used now; none is kept.
@@ -111,7 +113,8 @@ class LedgerStore:
                 migrated(self._engine)
                 self._ready = True
             records = list(_records(entries))
-            return len(entries) - len(records) + self._insert(records)
+            written = self._insert(records)
+            return written._replace(refused=written.refused + len(entries) - len(records))
 
     @property
     def untidy(self) -> bool:
@@ -134,19 +137,20 @@ class LedgerStore:
         """Release the connections."""
         self._engine.dispose()
 
-    def _insert(self, records: Sequence[_Record]) -> int:
-        """All at once or, where the database objects to one, each alone; returns the refused."""
+    def _insert(self, records: Sequence[_Record]) -> Written:
+        """All at once or, where the database objects to one, each alone."""
         try:
             with self._engine.begin() as connection:
-                _write(connection, records)
+                kept = _write(connection, records)
         except (DBAPIError, OverflowError) as error:
             if not _about_a_row(error):
                 raise
             if len(records) > 1:
-                return sum(self._insert([record]) for record in records)
+                each = [self._insert([record]) for record in records]
+                return Written(*map(sum, zip(*each, strict=True)))
             _log.error("rollout %r cannot be kept: %s", records[0].entry.result.id, error)
-            return 1
-        return 0
+            return Written(refused=1)
+        return Written(kept, again=len(records) - kept)
 
     def _prune(self) -> None:
         """Take a piece of what is too old or too much; come again at once where more is."""
@@ -194,15 +198,17 @@ def _about_a_row(error: DBAPIError | OverflowError) -> bool:
     return str(getattr(error.orig, "sqlstate", None)).startswith(_LIMIT_EXCEEDED)
 
 
-def _write(connection: Connection, records: Sequence[_Record]) -> None:
+def _write(connection: Connection, records: Sequence[_Record]) -> int:
+    """Write those that are no re-posts, and return their number."""
     fresh = _unknown(connection, records)
     if not fresh:
-        return
+        return 0
     rows = [record.row for record in fresh]
     _write_prompts(connection, fresh)
     connection.execute(insert(rollouts), rows)
     _add(connection, steps, STEP_KEY, step_rows(rows))
     _add(connection, groups, GROUP_KEY, group_rows(rows))
+    return len(fresh)
 
 
 def _unknown(connection: Connection, records: Sequence[_Record]) -> list[_Record]:
