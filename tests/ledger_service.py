@@ -32,7 +32,7 @@ def kept_service(folder: Path, **settings: Any) -> Iterator[httpx.Client]:
     app = create_app(
         settings=table,
         judge=remembering(build_judge(table, metrics), table, metrics),
-        library=load_library(),
+        library=load_library(table.rubrics_dir),
         metrics=metrics,
         ledger=ledger_of(table, metrics),
         view=ledger_view(table),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
 
-from citemark_rubrics import RubricLibrary, UnknownSet
+from citemark_rubrics import RubricLibrary, RubricSet, UnknownSet
 from citemark_schemas import (
     CriterionVerdict,
     Failure,
@@ -182,6 +182,10 @@ class Pipeline:
     def judged_by(self) -> JudgeIdentity:
         """The judge's model and prompts."""
         return self._judge.identity
+
+    def static_set(self, pin: str) -> RubricSet | None:
+        """The static set that results record as `pin`; None where it is not the one loaded."""
+        return next((each for each in self._library.sets() if pinned(each) == pin), None)
 
     def prompts(self, rollout: Rollout, knobs: Knobs) -> tuple[Words, ...]:
         """In which words the judge would be asked about a rollout; none where it has no words.

@@ -37,7 +37,7 @@ from citemark_service.web.ui.views.naming import (
     trail,
     when,
 )
-from citemark_service.web.ui.views.rollout import around, rollout_page
+from citemark_service.web.ui.views.rollout import RolloutPage, around, rollout_page
 from citemark_service.web.ui.views.runs import run_line
 
 READ_S: Final = 10.0
@@ -236,7 +236,7 @@ class Pages:
         siblings = self._view.siblings(place, limit=_SIBLINGS)
         return self._templates.html(
             "rollout",
-            page=rollout_page(kept.rollout, kept.result),
+            page=_rollout_page(kept.rollout, kept.result, self._pipeline),
             around=around(kept, siblings),
         )
 
@@ -263,9 +263,16 @@ class Pages:
         return ()
 
 
-def scored_page(templates: Templates, rollout: Rollout, result: ScoreResult) -> str:
-    """The page of a rollout that was scored just now."""
-    return templates.html("rollout", page=rollout_page(rollout, result), around=None)
+def scored_page(
+    templates: Templates, pipeline: Pipeline, rollout: Rollout, result: ScoreResult
+) -> str:
+    """The page of a rollout that `pipeline` scored just now."""
+    return templates.html("rollout", page=_rollout_page(rollout, result, pipeline), around=None)
+
+
+def _rollout_page(rollout: Rollout, result: ScoreResult, pipeline: Pipeline) -> RolloutPage:
+    static = pipeline.static_set(result.versions.static_rubrics)
+    return rollout_page(rollout, result, () if static is None else static.criteria)
 
 
 _FILTER: Final[dict[str, tuple[ColumnElement[bool], ColumnElement[Any]]]] = {

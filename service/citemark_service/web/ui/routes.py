@@ -43,6 +43,7 @@ class Screen:
         self,
         *,
         pages: Pages | None,
+        pipeline: Pipeline,
         reads: Reads,
         templates: Templates,
         box: PasteBox,
@@ -52,6 +53,7 @@ class Screen:
         self._forms = forms
         self._token = token
         self._pages = pages
+        self._pipeline = pipeline
         self._reads = reads
         self._templates = templates
         self._box = box
@@ -82,7 +84,9 @@ class Screen:
             details = [(each.loc, each.message) for each in unusable.error.details]
             status = unusable.error.status
             return self._box_page(unusable.text, str(unusable), details, status=status)
-        return await self._made(partial(scored_page, self._templates, rollout, result))
+        return await self._made(
+            partial(scored_page, self._templates, self._pipeline, rollout, result)
+        )
 
     def login(self, *, wrong: bool = False) -> Response:
         """The form for the token; the pages themselves where none is needed."""
@@ -132,6 +136,7 @@ def screen_of(
     pages = None if view is None else Pages(view=view, pipeline=pipeline, templates=templates)
     return Screen(
         pages=pages,
+        pipeline=pipeline,
         reads=reads,
         templates=templates,
         box=box,

@@ -4,7 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from citemark_schemas import ClaimScore, Polarity, Rollout, RubricScore, ScoreResult
+from citemark_schemas import (
+    ClaimScore,
+    Criterion,
+    Polarity,
+    Rollout,
+    RubricScore,
+    ScoreResult,
+    Source,
+)
 from citemark_service.explaining.arithmetic import citation_lines, reward_line, rubric_line
 from citemark_service.explaining.losses import attainable, losses, reason
 from citemark_service.ledger.reading import KeptRollout, Record
@@ -21,6 +29,8 @@ class RubricLine:
     """One criterion's part in the reward."""
 
     title: str
+    described: str
+    """The criterion as it was judged; empty where that is not known, or no more than its title."""
     negative: bool
     source: str
     raw: str
@@ -78,6 +88,8 @@ class RolloutPage:
     answer: Shown
     losses: tuple[LossLine, ...]
     rubrics: tuple[RubricLine, ...]
+    other_set: str
+    """The static set that was judged, where its text is not at hand; else empty."""
     claims: tuple[ClaimLine, ...]
     sums: tuple[str, ...]
     formula: str
@@ -86,8 +98,12 @@ class RolloutPage:
     facts: tuple[tuple[str, str], ...]
 
 
-def rollout_page(rollout: Rollout, result: ScoreResult) -> RolloutPage:
-    """The page of a scored rollout, kept or not."""
+def rollout_page(rollout: Rollout, result: ScoreResult, static: Sequence[Criterion]) -> RolloutPage:
+    """The page of a scored rollout, kept or not.
+
+    Args:
+        static: criteria of the static set that it was judged by; none where they are not known.
+    """
     whole = attainable(result)
     answer = shown(rollout, result)
     return RolloutPage(
@@ -103,7 +119,8 @@ def rollout_page(rollout: Rollout, result: ScoreResult) -> RolloutPage:
             for loss in losses(result)[:_LISTED]
             if loss.amount >= 0.0005
         ),
-        rubrics=tuple(map(_rubric, result.rubrics[:_LISTED])),
+        rubrics=_rubrics(result.rubrics[:_LISTED], (*rollout.criteria, *static)),
+        other_set="" if static or not _has_static(result) else result.versions.static_rubrics,
         claims=_claims(result.claims, answer),
         sums=_sums(result),
         formula=" ".join(reward_line(result).split()),
@@ -131,9 +148,35 @@ def around(kept: KeptRollout, siblings: Sequence[Record]) -> Around:
     )
 
 
-def _rubric(rubric: RubricScore) -> RubricLine:
+def _has_static(result: ScoreResult) -> bool:
+    return any(rubric.source is Source.STATIC for rubric in result.rubrics)
+
+
+def _rubrics(
+    rubrics: Sequence[RubricScore], criteria: Sequence[Criterion]
+) -> tuple[RubricLine, ...]:
+    """Results hold titles; those of one title stand in the order of their criteria."""
+    distinct: dict[tuple[str, str, str], Criterion] = {}
+    for criterion in criteria:
+        distinct.setdefault(criterion.key, criterion)
+    texts: dict[tuple[str, str, str], list[str]] = {}
+    for criterion in reversed(distinct.values()):  # each is taken from the end
+        place = (criterion.source, criterion.polarity, criterion.title)
+        texts.setdefault(place, []).append(criterion.description)
+    return tuple(
+        _rubric(rubric, _next(texts.get((rubric.source, rubric.polarity, rubric.title))))
+        for rubric in rubrics
+    )
+
+
+def _next(texts: list[str] | None) -> str:
+    return texts.pop() if texts else ""
+
+
+def _rubric(rubric: RubricScore, text: str) -> RubricLine:
     return RubricLine(
         title=rubric.title,
+        described="" if text == rubric.title else text,
         negative=rubric.polarity is Polarity.NEGATIVE,
         source=rubric.source.value,
         raw=number(rubric.raw, 2),

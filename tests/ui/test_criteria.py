@@ -1,0 +1,80 @@
+"""A rollout's page shows every criterion whole, in the words that it was judged by."""
+
+from ledger_service import kept_service, page, score
+
+LONG = "The answer says that the offset was written every five seconds, so that up to 5 s repeat."
+SET = """name = "house"
+description = "Of this house."
+[[criteria]]
+title = "Brevity"
+polarity = "positive"
+looks_at = "{}"
+zero = "Long."
+zero_example = "Much."
+one = "Middling."
+one_example = "Some."
+two = "Short."
+two_example = "Few."
+"""
+
+
+def rollout(*rubrics):
+    response = "<answer>It was written every five seconds.</answer>"
+    sources = "<snippet id=s1>It is written every five seconds.</snippet>"
+    return {
+        "id": "r1",
+        "question": "How often?",
+        "response": response,
+        "tool_output": sources,
+        "rubrics": list(rubrics),
+    }
+
+
+def whole(document):
+    """The texts of the criteria that can be opened, by title."""
+    opened = [each.text for each in document.classed("criterion")]
+    titles = [each.text for each in document.all("summary")]
+    return {
+        title: text.removeprefix(title)
+        for title in titles
+        for text in opened
+        if text.startswith(title)
+    }
+
+
+def test_a_criterion_stands_in_full_behind_its_title(tmp_path):
+    with kept_service(tmp_path) as client:
+        score(client, [rollout(LONG, "It is short.")], run="a", step=1)
+        shown = page(client, "rollout?n=1")
+    texts = whole(shown)
+    (cut,) = [title for title in texts if title.endswith("…")]
+    assert texts[cut] == LONG
+    assert "2: " in texts["Citation Discipline"]
+    assert "It is short." not in texts  # its title says it all
+    assert "another version" not in shown.text
+
+
+def test_criteria_of_one_title_keep_their_own_texts(tmp_path):
+    same = [{"title": "Depth", "description": f"<b>Part {part}</b>\u202e"} for part in (1, 2, 1)]
+    with kept_service(tmp_path) as client:
+        score(client, [rollout(*same)], run="a", step=1)
+        shown = page(client, "rollout?n=1")
+    parts = [each.text for each in shown.classed("criterion") if "Depth" in each.text]
+    assert parts == ["Depth<b>Part 1</b><U+202E>", "Depth<b>Part 2</b><U+202E>"]
+
+
+def test_a_set_that_changed_since_is_not_shown_as_the_one_that_judged(tmp_path):
+    folder, pin = tmp_path / "sets", {"rubrics_dir": tmp_path / "sets", "static_rubrics": "house"}
+    folder.mkdir()
+    (folder / "house.toml").write_text(SET.format("How long it was."))
+    with kept_service(tmp_path, **pin) as client:
+        score(client, [rollout(LONG)], run="a", step=1)
+        assert "How long it was." in whole(page(client, "rollout?n=1"))["Brevity"]
+    (folder / "house.toml").write_text(SET.format("How long it is now."))
+    with kept_service(tmp_path, **pin) as client:
+        shown = page(client, "rollout?n=1")
+    assert "Brevity" in shown.text
+    assert "Brevity" not in whole(shown)
+    assert LONG in whole(shown).values()
+    assert "the static set house@" in shown.text
+    assert "this service has another version of it, or none" in shown.text
