@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from pydantic import SecretStr
 from starlette.middleware import Middleware
 
 from citemark_rubrics import RubricLibrary
@@ -71,7 +72,7 @@ def create_app(
     metrics.static_rubrics(each.title for known in library.sets() for each in known.criteria)
     around = [
         Middleware(Envelope, admission=admission, metrics=metrics, tracer=tracer),
-        *([] if settings.api_token is None else [Middleware(PageDoor, token=settings.api_token)]),
+        *_door(settings.api_token),
         Middleware(TokenGate, token=settings.api_token),
     ]
     reads = Reads()
@@ -102,7 +103,12 @@ def create_app(
     app.include_router(dialect_router(engine, spoken))
     app.include_router(gym_router(settings=settings, admission=admission))
     screen = screen_of(
-        pipeline=pipeline, view=view, reads=reads, settings=settings, admission=admission
+        pipeline=pipeline,
+        view=view,
+        queue=ledger,
+        reads=reads,
+        settings=settings,
+        admission=admission,
     )
     app.include_router(ui_router(screen))
     app.include_router(
@@ -117,6 +123,11 @@ def create_app(
         catalogue_router(library=library, identity=judge.identity, version=app.version)
     )
     return app
+
+
+def _door(token: SecretStr | None) -> list[Middleware]:
+    """What lets browsers in, where a token is needed."""
+    return [] if token is None else [Middleware(PageDoor, token=token, templates=Templates())]
 
 
 def _framed(

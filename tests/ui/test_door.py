@@ -15,7 +15,12 @@ def closed(tmp_path):
 
 
 def test_who_has_no_token_is_sent_to_the_form(closed):
-    ways = {"/ui": "ui/login", "/ui/": "login", "/ui/run?run=a": "login", "/ui/a/b": "../login"}
+    ways = {
+        "/ui": "ui/login",
+        "/ui/": "login",
+        "/ui/run?run=a%2Fb&show=failed": "login?to=run%3Frun%3Da%252Fb%26show%3Dfailed",
+        "/ui/a/b": "../login",
+    }
     for address, form in ways.items():
         response = closed.get(address)
         assert response.status_code == 303
@@ -102,11 +107,61 @@ def test_an_address_with_the_token_opens_the_pages_as_the_form_does(closed, addr
 
 
 @pytest.mark.parametrize("given", ["", "wrong", TOKEN[:-1], "%00", "%F0%9F%91%8D", "a&token=b"])
-def test_another_token_in_the_address_is_refused_as_it_was(closed, given):
-    response = closed.get(f"/ui/?token={given}")
-    assert response.status_code == 401
-    assert response.headers["content-type"] == "application/json"
+@pytest.mark.parametrize(("place", "form"), [("", "ui/login"), ("/", "login"), ("/a/", "../login")])
+def test_another_token_in_the_address_is_answered_with_the_form(closed, given, place, form):
+    response = closed.get(f"/ui{place}?token={given}")
+    assert response.status_code == 403
     assert "set-cookie" not in response.headers
+    assert response.headers["referrer-policy"] == "no-referrer"
+    seen = document(response.text)
+    assert "not the token" in seen.text
+    assert seen.all("form")[0].attributes["action"] == form
+
+
+def test_what_is_no_page_for_a_browser_is_refused_as_it_was(closed):
+    for answer in (
+        closed.post("/ui/score?token=wrong", data={"rollout": "{"}),
+        closed.get("/ui/?token=wrong", headers={"Authorization": "Bearer wrong"}),
+        closed.get("/v1/rubrics?token=wrong"),
+    ):
+        assert answer.status_code == 401
+        assert answer.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("address", ["/ui/run?run=a%2Fb", "/ui/rollout?n=1&token=wrong"])
+def test_the_form_leads_on_to_the_page_that_was_asked_for(closed, address):
+    form = document(closed.get(address, follow_redirects=True).text)
+    fields = {each.attributes["name"]: each.attributes.get("value") for each in form.all("input")}
+    again = closed.post("/ui/login", data={**fields, "token": "wrong"})
+    assert fields["to"] in [
+        each.attributes.get("value") for each in document(again.text).all("input")
+    ]
+    opened = closed.post("/ui/login", data={**fields, "token": TOKEN})
+    assert opened.status_code == 303
+    assert f"/ui/{opened.headers['location'].removeprefix('./')}" == address.partition("&token")[0]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "//evil.example",
+        "/evil",
+        "https://evil.example",
+        "https:evil.example",
+        "../v1/rubrics",
+        "javascript:alert(1)",
+        "\\\\evil.example",
+        "run\r\nSet-Cookie: a=b",
+        "login",
+        "login?to=login",
+        "run?" + "a" * 5_000,
+        "run#x",
+        "rün",
+    ],
+)
+def test_the_form_leads_nowhere_else(closed, wanted):
+    opened = closed.post("/ui/login", data={"token": TOKEN, "to": wanted})
+    assert opened.headers["location"] == "./"
 
 
 def test_a_token_in_an_address_may_be_escaped(closed):

@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+import time
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 import pytest
@@ -374,3 +375,24 @@ def test_a_broken_ledger_is_said_and_rewards_go_on(tmp_path, examples):
         response = client.get("/ui/")
         assert response.status_code == 503
         assert "no such table" in document(response.text).text
+
+
+def test_the_first_page_tells_of_a_ledger_that_cannot_be_written(tmp_path, examples):
+    with kept_service(tmp_path, ledger_wait_s=0.5) as client:
+        score(client, examples[:2], run="a", step=1)
+        assert "cannot be used" not in page(client, "").text
+        _rename(tmp_path, "prompts", "elsewhere")
+        score(client, examples[2:4], run="a", step=2)
+        told = page(client, "").text
+        _rename(tmp_path, "elsewhere", "prompts")
+        ends_at = time.monotonic() + 20
+        while "cannot be used" in page(client, "").text:
+            assert time.monotonic() < ends_at
+            time.sleep(0.1)
+    assert "The ledger's database cannot be used now: 2 rollouts wait to be kept." in told
+
+
+def _rename(folder, old, new):
+    connection = sqlite3.connect(folder / "ledger.db")
+    connection.execute(f"ALTER TABLE {old} RENAME TO {new}")
+    connection.close()

@@ -1,5 +1,6 @@
 """How a browser, which can set no header, shows the pages the API token: once, in a form or as
-`?token=`, which it is led away from before any page could pass the address on.
+`?token=`, which it is led away from before any page could pass the address on. The form leads on
+to the page that was asked for.
 
 What it keeps instead of the token is a cookie that opens nothing but the pages, that no script
 can read, and that it sends with nothing that another site asks for.
@@ -16,6 +17,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from citemark_service.web.ui import guard, links
+from citemark_service.web.ui.templates import Templates
 
 COOKIE: Final = "citemark_pages"
 
@@ -39,14 +41,16 @@ class PageDoor:
     """ASGI middleware before the `TokenGate`: turns the cookie into the token, for pages only.
 
     Who asks for a page with the token in its address is given the cookie and led to the same
-    address without it; who comes with nothing is sent to the form.
+    address without it; who comes with nothing is sent to the form, and who comes with another
+    token in the address is shown it.
     """
 
-    def __init__(self, app: ASGIApp, *, token: SecretStr) -> None:
+    def __init__(self, app: ASGIApp, *, token: SecretStr, templates: Templates) -> None:
         self._app = app
         self._token = token
         self._bearer = (b"authorization", b"Bearer " + token.get_secret_value().encode())
         self._pass = pass_of(token)
+        self._templates = templates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the exchange on, or lead it elsewhere."""
@@ -61,11 +65,19 @@ class PageDoor:
             # In place: who records the exchange looks up its route in this same scope.
             scope["headers"] = [*_without_tokens(scope), self._bearer]
             return self._app
-        if _has_token(scope):
+        if _has_header(scope):
             return self._app
+        if any(map(_is_token, _pairs(scope))):
+            return self._form(scope) if scope["method"] == "GET" else self._app
         if _followed(scope):
             return HTMLResponse(_ONCE_MORE, headers={**guard.POLICY, "Refresh": "0"})
-        return _to(f"{links.way_back(scope['raw_path'])}login")
+        return _to(links.way_back(scope["raw_path"]) + links.login(_asked(scope)))
+
+    def _form(self, scope: Scope) -> Response:
+        """The form, where the address holds another token than this service's."""
+        way, wanted = links.way_back(scope["raw_path"]), _asked(scope)
+        page = self._templates.html("login", wrong=True, to=wanted, up=way)
+        return HTMLResponse(page.encode(errors="replace"), 403, guard.POLICY)
 
     def _led_on(self, scope: Scope) -> ASGIApp:
         """To the same page without its token, with the cookie for the pages' folder.
@@ -76,7 +88,7 @@ class PageDoor:
         if way:  # from elsewhere than their folder the cookie would be for another one
             return _to(f"{way}?{'&'.join(pairs)}")
         page = scope["raw_path"].decode("latin-1").rpartition("/")[2]
-        rest = "&".join(pair for pair in pairs if not _is_token(pair))
+        rest = _rest(scope)
         # Behind `./`, no name of a page can be taken for another host's.
         answer = _to(f"./{page}?{rest}" if rest else f"./{page}")
         answer.headers["Set-Cookie"] = cookie_of(self._token, secure=scope["scheme"] == "https")
@@ -112,9 +124,18 @@ def _followed(scope: Scope) -> bool:
     return scope["method"] == "GET" and headers.get("sec-fetch-site") == "cross-site"
 
 
-def _has_token(scope: Scope) -> bool:
+def _has_header(scope: Scope) -> bool:
     headers = Headers(scope=scope)
-    return any(name in headers for name in _TOKENS) or any(map(_is_token, _pairs(scope)))
+    return any(name in headers for name in _TOKENS)
+
+
+def _asked(scope: Scope) -> str:
+    return links.asked(scope["path"], _rest(scope))
+
+
+def _rest(scope: Scope) -> str:
+    """The query without tokens."""
+    return "&".join(pair for pair in _pairs(scope) if not _is_token(pair))
 
 
 def _pairs(scope: Scope) -> list[str]:

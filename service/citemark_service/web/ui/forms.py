@@ -1,6 +1,7 @@
-"""A plain form's field, read within the service's bounds."""
+"""A plain form's fields, read within the service's bounds."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -20,8 +21,8 @@ class Forms:
         self._timeout_s = settings.body_timeout_s
         self._admission = admission
 
-    async def field(self, request: Request, name: str, *, limit: int) -> str:
-        """The value of a field, empty where there is none; the body has at most `limit` bytes.
+    async def fields(self, request: Request, *, limit: int) -> Mapping[str, str]:
+        """The fields by name, of each the first; the body has at most `limit` bytes.
 
         Raises:
             RequestError: it is longer, it stopped arriving, or there is no room for it.
@@ -36,14 +37,14 @@ class Forms:
                 admission=self._admission,
                 timeout_s=self._timeout_s,
             )
-            return await asyncio.to_thread(_field, body, name)
+            return await asyncio.to_thread(_fields, body)
 
 
-def _field(body: bytes, name: str) -> str:
+def _fields(body: bytes) -> dict[str, str]:
     """Browsers send line ends as CR LF."""
     try:
         text = body.decode("utf-8", "replace")
         pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_FIELDS)
     except ValueError:  # more fields than any of these forms has
-        return ""
-    return next((value for key, value in pairs if key == name), "").replace("\r\n", "\n")
+        return {}
+    return {name: value.replace("\r\n", "\n") for name, value in reversed(pairs)}

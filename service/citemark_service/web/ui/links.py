@@ -4,10 +4,14 @@ All are relative and all pages are siblings, so that they hold behind any prefix
 the token's (`/t/TOKEN/ui/`). What a caller named stands in the query only, percent-encoded.
 """
 
+import re
 from typing import Final
 from urllib.parse import urlencode
 
 _FOLDER: Final = "/ui"
+_PAGE: Final = re.compile(r"(?!login\b)[a-z]{0,16}(\?[!-~]{1,4096})?")
+"""One of the pages with its query, as an address has it. It holds no slash before the query, and
+so, behind `./`, can be taken for no other folder's or host's."""
 
 
 def is_page(path: str) -> bool:
@@ -24,6 +28,22 @@ def way_back(raw_path: bytes) -> str:
 def _address(page: str, **query: object) -> str:
     given = {name: value for name, value in query.items() if value is not None}
     return f"{page}?{urlencode(given, errors='replace')}" if given else page
+
+
+def asked(path: str, query: str) -> str:
+    """What a path of the service and a query ask for, for `login` and `back_to`."""
+    page = path.removeprefix(_FOLDER).removeprefix("/")
+    return f"{page}?{query}" if query else page
+
+
+def login(wanted: str = "") -> str:
+    """The form for the token, which leads on to the page that was wanted, where it is one."""
+    return _address("login", to=wanted if _PAGE.fullmatch(wanted) and wanted else None)
+
+
+def back_to(wanted: str) -> str:
+    """The page that was wanted; the first one where that is none."""
+    return f"./{wanted}" if _PAGE.fullmatch(wanted) else runs()
 
 
 def runs() -> str:

@@ -90,14 +90,18 @@ class Pages:
         with self._view.within(READ_S):
             return page()
 
-    def runs(self) -> str:
-        """Every run, the latest first."""
+    def runs(self, waiting: int | None) -> str:
+        """Every run, the latest first.
+
+        Args:
+            waiting: rollouts that wait for a ledger that cannot be written now; None where it can.
+        """
         rows = self._view.latest_runs(limit=_RUNS + 1)
         lines = [
             run_line(row, self._view.curve(row["run"], points=_SPARK_POINTS))
             for row in rows[:_RUNS]
         ]
-        return self._templates.html("runs", lines=lines, more=len(rows) > _RUNS)
+        return self._templates.html("runs", lines=lines, more=len(rows) > _RUNS, waiting=waiting)
 
     def run(self, name: str, before: int | None) -> str:
         """A run: its curves, the worst and best of its latest steps, its steps."""

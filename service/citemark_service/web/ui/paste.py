@@ -59,7 +59,8 @@ class PasteBox:
         with self._admission.rollouts.hold() as rollouts:
             rollouts.take()
             limit = _ESCAPED * self._settings.max_rollout_bytes
-            text = await self._forms.field(request, FIELD, limit=limit)
+            fields = await self._forms.fields(request, limit=limit)
+            text = fields.get(FIELD, "")
             rollout = self._rollout(text)
             self._admission.require_open()
             async with self._admission.work():

@@ -12,10 +12,11 @@ from starlette.responses import HTMLResponse, RedirectResponse
 
 from citemark_service.errors import LedgerError, LedgerUnavailable
 from citemark_service.ledger.view import LedgerView
+from citemark_service.observe import LedgerQueue
 from citemark_service.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission
-from citemark_service.web.ui import guard
+from citemark_service.web.ui import guard, links
 from citemark_service.web.ui.assets import assets
 from citemark_service.web.ui.door import cookie_of, pass_of
 from citemark_service.web.ui.forms import Forms
@@ -43,6 +44,7 @@ class Screen:
         self,
         *,
         pages: Pages | None,
+        queue: LedgerQueue | None,
         pipeline: Pipeline,
         reads: Reads,
         templates: Templates,
@@ -53,10 +55,17 @@ class Screen:
         self._forms = forms
         self._token = token
         self._pages = pages
+        self._queue = queue
         self._pipeline = pipeline
         self._reads = reads
         self._templates = templates
         self._box = box
+
+    async def runs(self) -> Response:
+        """Every run, and what has to wait while the ledger cannot be written."""
+        queue = self._queue  # asked here: it belongs to the event loop
+        waiting = queue.waiting if queue is not None and queue.troubled else None
+        return await self.page(lambda pages: pages.runs(waiting))
 
     async def page(self, make: Callable[[Pages], str]) -> Response:
         """What `make` returns. Raises `RequestError`."""
@@ -88,21 +97,24 @@ class Screen:
             partial(scored_page, self._templates, self._pipeline, rollout, result)
         )
 
-    def login(self, *, wrong: bool = False) -> Response:
-        """The form for the token; the pages themselves where none is needed."""
+    def login(self, wanted: str, *, wrong: bool = False) -> Response:
+        """The form for the token; the page that was wanted itself where none is needed."""
         if self._token is None:
-            return RedirectResponse("./", 303, guard.POLICY)
-        return self._html(self._templates.html("login", wrong=wrong), 403 if wrong else 200)
+            return RedirectResponse(links.back_to(wanted), 303, guard.POLICY)
+        form = self._templates.html("login", wrong=wrong, to=wanted)
+        return self._html(form, 403 if wrong else 200)
 
     async def opened(self, request: Request) -> Response:
         """The way in, with a cookie, for who knows the token. Raises `RequestError`."""
         if self._token is None or guard.from_elsewhere(request.headers):
-            return self.login()
-        given = await self._forms.field(request, "token", limit=_LOGIN_BYTES)
-        if not hmac.compare_digest(pass_of(SecretStr(given)), pass_of(self._token)):
-            return self.login(wrong=True)
+            return self.login("")
+        fields = await self._forms.fields(request, limit=_LOGIN_BYTES)
+        given, wanted = SecretStr(fields.get("token", "")), fields.get("to", "")
+        if not hmac.compare_digest(pass_of(given), pass_of(self._token)):
+            return self.login(wanted, wrong=True)
         cookie = cookie_of(self._token, secure=request.url.scheme == "https")
-        return RedirectResponse("./", 303, {**guard.POLICY, "Set-Cookie": cookie})
+        headers = {**guard.POLICY, "Set-Cookie": cookie}
+        return RedirectResponse(links.back_to(wanted), 303, headers)
 
     def _box_page(
         self, text: str, message: str, details: Iterable[tuple[str, str]], *, status: int = 200
@@ -126,16 +138,18 @@ def screen_of(
     *,
     pipeline: Pipeline,
     view: LedgerView | None,
+    queue: LedgerQueue | None,
     reads: Reads,
     settings: Settings,
     admission: Admission,
 ) -> Screen:
-    """The screen over a ledger, or without one."""
+    """The screen over a ledger, which `queue` tells of as it is now, or without one."""
     templates, forms = Templates(), Forms(settings=settings, admission=admission)
     box = PasteBox(pipeline=pipeline, settings=settings, admission=admission, forms=forms)
     pages = None if view is None else Pages(view=view, pipeline=pipeline, templates=templates)
     return Screen(
         pages=pages,
+        queue=queue,
         pipeline=pipeline,
         reads=reads,
         templates=templates,
@@ -164,7 +178,7 @@ def _add_pages(router: APIRouter, screen: Screen) -> None:
 
     @router.get("/")
     async def runs() -> Response:
-        return await screen.page(lambda pages: pages.runs())
+        return await screen.runs()
 
     @router.get("/run")
     async def run(
@@ -209,8 +223,8 @@ def _add_box(router: APIRouter, screen: Screen) -> None:
 
 def _add_login(router: APIRouter, screen: Screen) -> None:
     @router.get("/login")
-    async def login() -> Response:
-        return screen.login()
+    async def login(to: str = "") -> Response:
+        return screen.login(to)
 
     @router.post("/login")
     async def opened(request: Request) -> Response:
