@@ -22,6 +22,14 @@ launcher=(accelerate launch --config_file "$here/zero3.yaml"
   --deepspeed_config_file "$here/zero3.json" --num_processes "$PROCESSES" --module)
 case " $* " in
 *" --dry_run "*) launcher=(python -m) ;; # plans for PROCESSES, and needs none of them
+*)
+  for package in citemark_grpo deepspeed; do
+    if ! python -c "import importlib.util as i, sys; sys.exit(i.find_spec('$package') is None)"; then
+      echo "this python has no $package: pip install 'citemark[train,train-gpu]'" >&2
+      exit 2
+    fi
+  done
+  ;;
 esac
 
 "${launcher[@]}" citemark_grpo train \

@@ -16,12 +16,12 @@ REQUIRED = {"model_name_or_path": "policy", "dataset": "rows.jsonl"}
 DEFAULTS = {"epsilon": 0.2, "beta": 0.0, "optim": "adamw", "max_grad_norm": 1.0, "passes": None}
 
 
-def told(prepared: Prepared, **flags: Any) -> list[str]:
+def told(prepared: Prepared, *lacking: str, **flags: Any) -> list[str]:
     plan = plan_of(REQUIRED | flags)
     optimizer = dict.fromkeys(OPTIMIZER, 1.0)
     defaults = dict.fromkeys(plan.trainer, None) | optimizer | DEFAULTS
     resolved = {**defaults, **plan.trainer, "passes": 4}
-    return list(report(plan, prepared, resolved, defaults))
+    return list(report(plan, prepared, resolved, defaults, lacking))
 
 
 def section(lines: list[str], title: str) -> list[str]:
@@ -55,6 +55,12 @@ def test_what_is_not_at_its_default_is_told_beside_it(prepared: Prepared) -> Non
 
 def test_what_the_library_makes_of_the_flags_is_told(prepared: Prepared) -> None:
     assert "  passes = 4  (default -)" in section(told(prepared), "Trainer configuration")
+
+
+def test_what_this_machine_lacks_is_told_where_it_lacks_something(prepared: Prepared) -> None:
+    title = "This machine could not run it, and lacks"
+    assert title not in told(prepared)
+    assert section(told(prepared, "a GPU, for --use_vllm"), title) == ["  a GPU, for --use_vllm"]
 
 
 def test_what_is_left_alone_is_told_apart(prepared: Prepared) -> None:

@@ -81,7 +81,7 @@ def test_a_whole_policy_passes(folder: Path) -> None:
             with_torn_index,
             "lacks weights: the index of its shards, which cannot be read",
         ),
-        (without("tokenizer*"), "has no tokenizer that can be read"),
+        (without("tokenizer*"), "lacks a tokenizer: tokenizer.json$"),
         (cut("tokenizer.json"), "has no tokenizer that can be read"),
         (without("config.json"), "has no config.json that can be read"),
         (cut("config.json"), "has no config.json that can be read"),

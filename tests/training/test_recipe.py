@@ -1,8 +1,10 @@
 """The recipe of the published run."""
 
 import json
+import os
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,21 @@ def test_it_gives_every_published_flag_its_published_value(given: dict[str, str]
         flag.name: option_of(flag).type.convert(given[flag.name], None, None) for flag in PUBLISHED
     }
     assert values == {flag.name: flag.default for flag in PUBLISHED} | {"deepspeed_stage": "3"}
+
+
+def test_it_says_what_is_not_installed_before_anything_is_launched(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\ncase "$2" in *deepspeed*) exit 1;; esac\n')
+    python.chmod(0o755)
+    ended = subprocess.run(
+        ["bash", str(RECIPES / "train_dr_tulu_refiner-rubric.sh")],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "MODEL": "policy", "DATASET": "rows"},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        "this python has no deepspeed: pip install 'citemark[train,train-gpu]'\n"
+    )
 
 
 def test_its_flags_are_the_trainers(given: dict[str, str]) -> None:

@@ -13,6 +13,7 @@ from citemark_grpo.training.plan import RowRules
 from citemark_grpo.training.prompt import Message
 from citemark_grpo.training.rows import (
     NO_ROLLOUT,
+    NO_RUBRICS,
     PROMPT_TOO_LONG,
     ROW_TOO_LONG,
     Prepared,
@@ -33,7 +34,11 @@ def count(prompt: Sequence[Message]) -> int:
 
 
 def prepared(
-    *rows: Any, prompt_tokens: int = 1000, tokens: int = 2000, template: str | None = None
+    *rows: Any,
+    prompt_tokens: int = 1000,
+    tokens: int = 2000,
+    template: str | None = None,
+    instance_only: bool = False,
 ) -> Prepared:
     rules = RowRules(
         dataset="rows",
@@ -43,7 +48,8 @@ def prepared(
         max_tokens=tokens,
         prompt_template=template,
     )
-    return RowReader(rules, count=count, knobs=Knobs(verification_reward=10.0)).prepared(rows)
+    knobs = Knobs(verification_reward=10.0, instance_rubrics_only=instance_only)
+    return RowReader(rules, count=count, knobs=knobs).prepared(rows)
 
 
 def rollout_in(result: Prepared, index: int = 0) -> Rollout:
@@ -61,6 +67,16 @@ def test_a_row_becomes_a_prompt_and_a_rollout_that_lacks_its_answer() -> None:
     assert (rollout.question, rollout.tool_output, rollout.response) == (*ROW.values(), "")
     assert (rollout.id, rollout.group) == (None, "mill")
     assert [criterion.title for criterion in rollout.criteria] == ["Pads"]
+
+
+def test_rows_that_nothing_could_judge_are_dropped_and_those_with_the_static_set_counted() -> None:
+    rows = (ROW | {"rubrics": ["Names the year"]}, ROW, ROW)
+    both = prepared(*rows)
+    assert (len(both.rows), both.static_only) == (3, 2)
+    own = prepared(*rows, instance_only=True)
+    assert (len(own.rows), own.static_only) == (1, 0)
+    assert own.dropped == {NO_RUBRICS: 2}
+    assert own.examples == {NO_RUBRICS: "row 1"}
 
 
 @pytest.mark.parametrize("name", ["messages", "prompt"])

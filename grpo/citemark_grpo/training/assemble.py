@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -82,14 +83,33 @@ def build_config(plan: Plan) -> GRPOConfig:
 def _refuse_without_gpu(plan: Plan) -> None:
     if not plan.trainer["use_cpu"]:
         return
-    needing = {
-        "deepspeed_stage": plan.trainer["deepspeed"] is not None,
-        "attn_implementation": plan.policy.attn_implementation == "flash_attention_2",
-        "use_vllm": plan.trainer["use_vllm"],
-    }
-    reasons = {name: "needs a GPU, and there is none" for name, needs in needing.items() if needs}
+    reasons = dict.fromkeys(_packages(plan), "needs a GPU, and there is none")
     if reasons:
         raise Declined(reasons)
+
+
+def lacking(plan: Plan) -> list[str]:
+    """What the plan needs and this machine has not, a line each."""
+    packages = _packages(plan)
+    lines = [
+        f"the package {package}, for --{flag}: the extra train-gpu brings it"
+        for flag, package in packages.items()
+        if find_spec(package) is None
+    ]
+    if packages and plan.trainer["use_cpu"]:
+        lines.append("a GPU, for " + ", ".join(f"--{flag}" for flag in packages))
+    return lines
+
+
+def _packages(plan: Plan) -> dict[str, str]:
+    """The flags that only a GPU honours, each with the package that does it."""
+    needed = {
+        ("deepspeed_stage", "deepspeed"): plan.trainer["deepspeed"] is not None,
+        ("attn_implementation", "flash_attn"): plan.policy.attn_implementation
+        == "flash_attention_2",
+        ("use_vllm", "vllm"): plan.trainer["use_vllm"],
+    }
+    return {flag: package for (flag, package), needs in needed.items() if needs}
 
 
 def _model_arguments(policy: Policy) -> dict[str, Any]:

@@ -75,13 +75,17 @@ def train(**flags: Any) -> None:
 def _trained(given: dict[str, Any]) -> None:
     # Here and not above: torch takes seconds to import, and --help needs none of it.
     from citemark_grpo.training import session  # noqa: PLC0415
-    from citemark_grpo.training.assemble import library_defaults, resolved  # noqa: PLC0415
+    from citemark_grpo.training.assemble import (  # noqa: PLC0415
+        lacking,
+        library_defaults,
+        resolved,
+    )
     from citemark_grpo.training.machine import this_machine  # noqa: PLC0415
 
     plan = _plan(given, this_machine())
     if plan.course.dry_run:
         prepared = session.gather(plan).prepared
-        _echo(report(plan, prepared, resolved(plan), library_defaults()))
+        _echo(report(plan, prepared, resolved(plan), library_defaults(), lacking(plan)))
         if (missing := shortfall(len(prepared.rows), plan.batch)) is not None:
             raise RowsUnusable(missing)
     else:

@@ -62,6 +62,8 @@ def row_lines(prepared: Prepared) -> Iterator[str]:
     yield f"dropped  {prepared.dropped.total():>8,}"
     for reason, count in prepared.dropped.most_common():
         yield f"  {count:,} {reason} (first: {prepared.examples[reason]})"
+    if prepared.static_only:
+        yield f"{prepared.static_only:,} of these have no rubric but the static set's"
 
 
 def changed_lines(
@@ -78,12 +80,18 @@ def _changed(resolved: Mapping[str, Any], defaults: Mapping[str, Any]) -> set[st
 
 
 def report(
-    plan: Plan, prepared: Prepared, resolved: Mapping[str, Any], defaults: Mapping[str, Any]
+    plan: Plan,
+    prepared: Prepared,
+    resolved: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    lacking: Collection[str],
 ) -> Iterator[str]:
     """The whole dry run, line by line.
 
-    `resolved` and `defaults` are the trainer's settings, all of them: the run's, and the
-    libraries' own.
+    Args:
+        resolved: The trainer's settings, all of them, as the run has them.
+        defaults: The same as the libraries have them.
+        lacking: What the run needs and this machine has not.
     """
     lengths = Lengths.of([row.tokens for row in prepared.rows])
     yield from _section("Flags", flag_lines(plan.outcomes))
@@ -100,6 +108,8 @@ def report(
     budget = step_budget(plan.batch, plan.rows, lengths)
     yield from _section("Token budget of a step", budget_lines(budget, lengths, plan.batch))
     yield from _section("Rows", chain(row_lines(prepared), _shortfall(prepared, plan.batch)))
+    if lacking:
+        yield from _section("This machine could not run it, and lacks", iter(lacking))
 
 
 def _shortfall(prepared: Prepared, batch: Batch) -> Iterator[str]:

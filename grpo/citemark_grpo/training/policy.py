@@ -16,6 +16,14 @@ _WEIGHTS: Final = (
     ("model.safetensors", "model.safetensors.index.json"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json"),
 )
+# One of these is in every folder that a tokenizer was saved in.
+_TOKENIZERS: Final = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "spiece.model",
+    "vocab.json",
+    "vocab.txt",
+)
 
 
 def check_model(policy: Policy) -> None:
@@ -77,6 +85,9 @@ def load_tokenizer(policy: Policy) -> PreTrainedTokenizerBase:
         Declined: there is no such policy, or it has no tokenizer.
         RowsUnusable: it has no chat template, so that no prompt can be written.
     """
+    folder = Path(policy.path)
+    if folder.is_dir() and not any((folder / name).is_file() for name in _TOKENIZERS):
+        raise _declined(f"the folder {folder} lacks a tokenizer: {_TOKENIZERS[0]}")
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             policy.path, revision=policy.revision, padding_side="left", truncation_side="left"

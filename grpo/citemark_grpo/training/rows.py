@@ -16,6 +16,7 @@ from citemark_schemas.transcript import said_in
 
 PROMPT_TOO_LONG: Final = "prompt longer than --max_prompt_token_length"
 ROW_TOO_LONG: Final = "prompt with a full response longer than --max_token_length"
+NO_RUBRICS: Final = "no rubric of its own, where only those are asked for"
 NO_ROLLOUT: Final = "no rollout can be made of it"
 
 _NAME_CHARACTERS: Final = 400  # a rollout's group holds 512, and a place is added
@@ -44,6 +45,8 @@ class Prepared:
     """Reasons and how many rows each took."""
     examples: dict[str, str] = field(default_factory=dict)
     """For each reason its first row, in words."""
+    static_only: int = 0
+    """Kept rows without a rubric of their own: the static set alone judges them."""
 
     def drop(self, reason: str, example: str) -> None:
         """Count a row that is left out."""
@@ -70,6 +73,7 @@ class RowReader:
         self._count = count
         self._fixed = {*knobs.model_fields_set, "id", "run", "step", "finish_reason"}
         self._own_template = own is not None
+        self._own_rubrics = bool(knobs.instance_rubrics_only)
         self.prompt = RefinerPrompt.packaged() if own is None else RefinerPrompt.of_file(own)
 
     def prepared(self, raw: Iterable[RawRow]) -> Prepared:
@@ -93,6 +97,9 @@ class RowReader:
         except EnvelopeError as error:
             result.drop(NO_ROLLOUT, f"{place}: {error}")
             return
+        if self._own_rubrics and not rollout.criteria:
+            result.drop(NO_RUBRICS, place)
+            return
         prompt = self._asked(asked, rollout, raw)
         tokens = self._count(prompt)
         reason = self._too_long(tokens)
@@ -103,6 +110,7 @@ class RowReader:
         named = rollout.model_copy(update={"group": name})
         body = named.model_dump_json(exclude_unset=True, exclude=self._fixed)
         result.rows.append(Row(prompt, body, tokens))
+        result.static_only += not rollout.criteria
 
     def _asked(
         self, asked: Sequence[Message] | None, rollout: Rollout, raw: RawRow

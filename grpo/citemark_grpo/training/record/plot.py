@@ -78,12 +78,13 @@ def _components(axes: Any, lines: Sequence[Line]) -> None:
     for name, metric in _COMPONENTS.items():
         steps, values = curve(lines, metric)
         axes.plot(steps, smoothed(values), label=name)
-    axes.set_ylabel("components")
+    axes.set_ylabel("components, smoothed")
     axes.legend(loc="best")
     axes.grid(alpha=0.3)
 
 
 def _plain(axes: Any, lines: Sequence[Line], metric: str, label: str) -> None:
-    axes.plot(*curve(lines, metric))
-    axes.set_ylabel(label)
+    steps, values = curve(lines, metric)
+    axes.plot(steps, values)
+    axes.set_ylabel(label if steps else f"{label}: not measured")
     axes.grid(alpha=0.3)
