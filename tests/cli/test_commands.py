@@ -165,12 +165,31 @@ def test_rubrics_check_checks_every_file(cli: Cli, tmp_path: Path) -> None:
     assert cli("rubrics", "check", good).exit_code == 0
 
 
+def test_what_a_rubric_file_says_steers_no_terminal(cli: Cli, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.toml"
+    bad.write_text('name = "bad"\ndescription = "d"\n[[criteria]]\ntitle = "T\\u001b[31m\\u202e"\n')
+    result = cli("rubrics", "check", bad)
+    assert result.exit_code == 2
+    assert "T<U+001B>[31m<U+202E>" in result.stderr
+    assert not {"\x1b", "\u202e"} & set(result.stderr)
+
+
 def test_agree_measures_a_judge(cli: Cli, rows: WriteRows) -> None:
     result = cli("agree", "--judge", "embedded", rows(LABELLED))
     assert result.exit_code == 0
     (cells,) = (line.split() for line in result.stdout.splitlines() if "rows.jsonl" in line)
     assert cells[:4] == ["rows.jsonl", "4", "0", "1.000"]
     assert cells[-1] == "1.000"
+
+
+def test_agree_prints_a_criterion_as_text(cli: Cli, rows: WriteRows) -> None:
+    title = "\x1b[31m[bold]\u202e"
+    row = {"criterion": f"{title}: it is red.", "polarity": "positive", "response": "Red."}
+    judged = [{**row, "human_label": label} for label in (0.0, 1.0)]
+    result = cli("agree", "--judge", "embedded", rows(judged))
+    assert result.exit_code == 0
+    assert "<U+001B>[31m[bold]<U+202E>" in "".join(result.stdout.split())
+    assert not {"\x1b", "\u202e"} & set(result.stdout)
 
 
 def test_agree_skips_whole_rollouts(cli: Cli) -> None:

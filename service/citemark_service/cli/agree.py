@@ -41,7 +41,7 @@ def command(
     agreements = asyncio.run(_measured(files, settings, concurrency, Console(stderr=True)))
     for agreement in agreements:
         for row in _rows(agreement):
-            table.add_row(*row)
+            table.add_row(*map(plain, row))
     show(table)
     ctx.exit(1 if any(agreement.failed for agreement in agreements) else 0)
 
