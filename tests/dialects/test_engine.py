@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from citemark_service.ledger.entry import Entry
+from citemark_service.ledger.ledger import Written
 from dialect_bodies import for_open_instruct, for_openrlhf, for_slime
 from scripted_judge import Answer, Hang, Reply, Script, ScriptedJudge, Status
 from step_rollouts import by_content, rollout, step
@@ -243,13 +244,14 @@ class Shelf:
     """A ledger's store that only remembers."""
 
     name = "shelf"
+    untidy = False
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
 
-    def write(self, entries: Sequence[Entry]) -> int:
+    def write(self, entries: Sequence[Entry]) -> Written:
         self.entries += entries
-        return len(entries)
+        return Written(kept=len(entries))
 
     def tidy(self) -> None:
         """Nothing waits."""
