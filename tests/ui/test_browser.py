@@ -318,12 +318,13 @@ def test_a_token_is_asked_for_once(chromium, tmp_path):
     with kept_service(tmp_path, api_token=SecretStr(token)) as client:
         context = chromium.new_context()
         tab = context.new_page()
-        tab.goto(f"{client.base_url}/ui/run?run=a")
-        assert tab.url.endswith("/ui/login")
+        tab.goto(f"{client.base_url}/ui/score")
+        assert tab.url.endswith("/ui/login?to=score")
         tab.screenshot(path=SHOTS / "login.png")
         tab.get_by_label("API token").fill(token)
         tab.keyboard.press("Enter")
-        tab.wait_for_url("**/ui/")
+        tab.wait_for_url("**/ui/score")
+        tab.goto(f"{client.base_url}/ui/")
         assert tab.locator("h2").inner_text() == "No rollouts yet"
         tab.screenshot(path=SHOTS / "empty.png")
         tab.goto(f"{client.base_url}/ui/score")
