@@ -32,9 +32,9 @@ from citemark_service.ledger.database import migrated, opened
 from citemark_service.ledger.entry import Entry, Row, prompt_id, prompt_row, rollout_row
 from citemark_service.ledger.rollups import group_rows, step_rows
 from citemark_service.ledger.tables import groups, prompts, rollouts, steps
-from citemark_service.observe import SilentObserver
-from citemark_service.pipeline import Pipeline
+from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
+from citemark_service.telemetry.metrics import Metrics
 from workload import PROMPTS, QUOTE, SAMPLES, training_step
 
 RUNS: Final = ("baseline", "citations-0.4", "no-static-set", "larger-judge")
@@ -156,7 +156,7 @@ async def _pool(dice: random.Random) -> list[Prompt]:
         judge=judge,
         library=load_library(),
         settings=Settings.model_construct(),
-        observer=SilentObserver(),
+        metrics=Metrics(),
     )
     return [await _prompt(pipeline, judge, dice, members) for members in _groups()]
 

@@ -48,8 +48,8 @@ class Service:
 @contextmanager
 def scripted_judge(seconds: float = 0.0, *, keep: Path | None = None) -> Iterator[str]:
     """The base URL of a judge that answers after `seconds`; it writes requests to `keep`."""
-    command = [str(_TESTS / "shaped_judge.py"), "--seconds", str(seconds), "--quote", QUOTE]
-    with _judge([*command, *(["--keep", str(keep)] if keep else [])]) as url:
+    command = ["support.shaped_judge", "--seconds", str(seconds), "--quote", QUOTE]
+    with _judge([*command, *(["--keep", str(keep.resolve())] if keep else [])]) as url:
         yield url
 
 
@@ -60,18 +60,23 @@ def real_vllm() -> Iterator[str]:
     Raises:
         NotStarted: there is no environment for it; the message says how to make it.
     """
-    with _judge([str(_TESTS / "serve_vllm.py")]) as url:
+    with _judge(["support.serve_vllm"]) as url:
         yield url
 
 
 @contextmanager
 def _judge(command: list[str]) -> Iterator[str]:
-    """A script that prints its URL and lives as long as its standard input."""
+    """A module of the tests that prints its URL and lives as long as its standard input."""
     pipe = subprocess.PIPE
     with (
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(
-            [sys.executable, *command], stdin=pipe, stdout=pipe, stderr=errors, text=True
+            [sys.executable, "-m", *command],
+            cwd=_TESTS,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=errors,
+            text=True,
         ) as process,
     ):
         assert process.stdin is not None

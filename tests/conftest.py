@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack
 import hypothesis
 import pytest
 
-from scripted_judge import Script, ScriptedJudge
-from scripted_service import Service, embedded_service, free_url, scripted_service
+from support.scripted_judge import Script, ScriptedJudge
+from support.scripted_service import Service, embedded_service, free_url, scripted_service
 
 # A busy machine is no failure: what an example costs is measured by the benchmarks.
 hypothesis.settings.register_profile(

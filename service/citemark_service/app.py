@@ -12,12 +12,12 @@ from citemark_rubrics import RubricLibrary
 from citemark_service.judges.protocol import Judge
 from citemark_service.ledger.ledger import Ledger
 from citemark_service.ledger.view import LedgerView
-from citemark_service.logs.rollouts import RolloutLog
-from citemark_service.metrics import Metrics
-from citemark_service.pipeline import Pipeline
+from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
-from citemark_service.tracing.keeping import TracedKeeper
-from citemark_service.tracing.tracer import Tracer, Untraced
+from citemark_service.telemetry.keeping import TracedKeeper
+from citemark_service.telemetry.metrics import Metrics
+from citemark_service.telemetry.rollouts import RolloutLog
+from citemark_service.telemetry.tracer import Tracer, Untraced
 from citemark_service.web.admission import Admission
 from citemark_service.web.dialects.engine import DialectEngine
 from citemark_service.web.dialects.table import dialects
@@ -83,7 +83,7 @@ def create_app(
         judge=judge,
         library=library,
         settings=settings,
-        observer=metrics,
+        metrics=metrics,
         ledger=RolloutLog(kept, texts=settings.log_rollouts),
         tracer=tracer,
     )

@@ -23,10 +23,10 @@ from citemark_service.errors import SettingsError
 from citemark_service.judges.protocol import Judge
 from citemark_service.ledger.ledger import Ledger
 from citemark_service.ledger.view import LedgerView
-from citemark_service.logs.setup import start_log
-from citemark_service.metrics import Metrics
 from citemark_service.settings import Settings
-from citemark_service.tracing.tracer import Tracer
+from citemark_service.telemetry.log import start_log
+from citemark_service.telemetry.metrics import Metrics
+from citemark_service.telemetry.tracer import Tracer
 from citemark_service.web.admission import Admission
 
 _log = logging.getLogger("citemark.serve")

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 import keeping
 import million
 import reading
-from citemark_service.fingerprint import rollout_hash
 from citemark_service.ledger.database import opened
 from citemark_service.ledger.reading import LedgerReader, Place
+from citemark_service.score.fingerprint import rollout_hash
 from floor import Floor
 from keeping import Keeping
 from latency import Latency, ideal_s

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from citemark_grpo.source import close_sources
-from running_service import Running, Start, begin
+from support.running_service import Running, Start, begin
 
 
 @pytest.fixture(autouse=True)

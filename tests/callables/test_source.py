@@ -32,8 +32,8 @@ from citemark_schemas import (
     ScoreResponse,
     ScoreResult,
 )
-from running_service import until
-from scripted_service import answering, status
+from support.running_service import until
+from support.scripted_service import answering, status
 
 
 def rollout(size=0, **more):

@@ -9,7 +9,7 @@ from citemark_grpo.errors import TimedOut
 from citemark_grpo.outcome import Outcome
 from citemark_grpo.standins import StandIns
 from citemark_schemas import Rollout
-from scripted_service import scored
+from support.scripted_service import scored
 
 LATER = time.monotonic() + 3600
 

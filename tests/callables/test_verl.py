@@ -14,7 +14,7 @@ from callables.rows import ENVELOPE, RESPONSES, expected
 from citemark_grpo.errors import Refused, SettingsError
 from citemark_grpo.verl import compute_score, compute_score_batch, compute_score_sync
 from citemark_schemas import SIGNALS, EnvelopeError
-from scripted_service import scripted_service
+from support.scripted_service import scripted_service
 
 KEYS = {"score", *SIGNALS}
 

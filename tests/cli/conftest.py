@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from citemark_service.cli import main
-from command_line import Cli, Start, WriteRows
+from support.command_line import Cli, Start, WriteRows
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from citemark_service.app import create_app
 from citemark_service.errors import SettingsError
 from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.settings import Settings
-from command_line import EXAMPLES, Cli, Start, WriteRows
+from support.command_line import EXAMPLES, Cli, Start, WriteRows
 
 SNIPPET = {"id": "S1", "text": "The ferry has run since 1963 and carries forty cars."}
 

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from command_line import EXAMPLES
+from support.command_line import EXAMPLES
 
 DEMO = [sys.executable, str(EXAMPLES / "demo.py")]
 

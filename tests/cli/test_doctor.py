@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from command_line import Cli
-from scripted_judge import MODEL, Listed, Reply, always
+from support.command_line import Cli
+from support.scripted_judge import MODEL, Listed, Reply, always
 
 VERDICTS = '{"1":0,"2":2}'
 TOKENS = tuple(Listed(character) for character in VERDICTS)

@@ -18,10 +18,10 @@ from citemark_schemas import (
     ScoreResult,
     StreamLine,
 )
-from citemark_service.explaining.arithmetic import citation_lines
-from citemark_service.explaining.printable import printable
-from command_line import EXAMPLES, Cli, WriteRows
-from scripted_service import scored
+from citemark_service.printable import printable
+from citemark_service.score.arithmetic import citation_lines
+from support.command_line import EXAMPLES, Cli, WriteRows
+from support.scripted_service import scored
 
 STEERING = {"Cc", "Cf", "Cs"}
 ROLLOUTS = EXAMPLES / "rollouts.jsonl"

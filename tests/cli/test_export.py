@@ -15,24 +15,24 @@ from citemark_service.judges.protocol import Origin
 from citemark_service.ledger.database import opened
 from citemark_service.ledger.factory import ledger_of
 from citemark_service.ledger.tables import rollouts
-from citemark_service.observe import SilentObserver
-from citemark_service.pipeline import Pipeline
 from citemark_service.rescoring.reward import Change, rescored
+from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
-from command_line import EXAMPLES, Cli
+from citemark_service.telemetry.metrics import Metrics
+from support.command_line import EXAMPLES, Cli
 
 ROWS = [json.loads(line) for line in (EXAMPLES / "rollouts.jsonl").read_text().splitlines()]
 
 
 async def _fill(settings: Settings) -> None:
-    ledger = ledger_of(settings, SilentObserver())
+    ledger = ledger_of(settings, Metrics())
     assert ledger is not None
     async with ledger:
         pipeline = Pipeline(
             judge=EmbeddedJudge(),
             library=load_library(),
             settings=settings,
-            observer=SilentObserver(),
+            metrics=Metrics(),
             ledger=ledger,
         )
         for step, row in enumerate(ROWS):

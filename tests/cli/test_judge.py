@@ -17,7 +17,7 @@ from citemark_service.serving import (
     serve_flags,
 )
 from citemark_service.settings import Settings
-from command_line import Cli, Start
+from support.command_line import Cli, Start
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE = """#!{python}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from citemark_schemas import Failure, FailureKind, ScoreResult
 from citemark_service.cli.outcomes import FileOutcomes, StreamOutcomes
 from citemark_service.errors import DataError
-from scripted_service import scored
+from support.scripted_service import scored
 
 FAILURE = Failure(kind=FailureKind.TIMEOUT, message="too slow", retryable=True)
 

@@ -12,14 +12,14 @@ from citemark_schemas import Knobs, Rollout
 from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.judges.protocol import Origin
 from citemark_service.ledger.factory import ledger_of
-from citemark_service.observe import SilentObserver
-from citemark_service.pipeline import Pipeline
+from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
-from command_line import EXAMPLES, Cli
+from citemark_service.telemetry.metrics import Metrics
+from support.command_line import EXAMPLES, Cli
 
 
 async def _fill(settings: Settings, *, run: str = "demo", title: str | None = None) -> None:
-    ledger = ledger_of(settings, SilentObserver())
+    ledger = ledger_of(settings, Metrics())
     assert ledger is not None
     lines = (EXAMPLES / "rollouts.jsonl").read_text().splitlines()
     async with ledger:
@@ -27,7 +27,7 @@ async def _fill(settings: Settings, *, run: str = "demo", title: str | None = No
             judge=EmbeddedJudge(),
             library=load_library(),
             settings=settings,
-            observer=SilentObserver(),
+            metrics=Metrics(),
             ledger=ledger,
         )
         for line in lines:

@@ -13,8 +13,8 @@ from citemark_service.cli.resume import Made
 from citemark_service.cli.rows import BadLine, Row
 from citemark_service.cli.run import Run, Tally
 from citemark_service.cli.scorers import NotScored, ServiceUnreachable
-from citemark_service.fingerprint import rollout_hash
-from scripted_service import scored
+from citemark_service.score.fingerprint import rollout_hash
+from support.scripted_service import scored
 
 
 def row(number: int) -> Row:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from command_line import Cli
+from support.command_line import Cli
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from click.testing import Result
 from pydantic import SecretStr
 
 from citemark_schemas import Rollout, ScoreResult
-from command_line import EXAMPLES, Cli, Start, WriteRows
-from running_service import begin
-from scripted_service import Service, status
+from support.command_line import EXAMPLES, Cli, Start, WriteRows
+from support.running_service import begin
+from support.scripted_service import Service, status
 
 TOOL_OUTPUT = "<snippet id=S1>The ferry has run since 1963.</snippet>"
 ROW = {

@@ -9,9 +9,9 @@ import threading
 import httpx
 import pytest
 
-from command_line import Start
-from judge_tasks import by_shape
-from scripted_judge import MODEL, Reply, ScriptedJudge, always
+from support.command_line import Start
+from support.judge_tasks import by_shape
+from support.scripted_judge import MODEL, Reply, ScriptedJudge, always
 
 ROLLOUT = {
     "question": "How long is the Orm viaduct?",

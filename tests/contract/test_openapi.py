@@ -1,6 +1,6 @@
 """The HTTP contract as written down: frozen, complete, and with examples that hold.
 
-After a change that is meant: `python tests/openapi_document.py`.
+After a change that is meant: `PYTHONPATH=tests python -m support.openapi_document`.
 """
 
 import json
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from citemark_schemas import Rollout, ScoreRequest, ScoreResponse, ScoreResult, StreamLine
-from citemark_service.fingerprint import rollout_hash
-from openapi_document import SNAPSHOT, document
+from citemark_service.score.fingerprint import rollout_hash
+from support.openapi_document import SNAPSHOT, document
 
 
 @pytest.fixture(scope="module")

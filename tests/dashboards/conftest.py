@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from prometheus_server import Prometheus, backfill, installed, serving
-from provisioned import DOCKER, RECORDING, RULES, yaml
-from scripted_hours import Hours
+from support.prometheus_server import Prometheus, backfill, installed, serving
+from support.provisioned import DOCKER, RECORDING, RULES, yaml
+from support.scripted_hours import Hours
 
 _SPEEDS = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
 

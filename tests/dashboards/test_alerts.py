@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from prometheus_server import promtool
-from provisioned import DOCKER, alerts, yaml
+from support.prometheus_server import promtool
+from support.provisioned import DOCKER, alerts, yaml
 
 UNITS = "alerts.test.yml"
 FIRING = re.compile(r'ALERTS\{alertname="(\w+)", alertstate="firing"\}')

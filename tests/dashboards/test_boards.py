@@ -10,9 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from citemark_rubrics import load_library
 from citemark_service.app import create_app
 from citemark_service.judges.embedded.judge import EmbeddedJudge
-from citemark_service.metrics import Metrics
 from citemark_service.settings import Settings
-from provisioned import DOCKER, RECORDING, Board, alerts, boards, expressions, panels, yaml
+from citemark_service.telemetry.metrics import Metrics
+from support.provisioned import DOCKER, RECORDING, Board, alerts, boards, expressions, panels, yaml
 
 NAMES = re.compile(r"\b(?:citemark_|vllm:)\w+")
 SELECTORS = re.compile(r"\b((?:citemark_|vllm:)\w+)\{([^}]*)\}")

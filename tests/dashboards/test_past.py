@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from provisioned import alerts, boards, expressions
+from support.provisioned import alerts, boards, expressions
 
 pytestmark = [pytest.mark.prometheus, pytest.mark.timeout(180)]
 

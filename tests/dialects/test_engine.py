@@ -12,9 +12,9 @@ import pytest
 
 from citemark_service.ledger.entry import Entry
 from citemark_service.ledger.ledger import Written
-from dialect_bodies import for_open_instruct, for_openrlhf, for_slime
-from scripted_judge import Answer, Hang, Reply, Script, ScriptedJudge, Status
-from step_rollouts import by_content, rollout, step
+from support.dialect_bodies import for_open_instruct, for_openrlhf, for_slime
+from support.scripted_judge import Answer, Hang, Reply, Script, ScriptedJudge, Status
+from support.step_rollouts import by_content, rollout, step
 
 NO_ANSWER = {**rollout(0, 0), "response": "I could not find anything."}
 

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from citemark_schemas import SIGNALS, Problem
-from gym_rows import ROLLOUTS
-from running_service import Running, begin
+from support.gym_rows import ROLLOUTS
+from support.running_service import Running, begin
 
 SOURCE = "<snippet id=s1>The Orm viaduct is 312 metres long.</snippet>"
 ANSWER = "<answer><snippet id=s1>It is 312 metres long.</snippet></answer>"

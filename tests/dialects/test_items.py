@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from citemark_service.web.dialects.gym_metrics import aggregated
 from citemark_service.web.dialects.items import finish_reason, tool_answers
-from gym_rows import answered, called
+from support.gym_rows import answered, called
 
 TAGGED = '<snippet id="s1">One &amp; two.\nThree.</snippet>'
 

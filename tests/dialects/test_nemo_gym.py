@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from citemark_schemas import SIGNALS, Problem
-from gym_rows import ROLLOUTS, answered, called, response_of, said, verify_body
-from running_service import Running, begin
+from support.gym_rows import ROLLOUTS, answered, called, response_of, said, verify_body
+from support.running_service import Running, begin
 
 SOURCE = "<snippet id=s1>The Orm viaduct is 312 metres long.</snippet>"
 ANSWER = "<answer><snippet id=s1>It is 312 metres long.</snippet></answer>"

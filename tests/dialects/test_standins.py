@@ -12,7 +12,7 @@ from citemark_schemas.means import prompt_key
 from citemark_service.errors import ShuttingDown
 from citemark_service.web.dialects.standins import StandIns
 from citemark_service.web.dialects.unclaimed import Answer, Unclaimed
-from step_rollouts import rollout
+from support.step_rollouts import rollout
 
 KNOBS = Knobs()
 

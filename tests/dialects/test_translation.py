@@ -17,9 +17,9 @@ from citemark_service.web.dialects.open_instruct import OPEN_INSTRUCT
 from citemark_service.web.dialects.openrlhf import OPENRLHF
 from citemark_service.web.dialects.slime import SLIME
 from citemark_service.web.dialects.table import dialects
-from dialect_bodies import for_open_instruct, for_openrlhf, for_slime
-from scripted_service import scored
-from step_rollouts import rollout
+from support.dialect_bodies import for_open_instruct, for_openrlhf, for_slime
+from support.scripted_service import scored
+from support.step_rollouts import rollout
 
 SPOKEN = (OPENRLHF, SLIME, OPEN_INSTRUCT)
 FAILURE = Failure(kind=FailureKind.TIMEOUT, message="no answer", retryable=True)

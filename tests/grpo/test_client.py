@@ -20,7 +20,7 @@ from citemark_grpo import (
     score,
 )
 from citemark_schemas import Knobs, Problem, ProblemDetail, ScoreResponse
-from scripted_service import Service, answering, dripping, free_url, scored, status
+from support.scripted_service import Service, answering, dripping, free_url, scored, status
 
 
 def rollouts(count: int) -> list[dict[str, Any]]:

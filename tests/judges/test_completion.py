@@ -12,7 +12,7 @@ from citemark_service.judges.chat import Alternative, Token
 from citemark_service.judges.protocol import Usage
 from citemark_service.judges.wire.alignment import aligned
 from citemark_service.judges.wire.completion import MAX_REPLY_BYTES, decode_completion
-from scripted_judge import Listed, Reply, completion
+from support.scripted_judge import Listed, Reply, completion
 
 
 def test_a_reply_is_read_with_its_bill_and_its_tokens() -> None:

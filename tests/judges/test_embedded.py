@@ -24,7 +24,6 @@ from citemark_schemas import (
     Rollout,
     Snippet,
 )
-from citemark_service.citations import judgeable_ids
 from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.judges.protocol import (
     CitationTask,
@@ -36,6 +35,7 @@ from citemark_service.judges.protocol import (
 )
 from citemark_service.parsing.answer import read_answer
 from citemark_service.parsing.sources import read_sources
+from citemark_service.score.citations import judgeable_ids
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 

@@ -21,7 +21,7 @@ from citemark_service.judges.language.render import PromptWriter
 from citemark_service.judges.protocol import CitationTask, CitationVerdicts, Meter
 from citemark_service.judges.wire.client import WireChat
 from citemark_service.judges.wire.retry import RetryPolicy
-from judge_tasks import (
+from support.judge_tasks import (
     CRITERIA,
     RetryLog,
     by_shape,
@@ -30,7 +30,7 @@ from judge_tasks import (
     filled,
     shape_of,
 )
-from scripted_judge import Hang, Listed, Reply, Script, ScriptedJudge, Status, in_turn
+from support.scripted_judge import Hang, Listed, Reply, Script, ScriptedJudge, Status, in_turn
 
 GOOD = '{"1":2,"2":1,"3":0}'
 
@@ -68,13 +68,13 @@ async def bench(
             concurrency=8,
             timeout_s=10,
             retry=RetryPolicy(attempts=1),
-            observer=log,
+            metrics=log,
         )
         judge = LanguageJudge(
             chat,
             model="scripted",
             writer=PromptWriter(secret=b"s"),
-            observer=log,
+            metrics=log,
             criteria_per_call=criteria_per_call,
             evidence_quotes=quotes,
         )

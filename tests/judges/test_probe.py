@@ -9,8 +9,8 @@ from citemark_service.examination.probe import Cached, Counters, ProbeReport, pr
 from citemark_service.judges.wire.client import WireChat
 from citemark_service.judges.wire.prefix_metrics import PrefixCount
 from citemark_service.judges.wire.retry import RetryPolicy
-from citemark_service.observe import SilentObserver
-from scripted_judge import MODEL, Listed, Reply, ScriptedJudge, always, in_turn
+from citemark_service.telemetry.metrics import Metrics
+from support.scripted_judge import MODEL, Listed, Reply, ScriptedJudge, always, in_turn
 
 VERDICTS = '{"1":0,"2":2}'
 
@@ -34,7 +34,7 @@ async def probed(judge: ScriptedJudge, counters: Counters | None = None) -> Prob
         concurrency=2,
         timeout_s=5.0,
         retry=RetryPolicy(attempts=1),
-        observer=SilentObserver(),
+        metrics=Metrics(),
     )
     try:
         return await probe(chat, nonce="n0", counters=counters, deadline=None)

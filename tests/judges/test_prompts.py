@@ -16,7 +16,7 @@ from citemark_service.judges.language.neutral import neutral
 from citemark_service.judges.language.render import PromptWriter, shown_answer
 from citemark_service.judges.language.shorten import size
 from citemark_service.judges.protocol import CitationTask, CriteriaTask
-from judge_tasks import CRITERIA, TOOL_OUTPUT, claims_task, criteria_task, shape_of
+from support.judge_tasks import CRITERIA, TOOL_OUTPUT, claims_task, criteria_task, shape_of
 
 WRITER = PromptWriter(secret=b"secret")
 OURS = re.compile(r"</?(?:question|sources|answer|criteria|claims|sentences)-[0-9a-f]{8}>")

@@ -12,8 +12,8 @@ from citemark_service.judges.chat import ChatRequest, Message
 from citemark_service.judges.protocol import Meter
 from citemark_service.judges.wire.client import WireChat
 from citemark_service.judges.wire.retry import RetryPolicy
-from citemark_service.metrics import Metrics
-from scripted_judge import MODEL, Reply, Script, ScriptedJudge, always
+from citemark_service.telemetry.metrics import Metrics
+from support.scripted_judge import MODEL, Reply, Script, ScriptedJudge, always
 
 REQUEST = ChatRequest((Message("user", "Judge."),), None, 8)
 BUSY_S = 0.3
@@ -39,7 +39,7 @@ async def one_slot(judge: ScriptedJudge, metrics: Metrics) -> AsyncIterator[Wire
         concurrency=1,
         timeout_s=5.0,
         retry=RetryPolicy(attempts=1),
-        observer=metrics,
+        metrics=metrics,
     )
     try:
         yield chat

@@ -21,7 +21,7 @@ from citemark_service.judges.language.grammar import (
 )
 from citemark_service.judges.language.replies import read
 from citemark_service.judges.protocol import Usage
-from judge_tasks import filled
+from support.judge_tasks import filled
 
 TWO = criteria_layout(2, quotes=False)
 QUOTED = criteria_layout(1, quotes=True)

@@ -24,8 +24,8 @@ from citemark_service.judges.chat import Alternative, ChatReply, ChatRequest, Co
 from citemark_service.judges.protocol import Meter, Usage
 from citemark_service.judges.wire.retry import RetryPolicy
 from citemark_service.judges.wire.sdk import SdkChat
-from citemark_service.observe import SilentObserver
-from scripted_judge import (
+from citemark_service.telemetry.metrics import Metrics
+from support.scripted_judge import (
     MODEL,
     Answer,
     Cut,
@@ -63,7 +63,7 @@ async def open_chat() -> AsyncIterator[OpenChat]:
             "concurrency": 8,
             "timeout_s": 5.0,
             "retry": RetryPolicy(attempts=3, first_wait_s=0.001),
-            "observer": SilentObserver(),
+            "metrics": Metrics(),
         }
         chats.append(SdkChat(**(given | changed)))
         return chats[-1]

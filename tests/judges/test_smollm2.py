@@ -9,7 +9,7 @@ from citemark_service.errors import JudgeStopped
 from citemark_service.judges.protocol import Meter
 from citemark_service.judges.smollm2 import MODEL, build_smollm2
 from citemark_service.judges.wire.retry import RetryPolicy
-from judge_tasks import RetryLog, claims_task, criteria_task
+from support.judge_tasks import RetryLog, claims_task, criteria_task
 
 
 def installed() -> bool:
@@ -28,7 +28,7 @@ pytestmark = [
 
 async def test_a_rollout_is_judged_by_the_real_model(capfd):
     log, meter = RetryLog(), Meter()
-    judge = build_smollm2(secret=b"s", criteria_per_call=12, retry=RetryPolicy(), observer=log)
+    judge = build_smollm2(secret=b"s", criteria_per_call=12, retry=RetryPolicy(), metrics=log)
     await judge.check()
     assert judge.identity.model == MODEL
     verdicts = await judge.judge_criteria(criteria_task(), meter=meter, deadline=None)

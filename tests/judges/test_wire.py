@@ -24,8 +24,8 @@ from citemark_service.judges.chat import Alternative, ChatReply, ChatRequest, Co
 from citemark_service.judges.protocol import Meter, Usage
 from citemark_service.judges.wire.client import WireChat
 from citemark_service.judges.wire.retry import RetryPolicy
-from citemark_service.observe import SilentObserver
-from scripted_judge import (
+from citemark_service.telemetry.metrics import Metrics
+from support.scripted_judge import (
     MODEL,
     Answer,
     Cut,
@@ -50,7 +50,7 @@ PROMPT = "Otters hold hands while they sleep, says the answer under review."
 REQUEST = ChatRequest((Message("system", "Judge."), Message("user", PROMPT)), CONSTRAINT, 32)
 
 
-class Recorder(SilentObserver):
+class Recorder(Metrics):
     """Keeps what the client reported."""
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ async def open_chat() -> AsyncIterator[OpenChat]:
             "concurrency": 8,
             "timeout_s": 5.0,
             "retry": RetryPolicy(attempts=3, first_wait_s=0.001),
-            "observer": SilentObserver(),
+            "metrics": Metrics(),
         }
         chats.append(WireChat(**(given | changed)))
         return chats[-1]
@@ -188,14 +188,14 @@ async def test_the_reply_the_meter_and_the_observer_agree(
 ) -> None:
     tokens = (Listed("{"), Listed("1", -0.2, (("1", -0.2), ("0", -1.7))), Listed("}"))
     judge = await start_judge(always(Reply("{1}", "stop", tokens, cached_tokens=60)))
-    observer, meter = Recorder(), Meter()
-    reply = await ask(open_chat(judge, observer=observer), meter=meter)
+    metrics, meter = Recorder(), Meter()
+    reply = await ask(open_chat(judge, metrics=metrics), meter=meter)
 
     assert (reply.content, reply.finish_reason) == ("{1}", "stop")
     assert reply.tokens is not None
     assert reply.tokens[1].alternatives == [Alternative("1", -0.2), Alternative("0", -1.7)]
     assert meter.usage == reply.usage == Usage(1, 100, 60, 10)
-    assert observer.calls == [(None, reply.usage)]
+    assert metrics.calls == [(None, reply.usage)]
 
 
 async def test_a_truncated_or_empty_reply_is_handed_on(
@@ -240,12 +240,12 @@ async def test_a_transport_fault_is_retried_until_it_passes(
     fault: Answer, error: type[JudgeError], start_judge: StartJudge, open_chat: OpenChat
 ) -> None:
     judge = await start_judge(in_turn(fault, fault, Reply("{1}")))
-    observer, meter = Recorder(), Meter()
-    reply = await ask(open_chat(judge, observer=observer, timeout_s=0.3), meter=meter)
+    metrics, meter = Recorder(), Meter()
+    reply = await ask(open_chat(judge, metrics=metrics, timeout_s=0.3), meter=meter)
 
     assert reply.content == "{1}"
-    assert observer.retries == [error.kind, error.kind]
-    assert [kind for kind, _ in observer.calls] == [error.kind, error.kind, None]
+    assert metrics.retries == [error.kind, error.kind]
+    assert [kind for kind, _ in metrics.calls] == [error.kind, error.kind, None]
     assert meter.usage.calls == 1  # the server billed one
 
 
@@ -266,13 +266,13 @@ async def test_a_reply_that_would_come_again_is_not_retried(
     fault: Answer, error: type[JudgeError], start_judge: StartJudge, open_chat: OpenChat
 ) -> None:
     judge = await start_judge(always(fault))
-    observer = Recorder()
+    metrics = Recorder()
     with pytest.raises(error) as raised:
-        await ask(open_chat(judge, observer=observer))
+        await ask(open_chat(judge, metrics=metrics))
 
     assert type(raised.value) is error
     assert judge.calls == 1
-    assert [kind for kind, _ in observer.calls] == [error.kind]
+    assert [kind for kind, _ in metrics.calls] == [error.kind]
 
 
 async def test_an_unreadable_reply_is_paid_for(
@@ -329,12 +329,12 @@ async def test_a_rejection_says_why_unless_it_echoes_the_prompt(
 
 async def test_a_deadline_cuts_a_call(start_judge: StartJudge, open_chat: OpenChat) -> None:
     judge = await start_judge(always(Hang()))
-    observer = Recorder()
+    metrics = Recorder()
     with pytest.raises(DeadlineExceeded):
-        await ask(open_chat(judge, observer=observer), within_s=0.2)
+        await ask(open_chat(judge, metrics=metrics), within_s=0.2)
 
     assert judge.calls == 1
-    assert observer.calls == [(FailureKind.DEADLINE, Usage())]
+    assert metrics.calls == [(FailureKind.DEADLINE, Usage())]
     await judge.until(lambda: judge.abandoned == 1)
 
 
@@ -390,8 +390,8 @@ async def test_cancellation_reaches_the_server_and_frees_the_slot(
     start_judge: StartJudge, open_chat: OpenChat
 ) -> None:
     judge = await start_judge(in_turn(Hang(), Reply("{1}")))
-    observer = Recorder()
-    chat = open_chat(judge, concurrency=1, observer=observer)
+    metrics = Recorder()
+    chat = open_chat(judge, concurrency=1, metrics=metrics)
     call = asyncio.create_task(ask(chat))
     await judge.until(lambda: judge.in_flight == 1)
     call.cancel()
@@ -399,7 +399,7 @@ async def test_cancellation_reaches_the_server_and_frees_the_slot(
     with pytest.raises(asyncio.CancelledError):
         await call
     await judge.until(lambda: judge.abandoned == 1)
-    assert observer.retries == []
+    assert metrics.retries == []
     assert (await ask(chat)).content == "{1}"
 
 
@@ -490,6 +490,6 @@ def test_an_address_or_key_that_cannot_work_is_refused_at_once(
             concurrency=1,
             timeout_s=1,
             retry=RetryPolicy(),
-            observer=SilentObserver(),
+            metrics=Metrics(),
         )
     assert "secret" not in str(raised.value)

@@ -20,9 +20,9 @@ from citemark_service.judges.protocol import (
     CriteriaTask,
     JudgeIdentity,
 )
-from citemark_service.observe import SilentObserver
-from citemark_service.pipeline import Pipeline
+from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
+from citemark_service.telemetry.metrics import Metrics
 
 SUPPORT = {"supported": 1.0, "partially_supported": 0.5, "not_supported": 0.0}
 EXACT = ("recall_graded", "precision_graded_uncited_penalised", "f1_default")
@@ -86,7 +86,7 @@ async def scored(row: dict, labels: dict) -> ScoreResult:
         judge=LabelJudge(labels),
         library=load_library(),
         settings=Settings(),
-        observer=SilentObserver(),
+        metrics=Metrics(),
     )
     fields = ("id", "question", "tool_output", "response")
     rollout = Rollout.model_validate({name: row[name] for name in fields})

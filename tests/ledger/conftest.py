@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-import postgres_server
 from citemark_rubrics import load_library
 from citemark_schemas import Knobs, Rollout, ScoreResult
 from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.ledger.database import opened
 from citemark_service.ledger.entry import Entry
-from citemark_service.observe import SilentObserver
-from citemark_service.pipeline import Pipeline
+from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
+from citemark_service.telemetry.metrics import Metrics
+from support import postgres_server
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "rollouts.jsonl"
 
@@ -35,7 +35,7 @@ def examples() -> list[tuple[Rollout, ScoreResult]]:
         judge=EmbeddedJudge(),
         library=load_library(),
         settings=Settings(),
-        observer=SilentObserver(),
+        metrics=Metrics(),
     )
 
     async def scored(rollout: Rollout) -> ScoreResult:

@@ -9,8 +9,8 @@ import pytest
 
 from citemark_service.errors import LedgerError
 from citemark_service.ledger.ledger import Ledger, Written
-from citemark_service.observe import SilentObserver
-from ledger_service import kept_service, score
+from citemark_service.telemetry.metrics import Metrics
+from support.ledger_service import kept_service, score
 
 
 class Shelf:
@@ -48,7 +48,7 @@ class Shelf:
         return [entry for batch in self.batches for entry in batch]
 
 
-class Counts(SilentObserver):
+class Counts(Metrics):
     def __init__(self):
         self.written = self.lost = 0
 
@@ -71,7 +71,7 @@ def counts():
 
 
 def ledger_of(shelf, counts, wait_s=5.0, room=10**9):
-    return Ledger(shelf, observer=counts, wait_s=wait_s, room=room)
+    return Ledger(shelf, metrics=counts, wait_s=wait_s, room=room)
 
 
 async def test_what_was_awaited_is_kept(shelf, counts, make):

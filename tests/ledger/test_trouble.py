@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-import postgres_server
 from citemark_service.ledger.database import migrated, opened
 from citemark_service.ledger.ledger import Ledger
 from citemark_service.ledger.reading import LedgerReader, Place
 from citemark_service.ledger.store import LedgerStore
 from citemark_service.ledger.tables import prompts, rollouts, steps
-from citemark_service.observe import SilentObserver
+from citemark_service.telemetry.metrics import Metrics
+from support import postgres_server
 
-_WRITER = Path(__file__).parents[1] / "ledger_writer.py"
+_WRITER = Path(__file__).parents[1] / "support" / "ledger_writer.py"
 _BATCHES = 40
 _PATIENCE_S = 30.0
 
@@ -122,7 +122,7 @@ async def _until(condition) -> None:
             await asyncio.sleep(0.05)
 
 
-class Counts(SilentObserver):
+class Counts(Metrics):
     def __init__(self):
         self.written = self.lost = 0
 
@@ -141,7 +141,7 @@ async def test_a_server_that_restarts_costs_no_entry_and_writes_none_twice(make,
         server = postgres_server.Server(programs, Path(folder))
         with server.running() as address:
             store = LedgerStore(opened(address), max_bytes=2**40, max_days=None)
-            async with Ledger(store, observer=counts, wait_s=5.0, room=10**9) as ledger:
+            async with Ledger(store, metrics=counts, wait_s=5.0, room=10**9) as ledger:
                 await asyncio.gather(*(ledger.keep(make(n, at=float(n))) for n in range(100)))
                 server.stop()
                 started = time.monotonic()
@@ -186,7 +186,7 @@ async def test_a_full_disk_costs_no_reward_and_what_waits_is_written_when_there_
         store = LedgerStore(
             opened(f"sqlite:///{folder / 'ledger.db'}"), max_bytes=2**40, max_days=None
         )
-        async with Ledger(store, observer=counts, wait_s=5.0, room=10**9) as ledger:
+        async with Ledger(store, metrics=counts, wait_s=5.0, room=10**9) as ledger:
             await ledger.keep(make(0))
             rest = folder / "rest"
             fill(rest)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_service.logs.lines import JsonLines, TextLines, told
-from citemark_service.logs.trail import Bound, begin, trail
+from citemark_service.telemetry.lines import JsonLines, TextLines, told
+from citemark_service.telemetry.trail import Bound, begin, trail
 
 HOSTILE = st.text(st.characters(), max_size=80) | st.sampled_from(
     ['"', "\\", "a\nb", "\x1b[2J", "\u2028", "\ud800", "\udfff\ud800", "\x00", "\u202eevil", "}\n{"]

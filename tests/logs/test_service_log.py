@@ -15,11 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
-from judge_tasks import by_shape, shape_of
-from judged_service import running_judge
-from scripted_judge import MODEL, Reply, Script, ScriptedJudge, Status, always
-from scripted_service import free_url
-from step_rollouts import rollout, step
+from support.judge_tasks import by_shape, shape_of
+from support.judged_service import running_judge
+from support.scripted_judge import MODEL, Reply, Script, ScriptedJudge, Status, always
+from support.scripted_service import free_url
+from support.step_rollouts import rollout, step
 
 GOOD = by_shape(V=2, S=2, U=1, C=1)
 SECRET = "zanzibar-quokka"

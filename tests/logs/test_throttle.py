@@ -5,8 +5,8 @@ import logging
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_service.logs.lines import told
-from citemark_service.logs.throttle import Throttle
+from citemark_service.telemetry.lines import told
+from citemark_service.telemetry.throttle import Throttle
 
 
 class Clock:

@@ -17,13 +17,13 @@ OURS = {
 """Each package and those of ours that it may import."""
 
 PURE = (
-    "scoring",
+    "score.formula",
     "rescoring.reward",
     "rescoring.ranks",
     "rescoring.agreement",
     "ledger.entry",
     "ledger.rollups",
-    "citations",
+    "score.citations",
     "parsing.sources",
     "parsing.answer",
     "parsing.sentences",

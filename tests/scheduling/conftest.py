@@ -12,10 +12,10 @@ import pytest
 from citemark_rubrics import load_library
 from citemark_service.app import create_app
 from citemark_service.judges.factory import build_judge
-from citemark_service.metrics import Metrics
 from citemark_service.settings import Settings
-from scripted_judge import MODEL, ScriptedJudge
-from scripted_service import listening
+from citemark_service.telemetry.metrics import Metrics
+from support.scripted_judge import MODEL, ScriptedJudge
+from support.scripted_service import listening
 
 
 @dataclass

@@ -15,8 +15,8 @@ from citemark_service.app import create_app
 from citemark_service.judges.protocol import CriteriaTask, Meter, Origin
 from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission
-from gated_judge import GatedJudge
-from scripted_service import listening
+from support.gated_judge import GatedJudge
+from support.scripted_service import listening
 
 ROLLOUT = {
     "question": "How long is the Orm viaduct?",

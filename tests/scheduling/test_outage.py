@@ -3,8 +3,8 @@
 import asyncio
 
 from citemark_service.judges.scheduling.server import server_names
-from scripted_judge import ScriptedJudge
-from step_rollouts import by_content, step
+from support.scripted_judge import ScriptedJudge
+from support.step_rollouts import by_content, step
 
 PLAIN = {"evidence_quotes": False, "nonce_secret": "s"}
 

@@ -4,8 +4,8 @@ import asyncio
 
 import httpx
 
-from scripted_judge import Hang, always
-from step_rollouts import by_content, rollout, step
+from support.scripted_judge import Hang, always
+from support.step_rollouts import by_content, rollout, step
 
 PLAIN = {"evidence_quotes": False}
 

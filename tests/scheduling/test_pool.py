@@ -23,10 +23,9 @@ from citemark_service.judges.chat import ChatReply, ChatRequest
 from citemark_service.judges.protocol import Meter, Usage
 from citemark_service.judges.scheduling.server import Server, server_names
 from citemark_service.judges.scheduling.slots import Slots
-from citemark_service.metrics import Metrics
-from citemark_service.observe import SilentObserver
-from pooled_judge import QUICK, ask, pool_of, pooled, request
-from scripted_judge import MODEL, Hang, Reply, ScriptedJudge, Status, always, in_turn
+from citemark_service.telemetry.metrics import Metrics
+from support.pooled_judge import QUICK, ask, pool_of, pooled, request
+from support.scripted_judge import MODEL, Hang, Reply, ScriptedJudge, Status, always, in_turn
 
 OK = always(Reply("1"))
 NEVER = replace(QUICK, every_s=60.0, first_wait_s=60.0, max_wait_s=60.0)
@@ -349,7 +348,7 @@ class Busy:
 @pytest.mark.parametrize("answers", [True, False])
 async def test_a_server_too_busy_for_a_look_is_not_ill_while_it_answers(answers):
     chat = Busy()
-    watched = Server("busy", chat, policy=QUICK, observer=SilentObserver())
+    watched = Server("busy", chat, policy=QUICK, metrics=Metrics())
     look = asyncio.create_task(watched.look())
     await asyncio.sleep(0)
     if answers:

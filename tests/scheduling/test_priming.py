@@ -9,11 +9,10 @@ from citemark_service.errors import DeadlineExceeded
 from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.judges.language.render import PromptWriter
 from citemark_service.judges.protocol import Meter
-from citemark_service.metrics import Metrics
-from citemark_service.observe import SilentObserver
-from judge_tasks import RESPONSE, by_shape, claims_task, criteria_task
-from pooled_judge import QUICK, ask, pooled, request
-from scripted_judge import Answer, Hang, Reply, Script, ScriptedJudge, Status, always
+from citemark_service.telemetry.metrics import Metrics
+from support.judge_tasks import RESPONSE, by_shape, claims_task, criteria_task
+from support.pooled_judge import QUICK, ask, pooled, request
+from support.scripted_judge import Answer, Hang, Reply, Script, ScriptedJudge, Status, always
 
 SHARED = len("group g")
 
@@ -168,7 +167,7 @@ async def test_the_samples_of_a_group_share_their_prime_and_their_citations_do_n
             pool,
             model="m",
             writer=PromptWriter(secret=b"s"),
-            observer=SilentObserver(),
+            metrics=Metrics(),
             evidence_quotes=False,
         )
         for number in range(4):

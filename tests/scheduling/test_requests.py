@@ -9,8 +9,8 @@ from citemark_service.judges.chat import Chat, ChatReply, ChatRequest
 from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.judges.language.render import PromptWriter
 from citemark_service.judges.protocol import Meter, Origin, Usage
-from citemark_service.observe import SilentObserver
-from judge_tasks import RESPONSE, TOOL_OUTPUT, claims_task, criteria_task, filled
+from citemark_service.telemetry.metrics import Metrics
+from support.judge_tasks import RESPONSE, TOOL_OUTPUT, claims_task, criteria_task, filled
 
 
 class Notebook(Chat):
@@ -44,7 +44,7 @@ def judge(chat: Notebook) -> LanguageJudge:
         chat,
         model="m",
         writer=PromptWriter(secret=b"s"),
-        observer=SilentObserver(),
+        metrics=Metrics(),
         criteria_per_call=2,
     )
 

@@ -4,8 +4,8 @@ import pytest
 
 from citemark_service.errors import SettingsError
 from citemark_service.judges.factory import build_judge
-from citemark_service.metrics import Metrics
 from citemark_service.settings import Settings, load_settings
+from citemark_service.telemetry.metrics import Metrics
 
 URLS = ("http://a:1/v1", "http://b:1/v1")
 

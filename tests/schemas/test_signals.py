@@ -13,7 +13,7 @@ from citemark_schemas import (
     RefusalKind,
     metrics_of,
 )
-from scripted_service import scored
+from support.scripted_service import scored
 
 CITATION = CitationScore(
     recall=0.5,

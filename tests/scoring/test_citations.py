@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citemark_schemas import CitationScore, ClaimScore, SentenceScore
-from citemark_service.citations import f1, fabricated_ids, judgeable_ids, score_citations
 from citemark_service.parsing.parsed import Answer, Claim, Sources, SourceSnippet
+from citemark_service.score.citations import f1, fabricated_ids, judgeable_ids, score_citations
 
 IDS = ("a", "b", "c", "d", "e", "f")
 SOURCES = Sources({i: SourceSnippet(i, f"text {i}", f"paper-{i in 'ab'}") for i in IDS})

@@ -10,10 +10,10 @@ from citemark_rubrics import load_library
 from citemark_schemas import Failure, FailureKind, Knobs, Rollout
 from citemark_service.errors import NotJudged
 from citemark_service.judges.embedded.judge import EmbeddedJudge
-from citemark_service.observe import SilentObserver
-from citemark_service.pipeline import Pipeline
 from citemark_service.rescoring.reward import Change, rescored
+from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
+from citemark_service.telemetry.metrics import Metrics
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "rollouts.jsonl"
 ROLLOUTS = [Rollout.model_validate(json.loads(line)) for line in EXAMPLES.read_text().splitlines()]
@@ -35,7 +35,7 @@ def score():
         judge=EmbeddedJudge(),
         library=load_library(),
         settings=Settings(),
-        observer=SilentObserver(),
+        metrics=Metrics(),
     )
 
     def scored(rollout, knobs=None):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citemark_schemas import Criterion, CriterionVerdict, Knobs, Polarity, RubricScore
-from citemark_service.scoring import reward, rubric_reward, score_criterion
+from citemark_service.score.formula import reward, rubric_reward, score_criterion
 
 units = st.floats(0, 1, allow_nan=False)
 weights = st.floats(0, 1e6, allow_nan=False)

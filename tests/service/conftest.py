@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from running_service import Build, Running, Start, begin, until
+from support.running_service import Build, Running, Start, begin, until
 
 
 @pytest.fixture

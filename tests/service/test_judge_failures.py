@@ -11,10 +11,10 @@ from citemark_rubrics import load_library
 from citemark_schemas import FailureKind
 from citemark_service.app import create_app
 from citemark_service.judges.factory import build_judge
-from citemark_service.metrics import Metrics
 from citemark_service.settings import Settings
-from judge_tasks import by_shape, filled, shape_of
-from scripted_judge import (
+from citemark_service.telemetry.metrics import Metrics
+from support.judge_tasks import by_shape, filled, shape_of
+from support.scripted_judge import (
     MODEL,
     Answer,
     Cut,

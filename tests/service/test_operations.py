@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from citemark_service.errors import JudgeTimeout, JudgeUnreachable
-from running_service import Build, Running, Start, until
+from support.running_service import Build, Running, Start, until
 
 
 def samples(service: Running) -> dict[str, float]:

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from citemark_schemas import Problem
-from running_service import Build, Running, Start, until
+from support.running_service import Build, Running, Start, until
 
 DEEP = b"[" * 100_000
 

@@ -18,11 +18,11 @@ from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.ledger.database import opened
 from citemark_service.ledger.factory import ledger_of
 from citemark_service.ledger.view import ledger_view
-from citemark_service.observe import SilentObserver
 from citemark_service.serve import server_of
 from citemark_service.settings import Settings
+from citemark_service.telemetry.metrics import Metrics
 from citemark_service.web.admission import Admission
-from running_service import Running, Start, until
+from support.running_service import Running, Start, until
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "rollouts.jsonl"
 ROWS = [json.loads(line) for line in EXAMPLES.read_text().splitlines()]
@@ -38,7 +38,7 @@ def keeping(folder: Path, **settings: Any) -> Iterator[httpx.Client]:
         judge=EmbeddedJudge(),
         library=load_library(),
         admission=admission,
-        ledger=ledger_of(table, SilentObserver()),
+        ledger=ledger_of(table, Metrics()),
         view=ledger_view(table),
     )
     server = server_of(app, settings=table, admission=admission)

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citemark_schemas import Knobs, Polarity, RubricScore, Source
-from citemark_service.metrics import Metrics
-from running_service import Build, Start
-from scripted_service import scored
+from citemark_service.telemetry.metrics import Metrics
+from support.running_service import Build, Start
+from support.scripted_service import scored
 
 Pairs = list[tuple[float, int]]
 

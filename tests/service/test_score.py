@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from citemark_schemas import FailureKind, ScoreResponse, ScoreResult
-from running_service import Build, Running, Start, until
+from support.running_service import Build, Running, Start, until
 
 
 def test_one_rollout_is_answered_by_one_result(service: Running, rollout: Build) -> None:

@@ -15,12 +15,11 @@ from citemark_rubrics import load_library
 from citemark_service.app import create_app
 from citemark_service.examination.startup import StartProbe, start_probe
 from citemark_service.judges.factory import build_judge
-from citemark_service.metrics import Metrics
-from citemark_service.observe import SilentObserver
 from citemark_service.settings import Settings
-from judge_tasks import filled, shape_of
-from scripted_judge import MODEL, Answer, Hang, Listed, Reply, Script, ScriptedJudge, always
-from scripted_service import listening
+from citemark_service.telemetry.metrics import Metrics
+from support.judge_tasks import filled, shape_of
+from support.scripted_judge import MODEL, Answer, Hang, Listed, Reply, Script, ScriptedJudge, always
+from support.scripted_service import listening
 
 VERDICTS = '{"1":0,"2":2}'
 TOKENS = tuple(Listed(character) for character in VERDICTS)
@@ -239,7 +238,7 @@ async def test_stopping_in_the_middle_of_a_call_ends_the_call(start_judge):
 async def test_a_probe_that_breaks_is_logged_and_raises_nothing():
     settings = Settings(judge="vllm", judge_url="ftp://a/v1")
     with collected() as log:
-        async with StartProbe(settings, SilentObserver()):
+        async with StartProbe(settings, Metrics()):
             await eventually(lambda: bool(log))
     assert [record.levelname for record in log] == ["ERROR"]
     assert "ftp://a/v1" in str(log[0].exc_info)
@@ -256,4 +255,4 @@ async def test_a_probe_that_breaks_is_logged_and_raises_nothing():
     ],
 )
 def test_only_servers_are_probed_and_only_where_it_is_wanted(settings, probed):
-    assert (start_probe(Settings(**settings), SilentObserver()) is not None) is probed
+    assert (start_probe(Settings(**settings), Metrics()) is not None) is probed

@@ -14,14 +14,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from running_service import Build, Start, until
+from support.running_service import Build, Start, until
 
 _ENTRY = """
 import sys, threading
 from citemark_rubrics import load_library
 from citemark_service.serve import run
 from citemark_service.settings import load_settings
-from gated_judge import GatedJudge
+from support.gated_judge import GatedJudge
 
 judge = GatedJudge()
 threading.Thread(target=lambda: sys.stdin.readline() and judge.gate.set(), daemon=True).start()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from citemark_schemas import StreamLine
-from running_service import Build, Running, Start, until
+from support.running_service import Build, Running, Start, until
 
 PATH = "/v1/score/stream"
 

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from citemark_schemas import Problem
 from citemark_service.errors import SettingsError
 from citemark_service.settings import load_settings
-from running_service import Build, Running, Start, begin, until
+from support.running_service import Build, Running, Start, begin, until
 
 TOKEN = "correct-horse.battery~staple_1"
 WRONG = "wrong-horse.battery~staple_1"

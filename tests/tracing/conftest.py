@@ -13,14 +13,14 @@ from citemark_rubrics import load_library
 from citemark_service.app import create_app
 from citemark_service.judges.factory import build_judge
 from citemark_service.ledger.factory import ledger_of
-from citemark_service.metrics import Metrics
 from citemark_service.settings import Settings
-from citemark_service.tracing.factory import tracer_of
+from citemark_service.telemetry.metrics import Metrics
+from citemark_service.telemetry.tracing import tracer_of
 from citemark_service.verdicts.factory import remembering
-from judged_service import running_judge
-from otlp_collector import Collector, collecting
-from scripted_judge import MODEL, Script, ScriptedJudge
-from scripted_service import listening
+from support.judged_service import running_judge
+from support.otlp_collector import Collector, collecting
+from support.scripted_judge import MODEL, Script, ScriptedJudge
+from support.scripted_service import listening
 
 _PATIENCE_S = 60.0
 

@@ -3,12 +3,12 @@
 import subprocess
 import sys
 
-from citemark_service.observe import SilentObserver
 from citemark_service.settings import Settings
-from citemark_service.tracing.factory import tracer_of
-from judge_tasks import by_shape
-from otlp_collector import Collector
-from step_rollouts import rollout
+from citemark_service.telemetry.metrics import Metrics
+from citemark_service.telemetry.tracing import tracer_of
+from support.judge_tasks import by_shape
+from support.otlp_collector import Collector
+from support.step_rollouts import rollout
 
 _HIDDEN = """
 import sys
@@ -24,9 +24,9 @@ import httpx
 from citemark_rubrics import load_library
 from citemark_service.app import create_app
 from citemark_service.judges.factory import build_judge
-from citemark_service.metrics import Metrics
+from citemark_service.telemetry.metrics import Metrics
 from citemark_service.settings import Settings
-from citemark_service.tracing.factory import tracer_of
+from citemark_service.telemetry.tracing import tracer_of
 
 async def main():
     settings, metrics = Settings(judge="embedded"), Metrics()
@@ -46,11 +46,11 @@ print(*sorted(n for n in sys.modules if n.startswith(("opentelemetry.sdk",
 """
 _WANTED = f"""{_HIDDEN}
 from citemark_service.errors import SettingsError
-from citemark_service.observe import SilentObserver
+from citemark_service.telemetry.metrics import Metrics
 from citemark_service.settings import Settings
-from citemark_service.tracing.factory import tracer_of
+from citemark_service.telemetry.tracing import tracer_of
 try:
-    tracer_of(Settings(otlp_endpoint="http://127.0.0.1:4318"), SilentObserver())
+    tracer_of(Settings(otlp_endpoint="http://127.0.0.1:4318"), Metrics())
 except SettingsError as error:
     print(error)
 """
@@ -93,7 +93,7 @@ def test_the_judge_is_sent_no_trace_and_the_callers_is_left_alone(
 
 
 async def test_every_span_that_is_off_is_the_same_empty_one() -> None:
-    async with tracer_of(Settings(), SilentObserver()) as tracer:
+    async with tracer_of(Settings(), Metrics()) as tracer:
         spans = [tracer.request({}), tracer.span("rollout"), tracer.span("judge call", "client")]
         assert len({id(span) for span in spans}) == 1
         with spans[0] as span:

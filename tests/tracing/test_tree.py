@@ -10,14 +10,14 @@ import pytest
 from citemark_rubrics import load_library
 from citemark_service.app import create_app
 from citemark_service.errors import SettingsError
-from citemark_service.metrics import Metrics
 from citemark_service.settings import Settings
-from citemark_service.tracing.factory import tracer_of, traces_url
-from gated_judge import GatedJudge
-from judge_tasks import by_shape
-from otlp_collector import Collector
-from scripted_judge import MODEL, Reply, Status, in_turn
-from step_rollouts import rollout, step
+from citemark_service.telemetry.metrics import Metrics
+from citemark_service.telemetry.tracing import tracer_of, traces_url
+from support.gated_judge import GatedJudge
+from support.judge_tasks import by_shape
+from support.otlp_collector import Collector
+from support.scripted_judge import MODEL, Reply, Status, in_turn
+from support.step_rollouts import rollout, step
 
 CALLER = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"

@@ -7,13 +7,13 @@ import tracemalloc
 
 import pytest
 
-from citemark_service.metrics import Metrics
-from citemark_service.tracing.otel import OtelTracer
-from judge_tasks import by_shape
-from otlp_collector import Collector
-from running_service import until
-from scripted_service import free_url
-from step_rollouts import rollout, step
+from citemark_service.telemetry.metrics import Metrics
+from citemark_service.telemetry.otel import OtelTracer
+from support.judge_tasks import by_shape
+from support.otlp_collector import Collector
+from support.running_service import until
+from support.scripted_service import free_url
+from support.step_rollouts import rollout, step
 
 _ROOM = 1_024
 GOOD = by_shape(V=2, S=2, U=1, C=1)
@@ -77,7 +77,7 @@ def test_a_collector_that_hangs_holds_no_reward_up(serve, collector: Collector) 
 async def test_what_waits_for_a_hanging_collector_is_bounded(collector: Collector) -> None:
     collector.hang_s = 3600.0
     metrics = Metrics()
-    tracer = OtelTracer(f"{collector.url}/v1/traces", ratio=1.0, observer=metrics, queue=_ROOM)
+    tracer = OtelTracer(f"{collector.url}/v1/traces", ratio=1.0, metrics=metrics, queue=_ROOM)
     async with tracer:
         _end_spans(tracer, 20 * _ROOM)
         lost = lost_of(metrics)

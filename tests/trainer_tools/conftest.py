@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from citemark_service.cli import main
-from command_line import Cli
-from made_tasks import json_lines
+from support.command_line import Cli
+from support.made_tasks import json_lines
 
 WriteFile = Callable[..., Path]
 

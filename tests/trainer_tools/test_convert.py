@@ -12,8 +12,8 @@ import pytest
 
 from citemark_service.trainers.files import rows_of
 from citemark_service.trainers.table import LAYOUTS
-from command_line import EXAMPLES, Cli
-from made_tasks import ROW, json_lines
+from support.command_line import EXAMPLES, Cli
+from support.made_tasks import ROW, json_lines
 
 ROLLOUTS = EXAMPLES / "rollouts.jsonl"
 PAIRS = [(name, ending) for name, each in LAYOUTS.items() for ending in each.suffixes]

@@ -10,8 +10,8 @@ import pytest
 from citemark_service.trainers.prompts import PromptTemplate
 from citemark_service.trainers.table import TRAINERS
 from citemark_service.trainers.tasks import task_of
-from command_line import Cli
-from made_tasks import ROW
+from support.command_line import Cli
+from support.made_tasks import ROW
 
 Rows = list[dict[str, Any]]
 

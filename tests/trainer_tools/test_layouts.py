@@ -15,7 +15,7 @@ from citemark_service.trainers.shapes import misfit
 from citemark_service.trainers.table import LAYOUTS, TRAINERS
 from citemark_service.trainers.tasks import task_of
 from citemark_service.trainers.trainer import Row, Task, Trainer
-from made_tasks import ROW, TASKS, json_lines
+from support.made_tasks import ROW, TASKS, json_lines
 
 TEMPLATE = PromptTemplate()
 EVERY = pytest.mark.parametrize("trainer", LAYOUTS.values(), ids=LAYOUTS)

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from driving import PYTHON, drive
-from judged_service import judged_service
-from step_rollouts import by_content, step
+from support.driving import PYTHON, drive
+from support.judged_service import judged_service
+from support.step_rollouts import by_content, step
 
 GROUPS, SAMPLES, JUDGED = 32, 8, 4
 Drive = Callable[..., Any]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from environments import CANNOT_INSTALL, CannotInstall, install, installed
+from support.environments import CANNOT_INSTALL, CannotInstall, install, installed
 
 _REQUIREMENTS = Path(__file__).parent / "requirements.txt"
 

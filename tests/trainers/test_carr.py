@@ -9,10 +9,10 @@ import asyncio
 import aiohttp
 import pytest
 
-from cutting_proxy import cutting_proxy
-from judged_service import Mortal, calls_for, judged_service
-from step_checks import judged_or_flagged
-from step_rollouts import by_content
+from support.cutting_proxy import cutting_proxy
+from support.judged_service import Mortal, calls_for, judged_service
+from support.step_checks import judged_or_flagged
+from support.step_rollouts import by_content
 
 _TRIES = 10
 

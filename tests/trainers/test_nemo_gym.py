@@ -5,10 +5,10 @@ from click.testing import CliRunner
 
 from citemark_schemas import SIGNALS
 from citemark_service.cli import main
-from cutting_proxy import cutting_proxy
-from judged_service import Mortal, judged_service
-from step_checks import SAMPLES, judged_or_flagged
-from step_rollouts import by_content
+from support.cutting_proxy import cutting_proxy
+from support.judged_service import Mortal, judged_service
+from support.step_checks import SAMPLES, judged_or_flagged
+from support.step_rollouts import by_content
 
 pytestmark = pytest.mark.trainers
 

@@ -12,10 +12,10 @@ from statistics import fmean
 import pytest
 import requests
 
-from cutting_proxy import cutting_proxy
-from judged_service import Mortal, judged_service
-from step_checks import judged_or_flagged
-from step_rollouts import by_content
+from support.cutting_proxy import cutting_proxy
+from support.judged_service import Mortal, judged_service
+from support.step_checks import judged_or_flagged
+from support.step_rollouts import by_content
 
 _THREADS = 256
 

@@ -3,10 +3,10 @@
 import pytest
 
 from citemark_schemas import SIGNALS
-from cutting_proxy import cutting_proxy
-from judged_service import Mortal, judged_service
-from step_checks import SAMPLES
-from step_rollouts import by_content
+from support.cutting_proxy import cutting_proxy
+from support.judged_service import Mortal, judged_service
+from support.step_checks import SAMPLES
+from support.step_rollouts import by_content
 
 pytestmark = pytest.mark.trainers
 

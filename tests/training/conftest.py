@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from citemark_grpo.training.plan import Plan, plan_of
-from tiny_policy import make_policy
+from support.tiny_policy import make_policy
 
 Planned = Callable[..., Plan]
 """`planned(beta=0.1)`: the plan of a run with that flag, and small rows."""

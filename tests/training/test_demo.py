@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from citemark_grpo.training.record.journal import lines
-from command_line import EXAMPLES
+from support.command_line import EXAMPLES
 
 pytestmark = [pytest.mark.train, pytest.mark.timeout(900)]
 

@@ -12,7 +12,7 @@ import pytest
 from citemark_grpo import ScoreClient
 from citemark_schemas import Knobs
 from citemark_schemas.envelope import rollout_of
-from command_line import EXAMPLES
+from support.command_line import EXAMPLES
 
 SETS = ("rows", "warm_start")
 # As examples/train_demo.py sets them.

@@ -17,7 +17,7 @@ from citemark_grpo.training.survival.folders import (
     seal,
     staged,
 )
-from scripted_service import Service
+from support.scripted_service import Service
 from training.small_disk import mounted
 from training.train_command import STEPS, called, command
 

@@ -18,8 +18,8 @@ from citemark_grpo.errors import Refused
 from citemark_grpo.training.plan import Service as Patience
 from citemark_grpo.training.reward import CitemarkReward, Judged, PatientScorer
 from citemark_schemas import FailureKind, Knobs, Rollout
-from failing_steps import failing
-from scripted_service import Service, free_url, listening, scripted_service, status
+from support.failing_steps import failing
+from support.scripted_service import Service, free_url, listening, scripted_service, status
 
 ROWS = tuple(
     Rollout(question="q", tool_output="", response="", group=f"g{n // 2}").model_dump_json(
@@ -127,12 +127,12 @@ async def test_a_refused_request_ends_the_run(service: Service) -> None:
 async def test_observers_see_the_batch_and_their_numbers_are_logged(service: Service) -> None:
     seen: list[Judged] = []
 
-    def observer(judged: Judged) -> dict[str, float]:
+    def metrics(judged: Judged) -> dict[str, float]:
         seen.append(judged)
         return {"longest": 4.0}
 
     logged: dict[str, float] = {}
-    await called(reward_of(service.url, observers=[observer]), logged=logged)
+    await called(reward_of(service.url, observers=[metrics]), logged=logged)
     (judged,) = seen
     assert logged == {"longest": 4.0}
     assert judged.step == 7

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from citemark_grpo.training.record.journal import lines
 from citemark_grpo.training.survival.folders import complete
-from scripted_service import Service
+from support.scripted_service import Service
 from training.small_disk import mounted
 from training.train_command import ENVIRONMENT, STEPS, called, command
 

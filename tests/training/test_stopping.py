@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from citemark_grpo.training.record.journal import lines
-from scripted_service import Service
+from support.scripted_service import Service
 from training.train_command import ENVIRONMENT, STEPS, called, command
 
 pytestmark = [pytest.mark.train, pytest.mark.timeout(300)]

@@ -16,8 +16,8 @@ from citemark_grpo.training.published import PUBLISHED
 from citemark_grpo.training.reward import Judged
 from citemark_grpo.training.rows import PROMPT_TOO_LONG
 from citemark_schemas import FailureKind, RefusalKind
-from failing_steps import failing
-from scripted_service import Service, answering
+from support.failing_steps import failing
+from support.scripted_service import Service, answering
 
 pytestmark = [
     pytest.mark.train,
@@ -154,12 +154,12 @@ def test_as_many_failures_as_are_allowed_do_not(small: Planned, service: Service
 def test_the_knobs_reach_the_real_service(small: Planned, citemark_url: str) -> None:
     seen: list[Judged] = []
 
-    def observer(judged: Judged) -> dict[str, float]:
+    def metrics(judged: Judged) -> dict[str, float]:
         seen.append(judged)
         return {"citemark/seen": float(len(judged.results))}
 
     plan = small(citemark_url, max_steps=1, non_stop_penalty=True, verification_reward=4.0)
-    trainer = build(plan, observer)
+    trainer = build(plan, metrics)
     trainer.train()
     (judged,) = seen
     results = [result for result in judged.results if result is not None]

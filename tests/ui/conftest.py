@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from hostile_rollouts import PAYLOADS, hostile, hostile_run
-from ledger_service import kept_service, score
+from support.hostile_rollouts import PAYLOADS, hostile, hostile_run
+from support.ledger_service import kept_service, score
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "rollouts.jsonl"
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import SecretStr
 
-from ledger_service import kept_service, page, score
+from support.ledger_service import kept_service, page, score
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 

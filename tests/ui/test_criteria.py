@@ -1,6 +1,6 @@
 """A rollout's page shows every criterion whole, in the words that it was judged by."""
 
-from ledger_service import kept_service, page, score
+from support.ledger_service import kept_service, page, score
 
 LONG = "The answer says that the offset was written every five seconds, so that up to 5 s repeat."
 SET = """name = "house"

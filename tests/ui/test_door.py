@@ -3,7 +3,7 @@
 import pytest
 from pydantic import SecretStr
 
-from ledger_service import document, kept_service, page
+from support.ledger_service import document, kept_service, page
 
 TOKEN = "correct-horse.battery~staple_1"
 

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from hostile_rollouts import PAYLOADS, hostile, huge
-from ledger_service import document, kept_service, page, score
+from support.hostile_rollouts import PAYLOADS, hostile, huge
+from support.ledger_service import document, kept_service, page, score
 
 TAGS = {
     "html", "head", "meta", "title", "link", "script", "body", "a", "header", "img", "nav", "main",

@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from ledger_service import kept_service, page, score
-from scripted_judge import MODEL, Status, always
-from step_rollouts import by_content, rollout
+from support.ledger_service import kept_service, page, score
+from support.scripted_judge import MODEL, Status, always
+from support.step_rollouts import by_content, rollout
 
 SETTINGS = {
     "judge": "vllm",

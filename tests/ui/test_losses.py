@@ -7,11 +7,11 @@ import pytest
 
 from citemark_rubrics import load_library
 from citemark_schemas import Knobs, Rollout
-from citemark_service.explaining.losses import attainable, losses, reason
 from citemark_service.judges.embedded.judge import EmbeddedJudge
-from citemark_service.observe import SilentObserver
-from citemark_service.pipeline import Pipeline
+from citemark_service.score.losses import attainable, losses, reason
+from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
+from citemark_service.telemetry.metrics import Metrics
 
 KNOBS = (
     Knobs(),
@@ -29,7 +29,7 @@ def test_losses_add_up_to_what_is_missing(examples, knobs):
         judge=EmbeddedJudge(),
         library=load_library(),
         settings=Settings(),
-        observer=SilentObserver(),
+        metrics=Metrics(),
     )
 
     async def scored(row):

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 
 import pytest
 
-from ledger_service import document, kept_service, page, score
+from support.ledger_service import document, kept_service, page, score
 
 PAGES = [
     "",

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ledger_service import document, kept_service, page
+from support.ledger_service import document, kept_service, page
 
 
 def paste(client, rollout, **headers):

@@ -10,7 +10,7 @@ from citemark_service.errors import LedgerError, Overloaded
 from citemark_service.ledger.view import LedgerView, ledger_view
 from citemark_service.settings import Settings
 from citemark_service.web.ui.reads import Reads
-from ledger_service import kept_service, score
+from support.ledger_service import kept_service, score
 
 
 @pytest.fixture

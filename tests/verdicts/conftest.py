@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from citemark_service.judges.protocol import Judge
-from citemark_service.observe import CacheOperation, SilentObserver
 from citemark_service.settings import Settings
+from citemark_service.telemetry.metrics import CacheOperation, Metrics
 from citemark_service.verdicts.caching import CachingJudge
 from citemark_service.verdicts.factory import remembering
 
 _PATIENCE_S = 20.0
 
 
-class CacheLog(SilentObserver):
+class CacheLog(Metrics):
     """Sums up what the cache reports."""
 
     def __init__(self) -> None:

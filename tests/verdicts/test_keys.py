@@ -10,7 +10,14 @@ from citemark_schemas import FormatReport, Polarity, Source
 from citemark_service.judges.protocol import JudgeIdentity, Origin
 from citemark_service.parsing.parsed import Sources, SourceSnippet
 from citemark_service.verdicts.keys import Keys
-from judge_tasks import CRITERIA, QUESTION, RESPONSE, TOOL_OUTPUT, claims_task, criteria_task
+from support.judge_tasks import (
+    CRITERIA,
+    QUESTION,
+    RESPONSE,
+    TOOL_OUTPUT,
+    claims_task,
+    criteria_task,
+)
 
 KEYS = Keys(JudgeIdentity("model", "prompts"))
 TEXT = st.text(max_size=4)

@@ -13,12 +13,12 @@ import pytest
 from citemark_rubrics import load_library
 from citemark_service.app import create_app
 from citemark_service.judges.factory import build_judge
-from citemark_service.metrics import Metrics
 from citemark_service.settings import Settings
+from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.factory import remembering
-from judge_tasks import by_shape, filled, shape_of
-from scripted_judge import MODEL, Hang, Reply, ScriptedJudge, Status
-from scripted_service import listening
+from support.judge_tasks import by_shape, filled, shape_of
+from support.scripted_judge import MODEL, Hang, Reply, ScriptedJudge, Status
+from support.scripted_service import listening
 
 ROLLOUT = {
     "question": "When did the Alder viaduct open, and what did it cost?",

@@ -7,21 +7,21 @@ import pytest
 
 from citemark_service.errors import SettingsError
 from citemark_service.judges.embedded.judge import EmbeddedJudge
-from citemark_service.observe import SilentObserver
 from citemark_service.settings import Settings
+from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.caching import CachingJudge
 from citemark_service.verdicts.factory import remembering
-from counting_judge import CountingJudge
+from support.counting_judge import CountingJudge
 
 
 def remembered(url):
     settings = Settings(judge="vllm", verdict_cache=url)
-    return remembering(CountingJudge(), settings, SilentObserver())
+    return remembering(CountingJudge(), settings, Metrics())
 
 
 def test_the_embedded_judge_is_left_as_it_is():
     judge = EmbeddedJudge()
-    assert remembering(judge, Settings(judge="embedded"), SilentObserver()) is judge
+    assert remembering(judge, Settings(judge="embedded"), Metrics()) is judge
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from citemark_service.verdicts.memory import Memory
 from citemark_service.verdicts.redis import RedisStore
 from citemark_service.verdicts.sqlite import SqliteStore
 from citemark_service.verdicts.store import StoreError
-from counting_judge import CountingJudge
-from judge_tasks import claims_task, criteria_task
+from support.counting_judge import CountingJudge
+from support.judge_tasks import claims_task, criteria_task
 
 
 def keys(count, start=0):
@@ -198,7 +198,7 @@ async def test_redis_killed_in_the_middle_costs_calls_and_nothing_else(
 
 async def test_trouble_is_told_once_and_its_end_too(redis_server, log, caplog):
     caplog.set_level(logging.INFO, "citemark.verdicts")
-    guard = Guard(server_store(redis_server.url), observer=log, pause_s=0.0)
+    guard = Guard(server_store(redis_server.url), metrics=log, pause_s=0.0)
     await guard.write({b"k": b"v"})
     redis_server.kill()
     for _ in range(4):
@@ -235,7 +235,7 @@ class Sleepy:
 
 async def test_a_store_that_hangs_is_left_alone_for_a_while(log, caplog):
     sleepy = Sleepy()
-    guard = Guard(sleepy, observer=log, timeout_s=0.02, pause_s=60.0)
+    guard = Guard(sleepy, metrics=log, timeout_s=0.02, pause_s=60.0)
     for _ in range(3):
         assert await guard.read([b"k"]) == {}
         await guard.write({b"k": b"v"})
@@ -298,7 +298,7 @@ class Slow:
 
 async def test_many_reads_are_few(log):
     slow = Slow()
-    batches = Batches(Guard(slow, observer=log), observer=log)
+    batches = Batches(Guard(slow, metrics=log), metrics=log)
     tasks = [asyncio.create_task(batches.read([key])) for key in keys(50)]
     await asyncio.sleep(0.005)
     tasks += [asyncio.create_task(batches.read([key])) for key in keys(50, 50)]
@@ -310,7 +310,7 @@ async def test_many_reads_are_few(log):
 
 async def test_many_writes_are_few_and_all_done_before_the_end(log):
     slow = Slow()
-    batches = Batches(Guard(slow, observer=log), observer=log)
+    batches = Batches(Guard(slow, metrics=log), metrics=log)
     for key in keys(60):
         batches.write({key: b"v"})
     await asyncio.sleep(0.005)
@@ -321,7 +321,7 @@ async def test_many_writes_are_few_and_all_done_before_the_end(log):
 
 
 async def test_writes_that_find_no_room_are_counted(log):
-    batches = Batches(Guard(Slow(), observer=log), observer=log)
+    batches = Batches(Guard(Slow(), metrics=log), metrics=log)
     batches.write(dict.fromkeys(keys(60_000), b"v"))
     batches.write(dict.fromkeys(keys(1), b"v"))
     assert log.errors["write"] == 1

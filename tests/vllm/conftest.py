@@ -13,13 +13,13 @@ import pytest
 from citemark_rubrics import load_library
 from citemark_service.app import create_app
 from citemark_service.judges.factory import build_judge
-from citemark_service.observe import SilentObserver
 from citemark_service.serve import server_of
 from citemark_service.settings import Settings
+from citemark_service.telemetry.metrics import Metrics
 from citemark_service.web.admission import Admission
-from otlp_collector import Collector, collecting
-from running_service import until
-from vllm_server import MODEL, VllmServer
+from support.otlp_collector import Collector, collecting
+from support.running_service import until
+from support.vllm_server import MODEL, VllmServer
 
 PATIENCE_S = 240.0
 _ROOT = Path(__file__).resolve().parents[2]
@@ -112,7 +112,7 @@ def _serving(settings: Settings) -> Iterator[str]:
     admission = Admission(settings)
     app = create_app(
         settings=settings,
-        judge=build_judge(settings, SilentObserver()),
+        judge=build_judge(settings, Metrics()),
         library=load_library(),
         admission=admission,
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from citemark_service.judges.smollm2 import model_file
-from environments import CANNOT_INSTALL, CannotInstall, install, installed
+from support.environments import CANNOT_INSTALL, CannotInstall, install, installed
 
 _HERE = Path(__file__).parent
 _REQUIREMENTS = _HERE / "requirements.txt"

@@ -11,9 +11,9 @@ from citemark_service.examination.probe import ProbeReport, probe
 from citemark_service.judges.factory import build_judge
 from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.judges.wire.prefix_metrics import PrefixMetrics
-from citemark_service.observe import SilentObserver
 from citemark_service.settings import Settings
-from vllm_server import VllmServer
+from citemark_service.telemetry.metrics import Metrics
+from support.vllm_server import VllmServer
 
 # The first test of the session waits for the server to start.
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
@@ -55,7 +55,7 @@ def test_a_repeated_rollout_is_told_to_be_mostly_cached(
 
 
 async def probed(settings: Settings, counters: PrefixMetrics | None) -> ProbeReport:
-    judge = build_judge(settings, SilentObserver())
+    judge = build_judge(settings, Metrics())
     assert isinstance(judge, LanguageJudge)
     try:
         return await probe(

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from vllm_server import VllmServer, patiently
+from support.vllm_server import VllmServer, patiently
 
 # The first test of the session waits for the server to start.
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]

@@ -25,10 +25,10 @@ from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.judges.language.render import PromptWriter
 from citemark_service.judges.protocol import Meter
 from citemark_service.judges.scheduling.priming import prime_of
-from citemark_service.observe import SilentObserver
-from citemark_service.pipeline import Pipeline
+from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
-from vllm_server import MODEL, VllmServer
+from citemark_service.telemetry.metrics import Metrics
+from support.vllm_server import MODEL, VllmServer
 
 # The first test of the session waits for the server to start.
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
@@ -139,7 +139,7 @@ def _common(one: list[int], other: list[int]) -> int:
 async def measured(vllm: VllmServer, settings: Settings, send: Send) -> Measured:
     """Score a new group on a cold cache and count."""
     vllm.forget_prefixes()
-    judge = build_judge(settings, SilentObserver())
+    judge = build_judge(settings, Metrics())
     assert isinstance(judge, LanguageJudge)
     recording = Recording(judge.chat)
     before, start = vllm.counters(), time.monotonic()
@@ -178,12 +178,10 @@ def _pipeline(settings: Settings, chat: Chat) -> Pipeline:
         chat,
         model=MODEL,
         writer=PromptWriter(secret=secrets.token_bytes(8)),
-        observer=SilentObserver(),
+        metrics=Metrics(),
         evidence_quotes=False,  # a small model invents them, and each would cost another call
     )
-    return Pipeline(
-        judge=judge, library=load_library(), settings=settings, observer=SilentObserver()
-    )
+    return Pipeline(judge=judge, library=load_library(), settings=settings, metrics=Metrics())
 
 
 @pytest.mark.parametrize("send", [at_once, after_the_first])

@@ -8,12 +8,12 @@ import pytest
 from citemark_rubrics import load_library
 from citemark_service.app import create_app
 from citemark_service.judges.factory import build_judge
-from citemark_service.metrics import Metrics
 from citemark_service.settings import Settings
-from citemark_service.tracing.factory import tracer_of
-from otlp_collector import Collector
-from running_service import until
-from vllm_server import MODEL, VllmServer
+from citemark_service.telemetry.metrics import Metrics
+from citemark_service.telemetry.tracing import tracer_of
+from support.otlp_collector import Collector
+from support.running_service import until
+from support.vllm_server import MODEL, VllmServer
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 

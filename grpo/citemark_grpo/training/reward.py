@@ -30,7 +30,7 @@ class Judged:
     """None where the service gave no result at all."""
 
 
-Observer = Callable[[Judged], Mapping[str, float]]
+Metrics = Callable[[Judged], Mapping[str, float]]
 """Looks at what was judged; the numbers that it returns are logged as metrics of the step."""
 
 
@@ -130,7 +130,7 @@ class CitemarkReward:
     __name__ = "citemark"
 
     def __init__(
-        self, scorer: PatientScorer, *, run: str, observers: Sequence[Observer] = ()
+        self, scorer: PatientScorer, *, run: str, observers: Sequence[Metrics] = ()
     ) -> None:
         self._scorer = scorer
         self._run = run
@@ -163,8 +163,8 @@ class CitemarkReward:
         results, trouble = await self._scorer.results(rollouts)
         self.failures = _failures(results, trouble)
         judged = Judged(step, rollouts, results)
-        for observer in self._observers:
-            for name, value in observer(judged).items():
+        for metrics in self._observers:
+            for name, value in metrics(judged).items():
                 log_metric(name, value)
         return [result.reward if result is not None else None for result in results]
 

@@ -17,7 +17,7 @@ from citemark_grpo.training.loading import raw_rows
 from citemark_grpo.training.plan import Plan, Service
 from citemark_grpo.training.policy import check_model, load_tokenizer
 from citemark_grpo.training.recording import model_card, run_watch
-from citemark_grpo.training.reward import CitemarkReward, Observer, PatientScorer
+from citemark_grpo.training.reward import CitemarkReward, Metrics, PatientScorer
 from citemark_grpo.training.rows import Prepared, RowReader
 from citemark_grpo.training.stopping import signal_of
 from citemark_grpo.training.survival.folders import Checkpoint, Kind, complete, last_complete
@@ -52,7 +52,7 @@ def build(
     material: Material,
     *,
     callbacks: Sequence[TrainerCallback] = (),
-    observers: Sequence[Observer] = (),
+    observers: Sequence[Metrics] = (),
 ) -> RefinerTrainer:
     """The trainer of a run; see `assemble.build_trainer` for what it raises."""
     scorer = PatientScorer(plan.service, plan.knobs, headers=_credentials(plan.service))

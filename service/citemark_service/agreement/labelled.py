@@ -15,12 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from citemark_schemas import FormatReport, Polarity, Snippet
 from citemark_schemas.rubric import MixedRubrics
 from citemark_schemas.verdict import Unit
-from citemark_service.citations import judgeable_ids
 from citemark_service.errors import DataError
 from citemark_service.judges.protocol import CitationTask, CitedClaim, CriteriaTask
 from citemark_service.parsing.parsed import Answer, Claim
 from citemark_service.parsing.sentences import split_sentences
 from citemark_service.parsing.sources import read_sources
+from citemark_service.score.citations import judgeable_ids
 
 SupportLabel = Literal["supported", "partially_supported", "not_supported"]
 _VALUES: dict[SupportLabel, float] = dict(zip(get_args(SupportLabel), (1.0, 0.5, 0.0), strict=True))

@@ -13,7 +13,7 @@ from citemark_rubrics import RubricError
 from citemark_service.errors import CitemarkError
 
 # Under another name: this package has a module `printable`, which would take that one's place.
-from citemark_service.explaining.printable import printable as visible
+from citemark_service.printable import printable as visible
 
 _COMMANDS = (
     "serve",

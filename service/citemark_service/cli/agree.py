@@ -15,8 +15,8 @@ from citemark_service.agreement.measure import Agreement, measure
 from citemark_service.cli.options import chosen_settings, judge_options
 from citemark_service.cli.printable import plain, show
 from citemark_service.judges.factory import build_judge
-from citemark_service.observe import SilentObserver
 from citemark_service.settings import Settings
+from citemark_service.telemetry.metrics import Metrics
 
 _COLUMNS = ("rows", "failed", "BA at 0.5", "best BA", "threshold", "AUC")
 
@@ -51,7 +51,7 @@ async def _measured(
 ) -> list[Agreement]:
     """One file after another, so that a slow judge shows how far it is."""
     agreements = []
-    async with aclosing(build_judge(settings, SilentObserver())) as judge:
+    async with aclosing(build_judge(settings, Metrics())) as judge:
         for file in files:
             with console.status(f"{judge.identity.model} judges {file.name}"):
                 agreement = await measure(judge, file, concurrency=concurrency)

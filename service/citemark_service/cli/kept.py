@@ -9,9 +9,9 @@ import click
 
 from citemark_service.cli.options import setting_option
 from citemark_service.errors import DataError
-from citemark_service.explaining.listing import listed
 from citemark_service.ledger.factory import ledger_reader
 from citemark_service.ledger.reading import LedgerReader, Numbers, Place
+from citemark_service.score.listing import listed
 from citemark_service.settings import load_settings
 
 Command = TypeVar("Command", bound=Callable[..., object])

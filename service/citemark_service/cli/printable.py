@@ -4,7 +4,7 @@ import click
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from citemark_service.explaining.printable import printable
+from citemark_service.printable import printable
 
 
 def plain(text: str, style: str = "") -> Text:

@@ -20,18 +20,18 @@ from citemark_service.cli.printable import plain, show
 from citemark_service.cli.progress import Progress
 from citemark_service.cli.wording import counted
 from citemark_service.errors import DataError
-from citemark_service.explaining.listing import listed
 from citemark_service.judges.factory import build_judge
 from citemark_service.judges.protocol import JudgeIdentity
 from citemark_service.ledger.reading import KeptRollout, LedgerReader, Place
-from citemark_service.observe import SilentObserver
-from citemark_service.pipeline import Pipeline
 from citemark_service.rescoring.agreement import RubricAgreement, rubric_agreements
 from citemark_service.rescoring.comparing import SHOWN, Rescored, compare
 from citemark_service.rescoring.ranks import Comparison, Pair, Ranked, Tally
 from citemark_service.rescoring.rejudge import rejudged, sampled
 from citemark_service.rescoring.reward import Change
+from citemark_service.score.listing import listed
+from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
+from citemark_service.telemetry.metrics import Metrics
 
 
 @click.command("rescore")
@@ -140,12 +140,12 @@ class _Judged:
 
 
 async def _judged(kept: Sequence[KeptRollout], settings: Settings) -> _Judged:
-    async with aclosing(build_judge(settings, SilentObserver())) as judge:
+    async with aclosing(build_judge(settings, Metrics())) as judge:
         pipeline = Pipeline(
             judge=judge,
             library=load_library(settings.rubrics_dir),
             settings=settings,
-            observer=SilentObserver(),
+            metrics=Metrics(),
         )
         concurrency = settings.judge_concurrency
         with Console(stderr=True).status(

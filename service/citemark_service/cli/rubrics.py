@@ -8,7 +8,7 @@ from rich.console import Console
 from citemark_rubrics import RubricError, RubricSet, load_library, load_set
 from citemark_schemas import Criterion, Polarity
 from citemark_service.cli.printable import plain
-from citemark_service.explaining.printable import printable
+from citemark_service.printable import printable
 from citemark_service.settings import load_settings
 
 

@@ -30,11 +30,11 @@ from citemark_schemas import Knobs, Problem, ScoreRequest, ScoreResponse, ScoreR
 from citemark_service.cli.resume import Facts, Made, facts_of
 from citemark_service.cli.rows import Row
 from citemark_service.errors import CitemarkError, InvalidRequest
-from citemark_service.fingerprint import rollout_hash
 from citemark_service.judges.factory import build_judge
-from citemark_service.observe import SilentObserver
-from citemark_service.pipeline import Pipeline
+from citemark_service.score.fingerprint import rollout_hash
+from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
+from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.factory import remembering
 
 CALL_TIMEOUT_S = 600.0
@@ -227,12 +227,12 @@ def _root(http: httpx.AsyncClient) -> str:
 @asynccontextmanager
 async def local_scorer(settings: Settings, knobs: Knobs) -> AsyncIterator[LocalScorer]:
     """A scorer with the judge of these settings, which is closed in the end."""
-    observer = SilentObserver()
+    metrics = Metrics()
     library = load_library(settings.rubrics_dir)
-    judge = remembering(build_judge(settings, observer), settings, observer)
+    judge = remembering(build_judge(settings, metrics), settings, metrics)
     async with aclosing(judge):
         yield LocalScorer(
-            Pipeline(judge=judge, library=library, settings=settings, observer=observer), knobs
+            Pipeline(judge=judge, library=library, settings=settings, metrics=metrics), knobs
         )
 
 

@@ -11,9 +11,9 @@ from citemark_service.examination.startup import start_probe
 from citemark_service.judges.factory import build_judge
 from citemark_service.ledger.factory import ledger_of
 from citemark_service.ledger.view import ledger_view
-from citemark_service.metrics import Metrics
 from citemark_service.serve import run
-from citemark_service.tracing.factory import tracer_of
+from citemark_service.telemetry.metrics import Metrics
+from citemark_service.telemetry.tracing import tracer_of
 from citemark_service.verdicts.factory import remembering
 
 _FORMATS = click.Choice(["text", "json"])

@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from citemark_service.errors import JudgeError, JudgeRejected
 from citemark_service.examination.probe import Cached, ProbeReport
-from citemark_service.observe import ProbeAspect
+from citemark_service.telemetry.metrics import ProbeAspect
 
 POOR_SHARE: Final = 0.5
 """Below this share of the shared tokens a cache does not work."""

@@ -13,8 +13,8 @@ from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.judges.scheduling.server import server_names
 from citemark_service.judges.wire.prefix_metrics import PrefixMetrics
 from citemark_service.judges.wire.retry import RetryPolicy
-from citemark_service.observe import SilentObserver
 from citemark_service.settings import Settings
+from citemark_service.telemetry.metrics import Metrics
 
 _FEW_LINES: Final = 24  # a model in this process reads slowly, and is no hybrid with large blocks
 _LOOKS: Final = RetryPolicy(attempts=10_000)  # the deadline ends them
@@ -45,7 +45,7 @@ async def examine(settings: Settings, *, patience_s: float = 0.0) -> tuple[Findi
     Raises:
         SettingsError: as `build_judge`.
     """
-    async with aclosing(build_judge(settings, SilentObserver())) as judge:
+    async with aclosing(build_judge(settings, Metrics())) as judge:
         model = judge.identity.model
         if not isinstance(judge, LanguageJudge):
             return (Finding("judge", True, f"{model}: no server, nothing to examine"),)

@@ -7,8 +7,8 @@ from typing import Final
 
 from citemark_service.examination.findings import Finding, State
 from citemark_service.examination.server import each_server, examine
-from citemark_service.observe import Observer
 from citemark_service.settings import Settings
+from citemark_service.telemetry.metrics import Metrics
 
 PATIENCE_S: Final = 900.0
 """How long a judge may load its model."""
@@ -21,16 +21,16 @@ _LEVELS: Final = {
 _log = logging.getLogger("citemark.probe")
 
 
-def start_probe(settings: Settings, observer: Observer) -> "StartProbe | None":
+def start_probe(settings: Settings, metrics: Metrics) -> "StartProbe | None":
     """The probe that the settings ask for; None where it is off or the judge has no server."""
     remote = settings.judge in ("vllm", "openai")
-    return StartProbe(settings, observer) if remote and settings.probe_at_start else None
+    return StartProbe(settings, metrics) if remote and settings.probe_at_start else None
 
 
 class StartProbe(AbstractAsyncContextManager[None]):
     """Examines each server while it is entered; leaving cancels what still waits or asks.
 
-    It logs one line for each finding, tells `observer` what works, and raises nothing. A server
+    It logs one line for each finding, tells `metrics` what works, and raises nothing. A server
     that cannot be reached is waited for, `patience_s` at most.
 
     Raises:
@@ -38,10 +38,10 @@ class StartProbe(AbstractAsyncContextManager[None]):
     """
 
     def __init__(
-        self, settings: Settings, observer: Observer, *, patience_s: float = PATIENCE_S
+        self, settings: Settings, metrics: Metrics, *, patience_s: float = PATIENCE_S
     ) -> None:
         self._servers = each_server(settings)
-        self._observer = observer
+        self._metrics = metrics
         self._patience_s = patience_s
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -68,7 +68,7 @@ class StartProbe(AbstractAsyncContextManager[None]):
         seen = _one_line(finding.seen)
         _log.log(_LEVELS[state], "%s: %s %s: %s", name, finding.aspect, state.value, seen)
         if finding.aspect != "judge" and finding.works is not None:
-            self._observer.judge_probe(name, finding.aspect, works=finding.works)
+            self._metrics.judge_probe(name, finding.aspect, works=finding.works)
 
 
 def _one_line(text: str) -> str:

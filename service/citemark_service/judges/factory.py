@@ -17,14 +17,14 @@ from citemark_service.judges.wire.client import WireChat
 from citemark_service.judges.wire.payload import ConstraintStyle
 from citemark_service.judges.wire.retry import RetryPolicy
 from citemark_service.judges.wire.sdk import SdkChat
-from citemark_service.observe import Observer
 from citemark_service.settings import Settings
-from citemark_service.tracing.tracer import Tracer
+from citemark_service.telemetry.metrics import Metrics
+from citemark_service.telemetry.tracer import Tracer
 
 _SECRET_BYTES = 16
 
 
-def build_judge(settings: Settings, observer: Observer, tracer: Tracer | None = None) -> Judge:
+def build_judge(settings: Settings, metrics: Metrics, tracer: Tracer | None = None) -> Judge:
     """Build the judge; the caller closes it. `smollm2` loads its model here, in seconds.
 
     Raises:
@@ -38,46 +38,46 @@ def build_judge(settings: Settings, observer: Observer, tracer: Tracer | None = 
                 secret=_secret(settings),
                 criteria_per_call=settings.criteria_per_call,
                 retry=RetryPolicy(attempts=settings.judge_attempts),
-                observer=observer,
+                metrics=metrics,
                 tracer=tracer,
             )
         case "vllm":
-            return _language(settings, observer, _pool(settings, observer, tracer))
+            return _language(settings, metrics, _pool(settings, metrics, tracer))
         case "openai":
-            return _language(settings, observer, _sdk(settings, observer, tracer))
+            return _language(settings, metrics, _sdk(settings, metrics, tracer))
 
 
-def _language(settings: Settings, observer: Observer, chat: Chat) -> LanguageJudge:
+def _language(settings: Settings, metrics: Metrics, chat: Chat) -> LanguageJudge:
     return LanguageJudge(
         chat,
         model=settings.judge_model,
         writer=PromptWriter(secret=_secret(settings)),
-        observer=observer,
+        metrics=metrics,
         criteria_per_call=settings.criteria_per_call,
         evidence_quotes=settings.evidence_quotes,
     )
 
 
-def _pool(settings: Settings, observer: Observer, tracer: Tracer | None) -> PoolChat:
+def _pool(settings: Settings, metrics: Metrics, tracer: Tracer | None) -> PoolChat:
     urls = settings.judge_urls or (settings.judge_url,)
-    priming = Priming(wait_s=settings.prime_wait_s, observer=observer, tracer=tracer)
+    priming = Priming(wait_s=settings.prime_wait_s, metrics=metrics, tracer=tracer)
     return PoolChat(
         [
             Server(
                 name,
-                _wire(url, settings, observer, tracer),
+                _wire(url, settings, metrics, tracer),
                 policy=HealthPolicy(),
-                observer=observer,
+                metrics=metrics,
             )
             for name, url in zip(server_names(urls), urls, strict=True)
         ],
         retry=RetryPolicy(attempts=settings.judge_attempts),
-        observer=observer,
+        metrics=metrics,
         priming=priming if settings.prime_prefix else None,
     )
 
 
-def _wire(url: str, settings: Settings, observer: Observer, tracer: Tracer | None) -> WireChat:
+def _wire(url: str, settings: Settings, metrics: Metrics, tracer: Tracer | None) -> WireChat:
     return WireChat(
         base_url=url,
         model=settings.judge_model,
@@ -88,12 +88,12 @@ def _wire(url: str, settings: Settings, observer: Observer, tracer: Tracer | Non
         priorities=settings.judge_priority_scheduling,
         timeout_s=settings.judge_timeout_s,
         retry=RetryPolicy(attempts=settings.judge_attempts),
-        observer=observer,
+        metrics=metrics,
         tracer=tracer,
     )
 
 
-def _sdk(settings: Settings, observer: Observer, tracer: Tracer | None) -> SdkChat:
+def _sdk(settings: Settings, metrics: Metrics, tracer: Tracer | None) -> SdkChat:
     if settings.judge_urls:
         raise SettingsError("judge_urls is for judge vllm; a hosted judge has one judge_url")
     return SdkChat(
@@ -104,7 +104,7 @@ def _sdk(settings: Settings, observer: Observer, tracer: Tracer | None) -> SdkCh
         concurrency=settings.judge_concurrency,
         timeout_s=settings.judge_timeout_s,
         retry=RetryPolicy(attempts=settings.judge_attempts),
-        observer=observer,
+        metrics=metrics,
         tracer=tracer,
     )
 

@@ -19,8 +19,8 @@ from citemark_service.judges.language.render import PromptWriter
 from citemark_service.judges.protocol import Meter
 from citemark_service.judges.wire.client import WireChat
 from citemark_service.judges.wire.retry import RetryPolicy
-from citemark_service.observe import Observer
-from citemark_service.tracing.tracer import Tracer
+from citemark_service.telemetry.metrics import Metrics
+from citemark_service.telemetry.tracer import Tracer
 
 MODEL: Final = "smollm2-135m-instruct"
 PROMPT_BYTES: Final = 6_000
@@ -120,7 +120,7 @@ def build_smollm2(
     secret: bytes,
     criteria_per_call: int,
     retry: RetryPolicy,
-    observer: Observer,
+    metrics: Metrics,
     tracer: Tracer | None = None,
 ) -> LanguageJudge:
     """Start the model and return the judge that owns it; takes a few seconds.
@@ -139,14 +139,14 @@ def build_smollm2(
         concurrency=_SLOTS,
         timeout_s=_CALL_TIMEOUT_S,
         retry=retry,
-        observer=observer,
+        metrics=metrics,
         tracer=tracer,
     )
     return LanguageJudge(
         LocalChat(server, wire),
         model=MODEL,
         writer=PromptWriter(secret=secret, prompt_bytes=PROMPT_BYTES),
-        observer=observer,
+        metrics=metrics,
         criteria_per_call=criteria_per_call,
         evidence_quotes=False,
         top_logprobs=_TOP_LOGPROBS,

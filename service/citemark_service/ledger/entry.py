@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from citemark_schemas import Rollout, ScoreResult
-from citemark_service.fingerprint import framed
 from citemark_service.judges.protocol import Words
+from citemark_service.score.fingerprint import framed
 
 Row = dict[str, Any]
 

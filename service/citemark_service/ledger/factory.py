@@ -10,15 +10,15 @@ from citemark_service.ledger.database import opened
 from citemark_service.ledger.ledger import Ledger
 from citemark_service.ledger.reading import LedgerReader
 from citemark_service.ledger.store import LedgerStore
-from citemark_service.observe import Observer
 from citemark_service.settings import Settings
+from citemark_service.telemetry.metrics import Metrics
 
 _MIB: Final = 1024 * 1024
 _ROOM: Final = 400 * _MIB
 """Characters that wait for a database in trouble: some ten thousand ordinary rollouts."""
 
 
-def ledger_of(settings: Settings, observer: Observer) -> Ledger | None:
+def ledger_of(settings: Settings, metrics: Metrics) -> Ledger | None:
     """The ledger that `settings.ledger` names; None where it is off.
 
     Raises:
@@ -31,7 +31,7 @@ def ledger_of(settings: Settings, observer: Observer) -> Ledger | None:
         max_bytes=settings.ledger_max_mib * _MIB,
         max_days=settings.ledger_max_days,
     )
-    return Ledger(store, observer=observer, wait_s=settings.ledger_wait_s, room=_ROOM)
+    return Ledger(store, metrics=metrics, wait_s=settings.ledger_wait_s, room=_ROOM)
 
 
 def ledger_reader(address: str) -> LedgerReader:

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple, Protocol, Self
 
 from citemark_service.errors import LedgerError
 from citemark_service.ledger.entry import Entry
-from citemark_service.observe import Observer
+from citemark_service.telemetry.metrics import Metrics
 
 _log = logging.getLogger("citemark.ledger")
 
@@ -92,9 +92,9 @@ class Ledger:
         room: characters of entries that may wait; beyond it they are lost, and counted.
     """
 
-    def __init__(self, store: Store, *, observer: Observer, wait_s: float, room: int) -> None:
+    def __init__(self, store: Store, *, metrics: Metrics, wait_s: float, room: int) -> None:
         self._store = store
-        self._observer = observer
+        self._metrics = metrics
         self._wait_s = wait_s
         self._room = room
         self._rounds: deque[_Round] = deque()
@@ -117,7 +117,7 @@ class Ledger:
     async def __aenter__(self) -> Self:
         """Say where rollouts are kept, and open it now, so that trouble is told at the start."""
         _log.info("rollouts are kept in %s", self._store.name)
-        self._observer.ledger_queue(self)
+        self._metrics.ledger_queue(self)
         self._joined()  # a round of nothing yet: writing it opens the store
         return self
 
@@ -128,7 +128,7 @@ class Ledger:
             self._writer.cancel()
         if lost := self.waiting:
             _log.error("ledger %s: %d rollouts were not kept in time", self._store.name, lost)
-            self._observer.ledger(written=0, again=0, lost=lost)
+            self._metrics.ledger(written=0, again=0, lost=lost)
         closing = asyncio.get_running_loop().run_in_executor(self._thread, self._store.close)
         await asyncio.wait([closing], timeout=_CLOSE_S)
         self._thread.shutdown(wait=False)
@@ -137,7 +137,7 @@ class Ledger:
         """Return when the entry is kept, or when that takes too long. Raises nothing."""
         characters = entry.characters
         if self._held + characters > self._room:
-            self._observer.ledger(written=0, again=0, lost=1)
+            self._metrics.ledger(written=0, again=0, lost=1)
             return
         joined = self._joined()
         joined.add(entry, characters)
@@ -188,7 +188,7 @@ class Ledger:
         except LedgerError as error:
             self._failed(error)
             return False
-        self._observer.ledger(written=written.kept, again=written.again, lost=written.refused)
+        self._metrics.ledger(written=written.kept, again=written.again, lost=written.refused)
         if self._troubled:
             _log.info("ledger %s: works again", self._store.name)
         self._troubled = False

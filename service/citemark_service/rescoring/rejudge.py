@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from citemark_schemas import ScoreResult
 from citemark_service.judges.protocol import Origin
 from citemark_service.ledger.reading import KeptRollout, LedgerReader, Place
-from citemark_service.pipeline import Pipeline
+from citemark_service.score.pipeline import Pipeline
 
 T = TypeVar("T")
 

@@ -18,12 +18,12 @@ from citemark_schemas import (
     Snippet,
     Source,
 )
-from citemark_service.citations import score_citations
 from citemark_service.errors import NotJudged
 from citemark_service.parsing.answer import read_answer
 from citemark_service.parsing.parsed import Sources
 from citemark_service.parsing.sources import read_sources
-from citemark_service.scoring import reward, rubric_reward
+from citemark_service.score.citations import score_citations
+from citemark_service.score.formula import reward, rubric_reward
 
 ReadSources = Callable[[str | None, tuple[Snippet, ...] | None], Sources]
 

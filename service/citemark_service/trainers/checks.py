@@ -14,7 +14,7 @@ from citemark_service.judges.language.render import Budget
 from citemark_service.judges.language.shorten import size
 from citemark_service.parsing.parsed import Sources
 from citemark_service.parsing.sources import read_sources
-from citemark_service.reading import check_rollout
+from citemark_service.score.reading import check_rollout
 from citemark_service.trainers.faults import Fault, error, warning
 from citemark_service.trainers.prompts import messages_of
 from citemark_service.trainers.tasks import rollout_anywhere, rollout_in

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextvars import Context
 from typing import Any, Final
 
-from citemark_service.observe import Observer
+from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.guard import Guard
 
 _READ_KEYS: Final = 2_000
@@ -28,9 +28,9 @@ class _Round:
 class Batches:
     """Stands before a guarded store; used within one event loop."""
 
-    def __init__(self, store: Guard, *, observer: Observer) -> None:
+    def __init__(self, store: Guard, *, metrics: Metrics) -> None:
         self._store = store
-        self._observer = observer
+        self._metrics = metrics
         self._turn = asyncio.Lock()
         self._gathering: _Round | None = None
         self._unwritten: dict[bytes, bytes] = {}
@@ -51,7 +51,7 @@ class Batches:
     def write(self, entries: Mapping[bytes, bytes]) -> None:
         """Have these kept soon; beyond a bound of waiting entries they are forgotten."""
         if len(self._unwritten) >= _UNWRITTEN:
-            self._observer.cache_error("write")
+            self._metrics.cache_error("write")
             return
         self._unwritten.update(entries)
         if self._writer is None or self._writer.done():

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from citemark_service.observe import Observer
+from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.batches import Batches
 from citemark_service.verdicts.codec import Unusable, decode, encode
 from citemark_service.verdicts.guard import Guard
@@ -14,11 +14,11 @@ from citemark_service.verdicts.store import Store
 class VerdictCache:
     """Never raises for what is kept: an unusable value is a miss, and counted."""
 
-    def __init__(self, *, memory: Memory, store: Store | None, observer: Observer) -> None:
+    def __init__(self, *, memory: Memory, store: Store | None, metrics: Metrics) -> None:
         self._memory = memory
-        self._observer = observer
-        guard = Guard(store, observer=observer) if store is not None else None
-        self._store = Batches(guard, observer=observer) if guard is not None else None
+        self._metrics = metrics
+        guard = Guard(store, metrics=metrics) if store is not None else None
+        self._store = Batches(guard, metrics=metrics) if guard is not None else None
 
     def recall(self, item: Item) -> Verdict | None:
         """The verdict in memory; takes microseconds."""
@@ -45,7 +45,7 @@ class VerdictCache:
             self._memory.put(key, value)
         if self._store is not None:
             self._store.write(entries)
-        self._observer.cache_size(len(self._memory))
+        self._metrics.cache_size(len(self._memory))
 
     async def aclose(self) -> None:
         """Finish what is being written and close the store."""
@@ -56,6 +56,6 @@ class VerdictCache:
         try:
             return decode(item, value)
         except Unusable:
-            self._observer.cache_error("value")
+            self._metrics.cache_error("value")
             self._memory.drop(item.key)
             return None

@@ -27,7 +27,7 @@ from citemark_service.judges.protocol import (
     Worded,
     Words,
 )
-from citemark_service.observe import Observer
+from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.cache import VerdictCache
 from citemark_service.verdicts.codec import named, placed
 from citemark_service.verdicts.flights import Flight, Flights, Landed
@@ -94,7 +94,7 @@ class CachingJudge:
         judge: Judge,
         *,
         cache: VerdictCache,
-        observer: Observer,
+        metrics: Metrics,
         deadline_s: float,
         linger_s: float,
     ) -> None:
@@ -106,7 +106,7 @@ class CachingJudge:
         """
         self._judge = judge
         self._cache = cache
-        self._observer = observer
+        self._metrics = metrics
         self._deadline_s = deadline_s
         self._flights = Flights(linger_s=linger_s)
         self._keys = Keys(judge.identity)
@@ -246,7 +246,7 @@ class CachingJudge:
         kept, joined = len(inquiry.kept), len(inquiry.joined)
         judged = len(inquiry.found) - kept - joined
         inquiry.meter.tell(kept=kept, fresh=joined + judged)
-        self._observer.verdicts(judge=judged, cache=kept, joined=joined)
+        self._metrics.verdicts(judge=judged, cache=kept, joined=joined)
 
 
 def _is_final(error: JudgeError, inquiry: _Inquiry, flight: Flight) -> bool:

@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from citemark_service.errors import SettingsError
 from citemark_service.judges.protocol import Judge
-from citemark_service.observe import Observer
 from citemark_service.settings import Settings
+from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.cache import VerdictCache
 from citemark_service.verdicts.caching import CachingJudge
 from citemark_service.verdicts.memory import Memory
@@ -54,7 +54,7 @@ class _ServerBounds(_Bounds):
     namespace: str = Field("citemark", min_length=1)
 
 
-def remembering(judge: Judge, settings: Settings, observer: Observer) -> Judge:
+def remembering(judge: Judge, settings: Settings, metrics: Metrics) -> Judge:
     """`judge` with what `verdict_cache` says before it; the embedded one as it is, being instant.
 
     Raises:
@@ -64,21 +64,21 @@ def remembering(judge: Judge, settings: Settings, observer: Observer) -> Judge:
         return judge
     return CachingJudge(
         judge,
-        cache=_cache(settings.verdict_cache, observer),
-        observer=observer,
+        cache=_cache(settings.verdict_cache, metrics),
+        metrics=metrics,
         deadline_s=settings.judge_deadline_s,
         linger_s=settings.judge_linger_s,
     )
 
 
-def _cache(url: str, observer: Observer) -> VerdictCache:
+def _cache(url: str, metrics: Metrics) -> VerdictCache:
     if url == "off":
-        return VerdictCache(memory=Memory(entries=0, max_bytes=0), store=None, observer=observer)
+        return VerdictCache(memory=Memory(entries=0, max_bytes=0), store=None, metrics=metrics)
     scheme = urlsplit(url).scheme
     query = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
     bounds = _bounds(_MemoryBounds, query) if scheme == "memory" else _MemoryBounds()
     memory = Memory(entries=bounds.entries, max_bytes=bounds.mib * _MIB)
-    return VerdictCache(memory=memory, store=_store(scheme, url, query), observer=observer)
+    return VerdictCache(memory=memory, store=_store(scheme, url, query), metrics=metrics)
 
 
 def _store(scheme: str, url: str, query: dict[str, str]) -> Store | None:

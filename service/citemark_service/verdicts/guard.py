@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TypeVar
 
-from citemark_service.observe import CacheOperation, Observer
+from citemark_service.telemetry.metrics import CacheOperation, Metrics
 from citemark_service.verdicts.store import Store, StoreError
 
 T = TypeVar("T")
@@ -18,14 +18,14 @@ class Guard:
     """A store with a time limit that answers nothing while it is in trouble.
 
     After a failure it is left alone for `pause_s`. The log has one line when the trouble begins
-    and one when it is over; the observer hears of each failure.
+    and one when it is over; the metrics hears of each failure.
     """
 
     def __init__(
-        self, store: Store, *, observer: Observer, timeout_s: float = 1.0, pause_s: float = 1.0
+        self, store: Store, *, metrics: Metrics, timeout_s: float = 1.0, pause_s: float = 1.0
     ) -> None:
         self._store = store
-        self._observer = observer
+        self._metrics = metrics
         self._timeout_s = timeout_s
         self._pause_s = pause_s
         self._resume_at = 0.0
@@ -65,7 +65,7 @@ class Guard:
 
     def _failed(self, operation: CacheOperation, error: Exception) -> None:
         self._resume_at = time.monotonic() + self._pause_s
-        self._observer.cache_error(operation)
+        self._metrics.cache_error(operation)
         if not self._troubled:
             reason = str(error) or f"no answer within {self._timeout_s:g} s"
             _log.warning("verdict store %s: cannot %s: %s", self._store.name, operation, reason)

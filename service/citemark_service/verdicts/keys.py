@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from citemark_schemas import ClaimVerdict, CriterionVerdict, SentenceVerdict
-from citemark_service.fingerprint import framed
 from citemark_service.judges.protocol import (
     CitationTask,
     CitedClaim,
@@ -25,6 +24,7 @@ from citemark_service.judges.protocol import (
     JudgeIdentity,
 )
 from citemark_service.parsing.parsed import SourceSnippet
+from citemark_service.score.fingerprint import framed
 
 Verdict = CriterionVerdict | ClaimVerdict | SentenceVerdict
 

@@ -9,10 +9,10 @@ import uuid
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from citemark_service.logs.lines import told
-from citemark_service.logs.trail import begin
-from citemark_service.metrics import Metrics
-from citemark_service.tracing.tracer import Span, Tracer
+from citemark_service.telemetry.lines import told
+from citemark_service.telemetry.metrics import Metrics
+from citemark_service.telemetry.tracer import Span, Tracer
+from citemark_service.telemetry.trail import begin
 from citemark_service.web.admission import Admission
 
 _access = logging.getLogger("citemark.access")

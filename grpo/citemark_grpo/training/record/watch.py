@@ -29,7 +29,7 @@ class Batch(Protocol):
 class RunWatch:
     """The record of one run.
 
-    It is an observer of the reward function in every process, and gets from the trainer what all
+    It is an metrics of the reward function in every process, and gets from the trainer what all
     of them saw; only the leading process writes.
 
     Args:

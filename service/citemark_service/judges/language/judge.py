@@ -42,10 +42,10 @@ from citemark_service.judges.protocol import (
     Question,
     Words,
 )
-from citemark_service.logs.lines import told
-from citemark_service.logs.trail import Bound
-from citemark_service.observe import Observer
 from citemark_service.parsing.visible import visible
+from citemark_service.telemetry.lines import told
+from citemark_service.telemetry.metrics import Metrics
+from citemark_service.telemetry.trail import Bound
 
 TOP_LOGPROBS = 8
 """Enough to hold every menu digit among its neighbours, for a model that follows the layout."""
@@ -82,14 +82,14 @@ class LanguageJudge:
         *,
         model: str,
         writer: PromptWriter,
-        observer: Observer,
+        metrics: Metrics,
         criteria_per_call: int = 12,
         evidence_quotes: bool = True,
         top_logprobs: int = TOP_LOGPROBS,
     ) -> None:
         self._chat = chat
         self._writer = writer
-        self._observer = observer
+        self._metrics = metrics
         self._criteria_per_call = criteria_per_call
         self._quotes = evidence_quotes
         self._top_logprobs = top_logprobs
@@ -226,7 +226,7 @@ class LanguageJudge:
             return await self._once(ask, quotes=False, temperature=RETRY_TEMPERATURE)
 
     def _retried(self, kind: FailureKind, ask: _Ask) -> None:
-        self._observer.judge_retry(kind)
+        self._metrics.judge_retry(kind)
         facts = {"kind": kind.value, "question": ask.question}
         _log.info("%s: the %s are asked about again", kind.value, ask.question, extra=told(facts))
 

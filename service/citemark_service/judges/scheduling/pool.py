@@ -14,7 +14,7 @@ from citemark_service.judges.scheduling.routing import Router
 from citemark_service.judges.scheduling.server import Server
 from citemark_service.judges.scheduling.slots import Displaced
 from citemark_service.judges.wire.retry import RetryPolicy
-from citemark_service.observe import Observer
+from citemark_service.telemetry.metrics import Metrics
 
 
 @dataclass(slots=True)
@@ -41,18 +41,18 @@ class PoolChat(Chat):
         servers: Sequence[Server],
         *,
         retry: RetryPolicy,
-        observer: Observer,
+        metrics: Metrics,
         priming: Priming | None = None,
     ) -> None:
         self._servers = tuple(servers)
         self._router = Router(self._servers)
         self._retry = retry
-        self._observer = observer
+        self._metrics = metrics
         self._priming = priming
         self._watchers: list[asyncio.Task[None]] | None = None
         for server in self._servers:
             server.on_change(partial(self._changed, server))
-            observer.judge_server(server)
+            metrics.judge_server(server)
 
     async def complete(
         self, request: ChatRequest, *, meter: Meter, deadline: float | None
@@ -60,9 +60,7 @@ class PoolChat(Chat):
         """See `Chat.complete`."""
         self._watch()
         attempt = partial(self._attempt, _Call(request, meter, deadline))
-        return await self._retry.run(
-            attempt, deadline=deadline, on_retry=self._observer.judge_retry
-        )
+        return await self._retry.run(attempt, deadline=deadline, on_retry=self._metrics.judge_retry)
 
     async def check(self) -> None:
         """Return when at least one server answers and serves the model.

@@ -20,8 +20,8 @@ from citemark_service.judges.chat import ChatRequest
 from citemark_service.judges.protocol import Meter
 from citemark_service.judges.scheduling.server import Server
 from citemark_service.judges.scheduling.slots import Displaced
-from citemark_service.observe import Observer
-from citemark_service.tracing.tracer import Tracer, Untraced
+from citemark_service.telemetry.metrics import Metrics
+from citemark_service.telemetry.tracer import Tracer, Untraced
 
 _TTL_S: Final = 300.0
 _GROUPS_KEPT: Final = 4096
@@ -45,13 +45,13 @@ class Priming:
         self,
         *,
         wait_s: float,
-        observer: Observer,
+        metrics: Metrics,
         ttl_s: float = _TTL_S,
         tracer: Tracer | None = None,
     ) -> None:
         self._wait_s = wait_s
         self._ttl_s = ttl_s
-        self._observer = observer
+        self._metrics = metrics
         self._tracer = tracer or Untraced()
         self._primes: dict[str, OrderedDict[str, _Prime]] = {}
 
@@ -101,14 +101,14 @@ class Priming:
             async with asyncio.timeout(self._wait_s):
                 await server.attempt(prime_of(request), meter=meter, deadline=deadline)
         except TimeoutError:
-            self._observer.prime("late")
+            self._metrics.prime("late")
         except (Displaced, asyncio.CancelledError):
             prime.until = 0.0  # nothing came of it, so that the next call of the group may try
             raise
         except JudgeError:
-            self._observer.prime("failed")
+            self._metrics.prime("failed")
         else:
-            self._observer.prime("primed")
+            self._metrics.prime("primed")
         finally:
             prime.done.set()
 

@@ -10,7 +10,7 @@ from citemark_service.judges.chat import ChatReply, ChatRequest
 from citemark_service.judges.protocol import Meter
 from citemark_service.judges.scheduling.health import Health, HealthPolicy
 from citemark_service.judges.scheduling.slots import Displaced, Slots
-from citemark_service.observe import Observer
+from citemark_service.telemetry.metrics import Metrics
 
 _log = logging.getLogger("citemark.judge")
 
@@ -55,13 +55,13 @@ class Server:
     """A client under a name, with its health. What is observed here has the name as a label."""
 
     def __init__(
-        self, name: str, chat: ServerChat, *, policy: HealthPolicy, observer: Observer
+        self, name: str, chat: ServerChat, *, policy: HealthPolicy, metrics: Metrics
     ) -> None:
         self.name = name
         self.slots = chat.slots
         self._chat = chat
         self._policy = policy
-        self._observer = observer
+        self._metrics = metrics
         self.health = Health(policy, self._changed)
         self._listeners: list[Callable[[], None]] = []
         self._sent: set[asyncio.Timeout] = set()
@@ -101,11 +101,11 @@ class Server:
         except Displaced:
             raise
         except JudgeError as error:
-            self._observer.server_call(self.name, error.kind)
+            self._metrics.server_call(self.name, error.kind)
             self._failure = error
             self.health.failed(error)
             raise
-        self._observer.server_call(self.name, None)
+        self._metrics.server_call(self.name, None)
         self.health.answered()
         return reply
 
@@ -188,7 +188,7 @@ class Server:
             self._silent = False
             _log.info("judge server %s answers again", self.name)
         else:
-            self._observer.server_ejected(self.name)
+            self._metrics.server_ejected(self.name)
             _log.warning("judge server %s gets no more calls: %s", self.name, self._failure)
         self._tell()
 

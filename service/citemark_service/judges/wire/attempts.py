@@ -21,10 +21,10 @@ from citemark_service.judges.wire.completion import MAX_REPLY_BYTES, decode_comp
 from citemark_service.judges.wire.endpoint import Endpoint
 from citemark_service.judges.wire.retry import seconds_left
 from citemark_service.judges.wire.status import MESSAGE_LIMIT
-from citemark_service.logs.lines import told
-from citemark_service.logs.trail import trail
-from citemark_service.observe import Observer
-from citemark_service.tracing.tracer import Facts, Span, Tracer
+from citemark_service.telemetry.lines import told
+from citemark_service.telemetry.metrics import Metrics
+from citemark_service.telemetry.tracer import Facts, Span, Tracer
+from citemark_service.telemetry.trail import trail
 
 Send = Callable[[], Awaitable[bytes]]
 """Sends one request; returns the body of a 200 or raises a `JudgeError` for anything else."""
@@ -47,13 +47,13 @@ class Attempts:
         *,
         slots: Slots,
         timeout_s: float,
-        observer: Observer,
+        metrics: Metrics,
         tracer: Tracer,
         endpoint: Endpoint,
     ) -> None:
         self.slots = slots
         self._timeout_s = timeout_s
-        self._observer = observer
+        self._metrics = metrics
         self._tracer = tracer
         self._endpoint = endpoint
 
@@ -78,7 +78,7 @@ class Attempts:
             with self._tracer.span("queue"):
                 await self.slots.acquire(turn, deadline)
         finally:  # who waited in vain waited too
-            self._observer.stage("queue", time.monotonic() - arrived)
+            self._metrics.stage("queue", time.monotonic() - arrived)
 
     async def _accounted(
         self, send: Send, meter: Meter, deadline: float | None, span: Span
@@ -111,7 +111,7 @@ class Attempts:
     ) -> None:
         meter.add(bill.usage)
         seconds = time.monotonic() - started
-        self._observer.judge_call(outcome=kind, seconds=seconds, usage=bill.usage)
+        self._metrics.judge_call(outcome=kind, seconds=seconds, usage=bill.usage)
         if span.recording:
             span.note(_facts(self._endpoint, kind, bill.usage))
 

@@ -20,8 +20,8 @@ from citemark_service.judges.wire.endpoint import Endpoint
 from citemark_service.judges.wire.payload import ConstraintStyle, vllm_payload, without_surrogates
 from citemark_service.judges.wire.retry import RetryPolicy
 from citemark_service.judges.wire.status import MESSAGE_LIMIT, status_error
-from citemark_service.observe import Observer
-from citemark_service.tracing.tracer import Tracer, Untraced
+from citemark_service.telemetry.metrics import Metrics
+from citemark_service.telemetry.tracer import Tracer, Untraced
 
 _ERROR_BYTES: Final = 64 * 1024
 _ONE_WRITE: Final = 1024 * 1024
@@ -46,7 +46,7 @@ class WireChat(Chat):
         concurrency: int,
         timeout_s: float,
         retry: RetryPolicy,
-        observer: Observer,
+        metrics: Metrics,
         queue: int = DEFAULT_QUEUE,
         priorities: bool = False,
         tracer: Tracer | None = None,
@@ -56,12 +56,12 @@ class WireChat(Chat):
         self._style = constraint_style
         self._priorities = priorities
         self._retry = retry
-        self._observer = observer
+        self._metrics = metrics
         self._tracer = tracer or Untraced()
         self._attempts = Attempts(
             slots=Slots(concurrency, queue),
             timeout_s=timeout_s,
-            observer=observer,
+            metrics=metrics,
             tracer=self._tracer,
             endpoint=self._endpoint,
         )
@@ -81,9 +81,7 @@ class WireChat(Chat):
         async def attempt() -> ChatReply:
             return await self.attempt(request, meter=meter, deadline=deadline)
 
-        return await self._retry.run(
-            attempt, deadline=deadline, on_retry=self._observer.judge_retry
-        )
+        return await self._retry.run(attempt, deadline=deadline, on_retry=self._metrics.judge_retry)
 
     async def attempt(
         self, request: ChatRequest, *, meter: Meter, deadline: float | None

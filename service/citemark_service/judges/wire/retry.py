@@ -27,8 +27,8 @@ from citemark_service.errors import (
     JudgeTimeout,
     JudgeUnreachable,
 )
-from citemark_service.logs.lines import told
-from citemark_service.logs.trail import Bound
+from citemark_service.telemetry.lines import told
+from citemark_service.telemetry.trail import Bound
 
 T = TypeVar("T")
 

@@ -22,8 +22,8 @@ from citemark_service.judges.wire.endpoint import Endpoint
 from citemark_service.judges.wire.payload import hosted_payload, without_surrogates
 from citemark_service.judges.wire.retry import RetryPolicy
 from citemark_service.judges.wire.status import MESSAGE_LIMIT, status_error
-from citemark_service.observe import Observer
-from citemark_service.tracing.tracer import Tracer, Untraced
+from citemark_service.telemetry.metrics import Metrics
+from citemark_service.telemetry.tracer import Tracer, Untraced
 
 
 class SdkChat(Chat):
@@ -46,7 +46,7 @@ class SdkChat(Chat):
         concurrency: int,
         timeout_s: float,
         retry: RetryPolicy,
-        observer: Observer,
+        metrics: Metrics,
         tracer: Tracer | None = None,
     ) -> None:
         if not api_key:
@@ -54,11 +54,11 @@ class SdkChat(Chat):
         self._endpoint = Endpoint(base_url, model, api_key)
         self._logprobs = logprobs
         self._retry = retry
-        self._observer = observer
+        self._metrics = metrics
         self._attempts = Attempts(
             slots=Slots(concurrency),
             timeout_s=timeout_s,
-            observer=observer,
+            metrics=metrics,
             tracer=tracer or Untraced(),
             endpoint=self._endpoint,
         )
@@ -79,9 +79,7 @@ class SdkChat(Chat):
         async def attempt() -> ChatReply:
             return await self._attempts.once(send, turn=request, meter=meter, deadline=deadline)
 
-        return await self._retry.run(
-            attempt, deadline=deadline, on_retry=self._observer.judge_retry
-        )
+        return await self._retry.run(attempt, deadline=deadline, on_retry=self._metrics.judge_retry)
 
     async def check(self) -> None:
         """See `Chat.check`: asks `{base_url}/models`, once."""

@@ -36,7 +36,7 @@ from citemark_service.errors import (
     TooLarge,
 )
 from citemark_service.judges.protocol import Origin
-from citemark_service.pipeline import Pipeline
+from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission
 from citemark_service.web.batch import unless_gone

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict
 
 from citemark_schemas import Problem
-from citemark_service.metrics import Metrics
+from citemark_service.telemetry.metrics import Metrics
 from citemark_service.web.admission import Admission
 from citemark_service.web.documented import UNREADY
 from citemark_service.web.problems import answer

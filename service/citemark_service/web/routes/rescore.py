@@ -27,12 +27,12 @@ from citemark_service.errors import (
     RequestError,
     TooLarge,
 )
-from citemark_service.explaining.listing import listed
 from citemark_service.ledger.reading import KeptRollout, Place
 from citemark_service.ledger.view import LedgerView
 from citemark_service.rescoring.comparing import SHOWN, Rescored, compare
 from citemark_service.rescoring.ranks import Ranked, StepMeans
 from citemark_service.rescoring.reward import Change
+from citemark_service.score.listing import listed
 from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission
 from citemark_service.web.batch import unless_gone

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from citemark_schemas import BatchOptions, ScoreResponse, ScoreResult
-from citemark_service.pipeline import Pipeline
+from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission
 from citemark_service.web.batch import score_batch, unless_gone

@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from citemark_schemas import Knobs, RequestOptions
 from citemark_service.judges.protocol import Origin
-from citemark_service.pipeline import Pipeline
+from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission
 from citemark_service.web.documented import REFUSALS, STREAM_ANSWER, STREAM_BODY

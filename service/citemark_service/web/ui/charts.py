@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from citemark_service.explaining.figures import figure
+from citemark_service.score.figures import figure
 
 WIDTH: Final = 640
 HEIGHT: Final = 180

@@ -13,7 +13,7 @@ from citemark_service.ledger.entry import NO_STEP
 from citemark_service.ledger.reading import KeptRollout, Place, Record
 from citemark_service.ledger.tables import rollouts
 from citemark_service.ledger.view import WINDOW, LedgerView
-from citemark_service.pipeline import Pipeline
+from citemark_service.score.pipeline import Pipeline
 from citemark_service.web.ui import links
 from citemark_service.web.ui.templates import Templates
 from citemark_service.web.ui.views import group as group_view

@@ -7,7 +7,7 @@ from starlette.requests import Request
 
 from citemark_schemas import Knobs, Rollout, ScoreResult
 from citemark_service.errors import InvalidRequest, TooLarge
-from citemark_service.pipeline import Pipeline
+from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission
 from citemark_service.web.batch import unless_gone

@@ -12,9 +12,9 @@ from starlette.responses import HTMLResponse, RedirectResponse
 
 from citemark_service.errors import LedgerError, LedgerUnavailable
 from citemark_service.ledger.view import LedgerView
-from citemark_service.observe import LedgerQueue
-from citemark_service.pipeline import Pipeline
+from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
+from citemark_service.telemetry.metrics import LedgerQueue
 from citemark_service.web.admission import Admission
 from citemark_service.web.ui import guard, links
 from citemark_service.web.ui.assets import assets

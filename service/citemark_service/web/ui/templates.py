@@ -6,7 +6,7 @@ from typing import Final
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
-from citemark_service.explaining.printable import printable
+from citemark_service.printable import printable
 from citemark_service.web.ui import charts, links
 
 _FOLDER: Final = "citemark_service.web.ui"

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from citemark_service.explaining.figures import figure
-from citemark_service.explaining.levels import Level, level_of, sign_of
 from citemark_service.ledger.excerpt import KeptClaim
 from citemark_service.ledger.view import Sample
+from citemark_service.score.figures import figure
+from citemark_service.score.levels import Level, level_of, sign_of
 from citemark_service.web.ui.views.lists import Grade, RolloutLine, grade, rollout_line
 
 _DIFFERENT: Final = 0.25

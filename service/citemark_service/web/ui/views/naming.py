@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from citemark_service.explaining.figures import figure
 from citemark_service.ledger.entry import NO_RUN, NO_STEP
 from citemark_service.ledger.reading import Record
+from citemark_service.score.figures import figure
 from citemark_service.web.ui import links
 
 Questions = Mapping[str, str]

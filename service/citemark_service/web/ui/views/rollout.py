@@ -13,9 +13,9 @@ from citemark_schemas import (
     ScoreResult,
     Source,
 )
-from citemark_service.explaining.arithmetic import citation_lines, reward_line, rubric_line
-from citemark_service.explaining.losses import attainable, losses, reason
 from citemark_service.ledger.reading import KeptRollout, Record
+from citemark_service.score.arithmetic import citation_lines, reward_line, rubric_line
+from citemark_service.score.losses import attainable, losses, reason
 from citemark_service.web.ui import links
 from citemark_service.web.ui.views.answer import Citation, Shown, shown
 from citemark_service.web.ui.views.lists import Grade, grade

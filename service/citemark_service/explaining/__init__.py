@@ -1,1 +1,0 @@
-"""A result in words and signs, for whoever reads it: on a terminal or on a page. Pure."""

@@ -1,0 +1,1 @@
+"""From verdicts to a reward: the formula, citations, and the road of one rollout."""

@@ -1,0 +1,1 @@
+"""Metrics, log lines and traces: what the service says of itself."""

@@ -1,0 +1,79 @@
+"""Tasks for a judge from plain text, and a scripted judge that reads the shape it is shown."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from citemark_schemas import Criterion, FailureKind, FormatReport, Knobs, Polarity
+from citemark_service.judges.protocol import CitationTask, CriteriaTask
+from citemark_service.parsing.answer import read_answer
+from citemark_service.parsing.sources import read_sources
+from citemark_service.score.claims import citation_task
+from citemark_service.telemetry.metrics import Metrics
+from support.scripted_judge import Reply, Script
+
+QUESTION = "When did the Alder viaduct open, and what did it cost?"
+TOOL_OUTPUT = """<snippet id=S_1>The Alder viaduct opened to trains in June 1871.</snippet>
+<snippet id=S_2>Its builders were paid 48,000 pounds, 3,000 more than agreed.</snippet>
+<snippet id=S_3>The Birch viaduct, two miles on, was closed in 1962.</snippet>"""
+RESPONSE = """<answer>The records agree on both points.
+<snippet id=S_1>The Alder viaduct opened in June 1871.</snippet>
+<snippet id=S_2,S_3>It cost 48,000 pounds.</snippet></answer>"""
+CRITERIA = (
+    Criterion(title="Opening", description="Gives the year 1871."),
+    Criterion(title="Cost", description="Gives 48,000 pounds."),
+    Criterion(title="Padding", description="Tells of other bridges.", polarity=Polarity.NEGATIVE),
+)
+
+
+def criteria_task(
+    response: str = RESPONSE,
+    *,
+    criteria: Sequence[Criterion] = CRITERIA,
+    question: str = QUESTION,
+    tool_output: str = TOOL_OUTPUT,
+) -> CriteriaTask:
+    """The criteria of one rollout, as the pipeline would ask for them."""
+    return CriteriaTask(
+        question=question,
+        sources=read_sources(tool_output, None),
+        answer=read_answer(response),
+        format=FormatReport(checks={}, bonus=1.0),
+        criteria=tuple(criteria),
+    )
+
+
+def claims_task(
+    response: str = RESPONSE, *, question: str = QUESTION, tool_output: str = TOOL_OUTPUT
+) -> CitationTask:
+    """The claims and uncited sentences of one rollout, which must have a cited claim."""
+    sources = read_sources(tool_output, None)
+    task = citation_task(question, read_answer(response), sources, knobs=Knobs(), cap=40)
+    assert task is not None
+    return task
+
+
+def shape_of(request: Mapping[str, Any]) -> str:
+    """The reply's shape, which is the last line of a language judge's prompt."""
+    return str(request["messages"][-1]["content"].splitlines()[-1])
+
+
+def filled(shape: str, *, quote: str = "", **digits: int) -> str:
+    """`shape` with the quote for Q and digits for its letters (V, S, U, C, F), 0 by default."""
+    values = {ord(letter): str(digits.get(letter, 0)) for letter in "VSUCF"}
+    return shape.translate({**values, ord("Q"): quote})
+
+
+def by_shape(*, quote: str = "", **digits: int) -> Script:
+    """Answer each request in its own shape."""
+    return lambda request: Reply(filled(shape_of(request), quote=quote, **digits))
+
+
+class RetryLog(Metrics):
+    """Keeps the kinds of the retries that were announced."""
+
+    def __init__(self) -> None:
+        self.retries: list[FailureKind] = []
+
+    def judge_retry(self, kind: FailureKind) -> None:
+        """Keep the kind."""
+        self.retries.append(kind)

@@ -1,0 +1,122 @@
+"""The real service with a ledger on a real socket, and its pages as a browser would read them."""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from citemark_rubrics import load_library
+from citemark_service.app import create_app
+from citemark_service.judges.factory import build_judge
+from citemark_service.ledger.factory import ledger_of
+from citemark_service.ledger.view import ledger_view
+from citemark_service.settings import Settings
+from citemark_service.telemetry.metrics import Metrics
+from citemark_service.verdicts.factory import remembering
+from support.scripted_service import listening
+
+_PATIENCE_S = 60.0
+_VOID = frozenset({"meta", "link", "img", "input", "br"})
+
+
+@contextlib.contextmanager
+def kept_service(folder: Path, **settings: Any) -> Iterator[httpx.Client]:
+    """A client of a service whose ledger is in `folder`; its `base_url` ends in the port."""
+    table = Settings(**{"ledger": f"sqlite:///{folder / 'ledger.db'}", **settings})
+    metrics = Metrics()
+    app = create_app(
+        settings=table,
+        judge=remembering(build_judge(table, metrics), table, metrics),
+        library=load_library(table.rubrics_dir),
+        metrics=metrics,
+        ledger=ledger_of(table, metrics),
+        view=ledger_view(table),
+    )
+    listener = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with listening(app, listener), httpx.Client(
+        base_url=url, timeout=_PATIENCE_S, trust_env=False
+    ) as client:  # fmt: skip
+        yield client
+
+
+def score(client: httpx.Client, items: list[dict[str, Any]], **options: Any) -> list[Any]:
+    """The results of a batch."""
+    response = client.post("/v1/score", json={"items": items, **options})
+    found: list[Any] = response.raise_for_status().json()["items"]
+    return found
+
+
+@dataclass
+class Element:
+    """An element with the text in it."""
+
+    tag: str
+    attributes: dict[str, str]
+    text: str = ""
+
+
+@dataclass
+class Document(HTMLParser):
+    """A page's elements, in order."""
+
+    elements: list[Element] = field(default_factory=list)
+    _open: list[Element] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        element = Element(tag, {name: value or "" for name, value in attrs})
+        self.elements.append(element)
+        if tag not in _VOID:
+            self._open.append(element)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append(Element(tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open and self._open.pop().tag != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        for element in self._open:
+            element.text += data
+
+    def all(self, tag: str) -> list[Element]:
+        """Every element of that name."""
+        return [element for element in self.elements if element.tag == tag]
+
+    def classed(self, name: str) -> list[Element]:
+        """Every element of that class."""
+        return [each for each in self.elements if name in each.attributes.get("class", "").split()]
+
+    @property
+    def links(self) -> list[str]:
+        """Where the links lead."""
+        return [link.attributes["href"] for link in self.all("a")]
+
+    @property
+    def text(self) -> str:
+        """All that is there to read."""
+        return next(element.text for element in self.elements if element.tag == "body")
+
+
+def document(html: str) -> Document:
+    """A page, read."""
+    found = Document()
+    found.feed(html)
+    found.close()
+    return found
+
+
+def page(client: httpx.Client, address: str) -> Document:
+    """A page of the service that is there."""
+    response = client.get(f"/ui/{address}")
+    assert response.status_code == 200, response.text
+    return document(response.text)

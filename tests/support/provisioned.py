@@ -1,0 +1,44 @@
+"""What `docker/` gives Prometheus and Grafana, as data."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from ruamel.yaml import YAML
+
+DOCKER: Final = Path(__file__).resolve().parents[2] / "docker"
+RULES: Final = DOCKER / "prometheus" / "rules" / "citemark.yml"
+RECORDING: Final = Path(__file__).parent / "dashboards" / "vllm.prom"
+"""The metrics of vLLM 0.32, as it told them after twelve requests."""
+
+Board = Mapping[str, Any]
+
+
+def boards() -> dict[str, Board]:
+    """Every dashboard by its file's name."""
+    found = sorted((DOCKER / "grafana" / "dashboards").glob("*.json"))
+    return {path.stem: json.loads(path.read_text()) for path in found}
+
+
+def panels(board: Board) -> list[Board]:
+    """The panels of a dashboard that show something."""
+    return [panel for panel in board["panels"] if panel["type"] != "row"]
+
+
+def expressions(board: Board) -> Iterator[tuple[str, str]]:
+    """Title of the panel and expression, for each query of a dashboard."""
+    for panel in panels(board):
+        for target in panel["targets"]:
+            yield panel["title"], target["expr"]
+
+
+def alerts() -> dict[str, Mapping[str, Any]]:
+    """Every alert by its name."""
+    groups = yaml(RULES)["groups"]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"]}
+
+
+def yaml(path: Path) -> Any:
+    """A YAML file."""
+    return YAML(typ="safe").load(path)

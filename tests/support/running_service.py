@@ -1,0 +1,85 @@
+"""The real service on a real socket, in a thread with a loop of its own."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from citemark_rubrics import load_library
+from citemark_service.app import create_app
+from citemark_service.serve import DrainingServer, server_of
+from citemark_service.settings import Settings
+from citemark_service.web.admission import Admission
+from support.gated_judge import GatedJudge
+
+_PATIENCE_S = 20.0
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that another thread brings about."""
+    end = time.monotonic() + _PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.005)
+
+
+@dataclass
+class Running:
+    """A service that answers at `url`."""
+
+    judge: GatedJudge
+    admission: Admission
+    server: DrainingServer
+    thread: threading.Thread
+    client: httpx.Client = field(init=False)
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4))
+
+    def __post_init__(self) -> None:
+        until(lambda: self.server.started)
+        self.client = httpx.Client(base_url=self.server.url, timeout=_PATIENCE_S)
+
+    def post(self, body: Any, path: str = "/v1/score", **options: Any) -> httpx.Response:
+        """Send bytes as they are, anything else as JSON."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.client.post(path, content=content, **options)
+
+    def in_background(self, body: Any) -> Future[httpx.Response]:
+        """`post` from another thread."""
+        return self._pool.submit(self.post, body)
+
+    def connect(self) -> socket.socket:
+        """A bare connection, for clients that misbehave."""
+        host, port = self.server.servers[0].sockets[0].getsockname()[:2]
+        return socket.create_connection((host, port), timeout=_PATIENCE_S)
+
+    def stop(self) -> None:
+        """Let everything go and wait for the end."""
+        self.judge.gate.set()
+        self._pool.shutdown()
+        self.client.close()
+        self.server.stop()
+        self.thread.join(_PATIENCE_S)
+        assert not self.thread.is_alive()
+
+
+Start = Callable[..., Running]
+"""`start(max_items=3)`: a service with those settings."""
+Build = Callable[..., dict[str, Any]]
+"""`rollout("wait 3", id="x")`: a well-formed rollout that asks this."""
+
+
+def begin(**settings: Any) -> Running:
+    """A service with those settings, on a free port; the caller stops it."""
+    table = Settings(**{"port": 0, "stop_grace_s": 5.0, **settings})
+    judge, admission = GatedJudge(), Admission(table)
+    app = create_app(settings=table, judge=judge, library=load_library(), admission=admission)
+    server = server_of(app, settings=table, admission=admission)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    return Running(judge, admission, server, thread)

@@ -1,0 +1,393 @@
+"""An OpenAI-compatible judge on a real loopback socket that answers by script.
+
+    async with ScriptedJudge(in_turn(Status(500), Reply("1"))) as judge:
+        ...  # judge.url goes where a judge URL goes; judge.requests holds what was asked
+
+A script is a callable from the decoded request to a `Reply` or a fault. The server is a bare
+`asyncio.Protocol`, cheap enough to stand behind a benchmark, and it sees when a client leaves.
+`PYTHONPATH=tests python -m support.scripted_judge [content] [seconds]` serves one fixed reply until it is stopped.
+"""
+
+import asyncio
+import itertools
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httptools
+import msgspec
+
+MODEL = "scripted"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One token of the reply with its alternatives, as (text, logprob)."""
+
+    text: str
+    logprob: float = -0.01
+    alternatives: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A chat completion. `tokens` None leaves logprobs out, asked for or not."""
+
+    content: str | None
+    finish_reason: str = "stop"
+    tokens: tuple[Listed, ...] | None = None
+    prompt_tokens: int = 100
+    cached_tokens: int | None = None
+    completion_tokens: int = 10
+    reasoning: str | None = None
+    delay_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Status:
+    """An HTTP error in OpenAI's shape."""
+
+    code: int
+    message: str = "scripted"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Any body, for replies that are no JSON or no completion."""
+
+    body: bytes
+    code: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Hang:
+    """Take the request and never answer."""
+
+
+@dataclass(frozen=True)
+class Reset:
+    """Promise a whole reply, send `sent` bytes of its body and reset the connection."""
+
+    sent: int = 0
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Reply with a proper length but JSON that ends in the middle."""
+
+
+@dataclass(frozen=True)
+class Drip:
+    """A good reply, one byte every `every_s`."""
+
+    every_s: float = 0.05
+
+
+Answer = Reply | Status | Raw | Hang | Reset | Cut | Drip
+Script = Callable[[dict[str, Any]], Answer]
+
+
+def always(answer: Answer) -> Script:
+    """The same answer to every request."""
+    return lambda _request: answer
+
+
+def in_turn(*answers: Answer) -> Script:
+    """The answers in order, the last one for ever."""
+    coming = itertools.chain(answers, itertools.repeat(answers[-1]))
+    return lambda _request: next(coming)
+
+
+def schema_instance(schema: Mapping[str, Any], *, last: bool = False) -> Any:
+    """The smallest value of a JSON schema; of enumerated values the first, or the last."""
+    root = schema
+
+    def of(part: Mapping[str, Any]) -> Any:
+        if "$ref" in part:
+            name = part["$ref"].rsplit("/", 1)[-1]
+            return of(root["$defs"][name])
+        if "const" in part:
+            return part["const"]
+        if "enum" in part:
+            return part["enum"][-1 if last else 0]
+        if part.get("type") == "object":
+            return {key: of(value) for key, value in part.get("properties", {}).items()}
+        if part.get("type") == "array":
+            return [of(part["items"]) for _ in range(part.get("minItems", 0))]
+        return {"integer": part.get("minimum", 0), "number": 0.0, "boolean": False}.get(
+            part.get("type", "string"), ""
+        )
+
+    return of(schema)
+
+
+def by_schema(*, last: bool = False) -> Script:
+    """Answer each request with the smallest value of its own `response_format` schema."""
+
+    def script(request: dict[str, Any]) -> Answer:
+        schema = request["response_format"]["json_schema"]["schema"]
+        return Reply(msgspec.json.encode(schema_instance(schema, last=last)).decode())
+
+    return script
+
+
+def completion(reply: Reply, *, model: str = MODEL) -> bytes:
+    """The body of a chat completion, with the fields that vLLM sends."""
+    usage: dict[str, Any] = {
+        "prompt_tokens": reply.prompt_tokens,
+        "completion_tokens": reply.completion_tokens,
+        "total_tokens": reply.prompt_tokens + reply.completion_tokens,
+        "prompt_tokens_details": None,
+    }
+    if reply.cached_tokens is not None:
+        usage["prompt_tokens_details"] = {"cached_tokens": reply.cached_tokens}
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": reply.content, "reasoning": reply.reasoning},
+        "logprobs": _logprobs(reply.tokens),
+        "finish_reason": reply.finish_reason,
+    }
+    envelope = {"id": "x", "object": "chat.completion", "created": 0, "model": model}
+    return msgspec.json.encode({**envelope, "choices": [choice], "usage": usage})
+
+
+def _logprobs(tokens: Sequence[Listed] | None) -> dict[str, Any] | None:
+    if tokens is None:
+        return None
+    return {
+        "content": [
+            _listed(token.text, token.logprob)
+            | {"top_logprobs": [_listed(*pair) for pair in token.alternatives]}
+            for token in tokens
+        ]
+    }
+
+
+def _listed(text: str, logprob: float) -> dict[str, Any]:
+    return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+
+
+class ScriptedJudge:
+    """The server. `requests` and `headers` hold what came in, in order of arrival.
+
+    With `record` False nothing is kept and the script gets an empty request, for benchmarks.
+    """
+
+    def __init__(
+        self, script: Script, *, models: Sequence[str] | None = (MODEL,), record: bool = True
+    ) -> None:
+        self.script = script
+        self.models = models
+        self.record = record
+        self.requests: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.calls = 0
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self.abandoned = 0
+        """Calls whose client left before it was answered."""
+        self._port = 0
+        self._server: asyncio.Server | None = None
+        self._connections: set[_Connection] = set()
+        self._changed = asyncio.Event()
+        self._bodies: dict[Reply, bytes] = {}
+
+    @property
+    def url(self) -> str:
+        """The base URL, `/v1` included; it stays the same over `refuse` and `listen`."""
+        return f"http://127.0.0.1:{self._port}/v1"
+
+    async def __aenter__(self) -> "ScriptedJudge":
+        await self.listen()
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self.refuse()
+
+    async def listen(self) -> None:
+        """Accept connections, on the port of before if there was one."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: _Connection(self), "127.0.0.1", self._port, backlog=1024
+        )
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def refuse(self) -> None:
+        """Drop all connections and refuse new ones, as a killed server does."""
+        server, self._server = self._server, None
+        for connection in tuple(self._connections):
+            connection.drop()
+        if server is not None:
+            server.close()
+            await server.wait_closed()
+
+    async def until(self, condition: Callable[[], bool], *, timeout_s: float = 10.0) -> None:
+        """Wait until `condition` holds; it is looked at whenever a call begins or ends."""
+        async with asyncio.timeout(timeout_s):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    def models_body(self) -> bytes:
+        """The list of models, or no such list where `models` is None."""
+        if self.models is None:
+            return b"[]"
+        data = [{"id": name, "object": "model"} for name in self.models]
+        return msgspec.json.encode({"object": "list", "data": data})
+
+    def body_of(self, reply: Reply) -> bytes:
+        """The encoded reply; kept for replies that come again and again."""
+        if self.record:
+            return completion(reply)
+        if reply not in self._bodies:
+            self._bodies[reply] = completion(reply)
+        return self._bodies[reply]
+
+    def began(self, headers: dict[str, str], body: bytes) -> Answer:
+        """Note one call and return what the script says to it."""
+        self.calls += 1
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        self._changed.set()
+        request = msgspec.json.decode(body) if self.record else {}
+        if self.record:
+            self.requests.append(request)
+            self.headers.append(headers)
+        return self.script(request)
+
+    def ended(self, *, abandoned: bool) -> None:
+        """Note the end of one call."""
+        self.in_flight -= 1
+        self.abandoned += abandoned
+        self._changed.set()
+
+    def joined(self, connection: "_Connection") -> None:
+        """Note a new connection."""
+        self._connections.add(connection)
+
+    def left(self, connection: "_Connection") -> None:
+        """Note a closed connection."""
+        self._connections.discard(connection)
+
+
+class _Connection(asyncio.Protocol):
+    """One keep-alive connection; one request at a time, as HTTP/1.1 clients send them."""
+
+    def __init__(self, judge: ScriptedJudge) -> None:
+        self._judge = judge
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: Any = None
+        self._url = b""
+        self._headers: dict[str, str] = {}
+        self._parts: list[bytes] = []
+        self._answering = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._judge.joined(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._judge.left(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._answering:
+            self._done(abandoned=True)
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def drop(self) -> None:
+        """Reset the connection."""
+        self._transport.abort()
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.decode().lower()] = value.decode()
+
+    def on_body(self, body: bytes) -> None:
+        self._parts.append(body)
+
+    def on_message_complete(self) -> None:
+        url, headers, body = self._url, self._headers, b"".join(self._parts)
+        self._url, self._headers, self._parts = b"", {}, []
+        if url == b"/v1/models":
+            self._write(200, self._judge.models_body())
+        elif url == b"/v1/chat/completions":
+            self._answering = True
+            self._answer(self._judge.began(headers, body))
+        else:
+            self._write(404, b'{"error":{"message":"no such route"}}')
+
+    def _answer(self, answer: Answer) -> None:
+        match answer:
+            case Reply():
+                self._later(answer.delay_s, self._finish, 200, self._judge.body_of(answer), {})
+            case Status():
+                body = msgspec.json.encode({"error": {"message": answer.message}})
+                self._finish(answer.code, body, answer.headers)
+            case Raw():
+                self._finish(answer.code, answer.body, answer.headers)
+            case Cut():
+                self._finish(200, completion(Reply("cut"))[:60], {})
+            case Reset():
+                self._reset(completion(Reply("reset")), answer.sent)
+            case Drip():
+                body = completion(Reply("drip"))
+                self._transport.write(_head(200, len(body), {}))
+                self._drip(body, answer.every_s)
+            case Hang():
+                pass
+
+    def _later(self, seconds: float, call: Callable[..., None], *args: Any) -> None:
+        if seconds <= 0:
+            call(*args)
+        else:
+            self._timer = asyncio.get_running_loop().call_later(seconds, call, *args)
+
+    def _reset(self, body: bytes, sent: int) -> None:
+        self._transport.write(_head(200, len(body), {}) + body[:sent])
+        # Aborted at once, the bytes might be thrown away unsent.
+        self._later(0.01, self._transport.abort)
+
+    def _drip(self, body: bytes, every_s: float) -> None:
+        self._transport.write(body[:1])
+        if len(body) > 1:
+            self._later(every_s, self._drip, body[1:], every_s)
+        else:
+            self._done(abandoned=False)
+
+    def _finish(self, code: int, body: bytes, headers: Mapping[str, str]) -> None:
+        self._write(code, body, headers)
+        self._done(abandoned=False)
+
+    def _done(self, *, abandoned: bool) -> None:
+        self._answering = False
+        self._judge.ended(abandoned=abandoned)
+
+    def _write(self, code: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        self._transport.write(_head(code, len(body), headers or {}) + body)
+
+
+def _head(code: int, length: int, headers: Mapping[str, str]) -> bytes:
+    lines = [f"HTTP/1.1 {code} Scripted", "content-type: application/json"]
+    lines += [f"content-length: {length}", *(f"{name}: {value}" for name, value in headers.items())]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+async def _serve(content: str, seconds: float) -> None:
+    script = always(Reply(content, delay_s=seconds))
+    async with ScriptedJudge(script, record=False) as judge:
+        sys.stdout.write(judge.url + "\n")
+        sys.stdout.flush()
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    words = sys.argv[1:]
+    asyncio.run(_serve(words[0] if words else "{}", float(words[1]) if len(words) > 1 else 0.0))
