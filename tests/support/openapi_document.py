@@ -1,6 +1,7 @@
 """The OpenAPI document of the service, and the file that holds what was agreed on.
 
-`PYTHONPATH=tests python -m support.openapi_document` writes the file anew; review the difference as a contract.
+`PYTHONPATH=tests python -m support.openapi_document` writes the file anew; review the difference
+as a contract.
 """
 
 import json
@@ -12,7 +13,7 @@ from citemark_service.app import create_app
 from citemark_service.settings import Settings
 from support.gated_judge import GatedJudge
 
-SNAPSHOT = Path(__file__).parent / "contract" / "openapi.json"
+SNAPSHOT = Path(__file__).parents[1] / "contract" / "openapi.json"
 
 
 def document() -> dict[str, Any]:

@@ -5,7 +5,8 @@
 
 A script is a callable from the decoded request to a `Reply` or a fault. The server is a bare
 `asyncio.Protocol`, cheap enough to stand behind a benchmark, and it sees when a client leaves.
-`PYTHONPATH=tests python -m support.scripted_judge [content] [seconds]` serves one fixed reply until it is stopped.
+`PYTHONPATH=tests python -m support.scripted_judge [content] [seconds]` serves one fixed reply
+until it is stopped.
 """
 
 import asyncio
