@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 DOCKER: Final = Path(__file__).resolve().parents[2] / "docker"
 RULES: Final = DOCKER / "prometheus" / "rules" / "citemark.yml"
-RECORDING: Final = Path(__file__).parent / "dashboards" / "vllm.prom"
+RECORDING: Final = Path(__file__).parents[1] / "dashboards" / "vllm.prom"
 """The metrics of vLLM 0.32, as it told them after twelve requests."""
 
 Board = Mapping[str, Any]

