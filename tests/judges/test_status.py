@@ -1,8 +1,6 @@
 """Statuses, Retry-After and what is repeated of a server's words."""
 
 import time
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 
 import msgspec
 import pytest
@@ -17,9 +15,7 @@ from citemark_service.errors import (
     JudgeTimeout,
     JudgeUnreadable,
 )
-from citemark_service.judges.wire.status import parse_retry_after, quotable, status_error
-
-NOW = datetime(2030, 1, 1, tzinfo=UTC)
+from citemark_service.judges.wire.status import quotable, status_error
 
 
 def error_of(status: int, body: bytes = b"", prompt: str = "") -> JudgeError:
@@ -98,44 +94,6 @@ def test_an_unrelated_message_survives_a_long_prompt() -> None:
 
     assert quotable(words, ["an answer about otters " * 50_000]) == words
     assert time.monotonic() - started < 5
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        (None, None),
-        ("0", 0.0),
-        ("7", 7.0),
-        (" 1.5 ", 1.5),
-        ("-3", None),
-        ("nan", None),
-        ("inf", None),
-        ("1e9999", None),
-        ("9" * 10_000, None),
-        ("soon", None),
-        ("", None),
-        ("Tue, 01 Jan 2030 00:00:30 GMT", 30.0),
-        ("Tue, 01 Jan 2030 00:00:30 -0000", 30.0),
-        ("Mon, 31 Dec 2029 23:59:00 GMT", 0.0),
-        ("Tue, 01 Jan 99999 00:00:00 GMT", None),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | None) -> None:
-    assert parse_retry_after(value, now=NOW) == seconds
-
-
-@given(st.integers(min_value=0, max_value=10**6))
-def test_a_date_is_as_good_as_seconds(seconds: int) -> None:
-    moment = format_datetime(NOW + timedelta(seconds=seconds), usegmt=True)
-
-    assert parse_retry_after(moment, now=NOW) == seconds
-
-
-@given(st.text())
-def test_no_header_value_raises(value: str) -> None:
-    found = parse_retry_after(value, now=NOW)
-
-    assert found is None or 0 <= found < float("inf")
 
 
 @given(st.binary() | st.builds(msgspec.json.encode, st.dictionaries(st.text(), st.integers())))

@@ -1,14 +1,12 @@
 """What an HTTP status other than 200 means, and how much of the server's words is repeated."""
 
-import math
-import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 import msgspec
 
+from citemark_schemas.retry_after import parse_retry_after
 from citemark_service.errors import (
     JudgeError,
     JudgeOverloaded,
@@ -21,7 +19,6 @@ from citemark_service.errors import (
 MESSAGE_LIMIT: Final = 300
 """Characters of a server's message that are kept."""
 _ECHO_BLOCK: Final = 12
-_SECONDS = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 
 
 class _Words(msgspec.Struct):
@@ -60,20 +57,6 @@ def _error_type(status: int) -> type[JudgeError]:
         return JudgeTimeout
     # A redirect is not followed: the prompt goes nowhere but to the configured server.
     return JudgeRejected if status >= 300 else JudgeUnreadable
-
-
-def parse_retry_after(value: str | None, *, now: datetime) -> float | None:
-    """Seconds >= 0 of a Retry-After header (RFC 9110, 10.2.3), None where it says nothing."""
-    if value is None:
-        return None
-    if _SECONDS.fullmatch(value.strip()):
-        return float(value)
-    try:
-        moment = parsedate_to_datetime(value)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now
-    return max(0.0, math.ceil(seconds.total_seconds()))
 
 
 def _server_message(body: bytes, prompt: Iterable[str]) -> str:
