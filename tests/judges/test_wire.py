@@ -54,6 +54,7 @@ class Recorder(Metrics):
     """Keeps what the client reported."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.calls: list[tuple[FailureKind | None, Usage]] = []
         self.retries: list[FailureKind] = []
 

@@ -50,6 +50,7 @@ class Shelf:
 
 class Counts(Metrics):
     def __init__(self):
+        super().__init__()
         self.written = self.lost = 0
 
     def ledger(self, *, written, again, lost):

@@ -124,6 +124,7 @@ async def _until(condition) -> None:
 
 class Counts(Metrics):
     def __init__(self):
+        super().__init__()
         self.written = self.lost = 0
 
     def ledger(self, *, written, again, lost):

@@ -72,6 +72,7 @@ class RetryLog(Metrics):
     """Keeps the kinds of the retries that were announced."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.retries: list[FailureKind] = []
 
     def judge_retry(self, kind: FailureKind) -> None:

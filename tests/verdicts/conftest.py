@@ -24,6 +24,7 @@ class CacheLog(Metrics):
     """Sums up what the cache reports."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.origins: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self.entries = 0
