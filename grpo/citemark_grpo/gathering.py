@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from citemark_grpo.client import ScoreClient
 from citemark_grpo.errors import Broken, Overloaded, Refused, ScoreError, TimedOut, Unreadable
 from citemark_grpo.outcome import Outcome, Score, reward_of, shortfall
-from citemark_grpo.standins import StandIns
-from citemark_schemas import FailureKind, Problem, ProblemDetail, Rollout, ScoreResult
+from citemark_schemas import FailureKind, Knobs, Problem, ProblemDetail, Rollout, ScoreResult
+from citemark_schemas.means import StandIns, prompt_key
 
 _LOG = logging.getLogger("citemark_grpo")
 _ITEM = re.compile(r"^items\[(\d{1,9})\]\.?")
@@ -94,13 +94,16 @@ class Gatherer:
 
     async def _mean(self, rollout: Rollout, outcome: Outcome, ends_at: float) -> float | None:
         reward = reward_of(outcome)
-        return await self._stand_ins.mean(rollout, ends_at) if reward is None else reward
+        if reward is not None:
+            return reward
+        return await self._stand_ins.await_mean(_prompt_of(rollout), ends_at)
 
     def _ticket(self, rollout: Rollout, ends_at: float) -> _Ticket:
         ticket = _Ticket(rollout, ends_at, asyncio.get_running_loop().create_future())
+        prompt = _prompt_of(rollout)
         self._held += 1
-        ticket.outcome.add_done_callback(self._released)
-        self._stand_ins.watch(rollout, ticket.outcome)
+        self._stand_ins.begin(prompt)
+        ticket.outcome.add_done_callback(lambda done: self._release(prompt, done))
         self._gathered.append(ticket)
         if len(self._gathered) >= self._batch_items:
             self._send()
@@ -108,8 +111,10 @@ class Gatherer:
             self._leaves = asyncio.get_running_loop().call_later(self._gather_s, self._send)
         return ticket
 
-    def _released(self, _: asyncio.Future[Outcome]) -> None:
+    def _release(self, prompt: bytes, done: asyncio.Future[Outcome]) -> None:
         self._held -= 1
+        broken = done.cancelled() or done.exception() is not None
+        self._stand_ins.end(prompt, None if broken else reward_of(done.result()))
 
     def _send(self) -> None:
         """Send off what has gathered, less those who left meanwhile."""
@@ -167,6 +172,11 @@ class Gatherer:
             for place, answer in zip(part, answered, strict=True):
                 outcomes[place] = answer
         return outcomes
+
+
+def _prompt_of(rollout: Rollout) -> bytes:
+    """By the knobs that this client sends: the service's own are the same for all."""
+    return prompt_key(rollout, Knobs.resolve(rollout))
 
 
 def _divided(error: ScoreError, count: int) -> list[Outcome]:

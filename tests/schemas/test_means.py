@@ -1,5 +1,7 @@
 """What stands in for a reward that could not be had."""
 
+import asyncio
+import time
 from statistics import fmean
 
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citemark_schemas import Knobs, Rollout
-from citemark_schemas.means import PromptMeans, prompt_key
+from citemark_schemas.means import StandIns, prompt_key
 
 KNOBS = Knobs()
 
@@ -21,44 +23,82 @@ def key(run=None, knobs=KNOBS, **more):
 
 
 def test_nothing_is_known_of_a_prompt_before_its_first_reward():
-    means = PromptMeans()
+    means = StandIns()
     means.add(b"other", 1.0)
-    assert means.of(b"q") is None
+    assert means.mean_of(b"q") is None
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=32))
 def test_a_groups_rewards_have_their_mean(rewards):
-    means = PromptMeans()
+    means = StandIns()
     for reward in rewards:
         means.add(b"q", reward)
-    assert means.of(b"q") == pytest.approx(fmean(rewards))
+    assert means.mean_of(b"q") == pytest.approx(fmean(rewards))
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=15), st.integers(1, 8), st.integers(1, 8))
 def test_a_sample_that_nobody_judged_has_no_advantage_and_moves_no_others(judged, refused, failed):
     known = [*judged, *[0.0] * refused]
-    means = PromptMeans()
+    means = StandIns()
     for reward in known:
         means.add(b"q", reward)
-    stand_in = means.of(b"q")
+    stand_in = means.mean_of(b"q")
     assert stand_in is not None
     baseline = fmean([*known, *[stand_in] * failed])
     assert stand_in == pytest.approx(baseline)
     assert baseline == pytest.approx(fmean(known))
 
 
+def soon(seconds=10.0):
+    return time.monotonic() + seconds
+
+
+async def test_a_failed_sample_waits_for_the_judging_of_its_siblings():
+    means = StandIns()
+    for prompt in (b"q", b"q", b"p"):
+        means.begin(prompt)
+    means.end(b"q", None)
+    failed = asyncio.create_task(means.await_mean(b"q", soon()))
+    means.end(b"p", 9.0)
+    elsewhere = await means.await_mean(b"p", soon())
+    await asyncio.sleep(0)
+    assert (elsewhere, failed.done()) == (9.0, False)
+    means.end(b"q", 0.75)
+    assert await failed == 0.75
+
+
+async def test_it_waits_no_longer_than_its_deadline():
+    means = StandIns()
+    means.add(b"q", 0.5)
+    means.begin(b"q")
+    assert await means.await_mean(b"q", soon(0.05)) == 0.5
+    assert await means.await_mean(b"q", soon(-1)) == 0.5
+
+
+async def test_samples_that_all_failed_do_not_wait_for_each_other():
+    means = StandIns()
+
+    async def fail(number):
+        means.begin(b"q")
+        await asyncio.sleep(0.01 * number)
+        means.end(b"q", None)
+        return await means.await_mean(b"q", soon())
+
+    assert await asyncio.gather(*map(fail, range(4))) == [None] * 4
+
+
 def test_an_old_policys_rewards_fade():
-    means = PromptMeans()
+    means = StandIns()
     for reward in [0.0] * 100 + [1.0] * 100:
         means.add(b"q", reward)
-    assert means.of(b"q") == pytest.approx(1.0, abs=0.05)
+    assert means.mean_of(b"q") == pytest.approx(1.0, abs=0.05)
 
 
 def test_the_prompt_that_got_no_reward_for_longest_is_forgotten():
-    means = PromptMeans(most=2)
+    means = StandIns(most=2)
     for prompt in (b"a", b"b", b"a", b"c"):
         means.add(prompt, 1.0)
-    assert [means.of(prompt) for prompt in (b"a", b"b", b"c")] == [1.0, None, 1.0]
+    assert [means.mean_of(prompt) for prompt in (b"a", b"b", b"c")] == [1.0, None, 1.0]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from citemark_schemas import (
     rollout_of,
     unwrapped,
 )
-from citemark_schemas.means import prompt_key
+from citemark_schemas.means import StandIns, prompt_key
 from citemark_service.errors import (
     InvalidRequest,
     JudgeFailed,
@@ -52,7 +52,6 @@ from citemark_service.web.dialects.dialect import (
     Sample,
     misshapen,
 )
-from citemark_service.web.dialects.standins import StandIns
 from citemark_service.web.dialects.static_only import StaticOnly
 from citemark_service.web.dialects.unclaimed import Answer, Unclaimed, Work
 from citemark_service.web.intake import Turns, invalid
@@ -103,7 +102,7 @@ class DialectEngine:
         self._admission = admission
         self._counts = DialectCounts(registry, dialects)
         self._static_only = StaticOnly()
-        self._standins = StandIns(constant=settings.fallback_reward)
+        self._standins = StandIns()
         self._unclaimed = Unclaimed()
         self._running: set[Work] = set()
 
@@ -267,13 +266,16 @@ class DialectEngine:
     async def _outcome(self, rollout: Rollout, position: int, errand: _Errand) -> Outcome:
         knobs = Knobs.resolve(self._settings, errand.options, rollout)
         prompt = prompt_key(rollout, knobs, errand.options.run)
-        with self._standins.judging(prompt):
+        reward: float | None = None
+        self._standins.begin(prompt)
+        try:
             result = await self._scored(rollout, position, errand)
-            if result.reward is not None:
-                self._standins.add(prompt, result.reward)
-        reward = result.reward
+            reward = result.reward
+        finally:
+            self._standins.end(prompt, reward)
         if reward is None and errand.on_error in _STANDING_IN:
-            reward = await self._standins.reward(prompt, errand.deadline)
+            mean = await self._standins.await_mean(prompt, errand.deadline)
+            reward = self._settings.fallback_reward if mean is None else mean
         return Outcome(result, reward)
 
     async def _scored(self, rollout: Rollout, position: int, errand: _Errand) -> ScoreResult:
