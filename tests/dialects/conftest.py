@@ -18,7 +18,7 @@ from citemark_service.judges.factory import build_judge
 from citemark_service.ledger.ledger import Ledger, Store
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.verdicts.factory import remembering
+from citemark_service.verdicts.factory import cache_verdicts
 from support.running_service import Running, begin
 from support.scripted_judge import MODEL, ScriptedJudge
 from support.scripted_service import listening
@@ -31,7 +31,7 @@ def serving(judge: ScriptedJudge, *, store: Store | None = None, **settings: Any
     fixed = {"evidence_quotes": False, "nonce_secret": "one for all services"}
     table = Settings.model_validate({**asked, **fixed, **settings})
     metrics = Metrics()
-    built = remembering(build_judge(table, metrics), table, metrics)
+    built = cache_verdicts(build_judge(table, metrics), table, metrics)
     ledger = None if store is None else Ledger(store, metrics=metrics, wait_s=5.0, room=10**9)
     app = create_app(
         settings=table, judge=built, library=load_library(), metrics=metrics, ledger=ledger

@@ -22,7 +22,7 @@ from citemark_service.app import create_app
 from citemark_service.judges.factory import build_judge
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.verdicts.factory import remembering
+from citemark_service.verdicts.factory import cache_verdicts
 from support.scripted_judge import MODEL, Answer, Hang, Script, ScriptedJudge
 from support.scripted_service import listening
 from support.step_rollouts import by_content
@@ -118,7 +118,7 @@ def judged_service(script: Script | Mortal, **settings: Any) -> Iterator[Judged]
             }
         )
         metrics = Metrics()
-        remembered = remembering(build_judge(table, metrics), table, metrics)
+        remembered = cache_verdicts(build_judge(table, metrics), table, metrics)
         app = create_app(settings=table, judge=remembered, library=load_library())
         listener = socket.create_server(("127.0.0.1", 0))
         with listening(app, listener):

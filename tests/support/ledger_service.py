@@ -17,7 +17,7 @@ from citemark_service.ledger.factory import ledger_of
 from citemark_service.ledger.view import ledger_view
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.verdicts.factory import remembering
+from citemark_service.verdicts.factory import cache_verdicts
 from support.scripted_service import listening
 
 _PATIENCE_S = 60.0
@@ -31,7 +31,7 @@ def kept_service(folder: Path, **settings: Any) -> Iterator[httpx.Client]:
     metrics = Metrics()
     app = create_app(
         settings=table,
-        judge=remembering(build_judge(table, metrics), table, metrics),
+        judge=cache_verdicts(build_judge(table, metrics), table, metrics),
         library=load_library(table.rubrics_dir),
         metrics=metrics,
         ledger=ledger_of(table, metrics),

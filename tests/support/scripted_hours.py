@@ -28,7 +28,7 @@ from citemark_service.judges.factory import build_judge
 from citemark_service.ledger.factory import ledger_of
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.verdicts.factory import remembering
+from citemark_service.verdicts.factory import cache_verdicts
 from support.dialect_bodies import for_openrlhf
 from support.judge_tasks import filled, shape_of
 from support.scripted_judge import MODEL, Answer, Reply, ScriptedJudge, Status
@@ -118,7 +118,7 @@ class Hours:
             self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             app = create_app(
                 settings=settings,
-                judge=remembering(build_judge(settings, metrics), settings, metrics),
+                judge=cache_verdicts(build_judge(settings, metrics), settings, metrics),
                 library=load_library(),
                 metrics=metrics,
                 beside=start_probe(settings, metrics),

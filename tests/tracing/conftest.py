@@ -16,7 +16,7 @@ from citemark_service.ledger.factory import ledger_of
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.telemetry.tracing import tracer_of
-from citemark_service.verdicts.factory import remembering
+from citemark_service.verdicts.factory import cache_verdicts
 from support.judged_service import running_judge
 from support.otlp_collector import Collector, collecting
 from support.scripted_judge import MODEL, Script, ScriptedJudge
@@ -79,7 +79,7 @@ def serve(collector: Collector, tmp_path) -> Serve:
             )
             metrics = Metrics()
             tracer = tracer_of(table, metrics)
-            built = remembering(build_judge(table, metrics, tracer), table, metrics)
+            built = cache_verdicts(build_judge(table, metrics, tracer), table, metrics)
             app = create_app(
                 settings=table,
                 judge=built,

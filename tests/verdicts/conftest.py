@@ -15,7 +15,7 @@ from citemark_service.judges.protocol import Judge
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import CacheOperation, Metrics
 from citemark_service.verdicts.caching import CachingJudge
-from citemark_service.verdicts.factory import remembering
+from citemark_service.verdicts.factory import cache_verdicts
 
 _PATIENCE_S = 20.0
 
@@ -55,7 +55,7 @@ def remember(log: CacheLog) -> Remember:
 
     def built(judge: Judge, **settings: object) -> CachingJudge:
         table = Settings.model_validate({"judge": "vllm", **settings})
-        found = remembering(judge, table, log)
+        found = cache_verdicts(judge, table, log)
         assert isinstance(found, CachingJudge)
         return found
 

@@ -11,7 +11,7 @@ from citemark_schemas import Criterion
 from citemark_service.judges.protocol import JudgeIdentity, Meter
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.verdicts.factory import remembering
+from citemark_service.verdicts.factory import cache_verdicts
 from support.counting_judge import CountingJudge
 from support.judge_tasks import CRITERIA, RESPONSE, TOOL_OUTPUT, claims_task, criteria_task
 
@@ -53,7 +53,7 @@ async def citations(judge, task, meter=None):
 def test_whatever_is_known_the_verdicts_and_their_order_are_the_judges(parts, cache):
     async def compare():
         table = Settings(judge="vllm", verdict_cache=cache)
-        cached = remembering(CountingJudge(), table, Metrics())
+        cached = cache_verdicts(CountingJudge(), table, Metrics())
         for numbers in parts:
             task, cited = criteria_of(numbers), claims_of(numbers)
             assert await criteria(cached, task) == await criteria(CountingJudge(), task)
@@ -66,7 +66,7 @@ def test_whatever_is_known_the_verdicts_and_their_order_are_the_judges(parts, ca
 def test_nothing_is_judged_twice(parts):
     async def ask():
         judge = CountingJudge()
-        cached = remembering(judge, Settings(judge="vllm"), Metrics())
+        cached = cache_verdicts(judge, Settings(judge="vllm"), Metrics())
         for numbers in parts:
             await criteria(cached, criteria_of(numbers))
             await citations(cached, claims_of(numbers))

@@ -144,6 +144,18 @@ async def test_one_deadline_fails_nobody_else(judge, remember):
     assert judge.deadlines[0] >= time.monotonic() + 40
 
 
+async def test_who_joins_with_no_time_left_fails_and_the_others_do_not(judge, remember):
+    cached = remember(judge)
+    first = asking(cached)
+    await turns()
+    for wait_s in (0.05, -1.0):
+        with pytest.raises(DeadlineExceeded):
+            await asking(cached, deadline=time.monotonic() + wait_s)
+    judge.gate.set()
+    assert len(await first) == 3
+    assert judge.calls == 1
+
+
 async def test_who_comes_with_more_time_than_the_judgement_has_asks_again(judge, remember):
     class Punctual(CountingJudge):
         """Gives the first task up at its deadline, and answers every other."""

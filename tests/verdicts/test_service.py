@@ -15,7 +15,7 @@ from citemark_service.app import create_app
 from citemark_service.judges.factory import build_judge
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.verdicts.factory import remembering
+from citemark_service.verdicts.factory import cache_verdicts
 from support.judge_tasks import by_shape, filled, shape_of
 from support.scripted_judge import MODEL, Hang, Reply, ScriptedJudge, Status
 from support.scripted_service import listening
@@ -36,7 +36,7 @@ def serving(judge: ScriptedJudge, **settings: Any) -> Iterator[str]:
     asked = {"judge": "vllm", "judge_url": judge.url, "judge_model": MODEL}
     table = Settings.model_validate({**asked, "evidence_quotes": False, **settings})
     metrics = Metrics()
-    built = remembering(build_judge(table, metrics), table, metrics)
+    built = cache_verdicts(build_judge(table, metrics), table, metrics)
     app = create_app(settings=table, judge=built, library=load_library(), metrics=metrics)
     listener = socket.create_server(("127.0.0.1", 0))
     with listening(app, listener):
@@ -158,6 +158,30 @@ async def test_equal_rollouts_in_one_batch_are_judged_once(start_judge):
     rewards = {item["reward"] for item in response.json()["items"]}
     assert len(rewards) == 1
     assert judge.calls == 2
+
+
+async def test_who_joins_a_judgement_with_less_time_fails_alone(start_judge):
+    hanging: list[bool] = []
+    judge = await start_judge(lambda r: Hang() if hanging else GOOD(r))
+    known = {**ROLLOUT, "question": "When did it open?"}
+    async with service(judge) as client:
+        await post(client, question=known["question"])
+        hanging.append(True)
+        first = asyncio.create_task(client.post("/v1/score", json=ROLLOUT))
+        await until(lambda: judge.in_flight == 2)
+        body = {"items": [known, ROLLOUT, known], "deadline_s": 0.5}
+        response = await client.post("/v1/score", json=body)
+        assert response.status_code == 200
+        results = response.json()["items"]
+        assert judge.in_flight == 2
+        first.cancel()
+    assert [result["reward"] for result in results] == [
+        pytest.approx(0.8),
+        None,
+        results[0]["reward"],
+    ]
+    assert results[1]["failure"]["kind"] == "deadline_exceeded"
+    assert judge.calls == 4
 
 
 async def test_a_failure_is_not_kept(start_judge):

@@ -10,18 +10,18 @@ from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.caching import CachingJudge
-from citemark_service.verdicts.factory import remembering
+from citemark_service.verdicts.factory import cache_verdicts
 from support.counting_judge import CountingJudge
 
 
 def remembered(url):
     settings = Settings(judge="vllm", verdict_cache=url)
-    return remembering(CountingJudge(), settings, Metrics())
+    return cache_verdicts(CountingJudge(), settings, Metrics())
 
 
 def test_the_embedded_judge_is_left_as_it_is():
     judge = EmbeddedJudge()
-    assert remembering(judge, Settings(judge="embedded"), Metrics()) is judge
+    assert cache_verdicts(judge, Settings(judge="embedded"), Metrics()) is judge
 
 
 @pytest.mark.parametrize(
@@ -73,10 +73,10 @@ def test_a_password_is_in_no_message_and_in_no_printed_settings():
 def test_without_the_extra_redis_is_refused_with_what_to_install():
     code = (
         "import sys; sys.modules['redis'] = None\n"
-        "from citemark_service.verdicts.factory import remembering\n"
+        "from citemark_service.verdicts.factory import cache_verdicts\n"
         "from citemark_service.settings import Settings\n"
         "from citemark_service.errors import SettingsError\n"
-        "try: remembering(None, Settings(judge='vllm', verdict_cache='redis://h'), None)\n"
+        "try: cache_verdicts(None, Settings(judge='vllm', verdict_cache='redis://h'), None)\n"
         "except SettingsError as error: sys.exit('citemark[service,redis]' not in str(error))\n"
         "sys.exit(2)"
     )

@@ -35,7 +35,7 @@ from citemark_service.score.fingerprint import rollout_hash
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.verdicts.factory import remembering
+from citemark_service.verdicts.factory import cache_verdicts
 
 CALL_TIMEOUT_S = 600.0
 _RETRY_FOR_S = 180.0
@@ -229,7 +229,7 @@ async def local_scorer(settings: Settings, knobs: Knobs) -> AsyncIterator[LocalS
     """A scorer with the judge of these settings, which is closed in the end."""
     metrics = Metrics()
     library = load_library(settings.rubrics_dir)
-    judge = remembering(build_judge(settings, metrics), settings, metrics)
+    judge = cache_verdicts(build_judge(settings, metrics), settings, metrics)
     async with aclosing(judge):
         yield LocalScorer(
             Pipeline(judge=judge, library=library, settings=settings, metrics=metrics), knobs

@@ -14,7 +14,7 @@ from citemark_service.ledger.view import ledger_view
 from citemark_service.serve import run
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.telemetry.tracing import tracer_of
-from citemark_service.verdicts.factory import remembering
+from citemark_service.verdicts.factory import cache_verdicts
 
 _FORMATS = click.Choice(["text", "json"])
 _LEVELS = click.Choice(["debug", "info", "warning", "error"])
@@ -38,7 +38,7 @@ def command(**flags: Any) -> None:
     library = load_library(settings.rubrics_dir)
     metrics = Metrics()
     tracer = tracer_of(settings, metrics)
-    judge = remembering(build_judge(settings, metrics, tracer), settings, metrics)
+    judge = cache_verdicts(build_judge(settings, metrics, tracer), settings, metrics)
     run(
         settings=settings,
         judge=judge,

@@ -182,3 +182,10 @@ class Worded(Protocol):
     def prompts(self, criteria: CriteriaTask, citations: CitationTask | None) -> tuple[Words, ...]:
         """The prompts for these tasks when nothing is known yet, none for a judge without."""
         ...
+
+
+@runtime_checkable
+class Instant(Protocol):
+    """A judge that answers at once and for nothing, so that keeping its verdicts gains nothing."""
+
+    instant: Literal[True]

@@ -1,46 +1,73 @@
-"""Verdicts by key: this process's memory first, then the store, if there is one."""
+"""Verdicts by key: this process's memory first, then the store, if there is one.
 
-from collections.abc import Iterable
+What is kept under a key must not depend on the ids that some rollout used for its sources. So a
+kept `ClaimVerdict` names them "0", "1", … in the order of the key's texts: it is *placed*.
+"""
 
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from cachetools import LRUCache
+from pydantic import TypeAdapter, ValidationError
+
+from citemark_schemas import ClaimVerdict, CriterionVerdict, SentenceVerdict
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.verdicts.batches import Batches
-from citemark_service.verdicts.codec import Unusable, decode, encode
-from citemark_service.verdicts.guard import Guard
-from citemark_service.verdicts.keys import Item, Verdict
-from citemark_service.verdicts.memory import Memory
-from citemark_service.verdicts.store import Store
+from citemark_service.verdicts.keys import KEY_BYTES, Item, Verdict
+from citemark_service.verdicts.store import BatchedStore
+
+ENTRY_BYTES: Final = 320
+"""What one entry of memory takes besides key and value, as measured: two headers, three tables."""
+
+_ADAPTERS: Final[dict[type[Verdict], TypeAdapter[Verdict]]] = {
+    CriterionVerdict: TypeAdapter[Verdict](CriterionVerdict),
+    ClaimVerdict: TypeAdapter[Verdict](ClaimVerdict),
+    SentenceVerdict: TypeAdapter[Verdict](SentenceVerdict),
+}
+
+
+class Memory(LRUCache[bytes, bytes]):
+    """At most `entries` values of about `max_bytes`, the least recently used out first."""
+
+    def __init__(self, *, entries: int, max_bytes: int) -> None:
+        super().__init__(max_bytes, lambda value: len(value) + KEY_BYTES + ENTRY_BYTES)
+        self._entries = entries
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Keep a value, unless it is larger than all the room there is."""
+        if self._entries and self.getsizeof(value) <= self.maxsize:
+            self[key] = value
+        while len(self) > self._entries:
+            self.popitem()
 
 
 class VerdictCache:
-    """Never raises for what is kept: an unusable value is a miss, and counted."""
+    """Placed verdicts. A kept value that is no verdict on its item is a miss, and counted."""
 
-    def __init__(self, *, memory: Memory, store: Store | None, metrics: Metrics) -> None:
+    def __init__(self, memory: Memory, store: BatchedStore | None, *, metrics: Metrics) -> None:
         self._memory = memory
+        self._store = store
         self._metrics = metrics
-        guard = Guard(store, metrics=metrics) if store is not None else None
-        self._store = Batches(guard, metrics=metrics) if guard is not None else None
 
     def recall(self, item: Item) -> Verdict | None:
         """The verdict in memory; takes microseconds."""
         value = self._memory.get(item.key)
-        return None if value is None else self._decoded(item, value)
+        return None if value is None else self._decode(item, value)
 
-    async def load(self, items: Iterable[Item]) -> dict[bytes, Verdict]:
-        """Verdicts that the store has, by key; they are in memory from now on."""
+    async def load(self, items: Sequence[Item]) -> dict[bytes, Verdict]:
+        """Verdicts that the store has, by key; they are in memory from then on."""
         if self._store is None:
             return {}
         by_key = {item.key: item for item in items}
         found: dict[bytes, Verdict] = {}
         for key, value in (await self._store.read(tuple(by_key))).items():
-            verdict = self._decoded(by_key[key], value)
-            if verdict is not None:
+            if (verdict := self._decode(by_key[key], value)) is not None:
                 found[key] = verdict
                 self._memory.put(key, value)
         return found
 
     def keep(self, judged: Iterable[tuple[Item, Verdict]]) -> None:
-        """Keep verdicts, in memory at once and in the store soon."""
-        entries = {item.key: encode(item, verdict) for item, verdict in judged}
+        """Keep placed verdicts, in memory at once and in the store soon."""
+        entries = {item.key: _ADAPTERS[item.shape].dump_json(verdict) for item, verdict in judged}
         for key, value in entries.items():
             self._memory.put(key, value)
         if self._store is not None:
@@ -52,10 +79,43 @@ class VerdictCache:
         if self._store is not None:
             await self._store.aclose()
 
-    def _decoded(self, item: Item, value: bytes) -> Verdict | None:
+    def _decode(self, item: Item, value: bytes) -> Verdict | None:
         try:
-            return decode(item, value)
-        except Unusable:
+            verdict = _ADAPTERS[item.shape].validate_json(value)
+        except ValidationError:
+            verdict = None
+        if verdict is None or not _covers(verdict, item):
             self._metrics.cache_error("value")
-            self._memory.drop(item.key)
+            self._memory.pop(item.key, None)
             return None
+        return verdict
+
+
+def place(item: Item, verdict: Verdict) -> Verdict:
+    """The verdict with positions for the item's ids."""
+    return _rename(verdict, {name: str(place) for place, name in enumerate(item.ids)})
+
+
+def unplace(item: Item, verdict: Verdict) -> Verdict:
+    """The placed verdict with the item's ids for positions."""
+    return _rename(verdict, {str(place): name for place, name in enumerate(item.ids)})
+
+
+def _rename(verdict: Verdict, names: dict[str, str]) -> Verdict:
+    if not isinstance(verdict, ClaimVerdict) or not verdict.contributing:
+        return verdict
+    # Takes a third of the time of `model_copy`.
+    return ClaimVerdict(
+        support=verdict.support,
+        substantive=verdict.substantive,
+        contributing={names[name]: share for name, share in verdict.contributing.items()},
+    )
+
+
+def _covers(verdict: Verdict, item: Item) -> bool:
+    """Whether a claim's verdict names each of the item's sources, and no other."""
+    if not isinstance(verdict, ClaimVerdict):
+        return True
+    places = set(verdict.contributing)
+    # A single source may go unnamed: it contributes whatever the judge says.
+    return places == set(map(str, range(len(item.ids)))) or (not places and len(item.ids) <= 1)

@@ -10,13 +10,15 @@ calls. Each caller waits until its own deadline. The judgement itself has the se
 from its start, so that one caller's short deadline does not fail another.
 """
 
+import asyncio
+import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import Any, NamedTuple, cast
 
 from citemark_schemas import ClaimVerdict, CriterionVerdict, SentenceVerdict
-from citemark_service.errors import DeadlineExceeded, JudgeError
+from citemark_service.errors import DeadlineExceeded, JudgeError, JudgeStopped
 from citemark_service.judges.protocol import (
     CitationTask,
     CitationVerdicts,
@@ -28,62 +30,110 @@ from citemark_service.judges.protocol import (
     Words,
 )
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.verdicts.cache import VerdictCache
-from citemark_service.verdicts.codec import named, placed
-from citemark_service.verdicts.flights import Flight, Flights, Landed
+from citemark_service.verdicts.cache import VerdictCache, place, unplace
 from citemark_service.verdicts.keys import Item, Keys, Verdict
 
-Ask = Callable[[Sequence[int], float | None], Awaitable[Sequence[Verdict]]]
-"""Judges the task's items at these positions before a deadline."""
+_log = logging.getLogger("citemark.verdicts")
 
 
-@dataclass(frozen=True, slots=True)
-class _Inquiry:
+@dataclass(slots=True, eq=False)
+class Inquiry:
     """One task of one caller, and the verdicts on it as they come in."""
 
+    task: CriteriaTask | CitationTask
     items: tuple[Item, ...]
-    ask: Ask
-    priority: int
     meter: Meter
     deadline: float | None
     found: dict[bytes, Verdict] = field(default_factory=dict)
     """Placed verdicts by key."""
-    kept: set[bytes] = field(default_factory=set)
-    """Keys that memory or store had."""
-    joined: set[bytes] = field(default_factory=set)
-    """Keys that were being judged for another caller."""
+    kept: int = 0
+    """How many of them memory or store had."""
+    joined: int = 0
+    """How many of them were judged for another caller."""
 
     @property
-    def asked(self) -> tuple[bytes, ...]:
-        return tuple(item.key for item in self.items)
+    def asked(self) -> list[bytes]:
+        return [item.key for item in self.items]
 
-    def missing(self) -> dict[bytes, int]:
-        """Keys without a verdict, each with its first position."""
-        wanted: dict[bytes, int] = {}
-        for at, item in enumerate(self.items):
-            if item.key not in self.found:
-                wanted.setdefault(item.key, at)
-        return wanted
+    @property
+    def priority(self) -> int:
+        return self.task.origin.priority
 
-    def take(self, landed: Landed, keys: Iterable[bytes], *, own: bool) -> None:
+    def take(self, flight: "Flight", keys: Sequence[bytes]) -> None:
+        landed = flight.task.result()
         for key in keys:
             self.found[key] = landed.verdicts[key]
-            if key in landed.kept:
-                self.kept.add(key)
-            elif not own:
-                self.joined.add(key)
+            self.kept += key in landed.kept
+            self.joined += flight.inquiry is not self and key not in landed.kept
 
-    def answer(self) -> list[Verdict]:
-        return [named(item, self.found[item.key]) for item in self.items]
+    def fails_by(self, flight: "Flight", error: BaseException) -> bool:
+        """Whether a flight's failure is this inquiry's own: where both ask for the same.
+
+        A deadline is not: the flight began earlier, and asking again may end before this one's.
+        """
+        if flight.inquiry is self or not isinstance(error, JudgeError):
+            return True
+        return flight.inquiry.asked == self.asked and not isinstance(error, DeadlineExceeded)
 
 
-@dataclass(frozen=True, slots=True)
-class _Seat:
-    """An inquiry's place on a flight: the keys for which it waits there."""
+class Landed(NamedTuple):
+    """What a flight brings: placed verdicts by key, and which of those the store had."""
 
-    flight: Flight
-    keys: Sequence[bytes]
-    own: bool
+    verdicts: dict[bytes, Verdict]
+    kept: frozenset[bytes]
+
+
+class Flight:
+    """One judgement under way, or over, and the inquiry that started it.
+
+    Clients post the same rollout again after their own time-outs, and the first request is
+    cancelled when its client is gone. So a flight belongs to nobody: it lives while someone
+    waits for it and for `linger_s` after, so that the second request finds it under way.
+    """
+
+    def __init__(
+        self, work: Coroutine[Any, Any, Landed], inquiry: Inquiry, *, linger_s: float
+    ) -> None:
+        self.inquiry = inquiry
+        self.task = asyncio.get_running_loop().create_task(work)
+        self._linger_s = linger_s
+        self._waiting = 0
+        self._cancellation: asyncio.TimerHandle | None = None
+
+    def join(self) -> None:
+        """Count one more who waits, until it leaves."""
+        self._waiting += 1
+        if self._cancellation is not None:
+            self._cancellation.cancel()
+
+    def leave(self) -> None:
+        """Count one less; after the last it is cancelled, unless someone joins in time."""
+        self._waiting -= 1
+        if not self._waiting and not self.task.done():
+            loop = asyncio.get_running_loop()
+            self._cancellation = loop.call_later(self._linger_s, self.task.cancel)
+
+    async def wait(self, deadline: float | None) -> BaseException | None:
+        """Wait for the end, until `deadline` (`time.monotonic()`) at most; return what failed.
+
+        Raises:
+            DeadlineExceeded: the deadline came first, whatever becomes of the flight.
+        """
+        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+        await asyncio.wait([self.task], timeout=timeout)  # cancelled, it leaves the task alone
+        if not self.task.done():
+            raise DeadlineExceeded("no verdict before the deadline")
+        if self.task.cancelled():
+            return JudgeStopped("the judge was closed")
+        return self.task.exception()
+
+    def end(self) -> None:
+        """Release the timer, and log a defect that nobody waits for; a failed judge is no news."""
+        if self._cancellation is not None:
+            self._cancellation.cancel()
+        error = None if self.task.cancelled() else self.task.exception()
+        if error is not None and not self._waiting and not isinstance(error, JudgeError):
+            _log.error("a judgement that nobody waited for broke", exc_info=error)
 
 
 class CachingJudge:
@@ -108,8 +158,11 @@ class CachingJudge:
         self._cache = cache
         self._metrics = metrics
         self._deadline_s = deadline_s
-        self._flights = Flights(linger_s=linger_s)
+        self._linger_s = linger_s
         self._keys = Keys(judge.identity)
+        self._flights: set[Flight] = set()
+        self._judging: dict[bytes, Flight] = {}
+        self._closed = False
 
     @property
     def identity(self) -> JudgeIdentity:
@@ -120,38 +173,19 @@ class CachingJudge:
         self, task: CriteriaTask, *, meter: Meter, deadline: float | None
     ) -> tuple[CriterionVerdict, ...]:
         """See `Judge.judge_criteria`; asks the wrapped judge for unknown criteria only."""
-
-        async def ask(positions: Sequence[int], limit: float | None) -> Sequence[Verdict]:
-            part = tuple(task.criteria[at] for at in positions)
-            return await self._judge.judge_criteria(
-                replace(task, criteria=part), meter=meter, deadline=limit
-            )
-
-        items = self._keys.criteria(task)
-        inquiry = _Inquiry(items, ask, task.origin.priority, meter, deadline)
-        return cast("tuple[CriterionVerdict, ...]", tuple(await self._answered(inquiry)))
+        inquiry = Inquiry(task, self._keys.criteria(task), meter, deadline)
+        return cast("tuple[CriterionVerdict, ...]", await self._await_verdicts(inquiry))
 
     async def judge_citations(
         self, task: CitationTask, *, meter: Meter, deadline: float | None
     ) -> CitationVerdicts:
         """See `Judge.judge_citations`; asks for unknown claims and sentences only."""
+        inquiry = Inquiry(task, self._keys.citations(task), meter, deadline)
+        verdicts = await self._await_verdicts(inquiry)
         cut = len(task.claims)
-
-        async def ask(positions: Sequence[int], limit: float | None) -> Sequence[Verdict]:
-            part = replace(
-                task,
-                claims=tuple(task.claims[at] for at in positions if at < cut),
-                sentences=tuple(task.sentences[at - cut] for at in positions if at >= cut),
-            )
-            verdicts = await self._judge.judge_citations(part, meter=meter, deadline=limit)
-            return (*verdicts.claims, *verdicts.sentences)
-
-        items = self._keys.citations(task)
-        inquiry = _Inquiry(items, ask, task.origin.priority, meter, deadline)
-        answer = await self._answered(inquiry)
         return CitationVerdicts(
-            claims=cast("tuple[ClaimVerdict, ...]", tuple(answer[:cut])),
-            sentences=cast("tuple[SentenceVerdict, ...]", tuple(answer[cut:])),
+            claims=cast("tuple[ClaimVerdict, ...]", verdicts[:cut]),
+            sentences=cast("tuple[SentenceVerdict, ...]", verdicts[cut:]),
         )
 
     def prompts(self, criteria: CriteriaTask, citations: CitationTask | None) -> tuple[Words, ...]:
@@ -165,94 +199,108 @@ class CachingJudge:
 
     async def aclose(self) -> None:
         """Cancel what is being judged, write what waits, close the store and the judge."""
-        await self._flights.aclose()
+        self._closed = True
+        tasks = [flight.task for flight in self._flights]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._cache.aclose()
         await self._judge.aclose()
 
-    async def _answered(self, inquiry: _Inquiry) -> list[Verdict]:
+    async def _await_verdicts(self, inquiry: Inquiry) -> tuple[Verdict, ...]:
+        """A verdict on each item, in order: kept, judged for another caller, or judged now."""
         for item in inquiry.items:
-            verdict = self._cache.recall(item)
-            if verdict is not None:
+            if item.key not in inquiry.found and (verdict := self._cache.recall(item)) is not None:
                 inquiry.found[item.key] = verdict
-                inquiry.kept.add(item.key)
-        missing = inquiry.missing()
-        if missing:
-            await self._collect(inquiry, self._seats(inquiry, missing))
-        self._report(inquiry)
-        return inquiry.answer()
-
-    async def _collect(self, inquiry: _Inquiry, seats: Sequence[_Seat]) -> None:
-        for seat in seats:
-            seat.flight.join()
+                inquiry.kept += 1
+        missing = dict.fromkeys(key for key in inquiry.asked if key not in inquiry.found)
+        seats = self._take_seats(inquiry, missing)
         try:
-            for seat in seats:  # one's own first, whose failure ends the wait
-                await self._take(inquiry, seat)
+            for flight, keys in seats:  # grows by those that replace a failed flight
+                error = await flight.wait(inquiry.deadline)
+                if error is None:
+                    inquiry.take(flight, keys)
+                elif inquiry.fails_by(flight, error):
+                    raise error
+                else:
+                    seats += self._take_seats(inquiry, keys)
         finally:
-            for seat in seats:
-                seat.flight.leave()
+            for flight, _ in seats:
+                flight.leave()
+        judged = len(inquiry.found) - inquiry.kept - inquiry.joined
+        inquiry.meter.tell(kept=inquiry.kept, fresh=inquiry.joined + judged)
+        self._metrics.verdicts(judge=judged, cache=inquiry.kept, joined=inquiry.joined)
+        return tuple(unplace(item, inquiry.found[item.key]) for item in inquiry.items)
 
-    async def _take(self, inquiry: _Inquiry, seat: _Seat) -> None:
-        try:
-            landed = await seat.flight.landed(inquiry.deadline)
-        except JudgeError as error:
-            if seat.own or _is_final(error, inquiry, seat.flight):
-                raise
-        else:
-            inquiry.take(landed, seat.keys, own=seat.own)
-            return
-        wanted = {key: at for key, at in inquiry.missing().items() if key in set(seat.keys)}
-        # Another who waited may be asking again already, so that one call serves all of them.
-        await self._collect(inquiry, self._seats(inquiry, wanted))
+    def _take_seats(
+        self, inquiry: Inquiry, keys: Iterable[bytes]
+    ) -> list[tuple[Flight, list[bytes]]]:
+        """Join the flights that judge these keys, and launch one for those that none judges.
 
-    def _seats(self, inquiry: _Inquiry, missing: Mapping[bytes, int]) -> list[_Seat]:
-        joined: dict[Flight, list[bytes]] = {}
-        alone: dict[bytes, int] = {}
-        for key, at in missing.items():
-            flight = self._flights.judging(key, priority=inquiry.priority)
-            if flight is None:
-                alone[key] = at
+        Returns each with the keys for which to wait there; the launched one comes first, since
+        its failure ends the wait.
+
+        Raises:
+            JudgeStopped: one would have to be launched, and the judge is closed.
+        """
+        seats: dict[Flight, list[bytes]] = {}
+        unjudged: list[bytes] = []
+        for key in keys:
+            flight = self._judging.get(key)
+            # A less urgent flight may wait behind calls that this one would overtake.
+            later = flight is not None and flight.inquiry.priority > inquiry.priority
+            if flight is None or later or flight.task.cancelling():
+                unjudged.append(key)
             else:
-                joined.setdefault(flight, []).append(key)
-        own = [self._launched(inquiry, alone)] if alone else []
-        return own + [_Seat(flight, keys, own=False) for flight, keys in joined.items()]
+                seats.setdefault(flight, []).append(key)
+        if unjudged:
+            seats = {self._launch(inquiry, unjudged): unjudged, **seats}
+        for flight in seats:
+            flight.join()
+        return [*seats.items()]
 
-    def _launched(self, inquiry: _Inquiry, wanted: Mapping[bytes, int]) -> _Seat:
-        flight = self._flights.launch(
-            self._judgement(inquiry, tuple(wanted.values())),
-            wanted,
-            asked=inquiry.asked,
-            priority=inquiry.priority,
-        )
-        return _Seat(flight, tuple(wanted), own=True)
+    def _launch(self, inquiry: Inquiry, keys: Sequence[bytes]) -> Flight:
+        if self._closed:
+            raise JudgeStopped("the judge is closed")
+        flight = Flight(self._judge_missing(inquiry, keys), inquiry, linger_s=self._linger_s)
+        self._flights.add(flight)
+        self._judging.update(dict.fromkeys(keys, flight))
+        flight.task.add_done_callback(lambda _: self._end(flight, keys))
+        return flight
 
-    async def _judgement(self, inquiry: _Inquiry, positions: Sequence[int]) -> Landed:
-        """Verdicts on the items at `positions`: the store's, and the judge's on the rest."""
-        limit = self._limit(inquiry.deadline)
-        found = await self._cache.load([inquiry.items[at] for at in positions])
+    def _end(self, flight: Flight, keys: Iterable[bytes]) -> None:
+        self._flights.discard(flight)
+        for key in keys:
+            if self._judging.get(key) is flight:  # a more urgent one may have taken its place
+                del self._judging[key]
+        flight.end()
+
+    async def _judge_missing(self, inquiry: Inquiry, keys: Sequence[bytes]) -> Landed:
+        """The store's verdicts on `keys`, and the judge's on the rest."""
+        task, items = inquiry.task, inquiry.items
+        limit = inquiry.deadline
+        if limit is not None:
+            limit = max(limit, time.monotonic() + self._deadline_s)
+        first = {item.key: at for at, item in reversed([*enumerate(items)])}
+        found = await self._cache.load([items[first[key]] for key in keys])
         kept = frozenset(found)
-        rest = [at for at in positions if inquiry.items[at].key not in kept]
-        if rest:
-            asked = [inquiry.items[at] for at in rest]
-            verdicts = await inquiry.ask(rest, limit)
-            fresh = [(item, placed(item, v)) for item, v in zip(asked, verdicts, strict=True)]
-            self._cache.keep(fresh)
-            found.update((item.key, verdict) for item, verdict in fresh)
-        return Landed(found, kept)
-
-    def _limit(self, deadline: float | None) -> float | None:
-        return None if deadline is None else max(deadline, time.monotonic() + self._deadline_s)
-
-    def _report(self, inquiry: _Inquiry) -> None:
-        kept, joined = len(inquiry.kept), len(inquiry.joined)
-        judged = len(inquiry.found) - kept - joined
-        inquiry.meter.tell(kept=kept, fresh=joined + judged)
-        self._metrics.verdicts(judge=judged, cache=kept, joined=joined)
-
-
-def _is_final(error: JudgeError, inquiry: _Inquiry, flight: Flight) -> bool:
-    """Whether the failure of another caller's flight is this inquiry's own.
-
-    It is where both ask for the same. A deadline is not: the flight began earlier, and where
-    this caller's own has passed, asking again says so.
-    """
-    return flight.asked == inquiry.asked and not isinstance(error, DeadlineExceeded)
+        unknown = [first[key] for key in keys if key not in kept]
+        if not unknown:
+            return Landed(found, kept)
+        verdicts: Sequence[Verdict]
+        if isinstance(task, CriteriaTask):
+            part = replace(task, criteria=tuple(task.criteria[at] for at in unknown))
+            verdicts = await self._judge.judge_criteria(part, meter=inquiry.meter, deadline=limit)
+        else:
+            cut = len(task.claims)
+            cited = replace(
+                task,
+                claims=tuple(task.claims[at] for at in unknown if at < cut),
+                sentences=tuple(task.sentences[at - cut] for at in unknown if at >= cut),
+            )
+            both = await self._judge.judge_citations(cited, meter=inquiry.meter, deadline=limit)
+            verdicts = (*both.claims, *both.sentences)
+        asked = [items[at] for at in unknown]
+        fresh = [(item, place(item, v)) for item, v in zip(asked, verdicts, strict=True)]
+        self._cache.keep(fresh)
+        return Landed(found | {item.key: verdict for item, verdict in fresh}, kept)

@@ -4,7 +4,8 @@ Bounded by time: each verdict lives `ttl_s` after it was written. Set `maxmemory
 policy on the server to bound its memory as well. Who can write there decides rewards.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 from redis.asyncio import Redis
@@ -20,7 +21,7 @@ _CONNECTIONS: Final = 4
 
 
 class RedisStore:
-    """Keys are `namespace:` and the hexadecimal of a verdict's key. Never retries by itself."""
+    """A `VerdictStore`; keys are `namespace:` and the hexadecimal of a verdict's. No retries."""
 
     def __init__(self, url: str, *, namespace: str, ttl_s: int, timeout_s: float) -> None:
         """Connect to nothing yet.
@@ -50,41 +51,35 @@ class RedisStore:
         return f"redis {facts.get('host')}:{facts.get('port', 6379)}/{facts.get('db', 0)}"
 
     async def read(self, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
-        """See `Store.read`."""
         found: dict[bytes, bytes] = {}
-        for start in range(0, len(keys), _KEYS):
-            part = keys[start : start + _KEYS]
-            pairs = zip(part, await self._values(part), strict=True)
-            found.update((key, value) for key, value in pairs if isinstance(value, bytes))
+        async with _store_errors():
+            for start in range(0, len(keys), _KEYS):
+                part = keys[start : start + _KEYS]
+                pairs = zip(part, await self._client.mget(map(self._redis_key, part)), strict=True)
+                found.update((key, value) for key, value in pairs if isinstance(value, bytes))
         return found
 
     async def write(self, entries: Mapping[bytes, bytes]) -> None:
-        """See `Store.write`."""
-        pairs = list(entries.items())
-        for start in range(0, len(pairs), _KEYS):
-            await self._set(pairs[start : start + _KEYS])
+        async with _store_errors(), self._client.pipeline(transaction=False) as pipeline:
+            for count, (key, value) in enumerate(entries.items(), start=1):
+                pipeline.set(self._redis_key(key), value, ex=self._ttl_s)
+                if count % _KEYS == 0:
+                    await pipeline.execute()
+            await pipeline.execute()
 
     async def aclose(self) -> None:
-        """See `Store.aclose`."""
         try:
             await self._client.aclose()
         except (RedisError, OSError):
             return  # the connection was lost already, which is as closed as it gets
 
-    async def _values(self, keys: Sequence[bytes]) -> Sequence[object]:
-        try:
-            return await self._client.mget([self._name(key) for key in keys])
-        except (RedisError, OSError) as error:
-            raise StoreError(str(error) or type(error).__name__) from error
-
-    async def _set(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
-        try:
-            async with self._client.pipeline(transaction=False) as pipeline:
-                for key, value in pairs:
-                    pipeline.set(self._name(key), value, ex=self._ttl_s)
-                await pipeline.execute()
-        except (RedisError, OSError) as error:
-            raise StoreError(str(error) or type(error).__name__) from error
-
-    def _name(self, key: bytes) -> bytes:
+    def _redis_key(self, key: bytes) -> bytes:
         return self._prefix + key.hex().encode()
+
+
+@asynccontextmanager
+async def _store_errors() -> AsyncIterator[None]:
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise StoreError(str(error) or type(error).__name__) from error

@@ -19,9 +19,12 @@ T = TypeVar("T")
 
 _VARIABLES: Final = 500
 _BUSY_S: Final = 0.5
-_EVICTED: Final = 10
-"""Where the file is full, one part in so many goes at once."""
-_TABLE: Final = """
+_EVICTED_PART: Final = 10
+"""A full file drops one in so many rows at once."""
+# A crash of the machine may lose the last verdicts, never the file.
+_SETUP: Final = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = NORMAL;
 CREATE TABLE IF NOT EXISTS verdicts (
     age INTEGER PRIMARY KEY,
     key BLOB NOT NULL UNIQUE,
@@ -31,11 +34,10 @@ CREATE TABLE IF NOT EXISTS verdicts (
 
 
 class SqliteStore:
-    """At most `entries` verdicts and `max_bytes`, the oldest out first.
+    """A `VerdictStore` of at most `entries` and `max_bytes`, the oldest out first.
 
-    Beside the file is SQLite's write-ahead log, of a few megabytes.
-
-    The file is opened at the first use, and again after whatever went wrong.
+    Beside the file is SQLite's write-ahead log, of a few megabytes. The file is opened at the
+    first use, and again after whatever went wrong.
     """
 
     def __init__(self, path: Path, *, entries: int, max_bytes: int) -> None:
@@ -47,58 +49,47 @@ class SqliteStore:
 
     @property
     def name(self) -> str:
-        """The file."""
         return str(self._path)
 
     async def read(self, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
-        """See `Store.read`."""
-        return await self._crossed(lambda file: _read(file, keys))
+        return await self._run(lambda file: _select(file, keys))
 
     async def write(self, entries: Mapping[bytes, bytes]) -> None:
-        """See `Store.write`."""
-        await self._crossed(lambda file: self._write(file, entries))
+        await self._run(lambda file: self._insert(file, entries))
 
     async def aclose(self) -> None:
-        """See `Store.aclose`."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown(wait=False)
 
-    async def _crossed(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._done, work)
+    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        def in_thread() -> T:
+            try:
+                return work(self._open())
+            except sqlite3.Error as error:
+                self._close()
+                raise StoreError(str(error)) from error
 
-    def _done(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            return work(self._opened())
-        except sqlite3.Error as error:
-            self._close()
-            raise StoreError(str(error)) from error
+        return await asyncio.get_running_loop().run_in_executor(self._thread, in_thread)
 
-    def _opened(self) -> sqlite3.Connection:
+    def _open(self) -> sqlite3.Connection:
         if self._connection is None:
-            connection = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)
-            self._connection = connection
-            # A crash of the machine may lose the last verdicts, never the file.
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute(_TABLE)
+            self._connection = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)
+            self._connection.executescript(_SETUP)
         return self._connection
 
-    def _write(self, file: sqlite3.Connection, entries: Mapping[bytes, bytes]) -> None:
+    def _insert(self, file: sqlite3.Connection, entries: Mapping[bytes, bytes]) -> None:
         file.execute("BEGIN IMMEDIATE")
         with file:
             file.executemany(
                 "INSERT OR REPLACE INTO verdicts (key, value) VALUES (?, ?)", entries.items()
             )
-            self._evict(file)
-
-    def _evict(self, file: sqlite3.Connection) -> None:
-        """Ages are unique and rise, so that the last `entries` of them bound the rows."""
-        youngest = _number(file, "SELECT max(age) FROM verdicts")
-        file.execute("DELETE FROM verdicts WHERE age <= ?", (youngest - self._entries,))
-        oldest = _number(file, "SELECT min(age) FROM verdicts")
-        while oldest <= youngest and _used_bytes(file) > self._max_bytes:
-            oldest += -(-(youngest - oldest + 1) // _EVICTED)
-            file.execute("DELETE FROM verdicts WHERE age < ?", (oldest,))
+            # Ages are unique and rise, so that the last `entries` of them bound the rows.
+            youngest = _read_number(file, "SELECT max(age) FROM verdicts")
+            file.execute("DELETE FROM verdicts WHERE age <= ?", (youngest - self._entries,))
+            oldest = _read_number(file, "SELECT min(age) FROM verdicts")
+            while oldest <= youngest and _used_bytes(file) > self._max_bytes:
+                oldest += -(-(youngest - oldest + 1) // _EVICTED_PART)
+                file.execute("DELETE FROM verdicts WHERE age < ?", (oldest,))
 
     def _close(self) -> None:
         if self._connection is not None:
@@ -106,7 +97,7 @@ class SqliteStore:
             self._connection = None
 
 
-def _read(file: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+def _select(file: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, bytes]:
     found: dict[bytes, bytes] = {}
     for start in range(0, len(keys), _VARIABLES):
         part = keys[start : start + _VARIABLES]
@@ -117,12 +108,12 @@ def _read(file: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, bytes]
     return found
 
 
-def _number(file: sqlite3.Connection, query: str) -> int:
+def _read_number(file: sqlite3.Connection, query: str) -> int:
     with closing(file.execute(query)) as rows:
         return int(rows.fetchone()[0] or 0)
 
 
 def _used_bytes(file: sqlite3.Connection) -> int:
     """Bytes of the pages that hold something; pages of deleted rows are used again."""
-    pages = _number(file, "PRAGMA page_count") - _number(file, "PRAGMA freelist_count")
-    return pages * _number(file, "PRAGMA page_size")
+    pages = _read_number(file, "PRAGMA page_count") - _read_number(file, "PRAGMA freelist_count")
+    return pages * _read_number(file, "PRAGMA page_size")

@@ -1,16 +1,28 @@
-"""What a store of verdicts that outlives the process must do."""
+"""A store of verdicts that outlives the process, and what stands before it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextvars import Context
+from typing import Any, Final, Protocol, TypeVar
 
 from citemark_service.errors import CitemarkError
+from citemark_service.telemetry.metrics import CacheOperation, Metrics
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+_READ_KEYS: Final = 2_000
+_UNWRITTEN: Final = 50_000
+_log = logging.getLogger("citemark.verdicts")
 
 
 class StoreError(CitemarkError):
-    """The store cannot be used now. It never leaves the cache: there it is a miss."""
+    """The store cannot be used now. It never leaves the cache, where it is a miss."""
 
 
-class Store(Protocol):
+class VerdictStore(Protocol):
     """Bytes by key, bounded by the store itself. One call of each kind runs at a time.
 
     Every method raises `StoreError`, and nothing else, for whatever goes wrong outside.
@@ -18,7 +30,7 @@ class Store(Protocol):
 
     @property
     def name(self) -> str:
-        """What a log may call it: never a password."""
+        """What the log calls it; holds no password."""
         ...
 
     async def read(self, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
@@ -26,9 +38,105 @@ class Store(Protocol):
         ...
 
     async def write(self, entries: Mapping[bytes, bytes]) -> None:
-        """Keep these; may put others out."""
+        """Keep these; may evict others."""
         ...
 
     async def aclose(self) -> None:
         """Release the file or the connections. Raises nothing."""
         ...
+
+
+class BatchedStore:
+    """A store in few large calls with a time limit each; its trouble is a miss.
+
+    A training step starts hundreds of tasks in one turn of the event loop. Each would cost a
+    round trip to a thread or a server. So while one read is under way, the keys that are asked
+    for meanwhile gather for the next; writes are never waited for.
+
+    After a failure the store is left alone for `pause_s`. The log has one line when the trouble
+    begins and one when it is over; the metrics count each failure.
+    """
+
+    def __init__(
+        self, store: VerdictStore, *, metrics: Metrics, timeout_s: float = 1.0, pause_s: float = 1.0
+    ) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._timeout_s = timeout_s
+        self._pause_s = pause_s
+        self._resume_at = 0.0
+        self._troubled = False
+        self._read_turn = asyncio.Lock()
+        self._next_read: tuple[list[bytes], asyncio.Task[Mapping[bytes, bytes]]] | None = None
+        self._unwritten: dict[bytes, bytes] = {}
+        self._writer: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def read(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The values that the store has; none while it is in trouble."""
+        if self._next_read is None or len(self._next_read[0]) >= _READ_KEYS:
+            gathered: list[bytes] = []
+            self._next_read = (gathered, self._start(self._read_batch(gathered)))
+        gathered, task = self._next_read
+        gathered.extend(keys)
+        # Shielded: a caller that is cancelled must not cancel the read for the others.
+        found = await asyncio.shield(task)
+        return {key: found[key] for key in keys if key in found}
+
+    def write(self, entries: Mapping[bytes, bytes]) -> None:
+        """Keep these soon; they are dropped, and counted, where too many wait already."""
+        if len(self._unwritten) >= _UNWRITTEN:
+            self._metrics.cache_error("write")
+            return
+        self._unwritten.update(entries)
+        if self._writer is None or self._writer.done():
+            self._writer = self._start(self._write_batches())
+
+    async def aclose(self) -> None:
+        """Write what waits, then close the store, within the time limit of any call."""
+        await asyncio.gather(*self._running, return_exceptions=True)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._store.aclose()
+        except TimeoutError:
+            _log.warning("verdict store %s did not close", self._store.name)
+
+    async def _read_batch(self, keys: list[bytes]) -> Mapping[bytes, bytes]:
+        async with self._read_turn:
+            if self._next_read is not None and self._next_read[0] is keys:
+                self._next_read = None
+            return await self._attempt("read", self._store.read, keys) or {}
+
+    async def _write_batches(self) -> None:
+        while self._unwritten:
+            entries, self._unwritten = self._unwritten, {}
+            await self._attempt("write", self._store.write, entries)
+
+    async def _attempt(
+        self, operation: CacheOperation, call: Callable[[A], Awaitable[T]], argument: A
+    ) -> T | None:
+        """The call's result; None where it failed, or the store is left alone."""
+        if time.monotonic() < self._resume_at:
+            return None
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                result = await call(argument)
+        except (StoreError, TimeoutError) as error:
+            self._resume_at = time.monotonic() + self._pause_s
+            self._metrics.cache_error(operation)
+            if not self._troubled:
+                reason = str(error) or f"no answer within {self._timeout_s:g} s"
+                _log.warning("verdict store %s: cannot %s: %s", self._store.name, operation, reason)
+            self._troubled = True
+            return None
+        if self._troubled:
+            _log.info("verdict store %s: works again", self._store.name)
+        self._troubled = False
+        return result
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        # In a context of its own: a batch is read and written for many callers.
+        task = asyncio.get_running_loop().create_task(work, context=Context())
+        self._running.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._running.discard)
+        return task

@@ -5,6 +5,7 @@ judge to train on, for a policy can learn to please a word count.
 """
 
 import asyncio
+from typing import Final, Literal
 
 from citemark_schemas import ClaimVerdict, Criterion, CriterionVerdict, Polarity, SentenceVerdict
 from citemark_service.judges.embedded.aspects import aspect_of
@@ -105,6 +106,8 @@ class EmbeddedJudge:
 
     It counts words in a thread, so that a long rollout does not hold up the service's loop.
     """
+
+    instant: Final[Literal[True]] = True
 
     @property
     def identity(self) -> JudgeIdentity:
