@@ -179,24 +179,35 @@ def test_the_policy_stops_a_script_that_came_through(chromium, pages):
     context.close()
 
 
-def test_charts_take_hover_and_lead_to_a_step(chromium, pages):
+def test_charts_take_hover_and_zoom_and_lead_to_a_step(chromium, pages):
     with watched(chromium, **LOOKS["light"]) as tab:
         tab.goto(f"{pages.base_url}/ui/run?run=demo")
-        assert tab.locator("canvas").count() == 7
-        tab.locator(".u-over").first.hover()
+        assert tab.locator("svg.plot").count() == 7
+        chart = tab.locator("svg.drawn").first
+        chart.hover()
         assert re.match(r"step \d+ · mean reward \d", tab.locator(".told").first.inner_text())
-        tab.locator(".u-over").first.click()
+        labels = chart.locator(".column")
+        assert labels.all_text_contents() == ["1", "2", "3"]
+        box = chart.bounding_box()
+        middle, right = box["x"] + box["width"] / 2, box["x"] + 0.9 * box["width"]
+        tab.mouse.move(middle - 50, box["y"] + 50)
+        tab.mouse.down()
+        tab.mouse.move(right, box["y"] + 50)
+        tab.mouse.up()
+        assert labels.all_text_contents() == ["2", "", ""]
+        chart.dblclick()
+        assert labels.all_text_contents() == ["1", "2", "3"]
+        chart.click()
         tab.wait_for_url("**/ui/step?run=demo&step=*")
 
 
 def test_charts_follow_the_colours_of_the_system(chromium, pages):
     with watched(chromium, **LOOKS["light"]) as tab:
         tab.goto(f"{pages.base_url}/ui/run?run=demo")
-        before = tab.locator("figure").first.screenshot()
+        stroke = "getComputedStyle(document.querySelector('path.curve')).stroke"
+        before = tab.evaluate(stroke)
         tab.emulate_media(color_scheme="dark")
-        tab.wait_for_timeout(200)
-        assert tab.locator("canvas").count() == 7
-        assert tab.locator("figure").first.screenshot() != before
+        tab.wait_for_function(f"before => {stroke} !== before", arg=before)
 
 
 def test_all_can_be_read_and_scored_without_scripts(chromium, pages, addresses):

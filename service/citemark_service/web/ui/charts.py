@@ -1,22 +1,26 @@
-"""Curves and histograms as SVG geometry, readable without a script. Pure.
+"""Curves and histograms as SVG geometry. Pure.
 
-A chart's numbers go along as JSON, for the script that adds hover and zoom on top.
+A plot is a box of `WIDTH` by `HEIGHT` units that a page stretches to the room there is, so labels
+stand outside it: their places are in percent of its width and height.
 """
 
 import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from citemark_service.score.figures import figure
 
-WIDTH: Final = 640
-HEIGHT: Final = 180
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 8, 10, 22
-_TICKS: Final = 4
+WIDTH: Final = 1000
+HEIGHT: Final = 100
+_LABELS: Final = 4
+"""Intervals between the labels of an axis, about."""
 
 Values = Sequence[float | None]
+Ticks = list[tuple[float, str]]
+"""Labels of an axis, each behind its place in percent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,55 +30,94 @@ class Line:
     label: str
     values: Values
     tone: int = 1
-    """Which of the style sheet's tones, 1 to 4; each has its own dashes too."""
+    """Which of the style sheet's tones, 1 to 4."""
+
+    @property
+    def known(self) -> list[float]:
+        """The values that are there."""
+        return [value for value in self.values if value is not None]
 
 
-@dataclass(frozen=True, slots=True)
-class Band:
-    """The area between two curves."""
-
-    label: str
-    low: Values
-    high: Values
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """A label on an axis, at a place along it."""
-
-    at: float
-    label: str
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """A line as drawn."""
-
-    label: str
-    tone: int
-    path: str
-    last: str
-    """Its last value, in words."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Chart:
-    """Curves over steps, ready to draw in a box of `WIDTH` by `HEIGHT`."""
+    """Curves over steps, and at most one area between two further curves."""
 
     title: str
-    curves: tuple[Curve, ...]
-    area: str
-    columns: tuple[Tick, ...]
-    rows: tuple[Tick, ...]
-    data: str
-    """The same as JSON."""
-    told: str
-    """What it shows, for who cannot see it."""
+    steps: Sequence[int]
+    lines: Sequence[Line]
+    band: tuple[Values, Values] | None = None
+    """The lower and the upper edge of the area."""
+    floor: float | None = None
+    """The lower bound of the value axis, or less where values are below it."""
+    ceiling: float | None = None
+
+    @cached_property
+    def bounds(self) -> tuple[float, float]:
+        """The ends of the value axis."""
+        edges = [value for edge in self.band or () for value in edge]
+        values = [self.floor, self.ceiling, *edges, *(v for line in self.lines for v in line.known)]
+        known = [value for value in values if value is not None]
+        low, high = min(known, default=0.0), max(known, default=1.0)
+        return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+    @property
+    def rows(self) -> Ticks:
+        """Labels of the value axis."""
+        low, high = self.bounds
+        return [(100.0 - at, label) for at, label in _round_ticks(low, high)]
+
+    @property
+    def columns(self) -> Ticks:
+        """Labels of the step axis: all steps where they are few, or five of them."""
+        steps, last = self.steps, len(self.steps) - 1
+        if last >= _LABELS:
+            steps = [steps[last * at // _LABELS] for at in range(_LABELS + 1)]
+        return [(_place(step, self.steps[0], self.steps[-1], 100), str(step)) for step in steps]
+
+    def path(self, line: Line) -> str:
+        """A curve's path in the plot."""
+        return _path(zip(self._xs, map(self._y, line.values), strict=True))
+
+    @property
+    def area(self) -> str:
+        """The band's path in the plot; empty without one."""
+        if self.band is None:
+            return ""
+        low, high = (list(map(self._y, edge)) for edge in self.band)
+        points = [each for each in zip(self._xs, low, high, strict=True) if None not in each]
+        there = [f"{x:g} {y:g}" for x, _, y in points]
+        back = [f"{x:g} {y:g}" for x, y, _ in reversed(points)]
+        return f"M{'L'.join(there + back)}Z" if points else ""
+
+    @property
+    def data(self) -> str:
+        """The values as JSON, for the script that shows them under the pointer."""
+        lines = [{"label": each.label, "tone": each.tone, "values": each.values}
+                 for each in self.lines]  # fmt: skip
+        return json.dumps({"steps": self.steps, "lines": lines, "bounds": self.bounds})
+
+    @property
+    def summary(self) -> str:
+        """The chart in a sentence, for those who cannot see it."""
+        parts = [
+            f"{line.label} from {figure(line.known[0], '.3g')} to {figure(line.known[-1], '.3g')}"
+            for line in self.lines
+            if line.known
+        ]
+        over = f"over steps {self.steps[0]} to {self.steps[-1]}" if self.steps else "without steps"
+        return f"{self.title} {over}: {', '.join(parts) or 'no values'}"
+
+    @cached_property
+    def _xs(self) -> list[float]:
+        return [_place(step, self.steps[0], self.steps[-1], WIDTH) for step in self.steps]
+
+    def _y(self, value: float | None) -> float | None:
+        return None if value is None else HEIGHT - _place(value, *self.bounds, HEIGHT)
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar of a histogram."""
+    """One bar of a histogram, in the plot."""
 
     x: float
     y: float
@@ -83,159 +126,84 @@ class Bar:
     label: str
 
 
-def chart(
-    title: str,
-    steps: Sequence[int],
-    lines: Sequence[Line],
-    *,
-    band: Band | None = None,
-    floor: float | None = None,
-    ceiling: float | None = None,
-) -> Chart:
-    """Curves of equally many values as `steps`, within bounds that are widened where needed."""
-    low, high = _bounds([*lines, *([band] if band else [])], floor, ceiling)
-    across = _scale(min(steps, default=0), max(steps, default=1), _LEFT, WIDTH - _RIGHT)
-    up = _scale(low, high, HEIGHT - _BOTTOM, _TOP)
-    xs = [across(step) for step in steps]
-    return Chart(
-        title=title,
-        curves=tuple(_curve(line, xs, up) for line in lines),
-        area=_area(band, xs, up) if band else "",
-        columns=tuple(Tick(across(step), str(step)) for step in _few(steps)),
-        rows=tuple(Tick(up(value), figure(value, ".3g")) for value in _round_values(low, high)),
-        data=_data(steps, lines, band, (low, high)),
-        told=_told(title, steps, lines),
-    )
+@dataclass(frozen=True)
+class Histogram:
+    """How often values lie where, in equal bins from `low` to `high`, which hold them all."""
+
+    values: Sequence[float]
+    low: float
+    high: float
+    bins: int = 24
+
+    @property
+    def bars(self) -> list[Bar]:
+        """One bar for each bin."""
+        counts, size = [0] * self.bins, (self.high - self.low) / self.bins or 1.0
+        for value in self.values:
+            counts[max(0, min(self.bins - 1, int((value - self.low) / size)))] += 1
+        most, width = max(counts) or 1, WIDTH / self.bins
+        edges = [figure(self.low + at * size, ".2f") for at in range(self.bins + 1)]
+        return [
+            Bar(
+                x=round(at * width + 1.5, 1),
+                y=round(HEIGHT * (1 - count / most), 2),
+                width=round(width - 3, 1),
+                height=round(HEIGHT * count / most, 2),
+                label=f"{edges[at]} to {edges[at + 1]}: {count}",
+            )
+            for at, count in enumerate(counts)
+        ]
+
+    @property
+    def columns(self) -> Ticks:
+        """Labels of the axis."""
+        return _round_ticks(self.low, self.high)
+
+    @property
+    def mean(self) -> float:
+        """The mean of the values."""
+        return math.fsum(self.values) / len(self.values)
+
+    @property
+    def mean_place(self) -> float:
+        """Where the mean stands, in percent."""
+        return _place(self.mean, self.low, self.high, 100)
 
 
 def sparkline(values: Values, *, width: int = 120, height: int = 28) -> str:
-    """A small curve without axes, as a path."""
+    """The path of a small curve without axes; empty where there are not two values."""
     known = [value for value in values if value is not None]
     if len(known) < 2:
         return ""
-    up = _scale(min(known), max(known), height - 2, 2)
-    across = _scale(0, len(values) - 1, 2, width - 2)
-    return _path([across(at) for at in range(len(values))], values, up)
+    low, high, last = min(known), max(known), len(values) - 1
+    xs = (2 + _place(at, 0, last, width - 4) for at in range(len(values)))
+    ys = (None if v is None else height - 2 - _place(v, low, high, height - 4) for v in values)
+    return _path(zip(xs, ys, strict=True))
 
 
-def histogram(values: Sequence[float], low: float, high: float, *, bins: int = 24) -> list[Bar]:
-    """Counts of `values` in equal bins from `low` to `high`, which hold them all."""
-    counts = [0] * bins
-    width = (high - low) / bins or 1.0
-    for value in values:
-        counts[max(0, min(bins - 1, int((value - low) / width)))] += 1
-    most = max(counts, default=0) or 1
-    step = (WIDTH - _LEFT - _RIGHT) / bins
-    tall = HEIGHT - _TOP - _BOTTOM
-    return [
-        Bar(
-            x=round(_LEFT + at * step + 1, 1),
-            y=round(_TOP + tall * (1 - count / most), 1),
-            width=round(step - 2, 1),
-            height=round(tall * count / most, 1),
-            label=f"{_edge(low + at * width)} to {_edge(low + (at + 1) * width)}: {count}",
-        )
-        for at, count in enumerate(counts)
-    ]
+def _place(value: float, low: float, high: float, length: float) -> float:
+    """Where a value between two others stands along a length."""
+    return round((value - low) / ((high - low) or 1.0) * length, 2)
 
 
-def axis(low: float, high: float) -> list[Tick]:
-    """Labels under a histogram."""
-    across = _scale(low, high, _LEFT, WIDTH - _RIGHT)
-    return [Tick(across(value), figure(value, ".3g")) for value in _round_values(low, high)]
-
-
-def place(value: float, low: float, high: float) -> float:
-    """Where a value stands along a histogram."""
-    return _scale(low, high, _LEFT, WIDTH - _RIGHT)(value)
-
-
-def _edge(value: float) -> str:
-    return figure(value, ".2f")
-
-
-class _scale:  # noqa: N801  a function with two numbers remembered
-    """A straight map from one range to another."""
-
-    def __init__(self, low: float, high: float, start: float, end: float) -> None:
-        self._low, self._start = low, start
-        self._slope = (end - start) / ((high - low) or 1.0)
-
-    def __call__(self, value: float) -> float:
-        return round(self._start + (value - self._low) * self._slope, 1)
-
-
-def _bounds(
-    shapes: Iterable[Line | Band], floor: float | None, ceiling: float | None
-) -> tuple[float, float]:
-    known = [value for value in (floor, ceiling) if value is not None]
-    for shape in shapes:
-        every = shape.values if isinstance(shape, Line) else (*shape.low, *shape.high)
-        known += [value for value in every if value is not None]
-    low, high = min(known, default=0.0), max(known, default=1.0)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
-
-
-def _curve(line: Line, xs: Sequence[float], up: _scale) -> Curve:
-    known = [value for value in line.values if value is not None]
-    last = figure(known[-1], ".3g") if known else "–"
-    return Curve(line.label, line.tone, _path(xs, line.values, up), last)
-
-
-def _path(xs: Sequence[float], values: Values, up: _scale) -> str:
+def _path(points: Iterable[tuple[float, float | None]]) -> str:
     parts, pen = [], "M"
-    for x, value in zip(xs, values, strict=True):
-        if value is None:
+    for x, y in points:
+        if y is None:
             pen = "M"
             continue
-        parts.append(f"{pen}{x:g} {up(value):g}")
+        parts.append(f"{pen}{x:g} {y:g}")
         pen = "L"
-    if len(parts) == 1:  # a dot, where a line would be nothing
+    if len(parts) == 1:  # a line of no length is not drawn, but one of nearly none is: as a dot
         parts.append("h0.1")
     return "".join(parts)
 
 
-def _area(band: Band, xs: Sequence[float], up: _scale) -> str:
-    points = [
-        (x, up(low), up(high))
-        for x, low, high in zip(xs, band.low, band.high, strict=True)
-        if low is not None and high is not None
-    ]
-    there = [f"{x:g} {high:g}" for x, _, high in points]
-    back = [f"{x:g} {low:g}" for x, low, _ in reversed(points)]
-    return f"M{'L'.join(there + back)}Z" if points else ""
-
-
-def _few(steps: Sequence[int]) -> list[int]:
-    if len(steps) <= _TICKS:
-        return list(steps)
-    return [steps[(len(steps) - 1) * at // _TICKS] for at in range(_TICKS + 1)]
-
-
-def _round_values(low: float, high: float) -> list[float]:
-    """Three to seven round values within the bounds."""
-    raw = (high - low) / _TICKS
+def _round_ticks(low: float, high: float) -> Ticks:
+    """Three to seven round values between the bounds."""
+    raw = (high - low) / _LABELS
     size = 10 ** math.floor(math.log10(raw))
     step = next(size * factor for factor in (1, 2, 2.5, 5, 10) if size * factor >= raw)
-    first = math.ceil(low / step - 1e-9)
-    count = math.floor(high / step + 1e-9) - first + 1
-    return [(first + at) * step for at in range(count)]
-
-
-def _data(
-    steps: Sequence[int], lines: Sequence[Line], band: Band | None, bounds: tuple[float, float]
-) -> str:
-    series = [{"label": line.label, "tone": line.tone, "values": line.values} for line in lines]
-    shaded = {"label": band.label, "low": band.low, "high": band.high} if band else None
-    return json.dumps({"x": steps, "lines": series, "band": shaded, "bounds": bounds})
-
-
-def _told(title: str, steps: Sequence[int], lines: Sequence[Line]) -> str:
-    parts = []
-    for line in lines:
-        known = [value for value in line.values if value is not None]
-        if known:
-            first, last = figure(known[0], ".3g"), figure(known[-1], ".3g")
-            parts.append(f"{line.label} from {first} to {last}")
-    over = f"over steps {steps[0]} to {steps[-1]}" if steps else "without steps"
-    return f"{title} {over}: {', '.join(parts) or 'no values'}"
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    values = [at * step for at in range(first, last + 1)]
+    return [(_place(value, low, high, 100), figure(value, ".3g")) for value in values]

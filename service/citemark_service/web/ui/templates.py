@@ -7,7 +7,9 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
 from citemark_service.printable import printable
+from citemark_service.score.figures import figure
 from citemark_service.web.ui import charts, links
+from citemark_service.web.ui.views.naming import number
 
 _FOLDER: Final = "citemark_service.web.ui"
 
@@ -25,8 +27,9 @@ class Templates:
             lstrip_blocks=True,
         )
         self._environment.globals.update(
-            links=links, up="", chart_width=charts.WIDTH, chart_height=charts.HEIGHT
+            links=links, up="", plot_width=charts.WIDTH, plot_height=charts.HEIGHT
         )
+        self._environment.filters.update(number=number, figure=figure)
 
     def html(self, name: str, /, **values: object) -> str:
         """A page; `values` may hold text of strangers anywhere."""

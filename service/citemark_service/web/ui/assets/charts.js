@@ -1,82 +1,76 @@
-// Puts hover and zoom on charts that the server has drawn already. Colours are the style sheet's.
+// Adds values under the pointer, zoom and links to the charts that the server has drawn.
 "use strict";
-(() => {
-  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const figure = (value) => String(value).replace("-", "\u2212");
-  const shown = (value) => (value === null || value === undefined ? "–" : figure(Number(value).toPrecision(3)));
-  const plots = [];
-  // Steps are whole numbers, and so are the places of their labels.
-  const whole = Array.from({ length: 15 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
+document.querySelectorAll("figure[data-chart]").forEach((box) => {
+  const { steps, lines, bounds } = JSON.parse(box.dataset.chart);
+  const [drawn, plot] = [box.querySelector("svg.drawn"), box.querySelector("svg.plot")];
+  const { width, height } = plot.viewBox.baseVal;
+  const labels = [...drawn.querySelectorAll(".column")];
+  const last = steps.length - 1;
+  const across = (step) => (width * (step - steps[0])) / (steps[last] - steps[0] || 1);
+  const up = (value) => height * (1 - (value - bounds[0]) / (bounds[1] - bounds[0]));
+  const shown = (value) => (value === null ? "–" : String(Number(value.toPrecision(3))).replace("-", "\u2212"));
+  const add = (tone, name = "path") => {
+    const mark = document.createElementNS(plot.namespaceURI, name);
+    mark.setAttribute("class", tone);
+    plot.append(mark);
+    return mark;
+  };
+  const cursor = add("cursor");
+  const chosen = add("chosen", "rect");
+  const dots = lines.map((line) => add(`dot tone${line.tone}`));
+  const told = document.createElement("p");
+  told.className = "told";
+  drawn.after(told);
+  let [from, opening] = [null, 0];
 
-  function seriesOf(data) {
-    const lines = data.lines.map((line) => ({
-      label: line.label,
-      stroke: colour(`--tone${line.tone}`),
-      width: 2,
-      dash: line.tone === 3 ? [7, 3] : undefined,
-      points: { show: data.x.length === 1 },
-    }));
-    const edges = data.band ? [{ width: 0, points: { show: false } }, { width: 0, points: { show: false } }] : [];
-    return [{}, ...lines, ...edges];
+  const unit = (event) => new DOMPoint(event.clientX, event.clientY).matrixTransform(plot.getScreenCTM().inverse()).x;
+  const nearest = (x) => steps.reduce((best, step, at) => (Math.abs(across(step) - x) < Math.abs(across(steps[best]) - x) ? at : best), 0);
+
+  function zoom(low, high) {
+    plot.setAttribute("viewBox", `${low} 0 ${high - low} ${height}`);
+    plot.classList.toggle("zoomed", high - low < width);
+    const seen = steps.filter((step) => low <= across(step) && across(step) <= high);
+    labels.forEach((label, at) => {
+      const step = seen[seen.length <= labels.length ? at : Math.floor(((seen.length - 1) * at) / (labels.length - 1))];
+      label.textContent = step ?? "";
+      label.setAttribute("x", `${(100 * (across(step ?? steps[0]) - low)) / (high - low)}%`);
+    });
   }
 
-  function options(data, width, told, open) {
-    const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
-    const first = data.lines.length + 1;
-    return {
-      width,
-      height: Math.max(140, Math.round(width * 0.28)),
-      scales: { x: { time: false }, y: { range: () => data.bounds } },
-      series: seriesOf(data),
-      bands: data.band ? [{ series: [first + 1, first], fill: colour("--shade") }] : [],
-      axes: [{ ...axis, grid: { show: false }, size: 24, incrs: whole }, { ...axis, size: 44, values: (_, places) => places.map((place) => figure(Number(place.toPrecision(6)))) }],
-      legend: { show: false },
-      cursor: { drag: { x: true, y: false } },
-      hooks: {
-        setCursor: [(plot) => {
-          const at = plot.cursor.idx;
-          told.textContent = at === null || at === undefined ? "" :
-            [`step ${data.x[at]}`, ...data.lines.map((line) => `${line.label} ${shown(line.values[at])}`)].join(" · ");
-        }],
-        ready: [(plot) => {
-          let from = null;
-          plot.over.addEventListener("mousedown", (event) => { from = event.clientX; });
-          plot.over.addEventListener("click", (event) => {
-            if (Math.abs(event.clientX - from) < 3 && plot.cursor.idx !== null) open(data.x[plot.cursor.idx]);
-          });
-        }],
-      },
-    };
-  }
-
-  function draw(figure) {
-    const data = JSON.parse(figure.dataset.chart);
-    if (data.x.length < 2) return;
-    const still = figure.querySelector("svg.drawn");
-    const box = document.createElement("div");
-    const told = document.createElement("p");
-    box.className = "plot";
-    told.className = "told";
-    const width = still.getBoundingClientRect().width;
-    still.replaceWith(box);
-    box.after(told);
-    const open = (step) => { if (figure.dataset.href) location.href = `${figure.dataset.href}&step=${step}`; };
-    const columns = [data.x, ...data.lines.map((line) => line.values), ...(data.band ? [data.band.low, data.band.high] : [])];
-    const plot = new uPlot(options(data, width, told, open), columns, box);
-    box.setAttribute("role", "img");
-    box.setAttribute("aria-label", still.getAttribute("aria-label"));
-    plots.push({ plot, box, figure, told, open, columns, data });
-  }
-
-  function redraw() {
-    for (const each of plots) {
-      each.plot.destroy();
-      each.plot = new uPlot(options(each.data, each.box.clientWidth, each.told, each.open), each.columns, each.box);
+  function point(event) {
+    const x = unit(event);
+    const at = nearest(x);
+    told.textContent = [`step ${steps[at]}`, ...lines.map((line) => `${line.label} ${shown(line.values[at])}`)].join(" · ");
+    cursor.setAttribute("d", `M${across(steps[at])} 0V${height}`);
+    lines.forEach((line, each) => dots[each].setAttribute("d", line.values[at] === null ? "" : `M${across(steps[at])} ${up(line.values[at])}h0.01`));
+    if (from !== null && event.buttons & 1) {
+      Object.entries({ x: Math.min(from, x), width: Math.abs(x - from), height }).forEach(([name, value]) => chosen.setAttribute(name, value));
     }
   }
 
-  let waiting = 0;
-  document.querySelectorAll("figure[data-chart]").forEach(draw);
-  addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(redraw, 150); });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-})();
+  function release(event) {
+    if (from === null) return;
+    const [low, high] = [from, unit(event)].sort((one, other) => one - other).map((x) => Math.min(Math.max(x, 0), width));
+    clearTimeout(opening);
+    if ((high - low) * plot.getScreenCTM().a > 3) zoom(low, high);
+    // A second click, which resets the zoom, must come before the page is left.
+    else opening = setTimeout(() => { location.href = `${box.dataset.href}&step=${steps[nearest(low)]}`; }, plot.classList.contains("zoomed") ? 300 : 0);
+    from = null;
+    chosen.setAttribute("width", 0);
+  }
+
+  drawn.addEventListener("pointermove", point);
+  drawn.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    event.preventDefault();
+    drawn.setPointerCapture(event.pointerId);
+    from = unit(event);
+  });
+  drawn.addEventListener("pointerup", release);
+  drawn.addEventListener("pointercancel", () => { from = null; });
+  drawn.addEventListener("pointerleave", () => {
+    told.textContent = "";
+    [cursor, ...dots].forEach((mark) => mark.setAttribute("d", ""));
+  });
+  drawn.addEventListener("dblclick", () => { clearTimeout(opening); zoom(0, width); });
+});

@@ -8,23 +8,11 @@ from typing import Final
 
 from citemark_service.ledger.reading import Record
 from citemark_service.ledger.view import Sample
-from citemark_service.web.ui import charts
-from citemark_service.web.ui.charts import Bar, Tick
+from citemark_service.web.ui.charts import Histogram
 from citemark_service.web.ui.views.lists import Grade, grade
-from citemark_service.web.ui.views.naming import OUTCOMES, number, state
+from citemark_service.web.ui.views.naming import OUTCOMES, state
 
 _RUBRICS: Final = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Distribution:
-    """A step's rewards, over their scale, as a histogram."""
-
-    bars: list[Bar]
-    ticks: list[Tick]
-    mean: float
-    """Where along the histogram the mean stands."""
-    told: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +26,10 @@ class RubricMean:
     rollouts: int
 
 
-def distribution(rows: Sequence[Record]) -> Distribution | None:
-    """The histogram of these rollouts' rewards; None where there are none."""
+def distribution(rows: Sequence[Record]) -> Histogram | None:
+    """The histogram of these rollouts' rewards, over their scale; None where there are none."""
     values = [row["reward"] for row in rows if row["reward"] is not None]
-    if not values:
-        return None
-    low, high = min(0.0, *values), max(1.0, *values)
-    centre = math.fsum(values) / len(values)
-    return Distribution(
-        bars=charts.histogram(values, low, high),
-        ticks=charts.axis(low, high),
-        mean=charts.place(centre, low, high),
-        told=f"{len(values)} rewards from {number(min(values), 2)} to {number(max(values), 2)}, "
-        f"mean {number(centre, 2)}",
-    )
+    return Histogram(values, min(0.0, *values), max(1.0, *values)) if values else None
 
 
 def rubric_means(samples: Iterable[Sample]) -> list[RubricMean]:
