@@ -19,12 +19,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from citemark_grpo import ScoreClient, ScoreError
+from citemark_grpo import ScoreClient, ScoreError, await_service
 from citemark_schemas import ScoreResult
 
 ROLLOUTS = Path(__file__).parent / "rollouts.jsonl"
@@ -48,19 +47,19 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
+async def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
     """Return when the service says that its judge can be reached."""
-    ends_at = time.monotonic() + START_S
-    while time.monotonic() < ends_at:
-        if process.poll() is not None:
-            raise NotStarted(f"the service ended with status {process.returncode}")
+    async with ScoreClient(url) as client:
+
+        async def probe() -> None:
+            if process.poll() is not None:
+                raise NotStarted(f"the service ended with status {process.returncode}")
+            await client.get("/readyz")
+
         try:
-            if httpx.get(f"{url}/readyz", timeout=5.0).is_success:
-                return
-        except httpx.RequestError:
-            pass  # it does not listen yet
-        time.sleep(0.2)
-    raise NotStarted(f"the service was not ready after {START_S:.0f} s")
+            await await_service(probe, timeout_s=START_S, max_pause_s=0.5)
+        except ScoreError as error:
+            raise NotStarted(f"the service was not ready after {START_S:.0f} s") from error
 
 
 @contextmanager
@@ -74,7 +73,7 @@ def running_service(judge: str, ledger: Path) -> Iterator[str]:
     process = subprocess.Popen([*serve, *flags], env=environment)  # noqa: S603  our own
     url = f"http://127.0.0.1:{port}"
     try:
-        wait_until_ready(url, process)
+        asyncio.run(wait_until_ready(url, process))
         yield url
     finally:
         process.send_signal(signal.SIGTERM)
@@ -85,7 +84,7 @@ def running_service(judge: str, ledger: Path) -> Iterator[str]:
             process.wait()
 
 
-def outcome(result: ScoreResult) -> Text:
+def describe_outcome(result: ScoreResult) -> Text:
     """What became of one rollout, in a word."""
     if result.failure is not None:
         return Text(result.failure.kind, style="red")
@@ -94,12 +93,12 @@ def outcome(result: ScoreResult) -> Text:
     return Text("judged", style="green")
 
 
-def number(value: float | None) -> str:
+def format_number(value: float | None) -> str:
     """Three decimals, or a dash where there is nothing to show."""
     return "–" if value is None else f"{value:.3f}"
 
 
-def tables_of(rows: list[dict[str, Any]], results: list[ScoreResult]) -> Iterator[Table]:
+def build_tables(rows: list[dict[str, Any]], results: list[ScoreResult]) -> Iterator[Table]:
     """One table a question, in the order of the file."""
     pairs = zip(rows, results, strict=True)
     for question, group in itertools.groupby(pairs, key=lambda pair: pair[0]["question"]):
@@ -108,23 +107,20 @@ def tables_of(rows: list[dict[str, Any]], results: list[ScoreResult]) -> Iterato
             table.add_column(name, width=width, justify="right" if width < 9 else "left")
         for row, result in group:
             f1 = result.citation.f1 if result.citation is not None else None
-            measures = map(number, (result.reward, result.rubric_reward, f1))
-            table.add_row(result.id, *measures, outcome(result), row["metadata"]["note"])
+            measures = map(format_number, (result.reward, result.rubric_reward, f1))
+            table.add_row(result.id, *measures, describe_outcome(result), row["metadata"]["note"])
         yield table
 
 
-async def scored(url: str, rows: list[dict[str, Any]]) -> list[ScoreResult]:
+async def score(url: str, rows: list[dict[str, Any]]) -> list[ScoreResult]:
     """The rollouts' results; few at a time, since a small machine's model judges one by one."""
+    # As a trainer sends them: with their run, and the step they are of.
+    rollouts = [{**row, "run": "demo", "step": 1} for row in rows]
     async with ScoreClient(url, batch_items=1, parallel=2) as client:
-        return await client.score(placed(rows), deadline_s=SCORE_S)
+        return await client.score(rollouts, deadline_s=SCORE_S)
 
 
-def placed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rollouts as a trainer sends them: with their run, and the step they are of."""
-    return [{**row, "run": "demo", "step": 1} for row in rows]
-
-
-def fresh(ledger: Path) -> Path:
+def clear_ledger(ledger: Path) -> Path:
     """Where this demo's rollouts are kept, without those of the last one."""
     ledger.parent.mkdir(parents=True, exist_ok=True)
     for suffix in ("", "-wal", "-shm"):
@@ -132,16 +128,16 @@ def fresh(ledger: Path) -> Path:
     return ledger
 
 
-def judged(url: str) -> int:
+def show_scores(url: str) -> int:
     """Score the examples, print the table, and return the exit status."""
     rows = [json.loads(line) for line in ROLLOUTS.read_text(encoding="utf-8").splitlines()]
     console = Console(width=WIDTH)
     console.print(f"scoring {len(rows)} rollouts at {url} …")
     start = time.monotonic()
-    results = asyncio.run(scored(url, rows))
+    results = asyncio.run(score(url, rows))
     took_s = time.monotonic() - start
     failed = [result for result in results if result.reward is None]
-    console.print(*tables_of(rows, results), sep="\n")
+    console.print(*build_tables(rows, results), sep="\n")
     model = results[0].judge.model
     console.print(f"\n{len(results)} rollouts by {model} in {took_s:.1f} s, {len(failed)} failed")
     console.print("make ui shows why each got its reward, at http://127.0.0.1:8000/ui")
@@ -156,8 +152,8 @@ def main() -> int:
     parser.add_argument("--judge", default="embedded", help="embedded, smollm2, vllm or openai")
     judge = parser.parse_args().judge
     try:
-        with running_service(judge, fresh(LEDGER)) as url:
-            return judged(url)
+        with running_service(judge, clear_ledger(LEDGER)) as url:
+            return show_scores(url)
     except NotStarted as error:
         Console(stderr=True).print(str(error), style="red")
         return 2

@@ -1,4 +1,4 @@
-"""A service's URL as users write it, token and all. Pure."""
+"""A service's URL as users write it, with or without a token. Pure."""
 
 import re
 from dataclasses import dataclass, field
@@ -15,20 +15,25 @@ class Address:
     """Where a service is, and who may call it."""
 
     root: str
-    """Without a slash at its end and without the token, so that errors and logs may tell it."""
+    """Without a slash at its end and without the token, so that errors and logs may show it."""
     token: str | None = field(default=None, repr=False)
 
 
-def address_of(url: str) -> Address:
+def parse_address(url: str) -> Address:
     """Take the token out of `http://HOST/t/TOKEN` or `http://HOST/?token=TOKEN`.
 
-    Both are what trainers are told that take nothing but a URL. A header says the same, and no
-    HTTP library logs it.
+    Both are for trainers that can be told nothing but a URL. The client sends the token as a
+    header instead, which no HTTP library logs.
 
     Raises:
         ValueError: it is no URL that could be called, or has a query of anything else.
     """
-    parts = _parsed(url)
+    try:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"{url!r} is no URL: {error}") from error
+    if parts.scheme not in ("http", "https") or not parts.host:
+        raise ValueError(f"{url!r} is no URL of a service, such as http://127.0.0.1:8000")
     query = parse_qs(parts.query.decode("ascii"), keep_blank_values=True)
     if query.keys() - {"token"} or parts.fragment:
         raise ValueError(
@@ -39,13 +44,3 @@ def address_of(url: str) -> Address:
     prefix = _IN_PATH.search(root)
     tokens = [*query.get("token", ()), *([unquote(prefix[1])] if prefix else ())]
     return Address(root[: prefix.start()] if prefix else root, tokens[0] if tokens else None)
-
-
-def _parsed(url: str) -> httpx.URL:
-    try:
-        parts = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise ValueError(f"{url!r} is no URL: {error}") from error
-    if parts.scheme not in ("http", "https") or not parts.host:
-        raise ValueError(f"{url!r} is no URL of a service, such as http://127.0.0.1:8000")
-    return parts

@@ -1,8 +1,7 @@
 """Rollouts made ready to send: checked, numbered, and cut into batches. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
@@ -13,72 +12,56 @@ from citemark_schemas import Problem, ProblemDetail, Rollout
 RolloutLike = Rollout | Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
+class Parcel(NamedTuple):
     """One rollout as the bytes that travel, under the id that its result must carry."""
 
     id: str
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """Neighbouring parcels; `start` is the first one's index in the caller's sequence."""
 
     start: int
-    parcels: tuple[Parcel, ...]
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """The ids that the answer must carry, in order."""
-        return tuple(parcel.id for parcel in self.parcels)
+    parcels: Sequence[Parcel]
 
 
-def _place(index: int, loc: Iterable[int | str]) -> str:
-    steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in loc)
-    return f"items[{index}]{steps}"
-
-
-def _checked(item: RolloutLike, index: int) -> Rollout:
-    if isinstance(item, Rollout):
-        return item
-    try:
-        return Rollout.model_validate(item)
-    except ValidationError as error:
-        details = tuple(
-            ProblemDetail(loc=_place(index, each["loc"]), message=each["msg"])
-            for each in error.errors(include_url=False, include_input=False)
-        )
-        raise _refused(index, details) from error
-
-
-def _refused(index: int, details: tuple[ProblemDetail, ...]) -> Refused:
-    message = f"rollout {index} is invalid"
-    return Refused(Problem(error="invalid_request", message=message, details=details))
-
-
-def parcels(rollouts: Sequence[RolloutLike]) -> list[Parcel]:
+def pack(rollouts: Sequence[RolloutLike]) -> list[Parcel]:
     """Check each rollout and render it as JSON.
 
     A rollout without an id gets its index in `rollouts`, because the service would number it
-    within its batch. The caller's `metadata` stays at home: it is never judged.
+    within its batch. The caller's `metadata` is left out: it is never judged.
 
     Raises:
         Refused: a mapping is no valid rollout, or a text is not Unicode.
     """
-    return [_parcel(_checked(item, index), index) for index, item in enumerate(rollouts)]
+    return [_pack_one(item, index) for index, item in enumerate(rollouts)]
 
 
-def _parcel(rollout: Rollout, index: int) -> Parcel:
-    name = str(index) if rollout.id is None else rollout.id
-    named = rollout.model_copy(update={"id": name})
+def _pack_one(item: RolloutLike, index: int) -> Parcel:
+    place = f"items[{index}]"
     try:
-        body = named.model_dump_json(exclude_unset=True, exclude={"metadata"})
+        rollout = item if isinstance(item, Rollout) else Rollout.model_validate(item)
+        name = str(index) if rollout.id is None else rollout.id
+        sent = rollout.model_copy(update={"id": name})
+        return Parcel(name, sent.model_dump_json(exclude_unset=True, exclude={"metadata"}).encode())
+    except ValidationError as error:
+        cause: Exception = error
+        details = [
+            ProblemDetail(loc=place + "".join(map(_step, each["loc"])), message=each["msg"])
+            for each in error.errors(include_url=False, include_input=False)
+        ]
     except PydanticSerializationError as error:
         # Python takes strings with lone surrogates, JSON does not.
-        detail = ProblemDetail(loc=_place(index, ()), message=str(error))
-        raise _refused(index, (detail,)) from error
-    return Parcel(name, body.encode())
+        cause, details = error, [ProblemDetail(loc=place, message=str(error))]
+    message = f"rollout {index} is invalid"
+    raise Refused(
+        Problem(error="invalid_request", message=message, details=tuple(details))
+    ) from cause
+
+
+def _step(part: int | str) -> str:
+    return f"[{part}]" if isinstance(part, int) else f".{part}"
 
 
 def cut(ready: Sequence[Parcel], *, max_items: int, max_bytes: int) -> Iterator[Batch]:
@@ -90,8 +73,8 @@ def cut(ready: Sequence[Parcel], *, max_items: int, max_bytes: int) -> Iterator[
     for index, parcel in enumerate(ready):
         full = index - start >= max_items or size + len(parcel.body) > max_bytes
         if index > start and full:
-            yield Batch(start, tuple(ready[start:index]))
+            yield Batch(start, ready[start:index])
             start, size = index, 0
         size += len(parcel.body)
     if start < len(ready):
-        yield Batch(start, tuple(ready[start:]))
+        yield Batch(start, ready[start:])

@@ -1,17 +1,17 @@
 """The HTTP client of the reward service: rollouts in, results out, order kept.
 
-One owner for everything between the trainer and the service: batches, parallelism, retries and
-the deadline. What may go wrong is drawn in `errors`.
+It owns everything between a caller and the service: batches, parallelism, retries, waiting for a
+service that is away, and the deadline. `citemark_grpo.errors` has what may go wrong.
 """
 
 import asyncio
-import email.utils
-import functools
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
-from typing import Self
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Self, TypeVar
 
 import httpx
 from anyio.from_thread import start_blocking_portal
@@ -22,11 +22,12 @@ from tenacity import (
     retry_if_exception_type,
     stop_after_attempt,
     stop_before_delay,
+    stop_never,
     wait_random_exponential,
 )
 
-from citemark_grpo.address import address_of
-from citemark_grpo.batches import Batch, RolloutLike, cut, parcels
+from citemark_grpo.address import parse_address
+from citemark_grpo.batches import Batch, Parcel, RolloutLike, cut, pack
 from citemark_grpo.errors import (
     Broken,
     Overloaded,
@@ -36,100 +37,67 @@ from citemark_grpo.errors import (
     Unreachable,
     Unreadable,
 )
-from citemark_schemas import Knobs, Problem, ScoreResponse, ScoreResult
+from citemark_schemas import FailureKind, Knobs, Problem, ScoreResponse, ScoreResult
+from citemark_schemas.retry_after import parse_retry_after
+
+_Got = TypeVar("_Got")
 
 _LOG = logging.getLogger("citemark_grpo")
 _MIB = 1024 * 1024
-_BACKOFF = wait_random_exponential(multiplier=0.5, max=15)
 _ITEM_INDEX = re.compile(r"^items\[(\d{1,9})\]")
-_TELL_EVERY = 5
+_LOG_EVERY = 5
+_STOPPING_PAUSE_S = 1.0
+_GET_S = 10.0
 _ADVICE = {
     401: "no token, or a wrong one; set CITEMARK_API_TOKEN where the client runs",
     404: "is the client's URL the root of a Citemark?",
 }
-"""What the client's own settings are the likeliest cause of."""
+"""The likeliest cause in the client's own settings, by status."""
 # Below the 5 s after which uvicorn closes an idle connection, so that we never write into one.
 _KEEPALIVE_S = 4.0
 
 
-def _pause(state: RetryCallState) -> float:
-    """Seconds to the next attempt: what the service asked for, plus jitter that widens."""
-    error = state.outcome.exception() if state.outcome is not None else None
-    asked = error.retry_after_s if isinstance(error, Overloaded) else None
-    return (asked or 0.0) + _BACKOFF(state)
+async def await_service(
+    call: Callable[[], Awaitable[_Got]],
+    *,
+    timeout_s: float,
+    attempts: int | None = None,
+    max_pause_s: float = 15.0,
+) -> _Got:
+    """Call until the service can be reached and takes the work; all waiting for one is here.
 
+    Between attempts it pauses for what Retry-After asked, plus jitter that grows to `max_pause_s`.
 
-def _tell(state: RetryCallState) -> None:
-    """Let the log show what a trainer that stands still is waiting for."""
-    if state.outcome is not None and state.attempt_number % _TELL_EVERY == 0:
-        tries, error = state.attempt_number, state.outcome.exception()
-        _LOG.warning("still no answer after %d tries, trying on: %s", tries, error)
+    Args:
+        call: One attempt. Tried again where it raises `Unreachable` or `Overloaded`.
+        timeout_s: No pause begins that would end after so many seconds.
+        attempts: At most, the first included; None for as many as `timeout_s` allows. Such a
+            wait is logged at every fifth attempt.
 
+    Raises:
+        Unreachable, Overloaded: the last attempt's.
+    """
+    backoff = wait_random_exponential(multiplier=0.5, max=max_pause_s)
 
-def _retry_after_s(response: httpx.Response) -> float | None:
-    """Retry-After in seconds; it may be given as a date (RFC 9110, section 10.2.3)."""
-    value = response.headers.get("retry-after", "").strip()
-    if value.isascii() and value.isdigit():
-        return float(value)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return None
+    def pause(state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        return (getattr(error, "retry_after_s", None) or 0.0) + backoff(state)
 
+    def log(state: RetryCallState) -> None:
+        if attempts is None and state.outcome and state.attempt_number % _LOG_EVERY == 0:
+            tries, error = state.attempt_number, state.outcome.exception()
+            _LOG.warning("still no answer after %d tries, trying on: %s", tries, error)
 
-def _problem(response: httpx.Response, start: int) -> Problem:
-    """The problem that a 4xx carries, its item numbers counted in the caller's sequence."""
-    try:
-        problem = Problem.model_validate_json(response.content)
-    except ValidationError:
-        return Problem(error="http_error", message=f"the service answered {response.status_code}")
-    details = tuple(
-        detail.model_copy(
-            update={
-                "loc": _ITEM_INDEX.sub(lambda m: f"items[{int(m[1]) + start}]", detail.loc),
-            }
-        )
-        for detail in problem.details
+    retrying = AsyncRetrying(
+        retry=retry_if_exception_type((Unreachable, Overloaded)),
+        stop=(stop_never if attempts is None else stop_after_attempt(attempts))
+        | stop_before_delay(max(0.0, timeout_s)),
+        wait=pause,
+        before_sleep=log,
+        reraise=True,
     )
-    return problem.model_copy(update={"details": details})
-
-
-def _refuse_status(response: httpx.Response, start: int) -> None:
-    status = response.status_code
-    if status == httpx.codes.OK:
-        return
-    if status in (429, 503):
-        raise Overloaded(f"the service answered {status}", retry_after_s=_retry_after_s(response))
-    if status in (502, 504):
-        raise Unreachable(f"a gateway answered {status}")
-    if status >= 500:
-        raise Broken(f"the service answered {status}")
-    if status < 400:
-        raise Unreadable(f"the service answered {status}, which is no score response")
-    problem = _problem(response, start)
-    advice = _ADVICE.get(status)
-    if advice is not None:
-        told = f"{response.url} answered {status}: {advice}"
-        problem = Problem(error=problem.error, message=told)
-    raise Refused(problem, status=status)
-
-
-def _results(response: httpx.Response, batch: Batch) -> tuple[ScoreResult, ...]:
-    try:
-        items = ScoreResponse.model_validate_json(response.content).items
-    except ValidationError as error:
-        raise Unreadable("the answer is no score response") from error
-    if tuple(item.id for item in items) != batch.ids:
-        raise Unreadable("the answer's ids are not those that were sent, in their order")
-    return items
-
-
-def _body(batch: Batch, knobs: Knobs | None, deadline_s: float) -> bytes:
-    """A `ScoreRequest` put together from parcels that are JSON already."""
-    rest = (knobs or Knobs()).model_dump_json(exclude_unset=True)[1:]
-    comma = b"" if rest == "}" else b","
-    items = b",".join(parcel.body for parcel in batch.parcels)
-    return b'{"items":[%b],"deadline_s":%.3f%b%b' % (items, deadline_s, comma, rest.encode())
+    got: _Got = await retrying(call)
+    return got
 
 
 class ScoreClient:
@@ -143,7 +111,7 @@ class ScoreClient:
             is sent as a header instead, and stands in no error.
         timeout_s: For one HTTP call, > 0.
         deadline_s: For one `score` with all its batches and retries, where the call names none.
-        attempts: HTTP calls per batch, the first included, >= 1.
+        attempts: HTTP calls per batch, the first included, >= 1; None leaves it to the deadline.
         parallel: Batches in flight, >= 1; further ones wait for a place.
         batch_items: Rollouts in one batch at most. Small batches lose little to a retry.
         batch_bytes: Bytes of rollouts in one batch at most; a larger one travels alone.
@@ -159,20 +127,22 @@ class ScoreClient:
         *,
         timeout_s: float = 300.0,
         deadline_s: float = 900.0,
-        attempts: int = 6,
+        attempts: int | None = 6,
         parallel: int = 16,
         batch_items: int = 16,
         batch_bytes: int = 8 * _MIB,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        address = address_of(url)
+        address = parse_address(url)
         bearer = {} if address.token is None else {"authorization": f"Bearer {address.token}"}
-        self._url = address.root
+        self.root = address.root
+        """The service's root without its token, for messages."""
         self._timeout_s = timeout_s
         self._deadline_s = deadline_s
         self._attempts = attempts
         self._parallel = parallel
-        self._cut = functools.partial(cut, max_items=batch_items, max_bytes=batch_bytes)
+        self._batch_items = batch_items
+        self._batch_bytes = batch_bytes
         self._headers = httpx.Headers({"content-type": "application/json", **bearer})
         self._headers.update(headers)
         self._places = asyncio.Semaphore(parallel)
@@ -210,83 +180,138 @@ class ScoreClient:
 
         Raises:
             ScoreError: a batch got no results; the error is the first such batch's, and its
-                `scored` holds what the other batches got.
+                `scored` holds the results of the other batches.
         """
-        http = self._opened()
         ends_at = time.monotonic() + (self._deadline_s if deadline_s is None else deadline_s)
-        batches = list(self._cut(parcels(rollouts)))
-        outcomes = await asyncio.gather(
-            *(self._outcome(http, batch, knobs, ends_at) for batch in batches)
+        packed = pack(rollouts)
+        batches = cut(packed, max_items=self._batch_items, max_bytes=self._batch_bytes)
+        fields = (knobs or Knobs()).model_dump_json(exclude_unset=True)[1:]
+        results: list[ScoreResult | None] = [None] * len(packed)
+        errors = await asyncio.gather(
+            *(self._score_batch(batch, fields, ends_at, results) for batch in batches)
         )
-        return _joined(batches, outcomes)
+        for error in filter(None, errors):
+            error.scored = results
+            raise error
+        return [result for result in results if result is not None]
 
-    def _opened(self) -> httpx.AsyncClient:
+    async def get(self, path: str) -> bytes:
+        """The answer to one GET, for `/`, `/readyz` and the like; not retried.
+
+        Raises:
+            ScoreError: it cannot be had, or its status is not 200.
+        """
+        response = await self._call(_GET_S, "GET", path)
+        return response.content
+
+    async def _score_batch(
+        self, batch: Batch, fields: str, ends_at: float, results: list[ScoreResult | None]
+    ) -> ScoreError | None:
+        """Put a batch's results into their places; its error is returned, so that it cancels no
+        other batch.
+
+        Rollouts that a stopping service did not start are sent again, for the service after it.
+        Where that fails, they keep their failure.
+        """
+        waiting, tries = list(range(len(batch.parcels))), 0
+        try:
+            async with asyncio.timeout(ends_at - time.monotonic()), self._places:
+                while waiting:
+                    parcels = [batch.parcels[place] for place in waiting]
+                    answer = await await_service(
+                        partial(self._post, parcels, batch.start, fields, ends_at),
+                        timeout_s=ends_at - time.monotonic(),
+                        attempts=self._attempts,
+                    )
+                    for place, result in zip(waiting, answer, strict=True):
+                        results[batch.start + place] = result
+                    waiting = [
+                        place
+                        for place, result in zip(waiting, answer, strict=True)
+                        if result.failure and result.failure.kind is FailureKind.SHUTTING_DOWN
+                    ]
+                    tries += 1
+                    if tries == self._attempts:
+                        break
+                    await asyncio.sleep(_STOPPING_PAUSE_S if waiting else 0)
+        except TimeoutError:
+            error: ScoreError = TimedOut("the deadline passed before the service answered")
+        except ScoreError as raised:
+            error = raised
+        else:
+            return None
+        return error if results[batch.start] is None else None
+
+    async def _post(
+        self, parcels: Sequence[Parcel], start: int, fields: str, ends_at: float
+    ) -> Sequence[ScoreResult]:
+        left_s = min(self._timeout_s, ends_at - time.monotonic())
+        # A `ScoreRequest` put together from rollouts that are JSON already.
+        body = b'{"items":[%b],"deadline_s":%.3f%b%b' % (
+            b",".join(parcel.body for parcel in parcels),
+            max(0.001, left_s - min(2.0, left_s / 10)),
+            b"" if fields == "}" else b",",
+            fields.encode(),
+        )
+        response = await self._call(left_s, "POST", "/v1/score", start, content=body)
+        try:
+            items = ScoreResponse.model_validate_json(response.content).items
+        except ValidationError as error:
+            raise Unreadable("the answer is no score response") from error
+        if [item.id for item in items] != [parcel.id for parcel in parcels]:
+            raise Unreadable("the answer's ids are not those that were sent, in their order")
+        return items
+
+    async def _call(
+        self, timeout_s: float, method: str, path: str, start: int = 0, content: bytes | None = None
+    ) -> httpx.Response:
         if self._http is None:
             raise RuntimeError("open the ScoreClient first: async with ScoreClient(url) as client")
         if self._loop is not asyncio.get_running_loop():
             raise RuntimeError("this ScoreClient was opened on another event loop")
-        return self._http
-
-    async def _outcome(
-        self, http: httpx.AsyncClient, batch: Batch, knobs: Knobs | None, ends_at: float
-    ) -> tuple[ScoreResult, ...] | ScoreError:
-        """A batch's error is a value here, so that it does not cancel its neighbours."""
-        try:
-            async with asyncio.timeout(ends_at - time.monotonic()), self._places:
-                return await self._retried(http, batch, knobs, ends_at)
-        except TimeoutError:
-            return TimedOut("the deadline passed before the service answered")
-        except ScoreError as error:
-            return error
-
-    async def _retried(
-        self, http: httpx.AsyncClient, batch: Batch, knobs: Knobs | None, ends_at: float
-    ) -> tuple[ScoreResult, ...]:
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type((Unreachable, Overloaded)),
-            stop=stop_after_attempt(self._attempts)
-            | stop_before_delay(max(0.0, ends_at - time.monotonic())),
-            wait=_pause,
-            before_sleep=_tell,
-            reraise=True,
-        )
-        results: tuple[ScoreResult, ...] = await retrying(self._called, http, batch, knobs, ends_at)
-        return results
-
-    async def _called(
-        self, http: httpx.AsyncClient, batch: Batch, knobs: Knobs | None, ends_at: float
-    ) -> tuple[ScoreResult, ...]:
-        left_s = min(self._timeout_s, ends_at - time.monotonic())
-        body = _body(batch, knobs, max(0.001, left_s - min(2.0, left_s / 10)))
         try:
             # httpx bounds each read, not their sum: a slow drip would never end.
-            async with asyncio.timeout(left_s):
-                response = await http.post(f"{self._url}/v1/score", content=body)
+            async with asyncio.timeout(timeout_s):
+                response = await self._http.request(method, self.root + path, content=content)
         except (TimeoutError, httpx.ReadTimeout, httpx.WriteTimeout) as error:
-            raise TimedOut(f"no answer within {left_s:.1f} s") from error
+            raise TimedOut(f"no answer within {timeout_s:.1f} s") from error
         except httpx.RequestError as error:
-            raise Unreachable(f"{self._url}: {error or type(error).__name__}") from error
-        _refuse_status(response, batch.start)
-        return _results(response, batch)
+            raise Unreachable(f"{self.root}: {error or type(error).__name__}") from error
+        if response.status_code != httpx.codes.OK:
+            raise _to_error(response, start)
+        return response
 
 
-def _joined(
-    batches: Sequence[Batch], outcomes: Sequence[tuple[ScoreResult, ...] | ScoreError]
-) -> list[ScoreResult]:
-    scored: list[ScoreResult] = []
-    partial: list[ScoreResult | None] = []
-    errors: list[ScoreError] = []
-    for batch, outcome in zip(batches, outcomes, strict=True):
-        if isinstance(outcome, ScoreError):
-            errors.append(outcome)
-            partial.extend([None] * len(batch.parcels))
-        else:
-            scored.extend(outcome)
-            partial.extend(outcome)
-    if errors:
-        errors[0].scored = partial
-        raise errors[0]
-    return scored
+def _to_error(response: httpx.Response, start: int) -> ScoreError:
+    """The error that a status other than 200 stands for.
+
+    A problem's item numbers are counted in the caller's sequence, by the batch's `start`.
+    """
+    status, message = response.status_code, f"the service answered {response.status_code}"
+    wait_s = parse_retry_after(response.headers.get("retry-after"), now=datetime.now(UTC))
+    if status in (429, 503):
+        return Overloaded(message, status=status, retry_after_s=wait_s)
+    if status in (502, 504):
+        return Unreachable(f"a gateway answered {status}", status=status, retry_after_s=wait_s)
+    if status < 400:
+        return Unreadable(f"{message}, which is no score response", status=status)
+    try:
+        problem = Problem.model_validate_json(response.content)
+    except ValidationError:
+        problem = Problem(error="http_error", message=message)
+    if status >= 500:
+        said = "" if problem.message == message else f": {problem.message}"
+        return Broken(message + said, status=status)
+    if status in _ADVICE:
+        told = f"{response.url} answered {status}: {_ADVICE[status]}"
+        return Refused(Problem(error=problem.error, message=told), status=status)
+    details = tuple(
+        detail.model_copy(
+            update={"loc": _ITEM_INDEX.sub(lambda m: f"items[{int(m[1]) + start}]", detail.loc)}
+        )
+        for detail in problem.details
+    )
+    return Refused(problem.model_copy(update={"details": details}), status=status)
 
 
 def score(
@@ -296,7 +321,7 @@ def score(
     *,
     deadline_s: float | None = None,
     timeout_s: float = 300.0,
-    attempts: int = 6,
+    attempts: int | None = 6,
 ) -> list[ScoreResult]:
     """`ScoreClient.score` for scripts: blocks until the results are there.
 
@@ -305,9 +330,9 @@ def score(
     `ValueError` where `url` is none that could be called.
     """
 
-    async def scored() -> list[ScoreResult]:
+    async def run() -> list[ScoreResult]:
         async with ScoreClient(url, timeout_s=timeout_s, attempts=attempts) as client:
             return await client.score(rollouts, knobs, deadline_s)
 
     with start_blocking_portal() as portal:
-        return portal.call(scored)
+        return portal.call(run)

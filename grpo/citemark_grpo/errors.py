@@ -2,7 +2,7 @@
 
     ScoreError           no results for some of the rollouts; has `scored`
     ├── Unreachable      no connection, a broken one, or a gateway's 502 or 504, to the last attempt
-    ├── Overloaded       429 or 503 to the last attempt; may carry `retry_after_s`
+    ├── Overloaded       429 or 503 to the last attempt
     ├── TimedOut         the deadline passed, or one call took longer than `timeout_s`
     ├── Refused          another 4xx: the request is wrong and stays so; carries `problem`
     ├── Broken           another 5xx: the service failed on this request
@@ -10,7 +10,7 @@
     └── Unjudged         an answer without a reward: the judge failed; carries `failure`
     SettingsError        the client's own configuration; a ValueError
 
-`Unreachable` and `Overloaded` are retried by the client, the one owner of retries between it and
+`Unreachable` and `Overloaded` are retried by the client, which owns the retries between it and
 the service; the others are raised at once. A rollout that the judge could not score is no error
 here: it comes back as a result with `reward` null and a `failure`. `Unjudged` is for trainers that
 leave out a sample whose reward function raises.
@@ -22,10 +22,22 @@ from citemark_schemas import Failure, Problem, ScoreResult
 
 
 class ScoreError(Exception):
-    """Root of the tree."""
+    """Root of the tree.
+
+    Args:
+        status: Of the answer, where there was one.
+        retry_after_s: Seconds that the answer asks to wait, where it does.
+    """
 
     scored: Sequence[ScoreResult | None] = ()
-    """What the other batches brought, one entry a rollout; None where there is no result."""
+    """Results of the other batches, one entry for each rollout; None where there is none."""
+
+    def __init__(
+        self, message: str, *, status: int | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after_s = retry_after_s
 
 
 class Unreachable(ScoreError):
@@ -33,11 +45,7 @@ class Unreachable(ScoreError):
 
 
 class Overloaded(ScoreError):
-    """The service takes no more work now; `retry_after_s` is what it asked for, in seconds."""
-
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
+    """The service takes no more work now."""
 
 
 class TimedOut(ScoreError):
@@ -52,9 +60,8 @@ class Refused(ScoreError):
 
     def __init__(self, problem: Problem, *, status: int | None = None) -> None:
         places = "".join(f"; {detail.loc}: {detail.message}" for detail in problem.details)
-        super().__init__(f"{problem.message}{places}")
+        super().__init__(f"{problem.message}{places}", status=status)
         self.problem = problem
-        self.status = status
 
 
 class Broken(ScoreError):

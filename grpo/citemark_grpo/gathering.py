@@ -5,24 +5,24 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from citemark_grpo.client import ScoreClient
 from citemark_grpo.errors import Broken, Overloaded, Refused, ScoreError, TimedOut, Unreadable
 from citemark_grpo.outcome import Outcome, Score, reward_of, shortfall
-from citemark_schemas import FailureKind, Knobs, Problem, ProblemDetail, Rollout, ScoreResult
+from citemark_schemas import Knobs, Problem, ProblemDetail, Rollout
 from citemark_schemas.means import StandIns, prompt_key
 
 _LOG = logging.getLogger("citemark_grpo")
 _ITEM = re.compile(r"^items\[(\d{1,9})\]\.?")
 _ABOUT_CONTENT = (400, 413, 422)
-_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Ticket:
-    """A rollout that waits for its outcome; who asked may stop waiting by cancelling it."""
+    """A rollout and its outcome to come; cancelling the outcome takes the rollout back."""
 
     rollout: Rollout
     ends_at: float
@@ -30,11 +30,11 @@ class _Ticket:
 
 
 class Gatherer:
-    """Sends what arrives within `gather_s` as one batch; a batch that nobody waits for is taken
-    back.
+    """Sends what arrives within `gather_s` as one batch; a batch that nobody waits for any more
+    is cancelled.
 
     Args:
-        client: Open on this event loop. Retries and parallelism are its business.
+        client: Open on this event loop. It owns retries and parallelism.
         batch_items: Rollouts in one batch at most, >= 1; so many leave at once.
         gather_s: How long the first of a batch waits for others, >= 0.
         max_waiting: Rollouts that may wait at once; a call that would make them more is
@@ -49,7 +49,7 @@ class Gatherer:
         self._gather_s = gather_s
         self._max_waiting = max_waiting
         self._stand_ins = StandIns()
-        self._told_static_only = False
+        self._warned_of_bare_rows = False
         self._held = 0
         self._gathered: list[_Ticket] = []
         self._leaves: asyncio.TimerHandle | None = None
@@ -59,21 +59,22 @@ class Gatherer:
         """One outcome for each rollout, in order, within `deadline_s` seconds."""
         if not rollouts:
             return []
-        # A call that nobody waits before is no queue: what it brings, its caller holds already.
+        # A call that comes while none waits is no queue: its caller holds all of it already.
         if self._held and self._held + len(rollouts) > self._max_waiting:
             full = Overloaded(f"{self._held} rollouts wait in this process already")
-            _announce([full] * len(rollouts), len(rollouts))
+            _log_shortfalls([full] * len(rollouts), len(rollouts))
             return [full] * len(rollouts)
         ends_at = time.monotonic() + deadline_s
-        tickets = [self._ticket(rollout, ends_at) for rollout in rollouts]
+        tickets = [self._enqueue(rollout, ends_at) for rollout in rollouts]
         try:
             await asyncio.wait([ticket.outcome for ticket in tickets], timeout=deadline_s)
         finally:
             for ticket in tickets:
                 ticket.outcome.cancel()
-        late = [_told(ticket.outcome) for ticket in tickets if ticket.outcome.cancelled()]
-        _announce(late, len(tickets))
-        return [_told(ticket.outcome) for ticket in tickets]
+        late = TimedOut("the deadline passed before the service answered")
+        outcomes = [late if t.outcome.cancelled() else t.outcome.result() for t in tickets]
+        _log_shortfalls([each for each in outcomes if each is late], len(tickets))
+        return outcomes
 
     async def scores(
         self, rollouts: Sequence[Rollout], deadline_s: float, fallback: float
@@ -84,31 +85,27 @@ class Gatherer:
         """
         ends_at = time.monotonic() + deadline_s
         outcomes = await self.outcomes(rollouts, deadline_s)
-        means = await asyncio.gather(
-            *(self._mean(*each, ends_at) for each in zip(rollouts, outcomes, strict=True))
-        )
-        return [
-            Score(fallback if mean is None else mean, outcome)
-            for mean, outcome in zip(means, outcomes, strict=True)
-        ]
 
-    async def _mean(self, rollout: Rollout, outcome: Outcome, ends_at: float) -> float | None:
-        reward = reward_of(outcome)
-        if reward is not None:
-            return reward
-        return await self._stand_ins.await_mean(_prompt_of(rollout), ends_at)
+        async def to_score(rollout: Rollout, outcome: Outcome) -> Score:
+            reward = reward_of(outcome)
+            if reward is None:
+                reward = await self._stand_ins.await_mean(_prompt_of(rollout), ends_at)
+            return Score(fallback if reward is None else reward, outcome)
 
-    def _ticket(self, rollout: Rollout, ends_at: float) -> _Ticket:
-        ticket = _Ticket(rollout, ends_at, asyncio.get_running_loop().create_future())
+        return await asyncio.gather(*map(to_score, rollouts, outcomes))
+
+    def _enqueue(self, rollout: Rollout, ends_at: float) -> _Ticket:
+        loop = asyncio.get_running_loop()
+        ticket = _Ticket(rollout, ends_at, loop.create_future())
         prompt = _prompt_of(rollout)
         self._held += 1
         self._stand_ins.begin(prompt)
-        ticket.outcome.add_done_callback(lambda done: self._release(prompt, done))
+        ticket.outcome.add_done_callback(partial(self._release, prompt))
         self._gathered.append(ticket)
         if len(self._gathered) >= self._batch_items:
             self._send()
         elif self._leaves is None:
-            self._leaves = asyncio.get_running_loop().call_later(self._gather_s, self._send)
+            self._leaves = loop.call_later(self._gather_s, self._send)
         return ticket
 
     def _release(self, prompt: bytes, done: asyncio.Future[Outcome]) -> None:
@@ -117,7 +114,7 @@ class Gatherer:
         self._stand_ins.end(prompt, None if broken else reward_of(done.result()))
 
     def _send(self) -> None:
-        """Send off what has gathered, less those who left meanwhile."""
+        """Send what has gathered, without those that were cancelled meanwhile."""
         tickets = [ticket for ticket in self._gathered if not ticket.outcome.done()]
         self._gathered.clear()
         if self._leaves is not None:
@@ -125,52 +122,45 @@ class Gatherer:
             self._leaves = None
         if not tickets:
             return
-        call = asyncio.create_task(self._answered(tickets))
+        call = asyncio.create_task(self._judge(tickets))
         self._calls.add(call)
         call.add_done_callback(lambda done: _settle(tickets, done))
         call.add_done_callback(self._calls.discard)
         everyone = asyncio.gather(*(each.outcome for each in tickets), return_exceptions=True)
         everyone.add_done_callback(lambda _: call.cancel())
 
-    async def _answered(self, tickets: Sequence[_Ticket]) -> list[Outcome]:
-        ends_at = max(ticket.ends_at for ticket in tickets)
+    async def _judge(self, tickets: Sequence[_Ticket]) -> list[Outcome]:
         rollouts = [ticket.rollout for ticket in tickets]
-        self._tell_static_only(rollouts)
-        outcomes = await self._judged(rollouts, ends_at)
-        _announce(outcomes, len(outcomes))
-        return outcomes
-
-    def _tell_static_only(self, rollouts: Sequence[Rollout]) -> None:
-        """Once: nothing in a reward would tell that the row's rubrics never got here."""
         bare = sum(not rollout.criteria for rollout in rollouts)
-        if bare and not self._told_static_only:
-            self._told_static_only = True
+        if bare and not self._warned_of_bare_rows:
+            # Nothing in a reward shows that the row's rubrics never got here.
+            self._warned_of_bare_rows = True
             _LOG.warning(
                 "%d of %d rollouts bring no rubrics, so that the static set alone judges them; "
                 "`citemark doctor --trainer` names such rows (said once)",
                 bare,
                 len(rollouts),
             )
+        outcomes = await self._score(rollouts, max(ticket.ends_at for ticket in tickets))
+        _log_shortfalls(outcomes, len(outcomes))
+        return outcomes
 
-    async def _judged(self, rollouts: Sequence[Rollout], ends_at: float) -> list[Outcome]:
-        """Ask for all; where some spoil it for the others, or the service stops, ask again."""
+    async def _score(self, rollouts: Sequence[Rollout], ends_at: float) -> list[Outcome]:
+        """Score all in one call; where some spoil it for the others, score those again."""
         try:
-            left_s = ends_at - time.monotonic()
-            outcomes: list[Outcome] = [*await self._client.score(rollouts, deadline_s=left_s)]
+            return [*await self._client.score(rollouts, deadline_s=ends_at - time.monotonic())]
         except ScoreError as error:
-            outcomes = _divided(error, len(rollouts))
-            parts = _apart(outcomes, error)
-        else:
-            parts = _unstarted(outcomes)
-            await asyncio.sleep(_PAUSE_S if parts and ends_at - time.monotonic() > _PAUSE_S else 0)
-        if ends_at - time.monotonic() <= 0:
-            return outcomes
+            scored = list(error.scored) or [None] * len(rollouts)
+            outcomes: list[Outcome] = [error if each is None else each for each in scored]
+            for place, blamed in _blame(error).items():
+                outcomes[place] = blamed
+            parts = _parts_to_retry(outcomes, error) if ends_at > time.monotonic() else []
         answers = await asyncio.gather(
-            *(self._judged([rollouts[place] for place in part], ends_at) for part in parts)
+            *(self._score([rollouts[place] for place in part], ends_at) for part in parts)
         )
-        for part, answered in zip(parts, answers, strict=True):
-            for place, answer in zip(part, answered, strict=True):
-                outcomes[place] = answer
+        for part, answer in zip(parts, answers, strict=True):
+            for place, outcome in zip(part, answer, strict=True):
+                outcomes[place] = outcome
         return outcomes
 
 
@@ -179,46 +169,22 @@ def _prompt_of(rollout: Rollout) -> bytes:
     return prompt_key(rollout, Knobs.resolve(rollout))
 
 
-def _divided(error: ScoreError, count: int) -> list[Outcome]:
-    """What a call brought that raised: results, rollouts that the error names, and the error."""
-    scored = list(error.scored) or [None] * count
-    outcomes: list[Outcome] = [error if result is None else result for result in scored]
-    for place, blamed in _blamed(error).items():
-        outcomes[place] = blamed
-    return outcomes
-
-
-def _unstarted(outcomes: Sequence[Outcome]) -> list[list[int]]:
-    """What a stopping service sent back, to be asked of the one that follows it."""
-    stopped = [
-        place
-        for place, outcome in enumerate(outcomes)
-        if isinstance(outcome, ScoreResult)
-        and outcome.failure is not None
-        and outcome.failure.kind is FailureKind.SHUTTING_DOWN
-    ]
-    return [stopped] if stopped else []
-
-
-def _blamed(error: ScoreError) -> dict[int, Refused]:
-    """The rollouts that a refusal names, each with what it says of them."""
-    found: dict[int, list[ProblemDetail]] = {}
+def _blame(error: ScoreError) -> Mapping[int, Refused]:
+    """The rollouts that a refusal names, by place, each with what it says of them."""
+    details: dict[int, list[ProblemDetail]] = {}
     for detail in error.problem.details if isinstance(error, Refused) else ():
         if item := _ITEM.match(detail.loc):
             loc = detail.loc[item.end() :] or "rollout"
-            found.setdefault(int(item[1]), []).append(detail.model_copy(update={"loc": loc}))
-    return {place: _invalid(details) for place, details in found.items()}
+            details.setdefault(int(item[1]), []).append(detail.model_copy(update={"loc": loc}))
+    kind, message = "invalid_request", "the rollout is invalid"
+    return {
+        place: Refused(Problem(error=kind, message=message, details=tuple(each)))
+        for place, each in details.items()
+    }
 
 
-def _invalid(details: Sequence[ProblemDetail]) -> Refused:
-    problem = Problem(
-        error="invalid_request", message="the rollout is invalid", details=tuple(details)
-    )
-    return Refused(problem)
-
-
-def _apart(outcomes: Sequence[Outcome], error: ScoreError) -> list[list[int]]:
-    """Whom to ask about again, and with whom, after a call raised; empty where it is no use."""
+def _parts_to_retry(outcomes: Sequence[Outcome], error: ScoreError) -> list[list[int]]:
+    """Which rollouts to score again after a call raised, and which together."""
     places = [place for place, outcome in enumerate(outcomes) if outcome is error]
     if not places or len(outcomes) == 1:
         return []
@@ -243,15 +209,8 @@ def _settle(tickets: Sequence[_Ticket], call: asyncio.Task[list[Outcome]]) -> No
             ticket.outcome.set_result(call.result()[place])
 
 
-def _told(outcome: asyncio.Future[Outcome]) -> Outcome:
-    if outcome.cancelled():
-        return TimedOut("the deadline passed before the service answered")
-    return outcome.result()
-
-
-def _announce(outcomes: Sequence[Outcome], total: int) -> None:
-    """One line for each reason why some of `total` rollouts have no reward, whatever the trainer
-    makes of it."""
+def _log_shortfalls(outcomes: Sequence[Outcome], total: int) -> None:
+    """One line for each reason why some of `total` rollouts have no reward."""
     reasons = Counter(reason for outcome in outcomes if (reason := shortfall(outcome)))
     for reason, count in reasons.items():
         _LOG.error("%d of %d rollouts have no reward: %s", count, total, reason)

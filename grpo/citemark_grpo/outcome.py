@@ -1,20 +1,15 @@
 """What became of one rollout, and what a trainer makes of it. Pure."""
 
-from dataclasses import dataclass
-from typing import Final
+from typing import NamedTuple
 
 from citemark_grpo.errors import ScoreError, Unjudged
 from citemark_schemas import SIGNALS, ScoreResult, metrics_of
 
 Outcome = ScoreResult | ScoreError
-"""What the service said of a rollout, or why it said nothing."""
-
-_FAILED: Final = {**dict.fromkeys(SIGNALS, 0.0), "judge_failed": 1.0}
-"""The metrics of a rollout of which nothing is known."""
+"""The service's result for a rollout, or why there is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+class Score(NamedTuple):
     """A number for a trainer that must have one, and what it came from."""
 
     reward: float
@@ -37,10 +32,12 @@ def shortfall(outcome: Outcome) -> str | None:
 
 def signals_of(outcome: Outcome) -> dict[str, float]:
     """One finite float for each of `SIGNALS`, whatever came of the rollout."""
-    return dict(_FAILED) if isinstance(outcome, ScoreError) else metrics_of(outcome)
+    if isinstance(outcome, ScoreError):
+        return {**dict.fromkeys(SIGNALS, 0.0), "judge_failed": 1.0}
+    return metrics_of(outcome)
 
 
-def judged(outcome: Outcome) -> ScoreResult:
+def require_judged(outcome: Outcome) -> ScoreResult:
     """The result that has a reward.
 
     Raises:

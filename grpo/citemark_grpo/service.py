@@ -1,6 +1,8 @@
 """The reward service as the trainers' callables see it: rollouts in, outcomes or scores out."""
 
+import asyncio
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +13,12 @@ from citemark_grpo.source import Source, source_of
 from citemark_schemas import Rollout
 
 _OF_THE_CALLER = (401, 403, 404)
-"""What is refused for its token or its URL is no row's fault."""
+"""Refusals of the token or the URL, which are no row's fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class RewardService:
-    """A service, how it is asked, and what stands in where it cannot answer."""
+    """A service, the settings of the calls to it, and what stands in where it cannot answer."""
 
     settings: ClientSettings
     source: Source
@@ -28,24 +30,34 @@ class RewardService:
             Refused: the service takes a rollout, or the caller, for wrong: a mistake in the data
                 or the configuration, which going on would only hide.
         """
-        filled = [self.settings.filled(rollout, step) for rollout in rollouts]
-        outcomes = await self.source.outcomes(filled, self.settings.deadline_s)
-        _accept(outcomes)
+        filled = [self.settings.fill(rollout, step) for rollout in rollouts]
+        call = self.source.gatherer.outcomes(filled, self.settings.deadline_s)
+        outcomes = await asyncio.wrap_future(self.source.submit(call))
+        _raise_refusal(outcomes)
         return outcomes
 
     async def scores(self, rollouts: Sequence[Rollout]) -> list[Score]:
         """`outcomes` for trainers that cannot leave a sample out: a number for each, which is the
         mean of the same prompt's rewards, else `fallback_reward`, where nobody judged it."""
-        return _taken(await self.source.scores(*self._asked(rollouts)))
+        scores = await asyncio.wrap_future(self._submit(rollouts))
+        _raise_refusal([score.outcome for score in scores])
+        return scores
 
     def scores_sync(self, rollouts: Sequence[Rollout]) -> list[Score]:
         """`scores` for code without an event loop; blocks the calling thread."""
-        return _taken(self.source.scores_sync(*self._asked(rollouts)))
+        future = self._submit(rollouts)
+        try:
+            scores = future.result()
+        finally:
+            future.cancel()  # an interrupt may have come instead of the result
+        _raise_refusal([score.outcome for score in scores])
+        return scores
 
-    def _asked(self, rollouts: Sequence[Rollout]) -> tuple[list[Rollout], float, float]:
-        """The arguments of `Source.scores`."""
-        filled = [self.settings.filled(rollout) for rollout in rollouts]
-        return filled, self.settings.deadline_s, self.settings.fallback_reward
+    def _submit(self, rollouts: Sequence[Rollout]) -> Future[list[Score]]:
+        given, filled = self.settings, [self.settings.fill(rollout) for rollout in rollouts]
+        return self.source.submit(
+            self.source.gatherer.scores(filled, given.deadline_s, given.fallback_reward)
+        )
 
 
 def connect(**overrides: Any) -> RewardService:
@@ -60,19 +72,12 @@ def connect(**overrides: Any) -> RewardService:
     return RewardService(settings, source_of(settings))
 
 
-def _taken(scores: list[Score]) -> list[Score]:
-    _accept([score.outcome for score in scores])
-    return scores
-
-
-def _accept(outcomes: Sequence[Outcome]) -> None:
+def _raise_refusal(outcomes: Sequence[Outcome]) -> None:
     for row, outcome in enumerate(outcomes):
-        if isinstance(outcome, Refused):
-            of_all = len(outcomes) == 1 or outcome.status in _OF_THE_CALLER
-            raise outcome if of_all else _named(outcome, row)
-
-
-def _named(refused: Refused, row: int) -> Refused:
-    problem = refused.problem
-    numbered = problem.model_copy(update={"message": f"row {row}: {problem.message}"})
-    return Refused(numbered, status=refused.status)
+        if not isinstance(outcome, Refused):
+            continue
+        if len(outcomes) == 1 or outcome.status in _OF_THE_CALLER:
+            raise outcome
+        message = f"row {row}: {outcome.problem.message}"
+        problem = outcome.problem.model_copy(update={"message": message})
+        raise Refused(problem, status=outcome.status)

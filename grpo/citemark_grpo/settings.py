@@ -19,8 +19,8 @@ from citemark_schemas.rollout import RunName
 _PREFIX = "CITEMARK_"
 
 
-def _decoded(value: object) -> object:
-    """An object from a variable, where it stands as JSON, or from a trainer's own mapping type."""
+def _decode(value: object) -> object:
+    """An object from a variable's JSON, or from a trainer's own mapping type."""
     if isinstance(value, str):
         return json.loads(value)
     return dict(value) if isinstance(value, Mapping) else value
@@ -40,14 +40,14 @@ class ClientSettings(BaseModel):
     out. Below the 1800 s after which NCCL gives up the other ranks."""
     run: RunName | None = None
     """`Rollout.run` of every row that names none."""
-    knobs: Annotated[Knobs, BeforeValidator(_decoded)] = Knobs()
+    knobs: Annotated[Knobs, BeforeValidator(_decode)] = Knobs()
     """Knobs of every row that does not set its own, as JSON: `{"citation_weight": 0.3}`."""
     fallback_reward: Finite = 0.0
     """Stands in for a reward that could not be had, where the trainer cannot leave a sample out
     and no reward of the same prompt is known yet."""
 
-    def filled(self, rollout: Rollout, step: int | None = None) -> Rollout:
-        """`rollout` with what it leaves open: run, step and knobs."""
+    def fill(self, rollout: Rollout, step: int | None = None) -> Rollout:
+        """`rollout` with the run, step and knobs that it leaves open."""
         update: dict[str, object] = {
             name: getattr(self.knobs, name)
             for name in self.knobs.model_fields_set - rollout.model_fields_set
@@ -65,7 +65,11 @@ def load_settings(**overrides: Any) -> ClientSettings:
     Raises:
         SettingsError: no URL is set, an override is unknown, or a value is out of range.
     """
-    given = {name: value for name in ClientSettings.model_fields if (value := _variable(name))}
+    given = {
+        name: value
+        for name in ClientSettings.model_fields
+        if (value := secret(_PREFIX + name.upper()))
+    }
     values = given | {name: value for name, value in overrides.items() if value is not None}
     if not values.get("url"):
         raise SettingsError(
@@ -83,9 +87,5 @@ def load_settings(**overrides: Any) -> ClientSettings:
 
 
 def secret(variable: str) -> str | None:
-    """What an environment variable holds, for trainers whose configuration names one."""
+    """The value of an environment variable; None where it is unset or empty."""
     return os.environ.get(variable) or None
-
-
-def _variable(field: str) -> str | None:
-    return os.environ.get(_PREFIX + field.upper())

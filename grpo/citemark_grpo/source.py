@@ -10,16 +10,13 @@ import atexit
 import concurrent.futures
 import os
 import threading
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from citemark_grpo.client import ScoreClient
 from citemark_grpo.gathering import Gatherer
-from citemark_grpo.outcome import Outcome, Score
 from citemark_grpo.settings import ClientSettings
-from citemark_schemas import Rollout
 
-_Args = ParamSpec("_Args")
 _Got = TypeVar("_Got")
 
 _BATCH_ITEMS = 16
@@ -29,15 +26,12 @@ _GATHER_S = 0.005
 _MAX_WAITING = 16_384
 _OPEN_S = 60.0
 _CLOSE_S = 2.0
-
-# The deadline alone bounds retries and calls: a call that was given up is never tried again, and
-# an outage of the service is sat out as long as the caller can wait.
-_ATTEMPTS = 1_000_000
-_TIMEOUT_S = 86_400.0
+_CALL_S = 86_400.0
+"""The deadline alone bounds a call: one that was given up is never tried again."""
 
 
 class Source:
-    """Outcomes for rollouts, from any thread and any event loop.
+    """A `Gatherer` that any thread and any event loop may use.
 
     Args:
         url: The service's root.
@@ -48,17 +42,16 @@ class Source:
     """
 
     def __init__(self, url: str, token: str | None = None) -> None:
-        client = ScoreClient(
+        self._client = ScoreClient(
             url,
-            timeout_s=_TIMEOUT_S,
-            attempts=_ATTEMPTS,
+            timeout_s=_CALL_S,
+            attempts=None,
             parallel=_PARALLEL,
             batch_items=_BATCH_ITEMS,
             headers={} if token is None else {"authorization": f"Bearer {token}"},
         )
-        self._client = client
-        self._gatherer = Gatherer(
-            client, batch_items=_BATCH_ITEMS, gather_s=_GATHER_S, max_waiting=_MAX_WAITING
+        self.gatherer = Gatherer(
+            self._client, batch_items=_BATCH_ITEMS, gather_s=_GATHER_S, max_waiting=_MAX_WAITING
         )
         self._loop = asyncio.new_event_loop()
         # A daemon, so that an interpreter that ends does not wait for it.
@@ -66,61 +59,36 @@ class Source:
             target=self._loop.run_forever, name="citemark-source", daemon=True
         )
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(client.__aenter__(), self._loop).result(_OPEN_S)
+        self.submit(self._client.__aenter__()).result(_OPEN_S)
 
-    async def outcomes(self, rollouts: Sequence[Rollout], deadline_s: float) -> list[Outcome]:
-        """One outcome for each rollout, in order. Cancelling the caller takes its rollouts back."""
-        return await asyncio.wrap_future(self._begun(self._gatherer.outcomes, rollouts, deadline_s))
-
-    async def scores(
-        self, rollouts: Sequence[Rollout], deadline_s: float, fallback: float
-    ) -> list[Score]:
-        """`outcomes` with a number for each; see `Gatherer.scores`."""
-        return await asyncio.wrap_future(
-            self._begun(self._gatherer.scores, rollouts, deadline_s, fallback)
-        )
-
-    def scores_sync(
-        self, rollouts: Sequence[Rollout], deadline_s: float, fallback: float
-    ) -> list[Score]:
-        """`scores` for code without an event loop; blocks the calling thread."""
-        begun = self._begun(self._gatherer.scores, rollouts, deadline_s, fallback)
-        try:
-            return begun.result()
-        finally:
-            begun.cancel()  # an interrupt may have come instead of the result
-
-    def _begun(
-        self,
-        method: Callable[_Args, Coroutine[Any, Any, _Got]],
-        *args: _Args.args,
-        **kw: _Args.kwargs,
-    ) -> concurrent.futures.Future[_Got]:
+    def submit(self, call: Coroutine[Any, Any, _Got]) -> concurrent.futures.Future[_Got]:
+        """Run a coroutine of `gatherer`; cancelling its future takes its rollouts back."""
         if self._loop.is_closed():
+            call.close()
             raise RuntimeError("this source of results is closed")
-        return asyncio.run_coroutine_threadsafe(method(*args, **kw), self._loop)
+        return asyncio.run_coroutine_threadsafe(call, self._loop)
 
     def close(self) -> None:
         """Give up what is under way, and end the thread; takes two seconds at most."""
         if self._loop.is_closed():
             return
-        ended = asyncio.run_coroutine_threadsafe(self._ended(), self._loop)
-        concurrent.futures.wait([ended], timeout=_CLOSE_S)
+
+        async def end() -> None:
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            await self._client.__aexit__()
+
+        concurrent.futures.wait([self.submit(end())], timeout=_CLOSE_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_CLOSE_S)
         if not self._thread.is_alive():
             self._loop.close()
 
-    async def _ended(self) -> None:
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        await self._client.__aexit__()
-
 
 class _Sources:
-    """The open sources of this process, by service."""
+    """The open sources of this process, by service and token."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -28,7 +28,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from citemark_grpo.outcome import judged, signals_of
+from citemark_grpo.outcome import require_judged, signals_of
 from citemark_grpo.service import connect
 from citemark_schemas import Rollout, metrics_of, reply_in, rollout_of, tools_in, unwrapped
 
@@ -77,9 +77,9 @@ async def rewarded(task: BaseModel, trace: Trace, **overrides: Any) -> float:
         ended = "length" if trace.is_truncated else "stop"
         rollout = rollout.model_copy(update={"finish_reason": ended})
     (outcome,) = await connect(**overrides).outcomes([rollout])
-    result = judged(outcome)
+    result = require_judged(outcome)
     trace.record_metrics({f"citemark_{key}": value for key, value in metrics_of(result).items()})
-    # `judged` lets no result without one through.
+    # `require_judged` lets no result without one through.
     return result.reward or 0.0
 
 

@@ -70,12 +70,12 @@ def test_a_row_is_filled_up_only_where_it_is_open():
     settings = ClientSettings(
         url=URL, run="a", knobs=Knobs(citation_weight=0.3, verification_reward=1.0)
     )
-    filled = settings.filled(rollout(), step=7)
+    filled = settings.fill(rollout(), step=7)
     assert (filled.run, filled.step, filled.citation_weight) == ("a", 7, 0.3)
     # A default that was set is sent: the service's may be another.
     assert "verification_reward" in filled.model_fields_set
     own = rollout(run="b", step=1, citation_weight=0.5)
-    kept = settings.filled(own, step=7)
+    kept = settings.fill(own, step=7)
     assert (kept.run, kept.step, kept.citation_weight) == ("b", 1, 0.5)
 
 

@@ -16,9 +16,8 @@ from typing import Any
 
 import pytest
 from starlette.responses import Response
-from tenacity import AsyncRetrying, RetryCallState
 
-from citemark_grpo.client import ScoreClient, _tell
+from citemark_grpo.client import ScoreClient, await_service
 from citemark_grpo.errors import Broken, Overloaded, Refused, TimedOut, Unreachable
 from citemark_grpo.gathering import Gatherer
 from citemark_grpo.settings import ClientSettings
@@ -56,6 +55,20 @@ def items_of(response: Response) -> tuple[ScoreResult, ...]:
     return ScoreResponse.model_validate_json(bytes(response.body)).items
 
 
+async def outcomes_of(source, rollouts, deadline_s):
+    call = source.gatherer.outcomes(rollouts, deadline_s)
+    return await asyncio.wrap_future(source.submit(call))
+
+
+async def scores_of(source, rollouts, deadline_s, fallback):
+    call = source.gatherer.scores(rollouts, deadline_s, fallback)
+    return await asyncio.wrap_future(source.submit(call))
+
+
+def scores_sync(source, rollouts, deadline_s, fallback):
+    return source.submit(source.gatherer.scores(rollouts, deadline_s, fallback)).result()
+
+
 @pytest.fixture
 def source(service):
     """A source of the scripted service's results."""
@@ -65,12 +78,12 @@ def source(service):
 
 
 async def test_results_keep_their_order_whatever_the_batches(source):
-    outcomes = await source.outcomes([rollout(size) for size in range(100)], 10.0)
+    outcomes = await outcomes_of(source, [rollout(size) for size in range(100)], 10.0)
     assert rewards(outcomes) == [float(size) for size in range(100)]
 
 
 async def test_rollouts_that_come_one_by_one_travel_together(source, service):
-    calls = [source.outcomes([rollout(size)], 10.0) for size in range(256)]
+    calls = [outcomes_of(source, [rollout(size)], 10.0) for size in range(256)]
     outcomes = await asyncio.gather(*calls)
     assert [rewards(each) for each in outcomes] == [[float(size)] for size in range(256)]
     assert sum(len(request["items"]) for request in service.requests) == 256
@@ -78,23 +91,23 @@ async def test_rollouts_that_come_one_by_one_travel_together(source, service):
 
 
 async def test_a_lone_rollout_does_not_wait_for_company(source, service):
-    (outcome,) = await source.outcomes([rollout(3)], 10.0)
+    (outcome,) = await outcomes_of(source, [rollout(3)], 10.0)
     assert outcome.reward == 3.0
     assert len(service.requests) == 1
 
 
 async def test_nothing_asked_costs_no_call(source, service):
-    assert await source.outcomes([], 10.0) == []
+    assert await outcomes_of(source, [], 10.0) == []
     assert service.requests == []
 
 
 def test_many_threads_and_loops_share_one_source(source, service):
     def in_loop(size):
-        (outcome,) = asyncio.run(source.outcomes([rollout(size)], 10.0))
+        (outcome,) = asyncio.run(outcomes_of(source, [rollout(size)], 10.0))
         return outcome.reward
 
     def in_thread(size):
-        (outcome,) = source.scores_sync([rollout(size)], 10.0, 0.0)
+        (outcome,) = scores_sync(source, [rollout(size)], 10.0, 0.0)
         return outcome.reward
 
     with ThreadPoolExecutor(32) as pool:
@@ -105,7 +118,7 @@ def test_many_threads_and_loops_share_one_source(source, service):
 
 async def test_waiting_does_not_stop_the_callers_loop(source, service):
     service.delay_s = 0.3
-    asked = asyncio.ensure_future(source.outcomes([rollout()], 10.0))
+    asked = asyncio.ensure_future(outcomes_of(source, [rollout()], 10.0))
     turns = 0
     while not asked.done():
         turns += 1
@@ -120,7 +133,7 @@ async def test_a_malformed_rollout_fails_alone_and_names_its_field(source, servi
         details=(ProblemDetail(loc="items[1].static_rubrics", message="unknown set 'v9'"),),
     )
     service.steps = [status(422, problem.model_dump_json()), answering]
-    first, second, third = await source.outcomes([rollout(1), rollout(2), rollout(3)], 10.0)
+    first, second, third = await outcomes_of(source, [rollout(1), rollout(2), rollout(3)], 10.0)
     assert rewards([first, third]) == [1.0, 3.0]
     assert isinstance(second, Refused)
     assert str(second) == "the rollout is invalid; static_rubrics: unknown set 'v9'"
@@ -128,7 +141,7 @@ async def test_a_malformed_rollout_fails_alone_and_names_its_field(source, servi
 
 async def test_a_text_that_is_no_unicode_fails_alone(source):
     spoilt = rollout(2, question="\ud800")
-    first, second = await source.outcomes([rollout(1), spoilt], 10.0)
+    first, second = await outcomes_of(source, [rollout(1), spoilt], 10.0)
     assert first.reward == 1.0
     assert isinstance(second, Refused)
 
@@ -140,7 +153,7 @@ async def test_a_rollout_on_which_the_service_breaks_fails_alone(source, service
 
     service.steps = [breaking] * 9
     asked = [rollout(1), rollout(2, question="poison"), rollout(3)]
-    first, second, third = await source.outcomes(asked, 10.0)
+    first, second, third = await outcomes_of(source, asked, 10.0)
     assert rewards([first, third]) == [1.0, 3.0]
     assert isinstance(second, Broken)
 
@@ -155,7 +168,7 @@ async def test_what_a_stopping_service_sent_back_is_asked_of_the_next(source, se
         )
 
     service.steps = [stopping]
-    outcomes = await source.outcomes([rollout(size) for size in range(4)], 30.0)
+    outcomes = await outcomes_of(source, [rollout(size) for size in range(4)], 30.0)
     assert rewards(outcomes) == [0.0, 1.0, 2.0, 3.0]
     assert [len(request["items"]) for request in service.requests] == [4, 3]
 
@@ -165,7 +178,7 @@ def test_a_service_that_restarts_in_the_middle_costs_no_reward(start):
     port = int(first.server.url.rpartition(":")[2])
     asked = [rollout(question=f"wait {n}", response="<answer>x</answer>") for n in range(40)]
     with closing(Source(first.server.url)) as source, ThreadPoolExecutor(1) as pool:
-        scores = pool.submit(source.scores_sync, asked, 60.0, -1.0)
+        scores = pool.submit(scores_sync, source, asked, 60.0, -1.0)
         until(lambda: len(first.judge.started) > 0)
         first.server.stop()
         until(lambda: not first.thread.is_alive())
@@ -190,21 +203,21 @@ def failing(body):
 
 async def test_a_failed_sample_gets_the_mean_of_its_prompts_rewards(source, service):
     service.steps = [failing] * 2
-    scores = await source.scores([rollout(1), rollout(9), rollout(2)], 10.0, 0.5)
-    other = await source.scores([rollout(9, question="another")], 10.0, 0.5)
+    scores = await scores_of(source, [rollout(1), rollout(9), rollout(2)], 10.0, 0.5)
+    other = await scores_of(source, [rollout(9, question="another")], 10.0, 0.5)
     assert [each.reward for each in [*scores, *other]] == [1.0, 1.5, 2.0, 0.5]
 
 
 async def test_rewards_under_other_knobs_are_no_stand_in(source, service):
     service.steps = [failing] * 2
-    await source.scores([rollout(1, verification_reward=10.0)], 10.0, 0.5)
-    (score,) = await source.scores([rollout(9)], 10.0, 0.5)
+    await scores_of(source, [rollout(1, verification_reward=10.0)], 10.0, 0.5)
+    (score,) = await scores_of(source, [rollout(9)], 10.0, 0.5)
     assert score.reward == 0.5
 
 
 async def test_a_wrong_token_is_everyones_error_and_asked_about_once(source, service):
     service.steps = [status(401)] * 9
-    outcomes = await source.outcomes([rollout(), rollout()], 10.0)
+    outcomes = await outcomes_of(source, [rollout(), rollout()], 10.0)
     assert [refused_with(each) for each in outcomes] == [401, 401]
     assert len(service.requests) == 1
 
@@ -212,7 +225,7 @@ async def test_a_wrong_token_is_everyones_error_and_asked_about_once(source, ser
 async def test_the_token_opens_the_service(start):
     url = start(api_token="t0ken").server.url
     refused, scored = [
-        await source_of(ClientSettings(url=url, api_token=token)).outcomes([rollout()], 10.0)
+        await outcomes_of(source_of(ClientSettings(url=url, api_token=token)), [rollout()], 10.0)
         for token in ("another", "t0ken")
     ]
     assert refused_with(refused[0]) == 401
@@ -222,7 +235,7 @@ async def test_the_token_opens_the_service(start):
 async def test_the_deadline_ends_the_wait_and_the_log_says_so(source, service, caplog):
     service.delay_s = 30.0
     start = time.monotonic()
-    (outcome,) = await source.outcomes([rollout()], 0.3)
+    (outcome,) = await outcomes_of(source, [rollout()], 0.3)
     assert isinstance(outcome, TimedOut)
     assert time.monotonic() - start < 10
     (line,) = errors_in(caplog)
@@ -243,7 +256,7 @@ async def test_a_mates_longer_deadline_is_not_cut(service):
 
 async def test_a_cancelled_caller_takes_only_its_own_back(source, service):
     service.delay_s = 0.3
-    asked = [asyncio.ensure_future(source.outcomes([rollout(n)], 10.0)) for n in (1, 2)]
+    asked = [asyncio.ensure_future(outcomes_of(source, [rollout(n)], 10.0)) for n in (1, 2)]
     await asyncio.to_thread(until, lambda: service.busy == 1)
     asked[0].cancel()
     assert rewards(await asked[1]) == [2.0]
@@ -253,18 +266,18 @@ async def test_a_cancelled_caller_takes_only_its_own_back(source, service):
 
 async def test_a_call_that_nobody_waits_for_is_taken_back(source, service):
     service.delay_s = 30.0
-    asked = asyncio.ensure_future(source.outcomes([rollout()], 60.0))
+    asked = asyncio.ensure_future(outcomes_of(source, [rollout()], 60.0))
     await asyncio.to_thread(until, lambda: service.busy == 1)
     asked.cancel()
-    await asyncio.to_thread(until, lambda: not source._gatherer._calls)
-    assert source._gatherer._held == 0
+    await asyncio.to_thread(until, lambda: not source.gatherer._calls)
+    assert source.gatherer._held == 0
 
 
 async def test_more_than_may_wait_is_refused_at_once_and_the_log_says_so(source, service, caplog):
     service.delay_s = 30.0
-    waiting = asyncio.ensure_future(source.outcomes([rollout()], 60.0))
+    waiting = asyncio.ensure_future(outcomes_of(source, [rollout()], 60.0))
     await asyncio.to_thread(until, lambda: service.busy == 1)
-    outcomes = await source.outcomes([rollout()] * 20_000, 10.0)
+    outcomes = await outcomes_of(source, [rollout()] * 20_000, 10.0)
     assert {type(each) for each in outcomes} == {Overloaded}
     (line,) = errors_in(caplog)
     assert line.startswith("20000 of 20000 rollouts have no reward: Overloaded: ")
@@ -280,24 +293,25 @@ async def test_one_call_may_bring_more_than_may_wait(service):
 
 async def test_a_service_that_is_not_there_is_waited_for_until_the_deadline(closed_url):
     source = Source(closed_url)
-    (outcome,) = await source.outcomes([rollout()], 1.0)
+    (outcome,) = await outcomes_of(source, [rollout()], 1.0)
     assert isinstance(outcome, Unreachable | TimedOut)
     source.close()
 
 
 async def test_a_service_that_is_away_for_a_moment_costs_no_reward(source, service):
     service.steps = [status(503, retry_after="0"), status(502), *[answering] * 99]
-    outcomes = await source.outcomes([rollout(size) for size in range(48)], 60.0)
+    outcomes = await outcomes_of(source, [rollout(size) for size in range(48)], 60.0)
     assert rewards(outcomes) == [float(size) for size in range(48)]
 
 
-def test_the_log_tells_what_a_trainer_that_stands_still_waits_for(caplog):
-    # By hand, because the pauses between five tries take many seconds.
-    for attempt in range(1, 11):
-        state = RetryCallState(AsyncRetrying(), None, (), {})
-        state.attempt_number = attempt
-        state.set_exception((Unreachable, Unreachable("no connection"), None))
-        _tell(state)
+async def test_the_log_tells_what_a_trainer_that_stands_still_waits_for(caplog):
+    errors = iter([Unreachable("no connection")] * 11)
+
+    async def call():
+        if error := next(errors, None):
+            raise error
+
+    await await_service(call, timeout_s=60.0, max_pause_s=0.001)
     assert [each.getMessage() for each in caplog.records] == [
         f"still no answer after {tries} tries, trying on: no connection" for tries in (5, 10)
     ]
@@ -305,7 +319,7 @@ def test_the_log_tells_what_a_trainer_that_stands_still_waits_for(caplog):
 
 def test_what_has_no_reward_is_said_once_a_batch(source, service, caplog):
     service.steps = [status(401)]
-    source.scores_sync([rollout()] * 3, 10.0, 0.0)
+    scores_sync(source, [rollout()] * 3, 10.0, 0.0)
     (line,) = errors_in(caplog)
     told = f"{service.url}/v1/score answered 401: no token, or a wrong one; "
     assert line == (
@@ -316,10 +330,10 @@ def test_what_has_no_reward_is_said_once_a_batch(source, service, caplog):
 
 async def test_rows_without_rubrics_are_told_once(source, caplog):
     with_rubrics = rollout(1, positive_rubrics=["Says x."])
-    await source.outcomes([with_rubrics], 10.0)
+    await outcomes_of(source, [with_rubrics], 10.0)
     assert caplog.records == []
     for _ in range(3):
-        await source.outcomes([rollout(2), with_rubrics], 10.0)
+        await outcomes_of(source, [rollout(2), with_rubrics], 10.0)
     (line,) = [each.getMessage() for each in caplog.records]
     assert line.startswith("1 of 2 rollouts bring no rubrics")
 
@@ -329,7 +343,7 @@ def test_a_closed_source_says_so(service):
     source.close()
     source.close()
     with pytest.raises(RuntimeError, match="closed"):
-        source.scores_sync([rollout()], 1.0, 0.0)
+        scores_sync(source, [rollout()], 1.0, 0.0)
 
 
 def test_closing_gives_up_what_is_under_way(service):
@@ -339,7 +353,7 @@ def test_closing_gives_up_what_is_under_way(service):
 
     def asking():
         with pytest.raises(concurrent.futures.CancelledError):
-            source.scores_sync([rollout()], 60.0, 0.0)
+            scores_sync(source, [rollout()], 60.0, 0.0)
         ended.append("cancelled")
 
     thread = threading.Thread(target=asking)
@@ -358,7 +372,7 @@ def test_one_source_for_each_service_and_token(service):
 
 
 def _asked_in_child(settings, size):
-    return rewards(source_of(settings).scores_sync([rollout(size)], 20.0, 0.0))[0]
+    return rewards(scores_sync(source_of(settings), [rollout(size)], 20.0, 0.0))[0]
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -377,14 +391,15 @@ def test_a_forked_child_has_a_source_of_its_own_and_leaves_the_parents_whole(ser
 
 _ENDS = """
 import threading
-from citemark_grpo.source import Source, source_of
-from citemark_grpo.gathering import Gatherer
+from citemark_grpo.service import RewardService
 from citemark_grpo.settings import ClientSettings
+from citemark_grpo.source import source_of
 from citemark_schemas import Rollout
 asked = Rollout(question="q", tool_output="", response="xx")
-source = source_of(ClientSettings(url={url!r}))
-print(source.scores_sync([asked], 10.0, 0.0)[0].reward, flush=True)
-waiting = threading.Thread(target=source.scores_sync, args=([asked], 60.0, 0.0), daemon=True)
+settings = ClientSettings(url={url!r})
+service = RewardService(settings, source_of(settings))
+print(service.scores_sync([asked])[0].reward, flush=True)
+waiting = threading.Thread(target=service.scores_sync, args=([asked],), daemon=True)
 waiting.start()
 """
 

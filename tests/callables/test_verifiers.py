@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from callables.rows import ENVELOPE, QUESTION, RESPONSES, SOURCES, expected, results
-from citemark_grpo.errors import Unjudged, Unreachable
+from citemark_grpo.errors import TimedOut, Unjudged, Unreachable
 from citemark_grpo.verifiers import legacy_reward, reward
 from citemark_schemas import EnvelopeError, FailureKind, metrics_of
 
@@ -74,7 +74,8 @@ async def test_a_failed_judge_raises_and_records_nothing(start, use):
 async def test_a_service_that_cannot_be_reached_raises(closed_url, use, monkeypatch):
     use(closed_url)
     monkeypatch.setenv("CITEMARK_DEADLINE_S", "0.3")
-    with pytest.raises((Unreachable, TimeoutError)):
+    # A busy machine may not even have tried to connect by then.
+    with pytest.raises((Unreachable, TimedOut)):
         await reward(Task(**ENVELOPE), Trace(RESPONSES[0]))
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citemark_grpo import Refused
-from citemark_grpo.batches import Parcel, cut, parcels
+from citemark_grpo.batches import Parcel, cut, pack
 from citemark_schemas import Rollout
 
 ROLLOUT = {"question": "q", "tool_output": "", "response": "r"}
@@ -30,13 +30,13 @@ def test_batches_partition_the_parcels_within_bounds(
 
 
 def test_a_rollout_without_an_id_gets_its_index_in_the_whole_sequence() -> None:
-    ready = parcels([{**ROLLOUT, "id": "first"}, ROLLOUT, Rollout(**ROLLOUT)])
+    ready = pack([{**ROLLOUT, "id": "first"}, ROLLOUT, Rollout(**ROLLOUT)])
     assert [parcel.id for parcel in ready] == ["first", "1", "2"]
     assert [json.loads(parcel.body)["id"] for parcel in ready] == ["first", "1", "2"]
 
 
 def test_only_what_was_given_travels_and_the_callers_columns_stay_at_home() -> None:
-    (parcel,) = parcels([{**ROLLOUT, "citation_weight": 0.5, "metadata": {"secret": 1}}])
+    (parcel,) = pack([{**ROLLOUT, "citation_weight": 0.5, "metadata": {"secret": 1}}])
     assert json.loads(parcel.body) == {**ROLLOUT, "citation_weight": 0.5, "id": "0"}
 
 
@@ -46,13 +46,13 @@ def test_rubrics_survive_the_journey() -> None:
         "positive_rubrics": ["Names the year", {"rubric_item": "Names the place", "weight": 2}],
         "rubrics": [{"Ingredient": "Rambles", "weight": -3}],
     }
-    (parcel,) = parcels([row])
+    (parcel,) = pack([row])
     assert Rollout.model_validate_json(parcel.body).criteria == Rollout(**row).criteria
 
 
 def test_an_invalid_rollout_is_refused_before_anything_is_sent() -> None:
     with pytest.raises(Refused) as refused:
-        parcels([ROLLOUT, {**ROLLOUT, "positive_rubrics": [{"weight": 1}]}])
+        pack([ROLLOUT, {**ROLLOUT, "positive_rubrics": [{"weight": 1}]}])
     (detail,) = refused.value.problem.details
     assert detail.loc == "items[1].positive_rubrics"
     assert refused.value.status is None
@@ -60,4 +60,4 @@ def test_an_invalid_rollout_is_refused_before_anything_is_sent() -> None:
 
 def test_a_lone_surrogate_cannot_travel() -> None:
     with pytest.raises(Refused, match=r"items\[0\]"):
-        parcels([{**ROLLOUT, "response": "\ud800"}])
+        pack([{**ROLLOUT, "response": "\ud800"}])

@@ -19,7 +19,8 @@ from citemark_grpo import (
     Unreadable,
     score,
 )
-from citemark_schemas import Knobs, Problem, ProblemDetail, ScoreResponse
+from citemark_schemas import FailureKind, Knobs, Problem, ProblemDetail, ScoreResponse
+from support.failing_steps import failing
 from support.scripted_service import Service, answering, dripping, free_url, scored, status
 
 
@@ -145,6 +146,17 @@ async def test_a_retry_after_beyond_the_deadline_is_not_waited_for(service: Serv
     assert len(service.requests) == 1
 
 
+@pytest.mark.parametrize("code", [429, 503, 502])
+async def test_a_retry_after_of_no_date_does_not_end_the_client(
+    service: Service, code: int
+) -> None:
+    beyond = "Mon, 01 Jan 2999999999999999999999 00:00:00 GMT"
+    service.steps = [status(code, retry_after=beyond), answering]
+    async with ScoreClient(service.url) as client:
+        (result,) = await client.score(rollouts(1))
+    assert result.id == "r0"
+
+
 async def test_attempts_are_bounded(service: Service) -> None:
     service.steps = [status(429)] * 5
     async with ScoreClient(service.url, attempts=2) as client:
@@ -198,6 +210,23 @@ async def test_a_refusal_that_settings_explain_says_which(
         with pytest.raises(Refused, match=told) as refused:
             await client.score(rollouts(1))
     assert refused.value.status == answered
+
+
+async def test_what_a_stopping_service_did_not_start_is_sent_again(service: Service) -> None:
+    service.steps = [failing(FailureKind.SHUTTING_DOWN, 0, 3), status(503)]
+    async with ScoreClient(service.url) as client:
+        results = await client.score(rollouts(4))
+    assert [result.reward for result in results] == [0.0, 1.0, 2.0, 3.0]
+    assert [len(request["items"]) for request in service.requests] == [4, 2, 2]
+
+
+async def test_what_stays_unstarted_keeps_its_failure(service: Service) -> None:
+    service.steps = [failing(FailureKind.SHUTTING_DOWN, 1), status(500)]
+    async with ScoreClient(service.url) as client:
+        first, second = await client.score(rollouts(2))
+    assert first.reward == 0.0
+    assert second.failure is not None
+    assert second.failure.kind is FailureKind.SHUTTING_DOWN
 
 
 async def test_a_server_error_is_not_tried_again(service: Service) -> None:

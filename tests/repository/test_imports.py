@@ -1,9 +1,11 @@
-"""Who may import whom: schemas ← rubrics ← service, schemas ← grpo, and a pure core."""
+"""Who may import whom: schemas ← rubrics ← service, schemas ← grpo ← the command line."""
 
 import ast
 from collections.abc import Iterator, Mapping
 
 import pytest
+
+import citemark_grpo
 
 Modules = Mapping[str, ast.Module]
 
@@ -12,7 +14,7 @@ OURS = {
     "citemark_rubrics": {"citemark_schemas"},
     "citemark_grpo": {"citemark_schemas"},
     "citemark_judge": {"citemark_schemas", "citemark_grpo"},
-    "citemark_service": {"citemark_schemas", "citemark_rubrics"},
+    "citemark_service": {"citemark_schemas", "citemark_rubrics", "citemark_grpo"},
 }
 """Each package and those of ours that it may import."""
 
@@ -98,6 +100,19 @@ def test_a_package_imports_only_those_below_it(package: str, packages: Modules) 
     }
     assert found, f"{package} has no modules"
     assert {name: bad for name, bad in found.items() if bad} == {}
+
+
+def test_only_the_command_line_uses_the_client_and_only_what_it_exports(packages: Modules) -> None:
+    found = {
+        (name, imported)
+        for name, tree in packages.items()
+        if top(name) == "citemark_service"
+        for imported in imports(name, tree, packages)
+        if top(imported) == "citemark_grpo"
+    }
+    assert all(name.startswith("citemark_service.cli.") for name, _ in found)
+    public = {f"citemark_grpo.{name}" for name in citemark_grpo.__all__}
+    assert {imported for _, imported in found} <= {"citemark_grpo", *public}
 
 
 @pytest.mark.parametrize("module", PURE)

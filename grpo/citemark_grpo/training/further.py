@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 
-from citemark_grpo.address import Address, address_of
+from citemark_grpo.address import Address, parse_address
 from citemark_grpo.training.flags import (
     Becomes,
     Chosen,
@@ -69,7 +69,7 @@ def _without_token(value: str) -> str:
 
 def _address(value: str) -> Address:
     try:
-        return address_of(value)
+        return parse_address(value)
     except ValueError as error:
         raise Unsupported(str(error)) from error
 

@@ -2,22 +2,19 @@
 
 import asyncio
 import logging
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from citemark_grpo.client import ScoreClient
 from citemark_grpo.errors import Refused, ScoreError
 from citemark_grpo.training.plan import Service
-from citemark_schemas import FailureKind, Knobs, Rollout, ScoreResult
+from citemark_schemas import Knobs, Rollout, ScoreResult
 from citemark_schemas.transcript import reply_in
 
 _LOG: Final = logging.getLogger(__name__)
-_PAUSE_S: Final = 1.0
-_ALL_ATTEMPTS: Final = sys.maxsize  # the deadline bounds them
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +32,10 @@ Metrics = Callable[[Judged], Mapping[str, float]]
 
 
 class PatientScorer:
-    """Scores rollouts and waits for a service that is away; the one place where a run waits.
+    """Scores rollouts and waits for a service that is away, as `ScoreClient` does until the
+    deadline: `timeout_s` for the judging plus `wait_s` for the absence.
 
-    Refused connections, 429 and 503 are retried by `ScoreClient` until the deadline, which is
-    `timeout_s` for the judging plus `wait_s` for the absence. What a stopping service did not
-    start comes back as `shutting_down` and is asked again here, under the same deadline. A
-    judge's failures are the service's to retry and are taken as they are.
+    A judge's failures are the service's to retry and are taken as they are.
     """
 
     def __init__(
@@ -62,59 +57,31 @@ class PatientScorer:
         Raises:
             Refused: the service finds the request wrong, and would so for ever.
         """
-        ends_at = time.monotonic() + self._service.timeout_s + self._service.wait_s
-        found: list[ScoreResult | None] = [None] * len(rollouts)
-        waiting, trouble = list(range(len(rollouts))), ""
-        async with self._client() as client:
-            while waiting and time.monotonic() < ends_at:
-                scored, why = await self._asked(client, [rollouts[i] for i in waiting], ends_at)
-                trouble = trouble or why
-                for index, result in zip(waiting, scored, strict=True):
-                    found[index] = result
-                waiting = [i for i in waiting if _unstarted(found[i])]
-                await asyncio.sleep(_PAUSE_S if waiting else 0)
-        return found, trouble
-
-    def _client(self) -> ScoreClient:
+        service = self._service
+        watch = asyncio.create_task(self._say_waiting())
         # Opened for a batch: a client lives on one event loop, and the trainer owns the loop.
-        return ScoreClient(
-            self._service.url,
-            timeout_s=self._service.timeout_s,
-            attempts=_ALL_ATTEMPTS,
-            headers=self._headers,
+        client = ScoreClient(
+            service.url, timeout_s=service.timeout_s, attempts=None, headers=self._headers
         )
-
-    async def _asked(
-        self, client: ScoreClient, rollouts: Sequence[Rollout], ends_at: float
-    ) -> tuple[Sequence[ScoreResult | None], str]:
-        left_s = max(0.001, ends_at - time.monotonic())
         try:
-            return await self._watched(client.score(rollouts, self._knobs, left_s)), ""
+            async with client:
+                deadline_s = service.timeout_s + service.wait_s
+                return [*await client.score(rollouts, self._knobs, deadline_s)], ""
         except Refused:
             raise
         except ScoreError as error:
-            return error.scored, f"{type(error).__name__}: {error}"
-
-    async def _watched(self, call: Coroutine[Any, Any, list[ScoreResult]]) -> list[ScoreResult]:
-        """Await the call, and say from time to time that the run stands still for it."""
-        watch = asyncio.create_task(self._say_waiting())
-        try:
-            return await call
+            return list(error.scored), f"{type(error).__name__}: {error}"
         finally:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
 
     async def _say_waiting(self) -> None:
+        """Log from time to time that the run stands still for its rewards."""
         began = time.monotonic()
         while True:
             await asyncio.sleep(self._say_every_s)
             waited_s = time.monotonic() - began
             _LOG.warning("waiting for rewards from %s since %.0f s", self._service.url, waited_s)
-
-
-def _unstarted(result: ScoreResult | None) -> bool:
-    failure = result.failure if result is not None else None
-    return failure is not None and failure.kind is FailureKind.SHUTTING_DOWN
 
 
 class CitemarkReward:
