@@ -208,32 +208,10 @@ class ScoreClient:
         self, batch: Batch, fields: str, ends_at: float, results: list[ScoreResult | None]
     ) -> ScoreError | None:
         """Put a batch's results into their places; its error is returned, so that it cancels no
-        other batch.
-
-        Rollouts that a stopping service did not start are sent again, for the service after it.
-        Where that fails, they keep their failure.
-        """
-        waiting, tries = list(range(len(batch.parcels))), 0
+        other batch. Results that were had before the error stand."""
         try:
             async with asyncio.timeout(ends_at - time.monotonic()), self._places:
-                while waiting:
-                    parcels = [batch.parcels[place] for place in waiting]
-                    answer = await await_service(
-                        partial(self._post, parcels, batch.start, fields, ends_at),
-                        timeout_s=ends_at - time.monotonic(),
-                        attempts=self._attempts,
-                    )
-                    for place, result in zip(waiting, answer, strict=True):
-                        results[batch.start + place] = result
-                    waiting = [
-                        place
-                        for place, result in zip(waiting, answer, strict=True)
-                        if result.failure and result.failure.kind is FailureKind.SHUTTING_DOWN
-                    ]
-                    tries += 1
-                    if tries == self._attempts:
-                        break
-                    await asyncio.sleep(_STOPPING_PAUSE_S if waiting else 0)
+                await self._fetch_results(batch, fields, ends_at, results)
         except TimeoutError:
             error: ScoreError = TimedOut("the deadline passed before the service answered")
         except ScoreError as raised:
@@ -241,6 +219,26 @@ class ScoreClient:
         else:
             return None
         return error if results[batch.start] is None else None
+
+    async def _fetch_results(
+        self, batch: Batch, fields: str, ends_at: float, results: list[ScoreResult | None]
+    ) -> None:
+        """Rollouts that a stopping service did not start are sent again, to the one after it."""
+        waiting, tries = list(range(len(batch.parcels))), 0
+        while waiting and tries != self._attempts:
+            await asyncio.sleep(_STOPPING_PAUSE_S if tries else 0)
+            parcels = [batch.parcels[place] for place in waiting]
+            answer = await await_service(
+                partial(self._post, parcels, batch.start, fields, ends_at),
+                timeout_s=ends_at - time.monotonic(),
+                attempts=self._attempts,
+            )
+            unstarted = []
+            for place, result in zip(waiting, answer, strict=True):
+                results[batch.start + place] = result
+                if result.failure and result.failure.kind is FailureKind.SHUTTING_DOWN:
+                    unstarted.append(place)
+            waiting, tries = unstarted, tries + 1
 
     async def _post(
         self, parcels: Sequence[Parcel], start: int, fields: str, ends_at: float
