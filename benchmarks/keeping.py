@@ -8,9 +8,11 @@ from pathlib import Path
 from citemark_service.ledger.database import opened
 from latency import CALL_S, SLOTS
 from processes import Service, running_service, scripted_judge
+from report import Line
 from rounds import Round, Spread, batch_round
 from workload import Workload
 
+WALL_RATIO = 1.05
 _WARM_UP = 2
 
 
@@ -64,6 +66,18 @@ def measure(
     off, on = zip(*rounds, strict=True)
     grown = _pages(ledger) - before
     return Keeping(off, on, grown / (repetitions * len(step.rollouts)))
+
+
+def lines(
+    name: str, step: Workload, stamps: Iterator[int], *, repetitions: int, ledger: Path
+) -> Iterator[Line]:
+    """What the ledger `name` costs."""
+    kept = measure(step, stamps, repetitions=repetitions, ledger=ledger)
+    off, on = kept.wall_s
+    note = f"medians {off:.2f} and {on:.2f} s; of the least {kept.least_ratio:.2f}"
+    yield Line(f"step with ledger over without, {name}", kept.wall_ratio, WALL_RATIO, note=note)
+    yield Line(f"CPU ms a rollout that it adds, {name}", kept.cpu_ms)
+    yield Line(f"bytes a rollout in it, {name}", kept.file_bytes)
 
 
 def _turn(

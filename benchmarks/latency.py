@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from processes import running_service, scripted_judge
+from report import Line
 from rounds import Spread, batch_round
 from workload import Workload
 
 CALL_S = 0.2
 SLOTS = 64
+STEP_RATIO = 1.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +38,17 @@ def measure(step: Workload, stamps: Iterator[int], *, repetitions: int) -> Laten
         batch_round(service, step.batch(next(stamps)))
         rounds = [batch_round(service, step.batch(next(stamps))) for _ in range(repetitions)]
     return Latency(Spread(tuple(each.wall_s for each in rounds)), ideal_s(rounds[0].judge("calls")))
+
+
+def lines(step: Workload, stamps: Iterator[int], *, repetitions: int) -> Iterator[Line]:
+    """The step's wall time, and how far it is from full slots."""
+    found = measure(step, stamps, repetitions=repetitions)
+    wall_s = found.wall_s
+    yield Line(
+        "step at 200 ms and 64 slots, s",
+        wall_s.median,
+        note=f"least {wall_s.least:.2f}",
+        key="step_wall_s",
+    )
+    yield Line("its ideal, s", found.ideal_s, key="step_ideal_s")
+    yield Line("step over ideal", found.ratio, STEP_RATIO)

@@ -35,6 +35,7 @@ from citemark_service.ledger.tables import groups, prompts, rollouts, steps
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
+from report import Line
 from workload import PROMPTS, QUOTE, SAMPLES, training_step
 
 RUNS: Final = ("baseline", "citations-0.4", "no-static-set", "larger-judge")
@@ -124,6 +125,13 @@ def filled(path: Path, *, size: int = 1_000_000) -> None:
                 chosen = range(first, min(each, first + _WRITTEN))
                 _write(connection, [_step(dice, pool, number, step, each) for step in chosen], run)
     engine.dispose()
+
+
+def lines(path: Path) -> Iterator[Line]:
+    """Fill the ledger, and say how long that took."""
+    start = time.perf_counter()
+    filled(path)
+    yield Line("seconds to fill a ledger of a million", time.perf_counter() - start)
 
 
 def _write(connection: Connection, several: Sequence[list[Row]], run: str) -> None:

@@ -2,11 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+import floor
 from processes import Service, running_service, scripted_judge
+from report import Line
 from rounds import Round, Spread, batch_round, single_round
 from workload import Workload
 
+CPU_MS = 1.5
+CALLS = 2.0
+COMPLETION_TOKENS = 120
 _WARM_UP = 2
 
 
@@ -36,6 +42,44 @@ def measure(
         batches = _batches(service, step, stamps, repetitions)
         singles = _singles(service, step, stamps, repetitions)
     return _overhead(batches), _overhead(singles)
+
+
+def lines(
+    step: Workload, stamps: Iterator[int], *, folder: Path, repetitions: int
+) -> Iterator[Line]:
+    """As one batch and as singles, without and with quotes, and beside the floor."""
+    few = max(1, repetitions // 2)
+    batch, singles = measure(step, stamps, repetitions=repetitions)
+    quoted, _ = measure(step, stamps, repetitions=few, quotes=True)
+    for name, part in (("batch of 256", batch), ("256 requests", singles)):
+        first = part is batch
+        yield Line(
+            f"CPU ms a rollout, {name}",
+            part.cpu_ms.least,
+            CPU_MS,
+            note=f"median {part.cpu_ms.median:.2f}",
+            key="cpu_ms_per_rollout" if first else None,
+        )
+        yield Line(
+            f"rollouts a second, {name}",
+            max(part.per_s.values),
+            note="all on one machine",
+            key="rollouts_per_s" if first else None,
+        )
+    median = f"median {quoted.cpu_ms.median:.2f}"
+    yield Line("CPU ms a rollout, with quotes", quoted.cpu_ms.least, note=median)
+    yield Line("judge calls a rollout", batch.calls, CALLS, key="judge_calls_per_rollout")
+    yield Line("judge calls on a repeat", batch.repeated_calls, 0.0)
+    yield Line(
+        "completion tokens a rollout",
+        batch.completion_tokens,
+        COMPLETION_TOKENS,
+        key="completion_tokens_per_rollout",
+    )
+    bare = floor.measure(step, stamps, folder=folder, repetitions=repetitions).least
+    yield Line("CPU ms a rollout, bytes alone", bare, note="the floor", key="loopback_floor_ms")
+    yield Line("CPU over the floor, batch of 256", batch.cpu_ms.least / bare)
+    yield Line("CPU over the floor, 256 requests", singles.cpu_ms.least / bare)
 
 
 def _batches(service: Service, step: Workload, stamps: Iterator[int], count: int) -> list[Round]:

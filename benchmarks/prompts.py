@@ -13,10 +13,13 @@ import msgspec
 from citemark_service.errors import SettingsError
 from citemark_service.judges.smollm2 import LlamaServer, model_file
 from processes import running_service, scripted_judge
+from report import Line
 from rounds import batch_round
 from workload import Workload
 
 CHARACTERS_PER_TOKEN = 4
+TOKENS = 12_000
+COMMON_SHARE = 0.6
 Text = str | list[int]
 """Characters or tokens."""
 
@@ -103,6 +106,23 @@ def measure(requests: Sequence[Request], *, rollouts: int) -> Prompts:
         reusable=sum(reused(texts)),
         tokens=_tokens(requests, rollouts),
     )
+
+
+def lines(step: Workload, stamps: Iterator[int], *, file: Path) -> Iterator[Line]:
+    """Length and shared beginnings of a step's prompts."""
+    keep(step, next(stamps), file)
+    sent = measure(read(file), rollouts=len(step.rollouts))
+    yield Line(
+        "prompt tokens a rollout",
+        sent.estimated_tokens,
+        TOKENS,
+        note="chars / 4",
+        key="prompt_tokens_per_rollout",
+    )
+    if sent.tokens is not None:
+        yield Line("the same by SmolLM2's tokenizer", sent.tokens, TOKENS)
+    yield Line("share common to a group", sent.common_share, COMMON_SHARE, at_least=True)
+    yield Line("share that a prefix cache can hold", sent.reusable_share)
 
 
 def _families(requests: Sequence[Request]) -> list[list[str]]:

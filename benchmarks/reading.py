@@ -15,6 +15,7 @@ import httpx
 from latency import CALL_S, SLOTS
 from pages import addresses
 from processes import Service, running_service, scripted_judge
+from report import Line
 from rounds import Round, Spread, batch_round
 from workload import Workload
 
@@ -56,6 +57,15 @@ def measure(
     )
 
 
+def lines(
+    step: Workload, stamps: Iterator[int], *, repetitions: int, ledger: Path
+) -> Iterator[Line]:
+    """The step beside a reader over the step alone."""
+    found = measure(step, stamps, repetitions=repetitions, ledger=ledger)
+    note = f"{found.pages} pages in {len(found.beside)} steps"
+    yield Line("step beside a reader of pages over alone", found.wall_ratio, note=note)
+
+
 def _turn(
     service: Service, step: Workload, stamps: Iterator[int], pages: tuple[str, ...], number: int
 ) -> tuple[Round, Round, int]:
@@ -73,10 +83,10 @@ def _turn(
 
 
 def _read(url: str, pages: tuple[str, ...], over: threading.Event) -> int:
-    """Ask for one page after the other until it is over; how many came."""
-    read = 0
+    """Ask for one page after the other until it is over, at least one; how many came."""
     with httpx.Client(base_url=f"{url}/ui/", timeout=_PAGE_S, trust_env=False) as client:
-        while not over.is_set():
+        read = 0
+        while not (read and over.is_set()):
             client.get(pages[read % len(pages)]).raise_for_status()
             read += 1
     return read

@@ -5,6 +5,9 @@
     make bench ARGS=--million         also with a million rollouts in the ledger: minutes, 4 GB
     make bench ARGS=--json            the last line is one JSON object
 
+Each part stands alone: one that fails is marked in the table, and the exit status is 1. An
+interrupt prints what was measured so far.
+
 Linux only: CPU time is read from the kernel's clock of another process. Run it on a machine that
 does nothing else; judge, service and driver share its processors.
 """
@@ -14,12 +17,11 @@ import itertools
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from rich.console import Console
 
-import floor
 import keeping
 import latency
 import million
@@ -28,13 +30,11 @@ import prompts
 import reading
 import serving
 import soak
-from processes import NotStarted
-from report import Report, record, table
-from workload import Workload, training_step
+from report import Broken, Line, record, run_part, table
+from workload import training_step
 
-_VLLM_GROUPS = 1
-_VLLM_SNIPPET_CHARACTERS = 500
 _WIDTH = 118
+Part = tuple[str, Callable[[], Iterator[Line]]]
 
 
 def arguments(words: list[str]) -> argparse.Namespace:
@@ -48,91 +48,64 @@ def arguments(words: list[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def measured(options: argparse.Namespace, console: Console, folder: Path) -> Report:
-    """Run every part, one after the other."""
+def parts(options: argparse.Namespace, folder: Path) -> Iterator[Part]:
+    """Everything that is measured, in order."""
     step, stamps, repetitions = training_step(), itertools.count(1), options.repetitions
-    console.print(f"{len(step.rollouts)} rollouts a step; prompts as sent …")
-    requests = folder / "requests"
-    answer_bytes = prompts.keep(step, next(stamps), requests)
-    sent = prompts.measure(prompts.read(requests), rollouts=len(step.rollouts))
-    console.print("overhead at a judge that answers at once …")
-    batch, singles = overhead.measure(step, stamps, repetitions=repetitions)
-    quoted, _ = overhead.measure(step, stamps, repetitions=max(1, repetitions // 2), quotes=True)
-    bare = floor.measure(
-        step, stamps, requests=requests, answer_bytes=answer_bytes, repetitions=repetitions
+    many = folder / "million.db"
+    few = max(1, repetitions // 2)
+    yield "prompts as sent", lambda: prompts.lines(step, stamps, file=folder / "requests")
+    yield (
+        "overhead at a judge that answers at once, and the floor",
+        lambda: overhead.lines(step, stamps, folder=folder, repetitions=repetitions),
     )
-    console.print("a step at 200 ms a call …")
-    slow = latency.measure(step, stamps, repetitions=max(1, repetitions // 2))
-    console.print("the same with a ledger and without, in turns …")
-    kept = keeping.measure(step, stamps, repetitions=2 * repetitions, ledger=folder / "fresh.db")
-    many, read = _among_many(options, console, step, stamps, folder)
-    return Report(
-        prompts=sent,
-        batch=batch,
-        singles=singles,
-        quoted=quoted,
-        floor=bare,
-        latency=slow,
-        keeping=kept,
-        million=many,
-        reading=read,
-        soak=_soaked(options, console, step, stamps),
-        serving=_served(options, console, stamps, folder),
+    yield "a step at 200 ms a call", lambda: latency.lines(step, stamps, repetitions=few)
+    yield (
+        "the same with a ledger and without",
+        lambda: keeping.lines(
+            "a new one", step, stamps, repetitions=2 * repetitions, ledger=folder / "fresh.db"
+        ),
     )
+    if options.million:
+        yield "a ledger of a million", lambda: million.lines(many)
+        yield (
+            "a step with that ledger and without",
+            lambda: keeping.lines(
+                "one of a million", step, stamps, repetitions=2 * repetitions, ledger=many
+            ),
+        )
+        yield (
+            "a step beside a reader of its pages",
+            lambda: reading.lines(step, stamps, repetitions=repetitions, ledger=many),
+        )
+    if options.soak:
+        yield "memory", lambda: soak.lines(step, stamps, seconds=options.soak)
+    if not options.no_vllm:
+        yield "a real vLLM on the CPU", lambda: serving.lines(stamps, folder=folder)
 
 
-def _among_many(
-    options: argparse.Namespace,
-    console: Console,
-    step: Workload,
-    stamps: Iterator[int],
-    folder: Path,
-) -> tuple[keeping.Keeping | None, reading.Reading | None]:
-    if not options.million:
-        console.print("a ledger of a million: skipped; --million measures it")
-        return None, None
-    console.print("a ledger is filled with a million rollouts …")
-    path = folder / "million.db"
-    million.filled(path)
-    kept = keeping.measure(step, stamps, repetitions=2 * options.repetitions, ledger=path)
-    return kept, reading.measure(step, stamps, repetitions=options.repetitions, ledger=path)
-
-
-def _soaked(
-    options: argparse.Namespace, console: Console, step: Workload, stamps: Iterator[int]
-) -> soak.Soak | None:
-    if not options.soak:
-        console.print("memory: skipped, as asked")
-        return None
-    console.print(f"memory over {options.soak:.0f} s …")
-    return soak.measure(step, stamps, seconds=options.soak)
-
-
-def _served(
-    options: argparse.Namespace, console: Console, stamps: Iterator[int], folder: Path
-) -> serving.Serving | None:
-    if options.no_vllm:
-        console.print("vLLM: skipped, as asked")
-        return None
-    console.print("a group against a real vLLM on the CPU …")
-    step = training_step(prompts=_VLLM_GROUPS, snippet_characters=_VLLM_SNIPPET_CHARACTERS)
+def run_parts(every: Iterable[Part], console: Console) -> list[Line | Broken]:
+    """What each part measured; an interrupt ends the run, not the report."""
+    rows: list[Line | Broken] = []
     try:
-        return serving.measure(step, stamps, folder=folder)
-    except NotStarted as error:
-        console.print(f"vLLM: skipped: {error}", markup=False)
-        return None
+        for name, part in every:
+            console.print(f"{name} …", markup=False)
+            rows += run_part(name, part)
+    except KeyboardInterrupt:
+        rows.append(Broken("the rest", "interrupted"))
+    return rows
 
 
-def main(words: list[str]) -> None:
-    """Measure and show."""
+def main(words: list[str]) -> int:
+    """Measure and show; 0, or 1 where a part failed."""
     options = arguments(words)
     console = Console(width=_WIDTH)
     with tempfile.TemporaryDirectory() as folder:
-        report = measured(options, console, Path(folder))
-    console.print(table(report))
+        rows = run_parts(parts(options, Path(folder)), console)
+    console.print(table(rows))
     if options.json:
-        print(json.dumps(record(report)))
+        print(json.dumps(record(rows)))
+    return 1 if any(isinstance(row, Broken) for row in rows) else 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -9,9 +9,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from processes import real_vllm, running_service
 from prompts import Request, keep, read, reused
+from report import Line
 from rounds import Round, batch_round
-from workload import Workload
+from workload import Workload, training_step
 
+HIT_RATIO = 0.8
+_GROUPS = 1
+_SNIPPET_CHARACTERS = 500
 _MODEL = "judge"
 _SECRET = "so that both services fence a group alike"
 _PATIENCE_S = 240.0
@@ -61,6 +65,23 @@ def measure(step: Workload, stamps: Iterator[int], *, folder: Path) -> Serving:
         shareable_tokens=sum(reused(tokens)),
         cached_tokens=cached,
     )
+
+
+def lines(stamps: Iterator[int], *, folder: Path) -> Iterator[Line]:
+    """One group's step on the real server."""
+    step = training_step(prompts=_GROUPS, snippet_characters=_SNIPPET_CHARACTERS)
+    found = measure(step, stamps, folder=folder)
+    tokens = f"{found.cached_tokens} of {found.shareable_tokens} tokens"
+    yield Line(
+        "prefix hits on vLLM",
+        found.hit_ratio,
+        HIT_RATIO,
+        at_least=True,
+        note=tokens,
+        key="prefix_hit_ratio",
+    )
+    note = f"{found.rollouts} rollouts in {found.wall_s:.1f} s"
+    yield Line("tokens that vLLM computed", found.computed_tokens, note=note)
 
 
 def _sent(url: str, body: bytes) -> Round:

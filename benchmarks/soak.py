@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from processes import running_service, scripted_judge
+from report import Line
 from rounds import batch_round
 from workload import Workload
+
+RSS_MB = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +48,11 @@ def measure(step: Workload, stamps: Iterator[int], *, seconds: float) -> Soak:
             rollouts += batch_round(service, step.batch(next(stamps))).rollouts
             samples.append(Sample(rollouts, service.rss_mb()))
     return Soak(lasted, tuple(samples))
+
+
+def lines(step: Workload, stamps: Iterator[int], *, seconds: float) -> Iterator[Line]:
+    """Memory at the end, and whether it still grew."""
+    found = measure(step, stamps, seconds=seconds)
+    note = f"after {found.samples[-1].rollouts} rollouts in {found.seconds:.0f} s"
+    yield Line("memory, MiB", found.rss_mb, RSS_MB, note=note, key="rss_mb")
+    yield Line("growth in the second half, MiB", found.growth_mb)

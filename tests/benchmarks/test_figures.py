@@ -1,15 +1,16 @@
 """The benchmark's own arithmetic, and the JSON that is kept from run to run."""
 
+import io
 import itertools
 import json
 import os
 import sys
 import time
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 import keeping
 import million
@@ -17,88 +18,81 @@ import reading
 from citemark_service.ledger.database import opened
 from citemark_service.ledger.reading import LedgerReader, Place
 from citemark_service.score.fingerprint import rollout_hash
-from floor import Floor
 from keeping import Keeping
 from latency import Latency, ideal_s
-from overhead import Overhead
 from processes import NotStarted, Service, running_service, scripted_judge
-from prompts import Message, Prompts, Request, common_prefix, measure, reused
+from prompts import Message, Request, common_prefix, measure, reused
 from reading import Reading
-from report import Report, lines, record
-from rounds import Round, Spread, batch_round
-from serving import Serving
+from report import KEYS, Line, record, table
+from rounds import NotScored, Round, Spread, batch_round
+from run import run_parts
 from soak import Sample, Soak
 from workload import training_step
 
-KEYS = {
-    "cpu_ms_per_rollout", "rollouts_per_s", "step_wall_s", "step_ideal_s",
-    "judge_calls_per_rollout", "prompt_tokens_per_rollout", "completion_tokens_per_rollout",
-    "prefix_hit_ratio", "rss_mb", "loopback_floor_ms",
-}  # fmt: skip
-
-COST = Overhead(
-    cpu_ms=Spread((1.4, 1.2)),
-    per_s=Spread((500.0, 600.0)),
-    calls=2.0,
-    repeated_calls=0.0,
-    completion_tokens=92.0,
-)
-SERVED = Serving(8, 1.0, prompt_tokens=100, shareable_tokens=50, cached_tokens=45)
 KEPT = Keeping(
     off=tuple(Round(256, wall_s, 0.256, []) for wall_s in (2.0, 4.0, 1.0)),
     on=tuple(Round(256, wall_s, 0.512, []) for wall_s in (2.2, 4.0, 1.02)),
     file_bytes=5000.0,
 )
-REPORT = Report(
-    prompts=Prompts(rollouts=2, characters=40_000, common=30_000, reusable=32_000, tokens=None),
-    batch=COST,
-    singles=COST,
-    quoted=COST,
-    floor=Floor(Spread((0.3, 0.2))),
-    latency=Latency(Spread((1.7, 1.9, 1.8)), 1.6),
-    keeping=KEPT,
-    million=KEPT,
-    reading=Reading(alone=KEPT.off, beside=KEPT.on, pages=9),
-    soak=Soak(1.0, (Sample(256, 100.0), Sample(512, 120.0), Sample(768, 121.0))),
-    serving=SERVED,
-)
 
 
-def test_the_record_has_the_agreed_keys_and_is_plain_json():
-    numbers = json.loads(json.dumps(record(REPORT), allow_nan=False))
-    assert numbers.keys() == KEYS
-    assert numbers["cpu_ms_per_rollout"] == 1.2
-    assert numbers["rollouts_per_s"] == 600.0
-    assert numbers["step_wall_s"] == 1.8
-    assert numbers["prompt_tokens_per_rollout"] == 5000.0
-    assert numbers["prefix_hit_ratio"] == 0.9
+def fail():
+    yield Line("before", 1.0, key="rss_mb")
+    raise NotScored("3 of 8 rollouts failed")
 
 
-def test_a_skipped_part_is_null_and_not_a_line():
-    skipped = replace(REPORT, soak=None, serving=None)
-    assert record(skipped)["rss_mb"] is record(skipped)["prefix_hit_ratio"] is None
-    assert record(skipped).keys() == KEYS
-    assert {line.name for line in lines(skipped)} < {line.name for line in lines(REPORT)}
+def show(parts):
+    """The rows of the parts, and the table as it is printed."""
+    out = io.StringIO()
+    console = Console(width=120, file=out)
+    rows = run_parts(parts, console)
+    console.print(table(rows))
+    return rows, out.getvalue().splitlines()
+
+
+def test_a_part_that_fails_is_marked_and_loses_nothing():
+    parts = [
+        ("one", lambda: iter([Line("first", 1.5, 1.0)])),
+        ("two", fail),
+        ("three", lambda: iter([Line("last", 0.9, 0.8, at_least=True)])),
+    ]
+    rows, shown = show(parts)
+    marks = {line.split()[0]: line for line in shown if not line.endswith("…")}
+    assert "NO" in marks["first"]
+    assert "1.00" in marks["before"]
+    assert "FAILED" in marks["two"]
+    assert "NotScored: 3 of 8 rollouts failed" in marks["two"]
+    assert "yes" in marks["last"]
+    numbers = json.loads(json.dumps(record(rows), allow_nan=False))
+    assert tuple(numbers) == KEYS
+    assert {key: value for key, value in numbers.items() if value is not None} == {"rss_mb": 1.0}
+
+
+def test_an_interrupt_prints_what_there_is():
+    def stop():
+        raise KeyboardInterrupt
+
+    _, shown = show([("one", lambda: iter([Line("first", 1.5)])), ("two", stop), ("three", fail)])
+    assert any(line.startswith("first") for line in shown)
+    assert any("interrupted" in line for line in shown)
+    assert not any(line.startswith("three") for line in shown)
 
 
 def test_a_bar_is_met_from_its_own_side():
-    held = {line.name: line.holds for line in lines(REPORT)}
-    slow = replace(COST, cpu_ms=Spread((1.6,)), repeated_calls=0.5)
-    spilled = replace(REPORT, batch=slow, serving=replace(SERVED, cached_tokens=39))
-    missed = {line.name for line in lines(spilled) if line.holds is False and held[line.name]}
-    assert missed == {
-        "CPU ms a rollout, batch of 256", "judge calls on a repeat", "prefix hits on vLLM",
-    }  # fmt: skip
+    assert Line("cost", 1.6, 1.5).holds is False
+    assert Line("cost", 1.5, 1.5).holds is True
+    assert Line("share", 0.7, 0.8, at_least=True).holds is False
+    assert Line("share", 0.9).holds is None
 
 
 def test_the_ideal_is_calls_times_latency_over_slots():
     assert ideal_s(512) == pytest.approx(512 * 0.2 / 64) == 1.6
-    assert REPORT.latency.ratio == pytest.approx(1.8 / 1.6)
+    assert Latency(Spread((1.7, 1.9, 1.8)), 1.6).ratio == pytest.approx(1.8 / 1.6)
 
 
 def test_growth_is_counted_from_the_middle():
-    assert REPORT.soak is not None
-    assert (REPORT.soak.rss_mb, REPORT.soak.growth_mb) == (121.0, 1.0)
+    run_of_three = Soak(1.0, (Sample(256, 100.0), Sample(512, 120.0), Sample(768, 121.0)))
+    assert (run_of_three.rss_mb, run_of_three.growth_mb) == (121.0, 1.0)
 
 
 @given(st.text("ab", max_size=12), st.text("ab", max_size=12))
