@@ -23,7 +23,7 @@ from citemark_service.errors import SettingsError
 from citemark_service.judges.protocol import Judge
 from citemark_service.ledger.ledger import Ledger
 from citemark_service.ledger.view import LedgerView
-from citemark_service.settings import Settings
+from citemark_service.settings import JUDGES, Settings
 from citemark_service.telemetry.log import start_log
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.telemetry.tracer import Tracer
@@ -137,10 +137,9 @@ def _listening(settings: Settings) -> Iterator[list[socket.socket]]:
 def _told(judge: Judge, settings: Settings) -> str:
     """The judge by name, model and server; a URL that holds a secret made no judge."""
     told = f"judge {settings.judge}, model {judge.identity.model}"
-    if settings.judge not in ("vllm", "openai"):
+    if not JUDGES[settings.judge].served:
         return told
-    urls = settings.judge_urls or (settings.judge_url,)
-    return f"{told}, at {', '.join(urls)}"
+    return f"{told}, at {', '.join(settings.server_urls)}"
 
 
 def run(

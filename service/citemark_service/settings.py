@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -29,7 +29,32 @@ _CLIENTS = ("URL", "DEADLINE_S", "RUN", "KNOBS")
 _MIB = 1024 * 1024
 _URL_SAFE = re.compile(r"[A-Za-z0-9._~-]+")
 
-JudgeName = Literal["embedded", "smollm2", "vllm", "openai"]
+
+class JudgeEntry(NamedTuple):
+    """A judge that `judge` can name."""
+
+    build: str
+    """`module:function`, called as `function(settings, metrics=…, tracer=…)`."""
+    served: bool = False
+    """Whether it asks the servers at `server_urls`, which are probed at the start."""
+    rollouts_at_once: int = 16
+    """How many rollouts a command gives it at once."""
+
+
+JUDGES: Final[Mapping[str, JudgeEntry]] = {
+    "embedded": JudgeEntry("citemark_service.judges.embedded.judge:build"),
+    # It judges two calls at once, and waiting for it counts against the deadline.
+    "smollm2": JudgeEntry("citemark_service.judges.smollm2:build", rollouts_at_once=2),
+    "vllm": JudgeEntry("citemark_service.judges.served:build_vllm", served=True),
+    "openai": JudgeEntry("citemark_service.judges.served:build_hosted", served=True),
+}
+"""Every judge; a new one is a module and a line here."""
+
+
+def _known_judge(name: str) -> str:
+    if name not in JUDGES:
+        raise ValueError(f"{name!r} is no judge; known are {', '.join(JUDGES)}")
+    return name
 
 
 def _listed(value: object) -> object:
@@ -71,7 +96,7 @@ class Settings(BaseSettings, Knobs):
     api_token: Annotated[SecretStr, AfterValidator(_fit_for_urls)] | None = None
     """What callers must send; open to everyone where absent."""
 
-    judge: JudgeName = "embedded"
+    judge: Annotated[str, AfterValidator(_known_judge)] = "embedded"
     """`vllm` is any OpenAI-compatible server; `openai` goes through the vendor's SDK."""
     judge_url: str = "http://127.0.0.1:8001/v1"
     judge_urls: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
@@ -153,6 +178,11 @@ class Settings(BaseSettings, Knobs):
     """Silence, or refusal to read, after which an open stream is ended."""
     stop_grace_s: float = Field(30.0, ge=0)
     """How long a stopping service waits for what is in flight."""
+
+    @property
+    def server_urls(self) -> tuple[str, ...]:
+        """The servers of a judge that has some."""
+        return self.judge_urls or (self.judge_url,)
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:

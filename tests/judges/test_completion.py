@@ -8,18 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citemark_service.errors import JudgeUnreadable
-from citemark_service.judges.chat import Alternative, Token
+from citemark_service.judges.chat import Alternative, ChatReply, Token
 from citemark_service.judges.protocol import Usage
-from citemark_service.judges.wire.alignment import aligned
-from citemark_service.judges.wire.completion import MAX_REPLY_BYTES, decode_completion
+from citemark_service.judges.server.reply import MAX_REPLY_BYTES, align_tokens, decode_completion
 from support.scripted_judge import Listed, Reply, completion
+
+
+def read_reply(body: bytes) -> ChatReply:
+    envelope = decode_completion(body)
+    return envelope.reply(envelope.cost())
 
 
 def test_a_reply_is_read_with_its_bill_and_its_tokens() -> None:
     tokens = (Listed("{", -0.5), Listed("1", -0.1, (("1", -0.1), ("0", -2.4))), Listed("}"))
     reply = Reply("{1}", "stop", tokens, prompt_tokens=7, cached_tokens=4, completion_tokens=3)
 
-    read = decode_completion(completion(reply)).reply()
+    read = read_reply(completion(reply))
 
     assert read.content == "{1}"
     assert read.finish_reason == "stop"
@@ -33,12 +37,12 @@ def test_reasoning_is_never_read_for_content() -> None:
     body = completion(Reply(None, reasoning='{"C1": 2}'))
 
     with pytest.raises(JudgeUnreadable, match="no content"):
-        decode_completion(body).reply()
+        read_reply(body)
     assert decode_completion(body).cost().calls == 1  # paid for all the same
 
 
 def test_a_server_that_counts_nothing_still_counts_as_a_call() -> None:
-    read = decode_completion(b'{"choices":[{"message":{"content":"x"}}],"usage":null}').reply()
+    read = read_reply(b'{"choices":[{"message":{"content":"x"}}],"usage":null}')
 
     assert read.usage == Usage(calls=1)
     assert read.tokens is None
@@ -76,13 +80,13 @@ def test_any_other_envelope_is_unreadable(body: bytes) -> None:
 def test_no_choice_and_no_content_are_unreadable() -> None:
     for body in (b"{}", b'{"choices":[]}', b'{"choices":[{"message":{"content":null}}]}'):
         with pytest.raises(JudgeUnreadable):
-            decode_completion(body).reply()
+            read_reply(body)
 
 
 @given(st.binary() | st.builds(msgspec.json.encode, st.dictionaries(st.text(), st.integers())))
 def test_no_body_raises_anything_else(body: bytes) -> None:
     with contextlib.suppress(JudgeUnreadable):
-        decode_completion(body).reply()
+        read_reply(body)
 
 
 def listed(*texts: str) -> list[Token]:
@@ -92,24 +96,24 @@ def listed(*texts: str) -> list[Token]:
 def test_tokens_that_join_are_left_as_they_are() -> None:
     tokens = listed('{"', "a", '":', "2", "}")
 
-    assert aligned(tokens, '{"a":2}') == tuple(tokens)
+    assert align_tokens(tokens, '{"a":2}') == tuple(tokens)
 
 
 def test_tokens_after_the_text_are_dropped() -> None:
     tokens = listed("2", "<|im_end|>", "")
 
-    assert aligned(tokens, "2") == tuple(tokens[:1])
+    assert align_tokens(tokens, "2") == tuple(tokens[:1])
 
 
 def test_a_code_fence_that_the_text_leaves_out_is_dropped() -> None:
     tokens = listed("```", "json", "\n", '{"', "1", '":', "2", "}", "\n", "```", "")
 
-    assert aligned(tokens, '{"1":2}') == tuple(tokens[3:8])
+    assert align_tokens(tokens, '{"1":2}') == tuple(tokens[3:8])
 
 
 def test_halves_of_a_character_become_one_token_and_verdicts_keep_their_places() -> None:
     tokens = listed('"', " \ufffd", "\ufffd\ufffd", 'x"', ":", "2", "")
-    found = aligned(tokens, '" 🦦x":2')
+    found = align_tokens(tokens, '" 🦦x":2')
 
     assert found is not None
     assert [token.text for token in found] == ['"', " 🦦", 'x"', ":", "2"]
@@ -118,7 +122,7 @@ def test_halves_of_a_character_become_one_token_and_verdicts_keep_their_places()
 
 
 def test_halves_at_the_end_are_merged_too() -> None:
-    found = aligned(listed("a", "\ufffd", "\ufffd"), "aé")
+    found = align_tokens(listed("a", "\ufffd", "\ufffd"), "aé")
 
     assert found is not None
     assert [token.text for token in found] == ["a", "é"]
@@ -136,7 +140,7 @@ def test_halves_at_the_end_are_merged_too() -> None:
     ],
 )
 def test_tokens_that_tell_another_text_are_not_used(texts: tuple[str, ...], content: str) -> None:
-    assert aligned(listed(*texts), content) is None
+    assert align_tokens(listed(*texts), content) is None
 
 
 @given(st.lists(st.text(st.sampled_from('01{":,é🦦x'), min_size=1), max_size=30), st.data())
@@ -149,7 +153,7 @@ def test_tokens_always_join_to_the_text(texts: list[str], data: st.DataObject) -
             ["\ufffd", "\ufffd"] if text in ("é", "🦦") and data.draw(st.booleans()) else [text]
         )
     ]
-    found = aligned(listed(*shown), content)
+    found = align_tokens(listed(*shown), content)
 
     assert found is None or "".join(token.text for token in found) == content
     assert found is not None or "\ufffd" in shown
@@ -157,6 +161,6 @@ def test_tokens_always_join_to_the_text(texts: list[str], data: st.DataObject) -
 
 @given(st.lists(st.text(max_size=5)), st.text(max_size=30))
 def test_whatever_is_listed_joins_or_is_refused(texts: list[str], content: str) -> None:
-    found = aligned(listed(*texts), content)
+    found = align_tokens(listed(*texts), content)
 
     assert found is None or "".join(token.text for token in found) == content

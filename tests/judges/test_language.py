@@ -19,8 +19,6 @@ from citemark_service.errors import (
 from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.judges.language.render import PromptWriter
 from citemark_service.judges.protocol import CitationTask, CitationVerdicts, Meter
-from citemark_service.judges.wire.client import WireChat
-from citemark_service.judges.wire.retry import RetryPolicy
 from support.judge_tasks import (
     CRITERIA,
     RetryLog,
@@ -30,6 +28,7 @@ from support.judge_tasks import (
     filled,
     shape_of,
 )
+from support.pooled_judge import pool_of
 from support.scripted_judge import Hang, Listed, Reply, Script, ScriptedJudge, Status, in_turn
 
 GOOD = '{"1":2,"2":1,"3":0}'
@@ -60,18 +59,8 @@ async def bench(
     """A judge at work on a scripted server."""
     log = RetryLog()
     async with ScriptedJudge(script) as server:
-        chat = WireChat(
-            base_url=server.url,
-            model="scripted",
-            api_key=None,
-            constraint_style="structured_outputs",
-            concurrency=8,
-            timeout_s=10,
-            retry=RetryPolicy(attempts=1),
-            metrics=log,
-        )
         judge = LanguageJudge(
-            chat,
+            pool_of([server.url], attempts=1, timeout_s=10, metrics=log),
             model="scripted",
             writer=PromptWriter(secret=b"s"),
             metrics=log,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_service.judges.wire.prefix_metrics import (
+from citemark_service.examination.prefix_metrics import (
     PrefixCount,
     PrefixMetrics,
     parse_prefix_count,

@@ -5,12 +5,10 @@ import itertools
 import pytest
 
 from citemark_service.errors import JudgeUnreachable
+from citemark_service.examination.prefix_metrics import PrefixCount
 from citemark_service.examination.probe import Cached, Counters, ProbeReport, probe
-from citemark_service.judges.wire.client import WireChat
-from citemark_service.judges.wire.prefix_metrics import PrefixCount
-from citemark_service.judges.wire.retry import RetryPolicy
-from citemark_service.telemetry.metrics import Metrics
-from support.scripted_judge import MODEL, Listed, Reply, ScriptedJudge, always, in_turn
+from support.pooled_judge import pooled
+from support.scripted_judge import Listed, Reply, ScriptedJudge, always, in_turn
 
 VERDICTS = '{"1":0,"2":2}'
 
@@ -26,20 +24,8 @@ class Counted:
 
 
 async def probed(judge: ScriptedJudge, counters: Counters | None = None) -> ProbeReport:
-    chat = WireChat(
-        base_url=judge.url,
-        model=MODEL,
-        api_key=None,
-        constraint_style="structured_outputs",
-        concurrency=2,
-        timeout_s=5.0,
-        retry=RetryPolicy(attempts=1),
-        metrics=Metrics(),
-    )
-    try:
-        return await probe(chat, nonce="n0", counters=counters, deadline=None)
-    finally:
-        await chat.aclose()
+    async with pooled([judge], attempts=1) as pool:
+        return await probe(pool, nonce="n0", counters=counters, deadline=None)
 
 
 async def test_a_server_that_does_all_of_it(start_judge) -> None:

@@ -4,8 +4,6 @@ import time
 from collections.abc import Awaitable, Callable
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from citemark_schemas import FailureKind
 from citemark_service.errors import (
@@ -21,7 +19,7 @@ from citemark_service.errors import (
     JudgeUnreachable,
     JudgeUnreadable,
 )
-from citemark_service.judges.wire.retry import RetryPolicy, seconds_left
+from citemark_service.judges.server.pool import RetryPolicy
 
 TRANSPORT = [JudgeUnreachable, JudgeTimeout, JudgeOverloaded, JudgeServerError]
 FINAL = [
@@ -57,7 +55,10 @@ async def run(
 ) -> tuple[str, list[FailureKind]]:
     heard: list[FailureKind] = []
     deadline = None if deadline_s is None else time.monotonic() + deadline_s
-    return await policy.run(attempt, deadline=deadline, on_retry=heard.append), heard
+    async for each in policy.retrying(deadline, heard.append):
+        with each:
+            return await attempt(), heard
+    raise AssertionError("the last attempt raises")
 
 
 @pytest.mark.parametrize("error", TRANSPORT)
@@ -132,14 +133,3 @@ async def test_a_deadline_ends_the_tries_with_the_last_transport_error() -> None
         await run(policy, attempt, deadline_s=0.3)
     assert 1 < attempt.tries < 1000
     assert time.monotonic() - started < 5
-
-
-@given(st.floats(min_value=1e-6, max_value=1e6))
-def test_seconds_left_never_exceeds_what_was_given(seconds: float) -> None:
-    assert 0 < seconds_left(time.monotonic() + seconds + 1) <= seconds + 1
-
-
-def test_no_deadline_leaves_for_ever_and_a_past_one_nothing() -> None:
-    assert seconds_left(None) == float("inf")
-    with pytest.raises(DeadlineExceeded):
-        seconds_left(time.monotonic() - 1)

@@ -7,8 +7,9 @@ import pytest
 
 from citemark_service.errors import JudgeStopped
 from citemark_service.judges.protocol import Meter
-from citemark_service.judges.smollm2 import MODEL, build_smollm2
-from citemark_service.judges.wire.retry import RetryPolicy
+from citemark_service.judges.smollm2 import MODEL, build
+from citemark_service.settings import Settings
+from citemark_service.telemetry.tracer import Untraced
 from support.judge_tasks import RetryLog, claims_task, criteria_task
 
 
@@ -28,7 +29,7 @@ pytestmark = [
 
 async def test_a_rollout_is_judged_by_the_real_model(capfd):
     log, meter = RetryLog(), Meter()
-    judge = build_smollm2(secret=b"s", criteria_per_call=12, retry=RetryPolicy(), metrics=log)
+    judge = build(Settings(judge="smollm2"), metrics=log, tracer=Untraced())
     await judge.check()
     assert judge.identity.model == MODEL
     verdicts = await judge.judge_criteria(criteria_task(), meter=meter, deadline=None)

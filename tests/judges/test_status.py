@@ -15,11 +15,16 @@ from citemark_service.errors import (
     JudgeTimeout,
     JudgeUnreadable,
 )
-from citemark_service.judges.wire.status import quotable, status_error
+from citemark_service.judges.chat import Message
+from citemark_service.judges.server.reply import quotable, to_status_error
+
+
+def user(text: str) -> Message:
+    return Message("user", text)
 
 
 def error_of(status: int, body: bytes = b"", prompt: str = "") -> JudgeError:
-    return status_error(status, body, retry_after=None, prompt=[prompt])
+    return to_status_error(status, body, retry_after=None, prompt=[user(prompt)])
 
 
 @pytest.mark.parametrize(
@@ -83,7 +88,7 @@ def test_a_message_that_echoes_the_prompt_is_dropped(
     before: str, shared: str, after: str, around: str
 ) -> None:
     run = " ".join(shared.split())
-    said = quotable(before + run + after, [around + run + around])
+    said = quotable(before + run + after, [user(around + run + around)])
 
     assert len(run) < 23 or said == ""
 
@@ -92,7 +97,7 @@ def test_an_unrelated_message_survives_a_long_prompt() -> None:
     words = "This model's maximum context length is 4096 tokens."
     started = time.monotonic()
 
-    assert quotable(words, ["an answer about otters " * 50_000]) == words
+    assert quotable(words, [user("an answer about otters " * 50_000)]) == words
     assert time.monotonic() - started < 5
 
 

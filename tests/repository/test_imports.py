@@ -36,8 +36,8 @@ PURE = (
 IMPURE = {"asyncio", "aiohttp", "httpx", "fastapi", "starlette", "openai", "os"}
 
 SOLE_USERS = {
-    "aiohttp": "citemark_service.judges.wire.client",
-    "openai": "citemark_service.judges.wire.sdk",
+    "aiohttp": "citemark_service.judges.server.client",
+    "openai": "citemark_service.judges.server.hosted",
     "pydantic_settings": "citemark_service.settings",
 }
 """Libraries that one module alone may import."""

@@ -8,22 +8,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from citemark_service.judges.scheduling.line import RUN, Line
+from citemark_service.judges.chat import ChatRequest
+from citemark_service.judges.server.queue import RUN, Line
 
 
 class Call(NamedTuple):
-    """A turn and the item itself."""
+    """What waits, with what its place depends on."""
 
     priority: int
     caller: str
     affinity: str
     number: int
 
+    @property
+    def request(self) -> ChatRequest:
+        return ChatRequest(
+            (), None, 1, priority=self.priority, caller=self.caller, affinity=self.affinity
+        )
+
 
 def lined_up(*calls: Call) -> Line[Call]:
     line: Line[Call] = Line()
     for call in calls:
-        line.push(call, call)
+        line.push(call.request, call)
     return line
 
 
@@ -71,7 +78,8 @@ def test_a_group_that_never_ends_does_not_keep_out_the_next():
     line = lined_up(Call(0, "a", "endless", 0), Call(0, "a", "next", 1))
     served = []
     for number in range(2, RUN + 2):
-        line.push(Call(0, "a", "endless", number), Call(0, "a", "endless", number))
+        call = Call(0, "a", "endless", number)
+        line.push(call.request, call)
         served.append(line.pop())
     assert line.pop().affinity == "next"
     assert {call.affinity for call in served} == {"endless"}
@@ -88,7 +96,7 @@ def test_each_comes_out_once_unless_it_was_taken_out(calls, data):
     line = lined_up(*calls)
     gone = data.draw(st.lists(st.sampled_from(calls)) if calls else st.just([]))
     for call in gone:
-        line.discard(call, call)  # a second time too, which does nothing
+        line.discard(call.request, call)  # a second time too, which does nothing
     assert Counter(drained(line)) == Counter(set(calls) - set(gone))
     assert vars(line) == vars(Line())
 

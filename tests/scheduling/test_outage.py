@@ -2,7 +2,7 @@
 
 import asyncio
 
-from citemark_service.judges.scheduling.server import server_names
+from citemark_service.judges.server.server import name_servers
 from support.scripted_judge import ScriptedJudge
 from support.step_rollouts import by_content, step
 
@@ -35,7 +35,7 @@ async def test_killing_one_of_three_servers_in_mid_batch_loses_nothing(serve, st
     assert not batch.done()
     assert await batch == expected
 
-    (name,) = server_names([killed.url])
+    (name,) = name_servers([killed.url])
     ready = await service.client.get("/readyz")
     assert (ready.status_code, ready.json()) == (200, {"status": "ready", "down": [name]})
     assert service.value("judge_server_ejections_total", server=name) == 1
@@ -73,4 +73,4 @@ async def test_no_server_left_is_unready_and_says_so_of_each(serve, start_judge)
         while (ready := await service.client.get("/readyz")).status_code == 200:  # noqa: ASYNC110
             await asyncio.sleep(0.1)  # over HTTP there is nothing to wait on
     message = ready.json()["message"]
-    assert all(name in message for name in server_names([judge.url for judge in judges]))
+    assert all(name in message for name in name_servers([judge.url for judge in judges]))

@@ -19,13 +19,22 @@ from citemark_service.errors import (
     JudgeUnreachable,
     SettingsError,
 )
-from citemark_service.judges.chat import ChatReply, ChatRequest
-from citemark_service.judges.protocol import Meter, Usage
-from citemark_service.judges.scheduling.server import Server, server_names
-from citemark_service.judges.scheduling.slots import Slots
+from citemark_service.judges.chat import ChatRequest
+from citemark_service.judges.protocol import Meter
+from citemark_service.judges.server.server import CallLimits, Server, name_servers
 from citemark_service.telemetry.metrics import Metrics
+from citemark_service.telemetry.tracer import Untraced
 from support.pooled_judge import QUICK, ask, pool_of, pooled, request
-from support.scripted_judge import MODEL, Hang, Reply, ScriptedJudge, Status, always, in_turn
+from support.scripted_judge import (
+    MODEL,
+    Hang,
+    Reply,
+    ScriptedJudge,
+    Status,
+    always,
+    completion,
+    in_turn,
+)
 
 OK = always(Reply("1"))
 NEVER = replace(QUICK, every_s=60.0, first_wait_s=60.0, max_wait_s=60.0)
@@ -41,7 +50,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float:
 
 
 def server(judge: ScriptedJudge) -> str:
-    return server_names([judge.url])[0]
+    return next(iter(name_servers([judge.url])))
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -230,11 +239,11 @@ async def test_a_server_whose_calls_fail_keeps_what_it_was_sent_while_it_answers
         home = next(
             name
             for name in (f"slow{n}" for n in range(50))
-            if pool._router.pick(name, set()) is pool._servers[0]
+            if pool._pick(name, set()) is pool._servers[0]
         )
         sent = asyncio.create_task(ask(pool, request(home)))
         await ill.until(lambda: ill.calls == 1)
-        pool._servers[0].health.eject()
+        pool._servers[0].eject(JudgeServerError("ill"))
         assert (await sent).content == "slow"
 
 
@@ -329,15 +338,12 @@ class Busy:
     """Answers calls, and lets looks fail once it is told to."""
 
     def __init__(self) -> None:
-        self.slots = Slots(8)
         self.looked = asyncio.Event()
 
-    async def attempt(
-        self, request: ChatRequest, *, meter: Meter, deadline: float | None
-    ) -> ChatReply:
-        return ChatReply("1", "stop", Usage())
+    async def send(self, request: ChatRequest) -> bytes:
+        return completion(Reply("1"))
 
-    async def check(self) -> None:
+    async def list_models(self) -> bytes:
         await self.looked.wait()
         raise JudgeTimeout("too busy to list models")
 
@@ -347,20 +353,29 @@ class Busy:
 
 @pytest.mark.parametrize("answers", [True, False])
 async def test_a_server_too_busy_for_a_look_is_not_ill_while_it_answers(answers):
-    chat = Busy()
-    watched = Server("busy", chat, policy=QUICK, metrics=Metrics())
+    transport, metrics = Busy(), Metrics()
+    watched = Server(
+        "busy",
+        transport,
+        model=MODEL,
+        limits=CallLimits(concurrency=8, timeout_s=5.0),
+        policy=QUICK,
+        metrics=metrics,
+        tracer=Untraced(),
+    )
+    metrics.judge_server(watched)
     look = asyncio.create_task(watched.look())
     await asyncio.sleep(0)
     if answers:
         await watched.attempt(request(), meter=Meter(), deadline=None)
-    chat.looked.set()
+    transport.looked.set()
     assert isinstance(await look, JudgeTimeout)
     assert watched.up is answers
 
 
 def test_servers_are_named_by_host_and_port():
-    assert server_names(["http://a:1/v1", "http://b:1/v1"]) == ["a:1", "b:1"]
+    assert [*name_servers(["http://a:1/v1", "http://b:1/v1"])] == ["a:1", "b:1"]
     both = ["http://a:1/v1", "http://a:1/v2"]
-    assert server_names([*both, "http://b:1"]) == [*both, "b:1"]
+    assert [*name_servers([*both, "http://b:1"])] == [*both, "b:1"]
     with pytest.raises(SettingsError, match="once"):
-        server_names(["http://a:1/v1", "http://a:1/v1"])
+        name_servers(["http://a:1/v1", "http://a:1/v1"])

@@ -26,9 +26,10 @@ def test_a_list_that_is_none_is_refused_by_its_name(monkeypatch, text):
         load_settings()
 
 
-async def test_several_servers_take_the_place_of_the_one():
+@pytest.mark.parametrize("name", ["vllm", "openai"])
+async def test_several_servers_take_the_place_of_the_one(name):
     metrics = Metrics()
-    judge = build_judge(Settings(judge="vllm", judge_urls=URLS), metrics)
+    judge = build_judge(Settings(judge=name, judge_urls=URLS, judge_api_key="k"), metrics)
     assert [server.name for server in metrics.servers] == ["a:1", "b:1"]
     assert all(server.up for server in metrics.servers)
     await judge.aclose()
@@ -49,7 +50,7 @@ async def test_one_server_has_metrics_too():
         ({"judge_urls": (URLS[0], URLS[0])}, "judge_urls"),
         ({"judge_urls": ("http://user:secret@a:1/v1", URLS[1])}, "credentials"),
         ({"judge_urls": ("ftp://a/v1", URLS[1])}, "http"),
-        ({"judge": "openai", "judge_api_key": "k", "judge_urls": URLS}, "judge_urls"),
+        ({"judge": "openai", "judge_urls": URLS}, "judge_api_key"),
     ],
 )
 def test_servers_that_cannot_be_are_refused(changed, named):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from citemark_service.errors import DeadlineExceeded, JudgeOverloaded
 from citemark_service.judges.chat import ChatRequest
-from citemark_service.judges.scheduling.slots import Displaced, Slots
+from citemark_service.judges.server.queue import Displaced, Slots
 
 
 def turn(caller: str = "", affinity: str = "", priority: int = 0) -> ChatRequest:
@@ -83,7 +83,7 @@ async def step(play: Play, kind: str, which: object, affinity: str) -> None:
 @given(st.lists(STEPS, max_size=40), st.integers(1, 3))
 def test_no_more_than_the_limit_run_nobody_is_forgotten_and_no_slot_is_freed_twice(steps, limit):
     async def scenario() -> None:
-        play = Play(Slots(limit))
+        play = Play(Slots(limit, 100))
         for kind, which, affinity in steps:
             await step(play, kind, which, affinity)
             assert 0 <= play.slots.in_flight <= limit
@@ -103,7 +103,7 @@ def test_no_more_than_the_limit_run_nobody_is_forgotten_and_no_slot_is_freed_twi
 
 
 async def test_a_slot_handed_to_a_call_that_is_cancelled_in_the_same_turn_goes_to_the_next():
-    play = Play(Slots(1))
+    play = Play(Slots(1, 100))
     await play.slots.acquire(turn(), None)
     first, second = play.arrive(turn()), play.arrive(turn())
     await settle()
@@ -116,7 +116,7 @@ async def test_a_slot_handed_to_a_call_that_is_cancelled_in_the_same_turn_goes_t
 
 
 async def test_a_call_that_is_cancelled_in_the_turn_of_the_release_is_passed_over():
-    play = Play(Slots(1))
+    play = Play(Slots(1, 100))
     await play.slots.acquire(turn(), None)
     first, second = play.arrive(turn()), play.arrive(turn())
     await settle()
@@ -129,7 +129,7 @@ async def test_a_call_that_is_cancelled_in_the_turn_of_the_release_is_passed_ove
 
 
 async def test_a_small_caller_is_served_between_the_calls_of_a_large_one():
-    play = Play(Slots(2))
+    play = Play(Slots(2, 1000))
     for number in range(200):
         play.arrive(turn("large", f"g{number // 16}"))
     await settle()
@@ -146,7 +146,7 @@ async def test_a_small_caller_is_served_between_the_calls_of_a_large_one():
 
 
 async def test_a_deadline_ends_the_wait_and_leaves_nothing_behind():
-    slots = Slots(1)
+    slots = Slots(1, 100)
     await slots.acquire(turn(), None)
     with pytest.raises(DeadlineExceeded):
         await slots.acquire(turn(), time.monotonic() + 0.01)
@@ -158,7 +158,7 @@ async def test_a_deadline_ends_the_wait_and_leaves_nothing_behind():
 
 
 async def test_beyond_its_bound_the_queue_refuses_and_says_when_to_return():
-    play = Play(Slots(1, queue=2))
+    play = Play(Slots(1, 2))
     for _ in range(3):
         play.arrive(turn())
     await settle()
@@ -171,7 +171,7 @@ async def test_beyond_its_bound_the_queue_refuses_and_says_when_to_return():
 
 
 async def test_who_waits_for_a_server_that_goes_away_is_told_and_who_is_served_is_not():
-    play = Play(Slots(1))
+    play = Play(Slots(1, 100))
     for _ in range(3):
         play.arrive(turn())
     await settle()

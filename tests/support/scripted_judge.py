@@ -225,7 +225,7 @@ class ScriptedJudge:
             server.close()
             await server.wait_closed()
 
-    async def until(self, condition: Callable[[], bool], *, timeout_s: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], bool], *, timeout_s: float = 60.0) -> None:
         """Wait until `condition` holds; it is looked at whenever a call begins or ends."""
         async with asyncio.timeout(timeout_s):
             while not condition():

@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
+from citemark_service.examination.prefix_metrics import PrefixMetrics
 from citemark_service.examination.probe import ProbeReport, probe
 from citemark_service.judges.factory import build_judge
 from citemark_service.judges.language.judge import LanguageJudge
-from citemark_service.judges.wire.prefix_metrics import PrefixMetrics
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from support.vllm_server import VllmServer
@@ -59,7 +59,7 @@ async def probed(settings: Settings, counters: PrefixMetrics | None) -> ProbeRep
     assert isinstance(judge, LanguageJudge)
     try:
         return await probe(
-            judge.chat,
+            judge.pool,
             nonce=secrets.token_hex(4),
             counters=counters,
             deadline=time.monotonic() + settings.judge_deadline_s,

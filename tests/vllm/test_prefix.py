@@ -13,18 +13,18 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 import pytest
 
 from citemark_rubrics import load_library
 from citemark_schemas import Knobs, Rollout
-from citemark_service.judges.chat import Chat, ChatReply, ChatRequest
+from citemark_service.judges.chat import ChatReply, ChatRequest
 from citemark_service.judges.factory import build_judge
 from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.judges.language.render import PromptWriter
 from citemark_service.judges.protocol import Meter
-from citemark_service.judges.scheduling.priming import prime_of
+from citemark_service.judges.server.pool import JudgePool, to_prime
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
@@ -36,24 +36,18 @@ pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 GROUP = 8
 
 
-@dataclass
-class Recording(Chat):
-    """Passes requests on and keeps them in the order of their departure."""
+class Recording(JudgePool):
+    """Passes requests on to another pool and keeps them in the order of their departure."""
 
-    chat: Chat
-    requests: list[ChatRequest] = field(default_factory=list)
+    def __init__(self, pool: JudgePool) -> None:
+        self.requests: list[ChatRequest] = []
+        self._pool = pool
 
     async def complete(
         self, request: ChatRequest, *, meter: Meter, deadline: float | None
     ) -> ChatReply:
         self.requests.append(request)
-        return await self.chat.complete(request, meter=meter, deadline=deadline)
-
-    async def check(self) -> None:
-        await self.chat.check()
-
-    async def aclose(self) -> None:
-        await self.chat.aclose()
+        return await self._pool.complete(request, meter=meter, deadline=deadline)
 
 
 def group(nonce: str) -> list[Rollout]:
@@ -141,7 +135,7 @@ async def measured(vllm: VllmServer, settings: Settings, send: Send) -> Measured
     vllm.forget_prefixes()
     judge = build_judge(settings, Metrics())
     assert isinstance(judge, LanguageJudge)
-    recording = Recording(judge.chat)
+    recording = Recording(judge.pool)
     before, start = vllm.counters(), time.monotonic()
     try:
         await send(_pipeline(settings, recording), group(secrets.token_hex(3)))
@@ -169,13 +163,13 @@ def with_primes(requests: list[ChatRequest]) -> list[ChatRequest]:
     primed: dict[str, ChatRequest] = {}
     for request in requests:
         if request.shared:
-            primed.setdefault(request.affinity, prime_of(request))
+            primed.setdefault(request.affinity, to_prime(request))
     return [*primed.values(), *requests]
 
 
-def _pipeline(settings: Settings, chat: Chat) -> Pipeline:
+def _pipeline(settings: Settings, pool: JudgePool) -> Pipeline:
     judge = LanguageJudge(
-        chat,
+        pool,
         model=MODEL,
         writer=PromptWriter(secret=secrets.token_bytes(8)),
         metrics=Metrics(),

@@ -2,16 +2,15 @@
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import click
 from pydantic import ValidationError
 
 from citemark_schemas import Knobs
-from citemark_service.settings import JudgeName, Settings, load_settings
+from citemark_service.settings import JUDGES, Settings, load_settings
 
-_SERVER_JUDGES: tuple[JudgeName, ...] = ("vllm", "openai")
 _SERVER_FLAGS = {"judge_url", "judge_model"}
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -27,7 +26,7 @@ def setting_option(name: str, text: str, **attributes: Any) -> Callable[[Command
 
 
 _JUDGE_OPTIONS = (
-    setting_option("judge", "Who judges.", type=click.Choice(get_args(JudgeName))),
+    setting_option("judge", "Who judges.", type=click.Choice(tuple(JUDGES))),
     setting_option("judge_url", "Its OpenAI-compatible server.", metavar="URL"),
     setting_option("judge_model", "Model there.", metavar="NAME"),
     setting_option("judge_concurrency", "Calls in flight to it.", type=int, metavar="N"),
@@ -54,8 +53,8 @@ def chosen_settings(flags: Mapping[str, Any]) -> Settings:
     given = {name: value for name, value in flags.items() if value is not None}
     settings = load_settings(**given)
     idle = sorted(given.keys() & _SERVER_FLAGS)
-    if idle and settings.judge not in _SERVER_JUDGES:
-        needed = " or ".join(f"--judge {name}" for name in _SERVER_JUDGES)
+    if idle and not JUDGES[settings.judge].served:
+        needed = " or ".join(f"--judge {name}" for name, entry in JUDGES.items() if entry.served)
         raise click.UsageError(
             f"--{idle[0].replace('_', '-')} is for a server; judge {settings.judge} has none. "
             f"Add {needed}."

@@ -26,11 +26,11 @@ from citemark_service.cli.progress import Progress, count_rows
 from citemark_service.cli.rows import RowReader
 from citemark_service.cli.run import Run, Tally
 from citemark_service.cli.scorers import Scorer, local_scorer, remote_scorer
-from citemark_service.settings import load_settings
+from citemark_service.settings import JUDGES, load_settings
 
 _STDIN = Path("-")
 _IN_FLIGHT = 16
-_IN_FLIGHT_SMALL = 2  # it judges so few at once, and waiting counts against the judge's deadline
+_IN_FLIGHT_SMALL = JUDGES["smollm2"].rollouts_at_once
 
 
 @click.command("score")
@@ -105,8 +105,7 @@ def command(
 
 
 def _default_concurrency(url: str | None, flags: dict[str, Any]) -> int:
-    small = url is None and chosen_settings(flags).judge == "smollm2"
-    return _IN_FLIGHT_SMALL if small else _IN_FLIGHT
+    return _IN_FLIGHT if url else JUDGES[chosen_settings(flags).judge].rollouts_at_once
 
 
 def chosen_scorer(

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from citemark_service.errors import InvalidVerdict, JudgeTruncated, JudgeUnreadable
-from citemark_service.judges.chat import Chat, ChatReply, ChatRequest, Message
+from citemark_service.examination.prefix_metrics import PrefixCount
+from citemark_service.judges.chat import ChatReply, ChatRequest, Message
 from citemark_service.judges.language.grammar import Layout, criteria_layout
 from citemark_service.judges.language.replies import read
 from citemark_service.judges.protocol import Meter
-from citemark_service.judges.wire.prefix_metrics import PrefixCount
+from citemark_service.judges.server.pool import JudgePool
 
 _LAYOUT: Final[Layout] = criteria_layout(2, quotes=False)
 _SYSTEM: Final = "You describe shelves in plain prose."
@@ -82,7 +83,7 @@ class _Call:
 
 
 async def probe(
-    chat: Chat,
+    pool: JudgePool,
     *,
     nonce: str,
     counters: Counters | None,
@@ -98,10 +99,10 @@ async def probe(
         lines: length of the shared part, each line about 21 tokens.
 
     Raises:
-        JudgeError: as `Chat.complete`; a reply against the grammar is in the report instead.
+        JudgeError: as `JudgePool.complete`; a reply against the grammar is in the report instead.
     """
     requests = [_request(nonce, lines, number) for number in range(3)]
-    calls = [await _called(chat, request, counters, deadline) for request in requests]
+    calls = [await _called(pool, request, counters, deadline) for request in requests]
     last = calls[-1].reply
     return ProbeReport(
         grammar=next(filter(None, (_violation(call.reply) for call in calls)), None),
@@ -115,11 +116,11 @@ async def probe(
 
 
 async def _called(
-    chat: Chat, request: ChatRequest, counters: Counters | None, deadline: float | None
+    pool: JudgePool, request: ChatRequest, counters: Counters | None, deadline: float | None
 ) -> _Call:
     before = await counters.read() if counters else None
     start = time.perf_counter()
-    reply = await chat.complete(request, meter=Meter(), deadline=deadline)
+    reply = await pool.complete(request, meter=Meter(), deadline=deadline)
     seconds = time.perf_counter() - start
     after = await counters.read() if counters else None
     return _Call(reply, seconds, _cached(reply, before, after))

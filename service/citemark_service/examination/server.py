@@ -7,13 +7,13 @@ from typing import Final
 
 from citemark_service.errors import JudgeError
 from citemark_service.examination.findings import Finding, reported, unanswered
+from citemark_service.examination.prefix_metrics import PrefixMetrics
 from citemark_service.examination.probe import SHARED_LINES, ProbeReport, probe
 from citemark_service.judges.factory import build_judge
 from citemark_service.judges.language.judge import LanguageJudge
-from citemark_service.judges.scheduling.server import server_names
-from citemark_service.judges.wire.prefix_metrics import PrefixMetrics
-from citemark_service.judges.wire.retry import RetryPolicy
-from citemark_service.settings import Settings
+from citemark_service.judges.server.pool import RetryPolicy
+from citemark_service.judges.server.server import name_servers
+from citemark_service.settings import JUDGES, Settings
 from citemark_service.telemetry.metrics import Metrics
 
 _FEW_LINES: Final = 24  # a model in this process reads slowly, and is no hybrid with large blocks
@@ -28,10 +28,9 @@ def each_server(settings: Settings) -> dict[str, Settings]:
     Raises:
         SettingsError: a server is there twice.
     """
-    urls = settings.judge_urls or (settings.judge_url,)
     return {
         name: settings.model_copy(update={"judge_url": url, "judge_urls": ()})
-        for name, url in zip(server_names(urls), urls, strict=True)
+        for name, url in name_servers(settings.server_urls).items()
     }
 
 
@@ -59,13 +58,15 @@ async def examine(settings: Settings, *, patience_s: float = 0.0) -> tuple[Findi
 
 async def _reached(judge: LanguageJudge, patience_s: float) -> None:
     deadline = time.monotonic() + patience_s
-    await _LOOKS.run(judge.check, deadline=deadline, on_retry=lambda _: None)
+    async for attempt in _LOOKS.retrying(deadline, on_retry=lambda _: None):
+        with attempt:
+            await judge.check()
 
 
 async def _probed(judge: LanguageJudge, settings: Settings) -> ProbeReport:
-    remote = settings.judge != "smollm2"
+    remote = JUDGES[settings.judge].served
     return await probe(
-        judge.chat,
+        judge.pool,
         nonce=secrets.token_hex(4),
         counters=PrefixMetrics(settings.judge_url) if remote else None,
         deadline=time.monotonic() + settings.judge_deadline_s,
@@ -74,4 +75,5 @@ async def _probed(judge: LanguageJudge, settings: Settings) -> ProbeReport:
 
 
 def _where(settings: Settings) -> str:
-    return "in this process" if settings.judge == "smollm2" else f"at {settings.judge_url}"
+    served = JUDGES[settings.judge].served
+    return f"at {settings.judge_url}" if served else "in this process"

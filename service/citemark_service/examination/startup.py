@@ -7,7 +7,7 @@ from typing import Final
 
 from citemark_service.examination.findings import Finding, State
 from citemark_service.examination.server import each_server, examine
-from citemark_service.settings import Settings
+from citemark_service.settings import JUDGES, Settings
 from citemark_service.telemetry.metrics import Metrics
 
 PATIENCE_S: Final = 900.0
@@ -23,8 +23,8 @@ _log = logging.getLogger("citemark.probe")
 
 def start_probe(settings: Settings, metrics: Metrics) -> "StartProbe | None":
     """The probe that the settings ask for; None where it is off or the judge has no server."""
-    remote = settings.judge in ("vllm", "openai")
-    return StartProbe(settings, metrics) if remote and settings.probe_at_start else None
+    wanted = settings.probe_at_start and JUDGES[settings.judge].served
+    return StartProbe(settings, metrics) if wanted else None
 
 
 class StartProbe(AbstractAsyncContextManager[None]):

@@ -1,17 +1,22 @@
 """One chat completion as values: what the language judge asks for and what comes back.
 
-The wire is elsewhere (`wire.py` for vLLM and other OpenAI-compatible servers, `sdk.py` for
-hosted endpoints); the language judge only knows this protocol.
+How it travels is `server/`: to vLLM and other OpenAI-compatible servers in `client.py`, to hosted
+endpoints in `hosted.py`.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 import msgspec
 
 from citemark_service.errors import JudgeUnreadable
-from citemark_service.judges.protocol import Meter, Usage
+from citemark_service.judges.protocol import Usage
+
+ConstraintStyle = Literal["structured_outputs", "json_schema"]
+
+_SEED: Final = 0  # fixed, so that all samples of a group meet the same judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,13 @@ class Constraint:
     """Compact: fixed keys, no free white space, bounded strings. For `structured_outputs`."""
     json_schema: Mapping[str, Any]
     """For `response_format`."""
+
+    def payload(self, style: ConstraintStyle) -> dict[str, Any]:
+        """The field of the request's body that enforces it."""
+        if style == "structured_outputs":
+            return {"structured_outputs": {"regex": self.regex}}
+        schema = {"name": "verdicts", "strict": True, "schema": dict(self.json_schema)}
+        return {"response_format": {"type": "json_schema", "json_schema": schema}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +64,27 @@ class ChatRequest:
     shared: int = 0
     """Characters of the last message that, after the messages before it, many calls of this
     affinity begin with; 0 where that is not worth priming."""
+
+    def payload(self, model: str) -> dict[str, Any]:
+        """The fields of the request's body that every server reads."""
+        payload: dict[str, Any] = {
+            "model": model,
+            "messages": [{"role": each.role, "content": each.content} for each in self.messages],
+            "temperature": self.temperature,
+            "seed": _SEED,
+        }
+        if self.top_logprobs:
+            payload["logprobs"] = True
+            payload["top_logprobs"] = self.top_logprobs
+        return payload
+
+    def without_surrogates(self) -> "ChatRequest":
+        """The request with lone surrogates as `?`: a rollout may hold some, UTF-8 cannot."""
+        messages = tuple(
+            Message(each.role, each.content.encode(errors="replace").decode())
+            for each in self.messages
+        )
+        return dataclasses.replace(self, messages=messages)
 
 
 # Replies are decoded straight into these two, under OpenAI's names: a reply has hundreds of them,
@@ -94,25 +127,3 @@ class ChatReply:
     usage: Usage
     tokens: tuple[Token, ...] | None = None
     """None where the server gave no logprobs; else their texts join to `content`."""
-
-
-class Chat(Protocol):
-    """An OpenAI-compatible chat endpoint with its retries, timeouts and concurrency bound."""
-
-    async def complete(
-        self, request: ChatRequest, *, meter: Meter, deadline: float | None
-    ) -> ChatReply:
-        """Return a reply with HTTP status 200, or raise a transport `JudgeError`.
-
-        Retries transport errors until the attempts or the deadline (`time.monotonic()`) are
-        used up. Every attempt that the server billed is added to `meter`.
-        """
-        ...
-
-    async def check(self) -> None:
-        """Return when the server answers and serves the model; raise `JudgeError` if not."""
-        ...
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        ...

@@ -13,19 +13,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from citemark_service.errors import SettingsError
-from citemark_service.judges.chat import Chat, ChatReply, ChatRequest
 from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.judges.language.render import PromptWriter
-from citemark_service.judges.protocol import Meter
-from citemark_service.judges.wire.client import WireChat
-from citemark_service.judges.wire.retry import RetryPolicy
+from citemark_service.judges.served import fence_secret
+from citemark_service.judges.server.client import HttpTransport
+from citemark_service.judges.server.pool import JudgePool, RetryPolicy
+from citemark_service.judges.server.server import CallLimits, Endpoint, name_servers
+from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.telemetry.tracer import Tracer
 
 MODEL: Final = "smollm2-135m-instruct"
-PROMPT_BYTES: Final = 6_000
-"""A byte is at most one token, so that any such prompt and its reply fit the context."""
-
+_PROMPT_BYTES = 6_000  # a byte is at most one token: any such prompt and its reply fit the context
 _CONTEXT_TOKENS = 8192  # what the model was trained on; each slot has that much
 _SLOTS = 2
 _BATCH_TOKENS = 512  # between batches the server notices that a caller has left
@@ -82,72 +81,47 @@ def _parameters(llama: Any, model: Path) -> Any:
     parameters.n_parallel = _SLOTS
     parameters.n_ctx = _SLOTS * _CONTEXT_TOKENS  # llama.cpp divides the context by the slots
     parameters.n_batch = _BATCH_TOKENS
-    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = _threads()
+    # Half the processors: llama.cpp's threads wait by spinning, and crawl where they compete.
+    threads = min(_MOST_THREADS, max(1, (os.cpu_count() or 1) // 2))
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
     parameters.ui = False
     return parameters
 
 
-def _threads() -> int:
-    """Half the processors: llama.cpp's threads wait by spinning, and crawl where they compete."""
-    return min(_MOST_THREADS, max(1, (os.cpu_count() or 1) // 2))
+class SmolLM2Judge(LanguageJudge):
+    """A `LanguageJudge` whose server lives and ends with it."""
 
-
-class LocalChat(Chat):
-    """The wire to a server that lives and ends with it."""
-
-    def __init__(self, server: LlamaServer, wire: Chat) -> None:
+    def __init__(self, server: LlamaServer, settings: Settings, metrics: Metrics, tracer: Tracer):
+        endpoint = Endpoint(server.base_url, MODEL)
+        wire = HttpTransport(endpoint, style="json_schema", priorities=False, tracer=tracer)
+        super().__init__(
+            JudgePool(
+                dict.fromkeys(name_servers([server.base_url]), wire),
+                model=MODEL,
+                limits=CallLimits(concurrency=_SLOTS, timeout_s=_CALL_TIMEOUT_S),
+                retry=RetryPolicy(attempts=settings.judge_attempts),
+                metrics=metrics,
+                tracer=tracer,
+            ),
+            model=MODEL,
+            writer=PromptWriter(secret=fence_secret(settings), prompt_bytes=_PROMPT_BYTES),
+            metrics=metrics,
+            criteria_per_call=settings.criteria_per_call,
+            evidence_quotes=False,  # so small a model invents quotes, and each costs a second call
+            top_logprobs=_TOP_LOGPROBS,
+        )
         self._server = server
-        self._wire = wire
-
-    async def complete(
-        self, request: ChatRequest, *, meter: Meter, deadline: float | None
-    ) -> ChatReply:
-        """See `Chat.complete`."""
-        return await self._wire.complete(request, meter=meter, deadline=deadline)
-
-    async def check(self) -> None:
-        """See `Chat.check`."""
-        await self._wire.check()
 
     async def aclose(self) -> None:
         """Close the connections, then stop the server."""
-        await self._wire.aclose()
+        await super().aclose()
         self._server.stop()
 
 
-def build_smollm2(
-    *,
-    secret: bytes,
-    criteria_per_call: int,
-    retry: RetryPolicy,
-    metrics: Metrics,
-    tracer: Tracer | None = None,
-) -> LanguageJudge:
+def build(settings: Settings, *, metrics: Metrics, tracer: Tracer) -> SmolLM2Judge:
     """Start the model and return the judge that owns it; takes a few seconds.
-
-    Quotes are off: so small a model invents them, and each would cost a second call.
 
     Raises:
         SettingsError: something is not installed; the message says what to run.
     """
-    server = LlamaServer(model_file())
-    wire = WireChat(
-        base_url=server.base_url,
-        model=MODEL,
-        api_key=None,
-        constraint_style="json_schema",
-        concurrency=_SLOTS,
-        timeout_s=_CALL_TIMEOUT_S,
-        retry=retry,
-        metrics=metrics,
-        tracer=tracer,
-    )
-    return LanguageJudge(
-        LocalChat(server, wire),
-        model=MODEL,
-        writer=PromptWriter(secret=secret, prompt_bytes=PROMPT_BYTES),
-        metrics=metrics,
-        criteria_per_call=criteria_per_call,
-        evidence_quotes=False,
-        top_logprobs=_TOP_LOGPROBS,
-    )
+    return SmolLM2Judge(LlamaServer(model_file()), settings, metrics, tracer)

@@ -1,8 +1,9 @@
-"""`WireChat` against a scripted judge on a real socket."""
+"""A pool of one scripted judge on a real socket, through each of the transports."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -22,9 +23,10 @@ from citemark_service.errors import (
 )
 from citemark_service.judges.chat import Alternative, ChatReply, ChatRequest, Constraint, Message
 from citemark_service.judges.protocol import Meter, Usage
-from citemark_service.judges.wire.client import WireChat
-from citemark_service.judges.wire.retry import RetryPolicy
+from citemark_service.judges.server.pool import JudgePool
+from citemark_service.judges.server.server import Endpoint
 from citemark_service.telemetry.metrics import Metrics
+from support.pooled_judge import pool_of
 from support.scripted_judge import (
     MODEL,
     Answer,
@@ -43,9 +45,17 @@ from support.scripted_judge import (
 )
 
 StartJudge = Callable[[Script], Awaitable[ScriptedJudge]]
-OpenChat = Callable[..., WireChat]
+OpenPool = Callable[..., JudgePool]
 
 CONSTRAINT = Constraint(regex=r"\{[0-2]\}", json_schema={"type": "object", "properties": {}})
+SCHEMA = {
+    "type": "json_schema",
+    "json_schema": {
+        "name": "verdicts",
+        "strict": True,
+        "schema": {"type": "object", "properties": {}},
+    },
+}
 PROMPT = "Otters hold hands while they sleep, says the answer under review."
 REQUEST = ChatRequest((Message("system", "Judge."), Message("user", PROMPT)), CONSTRAINT, 32)
 
@@ -67,42 +77,39 @@ class Recorder(Metrics):
 
 
 @pytest.fixture
-async def open_chat() -> AsyncIterator[OpenChat]:
-    chats: list[WireChat] = []
+async def open_vllm() -> AsyncIterator[OpenPool]:
+    """`open_vllm(judge, …)` is a pool of that one server, with the options of `pool_of`."""
+    pools: list[JudgePool] = []
 
-    def opened(judge: ScriptedJudge, **changed: Any) -> WireChat:
-        given: dict[str, Any] = {
-            "base_url": judge.url,
-            "model": MODEL,
-            "api_key": None,
-            "constraint_style": "structured_outputs",
-            "concurrency": 8,
-            "timeout_s": 5.0,
-            "retry": RetryPolicy(attempts=3, first_wait_s=0.001),
-            "metrics": Metrics(),
-        }
-        chats.append(WireChat(**(given | changed)))
-        return chats[-1]
+    def opened(judge: ScriptedJudge, *, path: str = "", **options: Any) -> JudgePool:
+        pools.append(pool_of([judge.url + path], **{"api_key": "key", **options}))
+        return pools[-1]
 
     yield opened
-    for chat in chats:
-        await chat.aclose()
+    for pool in pools:
+        await pool.aclose()
+
+
+@pytest.fixture(params=[False, True], ids=["vllm", "hosted"])
+def open_pool(open_vllm: OpenPool, request: pytest.FixtureRequest) -> OpenPool:
+    """Likewise, over aiohttp and over the openai package."""
+    return partial(open_vllm, hosted=request.param)
 
 
 async def ask(
-    chat: WireChat,
+    pool: JudgePool,
     request: ChatRequest = REQUEST,
     *,
     meter: Meter | None = None,
     within_s: float | None = None,
 ) -> ChatReply:
     deadline = None if within_s is None else time.monotonic() + within_s
-    return await chat.complete(request, meter=meter or Meter(), deadline=deadline)
+    return await pool.complete(request, meter=meter or Meter(), deadline=deadline)
 
 
-async def test_the_body_is_what_vllm_reads(start_judge: StartJudge, open_chat: OpenChat) -> None:
+async def test_the_body_is_what_vllm_reads(start_judge: StartJudge, open_vllm: OpenPool) -> None:
     judge = await start_judge(always(Reply("{1}")))
-    await ask(open_chat(judge, api_key="key"))
+    await ask(open_vllm(judge))
 
     assert judge.requests == [
         {
@@ -123,25 +130,18 @@ async def test_the_body_is_what_vllm_reads(start_judge: StartJudge, open_chat: O
 
 
 async def test_what_is_optional_is_sent_when_it_is_asked_for(
-    start_judge: StartJudge, open_chat: OpenChat
+    start_judge: StartJudge, open_vllm: OpenPool
 ) -> None:
     judge = await start_judge(always(Reply("{1}")))
-    chat = open_chat(judge, constraint_style="json_schema", priorities=True)
+    pool = open_vllm(judge, style="json_schema", priorities=True, api_key=None)
     await ask(
-        chat,
+        pool,
         ChatRequest(REQUEST.messages, CONSTRAINT, 32, temperature=0.3, top_logprobs=5, priority=10),
     )
-    await ask(chat, ChatRequest(REQUEST.messages, None, 32))
+    await ask(pool, ChatRequest(REQUEST.messages, None, 32))
 
     full, bare = judge.requests
-    assert full["response_format"] == {
-        "type": "json_schema",
-        "json_schema": {
-            "name": "verdicts",
-            "strict": True,
-            "schema": {"type": "object", "properties": {}},
-        },
-    }
+    assert full["response_format"] == SCHEMA
     assert (full["logprobs"], full["top_logprobs"]) == (True, 5)
     assert (full["temperature"], full["priority"]) == (0.3, 10)
     assert full.keys() - bare.keys() == {
@@ -154,29 +154,54 @@ async def test_what_is_optional_is_sent_when_it_is_asked_for(
 
 
 async def test_a_priority_stays_here_unless_the_server_schedules_by_it(
-    start_judge: StartJudge, open_chat: OpenChat
+    start_judge: StartJudge, open_vllm: OpenPool
 ) -> None:
     judge = await start_judge(always(Reply("{1}")))
-    await ask(open_chat(judge), ChatRequest(REQUEST.messages, CONSTRAINT, 32, priority=10))
+    await ask(open_vllm(judge), ChatRequest(REQUEST.messages, CONSTRAINT, 32, priority=10))
     assert "priority" not in judge.requests[0]
 
 
+async def test_the_body_has_only_fields_of_the_hosted_api(
+    start_judge: StartJudge, open_vllm: OpenPool
+) -> None:
+    judge = await start_judge(always(Reply("{1}")))
+    request = ChatRequest(REQUEST.messages, CONSTRAINT, 32, top_logprobs=5, priority=10)
+    await ask(open_vllm(judge, hosted=True, priorities=True), request)
+
+    assert judge.requests == [
+        {
+            "model": MODEL,
+            "messages": [
+                {"role": "system", "content": "Judge."},
+                {"role": "user", "content": PROMPT},
+            ],
+            "temperature": 0.0,
+            "seed": 0,
+            "max_completion_tokens": 32,
+            "logprobs": True,
+            "top_logprobs": 5,
+            "response_format": SCHEMA,
+        }
+    ]
+    assert judge.headers[0]["authorization"] == "Bearer key"
+
+
 async def test_a_lone_surrogate_in_a_rollout_is_sent_as_a_question_mark(
-    start_judge: StartJudge, open_chat: OpenChat
+    start_judge: StartJudge, open_pool: OpenPool
 ) -> None:
     judge = await start_judge(always(Reply("{1}")))
     messages = (Message("user", "é \ud800 🦦"),)
-    await ask(open_chat(judge), ChatRequest(messages, None, 8))
+    await ask(open_pool(judge), ChatRequest(messages, None, 8))
 
     assert judge.requests[0]["messages"][0]["content"] == "é ? 🦦"
 
 
 async def test_a_prompt_of_megabytes_arrives_whole_and_again(
-    start_judge: StartJudge, open_chat: OpenChat
+    start_judge: StartJudge, open_pool: OpenPool
 ) -> None:
     judge = await start_judge(in_turn(Status(500), Reply("{1}")))
     messages = (Message("user", "otter " * 500_000),)
-    await ask(open_chat(judge), ChatRequest(messages, None, 8))
+    await ask(open_pool(judge), ChatRequest(messages, None, 8))
 
     assert [body["messages"][0]["content"] == messages[0].content for body in judge.requests] == [
         True,
@@ -185,12 +210,12 @@ async def test_a_prompt_of_megabytes_arrives_whole_and_again(
 
 
 async def test_the_reply_the_meter_and_the_observer_agree(
-    start_judge: StartJudge, open_chat: OpenChat
+    start_judge: StartJudge, open_pool: OpenPool
 ) -> None:
     tokens = (Listed("{"), Listed("1", -0.2, (("1", -0.2), ("0", -1.7))), Listed("}"))
     judge = await start_judge(always(Reply("{1}", "stop", tokens, cached_tokens=60)))
     metrics, meter = Recorder(), Meter()
-    reply = await ask(open_chat(judge, metrics=metrics), meter=meter)
+    reply = await ask(open_pool(judge, metrics=metrics), meter=meter)
 
     assert (reply.content, reply.finish_reason) == ("{1}", "stop")
     assert reply.tokens is not None
@@ -200,13 +225,13 @@ async def test_the_reply_the_meter_and_the_observer_agree(
 
 
 async def test_a_truncated_or_empty_reply_is_handed_on(
-    start_judge: StartJudge, open_chat: OpenChat
+    start_judge: StartJudge, open_pool: OpenPool
 ) -> None:
     judge = await start_judge(in_turn(Reply("{", "length"), Reply("")))
-    chat = open_chat(judge)
+    pool = open_pool(judge)
 
-    assert (await ask(chat)).finish_reason == "length"
-    assert (await ask(chat)).content == ""
+    assert (await ask(pool)).finish_reason == "length"
+    assert (await ask(pool)).content == ""
 
 
 HTML = Raw(b"<html>busy</html>")
@@ -218,12 +243,13 @@ RETRIED: list[tuple[Answer, type[JudgeError]]] = [
     (Status(500), JudgeServerError),
     (Status(502), JudgeServerError),
     (Hang(), JudgeTimeout),
-    (Drip(every_s=0.05), JudgeTimeout),
+    (Drip(every_s=0.1), JudgeTimeout),
 ]
 FINAL: list[tuple[Answer, type[JudgeError]]] = [
     (Status(400), JudgeRejected),
     (Status(401), JudgeRejected),
     (Status(404), JudgeRejected),
+    (Status(409), JudgeRejected),
     (Raw(b"", 307, {"location": "http://127.0.0.1:1/v1"}), JudgeRejected),
     (Cut(), JudgeUnreadable),
     (HTML, JudgeUnreadable),
@@ -236,13 +262,19 @@ FINAL: list[tuple[Answer, type[JudgeError]]] = [
 ]
 
 
+def limit_of(fault: Answer) -> float:
+    """Seconds for a call: few to a fault that never ends, but enough to get there."""
+    return 1.0 if isinstance(fault, Hang | Drip) else 30.0
+
+
 @pytest.mark.parametrize(("fault", "error"), RETRIED)
 async def test_a_transport_fault_is_retried_until_it_passes(
-    fault: Answer, error: type[JudgeError], start_judge: StartJudge, open_chat: OpenChat
+    fault: Answer, error: type[JudgeError], start_judge: StartJudge, open_pool: OpenPool
 ) -> None:
     judge = await start_judge(in_turn(fault, fault, Reply("{1}")))
     metrics, meter = Recorder(), Meter()
-    reply = await ask(open_chat(judge, metrics=metrics, timeout_s=0.3), meter=meter)
+    pool = open_pool(judge, metrics=metrics, timeout_s=limit_of(fault))
+    reply = await ask(pool, meter=meter)
 
     assert reply.content == "{1}"
     assert metrics.retries == [error.kind, error.kind]
@@ -252,11 +284,11 @@ async def test_a_transport_fault_is_retried_until_it_passes(
 
 @pytest.mark.parametrize(("fault", "error"), RETRIED)
 async def test_a_transport_fault_that_stays_is_raised_by_its_name(
-    fault: Answer, error: type[JudgeError], start_judge: StartJudge, open_chat: OpenChat
+    fault: Answer, error: type[JudgeError], start_judge: StartJudge, open_pool: OpenPool
 ) -> None:
     judge = await start_judge(always(fault))
     with pytest.raises(error) as raised:
-        await ask(open_chat(judge, timeout_s=0.2))
+        await ask(open_pool(judge, timeout_s=limit_of(fault)))
 
     assert type(raised.value) is error
     assert judge.calls == 3
@@ -264,136 +296,130 @@ async def test_a_transport_fault_that_stays_is_raised_by_its_name(
 
 @pytest.mark.parametrize(("fault", "error"), FINAL, ids=range(len(FINAL)))
 async def test_a_reply_that_would_come_again_is_not_retried(
-    fault: Answer, error: type[JudgeError], start_judge: StartJudge, open_chat: OpenChat
+    fault: Answer, error: type[JudgeError], start_judge: StartJudge, open_pool: OpenPool
 ) -> None:
     judge = await start_judge(always(fault))
     metrics = Recorder()
     with pytest.raises(error) as raised:
-        await ask(open_chat(judge, metrics=metrics))
+        await ask(open_pool(judge, metrics=metrics))
 
     assert type(raised.value) is error
     assert judge.calls == 1
     assert [kind for kind, _ in metrics.calls] == [error.kind]
 
 
+async def test_a_compressed_reply_that_is_none_breaks_off(
+    start_judge: StartJudge, open_vllm: OpenPool
+) -> None:
+    body = Raw(b"<html>busy</html>", headers={"content-encoding": "gzip"})
+    judge = await start_judge(always(body))
+    with pytest.raises(JudgeUnreachable):
+        await ask(open_vllm(judge, hosted=True, attempts=1))
+
+
 async def test_an_unreadable_reply_is_paid_for(
-    start_judge: StartJudge, open_chat: OpenChat
+    start_judge: StartJudge, open_pool: OpenPool
 ) -> None:
     judge = await start_judge(always(Reply(None, prompt_tokens=9, completion_tokens=3)))
     meter = Meter()
     with pytest.raises(JudgeUnreadable):
-        await ask(open_chat(judge), meter=meter)
+        await ask(open_pool(judge), meter=meter)
 
     assert meter.usage == Usage(1, 9, 0, 3)
 
 
 async def test_nobody_listening_is_unreachable_and_a_return_is_noticed(
-    start_judge: StartJudge, open_chat: OpenChat
+    start_judge: StartJudge, open_pool: OpenPool
 ) -> None:
     judge = await start_judge(always(Reply("{1}")))
-    chat = open_chat(judge)
-    await ask(chat)
+    pool = open_pool(judge)
+    await ask(pool)
     await judge.refuse()
 
     with pytest.raises(JudgeUnreachable, match=judge.url):
-        await ask(chat)
+        await ask(pool)
     with pytest.raises(JudgeUnreachable):
-        await chat.check()
+        await pool.check()
     await judge.listen()
-    assert (await ask(chat)).content == "{1}"
+    assert (await ask(pool)).content == "{1}"
 
 
 async def test_retry_after_reaches_the_caller_when_the_deadline_is_nearer(
-    start_judge: StartJudge, open_chat: OpenChat
+    start_judge: StartJudge, open_pool: OpenPool
 ) -> None:
     judge = await start_judge(always(Status(429, headers={"Retry-After": "20"})))
     with pytest.raises(JudgeOverloaded) as raised:
-        await ask(open_chat(judge), within_s=10)
+        await ask(open_pool(judge), within_s=10)
 
     assert raised.value.retry_after_s == 20
     assert judge.calls == 1
 
 
 async def test_a_rejection_says_why_unless_it_echoes_the_prompt(
-    start_judge: StartJudge, open_chat: OpenChat
+    start_judge: StartJudge, open_pool: OpenPool
 ) -> None:
     judge = await start_judge(
         in_turn(Status(400, "regex is too deep"), Status(400, f"cannot tokenize: {PROMPT}"))
     )
-    chat = open_chat(judge)
+    pool = open_pool(judge)
 
     with pytest.raises(JudgeRejected, match=r"^the judge answered HTTP 400: regex is too deep$"):
-        await ask(chat)
+        await ask(pool)
     with pytest.raises(JudgeRejected, match=r"^the judge answered HTTP 400$"):
-        await ask(chat)
+        await ask(pool)
 
 
-async def test_a_deadline_cuts_a_call(start_judge: StartJudge, open_chat: OpenChat) -> None:
+async def test_a_deadline_cuts_a_call(start_judge: StartJudge, open_pool: OpenPool) -> None:
     judge = await start_judge(always(Hang()))
     metrics = Recorder()
     with pytest.raises(DeadlineExceeded):
-        await ask(open_chat(judge, metrics=metrics), within_s=0.2)
+        await ask(open_pool(judge, metrics=metrics), within_s=0.2)
 
     assert judge.calls == 1
     assert metrics.calls == [(FailureKind.DEADLINE, Usage())]
     await judge.until(lambda: judge.abandoned == 1)
 
 
-async def test_a_past_deadline_asks_nobody(start_judge: StartJudge, open_chat: OpenChat) -> None:
+async def test_a_past_deadline_asks_nobody(start_judge: StartJudge, open_pool: OpenPool) -> None:
     judge = await start_judge(always(Reply("{1}")))
     with pytest.raises(DeadlineExceeded):
-        await ask(open_chat(judge), within_s=-1)
+        await ask(open_pool(judge), within_s=-1)
 
     assert judge.calls == 0
 
 
-async def test_waiting_for_a_slot_ends_with_the_deadline(
-    start_judge: StartJudge, open_chat: OpenChat
-) -> None:
-    judge = await start_judge(always(Hang()))
-    chat = open_chat(judge, concurrency=1)
-    holder = asyncio.create_task(ask(chat))
-    await judge.until(lambda: judge.in_flight == 1)
-
-    with pytest.raises(DeadlineExceeded, match="waiting"):
-        await ask(chat, within_s=0.2)
-    holder.cancel()
-    await asyncio.wait([holder])
-    assert judge.calls == 1
-
-
 async def test_no_more_calls_are_in_flight_than_slots(
-    start_judge: StartJudge, open_chat: OpenChat
+    start_judge: StartJudge, open_pool: OpenPool
 ) -> None:
     judge = await start_judge(always(Reply("{1}", delay_s=0.02)))
-    chat = open_chat(judge, concurrency=3)
-    replies = await asyncio.gather(*(ask(chat) for _ in range(20)))
+    pool = open_pool(judge, concurrency=3)
+    replies = await asyncio.gather(*(ask(pool) for _ in range(20)))
 
     assert len(replies) == 20
     assert judge.most_in_flight == 3
 
 
 async def test_no_slot_is_held_during_a_pause_before_a_retry(
-    start_judge: StartJudge, open_chat: OpenChat
+    start_judge: StartJudge, open_pool: OpenPool
 ) -> None:
     judge = await start_judge(in_turn(Status(429, headers={"Retry-After": "20"}), Reply("{1}")))
-    chat = open_chat(judge, concurrency=1)
-    pausing = asyncio.create_task(ask(chat))
+    pool = open_pool(judge, concurrency=1)
+    pausing = asyncio.create_task(ask(pool))
     await judge.until(lambda: judge.calls == 1)
 
-    assert (await ask(chat, within_s=10)).content == "{1}"
+    assert (await ask(pool, within_s=10)).content == "{1}"
     assert not pausing.done()
     pausing.cancel()
     await asyncio.wait([pausing])
 
 
 async def test_cancellation_reaches_the_server_and_frees_the_slot(
-    start_judge: StartJudge, open_chat: OpenChat
+    start_judge: StartJudge, open_pool: OpenPool
 ) -> None:
     judge = await start_judge(in_turn(Hang(), Reply("{1}")))
     metrics = Recorder()
-    chat = open_chat(judge, concurrency=1, metrics=metrics)
-    call = asyncio.create_task(ask(chat))
+    pool = open_pool(judge, concurrency=1, metrics=metrics)
+    call = asyncio.create_task(ask(pool))
     await judge.until(lambda: judge.in_flight == 1)
     call.cancel()
 
@@ -401,26 +427,26 @@ async def test_cancellation_reaches_the_server_and_frees_the_slot(
         await call
     await judge.until(lambda: judge.abandoned == 1)
     assert metrics.retries == []
-    assert (await ask(chat)).content == "{1}"
+    assert (await ask(pool)).content == "{1}"
 
 
-async def test_a_closed_client_asks_nobody(start_judge: StartJudge, open_chat: OpenChat) -> None:
+async def test_a_closed_client_asks_nobody(start_judge: StartJudge, open_pool: OpenPool) -> None:
     judge = await start_judge(always(Reply("{1}")))
-    chat = open_chat(judge)
-    await ask(chat)
-    await chat.aclose()
+    pool = open_pool(judge)
+    await ask(pool)
+    await pool.aclose()
 
     with pytest.raises(JudgeStopped):
-        await ask(chat)
+        await ask(pool)
     assert judge.calls == 1
 
 
-async def test_closing_ends_what_is_in_flight(start_judge: StartJudge, open_chat: OpenChat) -> None:
+async def test_closing_ends_what_is_in_flight(start_judge: StartJudge, open_pool: OpenPool) -> None:
     judge = await start_judge(always(Hang()))
-    chat = open_chat(judge)
-    call = asyncio.create_task(ask(chat))
+    pool = open_pool(judge)
+    call = asyncio.create_task(ask(pool))
     await judge.until(lambda: judge.in_flight == 1)
-    await chat.aclose()
+    await pool.aclose()
 
     with pytest.raises(JudgeStopped):
         await call
@@ -428,39 +454,68 @@ async def test_closing_ends_what_is_in_flight(start_judge: StartJudge, open_chat
 
 
 async def test_check_passes_where_the_model_is_served_or_the_list_is_not_readable(
-    start_judge: StartJudge, open_chat: OpenChat
+    start_judge: StartJudge, open_pool: OpenPool
 ) -> None:
     judge = await start_judge(always(Hang()))
-    await open_chat(judge).check()
+    await open_pool(judge).check()
     judge.models = None
-    await open_chat(judge).check()
+    await open_pool(judge).check()
 
 
 async def test_check_names_the_models_that_are_served(
-    start_judge: StartJudge, open_chat: OpenChat
+    start_judge: StartJudge, open_pool: OpenPool
 ) -> None:
     judge = await start_judge(always(Hang()))
     judge.models = ("one", "two")
     with pytest.raises(JudgeRejected, match=f"serves one, two, not {MODEL}"):
-        await open_chat(judge).check()
+        await open_pool(judge).check()
 
 
 async def test_check_says_when_the_path_is_wrong(
-    start_judge: StartJudge, open_chat: OpenChat
+    start_judge: StartJudge, open_pool: OpenPool
 ) -> None:
     judge = await start_judge(always(Hang()))
     with pytest.raises(JudgeRejected, match="404"):
-        await open_chat(judge, base_url=judge.url + "/typo").check()
+        await open_pool(judge, path="/typo").check()
 
 
-async def test_proxies_of_the_environment_are_not_used(
-    start_judge: StartJudge, open_chat: OpenChat, monkeypatch: pytest.MonkeyPatch
+async def test_the_environment_sends_no_prompt_elsewhere(
+    start_judge: StartJudge, open_pool: OpenPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "OPENAI_BASE_URL"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("OPENAI_API_KEY", "other")
     judge = await start_judge(always(Reply("{1}")))
 
-    assert (await ask(open_chat(judge))).content == "{1}"
+    assert (await ask(open_pool(judge))).content == "{1}"
+    assert judge.headers[0]["authorization"] == "Bearer key"
+
+
+async def test_the_wait_for_a_slot_is_observed_whether_it_is_in_vain_or_not(
+    start_judge: StartJudge, open_pool: OpenPool
+) -> None:
+    busy_s, metrics = 0.3, Metrics()
+    judge = await start_judge(always(Reply("{1}", delay_s=busy_s)))
+    pool = open_pool(judge, concurrency=1, metrics=metrics, timeout_s=60.0)
+    await asyncio.gather(*(ask(pool) for _ in range(3)))
+
+    def waits(what: str) -> float:
+        name = f"citemark_stage_seconds_{what}"
+        return metrics.registry.get_sample_value(name, {"stage": "queue"}) or 0.0
+
+    assert waits("count") == 3
+    before = waits("sum")
+    assert before > (0 + 1 + 2) * busy_s * 0.9
+    judge.script = always(Hang())
+    holder = asyncio.create_task(ask(pool))
+    await judge.until(lambda: judge.calls == 4)
+    with pytest.raises(DeadlineExceeded, match="waiting"):
+        await ask(pool, within_s=busy_s)
+    holder.cancel()
+    await asyncio.wait([holder])
+    assert judge.calls == 4
+    assert waits("count") == 5
+    assert waits("sum") - before > busy_s * 0.9
 
 
 @pytest.mark.parametrize(
@@ -483,14 +538,5 @@ def test_an_address_or_key_that_cannot_work_is_refused_at_once(
     base_url: str, api_key: str | None
 ) -> None:
     with pytest.raises(SettingsError) as raised:
-        WireChat(
-            base_url=base_url,
-            model=MODEL,
-            api_key=api_key,
-            constraint_style="json_schema",
-            concurrency=1,
-            timeout_s=1,
-            retry=RetryPolicy(),
-            metrics=Metrics(),
-        )
+        Endpoint(base_url, MODEL, api_key)
     assert "secret" not in str(raised.value)

@@ -1,1 +1,0 @@
-"""When and where a call goes: slots, servers, their health, and priming."""

@@ -1,0 +1,1 @@
+"""The servers of a judge: transports, slots, health, retries and priming."""

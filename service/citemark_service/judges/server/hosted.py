@@ -1,0 +1,89 @@
+"""The transport to hosted endpoints: their authentication and quirks are the openai package's.
+
+Its retries and its response models are off: retries have one owner (`pool.py`), and replies are
+read by the same decoder as those of vLLM. The key and the address are always passed in, so that
+`OPENAI_API_KEY` and `OPENAI_BASE_URL` never send a prompt elsewhere; `OPENAI_ORG_ID` and
+`OPENAI_PROJECT_ID` are honoured, as users of the package expect.
+"""
+
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
+
+import httpx2
+import openai
+
+from citemark_service.errors import JudgeError, JudgeStopped, SettingsError
+from citemark_service.judges.chat import ChatRequest, Message
+from citemark_service.judges.server.reply import read_bounded, to_status_error, to_unreachable
+from citemark_service.judges.server.server import Endpoint
+
+
+class HostedTransport:
+    """`openai.AsyncOpenAI` to an endpoint that is not ours and so never hears of our traces.
+
+    Args:
+        connections: as many as the server has slots; with fewer, calls would queue here, too.
+
+    Raises:
+        SettingsError: there is no key; a server without one is `HttpTransport`'s.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, connections: int) -> None:
+        if not endpoint.api_key:
+            raise SettingsError("judge_api_key is needed for a hosted judge")
+        self._endpoint = endpoint
+        self._client = openai.AsyncOpenAI(
+            base_url=endpoint.base_url,
+            api_key=endpoint.api_key,
+            max_retries=0,
+            timeout=httpx2.Timeout(None),  # one limit only, kept by `Server`
+            http_client=httpx2.AsyncClient(
+                limits=httpx2.Limits(
+                    max_connections=connections, max_keepalive_connections=connections
+                ),
+                timeout=httpx2.Timeout(None),
+                follow_redirects=False,
+                trust_env=False,
+            ),
+        )
+
+    def send(self, request: ChatRequest) -> Coroutine[Any, Any, bytes]:
+        """As `HttpTransport.send`."""
+        # Only fields of OpenAI's reference: others are refused.
+        sound = request.without_surrogates()
+        payload = sound.payload(self._endpoint.model)
+        payload["max_completion_tokens"] = sound.max_tokens
+        if sound.constraint is not None:
+            payload |= sound.constraint.payload("json_schema")
+        create = self._client.chat.completions.with_streaming_response.create
+        return self._read(partial(create, **payload), request.messages)
+
+    def list_models(self) -> Coroutine[Any, Any, bytes]:
+        """As `HttpTransport.list_models`."""
+        return self._read(self._client.models.with_streaming_response.list, ())
+
+    async def aclose(self) -> None:
+        """Close the connections; calls from now on raise `JudgeStopped`."""
+        await self._client.close()
+
+    async def _read(self, call: Callable[[], Any], prompt: Sequence[Message]) -> bytes:
+        """The body of the reply to `call`, one of the `with_streaming_response` methods."""
+        if self._client.is_closed():
+            raise JudgeStopped("the judge client is closed")
+        try:
+            async with call() as response:
+                if response.status_code == 200:
+                    return await read_bounded(response.iter_bytes())
+        except (openai.APIError, httpx2.HTTPError, OSError) as error:
+            raise self._to_judge_error(error, prompt) from error
+        raise to_status_error(response.status_code, b"", retry_after=None, prompt=prompt)
+
+    def _to_judge_error(self, error: Exception, prompt: Sequence[Message]) -> JudgeError:
+        if isinstance(error, openai.APIStatusError):
+            reply = error.response
+            wait = reply.headers.get("Retry-After")
+            return to_status_error(
+                reply.status_code, reply.content, retry_after=wait, prompt=prompt
+            )
+        return to_unreachable(error.__cause__ or error, self._endpoint.base_url)

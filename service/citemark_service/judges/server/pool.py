@@ -1,0 +1,384 @@
+"""The servers of a judge as one: where a call goes, and who tries it again.
+
+A group goes to the server that has its prefix. Where none has it, rendezvous hashing of the
+group's code and the servers' names decides (Thaler and Ravishankar, 1998): replicas of the
+service agree, and a server that goes away moves only its own groups. A server that carries more
+than a quarter of its slots beyond the least loaded one hands the group on to that one, and the
+group stays there: the prefix is computed a second time, which costs less than the wait for a
+quarter of the calls in flight.
+"""
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from contextvars import Context
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import blake2b
+from typing import Final
+
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    wait_random_exponential,
+)
+
+from citemark_schemas import FailureKind
+from citemark_service.errors import (
+    JudgeError,
+    JudgeOverloaded,
+    JudgeServerError,
+    JudgeTimeout,
+    JudgeUnreachable,
+)
+from citemark_service.judges.chat import ChatReply, ChatRequest
+from citemark_service.judges.protocol import Meter
+from citemark_service.judges.server.queue import Displaced
+from citemark_service.judges.server.server import CallLimits, HealthPolicy, Server, Transport
+from citemark_service.telemetry.lines import told
+from citemark_service.telemetry.metrics import Metrics
+from citemark_service.telemetry.tracer import Tracer
+from citemark_service.telemetry.trail import Bound
+
+SPILL_SHARE: Final = 0.25
+TRANSPORT_ERRORS: Final = (JudgeUnreachable, JudgeTimeout, JudgeOverloaded, JudgeServerError)
+"""The errors after which the same bytes may be answered."""
+
+_GROUPS_KEPT: Final = 4096
+_PRIME_TTL_S: Final = 300.0
+_HEALTH: Final = HealthPolicy()
+_log = logging.getLogger("citemark.judge")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """At most `attempts` tries, the first included, with exponential back-off and full jitter.
+
+    The wait before try n + 1 is uniform in [0, first_wait_s · 2^(n-1)], at most `max_wait_s`
+    (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/). What the server
+    asked for in Retry-After comes on top, so that callers who were told the same second do not
+    return in step; where it asks for more than `max_wait_s`, or for more than the deadline
+    leaves, waiting is pointless and the error is raised at once.
+
+    Only transport errors are tried again. A reply that was read and is useless is none: the
+    language judge decides about those, because it can ask again under another constraint.
+    """
+
+    attempts: int = 4
+    first_wait_s: float = 0.5
+    max_wait_s: float = 30.0
+
+    def retrying(
+        self, deadline: float | None, on_retry: Callable[[FailureKind], None]
+    ) -> AsyncRetrying:
+        """The attempts, to be looped over; `on_retry` is called before each but the first.
+
+        After the last one its error is raised, as is any that is no transport error.
+        """
+        jitter = wait_random_exponential(multiplier=self.first_wait_s, max=self.max_wait_s)
+
+        def is_over(state: RetryCallState) -> bool:
+            if state.attempt_number >= self.attempts or _retry_after_s(state) > self.max_wait_s:
+                return True
+            return deadline is not None and time.monotonic() + state.upcoming_sleep >= deadline
+
+        def announce(state: RetryCallState) -> None:
+            kind, wait_s = _error_of(state).kind, state.upcoming_sleep
+            following = state.attempt_number + 1
+            on_retry(kind)
+            facts = {"kind": kind.value, "wait_s": round(wait_s, 3), "attempt": following}
+            text = "%s: attempt %d follows in %.2f s"
+            _log.info(text, kind.value, following, wait_s, extra=told(facts))
+
+        return AsyncRetrying(
+            retry=retry_if_exception_type(TRANSPORT_ERRORS),
+            wait=lambda state: _retry_after_s(state) + jitter(state),
+            stop=is_over,
+            before_sleep=announce,
+            sleep=asyncio.sleep,
+            reraise=True,
+        )
+
+
+def _retry_after_s(state: RetryCallState) -> float:
+    error = _error_of(state)
+    return (isinstance(error, JudgeOverloaded) and error.retry_after_s) or 0.0
+
+
+def _error_of(state: RetryCallState) -> JudgeError:
+    error = state.outcome.exception() if state.outcome is not None else None
+    if not isinstance(error, JudgeError):  # the retry predicate lets nothing else come here
+        raise TypeError(f"not a transport error: {error!r}")
+    return error
+
+
+class JudgePool:
+    """One or more servers that serve the same model. Safe to call concurrently.
+
+    An attempt is a server and one HTTP call. An ejected server gets no calls while another is
+    up, and those that wait for it, or were sent to a server that is silent, go elsewhere, which
+    is not counted as an attempt. With more than one server each is looked at in the background
+    from the first call on.
+    """
+
+    def __init__(
+        self,
+        transports: Mapping[str, Transport],
+        *,
+        model: str,
+        limits: CallLimits,
+        retry: RetryPolicy,
+        metrics: Metrics,
+        tracer: Tracer,
+        policy: HealthPolicy = _HEALTH,
+        prime_wait_s: float | None = None,
+    ) -> None:
+        """Set up a server for each of `transports`, by its name; the pool closes them.
+
+        Args:
+            limits: of each server.
+            prime_wait_s: how long a group waits for its prime; None sends no primes.
+        """
+        self._servers = tuple(
+            Server(
+                name,
+                transport,
+                model=model,
+                limits=limits,
+                policy=policy,
+                metrics=metrics,
+                tracer=tracer,
+            )
+            for name, transport in transports.items()
+        )
+        self._retry = retry
+        self._metrics = metrics
+        self._priming = None if prime_wait_s is None else Priming(prime_wait_s, metrics, tracer)
+        self._homes: OrderedDict[str, Server] = OrderedDict()
+        """Where the groups are, by affinity; the latest last."""
+        self._watchers: list[asyncio.Task[None]] | None = None
+        for server in self._servers:
+            server.on_change = partial(self._redirect, server)
+            metrics.judge_server(server)
+
+    async def complete(
+        self, request: ChatRequest, *, meter: Meter, deadline: float | None
+    ) -> ChatReply:
+        """Return a reply with HTTP status 200, or raise the `JudgeError` of the last attempt.
+
+        Retries transport errors until the attempts or the deadline (`time.monotonic()`) are
+        used up. Every attempt that the server billed is added to `meter`.
+        """
+        if self._watchers is None:
+            self._watchers = self._start_watching()
+        tried: set[Server] = set()
+        try:
+            return await self._attempt(request, tried, meter, deadline)
+        except TRANSPORT_ERRORS as error:
+            first = error
+        # Only now: tenacity's objects cost nearly as much CPU as the whole call that failed.
+        async for attempt in self._retry.retrying(deadline, self._metrics.judge_retry):
+            number = attempt.retry_state.attempt_number
+            with attempt, Bound(attempt=number):
+                if number == 1:
+                    raise first
+                return await self._attempt(request, tried, meter, deadline)
+        raise first  # for the type checker: the last attempt raises
+
+    async def check(self) -> None:
+        """Return when at least one server answers and serves the model.
+
+        Raises:
+            JudgeUnreachable: none does; the message tells of each.
+            JudgeError: the one server of this pool does not.
+        """
+        failures = await asyncio.gather(*(server.look() for server in self._servers))
+        if None in failures:
+            return
+        if len(failures) == 1 and failures[0] is not None:
+            raise failures[0]
+        reasons = zip(self._servers, failures, strict=True)
+        raise JudgeUnreachable("; ".join(f"{server.name}: {why}" for server, why in reasons))
+
+    async def aclose(self) -> None:
+        """Stop looking after the servers and close the connections."""
+        watchers, self._watchers = self._watchers or [], []
+        for watcher in watchers:
+            watcher.cancel()
+        if watchers:
+            await asyncio.wait(watchers)
+        for server in self._servers:
+            await server.aclose()
+
+    async def _attempt(
+        self, request: ChatRequest, tried: set[Server], meter: Meter, deadline: float | None
+    ) -> ChatReply:
+        while True:
+            server = self._pick(request.affinity, tried)
+            try:
+                if self._priming is not None and request.affinity and request.shared:
+                    await self._priming.prime(server, request, meter=meter, deadline=deadline)
+                return await server.attempt(request, meter=meter, deadline=deadline)
+            except Displaced:
+                continue  # only after an ejection, so that this ends
+            except JudgeError as error:
+                tried.add(server)
+                if isinstance(error, JudgeOverloaded) and self._has_another(tried):
+                    raise JudgeOverloaded(str(error)) from error  # another need not wait so long
+                raise
+
+    def _pick(self, affinity: str, tried: Collection[Server]) -> Server:
+        """The server for a call of the group `affinity`, which is empty where it has none.
+
+        One that is up and not among `tried`, as long as there is one; where all are down, the
+        call is sent all the same, so that it fails or succeeds by what a server really does.
+        """
+        fit: Sequence[Server] = [server for server in self._servers if server.up] or self._servers
+        if tried:
+            fit = [server for server in fit if server not in tried] or fit
+        if len(fit) == 1:
+            return fit[0]
+        least = min(fit, key=lambda server: server.slots.load)
+        if not affinity:
+            return least
+        home = self._homes.get(affinity)
+        if home is None or home not in fit:
+            home = max(fit, key=lambda server: _draw(affinity, server.name))
+        if home.slots.load > least.slots.load + home.slots.limit * SPILL_SHARE:
+            home = least
+        if not tried:  # one call that failed does not move its group
+            self._homes[affinity] = home
+            self._homes.move_to_end(affinity)
+            if len(self._homes) > _GROUPS_KEPT:
+                self._homes.popitem(last=False)
+        return home
+
+    def _has_another(self, tried: Collection[Server]) -> bool:
+        return any(server.up and server not in tried for server in self._servers)
+
+    def _redirect(self, server: Server) -> None:
+        """Let nobody wait for a server that is down while one is up."""
+        if self._priming is not None and not server.up:
+            self._priming.forget(server)
+        if any(other.up for other in self._servers):
+            for other in self._servers:
+                if not other.up:
+                    other.displace()
+
+    def _start_watching(self) -> list[asyncio.Task[None]]:
+        watched = self._servers if len(self._servers) > 1 else ()
+        # In a context of their own: they are not of the rollout that happens to come first.
+        return [asyncio.create_task(server.watch(), context=Context()) for server in watched]
+
+
+def _draw(affinity: str, name: str) -> bytes:
+    return blake2b(f"{name} {affinity}".encode(), digest_size=8).digest()
+
+
+@dataclass(slots=True)
+class _Prime:
+    """A prime that goes on until `done`, and counts until `until`."""
+
+    until: float
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Priming:
+    """Sends what a group's prompts share once to each server, before the first of them.
+
+    A server whose prefix cache keeps only the end of each prompt (recurrent layers, see the
+    README) finds nothing of it in the next sample's prompt, for between the shared part and the
+    end lies the answer. A call that ends where the shared part ends leaves that in the cache for
+    all of them. Nothing fails here: after `wait_s` seconds, or when the prime failed, the call
+    goes ahead.
+    """
+
+    def __init__(self, wait_s: float, metrics: Metrics, tracer: Tracer) -> None:
+        self._wait_s = wait_s
+        self._metrics = metrics
+        self._tracer = tracer
+        self._primes: dict[str, OrderedDict[str, _Prime]] = {}
+
+    async def prime(
+        self, server: Server, request: ChatRequest, *, meter: Meter, deadline: float | None
+    ) -> None:
+        """Return when `request`, of a group, may be sent to `server`.
+
+        Its call pays for the prime where it is the group's first; the others wait for that one.
+
+        Raises:
+            Displaced: as `Server.attempt`.
+        """
+        primes = self._primes.setdefault(server.name, OrderedDict())
+        prime = primes.get(request.affinity)
+        if prime is None or time.monotonic() >= prime.until:
+            prime = primes[request.affinity] = _Prime(time.monotonic() + _PRIME_TTL_S)
+            primes.move_to_end(request.affinity)
+            if len(primes) > _GROUPS_KEPT:
+                primes.popitem(last=False)
+            with self._tracer.span("prime"):
+                await self._send(prime, server, request, meter=meter, deadline=deadline)
+        elif not prime.done.is_set():
+            with self._tracer.span("prime"):
+                await self._wait(prime, deadline)
+
+    def forget(self, server: Server) -> None:
+        """Prime anew: the server went away, and its cache with it."""
+        self._primes.pop(server.name, None)
+
+    async def _wait(self, prime: _Prime, deadline: float | None) -> None:
+        """Wait for the end of a prime, which comes within `wait_s` without a clock of our own."""
+        if deadline is None or deadline - time.monotonic() > self._wait_s:
+            await prime.done.wait()
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(deadline - time.monotonic()):
+                await prime.done.wait()
+
+    async def _send(
+        self,
+        prime: _Prime,
+        server: Server,
+        request: ChatRequest,
+        *,
+        meter: Meter,
+        deadline: float | None,
+    ) -> None:
+        try:
+            async with asyncio.timeout(self._wait_s):
+                await server.attempt(to_prime(request), meter=meter, deadline=deadline)
+        except TimeoutError:
+            self._metrics.prime("late")
+        except (Displaced, asyncio.CancelledError):
+            prime.until = 0.0  # nothing came of it, so that the next call of the group may try
+            raise
+        except JudgeError:
+            self._metrics.prime("failed")
+        else:
+            self._metrics.prime("primed")
+        finally:
+            prime.done.set()
+
+
+def to_prime(request: ChatRequest) -> ChatRequest:
+    """The shared part of a request, with room for one token and no grammar to compile.
+
+    Its message is left open: what a chat template closes it with could push the state that is
+    kept past the end of the shared part.
+    """
+    *before, last = request.messages
+    shared = dataclasses.replace(last, content=last.content[: request.shared])
+    return dataclasses.replace(
+        request,
+        messages=(*before, shared),
+        constraint=None,
+        max_tokens=1,
+        temperature=0.0,
+        top_logprobs=0,
+        open_ended=True,
+    )

@@ -1,0 +1,272 @@
+"""Reading what a server sent: a completion, its tokens, a list of models, or an error.
+
+Only the fields that count are decoded and checked for type; of a server's words as much is
+repeated as cannot quote a rollout.
+"""
+
+import re
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import UTC, datetime
+from itertools import accumulate
+from typing import Annotated, Final
+
+import msgspec
+
+from citemark_schemas.retry_after import parse_retry_after
+from citemark_service.errors import (
+    JudgeError,
+    JudgeOverloaded,
+    JudgeRejected,
+    JudgeServerError,
+    JudgeTimeout,
+    JudgeUnreachable,
+    JudgeUnreadable,
+)
+from citemark_service.judges.chat import ChatReply, Message, Token
+from citemark_service.judges.protocol import Usage
+
+MAX_REPLY_BYTES: Final = 8 * 1024 * 1024
+"""A reply above this is refused unread: verdicts of a rollout take a few kilobytes."""
+MESSAGE_LIMIT: Final = 300
+"""Characters of a server's message that are kept."""
+
+_ECHO_BLOCK: Final = 12
+_FENCE: Final = re.compile(r"```[a-z]*\s*")
+_HALF: Final = "\N{REPLACEMENT CHARACTER}"
+_UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+# Trees of plain values hold no cycles, so none of these need be tracked for collection.
+class _Logprobs(msgspec.Struct, gc=False):
+    content: list[Token] | None = None
+
+
+class _Content(msgspec.Struct, gc=False):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    message: _Content
+    finish_reason: str | None = None
+    logprobs: _Logprobs | None = None
+
+
+class _Details(msgspec.Struct, gc=False):
+    cached_tokens: _Count | None = None
+
+
+class _Bill(msgspec.Struct, gc=False):
+    prompt_tokens: _Count = 0
+    completion_tokens: _Count | None = None
+    prompt_tokens_details: _Details | None = None
+
+
+class Completion(msgspec.Struct, gc=False):
+    """The envelope of a reply with status 200."""
+
+    choices: list[_Choice] = []
+    usage: _Bill | None = None
+    error: object = None
+
+    def cost(self) -> Usage:
+        """What the server billed, as one call; zeros where it does not say."""
+        bill = self.usage
+        if bill is None:
+            return Usage(calls=1)
+        details = bill.prompt_tokens_details
+        return Usage(
+            calls=1,
+            prompt_tokens=bill.prompt_tokens,
+            cached_tokens=(details.cached_tokens or 0) if details is not None else 0,
+            completion_tokens=bill.completion_tokens or 0,
+        )
+
+    def reply(self, cost: Usage) -> ChatReply:
+        """The first choice as a value. Reasoning is not read, wherever a server puts it.
+
+        Raises:
+            JudgeUnreadable: there is no choice, or it has no text.
+        """
+        if not self.choices:
+            raise JudgeUnreadable("the reply has no choices")
+        choice = self.choices[0]
+        content = choice.message.content
+        if content is None:
+            raise JudgeUnreadable("the reply has no content")
+        listed = choice.logprobs.content if choice.logprobs is not None else None
+        tokens = align_tokens(listed, content) if listed else None
+        return ChatReply(content, choice.finish_reason, cost, tokens)
+
+
+_COMPLETION: Final = msgspec.json.Decoder(Completion)
+
+
+def decode_completion(body: bytes) -> Completion:
+    """Read the body of a reply with status 200.
+
+    Raises:
+        JudgeUnreadable: too large, not JSON, an error object, or a field of another type; the
+            message names the field, never its value.
+    """
+    if len(body) > MAX_REPLY_BYTES:
+        raise JudgeUnreadable(f"the reply is larger than {MAX_REPLY_BYTES} bytes")
+    try:
+        completion = _COMPLETION.decode(body)
+    except _UNDECODABLE as error:
+        raise JudgeUnreadable(f"the reply is no chat completion: {error}") from error
+    if completion.error is not None:
+        raise JudgeUnreadable("the reply is an error object with HTTP status 200")
+    return completion
+
+
+async def read_bounded(chunks: AsyncIterator[bytes], limit: int = MAX_REPLY_BYTES) -> bytes:
+    """The chunks in one piece, read no further than the first chunk beyond `limit`."""
+    parts: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        parts.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            break
+    return b"".join(parts)
+
+
+def align_tokens(tokens: Sequence[Token], content: str) -> tuple[Token, ...] | None:
+    """The tokens with texts that join to `content`, or None where they cannot be matched.
+
+    Servers do not promise that they join. Byte-level tokenizers split a character over tokens,
+    and a server that decodes each token alone prints U+FFFD for the halves: these become one
+    token without alternatives. End-of-turn tokens and the code fence around JSON, which the text
+    leaves out, are dropped. Linear in the length of both.
+    """
+    spelt = "".join([token.text for token in tokens])
+    if spelt == content:
+        return tuple(tokens)
+    shown = [token for token in tokens if token.text]
+    fence = _FENCE.match(spelt)
+    if fence is not None and not content.startswith(fence[0]):  # as llama.cpp does
+        starts = list(accumulate((len(token.text) for token in shown), initial=0))
+        shown = shown[starts.index(fence.end()) :] if fence.end() in starts else shown
+    return _merge_halves(shown, content)
+
+
+def _merge_halves(tokens: Sequence[Token], content: str) -> tuple[Token, ...] | None:
+    merged: list[Token] = []
+    halves: list[Token] = []
+    at = 0
+    for token in tokens:
+        if at == len(content) and not halves:
+            break
+        if _HALF in token.text:
+            halves.append(token)
+            continue
+        # A half prints as at least one character, so the whole ones are no more than the halves.
+        last = at + sum(len(half.text) for half in halves)
+        starts = (n for n in range(at, last + 1) if content.startswith(token.text, n))
+        start = next((n for n in starts if _are_halves(halves, content[at:n])), None)
+        if start is None:
+            return None
+        if halves:
+            merged.append(Token(content[at:start], sum(half.logprob for half in halves)))
+        merged.append(token)
+        halves, at = [], start + len(token.text)
+    rest = content[at:]
+    if not halves:
+        return None if rest else tuple(merged)
+    merged.append(Token(rest, sum(half.logprob for half in halves)))
+    return tuple(merged) if _are_halves(halves, rest) else None
+
+
+def _are_halves(halves: Sequence[Token], piece: str) -> bool:
+    """Whether `piece` may be what the halves spell.
+
+    No ASCII is passed over unseen: verdicts are ASCII and must keep their places.
+    """
+    spelt = "".join([half.text for half in halves])
+    return [*filter(str.isascii, spelt)] == [*filter(str.isascii, piece)]
+
+
+class _Model(msgspec.Struct):
+    id: str
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
+
+
+_MODELS: Final = msgspec.json.Decoder(_Models)
+
+
+def verify_served(listing: bytes, model: str) -> None:
+    """Return where `model` is in the list, or where the list is not OpenAI's.
+
+    Raises:
+        JudgeRejected: the server has other models; the message names them.
+    """
+    try:
+        served = [each.id for each in _MODELS.decode(listing).data]
+    except _UNDECODABLE:
+        return
+    if model not in served:
+        names = ", ".join(served)[:MESSAGE_LIMIT] or "no model"
+        raise JudgeRejected(f"the judge serves {names}, not {model}")
+
+
+class _Words(msgspec.Struct):
+    message: str = ""
+
+
+class _ErrorBody(msgspec.Struct):
+    error: _Words | None = None
+    message: str = ""
+    """Older vLLM puts the message at the top level."""
+
+
+_ERROR_BODY: Final = msgspec.json.Decoder(_ErrorBody)
+
+
+def to_status_error(
+    status: int, body: bytes, *, retry_after: str | None, prompt: Iterable[Message]
+) -> JudgeError:
+    """The error that a reply with `status` != 200 stands for; `prompt` is what was sent."""
+    try:
+        error = _ERROR_BODY.decode(body)
+        words = quotable(error.error.message if error.error else error.message, prompt)
+    except _UNDECODABLE:
+        words = ""
+    message = f"the judge answered HTTP {status}" + (f": {words}" if words else "")
+    if status in (429, 503):
+        wait_s = parse_retry_after(retry_after, now=datetime.now(UTC))
+        return JudgeOverloaded(message, retry_after_s=wait_s)
+    if status >= 500:
+        return JudgeServerError(message)
+    if status == 408:
+        return JudgeTimeout(message)
+    # A redirect is not followed: the prompt goes nowhere but to the configured server.
+    return JudgeRejected(message) if status >= 300 else JudgeUnreadable(message)
+
+
+def to_unreachable(error: BaseException, base_url: str) -> JudgeUnreachable:
+    """The error that a broken connection stands for."""
+    detail = str(error)[:MESSAGE_LIMIT] or type(error).__name__
+    return JudgeUnreachable(f"no whole reply from {base_url}: {detail}")
+
+
+def quotable(words: str, prompt: Iterable[Message]) -> str:
+    """At most 300 characters of a server's words on one line; empty where they echo the prompt.
+
+    Failures end up in logs and in replies to others than the prompt's author. Every run of 23
+    characters that `words` shares with the prompt is caught, as it covers one whole aligned
+    block of 12; a chance hit only costs the detail of a message.
+    """
+    line = " ".join(words[: 2 * MESSAGE_LIMIT].split())
+    kept = "".join(filter(str.isprintable, line))[:MESSAGE_LIMIT]
+    starts = range(0, len(kept) - _ECHO_BLOCK + 1, _ECHO_BLOCK)
+    blocks = [kept[start : start + _ECHO_BLOCK] for start in starts]
+    for message in prompt:
+        folded = " ".join(message.content.split())
+        if any(block in folded for block in blocks):
+            return ""
+    return kept

@@ -1,0 +1,364 @@
+"""One server of a judge: how it is addressed, what it carries, and whether it is fit for calls."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+
+from citemark_service.errors import (
+    DeadlineExceeded,
+    JudgeError,
+    JudgeServerError,
+    JudgeTimeout,
+    JudgeUnreachable,
+    SettingsError,
+)
+from citemark_service.judges.chat import ChatReply, ChatRequest
+from citemark_service.judges.protocol import Meter, Usage
+from citemark_service.judges.server.queue import Displaced, Slots
+from citemark_service.judges.server.reply import decode_completion, verify_served
+from citemark_service.telemetry.lines import told
+from citemark_service.telemetry.metrics import Metrics
+from citemark_service.telemetry.tracer import Span, Tracer
+from citemark_service.telemetry.trail import trail
+
+_DISTRESS: Final = (JudgeUnreachable, JudgeTimeout, JudgeServerError)
+"""Errors that speak against the server, not against the call, its deadline or the load."""
+_UNBILLED: Final = Usage()
+_log = logging.getLogger("citemark.judge")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An OpenAI-compatible API, usually with a path that ends in `/v1`.
+
+    Raises:
+        SettingsError: the URL is not http(s), or carries a password; the key has line breaks.
+    """
+
+    base_url: str
+    model: str
+    api_key: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what would fail on every call, or show a secret in error messages."""
+        try:
+            parts = urlsplit(self.base_url)
+            host, _port = parts.hostname, parts.port
+        except ValueError as error:
+            raise SettingsError(f"judge_url: {error}") from error
+        if parts.username is not None:
+            raise SettingsError("judge_url must not hold credentials; set judge_api_key")
+        if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
+            raise SettingsError(f"judge_url must be a plain http(s) URL, not {self.base_url!r}")
+        if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable()):
+            raise SettingsError("judge_api_key must be one line of printable ASCII")
+
+
+class Transport(Protocol):
+    """How requests reach an endpoint: `HttpTransport` or `HostedTransport`."""
+
+    def send(self, request: ChatRequest) -> Coroutine[Any, Any, bytes]:
+        """Post once; the body of a reply with status 200. Raises `JudgeError`."""
+        ...
+
+    def list_models(self) -> Coroutine[Any, Any, bytes]:
+        """Ask once for the list of models; likewise."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections; calls from now on raise `JudgeStopped`."""
+        ...
+
+
+def name_servers(urls: Sequence[str]) -> dict[str, str]:
+    """The URLs, each by a short name: its host and port, or all of it where two share those.
+
+    Raises:
+        SettingsError: a URL is there twice, which would double the load on its server.
+    """
+    if len(set(urls)) < len(urls):
+        raise SettingsError("judge_urls must name each server once")
+    places = [url.partition("://")[2].partition("/")[0] for url in urls]
+    pairs = zip(places, urls, strict=True)
+    return {place if places.count(place) == 1 else url: url for place, url in pairs}
+
+
+@dataclass(frozen=True, slots=True)
+class CallLimits:
+    """What one server is asked at once, and for how long."""
+
+    concurrency: int
+    """Calls that hold a slot."""
+    timeout_s: float
+    """For one call, from connecting to the last byte of the reply, so that a reply that drips is
+    cut like one that never comes."""
+    queue: int = 32_768
+    """Calls that wait for a slot."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthPolicy:
+    """When a server is given up and when it is looked at again."""
+
+    failures: int = 3
+    """So many calls that fail in a row eject a server."""
+    every_s: float = 3.0
+    """Between looks at a server that is up; none is needed where calls were answered since."""
+    first_wait_s: float = 0.5
+    """Before the first look at an ejected server; doubled with each until a call is answered."""
+    max_wait_s: float = 30.0
+    """The longest such wait."""
+    check_s: float = 4.0
+    """How long one look may take; less than `/readyz` waits for all of them."""
+
+
+class Server:
+    """A transport under a name, with its slots and its health.
+
+    Callers wait for a slot here and never in a connection pool. A slot is held for one HTTP
+    call, not for the pause before a retry. The server is up until calls fail in a row or a look
+    fails, and up again after a look or a call succeeds.
+
+    `name` is the label of its metrics and log lines.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        transport: Transport,
+        *,
+        model: str,
+        limits: CallLimits,
+        policy: HealthPolicy,
+        metrics: Metrics,
+        tracer: Tracer,
+    ) -> None:
+        self.name = name
+        self.slots = Slots(limits.concurrency, limits.queue)
+        self.up = True
+        """Whether calls are sent here."""
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when the server went up or down, or stays silent."""
+        self._transport = transport
+        self._model = model
+        self._timeout_s = limits.timeout_s
+        self._metrics = metrics
+        self._tracer = tracer
+        self._policy = policy
+        self._sent: set[asyncio.Timeout] = set()
+        self._answers = 0
+        self._failures = 0
+        self._looks = 0
+        self._silent = False
+        self._turned = asyncio.Event()
+
+    @property
+    def limit(self) -> int:
+        """How many slots there are."""
+        return self.slots.limit
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that hold a slot."""
+        return self.slots.in_flight
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a slot."""
+        return self.slots.waiting
+
+    async def attempt(
+        self, request: ChatRequest, *, meter: Meter, deadline: float | None
+    ) -> ChatReply:
+        """One HTTP call, when it is this one's turn; its outcome counts for the server's health.
+
+        Raises:
+            Displaced: the server was given up first; this is no failure of the call.
+            JudgeError: any other; `DeadlineExceeded` also while it waits for its turn.
+        """
+        await self._take_slot(request, deadline)
+        usage, started = _UNBILLED, time.monotonic()
+        left_s = float("inf") if deadline is None else deadline - started
+        leash = asyncio.timeout(min(left_s, self._timeout_s))
+        self._sent.add(leash)
+        with self._tracer.span("judge call", "client") as span:
+            try:
+                async with leash:
+                    body = await self._transport.send(request)
+                completion = decode_completion(body)
+                usage = completion.cost()  # paid for, whatever the content is worth
+                reply = completion.reply(usage)
+            except TimeoutError as error:
+                late = self._to_late(left_s, displaced=leash not in self._sent)
+                self._sent.discard(leash)  # before a failure ejects the server, which ends leashes
+                self._record(late, time.monotonic() - started, usage, meter, span)
+                raise late from error
+            except JudgeError as error:
+                self._sent.discard(leash)
+                self._record(error, time.monotonic() - started, usage, meter, span)
+                raise
+            finally:
+                self._sent.discard(leash)
+                self.slots.release()
+            self._record(None, time.monotonic() - started, usage, meter, span)
+            return reply
+
+    def displace(self) -> None:
+        """Give back what waits here; where a look failed too, what was sent here as well.
+
+        A machine that is gone without a word resets no connection, and each call to it would
+        otherwise last until its own limit. Calls that merely failed displace nothing that was
+        sent: a server that cannot answer one rollout may be answering the others.
+        """
+        self.slots.displace()
+        if self._silent:
+            sent, self._sent = self._sent, set()
+            now = asyncio.get_running_loop().time()
+            for leash in sent:
+                leash.reschedule(now)
+
+    async def look(self) -> JudgeError | None:
+        """Ask whether it serves the model; why not, or None.
+
+        A look brings an ejected server back on probation, where one call that fails ejects it
+        again: a server whose engine has died may still list its model. One that answered a call
+        in the meantime is busy and not ill.
+        """
+        answers, failure = self._answers, await self._check()
+        if failure is not None and self._answers != answers:
+            return failure
+        self._silent = failure is not None
+        if failure is None and self.up:
+            return None
+        self._looks += 1  # the next look has to wait longer, until a call is answered
+        if failure is None:
+            self._failures = self._policy.failures - 1
+            self._restore()
+        elif self.up:
+            self.eject(failure)
+        else:
+            self.on_change()
+        return failure
+
+    async def watch(self) -> None:
+        """Look again and again, until cancelled; more rarely the longer it stays away.
+
+        A look is due when for a whole pause nothing was heard of the server.
+        """
+        while True:
+            await self.look()
+            while await self._hears(self._pause_s()):
+                pass
+
+    def eject(self, error: JudgeError) -> None:
+        """Give a server up that is up, because of `error`."""
+        self.up = False
+        self._metrics.server_ejected(self.name)
+        _log.warning("judge server %s gets no more calls: %s", self.name, error)
+        self._turned.set()
+        self.on_change()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._transport.aclose()
+
+    def _restore(self) -> None:
+        self.up, self._silent = True, False
+        _log.info("judge server %s answers again", self.name)
+        self._turned.set()
+        self.on_change()
+
+    async def _take_slot(self, request: ChatRequest, deadline: float | None) -> None:
+        arrived = time.monotonic()
+        try:
+            with self._tracer.span("queue"):
+                await self.slots.acquire(request, deadline)
+        except Displaced:
+            raise
+        except JudgeError as error:
+            self._metrics.server_call(self.name, error.kind)
+            raise
+        finally:  # who waited in vain waited too
+            self._metrics.stage("queue", time.monotonic() - arrived)
+
+    def _to_late(self, left_s: float, *, displaced: bool) -> JudgeError:
+        if displaced:
+            return Displaced(f"{self.name} does not answer any more")
+        if left_s <= self._timeout_s:
+            return DeadlineExceeded("the deadline passed during a judge call")
+        return JudgeTimeout(f"the judge did not answer within {self._timeout_s:g} s")
+
+    def _record(
+        self, error: JudgeError | None, seconds: float, usage: Usage, meter: Meter, span: Span
+    ) -> None:
+        """Account one call that was sent, in the meter, metrics, span, log and health."""
+        if isinstance(error, Displaced):
+            return
+        kind = None if error is None else error.kind
+        meter.add(usage)
+        self._metrics.judge_call(outcome=kind, seconds=seconds, usage=usage)
+        self._metrics.server_call(self.name, kind)
+        if span.recording:  # under OpenTelemetry's names where it has any
+            whose = {f"citemark.{name}": fact for name, fact in trail().items()}
+            span.note(
+                {
+                    "citemark.attempt": 1,
+                    "citemark.ask": 1,
+                    **whose,
+                    "citemark.server": self.name,
+                    "gen_ai.operation.name": "chat",
+                    "gen_ai.request.model": self._model,
+                    "gen_ai.usage.input_tokens": usage.prompt_tokens,
+                    "gen_ai.usage.output_tokens": usage.completion_tokens,
+                    "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
+                    "citemark.outcome": "ok" if kind is None else kind.value,
+                }
+            )
+        if error is None:
+            self._answers += 1
+            self._failures = self._looks = 0
+            if not self.up:
+                self._restore()
+            return
+        facts = {"server": self.name, "kind": error.kind.value, "seconds": round(seconds, 3)}
+        text = "call to %s failed after %.2f s: %s: %s"
+        _log.info(text, self.name, seconds, error.kind.value, error, extra=told(facts))
+        if isinstance(error, _DISTRESS):
+            self._failures += 1
+            if self.up and self._failures >= self._policy.failures:
+                self.eject(error)
+
+    async def _check(self) -> JudgeError | None:
+        limit_s = min(self._policy.check_s, self._timeout_s)
+        try:
+            async with asyncio.timeout(limit_s):
+                verify_served(await self._transport.list_models(), self._model)
+        except TimeoutError:
+            return JudgeTimeout(f"the judge did not answer within {limit_s:g} s")
+        except JudgeError as error:
+            return error
+        return None
+
+    async def _hears(self, seconds: float) -> bool:
+        """Whether within `seconds` it answers a call, or goes up or down."""
+        answers = self._answers
+        self._turned.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._turned.wait()
+        return self._turned.is_set() or self._answers != answers
+
+    def _pause_s(self) -> float:
+        """Until the next look, while nothing is heard."""
+        if self.up:
+            return self._policy.every_s
+        doublings = min(max(0, self._looks - 1), 16)
+        wait_s = min(self._policy.max_wait_s, self._policy.first_wait_s * 2.0**doublings)
+        # Spread, so that many services do not fall upon a server that has just come back.
+        return wait_s * random.uniform(0.75, 1.25)  # noqa: S311 - a spread, not a secret

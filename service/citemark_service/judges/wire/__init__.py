@@ -1,1 +1,0 @@
-"""The way to a judge's server: HTTP, retries and what came back."""
