@@ -24,6 +24,7 @@ from citemark_schemas.score import (
     ClaimScore,
     FormatReport,
     JudgeUsage,
+    Loss,
     Problem,
     ProblemDetail,
     RubricScore,
@@ -32,6 +33,7 @@ from citemark_schemas.score import (
     SentenceScore,
     Span,
     StreamLine,
+    Term,
     Versions,
 )
 from citemark_schemas.signals import SIGNALS, metrics_of
@@ -61,6 +63,7 @@ __all__ = [
     "JudgeUsage",
     "Knobs",
     "LeftOut",
+    "Loss",
     "Polarity",
     "Priority",
     "Problem",
@@ -83,6 +86,7 @@ __all__ = [
     "Span",
     "StepRewards",
     "StreamLine",
+    "Term",
     "Versions",
     "continuation",
     "metrics_of",

@@ -6,7 +6,7 @@ sample. A refusal is the rollout's own fault, and its reward is a number (0 or t
 
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from citemark_schemas.model import ResponseModel
 
 
 class FailureKind(StrEnum):
@@ -34,10 +34,8 @@ class FailureKind(StrEnum):
     """The service was stopping and did not start this rollout."""
 
 
-class Failure(BaseModel):
+class Failure(ResponseModel):
     """A judgement that could not be had. The rollout's `reward` is null."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     kind: FailureKind
     message: str
@@ -55,10 +53,8 @@ class RefusalKind(StrEnum):
     NOT_STOPPED = "not_stopped"
 
 
-class Refusal(BaseModel):
+class Refusal(ResponseModel):
     """A rollout that is not judged; its reward is 0, or the non-stop penalty value."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     kind: RefusalKind
     message: str

@@ -6,16 +6,16 @@ so one class serves as the full table (settings) and as a sparse override (a req
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from citemark_schemas.model import ClosedModel
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 CitationUnit = Literal["snippet", "paper"]
 
 
-class Knobs(BaseModel):
+class Knobs(ClosedModel):
     """How verdicts become a reward; every field may be overridden per request and per rollout."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     verification_reward: Finite = Field(1.0, gt=0, le=1e6)
     """Scale of the whole reward, > 0; bounded so that no reward can overflow."""

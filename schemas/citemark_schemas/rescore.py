@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from citemark_schemas.knobs import Knobs
+from citemark_schemas.model import ResponseModel
 from citemark_schemas.rollout import RunName, Step
 
-_TABLE = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 Weight = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 
 
@@ -26,10 +26,8 @@ class RescoreRequest(Knobs):
     """How many of the largest moves to tell."""
 
 
-class StepRewards(BaseModel):
+class StepRewards(ResponseModel):
     """The mean rewards of a step, as they were and as they would be."""
-
-    model_config = _TABLE
 
     run: str | None
     step: int | None
@@ -38,10 +36,8 @@ class StepRewards(BaseModel):
     mean_new: float
 
 
-class RewardMove(BaseModel):
+class RewardMove(ResponseModel):
     """One rollout's reward and its rank in its group, where 1 is the highest."""
-
-    model_config = _TABLE
 
     seq: int
     """Its number in the ledger."""
@@ -55,19 +51,15 @@ class RewardMove(BaseModel):
     new_rank: int
 
 
-class LeftOut(BaseModel):
+class LeftOut(ResponseModel):
     """Rollouts whose new reward needs a verdict that was never given."""
-
-    model_config = _TABLE
 
     reason: str
     rollouts: int
 
 
-class RescoreResponse(BaseModel):
+class RescoreResponse(ResponseModel):
     """Old rewards against new."""
-
-    model_config = _TABLE
 
     rollouts: int
     """Those compared."""

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from citemark_schemas.knobs import Knobs
+from citemark_schemas.model import ClosedModel
 from citemark_schemas.rubric import Criterion, MixedRubrics, NegativeRubrics, PositiveRubrics
 
 Priority = Literal["training", "audit"]
@@ -13,10 +14,8 @@ RunName = Annotated[str, Field(min_length=1, max_length=256)]
 Step = Annotated[int, Field(ge=0, le=2**53)]
 
 
-class Snippet(BaseModel):
+class Snippet(ClosedModel):
     """One source, given structured instead of inside `tool_output`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     id: str = Field(min_length=1)
     text: str

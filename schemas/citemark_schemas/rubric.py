@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from citemark_schemas.model import ClosedModel
 
 TEXT_KEYS = ("description", "rubric_item", "Ingredient")
 _KEYS = {*TEXT_KEYS, "title", "weight", "polarity", "source"}
@@ -33,10 +35,8 @@ class Source(StrEnum):
     STATIC = "static"
 
 
-class Criterion(BaseModel):
+class Criterion(ClosedModel):
     """One thing to judge. A negative criterion is judged for presence and flipped in code."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     title: str = Field(min_length=1)
     description: str = Field(min_length=1)

@@ -1,22 +1,20 @@
 """What the service returns for a rollout: the reward and everything that led to it."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from citemark_schemas.failure import Failure, Refusal
-from citemark_schemas.knobs import Knobs
+from citemark_schemas.knobs import Finite, Knobs
+from citemark_schemas.model import ResponseModel
 from citemark_schemas.rubric import Polarity, Source
 from citemark_schemas.verdict import Unit
 
 Span = tuple[int, int]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class RubricScore(_Frozen):
+class RubricScore(ResponseModel):
     """One criterion's part in the reward."""
 
     title: str
@@ -33,7 +31,7 @@ class RubricScore(_Frozen):
     """False where the judge's quote is not in the answer; None where it gave none."""
 
 
-class ClaimScore(_Frozen):
+class ClaimScore(ResponseModel):
     """One distinct claim; equal claims are merged, with the union of their ids."""
 
     text: str
@@ -58,7 +56,7 @@ class ClaimScore(_Frozen):
     """Half-open character range of the first occurrence's tag in `response`."""
 
 
-class SentenceScore(_Frozen):
+class SentenceScore(ResponseModel):
     """One sentence of the answer outside the claim tags."""
 
     text: str
@@ -67,7 +65,7 @@ class SentenceScore(_Frozen):
     """1.0 counts as an uncited fact; None where it was not judged."""
 
 
-class CitationScore(_Frozen):
+class CitationScore(ResponseModel):
     """Citation recall, precision and F1, with the counts that they come from."""
 
     recall: Unit
@@ -88,7 +86,7 @@ class CitationScore(_Frozen):
     """Claims that were merged into an equal one."""
 
 
-class FormatReport(_Frozen):
+class FormatReport(ResponseModel):
     """What the parser saw, without a judge."""
 
     checks: dict[str, bool]
@@ -99,7 +97,27 @@ class FormatReport(_Frozen):
     """Pieces of the answer that talk to a grader; reported for review, never scored."""
 
 
-class JudgeUsage(_Frozen):
+class Loss(ResponseModel):
+    """One reason why a term of the reward is less than its best."""
+
+    cause: str
+    """In words, as `rubric “Height” not met`."""
+    amount: float = Field(gt=0, allow_inf_nan=False)
+    """In units of the reward."""
+
+
+class Term(ResponseModel):
+    """One summand of the reward: `weight × value`."""
+
+    label: str
+    value: Unit
+    weight: Finite
+    """In units of the reward, `verification_reward` included; negative for a penalty."""
+    lost: tuple[Loss, ...] = ()
+    """What is missing to `weight`, or to 0 where that is negative; the amounts add up to it."""
+
+
+class JudgeUsage(ResponseModel):
     """What judging this rollout cost."""
 
     model: str
@@ -111,7 +129,7 @@ class JudgeUsage(_Frozen):
     """Wall seconds from the first call's start to the last call's end, queueing included."""
 
 
-class Versions(_Frozen):
+class Versions(ResponseModel):
     """What must be equal for two rewards to be comparable."""
 
     service: str
@@ -122,11 +140,20 @@ class Versions(_Frozen):
     """Name and content hash of the static set, or `none`."""
 
 
-class ScoreResult(_Frozen):
+def _drop_unknown_knobs(knobs: Any) -> Any:
+    """As `ResponseModel` does; `Knobs` itself is a request's too, where they are an error."""
+    if not isinstance(knobs, Mapping):
+        return knobs
+    return {name: knobs[name] for name in knobs.keys() & Knobs.model_fields.keys()}
+
+
+class ScoreResult(ResponseModel):
     """One rollout's reward. Exactly one of `reward` and `failure` is null."""
 
     id: str
     reward: float | None
+    terms: tuple[Term, ...] = ()
+    """What `reward` is the sum of; empty where it is null, or 0 because of a refusal."""
     rubric_reward: Unit | None
     """None where it was not judged."""
     citation: CitationScore | None
@@ -140,7 +167,7 @@ class ScoreResult(_Frozen):
     judge: JudgeUsage
     cached: bool = False
     """True where every verdict came from the cache."""
-    knobs: Knobs
+    knobs: Annotated[Knobs, BeforeValidator(_drop_unknown_knobs)]
     """The knobs that this reward was computed with."""
     rollout_hash: str
     """Hex BLAKE2b-128 over the rollout's judged content: question, sources as given, response,
@@ -148,13 +175,13 @@ class ScoreResult(_Frozen):
     versions: Versions
 
 
-class ScoreResponse(_Frozen):
+class ScoreResponse(ResponseModel):
     """One result per item, in the order of the request."""
 
     items: tuple[ScoreResult, ...]
 
 
-class ProblemDetail(_Frozen):
+class ProblemDetail(ResponseModel):
     """One thing wrong with a request."""
 
     loc: str
@@ -162,7 +189,7 @@ class ProblemDetail(_Frozen):
     message: str
 
 
-class Problem(_Frozen):
+class Problem(ResponseModel):
     """The body of every 4xx and 5xx answer."""
 
     error: str
@@ -171,7 +198,7 @@ class Problem(_Frozen):
     details: tuple[ProblemDetail, ...] = ()
 
 
-class StreamLine(_Frozen):
+class StreamLine(ResponseModel):
     """One output line of `/v1/score/stream`: a result or an error, with its input line number."""
 
     line: int = Field(ge=1)

@@ -2,15 +2,15 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from citemark_schemas.model import ClosedModel
 
 Unit = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
-class CriterionVerdict(BaseModel):
+class CriterionVerdict(ClosedModel):
     """How far a criterion is met or, for a negative one, how far its defect is present."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     score: Unit
     """Probability-weighted mean of the offered verdicts where known, else the verdict; 2 is 1.0."""
@@ -20,10 +20,8 @@ class CriterionVerdict(BaseModel):
     """False where the judge offered a quote that the answer does not contain; None without one."""
 
 
-class ClaimVerdict(BaseModel):
+class ClaimVerdict(ClosedModel):
     """One claim against its cited snippets, jointly."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     support: Unit
     """s in [0, 1]: not, partly (0.5), fully supported."""
@@ -33,10 +31,8 @@ class ClaimVerdict(BaseModel):
     """c in [0, 1] for each judged id; empty where the claim has one id, which then contributes."""
 
 
-class SentenceVerdict(BaseModel):
+class SentenceVerdict(ClosedModel):
     """One sentence outside the claim tags."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     factual: Unit
     """1.0 where the sentence states something that would need a citation."""

@@ -1,6 +1,7 @@
-"""Text of strangers with nothing in it that a reader could not see. Pure."""
+"""Text and numbers as people read them. Pure."""
 
 import unicodedata
+from collections.abc import Sequence
 from typing import Final
 
 _KEPT: Final = "\n\t"
@@ -21,3 +22,18 @@ def printable(text: str) -> str:
         else f"<U+{ord(character):04X}>"
         for character in text
     )
+
+
+def figure(value: float, form: str) -> str:
+    """`value` in one of Python's formats, such as `.3f` or `+.2f`, with a true minus sign.
+
+    What rounds to zero has no sign.
+    """
+    sign = "+" if form.startswith("+") else ""
+    return f"{value:{sign}z{form.removeprefix(sign)}}".replace("-", "\N{MINUS SIGN}")
+
+
+def join_names(names: Sequence[str], most: int, *, separator: str = ", ") -> str:
+    """At most `most` names in a line of text, and how many more there are."""
+    more = len(names) - most
+    return separator.join([*names[:most], *([f"and {more} more"] if more > 0 else [])])

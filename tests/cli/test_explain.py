@@ -19,7 +19,7 @@ from citemark_schemas import (
     StreamLine,
 )
 from citemark_service.printable import printable
-from citemark_service.score.arithmetic import citation_lines
+from citemark_service.score.explanation import citation_lines
 from support.command_line import EXAMPLES, Cli, WriteRows
 from support.scripted_service import scored
 
@@ -70,8 +70,8 @@ def test_a_failure_shows_no_number(cli: Cli, tmp_path: Path) -> None:
 def test_the_knobs_of_the_sum_are_shown(cli: Cli) -> None:
     knobs = ["--knob", "verification_reward=10", "--knob", "citation_weight=0.5"]
     shown = cli("explain", ROLLOUTS, "--id", "pumped-hydro-good", *knobs).stdout
-    assert "= 10 × (0." in shown
-    assert " + 0.5 × 1.000)" in shown
+    assert " = 10 × 0." in shown
+    assert " (rubrics) + 5 × 1.000 (citations)" in shown
 
 
 def test_a_rollout_cannot_steer_the_terminal(cli: Cli, rows: WriteRows) -> None:

@@ -6,8 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_schemas import Criterion, CriterionVerdict, Knobs, Polarity, RubricScore
-from citemark_service.score.formula import reward, rubric_reward, score_criterion
+from citemark_schemas import (
+    CitationScore,
+    Criterion,
+    CriterionVerdict,
+    FormatReport,
+    Knobs,
+    Polarity,
+    RubricScore,
+    ScoreResult,
+)
+from citemark_service.parsing.parsed import Answer
+from citemark_service.score.formula import add_reward, rubric_reward, score_criterion
+from support.scripted_service import scored as scored_result
 
 units = st.floats(0, 1, allow_nan=False)
 weights = st.floats(0, 1e6, allow_nan=False)
@@ -36,6 +47,22 @@ def test_nothing_to_average_is_an_error_not_a_score():
             rubric_reward(rubrics)
 
 
+def judged(rubric: float, citation: float | None, bonus: float, **knobs: float) -> ScoreResult:
+    whole = {"recall": 1, "precision": 1, "f1": 1, "claims": 1, "uncited_factual": 0.0}
+    counts = {"citations": 1, "fabricated": 0, "malformed": 0, "duplicates": 0}
+    draft = scored_result("a").model_copy(
+        update={
+            "rubric_reward": rubric,
+            "citation": None
+            if citation is None
+            else CitationScore(score=citation, **whole, **counts),
+            "format": FormatReport(checks={}, bonus=bonus),
+            "knobs": Knobs(**knobs),
+        }
+    )
+    return add_reward(draft, Answer())
+
+
 @pytest.mark.parametrize(
     ("knobs", "expected"),
     [
@@ -46,20 +73,20 @@ def test_nothing_to_average_is_an_error_not_a_score():
     ],
 )
 def test_the_sum(knobs, expected):
-    assert reward(0.5, 0.4, format_bonus=0.75, knobs=Knobs(**knobs)) == pytest.approx(expected)
+    assert judged(0.5, 0.4, 0.75, **knobs).reward == pytest.approx(expected)
 
 
 def test_the_citation_term_can_be_off():
-    assert reward(0.5, None, format_bonus=1.0, knobs=Knobs()) == 0.5
+    assert judged(0.5, None, 1.0).reward == 0.5
 
 
 @given(rubric_lists, units, units)
 def test_rewards_are_finite_and_in_range(rubrics, citation, bonus):
     assert 0 <= rubric_reward(rubrics) <= 1
     for scale in (1.0, 10.0):
-        knobs = Knobs(verification_reward=scale)
-        value = reward(rubric_reward(rubrics), citation, format_bonus=bonus, knobs=knobs)
-        assert 0 <= value <= scale * 1.2 + 1e-9
+        result = judged(rubric_reward(rubrics), citation, bonus, verification_reward=scale)
+        assert result.reward is not None
+        assert 0 <= result.reward <= scale * 1.2 + 1e-9
 
 
 @given(rubric_lists, st.data())

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_service.score.figures import figure
+from citemark_service.printable import figure
 
 MINUS = "\N{MINUS SIGN}"
 

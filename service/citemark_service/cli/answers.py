@@ -12,6 +12,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from citemark_schemas import Rollout, ScoreResponse, ScoreResult, StreamLine
+from citemark_service.score.formula import restore_terms
 
 _RESULT = {"reward", "versions"}  # a rollout has neither
 _STREAM_LINE = {"line", "type"}
@@ -45,14 +46,14 @@ def read_answer_row(raw: bytes) -> Iterator[ScoreResult | StreamLine]:
     row = from_json(raw)
     names = row.keys() if isinstance(row, dict) else ()
     if "items" in names:
-        yield from ScoreResponse.model_validate(row).items
+        yield from map(restore_terms, ScoreResponse.model_validate(row).items)
     elif set(names) >= _EXPORTED:
-        yield ScoreResult.model_validate(row["result"])
+        yield restore_terms(ScoreResult.model_validate(row["result"]))
     elif set(names) >= _STREAM_LINE:
         line = StreamLine.model_validate(row)
-        yield line if line.result is None else line.result
+        yield line if line.result is None else restore_terms(line.result)
     else:
-        yield ScoreResult.model_validate(row)
+        yield restore_terms(ScoreResult.model_validate(row))
 
 
 def answered_rollout(raw: bytes) -> Rollout | None:

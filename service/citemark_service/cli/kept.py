@@ -11,7 +11,7 @@ from citemark_service.cli.options import setting_option
 from citemark_service.errors import DataError
 from citemark_service.ledger.factory import ledger_reader
 from citemark_service.ledger.reading import LedgerReader, Numbers, Place
-from citemark_service.score.listing import listed
+from citemark_service.printable import join_names
 from citemark_service.settings import load_settings
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -90,4 +90,4 @@ def _told_steps(run: str, low: int, high: int) -> str:
 
 def _told_runs(reader: LedgerReader) -> str:
     names = [str(row["run"]) or "(unnamed)" for row in reader.runs()]
-    return f"the ledger's runs: {listed(names, _RUNS) or 'none'}"
+    return f"the ledger's runs: {join_names(names, _RUNS) or 'none'}"

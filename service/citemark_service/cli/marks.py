@@ -4,7 +4,7 @@ from typing import Final
 
 from rich.text import Text
 
-from citemark_service.score.levels import Level, level_of, sign_of
+from citemark_service.score.explanation import Level, level_of, sign_of
 
 GOOD, FAIR, POOR, UNKNOWN = "green", "yellow", "red", "dim"
 _STYLES: Final = {

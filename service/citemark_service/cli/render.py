@@ -11,8 +11,7 @@ from citemark_schemas import ClaimScore, Polarity, Rollout, RubricScore, ScoreRe
 from citemark_service.cli.marks import FAIR, POOR, UNKNOWN, marked, style_of
 from citemark_service.cli.printable import plain
 from citemark_service.cli.wording import counted
-from citemark_service.score.arithmetic import citation_lines, reward_line, rubric_line
-from citemark_service.score.levels import sign_of
+from citemark_service.score.explanation import citation_lines, reward_line, rubric_line, sign_of
 
 _UNCITED = "magenta"
 _OPEN, _CLOSE = "<answer>", "</answer>"

@@ -23,12 +23,12 @@ from citemark_service.errors import DataError
 from citemark_service.judges.factory import build_judge
 from citemark_service.judges.protocol import JudgeIdentity
 from citemark_service.ledger.reading import KeptRollout, LedgerReader, Place
+from citemark_service.printable import join_names
 from citemark_service.rescoring.agreement import RubricAgreement, rubric_agreements
 from citemark_service.rescoring.comparing import SHOWN, Rescored, compare
 from citemark_service.rescoring.ranks import Comparison, Pair, Ranked, Tally
 from citemark_service.rescoring.rejudge import rejudged, sampled
 from citemark_service.rescoring.reward import Change
-from citemark_service.score.listing import listed
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
@@ -114,7 +114,7 @@ def _compared(reader: LedgerReader, place: Place, change: Change, rows: int) -> 
     with Progress(Console(stderr=True), len(numbers), "rescoring") as progress:
         found = compare(_counted(reader.whole(numbers), progress), change, moves=rows)
     if found.untitled:
-        unknown, there = found.untitled[0], listed(found.titles, SHOWN, separator="; ")
+        unknown, there = found.untitled[0], join_names(found.titles, SHOWN, separator="; ")
         raise DataError(f"no criterion is titled {unknown!r}; there are: {there}")
     return found
 

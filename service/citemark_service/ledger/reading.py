@@ -17,6 +17,7 @@ from citemark_service.judges.protocol import Words
 from citemark_service.ledger.database import migrated, place_of
 from citemark_service.ledger.entry import NO_RUN, NO_STEP, place_name, unpacked
 from citemark_service.ledger.tables import groups, prompts, rollouts, steps
+from citemark_service.score.formula import restore_terms
 
 _PAGE: Final = 64
 """Rollouts that are held at once; one may have megabytes of sources."""
@@ -240,6 +241,6 @@ def _read(row: Any, detail: Mapping[str, Any], shared: Mapping[str, Any]) -> Kep
         group=row.group_key,
         at=row.at,
         rollout=Rollout.model_validate({**detail["rollout"], **shared}),
-        result=ScoreResult.model_validate(detail["result"]),
+        result=restore_terms(ScoreResult.model_validate(detail["result"])),
         replies=tuple(Words(*reply) for reply in detail.get("replies", ())),
     )

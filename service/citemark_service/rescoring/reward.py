@@ -20,10 +20,10 @@ from citemark_schemas import (
 )
 from citemark_service.errors import NotJudged
 from citemark_service.parsing.answer import read_answer
-from citemark_service.parsing.parsed import Sources
+from citemark_service.parsing.parsed import Answer, Sources
 from citemark_service.parsing.sources import read_sources
 from citemark_service.score.citations import score_citations
-from citemark_service.score.formula import reward, rubric_reward
+from citemark_service.score.formula import add_reward, rubric_reward
 
 ReadSources = Callable[[str | None, tuple[Snippet, ...] | None], Sources]
 
@@ -58,24 +58,18 @@ def rescored(
         raise NotJudged(f"the judge failed: {result.failure.kind}")
     if knobs.non_stop_penalty and rollout.finish_reason != "stop":
         raise NotJudged("non_stop_penalty refuses it, and a refusal needs no verdicts")
+    answer = read_answer(rollout.response)
     if result.refusal is not None:
-        return _still_refused(result, knobs)
+        return add_reward(_still_refused(result, knobs), answer)
     rubrics = _rubrics(result, knobs, change.weights)
-    citation = _citation(rollout, result, knobs, sources_of)
-    rubric = rubric_reward(rubrics)
-    return _under(knobs, result).model_copy(
+    draft = _under(knobs, result).model_copy(
         update={
             "rubrics": rubrics,
-            "rubric_reward": rubric,
-            "citation": citation,
-            "reward": reward(
-                rubric,
-                citation.score if citation else None,
-                format_bonus=result.format.bonus,
-                knobs=knobs,
-            ),
+            "rubric_reward": rubric_reward(rubrics),
+            "citation": _citation(rollout, answer, result, knobs, sources_of),
         }
     )
+    return add_reward(draft, answer)
 
 
 def _still_refused(result: ScoreResult, knobs: Knobs) -> ScoreResult:
@@ -115,13 +109,12 @@ def _criteria(result: ScoreResult, knobs: Knobs) -> tuple[RubricScore, ...]:
 
 
 def _citation(
-    rollout: Rollout, result: ScoreResult, knobs: Knobs, sources_of: ReadSources
+    rollout: Rollout, answer: Answer, result: ScoreResult, knobs: Knobs, sources_of: ReadSources
 ) -> CitationScore | None:
     if not knobs.apply_citation_reward:
         return None
     if result.citation is None:
         raise NotJudged("the citations were not judged")
-    answer = read_answer(rollout.response)
     unasked = all(sentence.factual is None for sentence in result.uncited)
     if knobs.no_claims_score > 0 and not answer.claims and result.uncited and unasked:
         raise NotJudged("whether its sentences state facts was not judged")

@@ -1,19 +1,39 @@
-"""Verdicts to reward: flips, the weighted mean, and the one sum that the trainer sees. Pure.
+"""Verdicts to reward. Pure, and the only place that knows how the two belong together.
 
-    rubric_reward = Σ w·s / Σ w
-    reward        = verification_reward × (rubric_reward + citation_weight × citation score)
+    rubric_reward = Σ w·s / Σ w                     over criteria
+    reward        = Σ weight × value                over terms
 
-Source: design page, section 2. A missing verdict never reaches this module: it is an error
-before, because a missing defect would be credit after the flip.
+By default there are two terms, `rubrics` with the weight `verification_reward` and `citations`
+with `verification_reward × citation_weight`. Whatever prints, explains, records or recomputes a
+reward reads `ScoreResult.terms`; a new term is added in `judged_terms` and nowhere else.
+
+A missing verdict never reaches this module: it is an error before, because a missing defect
+would be credit after the flip.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Final
 
-from citemark_schemas import Criterion, CriterionVerdict, Knobs, Polarity, RubricScore
+from citemark_schemas import (
+    Criterion,
+    CriterionVerdict,
+    Knobs,
+    Loss,
+    Polarity,
+    RefusalKind,
+    RubricScore,
+    ScoreResult,
+    Term,
+)
+from citemark_service.parsing.parsed import Answer
 
 SCORING_VERSION = "1"
 """Raised whenever the same verdicts would give another reward."""
+
+_HALF: Final = 0.5
+_SUPPORTED: Final = 0.75
+_TITLE_CHARS: Final = 100
 
 
 def score_criterion(criterion: Criterion, verdict: CriterionVerdict) -> RubricScore:
@@ -44,18 +64,109 @@ def rubric_reward(rubrics: Sequence[RubricScore]) -> float:
     return min(1.0, max(0.0, weighted))  # rounding of the shares can leave an ulp
 
 
-def reward(rubric: float, citation: float | None, *, format_bonus: float, knobs: Knobs) -> float:
-    """The reward from its parts.
+def add_reward(draft: ScoreResult, answer: Answer) -> ScoreResult:
+    """`draft` with its terms, and their sum as its reward; neither where the judge failed.
 
     Args:
-        rubric: `rubric_reward`, in [0, 1].
-        citation: the citation score in [0, 1]; None where the citation term is off.
-        format_bonus: share of format checks that pass, in [0, 1]; used only if gated.
-        knobs: scale, weights and gate.
-
-    Returns:
-        A finite number in [0, verification_reward × (1 + citation_weight)].
+        draft: a result whose `reward` and `terms` are not read.
+        answer: what was judged.
     """
-    gated = rubric * format_bonus if knobs.gate_judge_score_with_format_bonus else rubric
-    cited = knobs.citation_weight * citation if citation is not None else 0.0
-    return knobs.verification_reward * (gated + cited)
+    terms = to_terms(draft, answer)
+    reward = None if draft.failure else math.fsum(term.weight * term.value for term in terms)
+    return draft.model_copy(update={"terms": terms, "reward": reward})
+
+
+def restore_terms(result: ScoreResult) -> ScoreResult:
+    """A result with its terms, also where it was kept before results had any."""
+    if result.terms or result.reward is None:
+        return result
+    # Terms that depend on the text itself are younger than `terms`, and such results have none.
+    return result.model_copy(update={"terms": to_terms(result, Answer())})
+
+
+def attainable(terms: Sequence[Term]) -> float:
+    """The sum of terms at their best: a value of 1 earned in full, or of 0 where it costs."""
+    return math.fsum(max(0.0, term.weight) for term in terms)
+
+
+def to_terms(result: ScoreResult, answer: Answer) -> tuple[Term, ...]:
+    """What the reward is the sum of; nothing where the judge failed or the answer is no answer."""
+    if result.failure is not None:
+        return ()
+    if result.refusal is not None:
+        penalised = result.refusal.kind is RefusalKind.NOT_STOPPED
+        return (_penalty_term(result.knobs, result.refusal.message),) if penalised else ()
+    return tuple(judged_terms(result, answer))
+
+
+def judged_terms(result: ScoreResult, answer: Answer) -> Iterator[Term]:  # noqa: ARG001
+    """The terms of an answer that was judged.
+
+    In each, `value` is in [0, 1] and the losses add up to what is missing to the best:
+    `weight × (1 - value)`, or `-weight × value` where the weight is negative. Knobs that are off
+    yield no term. `answer` is for terms that depend on its text.
+    """
+    scale = result.knobs.verification_reward
+    yield _rubric_term(result, scale)
+    if result.citation is not None:
+        weight, value = scale * result.knobs.citation_weight, result.citation.score
+        cause = f"citations ({_citation_faults(result)})"
+        lost = _losses((cause, weight * (1.0 - value)))
+        yield Term(label="citations", value=value, weight=weight, lost=lost)
+
+
+def _rubric_term(result: ScoreResult, scale: float) -> Term:
+    value = result.rubric_reward or 0.0
+    weights = math.fsum(rubric.weight for rubric in result.rubrics)
+    parts = [
+        (_rubric_fault(rubric), scale * (rubric.weight * (1.0 - rubric.score) / weights))
+        for rubric in result.rubrics
+        if weights
+    ]
+    if not result.knobs.gate_judge_score_with_format_bonus:
+        return Term(label="rubrics", value=value, weight=scale, lost=_losses(*parts))
+    failing = [name for name, passed in result.format.checks.items() if not passed]
+    bonus = result.format.bonus
+    parts.append((f"format ({', '.join(failing)})", scale * value * (1.0 - bonus)))
+    label = "rubrics × format bonus"
+    return Term(label=label, value=value * bonus, weight=scale, lost=_losses(*parts))
+
+
+def _penalty_term(knobs: Knobs, cause: str) -> Term:
+    """The penalty as it stands: `verification_reward` does not scale it."""
+    penalty = knobs.non_stop_penalty_value
+    lost = _losses((cause, -penalty))
+    return Term(label="non-stop penalty", value=1.0, weight=penalty, lost=lost)
+
+
+def _losses(*parts: tuple[str, float]) -> tuple[Loss, ...]:
+    return tuple(Loss(cause=cause, amount=amount) for cause, amount in parts if amount > 0)
+
+
+def _rubric_fault(rubric: RubricScore) -> str:
+    mostly, title = rubric.score < _HALF, rubric.title
+    if len(title) > _TITLE_CHARS:
+        title = f"{title[:_TITLE_CHARS]}…"
+    if rubric.polarity is Polarity.NEGATIVE:
+        return f"{'shows' if mostly else 'partly shows'} the defect “{title}”"
+    return f"rubric “{title}” {'not met' if mostly else 'only partly met'}"
+
+
+def _citation_faults(result: ScoreResult) -> str:
+    """What is wrong with the citations, the heaviest faults first."""
+    if not result.claims:
+        return "the answer cites nothing"
+    count = len(result.claims)
+    weak = sum((claim.support or 0.0) < _SUPPORTED for claim in result.claims)
+    empty = sum((claim.substantive or 0.0) < _HALF for claim in result.claims if claim.judged)
+    facts = sum((sentence.factual or 0.0) >= _HALF for sentence in result.uncited)
+    invented = sum(len(claim.fabricated) for claim in result.claims)
+    idle = sum(share < _HALF for claim in result.claims for share in claim.contributing.values())
+    faults = (
+        (weak, f"{weak} of {count} claims not fully supported"),
+        (invented, f"{invented} invented {'id' if invented == 1 else 'ids'}"),
+        (facts, f"{facts} {'fact' if facts == 1 else 'facts'} without a citation"),
+        (empty, f"{empty} of {count} claims beside the question"),
+        (idle, f"{idle} idle {'citation' if idle == 1 else 'citations'}"),
+    )
+    return ", ".join(words for number, words in faults if number) or "small doubts"

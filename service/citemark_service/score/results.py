@@ -20,7 +20,7 @@ from citemark_schemas import (
 )
 from citemark_service.score.citations import score_citations
 from citemark_service.score.claims import JudgedClaims, claim_scores, sentence_scores
-from citemark_service.score.formula import reward, rubric_reward, score_criterion
+from citemark_service.score.formula import add_reward, rubric_reward, score_criterion
 from citemark_service.score.reading import Reading
 
 _REFUSALS = {
@@ -43,11 +43,10 @@ def refused(
     reading: Reading, kind: RefusalKind, judge: JudgeUsage, versions: Versions
 ) -> ScoreResult:
     """The result of a rollout that is not judged: 0, or the non-stop penalty as it stands."""
-    penalised = kind is RefusalKind.NOT_STOPPED
-    return ScoreResult(
+    draft = ScoreResult(
         id=reading.id,
         rollout_hash=reading.rollout_hash,
-        reward=reading.knobs.non_stop_penalty_value if penalised else 0.0,
+        reward=None,
         rubric_reward=None,
         citation=None,
         format=reading.format,
@@ -56,6 +55,7 @@ def refused(
         knobs=reading.knobs,
         versions=versions,
     )
+    return add_reward(draft, reading.answer)
 
 
 def failed(
@@ -93,17 +93,11 @@ def scored(
     claims = claim_scores(reading.answer, reading.sources, judged)
     uncited = sentence_scores(reading.answer, judged)
     citation = _citation(reading, claims, uncited)
-    rubric = rubric_reward(rubrics)
-    return ScoreResult(
+    draft = ScoreResult(
         id=reading.id,
         rollout_hash=reading.rollout_hash,
-        reward=reward(
-            rubric,
-            citation.score if citation else None,
-            format_bonus=reading.format.bonus,
-            knobs=reading.knobs,
-        ),
-        rubric_reward=rubric,
+        reward=None,
+        rubric_reward=rubric_reward(rubrics),
         citation=citation,
         format=reading.format,
         rubrics=rubrics,
@@ -114,6 +108,7 @@ def scored(
         knobs=reading.knobs,
         versions=versions,
     )
+    return add_reward(draft, reading.answer)
 
 
 def _citation(

@@ -4,7 +4,9 @@ import json
 from importlib import resources
 from typing import Any
 
-from citemark_schemas import Problem
+from citemark_schemas import Problem, ScoreResult
+from citemark_service.parsing.parsed import Answer
+from citemark_service.score.formula import add_reward
 
 Fragment = dict[str, Any]
 Responses = dict[int | str, Fragment]
@@ -29,11 +31,10 @@ def _problem(description: str, *, retry: bool = False) -> Fragment:
 _ROLLOUT = example("rollout")
 _RESULT = example("result")
 _BATCH = {"items": [_ROLLOUT], "verification_reward": 10.0, "deadline_s": 120.0}
-_SCALED = {
-    **_RESULT,
-    "reward": _RESULT["reward"] * 10.0,
-    "knobs": {**_RESULT["knobs"], "verification_reward": 10.0},
-}
+_SCALED = {**_RESULT, "knobs": {**_RESULT["knobs"], "verification_reward": 10.0}}
+_SCALED |= add_reward(ScoreResult.model_validate(_SCALED), Answer()).model_dump(
+    mode="json", include={"reward", "terms"}
+)
 
 SCORE_BODY: Fragment = {
     "requestBody": {

@@ -29,10 +29,10 @@ from citemark_service.errors import (
 )
 from citemark_service.ledger.reading import KeptRollout, Place
 from citemark_service.ledger.view import LedgerView
+from citemark_service.printable import join_names
 from citemark_service.rescoring.comparing import SHOWN, Rescored, compare
 from citemark_service.rescoring.ranks import Ranked, StepMeans
 from citemark_service.rescoring.reward import Change
-from citemark_service.score.listing import listed
 from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission
 from citemark_service.web.batch import unless_gone
@@ -146,7 +146,7 @@ def _knobs(asked: RescoreRequest) -> Knobs:
 
 
 def _untitled(found: Rescored, title: str) -> ProblemDetail:
-    there = listed(found.titles, SHOWN, separator="; ")
+    there = join_names(found.titles, SHOWN, separator="; ")
     return ProblemDetail(loc=f"weights.{title}", message=f"no criterion has it; there are: {there}")
 
 

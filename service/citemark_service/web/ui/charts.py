@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from citemark_service.score.figures import figure
+from citemark_service.printable import figure
 
 WIDTH: Final = 1000
 HEIGHT: Final = 100

@@ -12,7 +12,7 @@ from citemark_schemas import ClaimScore, Rollout, ScoreResult
 from citemark_service.parsing.answer import read_answer
 from citemark_service.parsing.parsed import Sources
 from citemark_service.parsing.sources import read_sources
-from citemark_service.score.levels import Level, level_of, sign_of
+from citemark_service.score.explanation import Level, level_of, sign_of
 from citemark_service.web.ui.views.lists import Grade, grade
 
 ANSWER_CHARS: Final = 60_000

@@ -7,8 +7,8 @@ from typing import Final
 
 from citemark_service.ledger.excerpt import KeptClaim
 from citemark_service.ledger.view import Sample
-from citemark_service.score.figures import figure
-from citemark_service.score.levels import Level, level_of, sign_of
+from citemark_service.printable import figure
+from citemark_service.score.explanation import Level, level_of, sign_of
 from citemark_service.web.ui.views.lists import Grade, RolloutLine, grade, rollout_line
 
 _DIFFERENT: Final = 0.25

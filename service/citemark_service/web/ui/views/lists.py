@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from citemark_service.ledger.reading import Record
-from citemark_service.score.levels import Level, level_of, sign_of
+from citemark_service.score.explanation import Level, level_of, sign_of
 from citemark_service.web.ui import links
 from citemark_service.web.ui.views.curves import deviation, mean
 from citemark_service.web.ui.views.naming import (

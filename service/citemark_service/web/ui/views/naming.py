@@ -7,7 +7,7 @@ from typing import Final
 
 from citemark_service.ledger.entry import NO_RUN, NO_STEP
 from citemark_service.ledger.reading import Record
-from citemark_service.score.figures import figure
+from citemark_service.printable import figure
 from citemark_service.web.ui import links
 
 Questions = Mapping[str, str]

@@ -14,8 +14,14 @@ from citemark_schemas import (
     Source,
 )
 from citemark_service.ledger.reading import KeptRollout, Record
-from citemark_service.score.arithmetic import citation_lines, reward_line, rubric_line
-from citemark_service.score.losses import attainable, losses, reason
+from citemark_service.score.explanation import (
+    attainable,
+    citation_lines,
+    losses,
+    reason,
+    reward_line,
+    rubric_line,
+)
 from citemark_service.web.ui import links
 from citemark_service.web.ui.views.answer import Citation, Shown, shown
 from citemark_service.web.ui.views.lists import Grade, grade
@@ -115,7 +121,9 @@ def rollout_page(rollout: Rollout, result: ScoreResult, static: Sequence[Criteri
         question=rollout.question,
         answer=answer,
         losses=tuple(
-            LossLine(number(loss.amount), loss.cause, min(1.0, loss.amount / whole))
+            LossLine(
+                number(loss.amount), loss.cause, min(1.0, loss.amount / whole) if whole else 1.0
+            )
             for loss in losses(result)[:_LISTED]
             if loss.amount >= 0.0005
         ),

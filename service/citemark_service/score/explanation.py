@@ -1,0 +1,130 @@
+"""A result in words: the sums that its numbers come from, and where its reward was lost. Pure.
+
+Nothing of the reward is computed here; its terms say what it is made of.
+"""
+
+import math
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Final
+
+from citemark_schemas import CitationScore, Loss, ScoreResult, Term
+from citemark_service.printable import figure
+from citemark_service.score import formula
+
+_CAUSES: Final = 3
+_LEAST: Final = 0.005
+"""What would be shown as 0.00."""
+
+
+class Level(StrEnum):
+    """A judgement in one word."""
+
+    GOOD = "good"
+    FAIR = "fair"
+    POOR = "poor"
+    UNKNOWN = "unknown"
+
+
+_SIGNS: Final = {Level.GOOD: "✓", Level.FAIR: "~", Level.POOR: "✗", Level.UNKNOWN: "?"}
+
+
+def level_of(value: float | None) -> Level:
+    """The level of a value in [0, 1]: good from 0.75, fair from 0.25; None was not judged."""
+    if value is None:
+        return Level.UNKNOWN
+    if value >= 0.75:
+        return Level.GOOD
+    return Level.FAIR if value >= 0.25 else Level.POOR
+
+
+def sign_of(value: float | None) -> str:
+    """The sign that goes with the level, for eyes and terminals without colours."""
+    return _SIGNS[level_of(value)]
+
+
+def attainable(result: ScoreResult) -> float:
+    """The reward of an answer with nothing wrong in it; 0 for one that was not judged."""
+    return formula.attainable(result.terms)
+
+
+def losses(result: ScoreResult) -> list[Loss]:
+    """Every loss, the largest first; together with the reward they are `attainable`."""
+    return sorted(
+        (loss for term in result.terms for loss in term.lost), key=lambda loss: -loss.amount
+    )
+
+
+def reason(result: ScoreResult) -> str:
+    """Why the reward is what it is, in one sentence."""
+    if result.failure is not None:
+        retry = "a retry may help" if result.failure.retryable else "a retry will not help"
+        return (
+            f"No reward: the judge failed ({result.failure.kind}: {result.failure.message}); "
+            f"{retry}. The trainer should mask this sample."
+        )
+    reward = figure(result.reward or 0.0, ".2f")
+    if result.refusal is not None:
+        return f"Reward {reward} without judging: {result.refusal.message}."
+    got = f"Got {reward} of {attainable(result):.2f}"
+    every = losses(result)
+    largest = [loss for loss in every[:_CAUSES] if loss.amount >= _LEAST]
+    if not largest:
+        return f"{got}; nothing to speak of was lost."
+    causes = "; ".join(f"{loss.amount:.2f}: {loss.cause}" for loss in largest)
+    rest = math.fsum(loss.amount for loss in every) - math.fsum(loss.amount for loss in largest)
+    more = f"; and {rest:.2f} by smaller faults" if rest >= _LEAST else ""
+    return f"{got}. Lost {causes}{more}."
+
+
+def reward_line(result: ScoreResult) -> str:
+    """The sum that gives the reward, or why there is none."""
+    if result.failure is not None:
+        retry = "a retry may help" if result.failure.retryable else "a retry will not help"
+        return f"no reward: {result.failure.kind}: {result.failure.message} ({retry})"
+    reward = figure(result.reward or 0.0, ".3f")  # a penalty can make it negative
+    if result.refusal is not None:
+        return f"reward    {reward}: not judged, {result.refusal.message}"
+    return f"reward    {reward} = {''.join(_summands(result.terms))}"
+
+
+def _summands(terms: tuple[Term, ...]) -> Iterator[str]:
+    for position, term in enumerate(terms):
+        weight = figure(abs(term.weight) if position else term.weight, "g")
+        sign = "" if not position else " − " if term.weight < 0 else " + "
+        yield f"{sign}{weight} × {term.value:.3f} ({term.label})"
+
+
+def rubric_line(result: ScoreResult) -> str:
+    """The weighted mean of the criteria."""
+    weights = math.fsum(rubric.weight for rubric in result.rubrics)
+    weighted = math.fsum(rubric.weight * rubric.score for rubric in result.rubrics)
+    mean = f"{result.rubric_reward or 0.0:.3f}"
+    return f"rubrics   {mean} = {weighted:.2f} weighted score / {weights:.2f} weight"
+
+
+def citation_lines(citation: CitationScore) -> Iterator[str]:
+    """Recall, precision and F1, each with what it was computed from.
+
+    The numerators are the shares times their denominators, so that the lines agree with the
+    result whatever the citation unit is.
+    """
+    uncited, recall, precision = citation.uncited_factual, citation.recall, citation.precision
+    if uncited is None:
+        yield "F1        0.000   no claim cites an id that exists, so nothing was judged"
+    else:
+        yield (
+            f"recall    {recall:.3f} = {recall * (citation.claims + uncited):.2f} supported / "
+            f"(claims {citation.claims} + uncited facts {uncited:.2f})"
+        )
+        contributing = precision * (citation.citations + uncited)
+        yield (
+            f"precision {precision:.3f} = {contributing:.2f} contributing / "
+            f"(citations {citation.citations} + uncited facts {uncited:.2f})"
+        )
+        mean = f" = 2 × {precision:.3f} × {recall:.3f} / ({precision:.3f} + {recall:.3f})"
+        yield f"F1        {citation.f1:.3f}{mean if precision + recall > 0 else ''}"
+    if citation.score != citation.f1:
+        yield f"score     {citation.score:.3f}   no_claims_score: there is no factual claim"
+    counts = f"fabricated ids {citation.fabricated}, malformed claims {citation.malformed}"
+    yield f"          {counts}, repeated claims {citation.duplicates}"
