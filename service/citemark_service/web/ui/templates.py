@@ -6,8 +6,7 @@ from typing import Final
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
-from citemark_service.printable import printable
-from citemark_service.score.figures import figure
+from citemark_service.printable import figure, printable
 from citemark_service.web.ui import charts, links
 from citemark_service.web.ui.views.naming import number
 
