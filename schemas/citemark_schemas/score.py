@@ -152,12 +152,12 @@ class ScoreResult(ResponseModel):
 
     id: str
     reward: float | None
-    terms: tuple[Term, ...] = ()
-    """What `reward` is the sum of; empty where it is null, or 0 because of a refusal."""
     rubric_reward: Unit | None
     """None where it was not judged."""
     citation: CitationScore | None
     """None where it was not judged or `apply_citation_reward` is false."""
+    terms: tuple[Term, ...] = ()
+    """What `reward` is the sum of; empty where it is null, or 0 because of a refusal."""
     format: FormatReport
     rubrics: tuple[RubricScore, ...] = ()
     claims: tuple[ClaimScore, ...] = ()
