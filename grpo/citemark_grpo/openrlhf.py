@@ -16,16 +16,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from citemark_grpo.outcome import signals_of
-from citemark_grpo.service import connect
-from citemark_schemas import (
-    SIGNALS,
-    EnvelopeError,
-    ProblemDetail,
-    Rollout,
-    continuation,
-    rollout_of,
-    unwrapped,
-)
+from citemark_grpo.service import connect, to_rollout
+from citemark_schemas import SIGNALS, EnvelopeError, ProblemDetail, continuation
 
 
 def reward_func(
@@ -47,20 +39,18 @@ def reward_func(
         SettingsError: no URL is set, or a setting is wrong.
     """
     service = connect()
-    rollouts = [_rollout(*row) for row in zip(queries, prompts, labels, strict=True)]
+    rollouts = []
+    for query, prompt, label in zip(queries, prompts, labels, strict=True):
+        response = continuation(query, prompt)
+        if response is None:
+            message = "does not begin with its prompt, so that nobody can say what is response"
+            raise EnvelopeError([ProblemDetail(loc="query", message=message)])
+        rollouts.append(to_rollout({"label": label}, response, prompt=prompt))
     scores = service.scores_sync(rollouts)
     rewards = [score.reward for score in scores]
     signals = [signals_of(score.outcome) for score in scores]
     logs = {name: [row[name] for row in signals] for name in (SIGNALS if signals else ())}
     return {"rewards": rewards, "scores": rewards, "extra_logs": logs}
-
-
-def _rollout(query: str, prompt: str, label: object) -> Rollout:
-    response = continuation(query, prompt)
-    if response is None:
-        message = "does not begin with its prompt, so that nobody can say what is response"
-        raise EnvelopeError([ProblemDetail(loc="query", message=message)])
-    return rollout_of({"label": label}, response=unwrapped(response, prompt), prompt=prompt)
 
 
 if __name__ == "__main__":

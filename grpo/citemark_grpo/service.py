@@ -1,7 +1,11 @@
-"""The reward service as the trainers' callables see it: rollouts in, outcomes or scores out."""
+"""What the trainers' callables share: rows and answers into rollouts, outcomes or scores out.
+
+A trainer's module holds what its contract says: what it passes, what it takes for a reward, where
+metrics go. The deadline, refusals and the mean that stands in for a missing reward are here.
+"""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +14,7 @@ from citemark_grpo.errors import Refused
 from citemark_grpo.outcome import Outcome, Score
 from citemark_grpo.settings import ClientSettings, load_settings
 from citemark_grpo.source import Source, source_of
-from citemark_schemas import Rollout
+from citemark_schemas import Rollout, reply_in, rollout_of, tools_in, unwrapped
 
 _OF_THE_CALLER = (401, 403, 404)
 """Refusals of the token or the URL, which are no row's fault."""
@@ -70,6 +74,37 @@ def connect(**overrides: Any) -> RewardService:
     """
     settings = load_settings(**overrides)
     return RewardService(settings, source_of(settings))
+
+
+def to_rollout(
+    places: Mapping[str, object],
+    completion: str | Sequence[Mapping[str, Any]],
+    *,
+    prompt: object = None,
+    tools: object = (),
+    finish_reason: str | None = None,
+) -> Rollout:
+    """The rollout of a trainer's row and its policy's answer.
+
+    Args:
+        places: Where row data may be, by name, strongest first; see `rollout_of`.
+        completion: A text, in which the chat template's tokens do no harm; or a conversation, of
+            which the last reply is judged, with what tools answered as sources.
+        prompt: Text or messages; may hold question and sources.
+        tools: Messages of tools that stand apart from the completion.
+        finish_reason: How the answer ended, where the row does not say.
+
+    Raises:
+        EnvelopeError: the row makes no rollout; the message names its place and field.
+    """
+    if isinstance(completion, str):
+        response = unwrapped(completion, prompt)
+    else:
+        response, tools = reply_in(completion), completion
+    rollout = rollout_of(places, response=response, prompt=prompt, tool_output=tools_in(tools))
+    if finish_reason is None or rollout.finish_reason is not None:
+        return rollout
+    return rollout.model_copy(update={"finish_reason": finish_reason})
 
 
 def _raise_refusal(outcomes: Sequence[Outcome]) -> None:

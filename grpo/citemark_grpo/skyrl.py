@@ -28,10 +28,10 @@ from skyrl_gym.envs.base_text_env import (
 )
 
 from citemark_grpo.outcome import signals_of
-from citemark_grpo.service import RewardService, connect
+from citemark_grpo.service import RewardService, connect, to_rollout
 from citemark_grpo.settings import ClientSettings, load_settings
 from citemark_grpo.source import source_of
-from citemark_schemas import SIGNALS, Rollout, rollout_of, unwrapped
+from citemark_schemas import SIGNALS
 
 ENVIRONMENT: Final = "citemark"
 """What `environment.env_class` names."""
@@ -71,28 +71,19 @@ class RubricEnv(BaseTextEnv):  # type: ignore[misc]  # SkyRL is not installed wi
             Refused: the service does not take the rollout, or the token.
             SettingsError: no URL is set, or a setting is wrong.
         """
-        service, rollout = self._service(), self._rollout(action)
+        given = self._settings
+        service = connect() if given is None else RewardService(given, source_of(given))
+        places = {"extras": self._row, "reward_spec": self._row.get("reward_spec")}
+        rollout = to_rollout(places, action, prompt=self._prompt)
         (score,) = service.scores_sync([rollout])
         self._signals = signals_of(score.outcome)
         return BaseTextEnvStepOutput(
-            observations=[],
-            reward=score.reward,
-            done=True,
-            metadata=dict(self._signals),
+            observations=[], reward=score.reward, done=True, metadata=dict(self._signals)
         )
 
     def get_metrics(self) -> dict[str, Any]:
         """The same keys for every episode; zeros where it ended before the policy answered."""
         return dict(self._signals)
-
-    def _service(self) -> RewardService:
-        if self._settings is None:
-            return connect()
-        return RewardService(self._settings, source_of(self._settings))
-
-    def _rollout(self, action: str) -> Rollout:
-        places = {"extras": self._row, "reward_spec": self._row.get("reward_spec")}
-        return rollout_of(places, response=unwrapped(action), prompt=self._prompt)
 
 
 def train(config: object, settings: ClientSettings) -> None:

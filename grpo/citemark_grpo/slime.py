@@ -21,14 +21,13 @@ from statistics import fmean
 from typing import Any, Protocol, overload
 
 from citemark_grpo.outcome import reward_of, signals_of
-from citemark_grpo.service import RewardService, connect
-from citemark_schemas import Rollout, rollout_of, unwrapped
+from citemark_grpo.service import connect, to_rollout
 
 Reward = float | dict[str, float]
-_FINISHED = {"completed": "stop", "truncated": "length"}
+_FINISH_REASONS = {"completed": "stop", "truncated": "length"}
 
 
-class Sample(Protocol):
+class SlimeSample(Protocol):
     """What is read and written of slime's `Sample`."""
 
     prompt: Any
@@ -39,7 +38,7 @@ class Sample(Protocol):
     remove_sample: bool
 
 
-class Arguments(Protocol):
+class SlimeArguments(Protocol):
     """What is read of slime's arguments."""
 
     reward_key: str | None
@@ -47,12 +46,14 @@ class Arguments(Protocol):
 
 
 @overload
-async def rm(args: Arguments, sample: Sample, **kwargs: Any) -> Reward: ...
+async def rm(args: SlimeArguments, sample: SlimeSample, **kwargs: Any) -> Reward: ...
 @overload
-async def rm(args: Arguments, sample: Sequence[Sample], **kwargs: Any) -> list[Reward]: ...
 async def rm(
-    args: Arguments,
-    sample: Sample | Sequence[Sample],
+    args: SlimeArguments, sample: Sequence[SlimeSample], **kwargs: Any
+) -> list[Reward]: ...
+async def rm(
+    args: SlimeArguments,
+    sample: SlimeSample | Sequence[SlimeSample],
     **kwargs: Any,  # noqa: ARG001  slime hands its own on
 ) -> Reward | list[Reward]:
     """A float, or with `--reward-key` a dict of `reward` and metrics; a list for a list.
@@ -65,34 +66,24 @@ async def rm(
         SettingsError: no URL is set, or a setting is wrong.
     """
     service = connect(url=args.rm_url)
-    if isinstance(sample, Sequence):
-        return await _rewards(service, sample, keyed=args.reward_key is not None)
-    (reward,) = await _rewards(service, [sample], keyed=args.reward_key is not None)
-    return reward
-
-
-async def _rewards(
-    service: RewardService, samples: Sequence[Sample], *, keyed: bool
-) -> list[Reward]:
-    scores = await service.scores([_rollout(sample) for sample in samples])
+    samples = sample if isinstance(sample, Sequence) else [sample]
+    rollouts = [
+        to_rollout(
+            {"metadata": each.metadata, "label": each.label},
+            each.response,
+            prompt=each.prompt,
+            finish_reason=_FINISH_REASONS.get(getattr(each.status, "value", each.status)),
+        )
+        for each in samples
+    ]
+    scores = await service.scores(rollouts)
     valid = [reward for each in scores if (reward := reward_of(each.outcome)) is not None]
     rewards: list[Reward] = []
-    for sample, score in zip(samples, scores, strict=True):
+    for each, score in zip(samples, scores, strict=True):
         failed = reward_of(score.outcome) is None
         if failed:
-            sample.remove_sample = True
+            each.remove_sample = True
         value = fmean(valid) if failed and valid else score.reward
-        rewards.append({"reward": value, **signals_of(score.outcome)} if keyed else value)
-    return rewards
-
-
-def _rollout(sample: Sample) -> Rollout:
-    rollout = rollout_of(
-        {"metadata": sample.metadata, "label": sample.label},
-        response=unwrapped(sample.response, sample.prompt),
-        prompt=sample.prompt,
-    )
-    if rollout.finish_reason is not None:
-        return rollout
-    ended = _FINISHED.get(getattr(sample.status, "value", sample.status))
-    return rollout.model_copy(update={"finish_reason": ended})
+        signals = signals_of(score.outcome)
+        rewards.append(value if args.reward_key is None else {"reward": value, **signals})
+    return rewards if isinstance(sample, Sequence) else rewards[0]

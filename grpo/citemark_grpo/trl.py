@@ -17,24 +17,14 @@ sources.
 
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
-from typing import Any, Protocol
+from typing import Any
 
-from citemark_grpo.outcome import Outcome, reward_of, shortfall, signals_of
-from citemark_grpo.service import connect
-from citemark_schemas import SIGNALS, Rollout, reply_in, rollout_of, tools_in, unwrapped
+from citemark_grpo.outcome import reward_of, shortfall, signals_of
+from citemark_grpo.service import connect, to_rollout
+from citemark_schemas import SIGNALS
 
 Text = str | Sequence[Mapping[str, Any]]
 """A text, or the messages of a conversation."""
-
-_COLUMNS = ("rubric_reward", "citation_f1")
-
-
-class TrainerState(Protocol):
-    """What is read of the trainer's state."""
-
-    @property
-    def global_step(self) -> int:
-        """Optimizer steps taken."""
 
 
 async def rubric_reward(
@@ -44,7 +34,7 @@ async def rubric_reward(
     completion_ids: object = None,  # noqa: ARG001  TRL passes it by name
     log_extra: Callable[[str, list[Any]], None] | None = None,
     log_metric: Callable[[str, float], None] | None = None,
-    trainer_state: TrainerState | None = None,
+    trainer_state: Any = None,
     environments: object = None,  # noqa: ARG001  TRL passes it by name
     **columns: Sequence[Any],
 ) -> list[float | None]:
@@ -58,41 +48,21 @@ async def rubric_reward(
         Refused: the service does not take a rollout, or the token.
         SettingsError: no URL is set, or a setting is wrong.
     """
-    rollouts = [
-        _rollout(row, prompt, completion, columns)
-        for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True))
-    ]
+    rollouts = []
+    for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+        fields = {name: values[row] for name, values in columns.items()}
+        rollouts.append(to_rollout({f"rows[{row}]": fields}, completion, prompt=prompt))
     step = None if trainer_state is None else trainer_state.global_step
     outcomes = await connect().outcomes(rollouts, step)
+    signals = [signals_of(outcome) for outcome in outcomes]
     if log_metric is not None:
-        _log_means(outcomes, log_metric)
+        judged = [each for each in signals if not each["judge_failed"]]
+        for name in SIGNALS:
+            values = [each[name] for each in (signals if name == "judge_failed" else judged)]
+            log_metric(f"citemark/{name}", fmean(values) if values else 0.0)
     if log_extra is not None:
-        _log_columns(outcomes, log_extra)
+        # Prefixed: a column of the function's name would take the rewards' place in the table.
+        for name in ("rubric_reward", "citation_f1"):
+            log_extra(f"citemark/{name}", [each[name] for each in signals])
+        log_extra("judge_failure", [shortfall(outcome) or "" for outcome in outcomes])
     return [reward_of(outcome) for outcome in outcomes]
-
-
-def _rollout(
-    row: int, prompt: Text, completion: Text, columns: Mapping[str, Sequence[Any]]
-) -> Rollout:
-    fields = {name: values[row] for name, values in columns.items()}
-    if isinstance(completion, str):
-        response, told = unwrapped(completion, prompt), None
-    else:
-        response, told = reply_in(completion), tools_in(completion)
-    places = {f"rows[{row}]": fields}
-    return rollout_of(places, response=response, prompt=prompt, tool_output=told)
-
-
-def _log_means(outcomes: Sequence[Outcome], log_metric: Callable[[str, float], None]) -> None:
-    every = [signals_of(outcome) for outcome in outcomes]
-    known = [signals for signals in every if not signals["judge_failed"]]
-    for name in SIGNALS:
-        values = [signals[name] for signals in (every if name == "judge_failed" else known)]
-        log_metric(f"citemark/{name}", fmean(values) if values else 0.0)
-
-
-def _log_columns(outcomes: Sequence[Outcome], log_extra: Callable[[str, list[Any]], None]) -> None:
-    # Prefixed, because a column of the function's name would take the rewards' place in the table.
-    for name in _COLUMNS:
-        log_extra(f"citemark/{name}", [signals_of(outcome)[name] for outcome in outcomes])
-    log_extra("judge_failure", [shortfall(outcome) or "" for outcome in outcomes])

@@ -29,8 +29,8 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from citemark_grpo.outcome import require_judged, signals_of
-from citemark_grpo.service import connect
-from citemark_schemas import Rollout, metrics_of, reply_in, rollout_of, tools_in, unwrapped
+from citemark_grpo.service import connect, to_rollout
+from citemark_schemas import metrics_of
 
 
 class Trace(Protocol):
@@ -60,22 +60,19 @@ async def reward(task: BaseModel, trace: Trace) -> float:
         EnvelopeError: the task makes no rollout; the message names its field.
         SettingsError: no URL is set, or a setting is wrong.
     """
-    return await rewarded(task, trace)
+    return await score_trace(task, trace)
 
 
-async def rewarded(task: BaseModel, trace: Trace, **overrides: Any) -> float:
+async def score_trace(task: BaseModel, trace: Trace, **overrides: Any) -> float:
     """`reward`, with fields of `ClientSettings` that win over the environment."""
     row = task.model_dump(mode="json")
-    told = tools_in([message.model_dump(mode="json") for message in trace.tool_messages])
-    rollout = rollout_of(
+    rollout = to_rollout(
         {"task": row},
-        response=unwrapped(trace.last_reply),
+        trace.last_reply,
         prompt=row.get("prompt"),
-        tool_output=told,
+        tools=[message.model_dump(mode="json") for message in trace.tool_messages],
+        finish_reason="length" if trace.is_truncated else "stop",
     )
-    if rollout.finish_reason is None:
-        ended = "length" if trace.is_truncated else "stop"
-        rollout = rollout.model_copy(update={"finish_reason": ended})
     (outcome,) = await connect(**overrides).outcomes([rollout])
     result = require_judged(outcome)
     trace.record_metrics({f"citemark_{key}": value for key, value in metrics_of(result).items()})
@@ -85,7 +82,7 @@ async def rewarded(task: BaseModel, trace: Trace, **overrides: Any) -> float:
 
 async def legacy_reward(
     prompt: object,
-    completion: object,
+    completion: Any,
     answer: object = None,
     info: object = None,
     state: MutableMapping[str, Any] | None = None,
@@ -98,17 +95,9 @@ async def legacy_reward(
         Refused: the service does not take the rollout, or the token.
         SettingsError: no URL is set, or a setting is wrong.
     """
-    service, rollout = connect(), _legacy_rollout(prompt, completion, info, answer)
+    service = connect()
+    rollout = to_rollout({"info": info, "answer": answer}, completion, prompt=prompt)
     (score,) = await service.scores([rollout])
     if state is not None:
         state.update(signals_of(score.outcome))
     return score.reward
-
-
-def _legacy_rollout(prompt: object, completion: object, info: object, answer: object) -> Rollout:
-    if isinstance(completion, str):
-        response, told = unwrapped(completion, prompt), None
-    else:
-        response, told = reply_in(completion), tools_in(completion)
-    places = {"info": info, "answer": answer}
-    return rollout_of(places, response=response, prompt=prompt, tool_output=told)

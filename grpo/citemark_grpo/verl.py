@@ -37,8 +37,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from citemark_grpo.outcome import Score, signals_of
-from citemark_grpo.service import RewardService, connect
-from citemark_schemas import Rollout, rollout_of, unwrapped
+from citemark_grpo.service import RewardService, connect, to_rollout
+from citemark_schemas import Rollout
 
 _VERLS_OWN = frozenset({"reward_router_address", "reward_model_tokenizer"})
 """What verl adds where a generative reward model of its own runs."""
@@ -65,22 +65,21 @@ async def compute_score(
         Refused: the service does not take the rollout, or the token.
         SettingsError: no URL is set, or a setting is wrong.
     """
-    service, rollout = _asked(reward_kwargs), _rollout(solution_str, ground_truth, extra_info)
-    (score,) = await service.scores([rollout])
-    return _scored(score)
+    service = _connect(reward_kwargs)
+    (score,) = await service.scores([_to_rollout(solution_str, ground_truth, extra_info)])
+    return _to_metrics(score)
 
 
 def compute_score_sync(
-    data_source: str,  # noqa: ARG001  verl passes it by name
+    data_source: str,
     solution_str: str,
     ground_truth: object,
     extra_info: Mapping[str, Any] | None = None,
     **reward_kwargs: Any,
 ) -> dict[str, float]:
     """`compute_score` for reward managers that know no `async`; blocks its thread."""
-    service, rollout = _asked(reward_kwargs), _rollout(solution_str, ground_truth, extra_info)
-    (score,) = service.scores_sync([rollout])
-    return _scored(score)
+    rows = ([data_source], [solution_str], [ground_truth], [extra_info])
+    return compute_score_batch(*rows, **reward_kwargs)[0]
 
 
 def compute_score_batch(
@@ -91,21 +90,19 @@ def compute_score_batch(
     **reward_kwargs: Any,
 ) -> list[dict[str, float]]:
     """`compute_score` for the reward manager `batch`: a whole step at once, in order."""
-    service = _asked(reward_kwargs)
-    rollouts = [
-        _rollout(*row) for row in zip(solution_strs, ground_truths, extra_infos, strict=True)
-    ]
-    return [_scored(score) for score in service.scores_sync(rollouts)]
+    service = _connect(reward_kwargs)
+    rows = zip(solution_strs, ground_truths, extra_infos, strict=True)
+    scores = service.scores_sync([_to_rollout(*row) for row in rows])
+    return [_to_metrics(score) for score in scores]
 
 
-def _asked(reward_kwargs: Mapping[str, Any]) -> RewardService:
+def _connect(reward_kwargs: Mapping[str, Any]) -> RewardService:
     return connect(**{key: reward_kwargs[key] for key in reward_kwargs.keys() - _VERLS_OWN})
 
 
-def _rollout(response: str, ground_truth: object, extra_info: object) -> Rollout:
-    places = {"extra_info": extra_info, "ground_truth": ground_truth}
-    return rollout_of(places, response=unwrapped(response))
+def _to_rollout(response: str, ground_truth: object, extra_info: object) -> Rollout:
+    return to_rollout({"extra_info": extra_info, "ground_truth": ground_truth}, response)
 
 
-def _scored(score: Score) -> dict[str, float]:
+def _to_metrics(score: Score) -> dict[str, float]:
     return {"score": score.reward, **signals_of(score.outcome)}

@@ -16,7 +16,7 @@ import verifiers.v1 as vf
 
 from citemark_grpo.errors import SettingsError
 from citemark_grpo.settings import secret
-from citemark_grpo.verifiers import Trace, rewarded
+from citemark_grpo.verifiers import Trace, score_trace
 
 __all__ = ["CitemarkJudge"]
 
@@ -49,7 +49,7 @@ class CitemarkJudge(vf.Judge[float, CitemarkJudgeConfig]):  # type: ignore[misc]
     async def score(self, task: vf.TaskData, trace: Trace) -> float | Mapping[str, float]:
         """The trace's reward; see `citemark_grpo.verifiers.reward`."""
         config = self.config
-        return await rewarded(
+        return await score_trace(
             task,
             trace,
             url=config.base_url or None,

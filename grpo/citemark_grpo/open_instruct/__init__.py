@@ -22,8 +22,7 @@ from typing import Any
 from open_instruct.ground_truth_utils import VerificationResult, VerifierConfig, VerifierFunction
 
 from citemark_grpo.outcome import Score, shortfall
-from citemark_grpo.service import connect
-from citemark_schemas import Rollout, rollout_of, unwrapped
+from citemark_grpo.service import connect, to_rollout
 
 
 class CitemarkVerifier(VerifierFunction):  # type: ignore[misc]  # not installed with mypy
@@ -41,8 +40,9 @@ class CitemarkVerifier(VerifierFunction):  # type: ignore[misc]  # not installed
         **rollout: Any,  # noqa: ARG002  newer versions pass the rollout's state as well
     ) -> VerificationResult:
         """`async_call` for code without an event loop; blocks its thread."""
-        (score,) = connect().scores_sync([_rollout(prediction, label, query)])
-        return _verified(score)
+        service = connect()
+        made = to_rollout({"ground_truth": label}, prediction, prompt=query)
+        return _to_result(*service.scores_sync([made]))
 
     async def async_call(
         self,
@@ -59,18 +59,12 @@ class CitemarkVerifier(VerifierFunction):  # type: ignore[misc]  # not installed
             Refused: the service does not take the rollout, or the token.
             SettingsError: no URL is set, or a setting is wrong.
         """
-        (score,) = await connect().scores([_rollout(prediction, label, query)])
-        return _verified(score)
+        service = connect()
+        made = to_rollout({"ground_truth": label}, prediction, prompt=query)
+        return _to_result(*await service.scores([made]))
 
 
-def _rollout(prediction: str, label: object, query: str | None) -> Rollout:
-    response = unwrapped(prediction, query)
-    return rollout_of({"ground_truth": label}, response=response, prompt=query)
-
-
-def _verified(score: Score) -> VerificationResult:
+def _to_result(score: Score) -> VerificationResult:
     reason = shortfall(score.outcome)
-    return VerificationResult(
-        score=score.reward,
-        reasoning=None if reason is None else f"judge_failed: {reason}",
-    )
+    reasoning = None if reason is None else f"judge_failed: {reason}"
+    return VerificationResult(score=score.reward, reasoning=reasoning)
