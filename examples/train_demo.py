@@ -28,7 +28,7 @@ import click
 import torch
 from demo import NotStarted, running_service
 
-from citemark_grpo.training.record.journal import Line, lines
+from citemark_grpo.training.journal import JournalLine, read_lines
 from citemark_service.judges.smollm2 import model_file
 
 HERE = Path(__file__).parent / "train"
@@ -78,13 +78,13 @@ class Summary:
     seconds: float
 
 
-def mean_reward(journal: Sequence[Line]) -> float | None:
+def mean_reward(journal: Sequence[JournalLine]) -> float | None:
     """Of all rollouts in these steps that were judged; None where none was."""
     rewards = [reward for line in journal for reward in line.rewards if reward is not None]
     return round(fmean(rewards), 4) if rewards else None
 
 
-def summary(journal: Sequence[Line], seconds: float) -> Summary:
+def summary(journal: Sequence[JournalLine], seconds: float) -> Summary:
     """The summary of at least one step."""
     fifth = max(1, len(journal) // 5)
     rewards = chain.from_iterable(line.rewards for line in journal)
@@ -166,9 +166,9 @@ def demonstrate(judge: str, run: Path, *, warm_steps: int, steps: int, seed: int
     return summary(journal, time.monotonic() - began)
 
 
-def whole_journal(run: Path, steps: int) -> list[Line]:
+def whole_journal(run: Path, steps: int) -> list[JournalLine]:
     """The journal of all steps. Raises `StageFailed` where some are missing."""
-    journal = list(lines(run / "journal.jsonl"))
+    journal = list(read_lines(run / "journal.jsonl"))
     if len(journal) != steps:
         raise StageFailed(f"GRPO left {len(journal)} of {steps} steps in {run / 'journal.jsonl'}")
     return journal

@@ -38,7 +38,7 @@ def example(row: dict[str, Any], prompt: RefinerPrompt) -> dict[str, Any]:
 
 def examples() -> datasets.Dataset:
     """The file's rows."""
-    prompt = RefinerPrompt.of_file(str(PROMPT))
+    prompt = RefinerPrompt.load(str(PROMPT))
     rows = map(json.loads, EXAMPLES.read_text(encoding="utf-8").splitlines())
     return datasets.Dataset.from_list([example(row, prompt) for row in rows])
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from citemark_grpo.training.plan import Plan, plan_of
+from citemark_grpo.training.plan import Plan, plan_run
 from support.tiny_policy import make_policy
 
 Planned = Callable[..., Plan]
@@ -56,7 +56,7 @@ def planned(rows_file: Path, tmp_path: Path) -> Planned:
 
     def build(**given: Any) -> Plan:
         required = {"model_name_or_path": "policy", "dataset": str(rows_file)}
-        return plan_of({**required, "output_dir": str(tmp_path / "run"), **given})
+        return plan_run({**required, "output_dir": str(tmp_path / "run"), **given})
 
     return build
 

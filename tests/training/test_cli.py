@@ -8,9 +8,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from citemark_grpo.training.cli import main, option_of
+from citemark_grpo.training.cli import main, to_option
+from citemark_grpo.training.journal import Journal, JournalLine
 from citemark_grpo.training.plan import FLAGS
-from citemark_grpo.training.record.journal import Journal, Line
 
 COMMAND = main.commands["train"]
 
@@ -54,13 +54,13 @@ def test_the_help_shows_every_flag_with_its_default() -> None:
     for flag in FLAGS:
         assert f"--{flag.name}" in shown
         assert flag.effect in shown
-        help_text = option_of(flag).help or ""
+        help_text = to_option(flag).help or ""
         assert help_text in shown or f"{flag.effect} [" in shown
 
 
 def test_a_picture_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the plot needs matplotlib, of the extra train")
-    Journal(tmp_path / "journal.jsonl").add(Line(1, 0.0, [0.5], {"score/reward": 0.5}))
+    Journal(tmp_path / "journal.jsonl").add(JournalLine(1, 0.0, [0.5], {"score/reward": 0.5}))
     picture = tmp_path / "nowhere" / "plot.png"
     done = CliRunner().invoke(main, ["plot", str(tmp_path), "--output", str(picture)])
     assert done.exit_code == 2

@@ -13,7 +13,7 @@ from statistics import fmean
 import httpx
 import pytest
 
-from citemark_grpo.training.record.journal import lines
+from citemark_grpo.training.journal import read_lines
 from support.command_line import EXAMPLES
 
 pytestmark = [pytest.mark.train, pytest.mark.timeout(900)]
@@ -51,7 +51,7 @@ def test_it_trains_and_ends_with_its_summary(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr[-3000:]
     summary = json.loads(ended.stdout.splitlines()[-1])
     run = tmp_path / "train-demo-embedded-42"
-    first, last = lines(run / "journal.jsonl")
+    first, last = read_lines(run / "journal.jsonl")
     assert tuple(summary) == KEYS
     assert summary["steps"] == 2
     assert summary["judge_failures"] == 0

@@ -1,14 +1,23 @@
-"""The plan on paper."""
+"""The plan on paper, and the tokens of a step."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from citemark_grpo.training.dry_run import OPTIMIZER, flag_lines, report
+from citemark_grpo.training.dry_run import (
+    OPTIMIZER,
+    budget_step,
+    report_budget,
+    report_flags,
+    report_plan,
+)
 from citemark_grpo.training.flags import Machine
-from citemark_grpo.training.plan import FLAGS, outcomes_of, plan_of
-from citemark_grpo.training.rows import Prepared, Row
+from citemark_grpo.training.plan import FLAGS, plan_run, resolve_flags
+from citemark_grpo.training.rows import PreparedRows, TrainingRow
 
 REQUIRED = {"model_name_or_path": "policy", "dataset": "rows.jsonl"}
 
@@ -16,12 +25,12 @@ REQUIRED = {"model_name_or_path": "policy", "dataset": "rows.jsonl"}
 DEFAULTS = {"epsilon": 0.2, "beta": 0.0, "optim": "adamw", "max_grad_norm": 1.0, "passes": None}
 
 
-def told(prepared: Prepared, *lacking: str, **flags: Any) -> list[str]:
-    plan = plan_of(REQUIRED | flags)
+def told(prepared: PreparedRows, *lacking: str, **flags: Any) -> list[str]:
+    plan = plan_run(REQUIRED | flags)
     optimizer = dict.fromkeys(OPTIMIZER, 1.0)
     defaults = dict.fromkeys(plan.trainer, None) | optimizer | DEFAULTS
     resolved = {**defaults, **plan.trainer, "passes": 4}
-    return list(report(plan, prepared, resolved, defaults, lacking))
+    return list(report_plan(plan, prepared, resolved, defaults, lacking))
 
 
 def section(lines: list[str], title: str) -> list[str]:
@@ -30,14 +39,14 @@ def section(lines: list[str], title: str) -> list[str]:
 
 
 @pytest.fixture
-def prepared() -> Prepared:
-    result = Prepared(rows=[Row((), "{}", tokens) for tokens in (100, 300)])
+def prepared() -> PreparedRows:
+    result = PreparedRows(rows=[TrainingRow((), "{}", tokens) for tokens in (100, 300)])
     result.drop("too long", "row 2: 9000 tokens")
     result.drop("too long", "row 5: 9001 tokens")
     return result
 
 
-def test_every_flag_is_told_with_what_it_became(prepared: Prepared) -> None:
+def test_every_flag_is_told_with_what_it_became(prepared: PreparedRows) -> None:
     lines = told(prepared, beta=0.5)
     for flag in FLAGS:
         (at,) = [n for n, line in enumerate(lines) if line.startswith(f"  --{flag.name} ")]
@@ -47,35 +56,35 @@ def test_every_flag_is_told_with_what_it_became(prepared: Prepared) -> None:
     assert lines[at + 2].strip() == "-> trainer.beta = 0.5"
 
 
-def test_what_is_not_at_its_default_is_told_beside_it(prepared: Prepared) -> None:
+def test_what_is_not_at_its_default_is_told_beside_it(prepared: PreparedRows) -> None:
     configuration = section(told(prepared, beta=0.5), "Trainer configuration")
     assert "  beta = 0.5  (default 0.0)" in configuration
     assert "  beta = 0.0" in section(told(prepared, beta=0.0), "Trainer configuration")
 
 
-def test_what_the_library_makes_of_the_flags_is_told(prepared: Prepared) -> None:
+def test_what_the_library_makes_of_the_flags_is_told(prepared: PreparedRows) -> None:
     assert "  passes = 4  (default -)" in section(told(prepared), "Trainer configuration")
 
 
-def test_what_this_machine_lacks_is_told_where_it_lacks_something(prepared: Prepared) -> None:
+def test_what_this_machine_lacks_is_told_where_it_lacks_something(prepared: PreparedRows) -> None:
     title = "This machine could not run it, and lacks"
     assert title not in told(prepared)
     assert section(told(prepared, "a GPU, for --use_vllm"), title) == ["  a GPU, for --use_vllm"]
 
 
-def test_what_is_left_alone_is_told_apart(prepared: Prepared) -> None:
+def test_what_is_left_alone_is_told_apart(prepared: PreparedRows) -> None:
     left = section(told(prepared), "Left at the defaults of TRL and transformers")
     assert left == ["  epsilon = 0.2"]
 
 
-def test_the_optimizer_is_told_though_nothing_changes_it(prepared: Prepared) -> None:
+def test_the_optimizer_is_told_though_nothing_changes_it(prepared: PreparedRows) -> None:
     optimizer = section(told(prepared, learning_rate=3e-4), "Optimizer")
     assert [line.split()[0] for line in optimizer] == list(OPTIMIZER)
     assert "  optim = adamw" in optimizer
     assert "  learning_rate = 0.0003" in optimizer
 
 
-def test_the_budget_and_the_rows_are_told(prepared: Prepared) -> None:
+def test_the_budget_and_the_rows_are_told(prepared: PreparedRows) -> None:
     text = "\n".join(told(prepared, world_size=8))
     assert "at most                   1,835,008 tokens" in text
     assert "prompts                    51,200" in text
@@ -83,13 +92,40 @@ def test_the_budget_and_the_rows_are_told(prepared: Prepared) -> None:
     assert "2 too long (first: row 2: 9000 tokens)" in text
 
 
-def test_rows_that_make_no_step_are_told(prepared: Prepared) -> None:
+def test_rows_that_make_no_step_are_told(prepared: PreparedRows) -> None:
     assert any("REFUSED: 2 rows are fewer" in line for line in told(prepared))
     enough = told(prepared, num_unique_prompts_rollout=2)
     assert not any("REFUSED" in line for line in enough)
 
 
 def test_a_refused_flag_says_why_where_it_stands(tmp_path: Path) -> None:
-    lines = list(flag_lines(outcomes_of({**REQUIRED, "kl_estimator": "kl1"}, Machine())))
+    lines = list(report_flags(resolve_flags({**REQUIRED, "kl_estimator": "kl1"}, Machine())))
     at = lines.index("--kl_estimator kl1")
     assert lines[at + 2].strip().startswith("REFUSED: kl1 is ")
+
+
+def test_the_published_step_has_at_most_1_835_008_tokens() -> None:
+    plan = plan_run({**REQUIRED, "world_size": 8})
+    budget = budget_step(plan.batch, plan.rows, [2000, 4000])
+    assert budget.rollouts == 256
+    assert budget.prompt_bound == 256 * 6144
+    assert budget.response_bound == 256 * 1024
+    assert budget.bound == 1_835_008
+    assert budget.prompt_expected == 256 * 3000
+    assert (budget.micro_batches, budget.micro_batch_bound) == (32, 7168)
+
+
+def test_the_whole_rows_bound_bounds_the_prompt_too() -> None:
+    plan = plan_run({**REQUIRED, "max_token_length": 3000})
+    assert budget_step(plan.batch, plan.rows, [10]).micro_batch_bound == 3000
+
+
+@given(st.lists(st.integers(1, 6144), min_size=1, max_size=50))
+def test_rows_that_are_let_through_never_exceed_the_bound(tokens: list[int]) -> None:
+    plan = plan_run(REQUIRED)
+    assert budget_step(plan.batch, plan.rows, tokens).expected_bound <= 1_835_008
+    text = "\n".join(report_budget(plan.batch, plan.rows, tokens))
+    found = re.search(r"median (\d+), 95% up to (\d+), longest (\d+)", text)
+    assert found is not None
+    median, p95, longest = map(int, found.groups())
+    assert min(tokens) <= median <= p95 <= longest == max(tokens)

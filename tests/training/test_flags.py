@@ -5,9 +5,8 @@ from typing import Any
 import pytest
 
 from citemark_grpo.training.errors import Declined
-from citemark_grpo.training.flags import Flag, Machine
-from citemark_grpo.training.plan import FLAGS, Plan, outcomes_of, plan_of
-from citemark_grpo.training.published import PUBLISHED
+from citemark_grpo.training.flags import PUBLISHED, Flag, Machine
+from citemark_grpo.training.plan import FLAGS, Plan, plan_run, resolve_flags
 
 REQUIRED = {"model_name_or_path": "policy", "dataset": "rows.jsonl"}
 
@@ -71,12 +70,12 @@ def test_another_value_changes_the_run_or_is_refused_with_a_reason(flag: Flag) -
     roomy = REQUIRED | {"pack_length": 65536}
     base = roomy if flag.name != "pack_length" else REQUIRED
     changed = {**base, flag.name: another(flag)}
-    reasons = {o.flag.name: o.refusal for o in outcomes_of(changed, Machine()) if o.refusal}
+    reasons = {o.flag.name: o.refusal for o in resolve_flags(changed, Machine()) if o.refusal}
     if reasons:
         assert set(reasons) == {flag.name}
         assert len(str(reasons[flag.name]).split()) > 3
     else:
-        assert effects(plan_of(changed)) != effects(plan_of(base))
+        assert effects(plan_run(changed)) != effects(plan_run(base))
 
 
 def test_only_what_the_trainer_cannot_do_is_refused() -> None:
@@ -84,7 +83,7 @@ def test_only_what_the_trainer_cannot_do_is_refused() -> None:
     refused = {
         outcome.flag.name
         for flag in FLAGS
-        for outcome in outcomes_of({**roomy, flag.name: another(flag)}, Machine())
+        for outcome in resolve_flags({**roomy, flag.name: another(flag)}, Machine())
         if outcome.refusal
     }
     assert refused == {
@@ -98,7 +97,7 @@ def test_the_published_flags_have_the_published_values() -> None:
 
 def test_no_two_flags_write_one_place() -> None:
     given = {**REQUIRED, "use_vllm": True, "vllm_mode": "server", "prompt_template": "p.j2"}
-    places = [place for outcome in outcomes_of(given, Machine()) for place in outcome.parts]
+    places = [place for outcome in resolve_flags(given, Machine()) for place in outcome.parts]
     assert len(places) == len(set(places))
 
 
@@ -135,13 +134,13 @@ def test_every_flag_says_what_it_does_in_a_line() -> None:
 )
 def test_a_value_that_cannot_be_honoured_is_refused(name: str, value: Any, reason: str) -> None:
     with pytest.raises(Declined, match=reason) as declined:
-        plan_of({**REQUIRED, name: value})
+        plan_run({**REQUIRED, name: value})
     assert set(declined.value.reasons) == {name}
 
 
 def test_all_refusals_are_told_at_once() -> None:
     with pytest.raises(Declined) as declined:
-        plan_of({**REQUIRED, "kl_estimator": "kl1", "beta": -1.0})
+        plan_run({**REQUIRED, "kl_estimator": "kl1", "beta": -1.0})
     assert set(declined.value.reasons) == {"kl_estimator", "beta"}
 
 
@@ -159,4 +158,4 @@ def test_every_place_of_the_trainer_is_a_field_of_its_configuration() -> None:
         "vllm_gpu_memory_utilization": 0.3,
     }
     fields = {field.name for field in dataclasses.fields(GRPOConfig)}
-    assert set(plan_of(given).trainer) <= fields
+    assert set(plan_run(given).trainer) <= fields

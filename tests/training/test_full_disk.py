@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from citemark_grpo.training.errors import PolicyUnsaved
-from citemark_grpo.training.record.journal import lines
-from citemark_grpo.training.survival.folders import (
+from citemark_grpo.training.checkpoints import (
     STAGING,
-    Kind,
-    complete,
-    last_complete,
+    Contents,
+    find_resumable,
+    list_complete,
     seal,
-    staged,
+    staging_folder,
 )
+from citemark_grpo.training.errors import PolicyUnsaved
+from citemark_grpo.training.journal import read_lines
 from support.scripted_service import Service
 from training.small_disk import mounted
 from training.train_command import STEPS, called, command
@@ -51,12 +51,12 @@ def run(disk: Path, *options: str, steps: int = 12) -> str:
     return ended.stderr
 
 
-def steps_of(disk: Path, kind: Kind = Kind.FULL) -> list[int]:
-    return [each.step for each in complete(disk / "run") if each.kind is kind]
+def steps_of(disk: Path, kind: Contents = Contents.FULL) -> list[int]:
+    return [each.step for each in list_complete(disk / "run") if each.kind is kind]
 
 
 def journalled(disk: Path) -> list[int]:
-    return [line.step for line in lines(disk / "run" / "journal.jsonl")]
+    return [line.step for line in read_lines(disk / "run" / "journal.jsonl")]
 
 
 @on("tmpfs", "ext4")
@@ -90,11 +90,13 @@ def test_a_disk_that_fills_during_the_write_costs_the_torn_checkpoint_and_the_ol
 def test_where_only_the_weights_fit_they_are_kept_and_the_run_goes_on(disk, free, check):
     said = run(disk, "--keep", "1", "--ballast", f"{disk},5,-1,{free}", *check)
     assert steps_of(disk) == [4]
-    assert steps_of(disk, Kind.WEIGHTS)
+    assert steps_of(disk, Contents.WEIGHTS)
     assert "WEIGHTS ONLY at step" in said
     assert "a kill now resumes from checkpoint-4" in said
-    assert last_complete(disk / "run") == disk / "run" / "checkpoint-4"
-    assert list(lines(disk / "run" / "journal.jsonl"))[-1].metrics["checkpoint/weights_only"] > 0
+    assert find_resumable(disk / "run") == disk / "run" / "checkpoint-4"
+    assert (
+        list(read_lines(disk / "run" / "journal.jsonl"))[-1].metrics["checkpoint/weights_only"] > 0
+    )
 
     (disk / "ballast").unlink()
     run(disk, "--keep", "1", steps=14)
@@ -115,7 +117,7 @@ def test_what_could_not_be_written_is_written_once_it_fits(disk):
     run(disk, "--ballast", f"{disk},5,9,0", steps=12)
     assert journalled(disk) == list(range(1, 13))
     assert steps_of(disk)[-1] == 12
-    assert last_complete(disk / "run") == disk / "run" / "checkpoint-12"
+    assert find_resumable(disk / "run") == disk / "run" / "checkpoint-12"
 
 
 def end_on(disk: Path, policy: Path, rows: Path, url: str, *more: str) -> str:
@@ -147,17 +149,17 @@ def test_a_policy_that_does_not_fit_in_the_end_is_no_success(
 
 
 def test_a_policy_that_a_checkpoint_holds_is_not_lost(tmp_path, planned, caplog):
-    from citemark_grpo.training.session import unsaved
+    from citemark_grpo.training.session import settle_unsaved
 
     run = tmp_path / "run"
-    built = staged(run, Kind.WEIGHTS, 6)
+    built = staging_folder(run, Contents.WEIGHTS, 6)
     built.mkdir(parents=True)
     (built / "model.safetensors").write_bytes(b"weights")
     kept = seal(built, run)
     (run / "model.safetensors").write_bytes(b"wei")
-    unsaved(planned(), 6)
+    settle_unsaved(planned(), 6)
     assert f"the trained policy is in {kept} alone" in caplog.text
     assert not (run / "model.safetensors").exists()
     assert (kept / "model.safetensors").exists()
     with pytest.raises(PolicyUnsaved):
-        unsaved(planned(), 7)
+        settle_unsaved(planned(), 7)

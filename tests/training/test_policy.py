@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from citemark_grpo.training.errors import Declined, RowsUnusable
-from citemark_grpo.training.plan import Policy
+from citemark_grpo.training.plan import PolicySource
 
 pytestmark = pytest.mark.train
 
@@ -24,7 +24,7 @@ def folder(policy: Path, tmp_path: Path) -> Path:
 def checked(folder: Path) -> None:
     from citemark_grpo.training.policy import check_model, load_tokenizer
 
-    policy = Policy(str(folder), "float32", "sdpa", "apache-2.0")
+    policy = PolicySource(str(folder), "float32", "sdpa", "apache-2.0")
     check_model(policy)
     load_tokenizer(policy)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from citemark_grpo.training.cli import option_of
-from citemark_grpo.training.plan import FLAGS, plan_of
-from citemark_grpo.training.published import PUBLISHED
+from citemark_grpo.training.cli import to_option
+from citemark_grpo.training.flags import PUBLISHED
+from citemark_grpo.training.plan import FLAGS, plan_run
 
 RECIPES = Path(__file__).resolve().parents[2] / "grpo" / "recipes"
 
@@ -29,7 +29,7 @@ def given() -> dict[str, str]:
 
 def test_it_gives_every_published_flag_its_published_value(given: dict[str, str]) -> None:
     values = {
-        flag.name: option_of(flag).type.convert(given[flag.name], None, None) for flag in PUBLISHED
+        flag.name: to_option(flag).type.convert(given[flag.name], None, None) for flag in PUBLISHED
     }
     assert values == {flag.name: flag.default for flag in PUBLISHED} | {"deepspeed_stage": "3"}
 
@@ -54,13 +54,13 @@ def test_its_flags_are_the_trainers(given: dict[str, str]) -> None:
 
 
 def test_its_plan_is_the_published_step_on_8_gpus(given: dict[str, str]) -> None:
-    types = {flag.name: option_of(flag).type for flag in FLAGS}
+    types = {flag.name: to_option(flag).type for flag in FLAGS}
     set_by_shell = {"$PROCESSES": "8", "$CITEMARK_URL": "http://127.0.0.1:8000"}
     values = {
         name: types[name].convert(set_by_shell.get(value, value), None, None)
         for name, value in given.items()
     }
-    plan = plan_of(values)
+    plan = plan_run(values)
     assert (plan.batch.prompts, plan.batch.samples, plan.batch.world_size) == (32, 8, 8)
     assert plan.trainer["gradient_accumulation_steps"] == 32
     assert plan.policy.attn_implementation == "flash_attention_2"
@@ -70,7 +70,7 @@ def test_its_plan_is_the_published_step_on_8_gpus(given: dict[str, str]) -> None
 def test_the_launcher_shards_as_the_flag_says(given: dict[str, str]) -> None:
     launched = json.loads((RECIPES / "zero3.json").read_text())
     flags = {"model_name_or_path": "policy", "dataset": "rows.jsonl"}
-    planned = plan_of({**flags, "deepspeed_stage": given["deepspeed_stage"]})
+    planned = plan_run({**flags, "deepspeed_stage": given["deepspeed_stage"]})
     assert launched == planned.trainer["deepspeed"]
     assert "offload" not in str(launched)
 

@@ -10,21 +10,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from citemark_grpo.training.record.card import CardFacts, ModelCard, cell, yaml_text
-from citemark_grpo.training.record.journal import Journal, Line, finite, lines
-from citemark_grpo.training.record.means import RubricNames, metric_name, step_means
-from citemark_grpo.training.record.plot import curve, draw, smoothed
-from citemark_grpo.training.record.samples import SamplePages, picked
-from citemark_grpo.training.record.watch import RunWatch
-from citemark_schemas import Knobs, Rollout, Source
+from citemark_grpo.training.card import ModelCard, to_cell, to_yaml
+from citemark_grpo.training.journal import (
+    Journal,
+    JournalLine,
+    draw_rewards,
+    read_lines,
+    select_curve,
+    select_finite,
+    smooth,
+)
+from citemark_grpo.training.plan import plan_run
+from citemark_grpo.training.samples import JudgedBatch, SamplePages, pick_samples
+from citemark_grpo.training.watch import RubricNames, RunWatch, average_step, metric_name
+from citemark_schemas import Rollout, Source
 from training.results import claim, judged, refused, result, rubric
 from training.small_disk import mounted
 
 HOSTILE = "</pre><script>alert(1)</script> {{ 7*7 }} \x1b[31m \u202e \x00 | ` \n---\ntags: [x]"
 
 
-def line(step: int, **metrics: float) -> Line:
-    return Line(step, 1.5, [0.25, None], metrics)
+def line(step: int, **metrics: float) -> JournalLine:
+    return JournalLine(step, 1.5, [0.25, None], metrics)
 
 
 def test_lines_come_back_as_they_were(tmp_path):
@@ -32,7 +39,7 @@ def test_lines_come_back_as_they_were(tmp_path):
     written = [line(1, kl=0.1), line(2)]
     for each in written:
         journal.add(each)
-    assert list(lines(tmp_path / "run" / "journal.jsonl")) == written
+    assert list(read_lines(tmp_path / "run" / "journal.jsonl")) == written
 
 
 @pytest.mark.parametrize("torn", [b"", b'{"step": 4, "ti', b'{"step": 4}\n', b"\xff\n", b"[]\n"])
@@ -43,11 +50,11 @@ def test_a_journal_goes_back_to_the_step_that_is_resumed(torn, tmp_path):
         journal.add(line(step))
     with path.open("ab") as file:
         file.write(torn)
-    assert [each.step for each in lines(path)] == [1, 2, 3]
+    assert [each.step for each in read_lines(path)] == [1, 2, 3]
     journal.rewind(2)
     journal.add(line(3, again=1.0))
-    assert [each.step for each in lines(path)] == [1, 2, 3]
-    assert list(lines(path))[-1].metrics == {"again": 1.0}
+    assert [each.step for each in read_lines(path)] == [1, 2, 3]
+    assert list(read_lines(path))[-1].metrics == {"again": 1.0}
     journal.rewind(0)
     assert path.read_bytes() == b""
 
@@ -59,22 +66,22 @@ def test_a_full_disk_delays_lines_and_tears_none(tmp_path):
         journal.add(line(1))
         (disk / "ballast").write_bytes(bytes(900 * 1024))
         for step in range(2, 600):
-            journal.add(Line(step, 0.0, [0.1234567] * 30, {}))
-        kept = list(lines(path))
+            journal.add(JournalLine(step, 0.0, [0.1234567] * 30, {}))
+        kept = list(read_lines(path))
         assert kept[-1].step < 599
         assert path.read_bytes().endswith(b"\n")
         (disk / "ballast").unlink()
         journal.add(line(600))
-        assert [each.step for each in lines(path)] == list(range(1, 601))
+        assert [each.step for each in read_lines(path)] == list(range(1, 601))
 
 
 def test_only_finite_numbers_are_written():
-    assert finite({"a": 1, "b": math.nan, "c": math.inf, "d": "x", "e": None}) == {"a": 1.0}
+    assert select_finite({"a": 1, "b": math.nan, "c": math.inf, "d": "x", "e": None}) == {"a": 1.0}
 
 
 def test_means_are_before_the_scale_and_leave_failures_out():
     rollouts = [judged(result(5.0)), judged(result(7.0)), judged(result(None)), judged(None)]
-    means = step_means(rollouts, RubricNames())
+    means = average_step(rollouts, RubricNames())
     assert means["score/reward"] == pytest.approx(0.6)
     assert means["score/reward_std"] == pytest.approx(0.1)
     assert means["score/failure_rate"] == 0.5
@@ -87,8 +94,8 @@ def test_a_penalty_is_not_scaled():
 
 
 def test_where_nothing_was_judged_there_is_no_mean():
-    assert step_means([judged(None)], RubricNames()) == {"score/failure_rate": 1.0}
-    assert step_means([], RubricNames()) == {}
+    assert average_step([judged(None)], RubricNames()) == {"score/failure_rate": 1.0}
+    assert average_step([], RubricNames()) == {}
 
 
 def test_static_titles_have_a_name_at_once_and_others_when_they_return():
@@ -96,17 +103,17 @@ def test_static_titles_have_a_name_at_once_and_others_when_they_return():
     scored = result(
         rubrics=(rubric("Citation Discipline", 0.5, source=Source.STATIC), rubric("Tides", 1.0))
     )
-    first = step_means([judged(scored, "a"), judged(scored, "a")], names)
+    first = average_step([judged(scored, "a"), judged(scored, "a")], names)
     assert first["rubric/citation_discipline"] == 0.5
     assert first["rubric/instance_positive"] == 1.0
     assert "rubric/tides" not in first
-    assert step_means([judged(scored, "b")], names)["rubric/tides"] == 1.0
+    assert average_step([judged(scored, "b")], names)["rubric/tides"] == 1.0
 
 
 def test_titles_never_make_more_names_than_the_limit():
     names = RubricNames(limit=3)
     scored = result(rubrics=tuple(rubric(f"t{n}", 1.0, source=Source.STATIC) for n in range(50)))
-    assert len([n for n in step_means([judged(scored)], names) if n.startswith("rubric/t")]) == 3
+    assert len([n for n in average_step([judged(scored)], names) if n.startswith("rubric/t")]) == 3
 
 
 @given(st.text())
@@ -117,7 +124,7 @@ def test_a_title_becomes_a_plain_name(title):
 @given(st.lists(st.one_of(st.none(), st.floats(0, 10)), max_size=40), st.integers(0, 9))
 def test_samples_reach_from_the_worst_to_the_best(rewards, count):
     rollouts = [judged(result(reward)) for reward in rewards]
-    chosen = picked(rollouts, count)
+    chosen = pick_samples(rollouts, count)
     assert len(chosen) == min(count, len(rollouts))
     if count >= 2 and len(rollouts) > count:
         known = [reward for reward in rewards if reward is not None]
@@ -147,25 +154,25 @@ def test_the_text_of_a_page_is_bounded(tmp_path):
 
 @given(st.text(st.characters(codec="utf-8")))
 def test_any_value_is_one_yaml_scalar(text):
-    assert YAML(typ="safe").load(f"key: {yaml_text(text)}\n") == {"key": text}
+    assert YAML(typ="safe").load(f"key: {to_yaml(text)}\n") == {"key": text}
 
 
 @given(st.text())
 def test_any_value_is_one_cell(text):
-    inside = cell(text)
+    inside = to_cell(text)
     assert inside[0] == inside[-1] == "`"
     assert not set("\n\r|`") & set(inside[1:-1])
 
 
 def card_of(known=None, **more):
-    facts = {
-        "name": "tide-refiner",
-        "base_model": "example/base",
-        "license": "apache-2.0",
-        "knobs": Knobs(verification_reward=10.0),
-        "setup": {"learning_rate": 5e-6, "beta": 0.001, "gate": False},
+    flags = {
+        "model_name_or_path": "example/base",
+        "run_name": "tide-refiner",
+        "dataset": "rows.jsonl",
+        "verification_reward": 10.0,
     }
-    text = ModelCard(CardFacts(**{**facts, **more}), lambda: known).text(120)
+    plan = plan_run(flags | more)
+    text = ModelCard(plan, prompt_version="p1", last_result=lambda: known).text(120)
     _, front, body = text.split("---\n", 2)
     return YAML(typ="safe").load(front), body
 
@@ -179,7 +186,8 @@ def test_a_card_says_what_the_model_is_and_what_it_was_paid_for():
     assert "grpo" in front["tags"]
     assert "120 optimizer steps" in body
     for said in ("| `verification_reward` | `10.0` |", "`v3@abc`", "`example/judge`",
-                 "| `learning_rate` | `5e-06` |", "| `gate` | `false` |"):  # fmt: skip
+                 "| `learning_rate` | `5e-06` |", "| `non_stop_penalty` | `false` |",
+                 "| `prompt` | `p1` |"):  # fmt: skip
         assert said in body
 
 
@@ -190,7 +198,7 @@ def test_a_card_without_a_judgement_says_so():
 
 
 def test_hostile_names_stay_in_their_place():
-    front, body = card_of(base_model=HOSTILE, name=HOSTILE)
+    front, body = card_of(model_name_or_path=HOSTILE, run_name=HOSTILE)
     assert set(front) == {"license", "base_model", "pipeline_tag", "library_name", "tags"}
     assert front["base_model"] == HOSTILE
     assert "<script>" not in re.sub(r"`[^`\n]*`", "", body)
@@ -199,15 +207,16 @@ def test_hostile_names_stay_in_their_place():
 def test_a_watch_writes_one_line_a_step(tmp_path):
     journal = tmp_path / "journal.jsonl"
     watch = RunWatch(Journal(journal), SamplePages(tmp_path / "rollouts"), pages_every=2)
-    watch.begun(0)
-    batch = Batch([result(5.0), None])
+    watch.begin(0)
+    rollout = Rollout(question="Why?", tool_output="", response="So.")
+    batch = JudgedBatch(0, [rollout] * 2, [result(5.0), None])
     for step in (1, 2):
         assert watch(batch) == {}
-        watch.generated(watch.drained())
+        watch.add_generation(watch.drain())
         metrics = watch.metrics()
-        watch.logged(step, {**metrics, "kl": 0.5, "none": None})
-    watch.logged(2, {"train_runtime": 3.0})
-    written = list(lines(journal))
+        watch.write_step(step, {**metrics, "kl": 0.5, "none": None})
+    watch.write_step(2, {"train_runtime": 3.0})
+    written = list(read_lines(journal))
     assert [(each.step, each.rewards) for each in written] == [(1, [0.5, None]), (2, [0.5, None])]
     assert written[0].metrics["score/failure_rate"] == 0.5
     assert written[0].metrics["kl"] == 0.5
@@ -216,23 +225,17 @@ def test_a_watch_writes_one_line_a_step(tmp_path):
         "step-000002.jsonl",
     }
     assert watch.last_result == result(5.0)
-    assert watch.drained() == []
-
-
-class Batch:
-    def __init__(self, results):
-        self.results = results
-        self.rollouts = [Rollout(question="Why?", tool_output="", response="So.") for _ in results]
+    assert watch.drain() == []
 
 
 def test_a_curve_leaves_out_the_steps_without_the_metric():
     found = [line(1, kl=0.5), line(2), line(3, kl=0.7)]
-    assert curve(found, "kl") == ([1, 3], [0.5, 0.7])
+    assert select_curve(found, "kl") == ([1, 3], [0.5, 0.7])
 
 
 @given(st.lists(st.floats(-1, 1), min_size=1))
 def test_smoothing_stays_within_what_was_seen(values):
-    found = smoothed(values)
+    found = smooth(values)
     assert found[0] == pytest.approx(values[0])
     assert all(min(values) - 1e-9 <= value <= max(values) + 1e-9 for value in found)
 
@@ -241,10 +244,10 @@ def test_smoothing_stays_within_what_was_seen(values):
 def test_the_plot_is_a_picture(count, tmp_path):
     pytest.importorskip("matplotlib", reason="the plot needs matplotlib, of the extra train")
     written = [
-        Line(step, 0.0, [], {"score/reward": step / 30, "score/reward_std": 0.1,
+        JournalLine(step, 0.0, [], {"score/reward": step / 30, "score/reward_std": 0.1,
                              "score/failure_rate": float(step == 3), "kl": 0.01,
                              "score/rubric_reward": 0.5, "completions/mean_length": 90.0})
         for step in range(count)
     ]  # fmt: skip
-    draw(written, tmp_path / "plot.png", title="a $run_")
+    draw_rewards(written, tmp_path / "plot.png", title="a $run_")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from citemark_grpo.training.record.journal import Line, lines
-from citemark_grpo.training.survival.folders import complete, last_complete
+from citemark_grpo.training.checkpoints import find_resumable, list_complete
+from citemark_grpo.training.journal import JournalLine, read_lines
 
 pytestmark = [pytest.mark.train, pytest.mark.timeout(300)]
 
@@ -45,9 +45,9 @@ def run(output: Path, *options: str, launcher: tuple[str, ...] = ()) -> None:
     assert f"ended at {STEPS}" in ended.stdout
 
 
-def journal(output: Path) -> list[Line]:
+def journal(output: Path) -> list[JournalLine]:
     path = output / "journal.jsonl"
-    return list(lines(path)) if path.exists() else []
+    return list(read_lines(path)) if path.exists() else []
 
 
 def kill(
@@ -69,7 +69,7 @@ def kill(
     assert process.returncode == -signal.SIGKILL
 
 
-def comparable(line: Line) -> dict[str, object]:
+def comparable(line: JournalLine) -> dict[str, object]:
     kept = {name: value for name, value in line.metrics.items() if name not in CHANGES}
     return {"step": line.step, "rewards": line.rewards, **kept}
 
@@ -110,12 +110,12 @@ def test_a_torn_checkpoint_is_not_resumed_from(tmp_path):
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     run(unbroken)
     shutil.copytree(unbroken, broken)
-    newest, before = complete(broken)[-1], complete(broken)[-2]
+    newest, before = list_complete(broken)[-1], list_complete(broken)[-2]
     with (newest.path / "optimizer.pt").open("r+b") as file:
         file.truncate(100)
-    assert last_complete(broken) == before.path
+    assert find_resumable(broken) == before.path
     run(broken)
     compare(broken, unbroken)
-    assert last_complete(broken) == newest.path
+    assert find_resumable(broken) == newest.path
     run(broken)
     compare(broken, unbroken)

@@ -15,8 +15,9 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from citemark_grpo.errors import Refused
-from citemark_grpo.training.plan import Service as Patience
-from citemark_grpo.training.reward import CitemarkReward, Judged, PatientScorer
+from citemark_grpo.training.plan import ServicePatience
+from citemark_grpo.training.reward import CitemarkReward
+from citemark_grpo.training.samples import JudgedBatch
 from citemark_schemas import FailureKind, Knobs, Rollout
 from support.failing_steps import failing
 from support.scripted_service import Service, free_url, listening, scripted_service, status
@@ -34,12 +35,14 @@ def reward_of(
     *,
     timeout_s: float = 20.0,
     wait_s: float = 20.0,
-    say_every_s: float = 60.0,
-    observers: Sequence[Callable[[Judged], dict[str, float]]] = (),
+    log_every_s: float = 60.0,
+    observers: Sequence[Callable[[JudgedBatch], dict[str, float]]] = (),
 ) -> CitemarkReward:
-    patience = Patience(url=url, run="r", timeout_s=timeout_s, wait_s=wait_s, max_failed_share=0.5)
-    scorer = PatientScorer(patience, Knobs(verification_reward=10.0), say_every_s=say_every_s)
-    return CitemarkReward(scorer, run="r", observers=observers)
+    service = ServicePatience(
+        url=url, run="r", timeout_s=timeout_s, wait_s=wait_s, max_failed_share=0.5
+    )
+    knobs = Knobs(verification_reward=10.0)
+    return CitemarkReward(service, knobs, observers=observers, log_every_s=log_every_s)
 
 
 async def called(reward: CitemarkReward, **more: Any) -> list[float | None]:
@@ -125,9 +128,9 @@ async def test_a_refused_request_ends_the_run(service: Service) -> None:
 
 
 async def test_observers_see_the_batch_and_their_numbers_are_logged(service: Service) -> None:
-    seen: list[Judged] = []
+    seen: list[JudgedBatch] = []
 
-    def metrics(judged: Judged) -> dict[str, float]:
+    def metrics(judged: JudgedBatch) -> dict[str, float]:
         seen.append(judged)
         return {"longest": 4.0}
 
@@ -181,7 +184,7 @@ async def test_the_real_service_scores_what_is_sent(citemark_url: str) -> None:
 async def test_a_long_wait_is_told(service: Service, caplog: pytest.LogCaptureFixture) -> None:
     service.delay_s = 0.5
     with caplog.at_level(logging.WARNING):
-        await called(reward_of(service.url, say_every_s=0.1))
+        await called(reward_of(service.url, log_every_s=0.1))
     assert "waiting for rewards from http://" in caplog.text
 
 

@@ -16,8 +16,8 @@ from citemark_grpo.training.rows import (
     NO_RUBRICS,
     PROMPT_TOO_LONG,
     ROW_TOO_LONG,
-    Prepared,
-    RowReader,
+    PreparedRows,
+    RowPreparer,
 )
 from citemark_schemas import Knobs, Rollout
 
@@ -39,7 +39,7 @@ def prepared(
     tokens: int = 2000,
     template: str | None = None,
     instance_only: bool = False,
-) -> Prepared:
+) -> PreparedRows:
     rules = RowRules(
         dataset="rows",
         split="train",
@@ -49,10 +49,10 @@ def prepared(
         prompt_template=template,
     )
     knobs = Knobs(verification_reward=10.0, instance_rubrics_only=instance_only)
-    return RowReader(rules, count=count, knobs=knobs).prepared(rows)
+    return RowPreparer(rules, count=count, knobs=knobs).prepare(rows)
 
 
-def rollout_in(result: Prepared, index: int = 0) -> Rollout:
+def rollout_in(result: PreparedRows, index: int = 0) -> Rollout:
     return Rollout.model_validate_json(result.rows[index].rollout)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from citemark_grpo.training.record.journal import lines
-from citemark_grpo.training.survival.folders import complete
+from citemark_grpo.training.checkpoints import list_complete
+from citemark_grpo.training.journal import read_lines
 from support.scripted_service import Service
 from training.small_disk import mounted
 from training.train_command import ENVIRONMENT, STEPS, called, command
@@ -28,7 +28,7 @@ def kill_after(step: int, output: Path, given: list[str]) -> None:
         given, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         while process.poll() is None:
-            if journal.exists() and any(line.step >= step for line in lines(journal)):
+            if journal.exists() and any(line.step >= step for line in read_lines(journal)):
                 break
             time.sleep(0.005)
         process.kill()
@@ -47,7 +47,7 @@ def test_a_killed_command_called_again_ends_as_if_nothing_had_happened(
     assert ended.returncode == 0, ended.stderr[-3000:]
     assert "goes on from" in ended.stdout
     assert "step 6: reward" in ended.stderr
-    left, right = (list(lines(run / "journal.jsonl")) for run in (unbroken, broken))
+    left, right = (list(read_lines(run / "journal.jsonl")) for run in (unbroken, broken))
     assert [line.rewards for line in left] == [line.rewards for line in right]
     assert [line.metrics["loss"] for line in left] == [line.metrics["loss"] for line in right]
     assert len({tuple(line.rewards) for line in left}) == STEPS
@@ -68,7 +68,7 @@ def test_a_killed_command_called_again_ends_as_if_nothing_had_happened(
     earlier = called(*command(broken, **given, resume=str(broken / "checkpoint-4")))
     assert earlier.returncode == 2
     assert "holds checkpoint-6" in earlier.stderr
-    assert [each.step for each in complete(broken)] == [4, 6]
+    assert [each.step for each in list_complete(broken)] == [4, 6]
 
 
 def check_card(checkpoint: Path) -> None:
@@ -98,7 +98,7 @@ def test_the_board_outlives_a_full_disk_and_writes_again(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
-    from citemark_grpo.training.record.board import Board
+    from citemark_grpo.training.board import Board
 
     with mounted("tmpfs", tmp_path / "disk", 1) as disk:
         board = Board(disk / "board")

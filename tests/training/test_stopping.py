@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from citemark_grpo.training.record.journal import lines
+from citemark_grpo.training.journal import read_lines
 from support.scripted_service import Service
 from training.train_command import ENVIRONMENT, STEPS, called, command
 
@@ -65,7 +65,7 @@ def test_stopped_it_says_where_and_goes_on_from_there(
     ended = called(*given)
     assert ended.returncode == 0, ended.stderr[-3000:]
     assert f"goes on from {output / 'checkpoint-2'}" in ended.stdout
-    assert [line.step for line in lines(output / "journal.jsonl")] == list(range(1, STEPS + 1))
+    assert [line.step for line in read_lines(output / "journal.jsonl")] == list(range(1, STEPS + 1))
 
 
 def test_a_run_that_begins_anew_is_told_the_flag_to_go_on_with(

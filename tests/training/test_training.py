@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from citemark_grpo.training.errors import Declined, JudgementsMissing, RowsUnusable
+from citemark_grpo.training.flags import PUBLISHED
 from citemark_grpo.training.plan import Plan
-from citemark_grpo.training.published import PUBLISHED
-from citemark_grpo.training.reward import Judged
 from citemark_grpo.training.rows import PROMPT_TOO_LONG
+from citemark_grpo.training.samples import JudgedBatch
 from citemark_schemas import FailureKind, RefusalKind
 from support.failing_steps import failing
 from support.scripted_service import Service, answering
@@ -57,10 +57,10 @@ def small(planned: Planned, policy: Path, tmp_path: Path) -> Planned:
     return build
 
 
-def build(plan: Plan, *observers: Callable[[Judged], dict[str, float]]) -> Any:
+def build(plan: Plan, *observers: Callable[[JudgedBatch], dict[str, float]]) -> Any:
     from citemark_grpo.training import session
 
-    return session.build(plan, session.gather(plan), observers=observers)
+    return session.build_trainer(plan, session.gather_material(plan), observers=observers)
 
 
 def advantages(trainer: Any) -> list[float]:
@@ -152,9 +152,9 @@ def test_as_many_failures_as_are_allowed_do_not(small: Planned, service: Service
 
 
 def test_the_knobs_reach_the_real_service(small: Planned, citemark_url: str) -> None:
-    seen: list[Judged] = []
+    seen: list[JudgedBatch] = []
 
-    def metrics(judged: Judged) -> dict[str, float]:
+    def metrics(judged: JudgedBatch) -> dict[str, float]:
         seen.append(judged)
         return {"citemark/seen": float(len(judged.results))}
 
@@ -203,8 +203,8 @@ def test_a_rows_length_is_what_the_trainer_reads(small: Planned, service: Servic
     from citemark_grpo.training import session
 
     plan = small(service.url)
-    material = session.gather(plan)
-    trainer = session.build(plan, material)
+    material = session.gather_material(plan)
+    trainer = session.build_trainer(plan, material)
     rows = material.prepared.rows
     prompts = [[dict(turn) for turn in row.prompt] for row in rows]
     ids, _, _ = trainer._tokenize_prompts(prompts)
@@ -215,11 +215,11 @@ def test_over_long_rows_never_reach_the_trainer(small: Planned, service: Service
     from citemark_grpo.training import session
 
     plan = small(service.url)
-    longest = max(row.tokens for row in session.gather(plan).prepared.rows)
+    longest = max(row.tokens for row in session.gather_material(plan).prepared.rows)
     shorter = small(service.url, max_prompt_token_length=longest - 1)
     with pytest.raises(RowsUnusable, match="no row to train on: 8 prompt longer"):
-        session.gather(shorter)
-    kept = session.gather(small(service.url, max_prompt_token_length=longest)).prepared
+        session.gather_material(shorter)
+    kept = session.gather_material(small(service.url, max_prompt_token_length=longest)).prepared
     assert (len(kept.rows), kept.dropped[PROMPT_TOO_LONG]) == (8, 0)
 
 
@@ -251,7 +251,7 @@ def test_an_output_folder_that_cannot_be_made_is_refused_first(
 
     plan = small("http://127.0.0.1:8000", output_dir=str(rows_file / "run"))
     with pytest.raises(Declined) as declined:
-        session.run(plan, say=print)
+        session.run_training(plan, say=print)
     assert set(declined.value.reasons) == {"output_dir"}
 
 
@@ -306,10 +306,10 @@ SPELT_OTHERWISE = {
 def test_a_dry_run_knows_every_setting_of_the_run(planned: Planned, flags: dict[str, Any]) -> None:
     from dataclasses import fields
 
-    from citemark_grpo.training.assemble import build_config, resolved
+    from citemark_grpo.training.config import build_config, resolve_config
 
     plan = planned(**flags)
-    config, on_paper = build_config(plan), resolved(plan)
+    config, on_paper = build_config(plan), resolve_config(plan)
     names = {field.name for field in fields(config)}
     assert on_paper.keys() == names
     wrong = {name for name in names if getattr(config, name) != on_paper[name]}

@@ -12,6 +12,7 @@ import logging
 import random
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,16 +22,16 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, PrinterCallback
 from trl import GRPOConfig
 
-from citemark_grpo.training.record.board import Board
-from citemark_grpo.training.record.card import CardFacts, ModelCard
-from citemark_grpo.training.record.journal import Journal
-from citemark_grpo.training.record.samples import SamplePages
-from citemark_grpo.training.record.watch import RunWatch
-from citemark_grpo.training.survival.folders import last_complete
-from citemark_grpo.training.survival.keeper import Keeper
-from citemark_grpo.training.survival.ranks import Together
-from citemark_grpo.training.survival.space import Room, free_bytes, room_for
-from citemark_grpo.training.survival.trainer import SurvivingTrainer
+from citemark_grpo.training.board import Board
+from citemark_grpo.training.card import ModelCard
+from citemark_grpo.training.checkpoints import find_resumable
+from citemark_grpo.training.disk import Room, check_room, free_bytes
+from citemark_grpo.training.journal import Journal
+from citemark_grpo.training.keeper import CheckpointKeeper, Ranks
+from citemark_grpo.training.plan import plan_run
+from citemark_grpo.training.samples import JudgedBatch, SamplePages
+from citemark_grpo.training.trainer import RefinerTrainer
+from citemark_grpo.training.watch import RunWatch
 from citemark_schemas import FormatReport, JudgeUsage, Knobs, Rollout, ScoreResult, Versions
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,"
@@ -55,12 +56,6 @@ def write_policy(folder: Path, *, hidden: int) -> None:
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-@dataclass(frozen=True)
-class Judged:
-    rollouts: list[Rollout]
-    results: list[ScoreResult | None]
 
 
 @dataclass(frozen=True)
@@ -109,7 +104,7 @@ class LetterJudge:
             for prompt, completion in zip(prompts, completions, strict=True)
         ]
         results = [self._result(rollout) for rollout in rollouts]
-        self._watch(Judged(rollouts, results))
+        self._watch(JudgedBatch(trainer_state.global_step, rollouts, results))
         return [None if result is None else result.reward for result in results]
 
     def _result(self, rollout: Rollout) -> ScoreResult | None:
@@ -139,7 +134,7 @@ def config_of(given: argparse.Namespace) -> GRPOConfig:
     )  # fmt: skip
 
 
-def trainer_of(given: argparse.Namespace) -> SurvivingTrainer:
+def trainer_of(given: argparse.Namespace) -> RefinerTrainer:
     policy = given.policy
     if not policy.exists():
         write_policy(policy, hidden=given.hidden)
@@ -148,26 +143,28 @@ def trainer_of(given: argparse.Namespace) -> SurvivingTrainer:
         SamplePages(given.output / "rollouts", count=3),
         pages_every=4,
     )
-    facts = CardFacts(
-        name="tiny", base_model="example/tiny", license="apache-2.0", knobs=KNOBS, setup={}
+    plan = plan_run(
+        {"model_name_or_path": "example/tiny", "dataset": "letters", "run_name": "tiny"}
     )
     config = config_of(given)
     prompts = [f"{first}{second} " for first in LETTERS[:3] for second in LETTERS[:2]]
-    trainer = SurvivingTrainer(
+    trainer = RefinerTrainer(
         str(policy),
         reward_funcs=LetterJudge(watch, Ballast(*given.ballast), seconds=given.seconds),
         args=config,
         train_dataset=Dataset.from_dict({"prompt": prompts}),
         processing_class=PreTrainedTokenizerFast.from_pretrained(policy),
         callbacks=[Board(given.output / "tensorboard")],
-        keeper=Keeper(
+        keeper=CheckpointKeeper(
             given.output,
             keep=given.keep,
-            ranks=Together(leads=config.process_index == 0),
-            room=hopeful if given.hopeful else room_for,
+            ranks=Ranks(leads=config.process_index == 0),
+            room=hopeful if given.hopeful else check_room,
         ),
-        card=ModelCard(facts, lambda: watch.last_result),
+        card=ModelCard(plan, prompt_version="letters", last_result=lambda: watch.last_result),
         watch=watch,
+        max_failed_share=1.0,
+        failures=Counter,
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -202,7 +199,7 @@ def main() -> None:
     torch.set_num_threads(1)
     given = arguments()
     trainer = trainer_of(given)
-    begins_at = last_complete(given.output)
+    begins_at = find_resumable(given.output)
     trainer.train(resume_from_checkpoint=None if begins_at is None else str(begins_at))
     sys.stdout.write(f"ended at {trainer.state.global_step}\n")
 

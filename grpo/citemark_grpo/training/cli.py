@@ -1,33 +1,29 @@
 """The command line `citemark-grpo`."""
 
 import logging
+import signal
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from citemark_grpo.errors import ScoreError
 from citemark_grpo.settings import secret
-from citemark_grpo.training.dry_run import flag_lines, report
+from citemark_grpo.training.dry_run import report_flags, report_plan
 from citemark_grpo.training.errors import (
     Declined,
     MissingExtra,
     RowsUnusable,
     Stopped,
+    Terminated,
     TrainingError,
 )
-from citemark_grpo.training.flags import Flag, Machine
-from citemark_grpo.training.plan import FLAGS, Plan, outcomes_of, plan_of
-from citemark_grpo.training.record.journal import lines
-from citemark_grpo.training.record.plot import draw
-from citemark_grpo.training.recording import JOURNAL, PLOT
-from citemark_grpo.training.rows import shortfall
-from citemark_grpo.training.stopping import signal_of, terminable
-
-EXIT_CODES: Final[Mapping[type[Exception], int]] = {Declined: 2, RowsUnusable: 2, MissingExtra: 2}
-"""2 where the command was wrong, 1 where the run failed; a signal's own where one ended it."""
+from citemark_grpo.training.flags import Flag
+from citemark_grpo.training.journal import JOURNAL, PLOT, draw_rewards, read_lines
+from citemark_grpo.training.plan import FLAGS, plan_run, resolve_flags
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,24 +31,19 @@ def main() -> None:
     """Train a research refiner with GRPO against Citemark."""
 
 
-def option_of(flag: Flag) -> click.Option:
+def to_option(flag: Flag) -> click.Option:
     """A flag of the table as click takes it; unset it is absent, so that the table's default holds.
 
     A boolean may stand alone or be followed by true or false, as in the published command.
     """
-    shown = "" if flag.default is None else f"  [{_spelt(flag.default)}]"
+    default = str(flag.default).lower() if flag.kind is bool else flag.default
+    shown = "" if default is None else f"  [{default}]"
     attributes: dict[str, Any] = {"default": None, "help": flag.effect + shown}
     if flag.kind is bool:
         attributes |= {"is_flag": False, "flag_value": "true", "type": bool}
-    elif flag.choices:
-        attributes["type"] = click.Choice(flag.choices)
     else:
-        attributes["type"] = flag.kind
+        attributes["type"] = click.Choice(flag.choices) if flag.choices else flag.kind
     return click.Option([f"--{flag.name}"], **attributes)
-
-
-def _spelt(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def train(**flags: Any) -> None:
@@ -64,44 +55,49 @@ def train(**flags: Any) -> None:
     if url := secret("CITEMARK_URL"):
         given.setdefault("reward_url", url)
     try:
-        with terminable():
-            _trained(given)
+        with _terminable():
+            _plan_and_train(given)
     except KeyboardInterrupt as interrupt:
-        _fail(Stopped(signal_of(interrupt), "before training began"))
+        _fail(Stopped(interrupt, "before training began"))
     except (TrainingError, ScoreError) as error:
         _fail(error)
 
 
-def _trained(given: dict[str, Any]) -> None:
-    # Here and not above: torch takes seconds to import, and --help needs none of it.
-    from citemark_grpo.training import session  # noqa: PLC0415
-    from citemark_grpo.training.assemble import (  # noqa: PLC0415
-        lacking,
-        library_defaults,
-        resolved,
-    )
-    from citemark_grpo.training.machine import this_machine  # noqa: PLC0415
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM raises `Terminated` within the block; to be entered on the main thread."""
 
-    plan = _plan(given, this_machine())
-    if plan.course.dry_run:
-        prepared = session.gather(plan).prepared
-        _echo(report(plan, prepared, resolved(plan), library_defaults(), lacking(plan)))
-        if (missing := shortfall(len(prepared.rows), plan.batch)) is not None:
-            raise RowsUnusable(missing)
-    else:
-        logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
-        logging.getLogger("citemark_grpo").setLevel(logging.INFO)
-        session.run(plan, say=click.echo)
+    def terminate(*_: object) -> NoReturn:
+        raise Terminated
 
-
-def _plan(given: dict[str, Any], machine: Machine) -> Plan:
-    """The plan; where flags are refused in a dry run, with all flags on the screen."""
+    before = signal.signal(signal.SIGTERM, terminate)
     try:
-        return plan_of(given, machine)
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _plan_and_train(given: dict[str, Any]) -> None:
+    # Here and not above: torch takes seconds to import, and --help needs none of it.
+    from citemark_grpo.training import config, session  # noqa: PLC0415
+
+    machine = config.this_machine()
+    try:
+        plan = plan_run(given, machine)
     except Declined:
         if given.get("dry_run"):
-            _echo(flag_lines(outcomes_of(given, machine)))
+            _echo(report_flags(resolve_flags(given, machine)))
         raise
+    if not plan.course.dry_run:
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+        logging.getLogger("citemark_grpo").setLevel(logging.INFO)
+        session.run_training(plan, say=click.echo)
+        return
+    prepared = session.gather_material(plan).prepared
+    resolved, defaults = config.resolve_config(plan), config.library_defaults()
+    _echo(report_plan(plan, prepared, resolved, defaults, config.list_lacking(plan)))
+    if (refusal := plan.batch.reject_rows(len(prepared.rows))) is not None:
+        raise RowsUnusable(refusal)
 
 
 def _echo(lines: Iterable[str]) -> None:
@@ -109,16 +105,16 @@ def _echo(lines: Iterable[str]) -> None:
         click.echo(line)
 
 
-def _fail(error: Exception) -> NoReturn:
+def _fail(error: TrainingError | ScoreError) -> NoReturn:
     click.echo(f"citemark-grpo: {error}", err=True)
-    sys.exit(error.status if isinstance(error, Stopped) else EXIT_CODES.get(type(error), 1))
+    sys.exit(error.status if isinstance(error, TrainingError) else 1)
 
 
 main.add_command(
     click.Command(
         "train",
         callback=train,
-        params=[option_of(flag) for flag in FLAGS],
+        params=[to_option(flag) for flag in FLAGS],
         help=train.__doc__,
         short_help="Train the policy.",
     )
@@ -136,13 +132,13 @@ def plot(run: Path, output: Path | None) -> None:
     """Draw the rewards of RUN, a run's output folder, as PNG."""
     picture = output or run / PLOT
     try:
-        written = list(lines(run / JOURNAL))
+        lines = list(read_lines(run / JOURNAL))
     except FileNotFoundError as error:
         _fail(RowsUnusable(f"{run} has no {JOURNAL}: no step of this run has ended ({error})"))
     try:
-        draw(written, picture, title=run.resolve().name)
+        draw_rewards(lines, picture, title=run.resolve().name)
     except OSError as error:
         _fail(RowsUnusable(f"{picture} cannot be written: {error}"))
     except ImportError as error:
         _fail(MissingExtra(f"{error}; the extra train brings it"))
-    click.echo(f"{picture}: {len(written)} steps")
+    click.echo(f"{picture}: {len(lines)} steps")

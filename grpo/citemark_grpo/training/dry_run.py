@@ -1,13 +1,14 @@
 """A plan on paper: the flags, the configuration, the token budget and the rows."""
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import chain
+from statistics import fmean
 from typing import Any, Final
 
-from citemark_grpo.training.budget import Lengths, StepBudget, step_budget
-from citemark_grpo.training.plan import Batch, Outcome, Plan
-from citemark_grpo.training.rows import Prepared, shortfall
+from citemark_grpo.training.plan import FlagOutcome, Plan, RowRules, StepShape
+from citemark_grpo.training.rows import PreparedRows
 
 OPTIMIZER: Final = (
     "optim", "optim_args", "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs",
@@ -16,29 +17,49 @@ OPTIMIZER: Final = (
 """What decides about an update, in one place, changed or not."""
 
 
-def flag_lines(outcomes: tuple[Outcome, ...]) -> Iterator[str]:
-    """One flag a line: its value, whether it was given, and what became of it."""
-    for outcome in outcomes:
-        origin = "" if outcome.given else "  (default)"
-        yield f"--{outcome.flag.name} {_shown(outcome.value)}{origin}"
-        yield f"    {outcome.flag.effect}"
-        yield f"    {_became(outcome)}"
+@dataclass(frozen=True, slots=True)
+class StepBudget:
+    """Tokens of one optimizer step over all processes, and how they are cut up."""
+
+    rollouts: int
+    prompt_bound: int
+    """Where every prompt were as long as a row may be."""
+    response_bound: int
+    prompt_expected: int
+    """By the mean length of the rows."""
+    micro_batches: int
+    """Forward and backward passes of one process."""
+    micro_batch_bound: int
+    """Most tokens in one of them, padding included."""
+
+    @property
+    def bound(self) -> int:
+        """No step has more tokens."""
+        return self.prompt_bound + self.response_bound
+
+    @property
+    def expected_bound(self) -> int:
+        """With the data's mean prompt and responses of full length."""
+        return self.prompt_expected + self.response_bound
 
 
-def _became(outcome: Outcome) -> str:
-    if outcome.refusal is not None:
-        return f"REFUSED: {outcome.refusal}"
-    parts = [f"{place} = {_shown(value)}" for place, value in outcome.parts.items()]
-    return "-> " + ("; ".join(parts) or "left as it is")
+def budget_step(batch: StepShape, rules: RowRules, lengths: Sequence[int]) -> StepBudget:
+    """The budget of one step, for prompts of these lengths (at least one)."""
+    longest = min(rules.max_prompt_tokens, rules.max_tokens - rules.response_tokens)
+    return StepBudget(
+        rollouts=batch.rollouts,
+        prompt_bound=batch.rollouts * longest,
+        response_bound=batch.rollouts * rules.response_tokens,
+        prompt_expected=round(batch.rollouts * fmean(lengths)),
+        micro_batches=batch.rollouts // (batch.sequences * batch.world_size),
+        micro_batch_bound=batch.sequences * (longest + rules.response_tokens),
+    )
 
 
-def config_lines(values: Mapping[str, Any]) -> Iterator[str]:
-    """Settings by name, one a line."""
-    yield from (f"{name} = {_shown(values[name])}" for name in sorted(values))
-
-
-def budget_lines(budget: StepBudget, lengths: Lengths, batch: Batch) -> Iterator[str]:
-    """The tokens of a step, bounded and by the rows' own lengths."""
+def report_budget(batch: StepShape, rules: RowRules, lengths: Sequence[int]) -> Iterator[str]:
+    """The tokens of a step, bounded and by the rows' own lengths; percentiles by nearest rank."""
+    budget, ordered = budget_step(batch, rules, lengths), sorted(lengths)
+    median, p95 = (ordered[max(0, math.ceil(q * len(ordered)) - 1)] for q in (0.5, 0.95))
     yield f"rollouts               {budget.rollouts:>12,}"
     yield f"at most                {budget.bound:>12,} tokens"
     yield f"  prompts              {budget.prompt_bound:>12,}"
@@ -46,8 +67,8 @@ def budget_lines(budget: StepBudget, lengths: Lengths, batch: Batch) -> Iterator
     yield f"with these rows        {budget.expected_bound:>12,} tokens, responses of full length"
     yield f"  prompts              {budget.prompt_expected:>12,}"
     yield (
-        f"a prompt has {lengths.mean:.0f} tokens on average, median {lengths.median}, "
-        f"95% up to {lengths.p95}, longest {lengths.longest}"
+        f"a prompt has {fmean(lengths):.0f} tokens on average, median {median}, "
+        f"95% up to {p95}, longest {ordered[-1]}"
     )
     yield (
         f"each of {batch.world_size} processes: {budget.micro_batches} micro-batches of at most "
@@ -56,7 +77,20 @@ def budget_lines(budget: StepBudget, lengths: Lengths, batch: Batch) -> Iterator
     )
 
 
-def row_lines(prepared: Prepared) -> Iterator[str]:
+def report_flags(outcomes: tuple[FlagOutcome, ...]) -> Iterator[str]:
+    """Each flag with its value and whether it was given, its effect, and what became of it."""
+    for outcome in outcomes:
+        origin = "" if outcome.given else "  (default)"
+        yield f"--{outcome.flag.name} {_render(outcome.value)}{origin}"
+        yield f"    {outcome.flag.effect}"
+        if outcome.refusal is not None:
+            yield f"    REFUSED: {outcome.refusal}"
+        else:
+            parts = [f"{place} = {_render(value)}" for place, value in outcome.parts.items()]
+            yield "    -> " + ("; ".join(parts) or "left as it is")
+
+
+def report_rows(prepared: PreparedRows) -> Iterator[str]:
     """How many rows are left, and why the others are not."""
     yield f"kept     {len(prepared.rows):>8,}"
     yield f"dropped  {prepared.dropped.total():>8,}"
@@ -66,22 +100,9 @@ def row_lines(prepared: Prepared) -> Iterator[str]:
         yield f"{prepared.static_only:,} of these have no rubric but the static set's"
 
 
-def changed_lines(
-    resolved: Mapping[str, Any], defaults: Mapping[str, Any], told: Collection[str]
-) -> Iterator[str]:
-    """What was told or is not at its default, one setting a line, and the default beside it."""
-    for name in sorted(_changed(resolved, defaults) | set(told)):
-        beside = "" if resolved[name] == defaults[name] else f"  (default {_shown(defaults[name])})"
-        yield f"{name} = {_shown(resolved[name])}{beside}"
-
-
-def _changed(resolved: Mapping[str, Any], defaults: Mapping[str, Any]) -> set[str]:
-    return {name for name, value in resolved.items() if value != defaults[name]}
-
-
-def report(
+def report_plan(
     plan: Plan,
-    prepared: Prepared,
+    prepared: PreparedRows,
     resolved: Mapping[str, Any],
     defaults: Mapping[str, Any],
     lacking: Collection[str],
@@ -93,38 +114,42 @@ def report(
         defaults: The same as the libraries have them.
         lacking: What the run needs and this machine has not.
     """
-    lengths = Lengths.of([row.tokens for row in prepared.rows])
-    yield from _section("Flags", flag_lines(plan.outcomes))
-    yield from _section("Policy", config_lines(asdict(plan.policy)))
-    optimizer = (f"{name} = {_shown(resolved[name])}" for name in OPTIMIZER)
+    changed = {name for name, value in resolved.items() if value != defaults[name]}
+    shown = changed | plan.trainer.keys()
+    beside = {
+        name: f"  (default {_render(defaults[name])})" if name in changed else "" for name in shown
+    }
+    refusal = plan.batch.reject_rows(len(prepared.rows))
+    yield from _section("Flags", report_flags(plan.outcomes))
+    yield from _section("Policy", _settings(asdict(plan.policy)))
+    optimizer = (f"{name} = {_render(resolved[name])}" for name in OPTIMIZER)
     yield from _section("Optimizer", optimizer)
-    changed = changed_lines(resolved, defaults, plan.trainer)
-    yield from _section("Trainer configuration", changed)
-    left = resolved.keys() - plan.trainer.keys() - _changed(resolved, defaults) - {*OPTIMIZER}
-    untouched = config_lines({name: resolved[name] for name in left})
+    told = (f"{name} = {_render(resolved[name])}{beside[name]}" for name in sorted(shown))
+    yield from _section("Trainer configuration", told)
+    left = resolved.keys() - shown - {*OPTIMIZER}
+    untouched = _settings({name: resolved[name] for name in left})
     yield from _section("Left at the defaults of TRL and transformers", untouched)
-    knobs = plan.knobs.model_dump(exclude_unset=True)
-    yield from _section("Knobs of the reward", config_lines(knobs))
-    budget = step_budget(plan.batch, plan.rows, lengths)
-    yield from _section("Token budget of a step", budget_lines(budget, lengths, plan.batch))
-    yield from _section("Rows", chain(row_lines(prepared), _shortfall(prepared, plan.batch)))
+    yield from _section("Knobs of the reward", _settings(plan.knobs.model_dump(exclude_unset=True)))
+    lengths = [row.tokens for row in prepared.rows]
+    budget = report_budget(plan.batch, plan.rows, lengths)
+    yield from _section("Token budget of a step", budget)
+    rows = chain(report_rows(prepared), [f"REFUSED: {refusal}"] if refusal else ())
+    yield from _section("Rows", rows)
     if lacking:
-        yield from _section("This machine could not run it, and lacks", iter(lacking))
+        yield from _section("This machine could not run it, and lacks", lacking)
 
 
-def _shortfall(prepared: Prepared, batch: Batch) -> Iterator[str]:
-    missing = shortfall(len(prepared.rows), batch)
-    if missing is not None:
-        yield f"REFUSED: {missing}"
-
-
-def _section(title: str, lines: Iterator[str]) -> Iterator[str]:
+def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
     yield title
     yield from (f"  {line}" for line in lines)
     yield ""
 
 
-def _shown(value: Any) -> str:
+def _settings(values: Mapping[str, Any]) -> Iterator[str]:
+    return (f"{name} = {_render(values[name])}" for name in sorted(values))
+
+
+def _render(value: Any) -> str:
     if value is None:
         return "-"
     return str(value).lower() if isinstance(value, bool) else str(value)

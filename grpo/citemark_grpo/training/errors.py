@@ -8,19 +8,24 @@
     ├── PolicyUnsaved     the run ended, and the disk has no room for what it trained
     └── Stopped           a signal ended the run; the message says how to go on
 
-The message is for people; the command line prints it without a traceback.
+The command line prints the message without a traceback and exits with `status`.
 """
 
 from collections.abc import Mapping
-from signal import Signals
+from signal import SIGINT, SIGTERM
 
 
 class TrainingError(Exception):
     """Root of the tree."""
 
+    status = 1
+    """Exit status: 2 where the command is wrong, 1 where the run failed."""
+
 
 class Declined(TrainingError):
     """Flags that would have no effect, or another than their name says."""
+
+    status = 2
 
     def __init__(self, reasons: Mapping[str, str]) -> None:
         super().__init__("\n".join(f"--{name}: {reason}" for name, reason in reasons.items()))
@@ -30,9 +35,13 @@ class Declined(TrainingError):
 class RowsUnusable(TrainingError):
     """There is nothing to train on."""
 
+    status = 2
+
 
 class MissingExtra(TrainingError):
     """A library that the plan needs is not installed."""
+
+    status = 2
 
 
 class JudgementsMissing(TrainingError):
@@ -46,10 +55,17 @@ class PolicyUnsaved(TrainingError):
     """All steps are done, and neither the policy nor a checkpoint of the last step is written."""
 
 
-class Stopped(TrainingError):
-    """A signal ended the run."""
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, where Ctrl-C is a KeyboardInterrupt.
 
-    def __init__(self, signal: Signals, where: str) -> None:
+    Of its kind, since event loops and libraries let that one through and swallow others.
+    """
+
+
+class Stopped(TrainingError):
+    """A signal ended the run; `status` is 128 and its number, as shells have it."""
+
+    def __init__(self, interrupt: KeyboardInterrupt, where: str) -> None:
+        signal = SIGTERM if isinstance(interrupt, Terminated) else SIGINT
         super().__init__(f"stopped by {signal.name} {where}")
         self.status = int(128 + signal)
-        """The exit status that shells know it by."""

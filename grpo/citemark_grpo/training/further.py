@@ -7,38 +7,26 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from citemark_grpo.address import Address, parse_address
-from citemark_grpo.training.flags import (
-    Becomes,
-    Chosen,
-    Flag,
-    Parts,
-    Unsupported,
-    sets,
-    sets_where_given,
-)
+from citemark_grpo.training.flags import Becomes, Chosen, Flag, Parts, Unsupported, sets
 
 _JUDGING_MARGIN_S: Final = 600.0
 _LONGEST_NAME: Final = 256  # of `Rollout.run`
 
 
 def _dtype(value: str, chosen: Chosen) -> Parts:
-    name = _suited(chosen) if value == "auto" else value
-    return {
-        "policy.dtype": "float32" if name == "mixed" else name,
-        "trainer.bf16": name in ("bfloat16", "mixed"),
-        "trainer.use_cpu": not chosen.machine.cuda,
-    }
-
-
-def _suited(chosen: Chosen) -> str:
     """Steps of a small learning rate vanish when they are added to weights in bfloat16.
 
     ZeRO adds them to float32 copies of its own; without it the weights themselves must be float32.
     On a CPU bfloat16 is slower than float32, and coarser.
     """
-    if not chosen.machine.cuda:
-        return "float32"
-    return "mixed" if chosen["deepspeed_stage"] == "0" else "bfloat16"
+    if value == "auto":
+        on_gpu = "mixed" if chosen["deepspeed_stage"] == "0" else "bfloat16"
+        value = on_gpu if chosen.machine.cuda else "float32"
+    return {
+        "policy.dtype": "float32" if value == "mixed" else value,
+        "trainer.bf16": value in ("bfloat16", "mixed"),
+        "trainer.use_cpu": not chosen.machine.cuda,
+    }
 
 
 def _service_wait_s(value: float, chosen: Chosen) -> Parts:
@@ -54,20 +42,19 @@ def _max_steps(value: int, _: Chosen) -> Parts:
 
 
 def _reward_url(value: str, _: Chosen) -> Parts:
-    address = _address(value)
-    return {"service.url": address.root} | (
-        {} if address.token is None else {"service.token": SecretStr(address.token)}
-    )
+    address = _parse_address(value)
+    token = {} if address.token is None else {"service.token": SecretStr(address.token)}
+    return {"service.url": address.root, **token}
 
 
-def _without_token(value: str) -> str:
+def _redact_token(value: str) -> str:
     try:
-        return _address(value).root
+        return _parse_address(value).root
     except Unsupported:
         return "(no URL)"
 
 
-def _address(value: str) -> Address:
+def _parse_address(value: str) -> Address:
     try:
         return parse_address(value)
     except ValueError as error:
@@ -110,7 +97,7 @@ def _template_arguments(value: str, _: Chosen) -> Parts:
     return {"trainer.chat_template_kwargs": arguments}
 
 
-def _for_vllm(place: str) -> Becomes:
+def _sets_for_vllm(place: str) -> Becomes:
     def becomes(value: Any, chosen: Chosen) -> Parts:
         if value is None:
             return {}
@@ -122,159 +109,74 @@ def _for_vllm(place: str) -> Becomes:
 
 
 FURTHER: Final = (
-    Flag(
-        "model_name_or_path", str, None,
-        "The policy: a folder or a hub id.",
-        sets("policy.path"), required=True,
-    ),
-    Flag(
-        "model_revision", str, None,
-        "Its revision on the hub.",
-        sets_where_given("policy.revision"),
-    ),
-    Flag(
-        "model_license", str, "apache-2.0",
-        "The policy's licence, for the model card in every checkpoint.",
-        sets("policy.license"),
-    ),
-    Flag(
-        "dtype", str, "auto",
-        "Precision; auto: float32 without a GPU, bfloat16 with ZeRO, else mixed (float32 weights).",
-        _dtype, choices=("auto", "bfloat16", "float32", "mixed"),
-    ),
-    Flag(
-        "attn_implementation", str, "sdpa",
-        "Attention; flash_attention_2 needs the extra train-gpu and a GPU.",
-        sets("policy.attn_implementation"), choices=("sdpa", "eager", "flash_attention_2"),
-    ),
-    Flag(
-        "gradient_checkpointing", bool, True,
-        "Compute activations again in the backward pass, for memory.",
-        sets("trainer.gradient_checkpointing"),
-    ),
-    Flag(
-        "dataset", str, None,
-        "Rows: a JSONL or Parquet file, or a data set on the hub.",
-        sets("rows.dataset"), required=True,
-    ),
-    Flag(
-        "dataset_split", str, "train",
-        "The split of a data set on the hub; a file has none.",
-        sets("rows.split"),
-    ),
-    Flag(
-        "prompt_template", str, None,
-        "A Jinja file in place of the refiner prompt; it then renders every row.",
-        sets_where_given("rows.prompt_template"),
-    ),
-    Flag(
-        "chat_template_kwargs", str, "{}",
-        'Arguments of the chat template as JSON, as {"enable_thinking": false} for Qwen3.',
-        _template_arguments,
-    ),
-    Flag(
-        "reward_url", str, "http://127.0.0.1:8000",
-        "Citemark's root URL; else CITEMARK_URL says it, and CITEMARK_API_TOKEN the token.",
-        _reward_url, told=_without_token,
-    ),
-    Flag(
-        "static_rubrics", str, "v3",
-        "The service's static set of rubrics.",
-        sets("knobs.static_rubrics"),
-    ),
-    Flag(
-        "score_timeout_s", float, 600.0,
-        "Seconds for the service to judge what was sent to it at once.",
-        sets("service.timeout_s"), above=0.0,
-    ),
-    Flag(
-        "service_wait_s", float, 1800.0,
-        "Seconds that training waits for a service that is away, before it counts as failed.",
-        _service_wait_s, least=0.0,
-    ),
-    Flag(
-        "max_failed_share", float, 0.25,
-        "Training stops at a step with a larger share of rollouts without a reward.",
-        sets("service.max_failed_share"), least=0.0, most=1.0,
-    ),
-    Flag(
-        "output_dir", str, "runs/citemark-grpo",
-        "Checkpoints, logs and plots.",
-        sets("trainer.output_dir"),
-    ),
-    Flag(
-        "run_name", str, None,
-        "What the run is called in logs and by the service; the output folder's name by default.",
-        _run_name,
-    ),
-    Flag(
-        "max_steps", int, -1,
-        "Optimizer steps; -1 goes by num_train_epochs.",
-        _max_steps, least=-1,
-    ),
-    Flag(
-        "num_train_epochs", float, 1.0,
-        "Passes over the rows where max_steps is -1.",
-        sets("trainer.num_train_epochs"), above=0.0,
-    ),
-    Flag(
-        "save_steps", int, 50,
-        "Optimizer steps between checkpoints; 0 writes none, so that nothing can be resumed.",
-        _save_steps, least=0,
-    ),
-    Flag(
-        "keep_checkpoints", int, 2,
-        "Checkpoints that are kept; the oldest goes first.",
-        sets("trainer.save_total_limit"), least=1,
-    ),
-    Flag(
-        "resume", str, "auto",
-        "auto goes on from the newest checkpoint in output_dir, never starts anew, else a folder.",
-        sets("course.resume"),
-    ),
-    Flag(
-        "logging_steps", int, 1,
-        "Optimizer steps between two lines of the logs.",
-        sets("trainer.logging_steps"), least=1,
-    ),
-    Flag(
-        "samples_every", int, 10,
-        "Optimizer steps between two pages of sampled rollouts with their verdicts.",
-        sets("course.samples_every"), least=1,
-    ),
-    Flag(
-        "report_to", str, "tensorboard",
-        "Where the logs go: tensorboard, wandb, trackio, none; several with commas.",
-        _report_to,
-    ),
-    Flag(
-        "use_vllm", bool, False,
-        "Sample with vLLM instead of the trainer's own generation.",
-        sets("trainer.use_vllm"),
-    ),
-    Flag(
-        "vllm_mode", str, None,
-        "colocate shares the training GPUs, server uses one that runs.",
-        _for_vllm("trainer.vllm_mode"), choices=("colocate", "server"),
-    ),
-    Flag(
-        "vllm_server_base_url", str, None,
-        "The server of --vllm_mode server.",
-        _for_vllm("trainer.vllm_server_base_url"),
-    ),
-    Flag(
-        "vllm_gpu_memory_utilization", float, None,
-        "Share of a GPU's memory that colocated sampling takes.",
-        _for_vllm("trainer.vllm_gpu_memory_utilization"), above=0.0, most=1.0,
-    ),
-    Flag(
-        "world_size", int, None,
-        "Processes that the run is planned for; a run with another number is refused.",
-        lambda value, chosen: {"batch.world_size": value or chosen.machine.world_size}, least=1,
-    ),
-    Flag(
-        "dry_run", bool, False,
-        "Print the plan, the token budget and the rows that are left, and train nothing.",
-        sets("course.dry_run"),
-    ),
+    Flag("model_name_or_path", str, None, sets("policy.path"),
+         "The policy: a folder or a hub id.", required=True),
+    Flag("model_revision", str, None, sets("policy.revision"), "Its revision on the hub."),
+    Flag("model_license", str, "apache-2.0", sets("policy.license"),
+         "The policy's licence, for the model card in every checkpoint."),
+    Flag("dtype", str, "auto", _dtype,
+         "Precision; auto: float32 without a GPU, bfloat16 with ZeRO, else mixed (float32 "
+         "weights).", choices=("auto", "bfloat16", "float32", "mixed")),
+    Flag("attn_implementation", str, "sdpa", sets("policy.attn_implementation"),
+         "Attention; flash_attention_2 needs the extra train-gpu and a GPU.",
+         choices=("sdpa", "eager", "flash_attention_2")),
+    Flag("gradient_checkpointing", bool, True, sets("trainer.gradient_checkpointing"),
+         "Compute activations again in the backward pass, for memory."),
+    Flag("dataset", str, None, sets("rows.dataset"),
+         "Rows: a JSONL or Parquet file, or a data set on the hub.", required=True),
+    Flag("dataset_split", str, "train", sets("rows.split"),
+         "The split of a data set on the hub; a file has none."),
+    Flag("prompt_template", str, None, sets("rows.prompt_template"),
+         "A Jinja file in place of the refiner prompt; it then renders every row."),
+    Flag("chat_template_kwargs", str, "{}", _template_arguments,
+         'Arguments of the chat template as JSON, as {"enable_thinking": false} for Qwen3.'),
+    Flag("reward_url", str, "http://127.0.0.1:8000", _reward_url,
+         "Citemark's root URL; else CITEMARK_URL says it, and CITEMARK_API_TOKEN the token.",
+         redact=_redact_token),
+    Flag("static_rubrics", str, "v3", sets("knobs.static_rubrics"),
+         "The service's static set of rubrics."),
+    Flag("score_timeout_s", float, 600.0, sets("service.timeout_s"),
+         "Seconds for the service to judge what was sent to it at once.", above=0.0),
+    Flag("service_wait_s", float, 1800.0, _service_wait_s,
+         "Seconds that training waits for a service that is away, before it counts as failed.",
+         least=0.0),
+    Flag("max_failed_share", float, 0.25, sets("service.max_failed_share"),
+         "Training stops at a step with a larger share of rollouts without a reward.",
+         least=0.0, most=1.0),
+    Flag("output_dir", str, "runs/citemark-grpo", sets("trainer.output_dir"),
+         "Checkpoints, logs and plots."),
+    Flag("run_name", str, None, _run_name,
+         "What the run is called in logs and by the service; the output folder's name by default."),
+    Flag("max_steps", int, -1, _max_steps,
+         "Optimizer steps; -1 goes by num_train_epochs.", least=-1),
+    Flag("num_train_epochs", float, 1.0, sets("trainer.num_train_epochs"),
+         "Passes over the rows where max_steps is -1.", above=0.0),
+    Flag("save_steps", int, 50, _save_steps,
+         "Optimizer steps between checkpoints; 0 writes none, so that nothing can be resumed.",
+         least=0),
+    Flag("keep_checkpoints", int, 2, sets("trainer.save_total_limit"),
+         "Checkpoints that are kept; the oldest goes first.", least=1),
+    Flag("resume", str, "auto", sets("course.resume"),
+         "auto goes on from the newest checkpoint in output_dir, never starts anew, else a "
+         "folder."),
+    Flag("logging_steps", int, 1, sets("trainer.logging_steps"),
+         "Optimizer steps between two lines of the logs.", least=1),
+    Flag("samples_every", int, 10, sets("course.samples_every"),
+         "Optimizer steps between two pages of sampled rollouts with their verdicts.", least=1),
+    Flag("report_to", str, "tensorboard", _report_to,
+         "Where the logs go: tensorboard, wandb, trackio, none; several with commas."),
+    Flag("use_vllm", bool, False, sets("trainer.use_vllm"),
+         "Sample with vLLM instead of the trainer's own generation."),
+    Flag("vllm_mode", str, None, _sets_for_vllm("trainer.vllm_mode"),
+         "colocate shares the training GPUs, server uses one that runs.",
+         choices=("colocate", "server")),
+    Flag("vllm_server_base_url", str, None, _sets_for_vllm("trainer.vllm_server_base_url"),
+         "The server of --vllm_mode server."),
+    Flag("vllm_gpu_memory_utilization", float, None,
+         _sets_for_vllm("trainer.vllm_gpu_memory_utilization"),
+         "Share of a GPU's memory that colocated sampling takes.", above=0.0, most=1.0),
+    Flag("world_size", int, None, lambda _, chosen: {"batch.world_size": chosen.world_size},
+         "Processes that the run is planned for; a run with another number is refused.", least=1),
+    Flag("dry_run", bool, False, sets("course.dry_run"),
+         "Print the plan, the token budget and the rows that are left, and train nothing."),
 )  # fmt: skip

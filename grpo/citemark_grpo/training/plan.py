@@ -1,4 +1,4 @@
-"""A run as a value: the flags' values resolved into what each part of the run is told. Pure."""
+"""A run as a value: the flags' values resolved into what each part of the run needs. Pure."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -8,24 +8,29 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from citemark_grpo.training.errors import Declined
-from citemark_grpo.training.flags import Chosen, Flag, Machine, Parts, Unsupported
+from citemark_grpo.training.flags import PUBLISHED, Chosen, Flag, Machine, Parts, Unsupported
 from citemark_grpo.training.further import FURTHER
-from citemark_grpo.training.published import PUBLISHED
 from citemark_schemas import Knobs
 
 FLAGS: Final = (*PUBLISHED, *FURTHER)
 """The whole table; the command line, the dry run and the docs are made of it."""
 
+_FIXED: Final[Mapping[str, Any]] = {
+    # The reward reads the row's other columns.
+    "remove_unused_columns": False,
+    # Tables of rollouts are ours: TRL's would hold every prompt of the step.
+    "log_completions": False,
+}
+
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """The model that is trained."""
+class PolicySource:
+    """The model that is trained; `license` is for the model card."""
 
     path: str
     dtype: str
     attn_implementation: str
     license: str
-    """For the model card."""
     revision: str | None = None
 
 
@@ -42,7 +47,7 @@ class RowRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class StepShape:
     """One optimizer step, over all processes."""
 
     prompts: int
@@ -58,9 +63,18 @@ class Batch:
         """Responses that are sampled, judged and learnt from in a step."""
         return self.prompts * self.samples
 
+    def reject_rows(self, rows: int) -> str | None:
+        """Why so many rows make no step; None where they do."""
+        if rows >= self.prompts:
+            return None
+        return (
+            f"{rows} rows are fewer than --num_unique_prompts_rollout {self.prompts}: "
+            "no step would be whole"
+        )
+
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class ServicePatience:
     """The reward service, and how patient the run is with it."""
 
     url: str
@@ -76,21 +90,19 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """Where the run starts and whether it does."""
+    """Where the run starts, whether it does, and the steps between two pages of samples."""
 
     resume: str
     dry_run: bool
     samples_every: int
-    """Steps between two tables of sampled rollouts."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one flag."""
+class FlagOutcome:
+    """What became of one flag; `value` is as it may be printed."""
 
     flag: Flag
     value: Any
-    """As it may be printed."""
     given: bool
     parts: Parts
     refusal: str | None = None
@@ -102,51 +114,53 @@ class Plan:
 
     trainer: Mapping[str, Any]
     """Keyword arguments of TRL's GRPOConfig."""
-    policy: Policy
+    policy: PolicySource
     rows: RowRules
-    batch: Batch
-    service: Service
+    batch: StepShape
+    service: ServicePatience
     knobs: Knobs
     """Sent with every rollout; all that the run fixes are set."""
     course: Course
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[FlagOutcome, ...]
     """One a flag, in the table's order."""
 
 
-def outcomes_of(given: Mapping[str, Any], machine: Machine) -> tuple[Outcome, ...]:
-    """What each flag becomes, refusals among them; `given` maps names to values."""
+def resolve_flags(given: Mapping[str, Any], machine: Machine) -> tuple[FlagOutcome, ...]:
+    """What each flag becomes, refusals among them; `given` maps names to values.
+
+    Raises:
+        Declined: a flag is unknown.
+    """
     defaults = {flag.name: flag.default for flag in FLAGS}
     if unknown := given.keys() - defaults.keys():
         raise Declined(dict.fromkeys(sorted(unknown), "is no flag of this trainer"))
     chosen = Chosen({**defaults, **given}, machine)
-    return tuple(_outcome(flag, chosen, flag.name in given) for flag in FLAGS)
+    outcomes = []
+    for flag in FLAGS:
+        value, refusal = chosen[flag.name], None
+        parts: Parts = {}
+        if flag.required and value is None:
+            refusal = "must be given"
+        else:
+            try:
+                parts = flag.parts(chosen)
+            except Unsupported as error:
+                refusal = str(error)
+        printable = None if value is None else flag.redact(value)
+        outcomes.append(FlagOutcome(flag, printable, flag.name in given, parts, refusal))
+    return tuple(outcomes)
 
 
-def _outcome(flag: Flag, chosen: Chosen, given: bool) -> Outcome:
-    value = chosen[flag.name]
-    if flag.required and value is None:
-        return Outcome(flag, value, given, {}, "must be given")
-    told = flag.told(value)
-    try:
-        return Outcome(flag, told, given, flag.parts(chosen))
-    except Unsupported as error:
-        return Outcome(flag, told, given, {}, str(error))
-
-
-def plan_of(given: Mapping[str, Any], machine: Machine | None = None) -> Plan:
+def plan_run(given: Mapping[str, Any], machine: Machine | None = None) -> Plan:
     """The plan of the flags that were given, on that machine.
 
     Raises:
         Declined: a flag is unknown or cannot be honoured; all of them are named.
     """
-    outcomes = outcomes_of(given, machine or Machine())
-    refused = {o.flag.name: o.refusal for o in outcomes if o.refusal is not None}
+    outcomes = resolve_flags(given, machine or Machine())
+    refused = {each.flag.name: each.refusal for each in outcomes if each.refusal is not None}
     if refused:
         raise Declined(refused)
-    return _assembled(outcomes)
-
-
-def _assembled(outcomes: tuple[Outcome, ...]) -> Plan:
     sections: dict[str, dict[str, Any]] = defaultdict(dict)
     for outcome in outcomes:
         for place, value in outcome.parts.items():
@@ -154,20 +168,11 @@ def _assembled(outcomes: tuple[Outcome, ...]) -> Plan:
             sections[section][field] = value
     return Plan(
         trainer={**_FIXED, **sections["trainer"]},
-        policy=Policy(**sections["policy"]),
+        policy=PolicySource(**sections["policy"]),
         rows=RowRules(**sections["rows"]),
-        batch=Batch(**sections["batch"]),
-        service=Service(**sections["service"]),
+        batch=StepShape(**sections["batch"]),
+        service=ServicePatience(**sections["service"]),
         knobs=Knobs(**sections["knobs"]),
         course=Course(**sections["course"]),
         outcomes=outcomes,
     )
-
-
-_FIXED: Final[Mapping[str, Any]] = {
-    # The reward reads the row's other columns.
-    "remove_unused_columns": False,
-    # Tables of rollouts are ours: TRL's would hold every prompt of the step.
-    "log_completions": False,
-}
-"""What no flag changes."""

@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Self
 
-from jinja2 import Environment, StrictUndefined, Template, TemplateError
+from jinja2 import Environment, StrictUndefined, TemplateError
 
 from citemark_grpo.training.errors import RowsUnusable
 
@@ -18,24 +18,32 @@ class RefinerPrompt:
     """Renders question, reasoning and raw tool output into what the policy is asked.
 
     The template gets `question`, `tool_output` and `reasoning` ("" where a row has none).
-
-    Raises:
-        RowsUnusable: the text is no Jinja template.
     """
 
     def __init__(self, text: str) -> None:
-        self._template = _compiled(text)
+        environment = Environment(
+            autoescape=False,  # noqa: S701 - a prompt is no page: the sources must reach it raw
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        try:
+            self._template = environment.from_string(text)
+        except TemplateError as error:
+            raise RowsUnusable(f"the prompt template is no Jinja template: {error}") from error
         self.version = hashlib.sha256(text.encode()).hexdigest()[:12]
         """Short hash of the template, for the model card."""
 
     @classmethod
-    def packaged(cls) -> Self:
-        """The prompt that comes with Citemark."""
-        return cls(resources.files(__package__).joinpath("prompts/refiner.j2").read_text("utf-8"))
+    def load(cls, path: str | None = None) -> Self:
+        """The user's own file, or the prompt that comes with Citemark.
 
-    @classmethod
-    def of_file(cls, path: str) -> Self:
-        """The user's own. Raises `RowsUnusable` where it cannot be read."""
+        Raises:
+            RowsUnusable: the file cannot be read, or is no Jinja template.
+        """
+        if path is None:
+            packaged = resources.files(__package__).joinpath("templates/refiner.j2")
+            return cls(packaged.read_text("utf-8"))
         try:
             return cls(Path(path).read_text("utf-8"))
         except (OSError, UnicodeDecodeError) as error:
@@ -50,16 +58,3 @@ class RefinerPrompt:
         except TemplateError as error:
             raise RowsUnusable(f"the prompt template cannot be rendered: {error}") from error
         return [{"role": "user", "content": text.strip()}]
-
-
-def _compiled(text: str) -> Template:
-    environment = Environment(
-        autoescape=False,  # noqa: S701 - a prompt is no page: the sources must reach the model raw
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    try:
-        return environment.from_string(text)
-    except TemplateError as error:
-        raise RowsUnusable(f"the prompt template is no Jinja template: {error}") from error

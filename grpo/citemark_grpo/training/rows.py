@@ -1,14 +1,14 @@
-"""Rows made ready: what the policy is asked, and the rollout that its answer will complete."""
+"""Rows read and made ready: the policy's prompt, and the rollout that its answer will complete."""
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from citemark_grpo.training.errors import RowsUnusable
-from citemark_grpo.training.loading import RawRow
-from citemark_grpo.training.plan import Batch, RowRules
+from citemark_grpo.training.plan import RowRules
 from citemark_grpo.training.prompt import Message, RefinerPrompt
 from citemark_schemas import Knobs, Rollout
 from citemark_schemas.envelope import EnvelopeError, rollout_of
@@ -23,10 +23,67 @@ _NAME_CHARACTERS: Final = 400  # a rollout's group holds 512, and a place is add
 
 CountTokens = Callable[[Sequence[Message]], int]
 """Tokens of a prompt as the policy reads it, chat template included."""
+RawRow = Mapping[str, Any]
+
+
+def read_rows(dataset: str, split: str) -> Iterator[RawRow]:
+    """The rows of a JSONL or Parquet file, of a folder of such, or of a data set on the hub.
+
+    Files are read row by row, not through one schema: rubrics come in several shapes in one file.
+
+    Raises:
+        RowsUnusable: there is no such data set, or a line is no JSON object.
+    """
+    path = Path(dataset)
+    if path.suffix in (".jsonl", ".ndjson"):
+        return _read_json_lines(path)
+    return _read_parquet(path) if path.suffix == ".parquet" else _load_data_set(dataset, split)
+
+
+def _read_json_lines(path: Path) -> Iterator[RawRow]:
+    try:
+        with path.open(encoding="utf-8") as lines:
+            numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+            for number, line in numbered:
+                yield _parse_line(line, f"{path}, line {number}")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RowsUnusable(f"{path} cannot be read: {error}") from error
+
+
+def _parse_line(line: str, place: str) -> RawRow:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise RowsUnusable(f"{place}: no JSON: {error}") from error
+    if not isinstance(row, dict):
+        raise RowsUnusable(f"{place}: a row must be a JSON object")
+    return row
+
+
+def _read_parquet(path: Path) -> Iterator[RawRow]:
+    import pyarrow  # noqa: PLC0415 - heavy, and not needed for other rows
+    import pyarrow.parquet  # noqa: PLC0415
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for group in file.iter_batches(batch_size=256):
+                yield from group.to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise RowsUnusable(f"{path} cannot be read: {error}") from error
+
+
+def _load_data_set(name: str, split: str) -> Iterator[RawRow]:
+    import datasets  # noqa: PLC0415 - heavy, and not needed for a file
+
+    try:
+        yield from datasets.load_dataset(name, split=split)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        reason = ": ".join(str(each) for each in (error, error.__cause__) if each is not None)
+        raise RowsUnusable(f"{name} ({split}) cannot be loaded: {reason}") from error
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TrainingRow:
     """One prompt to train on."""
 
     prompt: tuple[Message, ...]
@@ -37,10 +94,10 @@ class Row:
 
 
 @dataclass(slots=True)
-class Prepared:
+class PreparedRows:
     """The rows that are left, and what became of the others."""
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[TrainingRow] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
     """Reasons and how many rows each took."""
     examples: dict[str, str] = field(default_factory=dict)
@@ -54,8 +111,8 @@ class Prepared:
         self.examples.setdefault(reason, example)
 
 
-class RowReader:
-    """Reads rows of any shape by one set of rules.
+class RowPreparer:
+    """Prepares rows of any shape by one set of rules.
 
     A row has `messages` (or `prompt` as messages), which are asked as they stand, or `question`,
     `tool_output` or `snippets`, and perhaps `reasoning`, which the refiner prompt renders. A
@@ -68,101 +125,83 @@ class RowReader:
     """
 
     def __init__(self, rules: RowRules, *, count: CountTokens, knobs: Knobs) -> None:
-        own = rules.prompt_template
         self._rules = rules
         self._count = count
         self._fixed = {*knobs.model_fields_set, "id", "run", "step", "finish_reason"}
-        self._own_template = own is not None
         self._own_rubrics = bool(knobs.instance_rubrics_only)
-        self.prompt = RefinerPrompt.packaged() if own is None else RefinerPrompt.of_file(own)
+        self._names: set[str] = set()
+        self.prompt = RefinerPrompt.load(rules.prompt_template)
 
-    def prepared(self, raw: Iterable[RawRow]) -> Prepared:
+    def prepare(self, raw: Iterable[RawRow]) -> PreparedRows:
         """Every row that can be trained on, in order.
 
         Raises:
             RowsUnusable: none is left, or the data set or the template cannot be read.
         """
-        result, names = Prepared(), set[str]()
+        prepared = PreparedRows()
+        self._names.clear()
         for number, row in enumerate(raw):
-            self._take(result, row, f"row {number}", names)
-        if not result.rows:
-            told = "; ".join(f"{n} {why}" for why, n in result.dropped.most_common())
-            raise RowsUnusable(f"{self._rules.dataset} has no row to train on: {told or 'empty'}")
-        return result
+            self._prepare_row(prepared, row, f"row {number}")
+        if not prepared.rows:
+            reasons = "; ".join(f"{n} {why}" for why, n in prepared.dropped.most_common())
+            dataset = self._rules.dataset
+            raise RowsUnusable(f"{dataset} has no row to train on: {reasons or 'empty'}")
+        return prepared
 
-    def _take(self, result: Prepared, raw: RawRow, place: str, names: set[str]) -> None:
-        asked = _messages(raw)
+    def _prepare_row(self, prepared: PreparedRows, raw: RawRow, place: str) -> None:
+        conversation = _read_turns(raw.get("messages")) or _read_turns(raw.get("prompt"))
         try:
-            rollout = rollout_of({"row": raw}, response="", prompt=asked)
+            rollout = rollout_of({"row": raw}, response="", prompt=conversation)
         except EnvelopeError as error:
-            result.drop(NO_ROLLOUT, f"{place}: {error}")
+            prepared.drop(NO_ROLLOUT, f"{place}: {error}")
             return
         if self._own_rubrics and not rollout.criteria:
-            result.drop(NO_RUBRICS, place)
+            prepared.drop(NO_RUBRICS, place)
             return
-        prompt = self._asked(asked, rollout, raw)
-        tokens = self._count(prompt)
-        reason = self._too_long(tokens)
-        if reason is not None:
-            result.drop(reason, f"{place}: {tokens} tokens")
-            return
-        name = _unused(rollout.id or place, place, names)
-        named = rollout.model_copy(update={"group": name})
-        body = named.model_dump_json(exclude_unset=True, exclude=self._fixed)
-        result.rows.append(Row(prompt, body, tokens))
-        result.static_only += not rollout.criteria
-
-    def _asked(
-        self, asked: Sequence[Message] | None, rollout: Rollout, raw: RawRow
-    ) -> tuple[Message, ...]:
-        if asked is not None and not self._own_template:
-            return tuple(asked)
-        reasoning = raw.get("reasoning")
-        return tuple(
-            self.prompt.messages(
-                question=rollout.question,
-                tool_output=source_text(rollout),
-                reasoning=reasoning if isinstance(reasoning, str) else "",
+        prompt = conversation
+        if prompt is None or self._rules.prompt_template is not None:
+            prompt = self._render_prompt(rollout, raw.get("reasoning"))
+        tokens, rules = self._count(prompt), self._rules
+        if tokens > rules.max_prompt_tokens:
+            prepared.drop(PROMPT_TOO_LONG, f"{place}: {tokens} tokens")
+        elif tokens + rules.response_tokens > rules.max_tokens:
+            prepared.drop(ROW_TOO_LONG, f"{place}: {tokens} tokens")
+        else:
+            group = self._claim_name(rollout.id or place, place)
+            body = rollout.model_copy(update={"group": group}).model_dump_json(
+                exclude_unset=True, exclude=self._fixed
             )
+            prepared.rows.append(TrainingRow(prompt, body, tokens))
+            prepared.static_only += not rollout.criteria
+
+    def _render_prompt(self, rollout: Rollout, reasoning: object) -> tuple[Message, ...]:
+        sources = rollout.tool_output
+        if sources is None:
+            snippets = rollout.snippets or ()
+            sources = "\n".join(f"<snippet id={s.id}>{s.text}</snippet>" for s in snippets)
+        messages = self.prompt.messages(
+            question=rollout.question,
+            tool_output=sources,
+            reasoning=reasoning if isinstance(reasoning, str) else "",
         )
+        return tuple(messages)
 
-    def _too_long(self, tokens: int) -> str | None:
-        if tokens > self._rules.max_prompt_tokens:
-            return PROMPT_TOO_LONG
-        if tokens + self._rules.response_tokens > self._rules.max_tokens:
-            return ROW_TOO_LONG
-        return None
-
-
-def shortfall(rows: int, batch: Batch) -> str | None:
-    """Why so many rows make no step; None where they do."""
-    if rows >= batch.prompts:
-        return None
-    return (
-        f"{rows} rows are fewer than --num_unique_prompts_rollout {batch.prompts}: "
-        "no step would be whole"
-    )
+    def _claim_name(self, name: str, place: str) -> str:
+        """The row's own id, made unique: samples of two rows must not become one group."""
+        short = name[:_NAME_CHARACTERS]
+        unused = short if short not in self._names else f"{short} ({place})"
+        self._names.add(unused)
+        return unused
 
 
-def source_text(rollout: Rollout) -> str:
-    """The sources as the policy sees them: the raw tool output, or the snippets written out."""
-    if rollout.tool_output is not None:
-        return rollout.tool_output
-    snippets = rollout.snippets or ()
-    return "\n".join(f"<snippet id={each.id}>{each.text}</snippet>" for each in snippets)
-
-
-def _messages(raw: RawRow) -> tuple[Message, ...] | None:
-    """The conversation of a row without the answer at its end, which a data set for SFT has."""
-    for name in ("messages", "prompt"):
-        turns = _turns(raw.get(name))
-        if turns:
-            return turns
-    return None
-
-
-def _turns(cell: object) -> tuple[Message, ...] | None:
-    turns = _decoded(cell)
+def _read_turns(cell: object) -> tuple[Message, ...] | None:
+    """A conversation without the answer at its end, which a data set for SFT has; else None."""
+    turns: Any = cell
+    if isinstance(cell, str) and cell.lstrip().startswith("["):
+        try:
+            turns = json.loads(cell)
+        except (ValueError, RecursionError):
+            return None  # a prompt that is plain text and happens to start with a bracket
     if not isinstance(turns, Sequence) or isinstance(turns, str) or not turns:
         return None
     if not all(isinstance(turn, Mapping) and isinstance(turn.get("role"), str) for turn in turns):
@@ -170,21 +209,4 @@ def _turns(cell: object) -> tuple[Message, ...] | None:
     kept = [{"role": turn["role"], "content": said_in(turn)} for turn in turns]
     while kept and kept[-1]["role"] == "assistant":
         kept.pop()
-    return tuple(kept)
-
-
-def _decoded(cell: object) -> Any:
-    if not isinstance(cell, str) or not cell.lstrip().startswith("["):
-        return cell
-    try:
-        return json.loads(cell)
-    except (ValueError, RecursionError):
-        return None  # a prompt that is plain text and happens to start with a bracket
-
-
-def _unused(name: str, place: str, names: set[str]) -> str:
-    """The row's own id, made unique: samples of two rows must not become one group."""
-    short = name[:_NAME_CHARACTERS]
-    unused = short if short not in names else f"{short} ({place})"
-    names.add(unused)
-    return unused
+    return tuple(kept) or None

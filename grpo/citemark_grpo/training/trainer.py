@@ -1,37 +1,97 @@
-"""TRL's GRPOTrainer, told how a completion ended and when too little was judged."""
+"""TRL's GRPOTrainer with whole checkpoints, exact resume and an end where too little was judged."""
 
-from collections import Counter
+import logging
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import torch
+from accelerate.utils import gather_object
+from trl import GRPOTrainer
+from trl.trainer.utils import RepeatSampler
 
+from citemark_grpo.training.card import ModelCard
+from citemark_grpo.training.checkpoints import Contents
+from citemark_grpo.training.disk import outlive_full_disk
 from citemark_grpo.training.errors import JudgementsMissing
-from citemark_grpo.training.survival.trainer import SurvivingTrainer
+from citemark_grpo.training.keeper import CheckpointKeeper, Writer
+from citemark_grpo.training.watch import RunWatch
 
-_SHOWN: Final = 3
+_log: Final = logging.getLogger(__name__)
+_REST_BYTES: Final = 4 * 1024 * 1024  # tokenizer, random states, trainer state
+_ZERO_STATE_BYTES: Final = 12  # a parameter under ZeRO: an fp32 master and two moments
+_MOST_REASONS: Final = 3
 
 
-class RefinerTrainer(SurvivingTrainer):
-    """GRPOTrainer that survives, with one addition on either side of the reward.
+class EpochSampler(RepeatSampler):  # type: ignore[misc]  # TRL is not in the environment of mypy
+    """TRL's sampler, which can begin at any epoch with the order that this epoch has.
+
+    TRL draws one permutation an epoch from a generator that no checkpoint keeps, so that a run
+    resumed in its second epoch would see the order of the first.
+    """
+
+    @classmethod
+    def copy_of(cls, other: RepeatSampler) -> "EpochSampler":
+        """One that yields what `other` would."""
+        return cls(
+            other.data_source,
+            mini_repeat_count=other.mini_repeat_count,
+            batch_size=other.batch_size,
+            repeat_count=other.repeat_count,
+            shuffle=other.shuffle,
+            seed=other.seed,
+        )
+
+    def start_epoch(self, epoch: int) -> None:
+        """Make the next iteration the one of this epoch, counted from 0."""
+        if not self.shuffle:
+            return
+        self.generator.manual_seed(self.seed)
+        for _ in range(epoch):
+            next(iter(self), None)
+
+
+class RefinerTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not in the environment of mypy
+    """GRPOTrainer whose checkpoints are whole, fit, and hold all that an exact resume needs.
+
+    Exact means: with the same processes, devices and versions, and a policy that samples in the
+    trainer's processes (transformers, or vLLM colocated). A vLLM server keeps its own random state.
 
     Args:
+        keeper: The keeper of this run's checkpoints; it rotates them too.
+        card: Written wherever the model is saved, in place of TRL's own card.
+        watch: Gets every generation and is asked for metrics at every log.
         max_failed_share: Share of a step's rollouts without a reward, in [0, 1], above which the
             run stops with `JudgementsMissing` before it learns from the step.
         failures: Why rollouts of the last batch have no reward, on this process.
-        rest: As SurvivingTrainer's.
+        rest: As GRPOTrainer's.
+
+    Raises:
+        ValueError: the arguments ask for the best model at the end or a reference model that
+            moves; neither survives a resume here.
     """
 
     def __init__(
         self,
         *rest: Any,
+        keeper: CheckpointKeeper,
+        card: ModelCard,
+        watch: RunWatch,
         max_failed_share: float,
         failures: Callable[[], Counter[str]],
         **named: Any,
     ) -> None:
         super().__init__(*rest, **named)
+        if self.args.load_best_model_at_end or self.args.sync_ref_model:
+            raise ValueError("load_best_model_at_end and sync_ref_model are not supported")
+        self._keeper = keeper
+        self._card = card
+        self._watch = watch
         self._max_failed_share = max_failed_share
         self._failures = failures
+        self._staging: Path | None = None
+        self._sampler: EpochSampler | None = None
 
     def _calculate_rewards(
         self,
@@ -40,30 +100,157 @@ class RefinerTrainer(SurvivingTrainer):
         completions: Sequence[Any],
         completion_ids_list: Sequence[Sequence[int]],
     ) -> torch.Tensor:
-        """Rewards of all processes, (rollouts, functions); NaN where there is none."""
-        ended = [
-            {**row, "finish_reason": self._finish_reason(ids)}
+        """Rewards of all processes, (rollouts, functions); NaN where there is none.
+
+        The reward gets a column `finish_reason`: `stop` where the policy ended its turn, `length`
+        where it was cut.
+        """
+        rows = [
+            {**row, "finish_reason": "stop" if ids and ids[-1] in self.eos_token_ids else "length"}
             for row, ids in zip(inputs, completion_ids_list, strict=True)
         ]
         rewards: torch.Tensor = super()._calculate_rewards(
-            ended, prompts, completions, completion_ids_list
+            rows, prompts, completions, completion_ids_list
         )
-        self._refuse_mostly_failed(rewards)
-        return rewards
-
-    def _finish_reason(self, ids: Sequence[int]) -> str:
-        """`stop` where the policy ended its turn, `length` where it was cut."""
-        return "stop" if ids and ids[-1] in self.eos_token_ids else "length"
-
-    def _refuse_mostly_failed(self, rewards: torch.Tensor) -> None:
         # The rewards are gathered already, so that every process comes to the same decision.
         failed = int(torch.isnan(rewards).all(dim=1).sum())
         if failed <= self._max_failed_share * len(rewards):
-            return
-        reasons = "; ".join(f"{n} x {why}" for why, n in self._failures().most_common(_SHOWN))
+            return rewards
+        most = self._failures().most_common(_MOST_REASONS)
+        reasons = "; ".join(f"{count} x {reason}" for reason, count in most)
         raise JudgementsMissing(
             f"after {self.state.global_step} steps {failed} of {len(rewards)} rollouts have no "
             f"reward, more than --max_failed_share {self._max_failed_share:g} allows"
             f" ({reasons or 'on other processes'}). Nothing was learnt from them. Mend the "
             "judge; the same command with --resume auto goes on from the last checkpoint."
         )
+
+    def _generate_and_score_completions(self, inputs: Any) -> Any:
+        output = super()._generate_and_score_completions(inputs)
+        seen = gather_object(self._watch.drain())
+        if self.model.training and self.accelerator.is_main_process:
+            self._watch.add_generation(seen)
+        return output
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """As GRPOTrainer's, with the watch's and the keeper's metrics; a full disk ends nothing."""
+        is_step = self.accelerator.is_main_process and "loss" in logs
+        if is_step:
+            logs.update({**self._watch.metrics(), **self._keeper.signals})
+        with outlive_full_disk("the logs", _log):
+            super().log(logs, start_time)
+        if is_step:
+            self._watch.write_step(self.state.global_step, logs)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        def write_full(built: Path) -> None:
+            self._staging = built.parent
+            try:
+                super(RefinerTrainer, self)._save_checkpoint(model, trial)
+                save_generation(self, built)
+            finally:
+                self._staging = None
+
+        def write_weights(built: Path) -> None:
+            self.save_model(str(built), _internal_call=True)
+
+        writers: dict[Contents, Writer] = {
+            Contents.FULL: write_full,
+            Contents.WEIGHTS: write_weights,
+        }
+        self._keeper.save(self.state.global_step, writers, self._estimate_bytes())
+
+    def _estimate_bytes(self) -> dict[Contents, int]:
+        """Bytes of a checkpoint by kind, from what is in memory."""
+        parameters = list(self.model.parameters())
+        weights = sum(_count_elements(p) * p.element_size() for p in parameters) + _REST_BYTES
+        if self.is_deepspeed_enabled or self.is_fsdp_enabled:
+            trained = sum(_count_elements(p) for p in parameters if p.requires_grad)
+            return {
+                Contents.WEIGHTS: weights,
+                Contents.FULL: weights + trained * _ZERO_STATE_BYTES,
+            }
+        states = self.optimizer.state_dict()["state"].values()
+        tensors = (value for state in states for value in state.values())
+        moments = sum(t.numel() * t.element_size() for t in tensors if hasattr(t, "numel"))
+        return {Contents.WEIGHTS: weights, Contents.FULL: weights + moments}
+
+    def _get_output_dir(self, trial: Any) -> str:
+        """The folder that transformers puts `checkpoint-N` into: staging, while one is built."""
+        if self._staging is not None:
+            return str(self._staging)
+        return str(super()._get_output_dir(trial))
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        super()._save(output_dir, state_dict)
+        if self.args.should_save:
+            folder = Path(output_dir or self.args.output_dir)
+            self._card.write(folder, step=self.state.global_step)
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """Nothing: TRL's card would stand in the run's folder; ours is in every checkpoint's."""
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            restore_generation(self, Path(checkpoint))
+
+    def _init_training_state(self, *rest: Any) -> tuple[int, int]:
+        trained: tuple[int, int] = super()._init_training_state(*rest)
+        if self.accelerator.is_main_process:
+            self._watch.begin(self.state.global_step)
+        return trained
+
+    def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
+        self._sampler = EpochSampler.copy_of(super()._get_train_sampler(dataset))
+        return self._sampler
+
+    def _run_epoch(self, *, epoch: int, **rest: Any) -> None:
+        if self.state.global_step >= self.state.max_steps:
+            # transformers asks after a step: a finished run that is resumed would do one more.
+            self.control.should_training_stop = True
+            return
+        if self._sampler is not None:
+            self._sampler.start_epoch(epoch)
+        super()._run_epoch(epoch=epoch, **rest)
+
+
+def save_generation(trainer: Any, folder: Path) -> None:
+    """Write what this process's GRPOTrainer knows of half-used rollouts into a checkpoint.
+
+    TRL generates once for `steps_per_generation × num_iterations` micro-batches and keeps the rest
+    in memory. transformers saves neither these nor where in them training is: resumed in between,
+    TRL would generate anew, from other weights, and every later draw would differ.
+    """
+    every = trainer.args.steps_per_generation * trainer.num_iterations
+    in_use = trainer._step % every != 0
+    state = {
+        "micro_batches": trainer._step,
+        "generation": trainer._buffered_inputs if in_use else None,
+        "metrics": {name: list(values) for name, values in trainer._metrics["train"].items()},
+        "tokens": trainer._total_train_tokens,
+    }
+    torch.save(state, _generation_file(trainer, folder))
+
+
+def restore_generation(trainer: Any, folder: Path) -> None:
+    """Put the state of `save_generation` back into a GRPOTrainer that is about to train on.
+
+    Raises:
+        FileNotFoundError: the checkpoint was written without it, or by fewer processes.
+    """
+    path = _generation_file(trainer, folder)
+    state = torch.load(path, map_location=trainer.accelerator.device, weights_only=True)
+    trainer._step = state["micro_batches"]
+    trainer._buffered_inputs = state["generation"]
+    trainer._metrics["train"] = defaultdict(list, state["metrics"])
+    trainer._total_train_tokens = state["tokens"]
+
+
+def _generation_file(trainer: Any, folder: Path) -> Path:
+    return folder / f"generation_state_{trainer.args.process_index}.pt"
+
+
+def _count_elements(parameter: Any) -> int:
+    """Of the whole parameter, also where ZeRO left this process a part of it."""
+    return int(getattr(parameter, "ds_numel", parameter.numel()))

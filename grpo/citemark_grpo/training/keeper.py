@@ -14,48 +14,71 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from citemark_grpo.training.survival.folders import (
+from citemark_grpo.training.checkpoints import (
     Checkpoint,
-    Kind,
-    complete,
+    Contents,
     discard,
-    newest,
+    find_newest,
+    list_complete,
+    pick_spare,
+    pick_surplus,
     seal,
-    spare,
-    staged,
-    surplus,
-    sweep,
-    written,
+    staged_bytes,
+    staging_folder,
+    sweep_staging,
 )
-from citemark_grpo.training.survival.ranks import Ranks
-from citemark_grpo.training.survival.space import Room, free_bytes, room_for
-from citemark_grpo.training.survival.storage import Outlived
+from citemark_grpo.training.disk import Room, check_room, free_bytes, outlive_full_disk
 
 Writer = Callable[[Path], None]
 """Writes a checkpoint into a folder that may not exist yet; called in every process."""
 
 _log: Final = logging.getLogger(__name__)
-_REST: Final = 1024 * 1024
+_MIB: Final = 1024 * 1024
 _GIB: Final = 1024**3
 
 
-def needed(estimate: int, last: Checkpoint | None) -> int:
+def required_bytes(estimate: int, last: Checkpoint | None) -> int:
     """Bytes to have free before a checkpoint: what the last of its kind took, else the estimate.
 
     A twentieth and a mebibyte more: states grow a little, and folders take blocks too.
     """
     size = estimate if last is None else last.size
-    return size + size // 20 + _REST
+    return size + size // 20 + _MIB
 
 
-class Keeper:
+class Ranks:
+    """The processes of an initialised accelerate state.
+
+    What happens to a checkpoint is decided by the process that leads and done by all: a process
+    that went its own way would leave the others waiting in a collective for ever.
+    """
+
+    def __init__(self, *, leads: bool) -> None:
+        self.leads = leads
+
+    def agree(self, answer: bool) -> bool:
+        """The leader's answer, in every process; what the others pass is ignored."""
+        from accelerate.utils import broadcast_object_list  # noqa: PLC0415 - imports torch
+
+        box = [answer]
+        broadcast_object_list(box, from_process=0)
+        return box[0]
+
+    def any_of(self, flag: bool) -> bool:
+        """Whether it is true in at least one process; returns once all have asked."""
+        from accelerate.utils import gather_object  # noqa: PLC0415 - imports torch
+
+        return any(gather_object([flag]))
+
+
+class CheckpointKeeper:
     """The checkpoints of one run.
 
     Args:
         run: The run's folder; made where it is missing.
         keep: Complete checkpoints to keep, >= 1; None keeps all.
         ranks: The processes of the run; all of them call `save` at the same steps.
-        room: Tells whether some bytes fit; see `space.room_for`.
+        room: Whether some bytes fit; see `disk.check_room`.
     """
 
     def __init__(
@@ -64,7 +87,7 @@ class Keeper:
         *,
         keep: int | None,
         ranks: Ranks,
-        room: Callable[[Path, int], Room] = room_for,
+        room: Callable[[Path, int], Room] = check_room,
     ) -> None:
         self._run = run
         self._keep = keep
@@ -74,8 +97,11 @@ class Keeper:
         self._skipped = 0
 
     def save(
-        self, step: int, writers: Mapping[Kind, Writer], estimates: Mapping[Kind, int]
-    ) -> Kind | None:
+        self,
+        step: int,
+        writers: Mapping[Contents, Writer],
+        estimates: Mapping[Contents, int],
+    ) -> Contents | None:
         """Keep a checkpoint of this step in the first of the given kinds that fits.
 
         Args:
@@ -87,16 +113,20 @@ class Keeper:
             The kind that was kept, None where none fitted. Equal in all processes.
         """
         for kind, write in writers.items():
-            if self._kept(kind, step, write, estimates[kind]):
-                self._report(kind, step)
-                return kind
+            while self._decide(self._make_room, kind, estimates[kind]):
+                if self._write(kind, step, write):
+                    self._decide(self._rotate)
+                    self._report(kind, step)
+                    return kind
+                if not self._decide(self._drop_oldest):
+                    break
         self._report(None, step)
         return None
 
     @property
     def signals(self) -> dict[str, float]:
         """How the checkpoints stand, as metrics; always the same keys."""
-        last = newest(complete(self._run))
+        last = find_newest(list_complete(self._run))
         return {
             "checkpoint/resumable_step": float(0 if last is None else last.step),
             "checkpoint/weights_only": float(self._weights_only),
@@ -104,54 +134,38 @@ class Keeper:
             "checkpoint/free_gib": (free_bytes(self._run) if self._run.is_dir() else 0) / _GIB,
         }
 
-    def _kept(self, kind: Kind, step: int, write: Writer, estimate: int) -> bool:
-        while self._told(lambda: self._roomy(kind, estimate)):
-            if self._written(kind, step, write):
-                self._told(self._rotated)
-                return True
-            if not self._told(self._dropped):
-                return False
-        return False
+    def _decide(self, decide: Callable[..., bool], *arguments: object) -> bool:
+        return self._ranks.agree(decide(*arguments) if self._ranks.leads else False)
 
-    def _told(self, decide: Callable[[], bool]) -> bool:
-        return self._ranks.told(decide() if self._ranks.leads else False)
-
-    def _roomy(self, kind: Kind, estimate: int) -> bool:
+    def _make_room(self, kind: Contents, estimate: int) -> bool:
         """Whether the checkpoint fits, after as many deletions as that takes."""
         self._run.mkdir(parents=True, exist_ok=True)
-        sweep(self._run)
-        size = needed(estimate, newest(complete(self._run), kind))
-        while not (room := self._asked(size, kind)).fits:
-            if size > room.free + self._spared() or not self._dropped():
-                return False
-        return True
-
-    def _spared(self) -> int:
-        """Bytes that deletions bring at most; where that is too little, nothing is given up."""
-        found = complete(self._run)
-        kept = newest(found)
-        return sum(each.size for each in found if each is not kept)
-
-    def _asked(self, size: int, kind: Kind) -> Room:
-        room = self._room(self._run, size)
-        if not room.fits:
+        sweep_staging(self._run)
+        size = required_bytes(estimate, find_newest(list_complete(self._run), kind))
+        while not (room := self._room(self._run, size)).fits:
             _log.error(
                 "DISK FULL: a %s checkpoint needs %d bytes, %d are free (refused by %s)",
                 kind.name.lower(), size, room.free, room.source,
             )  # fmt: skip
-        return room
+            found = list_complete(self._run)
+            kept = find_newest(found)
+            spared = sum(each.size for each in found if each is not kept)
+            # Where all deletions together would not do, nothing is given up.
+            if size > room.free + spared or not self._drop_oldest():
+                return False
+        return True
 
-    def _dropped(self) -> bool:
+    def _drop_oldest(self) -> bool:
         """Give up the oldest checkpoint; False where there is none to give."""
-        victim = spare(complete(self._run))
-        return victim is not None and self._removed(victim, "to make room")
+        victim = pick_spare(list_complete(self._run))
+        return victim is not None and self._remove(victim, "to make room")
 
-    def _rotated(self) -> bool:
-        old = surplus(complete(self._run), self._keep)
-        removed = [self._removed(each, "by rotation") for each in old]
+    def _rotate(self) -> bool:
+        surplus = pick_surplus(list_complete(self._run), self._keep)
+        removed = [self._remove(each, "by rotation") for each in surplus]
         return all(removed)
 
-    def _removed(self, checkpoint: Checkpoint, why: str) -> bool:
+    def _remove(self, checkpoint: Checkpoint, why: str) -> bool:
         try:
             discard(checkpoint.path)
         except OSError:
@@ -160,24 +174,25 @@ class Keeper:
         _log.warning("%s removed %s", checkpoint.path.name, why)
         return True
 
-    def _written(self, kind: Kind, step: int, write: Writer) -> bool:
-        built = staged(self._run, kind, step)
-        with Outlived(built.name, _log) as writing:
+    def _write(self, kind: Contents, step: int, write: Writer) -> bool:
+        """Write and seal; False where the disk filled up in any process, and what is torn went."""
+        built = staging_folder(self._run, kind, step)
+        with outlive_full_disk(built.name, _log) as writing:
             write(built)
-        torn = self._ranks.some(writing.failed)
+        torn = self._ranks.any_of(writing.failed)
         if not torn and self._ranks.leads:
-            with Outlived(built.name, _log) as writing:
+            with outlive_full_disk(built.name, _log) as writing:
                 seal(built, self._run)
-        torn = self._ranks.some(torn or writing.failed)
+        torn = self._ranks.any_of(torn or writing.failed)
         if torn and self._ranks.leads:
-            _log.error("%s is torn after %d bytes; removed", built.name, written(built))
-            sweep(self._run)
+            _log.error("%s is torn after %d bytes; removed", built.name, staged_bytes(built))
+            sweep_staging(self._run)
         return not torn
 
-    def _report(self, kind: Kind | None, step: int) -> None:
-        if kind is Kind.FULL or not self._ranks.leads:
+    def _report(self, kind: Contents | None, step: int) -> None:
+        if kind is Contents.FULL or not self._ranks.leads:
             return
-        last = newest(complete(self._run))
+        last = find_newest(list_complete(self._run))
         resumable = "the run's start" if last is None else last.path.name
         if kind is None:
             self._skipped += 1

@@ -5,14 +5,15 @@ call raises that error. So the writer is given up then, and a new one opened at 
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from transformers.integrations import TensorBoardCallback
 
-from citemark_grpo.training.record.journal import finite
-from citemark_grpo.training.survival.storage import Outlived
+from citemark_grpo.training.disk import outlive_full_disk
+from citemark_grpo.training.journal import select_finite
 
 _log: Final = logging.getLogger(__name__)
 
@@ -33,25 +34,25 @@ class Board(TensorBoardCallback):  # type: ignore[misc]  # not in the environmen
     def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         """Open the writer; events after the step that the run resumes at no longer count."""
         self._repeats_from = state.global_step + 1 if state.global_step else None
-        with Outlived("TensorBoard", _log) as writing:
+        with self._replacing_writer():
             super().on_train_begin(args, state, control, **rest)
-        self._given_up(writing)
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: Mapping[str, Any], **rest: Any
     ) -> None:
         """Write the finite numbers."""
-        with Outlived("TensorBoard", _log) as writing:
-            super().on_log(args, state, control, logs=finite(logs), **rest)
-        self._given_up(writing)
+        with self._replacing_writer():
+            super().on_log(args, state, control, logs=select_finite(logs), **rest)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         """Close the writer."""
-        with Outlived("TensorBoard", _log) as writing:
+        with self._replacing_writer():
             super().on_train_end(args, state, control, **rest)
-        self._given_up(writing)
 
-    def _given_up(self, writing: Outlived) -> None:
+    @contextmanager
+    def _replacing_writer(self) -> Iterator[None]:
+        with outlive_full_disk("TensorBoard", _log) as writing:
+            yield
         if writing.failed:
             self.tb_writer = None
             self._repeats_from = None

@@ -1,0 +1,158 @@
+"""What the trainer reports of a run goes to the journal, the metrics, the samples and the log.
+
+Titles of criteria come from data sets, any number of them and any text. Those of the static set
+get a metric of their own at once, those of rows when they return with another question; all others
+count in the means by source and polarity alone.
+"""
+
+import hashlib
+import logging
+import re
+import time
+import unicodedata
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from statistics import fmean, pstdev
+from typing import Any, Final
+
+from citemark_grpo.training.journal import Journal, JournalLine, select_finite
+from citemark_grpo.training.samples import JudgedBatch, JudgedRollout, SamplePages
+from citemark_schemas import SIGNALS, RubricScore, ScoreResult, Source, metrics_of
+
+_log: Final = logging.getLogger(__name__)
+_NAME_LENGTH: Final = 48
+_MOST_REMEMBERED: Final = 4096
+_OTHER: Final = re.compile(r"[^a-z0-9]+")
+_IN_THE_LOG: Final = {
+    "reward": "score/reward",
+    "rubrics": "score/rubric_reward",
+    "citations": "score/citation_f1",
+    "failed": "score/failure_rate",
+    "tokens": "completions/mean_length",
+    "kl": "kl",
+}
+
+
+def metric_name(title: str) -> str:
+    """A title as part of a metric's name: at most 48 of a-z, 0-9 and `_`, never empty."""
+    plain = unicodedata.normalize("NFKD", title[: 4 * _NAME_LENGTH]).lower()
+    ascii_only = plain.encode("ascii", "ignore").decode()
+    name = _OTHER.sub("_", ascii_only).strip("_")[:_NAME_LENGTH].rstrip("_")
+    digest = hashlib.blake2b(title.encode(errors="replace"), digest_size=4).hexdigest()
+    return name or f"title_{digest}"
+
+
+class RubricNames:
+    """Which titles have a metric of their own; at most `limit` (>= 0) ever do."""
+
+    def __init__(self, limit: int = 32) -> None:
+        self._limit = limit
+        self._own: set[str] = set()
+        self._met: dict[str, str] = {}
+
+    def name(self, rubric: RubricScore, question: str) -> str | None:
+        """The name for this criterion of this question, None where it has none (yet)."""
+        name = metric_name(rubric.title)
+        if name in self._own:
+            return name
+        if len(self._own) >= self._limit:
+            return None
+        if rubric.source is not Source.STATIC:
+            if name not in self._met and len(self._met) < _MOST_REMEMBERED:
+                self._met[name] = question
+            if self._met.get(name, question) == question:
+                return None
+        self._own.add(name)
+        return name
+
+
+def average_step(rollouts: Sequence[JudgedRollout], names: RubricNames) -> dict[str, float]:
+    """Means over one step's rollouts (>= 0 of them); failed ones count in `failure_rate` only.
+
+    `score/reward` is the reward before the verification scale. Where nothing was judged, there is
+    no mean, and the key is left out rather than set to 0.
+    """
+    if not rollouts:
+        return {}
+    rewards = [each.unscaled for each in rollouts if each.unscaled is not None]
+    means = {"score/failure_rate": 1 - len(rewards) / len(rollouts)}
+    if rewards:
+        means |= {"score/reward": fmean(rewards), "score/reward_std": pstdev(rewards)}
+    known = [metrics_of(r.result) for r in rollouts if r.result and r.result.failure is None]
+    if known:
+        kept = [name for name in SIGNALS if name != "judge_failed"]
+        means |= {f"score/{name}": fmean(each[name] for each in known) for name in kept}
+    scores: defaultdict[str, list[float]] = defaultdict(list)
+    for rollout in rollouts:
+        for rubric in rollout.result.rubrics if rollout.result else ():
+            scores[f"{rubric.source.value}_{rubric.polarity.value}"].append(rubric.score)
+            if name := names.name(rubric, rollout.question):
+                scores[name].append(rubric.score)
+    return means | {f"rubric/{name}": fmean(each) for name, each in sorted(scores.items())}
+
+
+class RunWatch:
+    """The record of one run.
+
+    It observes the reward function in every process, and gets from the trainer what all of them
+    saw; all but `drain` is called in the leading process alone, which writes.
+
+    Args:
+        journal: Where every step goes.
+        pages: Where samples go, every `pages_every` (>= 1) steps.
+    """
+
+    def __init__(self, journal: Journal, pages: SamplePages, *, pages_every: int) -> None:
+        self._journal = journal
+        self._pages = pages
+        self._pages_every = pages_every
+        self._names = RubricNames()
+        self._mine: list[JudgedRollout] = []
+        self._step: list[JudgedRollout] = []
+        self._logged = 0
+        self.last_result: ScoreResult | None = None
+        """The last result with a reward, for the versions that it names."""
+
+    def __call__(self, batch: JudgedBatch) -> Mapping[str, float]:
+        """Keep what was judged for `drain`; no metrics, which come from all processes at once."""
+        self._mine.extend(
+            JudgedRollout(rollout.question, rollout.response, rollout.finish_reason, result)
+            for rollout, result in zip(batch.rollouts, batch.results, strict=True)
+        )
+        return {}
+
+    def drain(self) -> list[JudgedRollout]:
+        """What this process has seen since the last call."""
+        seen, self._mine = self._mine, []
+        return seen
+
+    def begin(self, step: int) -> None:
+        """Training begins or resumes with `step` steps done; the journal goes back there."""
+        self._journal.rewind(step)
+        self._logged = step
+
+    def add_generation(self, seen: Sequence[JudgedRollout]) -> None:
+        """What all processes saw of one generation."""
+        self._step.extend(seen)
+        for rollout in reversed(self._step):
+            if rollout.result and rollout.result.failure is None:
+                self.last_result = rollout.result
+                return
+
+    def metrics(self) -> Mapping[str, float]:
+        """Means over what was generated since the last log."""
+        return average_step(self._step, self._names)
+
+    def write_step(self, step: int, logs: Mapping[str, Any]) -> None:
+        """Write what was logged for a step; a second log of the same step is no step of its own."""
+        if step <= self._logged:
+            return
+        self._logged = step
+        seen, self._step = self._step, []
+        metrics = select_finite(logs)
+        self._journal.add(JournalLine(step, time.time(), [each.unscaled for each in seen], metrics))
+        if seen and step % self._pages_every == 0:
+            self._pages.write(seen, step)
+        shown = {name: metrics[key] for name, key in _IN_THE_LOG.items() if key in metrics}
+        summary = ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
+        _log.info("step %d: %s", step, summary)
