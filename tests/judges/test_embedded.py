@@ -372,28 +372,28 @@ def test_it_is_always_ready_and_spends_nothing() -> None:
 @pytest.mark.parametrize(
     "unit", ["<", "a b1 ", "東京都", "1,2.", "x" * 1000 + " ", "not never no ", "e\u0301"]
 )
-def test_a_hostile_length_takes_seconds_at_most(unit: str) -> None:
+def test_a_hostile_length_takes_seconds_of_a_processor_at_most(unit: str) -> None:
     sources = {str(number): unit * (20_000 // len(unit)) for number in range(50)}
     stated = unit * (20_000 // len(unit))
     response = "".join(
         f"<snippet id={number},{number + 1}>{number} {stated}</snippet>" for number in range(40)
     )
-    start = time.monotonic()
+    start = time.process_time()
     citations(response, sources=sources)
     verdicts(response, *load_library().named("v3").criteria, criterion(stated), sources=sources)
-    assert time.monotonic() - start < 20
+    assert time.process_time() - start < 20
 
 
-def test_many_sources_and_many_sentences_take_seconds_at_most() -> None:
+def test_many_sources_and_many_sentences_take_seconds_of_a_processor_at_most() -> None:
     sources = {f"s{number}": f"word{number} other{number % 7} Bob 17." for number in range(5000)}
     cite_all = ",".join(sources)
     sentences = " ".join(f"Bob saw word{number} and other{number} in 17." for number in range(300))
     claims = "".join(f"<snippet id={cite_all}>Bob {number}</snippet>" for number in range(20))
-    start = time.monotonic()
+    start = time.process_time()
     citations(claims + sentences, sources=sources)
     formal = criterion("Unsupported Facts: the response states unsupported facts.")
     verdicts(claims + sentences, *load_library().named("v3").criteria, formal, sources=sources)
-    assert time.monotonic() - start < 20
+    assert time.process_time() - start < 20
 
 
 def labelled(name: str) -> list[dict]:

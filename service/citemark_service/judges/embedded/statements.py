@@ -1,0 +1,280 @@
+"""Statements of an answer and how far sources support them, by weighted coverage of words. Pure.
+
+Support is a ramp over `0.25 coverage + 0.5 locality + 0.25 adjacency`, cut for missing names,
+missing numbers and a denial that the snippets do not make. It sees words, not meaning.
+"""
+
+import operator
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+
+from citemark_schemas import ClaimVerdict, Span
+from citemark_service.judges.embedded.words import (
+    MAX_CHARS,
+    Passage,
+    Terms,
+    merge_passages,
+    read_passage,
+    read_terms,
+)
+from citemark_service.judges.protocol import CitedClaim, CriteriaTask
+from citemark_service.parsing.parsed import Answer, Sources
+
+# What is read of one rollout: more than a refiner's prompt holds.
+_MAX_SOURCE_CHARS = 400_000
+_MAX_STATEMENTS = 100
+_MAX_COPIES = 5
+_MAX_CITED = 20
+# The least span in words within which a claim's words must stand together.
+_MIN_SPAN = 20
+# Below a fifth, shared words are chance; a tenth of paraphrase still is full support.
+_FLOOR, _CEILING = 0.2, 0.9
+# Three words of its own make a statement ("Paris hosted 1900").
+_FULL_SUBSTANCE = 3
+# Of what the best source shares with the question, a quarter is chance and half is enough:
+# ordinary claims use few of the question's words.
+_CHANCE, _FULLY_RELEVANT = 0.25, 0.5
+# Where even the best source shares less, the question is worded unlike any text about it.
+_LEAST_REACH = 0.2
+# Stands in for the best source where there is none: few texts use all of a question's words.
+_USUAL_REACH = 0.75
+
+
+def _ramp(value: float, low: float, high: float) -> float:
+    return min(1.0, max(0.0, (value - low) / (high - low)))
+
+
+def _credit(stem: str, passages: Sequence[Passage]) -> float:
+    return max((passage.credit(stem) for passage in passages), default=0.0)
+
+
+def coverage(terms: Terms, passages: Sequence[Passage]) -> float:
+    """Share in [0, 1] of the terms' weight that the passages have anywhere; 0 without terms."""
+    total = sum(terms.weights.values())
+    found = sum(weight * _credit(stem, passages) for stem, weight in terms.weights.items())
+    return found / total if total else 0.0
+
+
+def missing_share(stems: Iterable[str], passages: Sequence[Passage]) -> float:
+    """Share in [0, 1] of the stems that no passage has; 0 for none."""
+    sought = tuple(stems)
+    missing = sum(1.0 - _credit(stem, passages) for stem in sought)
+    return missing / len(sought) if sought else 0.0
+
+
+def _best_window(terms: Terms, passage: Passage) -> tuple[float, bool]:
+    """The largest share of the terms' weight within a span, and whether a negation stands there.
+
+    A span is two blocks of half its length, and begins at each block, so that none is cut.
+    """
+    half = max(_MIN_SPAN, terms.length)
+    spans: dict[int, set[str]] = defaultdict(set)
+    for stem in terms.weights:
+        for place in passage.positions.get(stem, ()):
+            spans[place // half].add(stem)
+            spans[place // half - 1].add(stem)
+    if not spans:
+        return 0.0, False
+    total = sum(terms.weights.values())
+    # Sorted: a sum of floats depends on its order, and that of a set on the process.
+    shares = {
+        start: sum(terms.weights[stem] for stem in sorted(found)) / total
+        for start, found in spans.items()
+    }
+    best = max(shares, key=lambda start: (shares[start], -start))
+    return shares[best], any(best <= place // half <= best + 1 for place in passage.negations)
+
+
+def _adjacency(terms: Terms, passages: Sequence[Passage]) -> float:
+    """Share in [0, 1] of the terms' neighbours that are neighbours in a passage too."""
+    if not terms.pairs:
+        return coverage(terms, passages)
+    known = [passage.pairs for passage in passages]
+    hits = sum(
+        any((left, right) in pairs or (right, left) in pairs for pairs in known)
+        for left, right in terms.pairs
+    )
+    return hits / len(terms.pairs)
+
+
+def support(terms: Terms, passages: Sequence[Passage]) -> float:
+    """Support in [0, 1] of a claim by its passages jointly; 0 without passages or content."""
+    if not terms.weights or not passages:
+        return 0.0
+    locality, denied = max(_best_window(terms, passage) for passage in passages)
+    evidence = (
+        0.25 * coverage(terms, passages) + 0.5 * locality + 0.25 * _adjacency(terms, passages)
+    )
+    # Missing names, missing numbers and a denial can each halve what is left.
+    names = 1.0 - 0.5 * missing_share(sorted(terms.names - terms.numbers), passages)
+    numbers = 1.0 - 0.5 * missing_share(sorted(terms.numbers), passages)
+    denial = 0.5 if terms.negated and not denied else 1.0
+    return _ramp(evidence * (names * numbers * denial), _FLOOR, _CEILING)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a question is about, and how well its sources can speak of it."""
+
+    question: Terms
+    reach: float
+    """Share in (0, 1] of the question's words that the best source has, or that one would."""
+
+
+def read_subject(question: str, sources: Iterable[Passage]) -> Subject:
+    """A question beside all of its sources: few of them share most of its words."""
+    terms = read_terms(question)
+    best = max((coverage(terms, [source]) for source in sources), default=_USUAL_REACH)
+    return Subject(terms, max(best, _LEAST_REACH))
+
+
+def relevance(subject: Subject, terms: Terms, own: Passage, cited: Sequence[Passage]) -> float:
+    """How far a statement, with what it cites, speaks of the question, in [0, 1].
+
+    The question's words in it are compared with those in the best source. A cited source counts
+    by what it says of the statement, so that citing a relevant one beside does not help.
+    A question without words says nothing about relevance: then it is 1.
+    """
+    question = subject.question
+    if not question.weights:
+        return 1.0
+    bearing = [coverage(terms, [one]) for one in cited]
+    shares = [coverage(question, [own, one]) for one in cited]
+    if total := sum(bearing):
+        share = sum(map(operator.mul, bearing, shares)) / total
+    else:
+        share = coverage(question, [own])
+    return _ramp(share / subject.reach, _CHANCE, _FULLY_RELEVANT)
+
+
+def substance(terms: Terms) -> float:
+    """How much the claim says of the world rather than of texts, in [0, 1]."""
+    return min(1.0, len(terms.specific) / _FULL_SUBSTANCE)
+
+
+def judge_claim(
+    cited: CitedClaim, subject: Subject, passages: Mapping[str, Passage]
+) -> ClaimVerdict:
+    """One claim against the passages of its ids, jointly."""
+    terms = read_terms(cited.claim.text)
+    own = {one: passages[one] for one in cited.ids if one in passages}
+    together = tuple(own.values())
+    contributing = {}
+    for one, passage in own.items() if len(own) > 1 else ():
+        others = [other for key, other in own.items() if key != one]
+        alone = coverage(terms, [passage, *others]) - coverage(terms, others)
+        # Full where it supports the claim alone, or where it alone brings a quarter of its words.
+        contributing[one] = min(1.0, max(support(terms, [passage]), 4.0 * alone))
+    relevant = relevance(subject, terms, read_passage(cited.claim.text), together)
+    return ClaimVerdict(
+        support=support(terms, together),
+        substantive=substance(terms) * relevant,
+        contributing=contributing,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A claim of the answer, or a sentence outside the claim tags."""
+
+    quote: str
+    """As it stands in the answer, character for character."""
+    terms: Terms
+    passage: Passage
+    cited: tuple[Passage, ...]
+    """The sources it cites; for a sentence outside the tags all of them, merged into one."""
+    valid_share: float
+    """Share in [0, 1] of its ids that the tool output defines; 0 for an uncited sentence."""
+    claimed: bool
+    """It stands in a well-formed claim tag."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerLayout:
+    """Everything that the embedded judge's criteria look at."""
+
+    subject: Subject
+    statements: tuple[Statement, ...]
+    """In order, at least one."""
+    every: Passage
+    """All sources, merged into one."""
+    source_texts: tuple[str, ...]
+    whole: Passage
+    """The statements together, without markup."""
+    bonus: float
+    """Share of the format checks that pass."""
+
+
+def index_sources(sources: Sources, cited: Iterable[str]) -> dict[str, Passage]:
+    """Index the sources by id, the cited ones first; what is beyond the cap is read as empty."""
+    passages: dict[str, Passage] = {}
+    left = _MAX_SOURCE_CHARS
+    for one in dict.fromkeys(chain(cited, sources.by_id)):
+        if one in sources.by_id:
+            text = sources.by_id[one].text
+            limit = min(left, MAX_CHARS)
+            passages[one] = read_passage(text, limit)
+            left -= min(len(text), limit)
+    return passages
+
+
+def lay_out_answer(task: CriteriaTask) -> AnswerLayout:
+    """Lay the task's answer out; linear in what is read of it."""
+    cited = (one for claim in task.answer.claims for one in claim.ids)
+    sources = index_sources(task.sources, cited)
+    every = merge_passages(sources.values())
+    statements = _read_statements(task.answer, sources, every)
+    return AnswerLayout(
+        subject=read_subject(task.question, sources.values()),
+        statements=statements,
+        every=every,
+        source_texts=tuple(task.sources.by_id[one].text[:MAX_CHARS] for one in sources),
+        whole=read_passage("\n".join(statement.quote for statement in statements)),
+        bonus=task.format.bonus,
+    )
+
+
+def _read_statements(
+    answer: Answer, sources: Mapping[str, Passage], every: Passage
+) -> tuple[Statement, ...]:
+    placed: list[tuple[Span, Statement]] = []
+    for claim in answer.claims[:_MAX_STATEMENTS]:
+        valid = [one for one in claim.ids if one in sources]
+        statement = Statement(
+            quote=_inner_text(answer, claim.span),
+            terms=read_terms(claim.text),
+            passage=read_passage(claim.text),
+            cited=tuple(sources[one] for one in valid[:_MAX_CITED]),
+            valid_share=len(valid) / len(claim.ids) if claim.ids else 0.0,
+            claimed=claim.malformed is None,
+        )
+        placed.append((claim.span, statement))
+    for sentence in answer.sentences[:_MAX_STATEMENTS]:
+        quote = _inner_text(answer, sentence.span)
+        placed.append((sentence.span, _uncited_statement(sentence.text, quote, every)))
+    if not placed:
+        return (_uncited_statement(answer.text, answer.text.strip(), every),)
+    ordered = (statement for _, statement in sorted(placed, key=lambda pair: pair[0]))
+    copied = (one for one in ordered for _ in range(_count_copies(answer, one.quote)))
+    return tuple(islice(copied, 2 * _MAX_STATEMENTS))
+
+
+def _uncited_statement(text: str, quote: str, every: Passage) -> Statement:
+    return Statement(quote, read_terms(text), read_passage(text), (every,), 0.0, claimed=False)
+
+
+def _inner_text(answer: Answer, span: Span) -> str:
+    """The text of a tag's range without the tag itself, or of a sentence's range."""
+    start, end = (place - answer.span[0] for place in span)
+    marked = answer.text[start:end]
+    if marked.startswith("<"):
+        body = marked[marked.find(">") + 1 :]
+        marked = body[: body.rindex("<")] if body.endswith(">") and "<" in body else body
+    return marked.strip()
+
+
+def _count_copies(answer: Answer, quote: str) -> int:
+    """How often the answer says it: the parser merges equal statements, a reader sees each."""
+    return min(_MAX_COPIES, max(1, answer.text.count(quote))) if quote else 1
