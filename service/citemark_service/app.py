@@ -19,20 +19,18 @@ from citemark_service.telemetry.metrics import Metrics
 from citemark_service.telemetry.rollouts import RolloutLog
 from citemark_service.telemetry.tracer import Tracer, Untraced
 from citemark_service.web.admission import Admission
-from citemark_service.web.dialects.engine import DialectEngine
-from citemark_service.web.dialects.table import dialects
 from citemark_service.web.envelope import Envelope
 from citemark_service.web.gate import TokenGate
 from citemark_service.web.openapi import Citemark
 from citemark_service.web.problems import HANDLERS
 from citemark_service.web.readiness import Readiness
 from citemark_service.web.routes.catalogue import catalogue_router
-from citemark_service.web.routes.dialects import dialect_router
 from citemark_service.web.routes.gym import gym_router
 from citemark_service.web.routes.health import health_router
 from citemark_service.web.routes.rescore import RescoreEndpoint, rescore_router
 from citemark_service.web.routes.score import ScoreEndpoint, score_router
 from citemark_service.web.routes.stream import stream_router
+from citemark_service.web.routes.trainers import trainer_router
 from citemark_service.web.ui.door import PageDoor
 from citemark_service.web.ui.reads import Reads
 from citemark_service.web.ui.routes import screen_of, ui_router
@@ -92,15 +90,11 @@ def create_app(
     rescoring = RescoreEndpoint(view=view, settings=settings, admission=admission)
     app.include_router(rescore_router(rescoring))
     app.include_router(stream_router(pipeline=pipeline, settings=settings, admission=admission))
-    spoken = dialects(settings)
-    engine = DialectEngine(
-        pipeline=pipeline,
-        settings=settings,
-        admission=admission,
-        dialects=spoken,
-        registry=metrics.registry,
+    app.include_router(
+        trainer_router(
+            pipeline=pipeline, settings=settings, admission=admission, registry=metrics.registry
+        )
     )
-    app.include_router(dialect_router(engine, spoken))
     app.include_router(gym_router(settings=settings, admission=admission))
     screen = screen_of(
         pipeline=pipeline,

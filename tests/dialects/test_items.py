@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from citemark_service.web.dialects.gym_metrics import aggregated
-from citemark_service.web.dialects.items import finish_reason, tool_answers
+from citemark_service.trainers.gym_items import finish_reason, tool_answers
+from citemark_service.trainers.gym_metrics import aggregate_rows
 from support.gym_rows import answered, called
 
 TAGGED = '<snippet id="s1">One &amp; two.\nThree.</snippet>'
@@ -102,7 +102,7 @@ def test_hostile_items_take_linear_time() -> None:
 
 @given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=20))
 def test_statistics_are_those_of_the_library(values: list[float]) -> None:
-    found = aggregated([{"reward": value} for value in values])["agent_metrics"]
+    found = aggregate_rows([{"reward": value} for value in values])["agent_metrics"]
     assert found["mean/reward"] == pytest.approx(statistics.fmean(values), abs=1e-6)
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
     assert found["std/reward"] == pytest.approx(spread, rel=1e-6, abs=1e-4)
@@ -112,7 +112,7 @@ def test_statistics_are_those_of_the_library(values: list[float]) -> None:
 @settings(max_examples=50)
 @given(st.lists(st.dictionaries(st.text(max_size=3), _JSON, max_size=3), max_size=4))
 def test_any_rows_come_to_finite_numbers(rows: list[dict[str, object]]) -> None:
-    found = aggregated(rows)
+    found = aggregate_rows(rows)
     for table in (found["agent_metrics"], found["key_metrics"], *found["group_level_metrics"]):
         assert all(math.isfinite(value) for value in table.values())
 
@@ -123,7 +123,7 @@ def test_masked_rows_are_counted_and_not_averaged() -> None:
         {"_ng_task_index": 0, "_ng_rollout_index": 1, "reward": 0.0, "mask_sample": True},
         {"_ng_task_index": 1, "_ng_rollout_index": 0, "reward": 0.0, "mask_sample": True},
     ]
-    found = aggregated(rows)
+    found = aggregate_rows(rows)
     coverage = {
         "coverage/measured_rollouts": 1,
         "coverage/masked_rollouts": 2,
@@ -136,9 +136,9 @@ def test_masked_rows_are_counted_and_not_averaged() -> None:
 
 def test_usage_and_flags_are_numbers_too() -> None:
     rows = [{"correct": flag, "response": {"usage": {"tokens": 2}}} for flag in (True, False)]
-    assert aggregated(rows)["key_metrics"] == {"mean/correct": 0.5, "mean/tokens": 2.0}
+    assert aggregate_rows(rows)["key_metrics"] == {"mean/correct": 0.5, "mean/tokens": 2.0}
 
 
 def test_nothing_comes_to_nothing() -> None:
     empty: dict[str, object] = {"group_level_metrics": [], "agent_metrics": {}, "key_metrics": {}}
-    assert aggregated([]) == empty
+    assert aggregate_rows([]) == empty

@@ -11,17 +11,16 @@ from hypothesis import strategies as st
 from citemark_schemas import SIGNALS, Failure, FailureKind, Refusal, RefusalKind, rollout_of
 from citemark_service.errors import InvalidRequest
 from citemark_service.settings import Settings
-from citemark_service.web.dialects.bodies import decoded
-from citemark_service.web.dialects.dialect import Asked, DialectOptions, Outcome
-from citemark_service.web.dialects.open_instruct import OPEN_INSTRUCT
-from citemark_service.web.dialects.openrlhf import OPENRLHF
-from citemark_service.web.dialects.slime import SLIME
-from citemark_service.web.dialects.table import dialects
+from citemark_service.trainers.engine import decode_body
+from citemark_service.trainers.table import TRAINERS, served_routes
+from citemark_service.trainers.trainer import Outcome, RouteOptions
 from support.dialect_bodies import for_open_instruct, for_openrlhf, for_slime
 from support.scripted_service import scored
 from support.step_rollouts import rollout
 
-SPOKEN = (OPENRLHF, SLIME, OPEN_INSTRUCT)
+SPOKEN = OPENRLHF, SLIME, OPEN_INSTRUCT = tuple(
+    TRAINERS[name].routes[0] for name in ("openrlhf", "slime", "open-instruct")
+)
 FAILURE = Failure(kind=FailureKind.TIMEOUT, message="no answer", retryable=True)
 REFUSAL = Refusal(kind=RefusalKind.NO_ANSWER, message="no answer block")
 OUTCOMES = {
@@ -31,29 +30,29 @@ OUTCOMES = {
 }
 
 
-def asked(**options: Any) -> Asked:
-    return Asked({}, DialectOptions(**options), "fallback")
+def write(route, outcomes, **options: Any) -> Any:
+    return route.write(outcomes, {}, RouteOptions(on_error="fallback", **options))
 
 
-def locs(dialect, body):
+def locs(route, body):
     with pytest.raises(InvalidRequest) as caught:
-        dialect.read(body)
+        route.read(body)
     return [detail.loc for detail in caught.value.details]
 
 
-@pytest.mark.parametrize("dialect", SPOKEN, ids=lambda dialect: dialect.name)
-def test_the_documented_example_is_a_rollout(dialect):
-    (sample,) = dialect.read(dialect.request)
+@pytest.mark.parametrize("route", SPOKEN, ids=lambda route: route.name)
+def test_the_documented_example_is_a_rollout(route):
+    (sample,) = route.read(route.request)
     read = rollout_of(sample.places, response=sample.response, prompt=sample.prompt)
     assert read.criteria
-    answer = dialect.write([Outcome(scored("a", 0.5), 0.5)], asked())
-    assert answer.keys() == dialect.answer.keys()
+    answer = write(route, [Outcome(scored("a", 0.5), 0.5)])
+    assert answer.keys() == route.answer.keys()
 
 
-@pytest.mark.parametrize("dialect", SPOKEN, ids=lambda dialect: dialect.name)
-def test_the_deadline_leaves_the_client_time(dialect):
+@pytest.mark.parametrize("route", SPOKEN, ids=lambda route: route.name)
+def test_the_deadline_leaves_the_client_time(route):
     timeouts = {"openrlhf": 180, "slime": 120, "open_instruct": 30}
-    assert 0 < dialect.deadline_s <= timeouts[dialect.name] - 5
+    assert 0 < route.deadline_s <= timeouts[route.name] - 5
 
 
 def test_openrlhf_posts_one_or_many_or_none():
@@ -91,32 +90,32 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("loc", "dialect", "body"), BAD)
-def test_a_body_of_another_shape_is_named(loc, dialect, body):
-    assert locs(dialect, body) == [loc]
+@pytest.mark.parametrize(("loc", "route", "body"), BAD)
+def test_a_body_of_another_shape_is_named(loc, route, body):
+    assert locs(route, body) == [loc]
 
 
 def test_openrlhf_gets_lists_of_floats_under_constant_keys():
-    answer = OPENRLHF.write(list(OUTCOMES.values()), asked())
+    answer = write(OPENRLHF, list(OUTCOMES.values()))
     assert answer["rewards"] == answer["scores"] == [0.5, 0.0, 0.25]
     assert tuple(answer["extra_logs"]) == SIGNALS
     assert answer["extra_logs"]["judge_failed"] == [0.0, 0.0, 1.0]
     lists = [answer["rewards"], *answer["extra_logs"].values()]
     assert all(len(values) == 3 and set(map(type, values)) == {float} for values in lists)
-    empty = OPENRLHF.write([], asked())
+    empty = write(OPENRLHF, [])
     assert (empty["rewards"], set(map(len, empty["extra_logs"].values()))) == ([], {0})
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES.values(), ids=OUTCOMES)
 def test_slime_gets_one_flat_object_or_a_number(outcome):
-    answer = SLIME.write([outcome], asked())
+    answer = write(SLIME, [outcome])
     assert list(answer) == ["reward", *SIGNALS, "outcome"]
     assert all(type(answer[key]) is float for key in ("reward", *SIGNALS))
-    assert SLIME.write([outcome], asked(format="scalar")) == outcome.reward
+    assert write(SLIME, [outcome], format="scalar") == outcome.reward
 
 
 def test_slime_is_told_what_became_of_a_sample():
-    told = {name: SLIME.write([outcome], asked())["outcome"] for name, outcome in OUTCOMES.items()}
+    told = {name: write(SLIME, [outcome])["outcome"] for name, outcome in OUTCOMES.items()}
     assert told == {
         "judged": "judged",
         "refused": "no_answer_block",
@@ -125,13 +124,13 @@ def test_slime_is_told_what_became_of_a_sample():
 
 
 def test_open_instruct_gets_a_result_for_its_program():
-    answer = OPEN_INSTRUCT.write([OUTCOMES["judged"]], asked())
+    answer = write(OPEN_INSTRUCT, [OUTCOMES["judged"]])
     assert answer == {"results": [0.5], "runtimes": [0.0]}
 
 
 def test_open_instruct_is_spoken_only_where_it_is_turned_on():
-    assert OPEN_INSTRUCT not in dialects(Settings())
-    assert OPEN_INSTRUCT in dialects(Settings(test_program_route=True))
+    assert OPEN_INSTRUCT not in served_routes(Settings())
+    assert OPEN_INSTRUCT in served_routes(Settings(test_program_route=True))
 
 
 bodies = st.dictionaries(
@@ -143,11 +142,11 @@ bodies = st.dictionaries(
 )
 
 
-@given(body=bodies, dialect=st.sampled_from(SPOKEN))
-def test_any_body_is_samples_or_an_error_that_names_the_place(body, dialect):
+@given(body=bodies, route=st.sampled_from(SPOKEN))
+def test_any_body_is_samples_or_an_error_that_names_the_place(body, route):
     told: list[str]
     try:
-        told = [type(sample.response).__name__ for sample in dialect.read(body)]
+        told = [type(sample.response).__name__ for sample in route.read(body)]
         assert set(told) <= {"str"}
     except InvalidRequest as error:
         told = [detail.loc for detail in error.details] or [""]
@@ -162,7 +161,7 @@ def test_what_is_written_is_json_of_finite_floats(rewards, ends):
     outcomes = [
         Outcome(OUTCOMES[end].result, reward) for reward, end in zip(rewards, ends, strict=False)
     ]
-    read = json.loads(json.dumps(OPENRLHF.write(outcomes, asked()), allow_nan=False))
+    read = json.loads(json.dumps(write(OPENRLHF, outcomes), allow_nan=False))
     assert read["rewards"] == rewards
     numbers = [value for values in read["extra_logs"].values() for value in values]
     assert all(type(number) is float and math.isfinite(number) for number in numbers)
@@ -172,15 +171,17 @@ def test_what_is_written_is_json_of_finite_floats(rewards, ends):
 def test_bytes_are_an_object_or_refused(raw):
     told: object
     try:
-        told = decoded(raw)
+        told = decode_body(raw)
     except InvalidRequest as error:
         told = {detail.loc: detail.message for detail in error.details}.get("body")
     assert told is not None
 
 
 def test_an_empty_cell_that_python_wrote_is_read():
-    assert decoded(b'{"label": {"step": NaN}}') == {"label": {"step": None}}
-    assert decoded(b'{"response": "\\ud800 \\ud83d\\ude00"}') == {"response": "\ufffd \U0001f600"}
+    assert decode_body(b'{"label": {"step": NaN}}') == {"label": {"step": None}}
+    assert decode_body(b'{"response": "\\ud800 \\ud83d\\ude00"}') == {
+        "response": "\ufffd \U0001f600"
+    }
 
 
 @pytest.mark.parametrize(
@@ -188,18 +189,18 @@ def test_an_empty_cell_that_python_wrote_is_read():
 )
 def test_a_body_without_end_is_refused(raw):
     with pytest.raises(InvalidRequest):
-        decoded(raw)
+        decode_body(raw)
 
 
 def test_every_trainers_body_reads_back_as_the_rollout():
     row = rollout(1, 2)
     expected = {name: row[name] for name in ("question", "tool_output", "id")}
-    for dialect, body in (
+    for route, body in (
         (OPENRLHF, for_openrlhf(row)),
         (SLIME, for_slime(row)),
         (OPEN_INSTRUCT, for_open_instruct(row)),
     ):
-        (sample,) = dialect.read(body)
+        (sample,) = route.read(body)
         read = rollout_of(sample.places, response=sample.response, prompt=sample.prompt)
         assert {name: getattr(read, name) for name in expected} == expected
         assert len(read.criteria) == 3

@@ -3,13 +3,14 @@
 import asyncio
 
 from citemark_service.errors import ShuttingDown
-from citemark_service.web.dialects.unclaimed import Answer, Unclaimed
+from citemark_service.trainers.engine import RouteAnswer
+from citemark_service.trainers.unclaimed import Unclaimed
 
 
-def answering(body: bytes = b"{}", *, whole: bool = True) -> asyncio.Task[Answer]:
-    async def work() -> Answer:
+def answering(body: bytes = b"{}", *, whole: bool = True) -> asyncio.Task[RouteAnswer]:
+    async def work() -> RouteAnswer:
         await asyncio.sleep(0)
-        return Answer(body, whole)
+        return RouteAnswer(body, whole)
 
     return asyncio.create_task(work())
 
@@ -31,7 +32,7 @@ async def test_what_was_left_is_claimed_once():
 
 
 async def test_what_failed_is_not_kept():
-    async def stopped() -> Answer:
+    async def stopped() -> RouteAnswer:
         raise ShuttingDown("stopping")
 
     unclaimed = Unclaimed()

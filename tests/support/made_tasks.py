@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from citemark_schemas import Rollout
-from citemark_service.trainers.trainer import Task
+from citemark_service.trainers.rows import Task
 
 ROW: dict[str, Any] = {
     "id": "ferry",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from citemark_service.trainers.files import rows_of
+from citemark_service.trainers.files import read_rows
 from citemark_service.trainers.table import LAYOUTS
 from support.command_line import EXAMPLES, Cli
 from support.made_tasks import ROW, json_lines
@@ -20,7 +20,7 @@ PAIRS = [(name, ending) for name, each in LAYOUTS.items() for ending in each.suf
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    return [dict(each.row) for each in rows_of(path) if each.row is not None]
+    return [dict(each.row) for each in read_rows(path) if each.row is not None]
 
 
 @pytest.mark.parametrize(("name", "ending"), PAIRS)

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from citemark_service.trainers.prompts import PromptTemplate
-from citemark_service.trainers.table import TRAINERS
-from citemark_service.trainers.tasks import task_of
+from citemark_service.trainers.rows import PromptTemplate
+from citemark_service.trainers.table import TRAINERS, task_of
 from support.command_line import Cli
 from support.made_tasks import ROW
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from citemark_service.errors import DataError
-from citemark_service.trainers.files import count_of, replacing, rows_of, writing
-from citemark_service.trainers.shapes import MESSAGES, Kind, Shape
+from citemark_service.trainers.files import count_rows, read_rows, replacing, writing
+from citemark_service.trainers.rows import MESSAGES
+from citemark_service.trainers.shapes import Kind, Shape
 
 COLUMNS: dict[str, Shape] = {"id": Kind.TEXT, "n": Kind.INTEGER, "messages": MESSAGES}
 ENDINGS = pytest.mark.parametrize("ending", ["jsonl", "parquet"])
@@ -21,9 +22,9 @@ main(sys.argv[1:])
 
 
 def written(path: Path, rows: list[dict[str, object]]) -> Path:
-    with writing(path, COLUMNS) as writer:
+    with writing(path, COLUMNS) as write:
         for row in rows:
-            writer.write(row)
+            write(row)
     return path
 
 
@@ -31,8 +32,8 @@ def written(path: Path, rows: list[dict[str, object]]) -> Path:
 def test_rows_come_back_in_order(tmp_path: Path, ending: str) -> None:
     rows: list[dict[str, object]] = [{"id": f"é{n}", "n": n} for n in range(3000)]
     path = written(tmp_path / f"rows.{ending}", rows)
-    assert count_of(path) == 3000
-    read = [numbered.row for numbered in rows_of(path)]
+    assert count_rows(path) == 3000
+    read = [numbered.row for numbered in read_rows(path)]
     assert [(row["id"], row["n"]) for row in read if row] == [(r["id"], r["n"]) for r in rows]
 
 
@@ -67,7 +68,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_bad_lines_are_told_by_number_and_the_rest_is_read(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"id": "a"}\n\nnot json\n[1]\n{"id": "\\ud800"}\n{"id": "b"}')
-    told = [(each.place, bool(each.row), each.problem[:13]) for each in rows_of(path)]
+    told = [(each.place, bool(each.row), each.problem[:13]) for each in read_rows(path)]
     assert told == [
         ("line 1", True, ""),
         ("line 3", False, "is not JSON: "),
@@ -84,7 +85,7 @@ def test_a_line_too_long_to_hold_is_passed_over(tmp_path: Path) -> None:
         for _ in range(66):
             file.write(b"x" * 2**20)
         file.write(b'"}\n{"id": "b"}\n')
-    first, second = rows_of(path)
+    first, second = read_rows(path)
     assert first.problem == "is longer than 64 MiB"
     assert second.row == {"id": "b"}
     assert second.place == "line 2"
@@ -94,14 +95,14 @@ def test_a_broken_table_is_said_to_be_one(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     path.write_bytes(b"PAR1 but not really")
     with pytest.raises(DataError, match="cannot read"):
-        list(rows_of(path))
+        list(read_rows(path))
     with pytest.raises(DataError, match="cannot read"):
-        count_of(path)
+        count_rows(path)
 
 
 def test_another_ending_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"must end in .jsonl"):
-        rows_of(tmp_path / "rows.csv")
+        read_rows(tmp_path / "rows.csv")
 
 
 @pytest.mark.parametrize(
@@ -118,8 +119,8 @@ def test_another_ending_is_refused(tmp_path: Path) -> None:
 )
 def test_a_table_takes_nothing_that_it_would_lose(tmp_path: Path, row, told: str) -> None:
     path = tmp_path / "rows.parquet"
-    with pytest.raises(ValueError, match=told), writing(path, COLUMNS) as writer:
-        writer.write(row)
+    with pytest.raises(ValueError, match=told), writing(path, COLUMNS) as write:
+        write(row)
     assert not path.exists()
 
 

@@ -9,12 +9,10 @@ from hypothesis import given, settings
 from pyarrow.json import read_json
 
 from citemark_schemas import Knobs, Rollout
-from citemark_service.trainers.carrying import FIELDS, envelope_of
-from citemark_service.trainers.prompts import PromptTemplate
+from citemark_service.trainers.rows import FIELDS, PromptTemplate, Row, Task, envelope_of
 from citemark_service.trainers.shapes import misfit
-from citemark_service.trainers.table import LAYOUTS, TRAINERS
-from citemark_service.trainers.tasks import task_of
-from citemark_service.trainers.trainer import Row, Task, Trainer
+from citemark_service.trainers.table import LAYOUTS, TRAINERS, task_of
+from citemark_service.trainers.trainer import Trainer
 from support.made_tasks import ROW, TASKS, json_lines
 
 TEMPLATE = PromptTemplate()

@@ -1,21 +1,30 @@
 """`citemark convert`: rows of one trainer's layout, or of Citemark's, into those of another."""
 
 from pathlib import Path
+from typing import Any, Final
 
 import click
 from rich.console import Console
 
+from citemark_schemas.envelope import EnvelopeError
 from citemark_service.cli.printable import plain
 from citemark_service.cli.progress import Progress
 from citemark_service.cli.wording import counted
 from citemark_service.errors import DataError
-from citemark_service.trainers.conversion import Conversion
-from citemark_service.trainers.files import count_of, rows_of, suffix_of, writing
-from citemark_service.trainers.prompts import PromptTemplate
-from citemark_service.trainers.table import LAYOUTS
+from citemark_service.trainers.files import (
+    Numbered,
+    WriteRow,
+    count_rows,
+    read_rows,
+    suffix_of,
+    writing,
+)
+from citemark_service.trainers.rows import PromptTemplate
+from citemark_service.trainers.table import LAYOUTS, READ, task_of
 from citemark_service.trainers.trainer import Trainer
 
 _LAYOUT = click.Choice(tuple(LAYOUTS))
+_MOST_COLUMNS: Final = 50
 
 
 @click.command("convert")
@@ -49,47 +58,69 @@ def command(
     interrupted.
     """
     trainer = LAYOUTS[target]
-    _refuse_suffix(output, trainer)
-    template = PromptTemplate(prompt_template)
-    conversion = Conversion(LAYOUTS[origin] if origin else None, trainer, template)
-    console = Console(stderr=True)
-    with Progress(console, count_of(source), "converting") as progress:
-        _run(conversion, source, output, trainer, progress, skip_bad=skip_bad)
-    _tell(console, conversion, trainer)
-
-
-def _refuse_suffix(output: Path, trainer: Trainer) -> None:
     if suffix_of(output) not in trainer.suffixes:
         known = " or ".join(trainer.suffixes)
         raise DataError(f"{output}: {trainer.title} reads {known} alone")
-
-
-def _run(
-    conversion: Conversion,
-    source: Path,
-    output: Path,
-    trainer: Trainer,
-    progress: Progress,
-    *,
-    skip_bad: bool,
-) -> None:
-    with writing(output, trainer.columns) as writer:
-        for bad in conversion.over(rows_of(source), writer):
+    template = PromptTemplate(prompt_template)
+    conversion = Conversion(LAYOUTS[origin] if origin else None, trainer, template)
+    console = Console(stderr=True)
+    with (
+        Progress(console, count_rows(source), "converting") as progress,
+        writing(output, trainer.columns) as write,
+    ):
+        for numbered in read_rows(source):
+            problem = conversion.convert(numbered, write)
+            if problem is not None and not skip_bad:
+                raise DataError(problem)
+            if problem is not None:
+                progress.complain(problem)
             progress.advance()
-            if bad is not None and not skip_bad:
-                raise bad
-            if bad is not None:
-                progress.complain(str(bad))
-        if not conversion.tally.converted:
-            told = "none of its rows can be used" if conversion.tally.skipped else "has no rows"
-            raise DataError(f"{source}: {told}; nothing was written")
+        if not conversion.converted:
+            problem = "none of its rows can be used" if conversion.skipped else "has no rows"
+            raise DataError(f"{source}: {problem}; nothing was written")
+    if conversion.left:
+        console.print(plain(f"left behind: {', '.join(conversion.left)}", "yellow"))
+    summary = f"{counted(conversion.converted, 'row')} converted"
+    if conversion.skipped:
+        summary += f", {counted(conversion.skipped, 'bad row')} skipped"
+    console.print(plain(f"{summary} for {trainer.title}: {trainer.flags}"), soft_wrap=True)
 
 
-def _tell(console: Console, conversion: Conversion, trainer: Trainer) -> None:
-    tally = conversion.tally
-    if tally.left:
-        console.print(plain(f"left behind: {', '.join(tally.left)}", "yellow"))
-    told = f"{counted(tally.converted, 'row')} converted"
-    if tally.skipped:
-        told += f", {counted(tally.skipped, 'bad row')} skipped"
-    console.print(plain(f"{told} for {trainer.title}: {trainer.flags}"), soft_wrap=True)
+class Conversion:
+    """Turns rows into those of one trainer.
+
+    Args:
+        source: whose layout the rows have; None to look everywhere in each.
+        target: whose layout they get.
+        template: makes prompts where there are none.
+    """
+
+    def __init__(self, source: Trainer | None, target: Trainer, template: PromptTemplate) -> None:
+        self._source = source
+        self._target = target
+        self._template = template
+        self.converted = 0
+        self.skipped = 0
+        self.left: dict[str, None] = {}
+        """Columns of the input that no rollout and no prompt has, and that the output lacks."""
+
+    def convert(self, numbered: Numbered, write: WriteRow) -> str | None:
+        """Write one row in its new layout; or say in which row, and where in it, what is wrong."""
+        row, problem = numbered.row, numbered.problem
+        laid: dict[str, Any] = {}
+        if row is not None:
+            try:
+                laid = self._target.lay(task_of(row, self._source, self._template), self.converted)
+                write(laid)
+            except EnvelopeError as error:
+                problem = "; ".join(f"{each.loc}: {each.message}" for each in error.details)
+            except ValueError as error:
+                problem = str(error)
+        if row is None or problem:
+            self.skipped += 1
+            return f"{numbered.place}: {problem}"
+        self.converted += 1
+        if len(self.left) < _MOST_COLUMNS:
+            left = (name for name in row if name not in READ and name not in laid)
+            self.left.update(dict.fromkeys(left))
+        return None

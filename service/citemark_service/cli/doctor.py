@@ -1,7 +1,11 @@
 """`citemark doctor`: does the judge do what is relied on, and is a data set fit to train on?"""
 
 import asyncio
+import itertools
+import json
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,7 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from citemark_service.cli.dataset import examine_dataset
+from citemark_rubrics import load_library
 from citemark_service.cli.options import (
     chosen_settings,
     given_flags,
@@ -17,13 +21,22 @@ from citemark_service.cli.options import (
     service_url,
     setting_option,
 )
-from citemark_service.cli.printable import plain
+from citemark_service.cli.printable import plain, show
+from citemark_service.cli.progress import Progress
+from citemark_service.cli.wording import counted
 from citemark_service.examination.findings import Finding, State
 from citemark_service.examination.server import each_server, examine
+from citemark_service.judges.language.render import PromptWriter
 from citemark_service.settings import Settings
+from citemark_service.trainers.checks import DatasetCheck, Limits
+from citemark_service.trainers.faults import Severity, error
+from citemark_service.trainers.files import PARQUET, count_rows, read_rows, suffix_of
+from citemark_service.trainers.round_trip import Trip, make_round_trip
 from citemark_service.trainers.table import TRAINERS
+from citemark_service.trainers.trainer import Trainer
 
 _COLOURS: Final = {State.OK: "green", State.LOOK: "yellow", State.FAILED: "red"}
+_SEVERITY_COLOURS: Final = {Severity.ERROR: "red", Severity.WARNING: "yellow"}
 
 
 @click.command("doctor")
@@ -63,44 +76,112 @@ def command(
     status 1 where there are errors, 0 where there are warnings at most, 2 for wrong usage.
     """
     if trainer is None:
-        _refuse_idle(dataset=dataset, url=url, api_token=api_token, limit=limit, json=as_json)
-        ctx.exit(_judged(flags))
+        given = {"dataset": dataset, "url": url, "api-token": api_token, "limit": limit}
+        idle = [f"--{name}" for name, value in {**given, "json": as_json}.items() if value]
+        if idle:
+            raise click.UsageError(f"{', '.join(idle)} is for a data set; name its --trainer")
+        ctx.exit(_examine_judge(flags))
     if dataset is None:
         raise click.UsageError(f"--trainer {trainer} needs a data set; name it with --dataset")
-    if given := given_flags(flags):
-        raise click.UsageError(f"--trainer examines a data set; drop {', '.join(given)}")
+    if unfit := given_flags(flags):
+        raise click.UsageError(f"--trainer examines a data set; drop {', '.join(unfit)}")
     settings = chosen_settings({"api_token": api_token})
-    found = examine_dataset(TRAINERS[trainer], dataset, settings, url=url, limit=limit)
-    found.show(as_json=as_json)
-    ctx.exit(found.exit_code)
+    check, trip = _examine_dataset(TRAINERS[trainer], dataset, settings, url, limit)
+    if as_json:
+        report = {
+            "trainer": trainer,
+            "dataset": str(dataset),
+            "rows": check.rows,
+            "findings": [asdict(each) for each in check.findings],
+            "round_trip": None if trip is None else asdict(trip),
+        }
+        click.echo(json.dumps(report, indent=2))
+    else:
+        _show_dataset(TRAINERS[trainer], dataset, check, trip)
+    ctx.exit(int(any(each.severity is Severity.ERROR for each in check.findings)))
 
 
-def _refuse_idle(**flags: object) -> None:
-    idle = [f"--{name.replace('_', '-')}" for name, value in flags.items() if value]
-    if idle:
-        raise click.UsageError(f"{', '.join(idle)} is for a data set; name its --trainer")
-
-
-def _judged(flags: dict[str, Any]) -> int:
-    findings = asyncio.run(_all_findings(chosen_settings(_with_server(flags))))
-    Console().print(_table(findings))
-    return 1 if any(finding.state is State.FAILED for finding in findings) else 0
-
-
-def _with_server(flags: dict[str, Any]) -> dict[str, Any]:
-    """A server that is named is the one to examine, though the default judge needs none."""
-    named = flags["judge_url"] is not None
-    return {**flags, "judge": "vllm"} if named and flags["judge"] is None else flags
-
-
-def _table(findings: Sequence[Finding]) -> Table:
+def _examine_judge(flags: dict[str, Any]) -> int:
+    if flags["judge_url"] is not None and flags["judge"] is None:
+        # A server that is named is the one to examine, though the default judge needs none.
+        flags = {**flags, "judge": "vllm"}
+    findings = asyncio.run(_examine_servers(chosen_settings(flags)))
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for finding in findings:
         aspect = finding.aspect.replace("_", " ")
         state = plain(finding.state.value, _COLOURS[finding.state])
         table.add_row(plain(aspect), state, plain(finding.seen))
-    return table
+    Console().print(table)
+    return int(any(finding.state is State.FAILED for finding in findings))
 
 
-async def _all_findings(settings: Settings) -> list[Finding]:
+async def _examine_servers(settings: Settings) -> list[Finding]:
     return [finding for alone in each_server(settings).values() for finding in await examine(alone)]
+
+
+def _examine_dataset(
+    trainer: Trainer, dataset: Path, settings: Settings, url: str | None, limit: int | None
+) -> tuple[DatasetCheck, Trip | None]:
+    """Check every row, or the first `limit`, and try one with the service at `url`.
+
+    Raises:
+        DataError: the file cannot be read at all.
+    """
+    suffix = suffix_of(dataset)
+    limits = Limits(
+        rollout_bytes=settings.max_rollout_bytes,
+        prompt=PromptWriter(secret=b"").budget,
+        knobs=settings,
+        library=load_library(settings.rubrics_dir),
+    )
+    check = DatasetCheck(trainer, limits, typed=suffix == PARQUET)
+    total = count_rows(dataset)
+    with Progress(Console(stderr=True), min(total, limit or total), "reading") as progress:
+        for numbered in itertools.islice(read_rows(dataset), limit):
+            check.check(numbered)
+            progress.advance()
+    if suffix not in trainer.suffixes:
+        fix = f"citemark convert writes {trainer.suffixes[0]}"
+        check.note("file", [error("file", f"{trainer.title} does not read {suffix}", fix)])
+    if not check.rows:
+        check.note("file", [error("file", "has no rows", "is it the right one?")])
+    if url is None or check.sound is None:
+        return check, None
+    trip = asyncio.run(make_round_trip(trainer, check.sound, url, settings.api_token))
+    check.note(trip.place, trip.faults)
+    return check, trip
+
+
+def _show_dataset(trainer: Trainer, dataset: Path, check: DatasetCheck, trip: Trip | None) -> None:
+    counts = Counter(each.severity for each in check.findings)
+    kinds = ", ".join(counted(counts[each], each.value) for each in Severity)
+    click.echo(f"{dataset}: {counted(check.rows, 'row')} for {trainer.title}, {kinds}")
+    click.echo(f"the envelope travels in {trainer.carries}")
+    if check.findings:
+        columns = ("", "rows", "field", "what is wrong, and what to do", "first")
+        table = _headed_table(columns)
+        for each in check.findings:
+            table.add_row(
+                plain(each.severity, _SEVERITY_COLOURS[each.severity]),
+                str(each.count),
+                plain(each.field),
+                plain(f"{each.problem}\n→ {each.fix}"),
+                plain("\n".join(each.examples)),
+            )
+        show(table)
+    if trip is not None and trip.legs:
+        how = f"in {trainer.title}'s own dialect"
+        if trainer.client is None:
+            how = f"as {trainer.title}'s function would post it"
+        click.echo(f"\nround trip of {trip.place}, {how}:")
+        table = _headed_table(("answer", "route", "reward", "/v1/score"))
+        for leg in trip.legs:
+            table.add_row(leg.answer, leg.route, f"{leg.reward:.3f}", f"{leg.scored:.3f}")
+        show(table)
+
+
+def _headed_table(columns: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column)
+    return table

@@ -51,10 +51,10 @@ def command(
         numbers, rows = some(reader, place, reader.numbers(place)), 0
         with (
             Progress(console, len(numbers), "exporting") as progress,
-            writing(output, _COLUMNS) as writer,
+            writing(output, _COLUMNS) as write,
         ):
             for kept in reader.whole(numbers):
-                writer.write({**flat(kept), **_whole(kept, as_text=as_text)})
+                write({**flat(kept), **_whole(kept, as_text=as_text)})
                 progress.advance()
                 rows += 1
     console.print(plain(f"{counted(rows, 'rollout')} in {output}"), soft_wrap=True)

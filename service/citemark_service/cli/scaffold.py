@@ -11,7 +11,7 @@ import click
 
 from citemark_service.cli.options import service_url
 from citemark_service.cli.wording import counted
-from citemark_service.web.documented import example
+from citemark_service.examples import example
 
 _TEMPLATE = ".j2"
 _URL = "{{ url }}"

@@ -6,28 +6,20 @@ make their URL of host and port, so that it cannot say `?deadline_s=`.
 """
 
 from collections.abc import Iterator
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
-from citemark_service.trainers.carrying import FIELDS
 from citemark_service.trainers.faults import Fault, error, warning
-from citemark_service.trainers.nemo_gym import (
-    PARAMS,
-    faults,
-    gym_response,
-    gym_reward,
-    lay,
-    places,
-    prompt_of,
-)
-from citemark_service.trainers.shapes import MESSAGES
-from citemark_service.trainers.trainer import Dialect, Post, Row, Trainer
+from citemark_service.trainers.nemo_gym import NEMO_GYM, PARAMS, read_reward, response_of
+from citemark_service.trainers.rows import Row
+from citemark_service.trainers.trainer import Client, Post
 
 _FIELD: Final = f"{PARAMS}.input"
 
 
 def _faults(row: Row) -> Iterator[Fault]:
-    yield from faults(row)
-    prompt = prompt_of(row)
+    yield from NEMO_GYM.faults(row)
+    prompt = NEMO_GYM.prompt(row)
     if isinstance(prompt, str):
         yield error(_FIELD, "is text, which axolotl reads as no prompt", "write one user message")
     elif isinstance(prompt, list) and len(prompt) > 1:
@@ -38,30 +30,23 @@ def _faults(row: Row) -> Iterator[Fault]:
         )
 
 
-def _asked(row: Row) -> str:
-    """The one message that becomes the prompt."""
-    prompt = prompt_of(row)
-    messages = prompt if isinstance(prompt, list) else []
-    return next((str(m.get("content")) for m in messages if m.get("role") == "user"), "")
-
-
 def _posts(row: Row, response: str) -> tuple[Post, ...]:
-    kept = {name: value for name, value in row.items() if value is not None}
-    asked: dict[str, Any] = {"input": [{"role": "user", "content": _asked(row)}]}
-    return (Post("/verify", {**kept, PARAMS: asked, "response": gym_response(response)}),)
+    prompt = NEMO_GYM.prompt(row)
+    messages = prompt if isinstance(prompt, list) else []
+    question = next((str(m.get("content")) for m in messages if m.get("role") == "user"), "")
+    body = {name: value for name, value in row.items() if value is not None}
+    body[PARAMS] = {"input": [{"role": "user", "content": question}]}
+    return (Post("/verify", {**body, "response": response_of(response)}),)
 
 
-AXOLOTL: Final = Trainer(
+AXOLOTL: Final = replace(
+    NEMO_GYM,
     name="axolotl",
     title="axolotl",
-    carries="keys of the row",
     flags="nemo_gym_datasets, axolotl.integrations.nemo_gym.NemoGymPlugin, "
     "nemo_gym_verify_timeout: 60",
-    places=places,
-    prompt=prompt_of,
-    lay=lay,
+    one_type=True,
     faults=_faults,
-    columns={PARAMS: {"input": MESSAGES}, **FIELDS},
-    suffixes=(".jsonl",),
-    dialect=Dialect(_posts, gym_reward),
+    routes=(),
+    client=Client(_posts, read_reward),
 )

@@ -1,70 +1,113 @@
-"""CaRR's fork of slime: `label`, and what `metadata.remote_env_info` holds, travel."""
+"""CaRR's fork of slime: a history of messages, of which the last is judged.
+
+`label`, and what `metadata.remote_env_info` holds, travel. Its trainer mixes `outcome_reward` and
+`rubric_reward` by `--rubric-reward-ratio` itself. At the ratio's default of 0 it trains on
+`outcome_reward` alone, which is the whole reward here. It posts to eval-protocol's `/evaluate`.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from citemark_service.trainers.carrying import envelope_text
-from citemark_service.trainers.faults import (
-    Fault,
-    error,
-    json_text_faults,
-    prompt_faults,
-    text_faults,
+from citemark_schemas import Source, metrics_of
+from citemark_schemas.cells import object_in
+from citemark_schemas.transcript import reply_in, sources_in
+from citemark_service.trainers.faults import Fault, error, json_text_faults, text_faults
+from citemark_service.trainers.rows import MESSAGES, Row, value_at
+from citemark_service.trainers.shapes import Kind, ListOf
+from citemark_service.trainers.trainer import (
+    Client,
+    Outcome,
+    Post,
+    PostedRollout,
+    Trainer,
+    misshapen,
 )
-from citemark_service.trainers.shapes import MESSAGES, Kind, ListOf
-from citemark_service.trainers.trainer import Dialect, Messages, Post, Row, Task, Trainer
-from citemark_service.web.dialects.carr import read
 
-_SOURCE: Final = "citemark"
-_INFO: Final = "metadata.remote_env_info"
+_INFO: Final = "remote_env_info"
+_INFO_AT: Final = f"metadata.{_INFO}"
+_MET: Final = 0.5
 _WHY: Final = "the fork passes it on as it is, other releases do not"
 
 
-def _lay(task: Task, _index: int) -> dict[str, Any]:
-    forbidden = [task.rollout.question]
+def read(body: Mapping[str, Any]) -> list[PostedRollout]:
+    """The last message as the response; empty, and so worth 0, where the policy did not finish.
+
+    Raises:
+        InvalidRequest: the history is no list of messages.
+    """
+    history = body.get("history")
+    if not isinstance(history, list) or not all(isinstance(each, Mapping) for each in history):
+        raise misshapen("history", "must be a list of messages")
+    prompt = [_flatten(message) for message in history[:-1]]
+    response = "" if body.get("task_unfinished") else reply_in(history[-1:])
+    places = _places(body.get("label"), body.get(_INFO))
+    return [PostedRollout(places, response, prompt, sources_in(prompt) or "")]
+
+
+def _flatten(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A tool's message with its text; the fork lists the answers to several calls in one."""
+    content = message.get("content")
+    if message.get("role") != "tool" or not isinstance(content, list):
+        return message
+    parts = (part.get("output", part.get("text")) for part in content if isinstance(part, Mapping))
+    return {"role": "tool", "content": "\n".join(each for each in parts if isinstance(each, str))}
+
+
+def _places(label: object, info: object) -> dict[str, object]:
+    """The label and `remote_env_info`, the latter in our words."""
+    row: dict[str, Any] = {"finish_reason": "stop", **(info if isinstance(info, Mapping) else {})}
+    forbidden = row.get("search_forbidden_strs")
+    if isinstance(forbidden, list) and forbidden:
+        row.setdefault("question", forbidden[0])
+    rubrics = row.get("rubrics") or []
+    if isinstance(label, str) and label.strip() and isinstance(rubrics, list):
+        # A label that is no envelope is the right answer; last, as rubrics go by position.
+        correct = {
+            "title": "Correct answer",
+            "description": f"The final answer agrees with the reference answer: {label.strip()}",
+        }
+        row["rubrics"] = rubrics if object_in(label) else [*rubrics, correct]
+    return {"label": label, _INFO: row}
+
+
+def write(outcome: Outcome) -> dict[str, Any]:
+    """The keys that the fork reads, and the metrics."""
+    result = outcome.result
+    own = [rubric for rubric in result.rubrics if rubric.source is Source.INSTANCE]
+    scores = {
+        str(position): {
+            "raw_rubric": rubric.title,
+            "is_supported": rubric.score >= _MET,
+            "score": float(rubric.score),
+        }
+        for position, rubric in enumerate(own)
+    }
     return {
-        "source": _SOURCE,
-        "prompt": list(task.prompt),
-        "label": envelope_text(task.rollout),
-        "metadata": {"remote_env_info": {"search_forbidden_strs": forbidden}},
+        **metrics_of(result),
+        "reward": outcome.reward,
+        "outcome_reward": outcome.reward,
+        "rubric_reward": outcome.reward if outcome.failed else float(result.rubric_reward or 0.0),
+        "rubric_scores": {} if outcome.failed else scores,
     }
 
 
-def _info(row: Row) -> object:
-    metadata = row.get("metadata")
-    return metadata.get("remote_env_info") if isinstance(metadata, Mapping) else None
-
-
-def _places(row: Row) -> Mapping[str, object]:
-    """As the route reads them: a label that is no envelope is a criterion there."""
-    body = {"history": [], "label": row.get("label"), "remote_env_info": _info(row)}
-    (sample,) = read(body)
-    return sample.places
-
-
 def _faults(row: Row) -> Iterator[Fault]:
-    yield from prompt_faults(row.get("prompt"), "prompt", text_too=False)
     yield from text_faults(row.get("source"), "source", "name an entry of source_config.json")
-    if not isinstance(_info(row), Mapping):
-        yield error(_INFO, "is no object; the fork's tools need it", "write it, if only as {}")
+    if not isinstance(value_at(row, _INFO_AT), Mapping):
+        yield error(_INFO_AT, "is no object; the fork's tools need it", "write it, if only as {}")
         yield from json_text_faults(row.get("label"), "label", _WHY)
 
 
 def _posts(row: Row, response: str) -> tuple[Post, ...]:
     prompt = row.get("prompt")
-    history: Messages = prompt if isinstance(prompt, list) else []
-    said = {"role": "assistant", "content": response}
+    history = prompt if isinstance(prompt, list) else []
     body = {
-        "history": [*history, said],
+        "history": [*history, {"role": "assistant", "content": response}],
         "label": row.get("label"),
         "task_unfinished": False,
-        "remote_env_info": _info(row) or {},
+        _INFO: value_at(row, _INFO_AT) or {},
     }
     return (Post("/evaluate", body),)
-
-
-def _reward(body: Any) -> float | None:
-    return None if body.get("judge_failed") else float(body["reward"])
 
 
 CARR: Final = Trainer(
@@ -72,16 +115,23 @@ CARR: Final = Trainer(
     title="CaRR",
     carries="label, as JSON text (or metadata.remote_env_info)",
     flags='reward_model.kwargs.remote_url ".../evaluate" in source_config.json',
-    places=_places,
-    prompt=lambda row: row.get("prompt"),
-    lay=_lay,
-    faults=_faults,
     columns={
         "source": Kind.TEXT,
         "prompt": MESSAGES,
         "label": Kind.TEXT,
-        "metadata": {"remote_env_info": {"search_forbidden_strs": ListOf(Kind.TEXT)}},
+        "metadata": {_INFO: {"search_forbidden_strs": ListOf(Kind.TEXT)}},
     },
+    text_prompt=False,
+    text_at="label",
+    read_places=lambda row: _places(row.get("label"), value_at(row, _INFO_AT)),
+    own_columns=lambda task, _index: {
+        "source": "citemark",
+        "metadata": {_INFO: {"search_forbidden_strs": [task.rollout.question]}},
+    },
+    faults=_faults,
     one_type=False,
-    dialect=Dialect(_posts, _reward),
+    client=Client(
+        posts=_posts,
+        reward=lambda answer: None if answer.get("judge_failed") else float(answer["reward"]),
+    ),
 )

@@ -1,26 +1,33 @@
-"""What a row must hold so that a reward on it means something. Pure."""
+"""A data set looked through for one trainer: what would break or weaken its training. Pure."""
 
-from collections.abc import Iterator, Sequence
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from dataclasses import field as made
 from typing import Final
 
 from pydantic_core import to_json
 
 from citemark_rubrics import RubricLibrary
-from citemark_schemas import Criterion, Knobs, Polarity, Rollout
-from citemark_schemas.envelope import EnvelopeError
+from citemark_schemas import Criterion, EnvelopeError, Knobs, Polarity, Rollout
 from citemark_service.errors import InvalidRequest
 from citemark_service.judges.language.render import Budget
 from citemark_service.judges.language.shorten import size
-from citemark_service.parsing.parsed import Sources
 from citemark_service.parsing.sources import read_sources
 from citemark_service.score.reading import check_rollout
-from citemark_service.trainers.faults import Fault, error, warning
-from citemark_service.trainers.prompts import messages_of
-from citemark_service.trainers.tasks import rollout_anywhere, rollout_in
-from citemark_service.trainers.trainer import Row, Trainer
+from citemark_service.trainers.faults import Fault, Severity, error, prompt_faults, warning
+from citemark_service.trainers.files import Numbered
+from citemark_service.trainers.rows import Row, messages_of
+from citemark_service.trainers.shapes import ColumnTypes
+from citemark_service.trainers.table import rollout_anywhere
+from citemark_service.trainers.trainer import Trainer
 
-_NO_IDS: Final = "write each result as <snippet id=ID>…</snippet>, or give snippets"
+_SHOWN: Final = 3
+_MOST_FINDINGS: Final = 200
+_MOST_IDS: Final = 1_000_000  # about 130 MB; a repetition beyond them goes unseen
+_LONGEST_ID: Final = 60
+_INDEX: Final = re.compile(r"\[\d+\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,42 +37,119 @@ class Limits:
     rollout_bytes: int
     """`max_rollout_bytes` of the settings."""
     prompt: Budget
-    """Of the criteria prompt; what is longer is cut."""
+    """Of the criteria prompt, in bytes; what is longer is cut."""
     knobs: Knobs
     library: RubricLibrary
 
 
+@dataclass
+class RowFinding:
+    """One fault and the rows that have it."""
+
+    severity: Severity
+    field: str
+    problem: str
+    fix: str
+    count: int = 0
+    examples: list[str] = made(default_factory=list)
+    """The first rows, each with what is particular to it."""
+
+
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """A row with what is wrong with it."""
+class SoundRow:
+    """A row that is fit for a round trip."""
 
-    rollout: Rollout | None
-    """None where the trainer's reward would find none."""
-    faults: Sequence[Fault]
-
-
-def checked(row: Row, trainer: Trainer, limits: Limits) -> Checked:
-    """Everything that can be known of a row before the policy answers."""
-    faults = list(trainer.faults(row))
-    try:
-        rollout = rollout_in(row, trainer)
-    except EnvelopeError as failure:
-        return Checked(None, [*faults, *_unread(row, trainer, failure)])
-    sources = read_sources(rollout.tool_output, rollout.snippets)
-    faults += _rubric_faults(rollout, row, trainer)
-    faults += _source_faults(rollout, sources)
-    faults += _limit_faults(rollout, row, trainer, limits)
-    faults += _cut(rollout, sources, limits.prompt)
-    return Checked(rollout, faults)
+    place: str
+    row: Row
+    rollout: Rollout
 
 
-def _unread(row: Row, trainer: Trainer, failure: EnvelopeError) -> Iterator[Fault]:
-    misplaced = list(_misplaced(row, trainer))
-    yield from misplaced
-    if not misplaced:
-        for detail in failure.details:
+class DatasetCheck:
+    """Checks rows one by one; what it keeps does not grow with them, save a digest of each id.
+
+    Args:
+        typed: Whether the file itself declares the types of its columns.
+    """
+
+    def __init__(self, trainer: Trainer, limits: Limits, *, typed: bool) -> None:
+        self._trainer = trainer
+        self._limits = limits
+        self._types = ColumnTypes() if trainer.one_type and not typed else None
+        self._findings: dict[tuple[Severity, str, str, str], RowFinding] = {}
+        self._ids: dict[int, int] = {}
+        self.rows = 0
+        self.sound: SoundRow | None = None
+        """The first row without an error, of those with sources if there is one."""
+
+    @property
+    def findings(self) -> list[RowFinding]:
+        """Errors first, and of each kind first what most rows have."""
+        return sorted(
+            self._findings.values(),
+            key=lambda each: (each.severity is Severity.WARNING, -each.count),
+        )
+
+    def note(self, place: str, faults: Iterable[Fault]) -> bool:
+        """Count faults of one row, or of the file; true where one of them is an error."""
+        failed = False
+        for fault in faults:
+            failed |= fault.severity is Severity.ERROR
+            field = _INDEX.sub("[…]", fault.field)
+            key = (fault.severity, field, fault.problem, fault.fix)
+            if key not in self._findings and len(self._findings) >= _MOST_FINDINGS:
+                continue
+            finding = self._findings.setdefault(key, RowFinding(*key))
+            finding.count += 1
+            if len(finding.examples) < _SHOWN:
+                parts = (fault.field if fault.field != field else "", fault.detail)
+                particular = ", ".join(filter(None, parts))
+                finding.examples.append(f"{place} ({particular})" if particular else place)
+        return failed
+
+    def check(self, numbered: Numbered) -> None:
+        """Look at one row."""
+        self.rows += 1
+        row, trainer = numbered.row, self._trainer
+        if row is None:
+            fix = "repair the file, or leave the row out"
+            self.note(numbered.place, [error("row", numbered.problem, fix)])
+            return
+        prompt, field = trainer.prompt(row), trainer.prompt_at[0]
+        faults = [*prompt_faults(prompt, field, text_too=trainer.text_prompt), *trainer.faults(row)]
+        rollout: Rollout | None = None
+        try:
+            rollout = trainer.read_rollout(row)
+        except EnvelopeError as failure:
             fix = f"the envelope belongs into {trainer.carries}"
-            yield error(detail.loc, detail.message, fix)
+            unread = (error(each.loc, each.message, fix) for each in failure.details)
+            faults += list(_misplaced(row, trainer)) or list(unread)
+        else:
+            faults += _rollout_faults(rollout, row, trainer, self._limits)
+        if self._types is not None:
+            faults += self._types.faults(row)
+        if rollout is not None:
+            faults += self._repetitions(numbered, rollout)
+        if self.note(numbered.place, faults) or rollout is None:
+            return
+        if self.sound is None or (not _has_sources(self.sound.rollout) and _has_sources(rollout)):
+            self.sound = SoundRow(numbered.place, row, rollout)
+
+    def _repetitions(self, numbered: Numbered, rollout: Rollout) -> Iterator[Fault]:
+        if rollout.id is None:
+            return
+        digest = hashlib.blake2b(rollout.id.encode(), digest_size=8).digest()
+        key = int.from_bytes(digest)
+        first = self._ids.get(key)
+        if first is not None:
+            fix = "give each row an id of its own: results are told apart by it"
+            detail = f"{rollout.id[:_LONGEST_ID]!r}, that of {numbered.unit} {first}"
+            yield warning("id", "several rows have one id", fix, detail)
+        elif len(self._ids) < _MOST_IDS:
+            self._ids[key] = numbered.number
+
+
+def _has_sources(rollout: Rollout) -> bool:
+    return bool(rollout.tool_output or rollout.snippets)
 
 
 def _misplaced(row: Row, trainer: Trainer) -> Iterator[Fault]:
@@ -79,15 +163,41 @@ def _misplaced(row: Row, trainer: Trainer) -> Iterator[Fault]:
         yield error("rubrics", f"stand where {trainer.title} sends nothing from", fix)
 
 
-def _rubric_faults(rollout: Rollout, row: Row, trainer: Trainer) -> Iterator[Fault]:
+def _rollout_faults(
+    rollout: Rollout, row: Row, trainer: Trainer, limits: Limits
+) -> Iterator[Fault]:
+    """Everything that can be known of a rollout before the policy answers."""
     misplaced = [] if rollout.criteria else list(_misplaced(row, trainer))
     yield from misplaced or _without_positive(rollout.criteria)
-
-
-def _source_faults(rollout: Rollout, sources: Sources) -> Iterator[Fault]:
-    if not sources.by_id:
+    sources = read_sources(rollout.tool_output, rollout.snippets).by_id.values()
+    if not sources:
         field = "tool_output" if rollout.snippets is None else "snippets"
-        yield warning(field, "defines no source id: every citation will count as made up", _NO_IDS)
+        fix = "write each result as <snippet id=ID>…</snippet>, or give snippets"
+        yield warning(field, "defines no source id: every citation will count as made up", fix)
+    try:
+        # The policy is not asked yet, so it cannot have stopped wrongly.
+        stopped = rollout.model_copy(update={"finish_reason": "stop"})
+        check_rollout(stopped, Knobs.resolve(limits.knobs, rollout), limits.library)
+    except InvalidRequest as refusal:
+        for each in refusal.details:
+            yield error(each.loc, each.message, "the service would refuse the row")
+    sent = len(to_json(rollout))
+    if trainer.sends_prompt:
+        sent += len(to_json(messages_of(trainer.prompt(row)), fallback=str))
+    if sent > limits.rollout_bytes:
+        fix = "raise CITEMARK_MAX_ROLLOUT_BYTES, or shorten the tool output"
+        detail = f"{sent} bytes of {limits.rollout_bytes}"
+        yield error("row", "is larger than the service takes, without any response", fix, detail)
+    criteria = sum(size(each.title) + size(each.description) for each in rollout.criteria)
+    nearest = "of each source the judge sees the parts nearest to the question; fewer are better"
+    for field, length, room, fix in (
+        ("question", size(rollout.question), limits.prompt.question, "shorten it"),
+        ("tool_output", sum(size(each.text) for each in sources), limits.prompt.sources, nearest),
+        ("rubrics", criteria, limits.prompt.items, "fewer or shorter criteria"),
+    ):
+        if length > room:
+            problem = "is longer than the judge's prompt has room for"
+            yield warning(field, problem, fix, f"{length} bytes of {room}")
 
 
 def _without_positive(criteria: Sequence[Criterion]) -> Iterator[Fault]:
@@ -97,48 +207,3 @@ def _without_positive(criteria: Sequence[Criterion]) -> Iterator[Fault]:
     if not criteria:
         problem = "no rubric of its own: the static set alone is judged"
     yield warning("positive_rubrics", problem, "say what a good answer states")
-
-
-def _limit_faults(rollout: Rollout, row: Row, trainer: Trainer, limits: Limits) -> Iterator[Fault]:
-    yield from _refusals(rollout, limits)
-    sent = len(to_json(rollout)) + (_prompt_bytes(row, trainer) if trainer.sends_prompt else 0)
-    if sent > limits.rollout_bytes:
-        fix = "raise CITEMARK_MAX_ROLLOUT_BYTES, or shorten the tool output"
-        told = f"{sent} bytes of {limits.rollout_bytes}"
-        yield error("row", "is larger than the service takes, without any response", fix, told)
-
-
-def _refusals(rollout: Rollout, limits: Limits) -> Iterator[Fault]:
-    # The policy is not asked yet, so it cannot have stopped wrongly.
-    knobs = Knobs.resolve(limits.knobs, rollout)
-    try:
-        check_rollout(rollout.model_copy(update={"finish_reason": "stop"}), knobs, limits.library)
-    except InvalidRequest as refused:
-        for detail in refused.details:
-            yield error(detail.loc, detail.message, "the service would refuse the row")
-
-
-def _prompt_bytes(row: Row, trainer: Trainer) -> int:
-    return len(to_json(messages_of(trainer.prompt(row)), fallback=str))
-
-
-def _cut(rollout: Rollout, sources: Sources, budget: Budget) -> Iterator[Fault]:
-    """What a language model as judge would see shortened."""
-    for field, length, room, fix in (
-        ("question", size(rollout.question), budget.question, "shorten it"),
-        (
-            "tool_output",
-            sum(size(source.text) for source in sources.by_id.values()),
-            budget.sources,
-            "of each source the judge sees the parts nearest to the question; fewer are better",
-        ),
-        (
-            "rubrics",
-            sum(size(each.title) + size(each.description) for each in rollout.criteria),
-            budget.items,
-            "fewer or shorter criteria",
-        ),
-    ):
-        if length > room:
-            problem = "is longer than the judge's prompt has room for"
-            yield warning(field, problem, fix, f"{length} bytes of {room}")

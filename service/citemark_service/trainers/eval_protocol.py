@@ -1,45 +1,135 @@
-"""eval-protocol: messages and `ground_truth` are posted, with any further keywords."""
+"""eval-protocol: messages, of which the last is judged; the answer is an `EvaluateResult`.
 
-from collections.abc import Iterator
+The client of its `RewardFunction` reads neither `is_score_valid` nor `error`, so the score of a
+rollout that nobody judged is what stands in for it; whoever reads them leaves the rollout out.
+Its own server answers at `/reward`, its documentation says `/evaluate`, and CaRR posts there too:
+the bodies are told apart by their `messages` or `history`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-from citemark_service.trainers.carrying import envelope_text
-from citemark_service.trainers.faults import Fault, json_text_faults, prompt_faults
-from citemark_service.trainers.shapes import MESSAGES, Kind
-from citemark_service.trainers.trainer import Dialect, Messages, Post, Row, Task, Trainer
+from citemark_schemas import SIGNALS, metrics_of
+from citemark_schemas.transcript import reply_in
+from citemark_service.examples import ENVELOPE_TEXT, QUESTION, RESPONSE, REWARD, SIGNALS_SHOWN
+from citemark_service.trainers import carr
+from citemark_service.trainers.faults import json_text_faults
+from citemark_service.trainers.rows import MESSAGES, Row
+from citemark_service.trainers.shapes import Kind
+from citemark_service.trainers.trainer import (
+    Client,
+    Outcome,
+    Post,
+    PostedRollout,
+    Route,
+    RouteOptions,
+    Trainer,
+    misshapen,
+)
 
-_WHY: Final = "its own server takes text alone"
+_COUNTS: Final = frozenset({"claims", "uncited_facts", "fabricated_ids"})
+_UNIT: Final = tuple(name for name in SIGNALS if name not in _COUNTS)
+"""Metrics in [0, 1]; releases before 0.3 refuse an answer with any other."""
+_OWN: Final = frozenset({"messages", "ground_truth", "kwargs"})
+_JUDGED: Final = "judged against its rubrics and sources"
 
 
-def _lay(task: Task, _index: int) -> dict[str, Any]:
-    return {"messages": list(task.prompt), "ground_truth": envelope_text(task.rollout)}
+def _read(body: Mapping[str, Any]) -> list[PostedRollout]:
+    if "history" in body:
+        return carr.read(body)
+    if "messages" not in body:
+        raise misshapen(
+            "body", "has neither history, as from CaRR, nor messages, as from eval-protocol"
+        )
+    messages = body["messages"]
+    if not isinstance(messages, list) or not messages:
+        raise misshapen("messages", "must be a list of messages, the policy's last")
+    last = messages[-1]
+    if not isinstance(last, Mapping) or last.get("role") != "assistant":
+        raise misshapen(f"messages[{len(messages) - 1}]", "must be the policy's, role assistant")
+    places = {
+        "ground_truth": body.get("ground_truth"),
+        "kwargs": body.get("kwargs"),
+        "body": {name: value for name, value in body.items() if name not in _OWN},
+    }
+    return [PostedRollout(places, reply_in([last]), messages[:-1])]
 
 
-def _faults(row: Row) -> Iterator[Fault]:
-    yield from prompt_faults(row.get("messages"), "messages", text_too=False)
-    yield from json_text_faults(row.get("ground_truth"), "ground_truth", _WHY)
+def _write(outcomes: Sequence[Outcome], body: Mapping[str, Any], _: RouteOptions) -> dict[str, Any]:
+    (outcome,) = outcomes
+    if "history" in body:
+        return carr.write(outcome)
+    failure, refusal = outcome.result.failure, outcome.result.refusal
+    reason = _JUDGED if refusal is None else refusal.message
+    return {
+        "score": outcome.reward,
+        "is_score_valid": failure is None,
+        "reason": reason if failure is None else f"not judged: {outcome.ending}",
+        "metrics": _metrics(metrics_of(outcome.result), judged=failure is None),
+        "error": None if failure is None else failure.message,
+    }
+
+
+def _metrics(signals: Mapping[str, float], *, judged: bool) -> dict[str, Any]:
+    """Its metrics, with `success` for the client's older name of `is_score_valid`."""
+    told = {
+        "is_score_valid": judged,
+        "success": judged,
+        "reason": "judged" if judged else "not judged",
+    }
+    return {name: {"score": signals[name], **told} for name in _UNIT}
 
 
 def _posts(row: Row, response: str) -> tuple[Post, ...]:
-    messages: Messages = row["messages"] if isinstance(row.get("messages"), list) else []
+    messages = row["messages"] if isinstance(row.get("messages"), list) else []
     said = {"role": "assistant", "content": response}
     body = {"messages": [*messages, said], "ground_truth": row.get("ground_truth")}
     return (Post("/evaluate", body),)
 
 
-def _reward(body: Any) -> float | None:
-    return float(body["score"]) if body.get("is_score_valid", True) else None
-
-
+_EVALUATE: Final = Route(
+    name="evaluate",
+    path="/evaluate",
+    client="CaRR and eval-protocol",
+    read=_read,
+    write=_write,
+    deadline_s=100.0,  # CaRR's client gives up after 120 s, eval-protocol's never
+    request={
+        "messages": [
+            {"role": "user", "content": QUESTION},
+            {"role": "assistant", "content": RESPONSE},
+        ],
+        "ground_truth": ENVELOPE_TEXT,
+    },
+    answer={
+        "score": REWARD,
+        "is_score_valid": True,
+        "reason": _JUDGED,
+        "metrics": _metrics(SIGNALS_SHOWN, judged=True),
+        "error": None,
+    },
+    doc="CaRR: `remote_url` in `source_config.json`; rubrics in `remote_env_info` or in `label` "
+    'as JSON. eval-protocol: `RewardFunction(mode="remote", endpoint=…)`; the row\'s envelope '
+    "as `ground_truth` or as keywords.",
+)
 EVAL_PROTOCOL: Final = Trainer(
     name="eval-protocol",
     title="eval-protocol",
     carries="ground_truth, as JSON text",
     flags='RewardFunction(mode="remote", endpoint=".../evaluate")',
-    places=lambda row: {"ground_truth": row.get("ground_truth")},
-    prompt=lambda row: row.get("messages"),
-    lay=_lay,
-    faults=_faults,
     columns={"messages": MESSAGES, "ground_truth": Kind.TEXT},
-    dialect=Dialect(_posts, _reward),
+    prompt_at=("messages",),
+    text_prompt=False,
+    text_at="ground_truth",
+    faults=lambda row: json_text_faults(
+        row.get("ground_truth"), "ground_truth", "its own server takes text alone"
+    ),
+    routes=(_EVALUATE, replace(_EVALUATE, name="reward", path="/reward")),
+    client=Client(
+        posts=_posts,
+        reward=lambda answer: (
+            float(answer["score"]) if answer.get("is_score_valid", True) else None
+        ),
+    ),
 )

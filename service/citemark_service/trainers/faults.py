@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import Final
 
 _TEMPLATED: Final = ("<|im_start|>", "<|start_header_id|>", "[INST]", "<start_of_turn>")
@@ -49,32 +50,26 @@ def prompt_faults(value: object, field: str, *, text_too: bool) -> Iterator[Faul
     elif isinstance(value, str):
         if not text_too:
             yield error(field, f"is text; the trainer needs {wanted}", fix)
-        yield from _text_faults(value, field)
+        if not value.strip():
+            yield error(field, "the prompt is empty", "leave the row out")
+        if any(mark in value for mark in _TEMPLATED):
+            yield warning(
+                field,
+                "a chat template is already applied; most trainers apply it again",
+                "keep the messages instead, or leave the trainer's own template off",
+            )
     elif not isinstance(value, list | tuple) or not value:
         yield error(field, f"is not {wanted}", fix)
     else:
-        yield from _message_faults(value, field)
+        yield from islice(_message_faults(value, field), 1)  # of many bad messages one is enough
 
 
-def _text_faults(value: str, field: str) -> Iterator[Fault]:
-    if not value.strip():
-        yield error(field, "the prompt is empty", "leave the row out")
-    if any(mark in value for mark in _TEMPLATED):
-        yield warning(
-            field,
-            "a chat template is already applied; most trainers apply it again",
-            "keep the messages instead, or leave the trainer's own template off",
-        )
-
-
-def _message_faults(value: list[object] | tuple[object, ...], field: str) -> Iterator[Fault]:
-    for at, message in enumerate(value):
+def _message_faults(messages: list[object] | tuple[object, ...], field: str) -> Iterator[Fault]:
+    for at, message in enumerate(messages):
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
             yield error(f"{field}[{at}]", "is no message with a role", "write role and content")
-            return
-        if message.get("content") is None and not message.get("tool_calls"):
+        elif message.get("content") is None and not message.get("tool_calls"):
             yield error(f"{field}[{at}]", "a message without content", "write role and content")
-            return
 
 
 def text_faults(value: object, field: str, fix: str) -> Iterator[Fault]:

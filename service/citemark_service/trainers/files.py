@@ -5,22 +5,26 @@ A file that is written appears under its name only when it is complete.
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Protocol
+from types import ModuleType
+from typing import Any, BinaryIO, Final, TypeAlias
 
 from pydantic_core import from_json, to_json
 
 from citemark_service.errors import DataError
+from citemark_service.trainers.rows import Row
 from citemark_service.trainers.shapes import Shape
 
 _LONGEST_LINE: Final = 64 * 1024 * 1024
-_PIECE: Final = 1024 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
 LINES: Final = (".jsonl", ".ndjson", ".json")
 PARQUET: Final = ".parquet"
+
+WriteRow: TypeAlias = Callable[[Row], object]
+"""Adds one row; raises `ValueError` where the file cannot hold it, of which nothing is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +35,13 @@ class Numbered:
     """`line`, or `row` of a table."""
     number: int
     """Counted from 1."""
-    row: Mapping[str, Any] | None
+    row: Row | None
     problem: str = ""
 
     @property
     def place(self) -> str:
         """For messages: `line 7`."""
         return f"{self.unit} {self.number}"
-
-
-class RowWriter(Protocol):
-    """Takes rows in order."""
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Add one row.
-
-        Raises:
-            ValueError: the file cannot hold it; nothing of it was written.
-        """
-        ...
 
 
 def suffix_of(path: Path) -> str:
@@ -66,44 +58,85 @@ def suffix_of(path: Path) -> str:
     raise DataError(f"{path}: must end in {', '.join(LINES)} (JSON lines) or {PARQUET}")
 
 
-def rows_of(path: Path) -> Iterator[Numbered]:
+def _parquet() -> ModuleType:
+    from citemark_service.trainers import parquet  # noqa: PLC0415 - an extra of its own
+
+    return parquet
+
+
+def read_rows(path: Path) -> Iterator[Numbered]:
     """The rows of a file in order; blank lines are none.
 
     Raises:
         DataError: the file cannot be read at all.
     """
     if suffix_of(path) == PARQUET:
-        from citemark_service.trainers import parquet  # noqa: PLC0415 - an extra of its own
+        rows = enumerate(_parquet().read_table(path), start=1)
+        return (Numbered("row", number, row) for number, row in rows)
+    lines = enumerate(_lines(path), start=1)
+    return (_parse(number, line) for number, line in lines if line is None or line.strip())
 
-        return parquet.table_rows(path)
-    return _line_rows(path)
 
-
-def count_of(path: Path) -> int:
+def count_rows(path: Path) -> int:
     """How many rows a file has, good or bad.
 
     Raises:
         DataError: the file cannot be read at all.
     """
     if suffix_of(path) == PARQUET:
-        from citemark_service.trainers import parquet  # noqa: PLC0415 - an extra of its own
+        return int(_parquet().count_table(path))
+    return sum(1 for line in _lines(path) if line is None or line.strip())
 
-        return parquet.table_length(path)
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _lines(path: Path) -> Iterator[bytes | None]:
+    """Lines, with None for one that is too long to be held."""
+    cut = False
     with _opened(path) as file:
-        return sum(1 for line in _lines(file) if line is None or line.strip())
+        while piece := file.readline(_LONGEST_LINE):
+            begins, cut = not cut, len(piece) == _LONGEST_LINE and not piece.endswith(b"\n")
+            if begins:
+                yield None if cut else piece.removeprefix(_BOM)
 
 
-def writing(path: Path, columns: Mapping[str, Shape]) -> AbstractContextManager[RowWriter]:
-    """A writer of the file at `path`, which is there once the context ends without an error.
+def _parse(number: int, line: bytes | None) -> Numbered:
+    if line is None:
+        return Numbered("line", number, None, f"is longer than {_LONGEST_LINE // 2**20} MiB")
+    try:
+        # Unlike json, it refuses lone surrogates, which no request could be written with.
+        row = from_json(line)
+    except ValueError as error:
+        return Numbered("line", number, None, f"is not JSON: {error}")
+    if not isinstance(row, dict):
+        return Numbered("line", number, None, "is not a JSON object")
+    return Numbered("line", number, row)
+
+
+@contextmanager
+def writing(path: Path, columns: Mapping[str, Shape]) -> Iterator[WriteRow]:
+    """What adds rows to the file at `path`, which is there once the context ends without an error.
+
+    Args:
+        columns: Of a Parquet table.
 
     Raises:
         DataError: it cannot be written.
     """
-    if suffix_of(path) == PARQUET:
-        from citemark_service.trainers import parquet  # noqa: PLC0415 - an extra of its own
-
-        return parquet.table_writing(path, columns)
-    return _line_writing(path)
+    table: Any = _parquet() if suffix_of(path) == PARQUET else None
+    with replacing(path) as file:
+        if table is None:
+            yield lambda row: file.write(to_json(row) + b"\n")
+        else:
+            with table.writing_table(file, columns) as write:
+                yield write
 
 
 @contextmanager
@@ -129,59 +162,3 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         raise DataError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         scratch.unlink(missing_ok=True)
-
-
-def _line_rows(path: Path) -> Iterator[Numbered]:
-    with _opened(path) as file:
-        for number, line in enumerate(_lines(file), start=1):
-            if line is None:
-                told = f"is longer than {_LONGEST_LINE // 2**20} MiB"
-                yield Numbered("line", number, None, told)
-            elif line.strip():
-                yield _read(number, line)
-
-
-def _lines(file: BinaryIO) -> Iterator[bytes | None]:
-    """Lines, with None for one that is too long to be held."""
-    while line := file.readline(_LONGEST_LINE):
-        if len(line) == _LONGEST_LINE and not line.endswith(b"\n"):
-            while (rest := file.readline(_PIECE)) and not rest.endswith(b"\n"):
-                continue
-            yield None
-        else:
-            yield line.removeprefix(_BOM)
-
-
-def _read(number: int, line: bytes) -> Numbered:
-    try:
-        # Unlike json, it refuses lone surrogates, which no request could be written with.
-        row = from_json(line)
-    except ValueError as error:
-        return Numbered("line", number, None, f"is not JSON: {error}")
-    if not isinstance(row, dict):
-        return Numbered("line", number, None, "is not a JSON object")
-    return Numbered("line", number, row)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    try:
-        with path.open("rb") as file:
-            yield file
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-class _LineWriter:
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Add one line."""
-        self._file.write(to_json(row) + b"\n")
-
-
-@contextmanager
-def _line_writing(path: Path) -> Iterator[RowWriter]:
-    with replacing(path) as file:
-        yield _LineWriter(file)

@@ -1,51 +1,110 @@
-"""NeMo Gym: the whole row is posted, with the response beside it."""
+"""NeMo Gym: `POST /verify`, which NeMo RL, verifiers, prime-rl and axolotl speak too.
 
-from collections.abc import Iterator, Mapping
+The whole row is posted, the policy's items beside it as `response`, and both come back with the
+reward. A sample whose judge failed is marked in every way that some release reads:
+`mask_sample` on top and in `instance_config`, `failure_kind`, and `_ng_failure_class`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from citemark_service.trainers.carrying import FIELDS, envelope_of
-from citemark_service.trainers.faults import Fault, error, prompt_faults
-from citemark_service.trainers.shapes import MESSAGES
-from citemark_service.trainers.trainer import Dialect, Post, Row, Task, Trainer
+from citemark_schemas import FailureKind, metrics_of
+from citemark_schemas.transcript import reply_in, sources_in
+from citemark_service.examples import ENVELOPE, QUESTION, RESPONSE, REWARD
+from citemark_service.trainers.faults import Fault, error
+from citemark_service.trainers.gym_items import finish_reason, tool_answers
+from citemark_service.trainers.rows import FIELDS, MESSAGES, Row
+from citemark_service.trainers.trainer import (
+    Client,
+    Outcome,
+    Post,
+    PostedRollout,
+    Route,
+    RouteOptions,
+    Trainer,
+    misshapen,
+)
 
 PARAMS: Final = "responses_create_params"
-_ADDED: Final = ("response", "reward")
+_CONFIG: Final = "instance_config"
+_ROUTING: Final = ("_ng_failure_class", "_ng_failure_judge_error")
+"""Left over in rows that are verified again after a failure."""
+_FAILED: Final = "judge_failed"
+_KINDS: Final[Mapping[FailureKind, str]] = {
+    FailureKind.TRUNCATED: "judge_unparseable",
+    FailureKind.UNREADABLE: "judge_unparseable",
+    FailureKind.INVALID_VERDICT: "judge_unparseable",
+    FailureKind.SHUTTING_DOWN: "shutdown",
+}
+"""In Gym's own words; whatever is not here is `judge_failed`."""
 
 
-def prompt_of(row: Row) -> object:
-    """What `responses_create_params.input` holds."""
-    params = row.get(PARAMS)
-    return params.get("input") if isinstance(params, Mapping) else None
+def _read(body: Mapping[str, Any]) -> list[PostedRollout]:
+    params, response = body.get(PARAMS), body.get("response")
+    if not isinstance(params, Mapping):
+        raise misshapen(PARAMS, "must be an object")
+    if not isinstance(response, Mapping):
+        raise misshapen("response", "must be an object")
+    output = response.get("output")
+    if not isinstance(output, list):
+        raise misshapen("response.output", "must be a list of items")
+    prompt, answers = params.get("input"), tool_answers(output)
+    row = {name: value for name, value in body.items() if name not in (PARAMS, "response")}
+    row["finish_reason"] = finish_reason(response)
+    if answers is not None:
+        own = row.get("tool_output")
+        before = own if isinstance(own, str) else sources_in(prompt)
+        row["tool_output"] = "\n".join(filter(None, (before, answers)))
+    # Who may call tools and calls none has found nothing, which is no fault of the row.
+    fallback = (sources_in(prompt) or "") if params.get("tools") else None
+    return [PostedRollout({"row": row}, reply_in(output), prompt, fallback)]
 
 
-def lay(task: Task, _index: int) -> dict[str, Any]:
-    """The row with its envelope as keys beside the parameters."""
-    return {PARAMS: {"input": list(task.prompt)}, **envelope_of(task.rollout)}
+def _write(
+    outcomes: Sequence[Outcome], body: Mapping[str, Any], options: RouteOptions
+) -> dict[str, Any]:
+    (outcome,) = outcomes
+    failure = outcome.result.failure
+    masked = failure is not None and options.on_error == "mask"
+    reason = None if failure is None else f"{failure.kind.value}: {failure.message}"
+    answer = {name: value for name, value in body.items() if name not in _ROUTING}
+    # Earlier releases read the mask there; a row's own config is left alone as far as it can be.
+    config = answer.get(_CONFIG)
+    config = config if isinstance(config, Mapping) else {}
+    if masked or "mask_sample" in config:
+        answer[_CONFIG] = {**config, "mask_sample": masked}
+    return {
+        **answer,
+        "reward": outcome.reward,
+        **metrics_of(outcome.result),
+        "mask_sample": masked,
+        "failure_kind": None if failure is None else _KINDS.get(failure.kind, _FAILED),
+        "failure_reason": reason,
+        **(dict(zip(_ROUTING, (_FAILED, reason), strict=True)) if masked else {}),
+    }
 
 
-def places(row: Row) -> Mapping[str, object]:
-    """The row's own keys."""
-    return {"row": {name: row[name] for name in row if name != PARAMS}}
-
-
-def faults(row: Row) -> Iterator[Fault]:
-    """What the agent or the verifier would trip over."""
-    yield from prompt_faults(prompt_of(row), f"{PARAMS}.input", text_too=True)
-    for name in _ADDED:
+def _faults(row: Row) -> Iterator[Fault]:
+    for name in ("response", "reward"):
         if name in row:
             yield error(name, "is a key that Gym adds itself", "rename or drop it")
 
 
-def gym_response(response: str) -> dict[str, Any]:
+def response_of(text: str) -> dict[str, Any]:
     """A finished response of one message, as the Responses API has it."""
-    content = [{"type": "output_text", "text": response, "annotations": []}]
-    message = {"id": "msg", "type": "message", "role": "assistant", "status": "completed"}
+    message = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "status": "completed",
+        "content": [{"type": "output_text", "text": text, "annotations": []}],
+    }
     return {
-        "id": "resp",
-        "created_at": 0,
-        "model": "doctor",
+        "id": "resp_1",
+        "created_at": 1767225600,
+        "model": "policy",
         "object": "response",
-        "output": [{**message, "content": content}],
+        "output": [message],
         "parallel_tool_calls": True,
         "tool_choice": "auto",
         "tools": [],
@@ -53,28 +112,54 @@ def gym_response(response: str) -> dict[str, Any]:
 
 
 def _posts(row: Row, response: str) -> tuple[Post, ...]:
-    verify = {**row, "response": gym_response(response)}
+    verify = {**row, "response": response_of(response)}
     return (Post("/seed_session", row), Post("/verify", verify))
 
 
-def gym_reward(body: Any) -> float | None:
+def read_reward(answer: Any) -> float | None:
     """The reward of a `/verify` answer, which has to echo what was asked."""
-    if not {PARAMS, "response"} <= body.keys():
+    if not {PARAMS, "response"} <= answer.keys():
         raise ValueError(f"the answer does not echo {PARAMS} and response")
-    return None if body.get("mask_sample") else float(body["reward"])
+    return None if answer.get("mask_sample") else float(answer["reward"])
 
 
+_BODY: Final = {
+    PARAMS: {"input": [{"role": "user", "content": QUESTION}]},
+    **{name: value for name, value in ENVELOPE.items() if name != "question"},
+    "response": response_of(RESPONSE),
+}
+VERIFY: Final = Route(
+    name="nemo_gym",
+    path="/verify",
+    client="NeMo Gym",
+    read=_read,
+    write=_write,
+    deadline_s=50.0,  # verifiers gives up after 60 s, Gym itself never
+    on_error="mask",
+    permits=frozenset({"mask", "fallback", "http"}),
+    request=_BODY,
+    answer={
+        **_BODY,
+        "reward": REWARD,
+        "mask_sample": False,
+        "failure_kind": None,
+        "failure_reason": None,
+    },
+    doc="A resources server of NeMo Gym. Rubrics are keys of the row; sources are what tools "
+    "answered in `response`, then the row's own or the prompt's. axolotl needs "
+    "`nemo_gym_verify_timeout: 60`.",
+)
 NEMO_GYM: Final = Trainer(
     name="nemo-gym",
     title="NeMo Gym",
     carries="keys of the row",
     flags="the data set of a resources server whose /verify is Citemark's",
-    places=places,
-    prompt=prompt_of,
-    lay=lay,
-    faults=faults,
     columns={PARAMS: {"input": MESSAGES}, **FIELDS},
+    prompt_at=(f"{PARAMS}.input",),
+    rest="row",
+    faults=_faults,
     one_type=False,
     suffixes=(".jsonl",),
-    dialect=Dialect(_posts, gym_reward),
+    routes=(VERIFY,),
+    client=Client(_posts, read_reward),
 )

@@ -1,53 +1,55 @@
-"""open-instruct: a verifier, chosen by `dataset`, gets the row's `ground_truth`."""
+"""open-instruct: a verifier, chosen by `dataset`, gets the row's `ground_truth`.
 
-from collections.abc import Iterator
+`POST /test_program` is what its code verifier asks. A row of data set `code` gets as its reward
+the mean of `results`, so that `--code_api_url` leads to a judge without any code. What the client
+does with the response first is its own: of one that holds a code block only the last block is
+sent. It reads every error as 0.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from citemark_service.trainers.carrying import envelope_text
-from citemark_service.trainers.faults import (
-    Fault,
-    error,
-    json_text_faults,
-    prompt_faults,
-    warning,
+from citemark_service.examples import ENVELOPE_TEXT, RESPONSE, REWARD
+from citemark_service.trainers.faults import Fault, error, json_text_faults, warning
+from citemark_service.trainers.rows import MESSAGES, Row
+from citemark_service.trainers.shapes import Kind
+from citemark_service.trainers.trainer import (
+    Outcome,
+    PostedRollout,
+    Route,
+    RouteOptions,
+    Trainer,
+    text_in,
 )
-from citemark_service.trainers.shapes import MESSAGES, Kind
-from citemark_service.trainers.trainer import Row, Task, Trainer
 
-VERIFIER: Final = "citemark"
-_KNOWN: Final = (VERIFIER, "code")
-_WHY: Final = "the column is text for all verifiers"
+_VERIFIER: Final = "citemark"
 
 
-def _lay(task: Task, _index: int) -> dict[str, Any]:
-    return {
-        "messages": list(task.prompt),
-        "ground_truth": envelope_text(task.rollout),
-        "dataset": VERIFIER,
-    }
+def _read(body: Mapping[str, Any]) -> list[PostedRollout]:
+    return [PostedRollout({"tests": body.get("tests")}, text_in(body, "program"))]
+
+
+def _write(outcomes: Sequence[Outcome], _: Mapping[str, Any], _o: RouteOptions) -> dict[str, Any]:
+    rewards = [outcome.reward for outcome in outcomes]
+    return {"results": rewards, "runtimes": [0.0] * len(rewards)}
 
 
 def _faults(row: Row) -> Iterator[Fault]:
-    messages = row.get("messages")
-    yield from prompt_faults(messages, "messages", text_too=False)
-    if isinstance(messages, list) and len(messages) > 1 and not _answered(messages):
-        yield warning(
-            "messages",
-            "several messages, the last not an assistant's: some releases drop the last one",
-            "put everything into one user message",
-        )
-    truth, name = row.get("ground_truth"), row.get("dataset")
+    messages, truth, name = row.get("messages"), row.get("ground_truth"), row.get("dataset")
+    if isinstance(messages, list) and len(messages) > 1:
+        last = messages[-1]
+        if not isinstance(last, dict) or last.get("role") != "assistant":
+            yield warning(
+                "messages",
+                "several messages, the last not an assistant's: some releases drop the last one",
+                "put everything into one user message",
+            )
     if not isinstance(truth, list):  # one for each of several verifiers
-        yield from json_text_faults(truth, "ground_truth", _WHY)
+        yield from json_text_faults(truth, "ground_truth", "the column is text for all verifiers")
     names = name if isinstance(name, list) else [name]
-    if not any(str(each).lower() in _KNOWN for each in names):
-        told = f'write "{VERIFIER}", or "code" for --code_api_url'
-        yield error("dataset", "names no verifier of Citemark's", told, str(name))
-
-
-def _answered(messages: list[Any]) -> bool:
-    last = messages[-1]
-    return isinstance(last, dict) and last.get("role") == "assistant"
+    if not any(str(each).lower() in (_VERIFIER, "code") for each in names):
+        fix = f'write "{_VERIFIER}", or "code" for --code_api_url'
+        yield error("dataset", "names no verifier of Citemark's", fix, str(name))
 
 
 OPEN_INSTRUCT: Final = Trainer(
@@ -55,9 +57,26 @@ OPEN_INSTRUCT: Final = Trainer(
     title="open-instruct",
     carries="ground_truth, as JSON text",
     flags="python -m citemark_grpo.open_instruct open_instruct/grpo_fast.py",
-    places=lambda row: {"ground_truth": row.get("ground_truth")},
-    prompt=lambda row: row.get("messages"),
-    lay=_lay,
-    faults=_faults,
     columns={"messages": MESSAGES, "ground_truth": Kind.TEXT, "dataset": Kind.TEXT},
+    prompt_at=("messages",),
+    text_prompt=False,
+    text_at="ground_truth",
+    own_columns=lambda _task, _index: {"dataset": _VERIFIER},
+    faults=_faults,
+    routes=(
+        Route(
+            name="open_instruct",
+            path="/test_program",
+            client="open-instruct",
+            read=_read,
+            write=_write,
+            deadline_s=24.0,  # the client gives up after 30 s, or a longer execution time
+            setting="test_program_route",
+            request={"program": RESPONSE, "tests": ENVELOPE_TEXT, "max_execution_time": 1.0},
+            answer={"results": [REWARD], "runtimes": [0.0]},
+            doc="`--code_api_url http://HOST:8000/test_program` with `dataset: code`, where "
+            "`ground_truth` is the row's envelope as a JSON string, its question included. "
+            "Served only where `test_program_route` is set.",
+        ),
+    ),
 )

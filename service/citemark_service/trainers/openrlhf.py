@@ -1,24 +1,71 @@
-"""OpenRLHF: one label column is all that its reward client sends beside the texts."""
+"""OpenRLHF: `POST /get_reward`, all versions with a remote reward URL.
 
-from collections.abc import Iterator
+One label column is all that is sent beside the texts. Newer versions post each sample in a list
+of one as it finishes, older ones a whole batch, and with several URLs some get empty lists. The
+response is sent only behind its prompt, so it is cut out of the two. The client can neither mask
+nor read a null, takes floats only, and needs every key of `extra_logs` on every sample.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from citemark_service.trainers.carrying import envelope_text
-from citemark_service.trainers.faults import Fault, json_text_faults, prompt_faults
-from citemark_service.trainers.prompts import chat_text
-from citemark_service.trainers.shapes import MESSAGES, Kind
-from citemark_service.trainers.trainer import Dialect, Post, Row, Task, Trainer
+from citemark_schemas import SIGNALS, continuation, metrics_of
+from citemark_service.examples import ENVELOPE_TEXT, RESPONSE, REWARD, SIGNALS_SHOWN
+from citemark_service.trainers.faults import json_text_faults
+from citemark_service.trainers.rows import MESSAGES, Row, chat_text
+from citemark_service.trainers.shapes import Kind
+from citemark_service.trainers.trainer import (
+    Client,
+    Outcome,
+    Post,
+    PostedRollout,
+    Route,
+    RouteOptions,
+    Trainer,
+    misshapen,
+)
 
 _WHY: Final = "rows whose labels have different keys are filled up with nulls, or do not load"
 
 
-def _lay(task: Task, _index: int) -> dict[str, Any]:
-    return {"prompt": list(task.prompt), "label": envelope_text(task.rollout)}
+def _read(body: Mapping[str, Any]) -> list[PostedRollout]:
+    queries = _texts_in(body, "query")
+    prompts = _texts_in(body, "prompts") if queries else []
+    labels = body.get("labels") or [None] * len(queries)
+    if not isinstance(labels, list):
+        labels = [labels]
+    for name, values in (("prompts", prompts), ("labels", labels)):
+        if len(values) != len(queries):
+            raise misshapen(name, f"has {len(values)} items, and query {len(queries)}")
+    rollouts: list[PostedRollout] = []
+    for at, (query, prompt, label) in enumerate(zip(queries, prompts, labels, strict=True)):
+        response = continuation(query, prompt)
+        if response is None:
+            raise misshapen(
+                f"query[{at}]",
+                f"does not begin with prompts[{at}], so that nobody can say what is response",
+            )
+        rollouts.append(PostedRollout({f"labels[{at}]": label}, response, prompt))
+    return rollouts
 
 
-def _faults(row: Row) -> Iterator[Fault]:
-    yield from prompt_faults(row.get("prompt"), "prompt", text_too=True)
-    yield from json_text_faults(row.get("label"), "label", _WHY)
+def _texts_in(body: Mapping[str, Any], name: str) -> list[str]:
+    """A field that is a list of texts, or one text."""
+    value = body.get(name)
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list):
+        raise misshapen(name, "must be a list of strings")
+    for at, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise misshapen(f"{name}[{at}]", "must be a string")
+    return texts
+
+
+def _write(outcomes: Sequence[Outcome], _: Mapping[str, Any], _o: RouteOptions) -> dict[str, Any]:
+    rewards = [outcome.reward for outcome in outcomes]
+    metrics = [metrics_of(outcome.result) for outcome in outcomes]
+    logs = {name: [each[name] for each in metrics] for name in SIGNALS}
+    return {"rewards": rewards, "scores": rewards, "extra_logs": logs}
 
 
 def _posts(row: Row, response: str) -> tuple[Post, ...]:
@@ -28,21 +75,45 @@ def _posts(row: Row, response: str) -> tuple[Post, ...]:
     return (Post("/get_reward", body),)
 
 
-def _reward(body: Any) -> float | None:
-    (reward,) = body["rewards"]
-    (failed,) = body["extra_logs"]["judge_failed"]
+def _reward(answer: Any) -> float | None:
+    (reward,) = answer["rewards"]
+    (failed,) = answer["extra_logs"]["judge_failed"]
     return None if failed else float(reward)
 
+
+_PROMPT: Final = (
+    "<|im_start|>user\nHow long does the crossing take?<|im_end|>\n<|im_start|>assistant\n"
+)
 
 OPENRLHF: Final = Trainer(
     name="openrlhf",
     title="OpenRLHF",
     carries="label, as JSON text",
     flags="--data.input_key prompt --data.apply_chat_template --data.label_key label",
-    places=lambda row: {"label": row.get("label")},
-    prompt=lambda row: row.get("prompt"),
-    lay=_lay,
-    faults=_faults,
     columns={"prompt": MESSAGES, "label": Kind.TEXT},
-    dialect=Dialect(_posts, _reward),
+    text_at="label",
+    faults=lambda row: json_text_faults(row.get("label"), "label", _WHY),
+    routes=(
+        Route(
+            name="openrlhf",
+            path="/get_reward",
+            client="OpenRLHF",
+            read=_read,
+            write=_write,
+            deadline_s=165.0,  # the client gives up after 180 s
+            request={
+                "query": [f"{_PROMPT}{RESPONSE}<|im_end|>"],
+                "prompts": [_PROMPT],
+                "labels": [ENVELOPE_TEXT],
+            },
+            answer={
+                "rewards": [REWARD],
+                "scores": [REWARD],
+                "extra_logs": {name: [value] for name, value in SIGNALS_SHOWN.items()},
+            },
+            doc="`--reward.remote_url http://HOST:8000/get_reward --data.label_key label`, where "
+            "the label is the row's envelope as an object or a JSON string.",
+        ),
+    ),
+    client=Client(_posts, _reward),
 )

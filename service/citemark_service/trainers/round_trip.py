@@ -6,8 +6,8 @@ very same rollout is posted, without the function.
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,14 +16,28 @@ from pydantic import SecretStr, ValidationError
 
 from citemark_schemas import Problem, Rollout, ScoreResponse
 from citemark_service.errors import CitemarkError
-from citemark_service.trainers.answers import honest_answer
+from citemark_service.parsing.sources import read_sources
+from citemark_service.trainers.checks import SoundRow
 from citemark_service.trainers.faults import Fault, error, warning
-from citemark_service.trainers.survey import Sound
-from citemark_service.trainers.trainer import Dialect, Post, Row, Trainer
+from citemark_service.trainers.trainer import Post, Trainer
 
 _CALL_S: Final = 300.0
 _EQUAL: Final = 1e-6
 _SHOWN: Final = 200
+_CLAIMS: Final = 3
+_LONGEST: Final = 240
+_CITABLE: Final = re.compile(r"[^\s,<>\"'=]+")
+_SENTENCE: Final = re.compile(r"[^.!?]{1,2000}[.!?]?")
+_DOCTOR: Final = "`citemark doctor` examines the judge"
+_ADVICE: Final[Mapping[int, str]] = {
+    401: "set CITEMARK_API_TOKEN to the service's token",
+    403: "set CITEMARK_API_TOKEN to the service's token",
+    404: "is --url the root of a Citemark that has this route?",
+    413: "raise CITEMARK_MAX_ROLLOUT_BYTES of the service",
+    422: "the message names the field",
+    429: "the service is full; try again",
+    503: "the service is stopping",
+}
 
 
 class NoReward(CitemarkError):
@@ -56,95 +70,44 @@ class Trip:
     faults: tuple[Fault, ...]
 
 
-class Caller:
-    """Posts to one service, once each: what is tried here is a trainer's first attempt."""
-
-    def __init__(self, http: httpx.AsyncClient) -> None:
-        self._http = http
-
-    async def post(self, post: Post) -> Any:
-        """The JSON of the answer.
-
-        Raises:
-            NoReward: there is none, or its status is not 200.
-        """
-        url = f"{self._http.base_url}".rstrip("/") + post.path
-        try:
-            # httpx bounds each read, not their sum: a slow drip would never end.
-            async with asyncio.timeout(_CALL_S):
-                response = await self._http.post(url, json=post.body)
-        except TimeoutError as late:
-            raise NoReward(f"{post.path}: no answer within {_CALL_S:.0f} s", _SLOW) from late
-        except httpx.RequestError as away:
-            told = f"{url}: {away or type(away).__name__}"
-            raise NoReward(told, "does the service run, and is --url its root?") from away
-        return _json_of(response, post.path)
-
-
-_SLOW: Final = "is the judge up, and fast enough? `citemark doctor` examines it"
-
-
-def _json_of(response: httpx.Response, path: str) -> Any:
-    if response.status_code != httpx.codes.OK:
-        told = f"{path} answered {response.status_code}{_said(response)}"
-        raise NoReward(told, _ADVICE.get(response.status_code, "see the service's log"))
-    try:
-        return response.json()
-    except ValueError as broken:
-        raise NoReward(f"{path}: the answer is not JSON", "is --url a Citemark?") from broken
-
-
-_ADVICE: Final[Mapping[int, str]] = {
-    401: "set CITEMARK_API_TOKEN to the service's token",
-    403: "set CITEMARK_API_TOKEN to the service's token",
-    404: "is --url the root of a Citemark that has this route?",
-    413: "raise CITEMARK_MAX_ROLLOUT_BYTES of the service",
-    422: "the message names the field",
-    429: "the service is full; try again",
-    503: "the service is stopping",
-}
-
-
-def _said(response: httpx.Response) -> str:
-    try:
-        return f": {Problem.model_validate_json(response.content).message}"
-    except ValidationError:
-        return f": {response.text[:_SHOWN]}" if response.text else ""
-
-
-@asynccontextmanager
-async def calling(url: str, api_token: SecretStr | None) -> AsyncIterator[Caller]:
-    """A caller of the service at `url`."""
-    token = None if api_token is None else api_token.get_secret_value()
-    headers = {} if token is None else {"authorization": f"Bearer {token}"}
-    timeout = httpx.Timeout(_CALL_S, connect=10.0)
-    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout) as http:
-        yield Caller(http)
-
-
-async def round_trip(trainer: Trainer, sound: Sound, caller: Caller) -> Trip:
+async def make_round_trip(
+    trainer: Trainer, sound: SoundRow, url: str, api_token: SecretStr | None
+) -> Trip:
     """Post an honest answer and an empty one; whatever goes wrong is among the faults."""
+    headers = {}
+    if api_token is not None:
+        headers["authorization"] = f"Bearer {api_token.get_secret_value()}"
+    timeout = httpx.Timeout(_CALL_S, connect=10.0)
     legs: list[Leg] = []
-    try:
-        for answer, response in (("honest", honest_answer(sound.rollout)), ("empty", "")):
-            legs.append(await _leg(trainer, sound, caller, answer, response))
-    except NoReward as failure:
-        return Trip(sound.place, tuple(legs), (error("reward", str(failure), failure.fix),))
-    return Trip(sound.place, tuple(legs), tuple(_compared(legs)))
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout) as http:
+        try:
+            for answer, response in (("honest", honest_answer(sound.rollout)), ("empty", "")):
+                legs.append(await _leg(http, trainer, sound, answer, response))
+        except NoReward as failure:
+            return Trip(sound.place, tuple(legs), (error("reward", str(failure), failure.fix),))
+    return Trip(sound.place, tuple(legs), tuple(_compare(legs)))
 
 
-async def _leg(trainer: Trainer, sound: Sound, caller: Caller, answer: str, response: str) -> Leg:
-    scored = await _scored(sound.rollout, caller, response)
-    if trainer.dialect is None:
-        return Leg(answer, "/v1/score", scored, scored)
-    reward = await _rewarded(trainer.dialect, sound.row, caller, response)
-    return Leg(answer, trainer.dialect.posts(sound.row, response)[-1].path, reward, scored)
+def honest_answer(rollout: Rollout) -> str:
+    """What the first sources begin with, each cited; one sentence without a citation if none can.
+
+    A judge should like it well, since it says what the sources say.
+    """
+    claims: list[str] = []
+    for source in read_sources(rollout.tool_output, rollout.snippets).by_id.values():
+        words = " ".join(re.sub(r"[<>]", " ", source.text[: 8 * _LONGEST]).split())
+        sentence = _SENTENCE.match(words)
+        text = sentence.group()[:_LONGEST].strip() if sentence else ""
+        if text and _CITABLE.fullmatch(source.id):
+            claims.append(f"<snippet id={source.id}>{text}</snippet>")
+    answer = " ".join(claims[:_CLAIMS]) or "The search results do not answer the question."
+    return f"<answer>{answer}</answer>"
 
 
-async def _scored(rollout: Rollout, caller: Caller, response: str) -> float:
+async def _score(http: httpx.AsyncClient, rollout: Rollout, response: str) -> float:
     whole = rollout.model_copy(update={"response": response, "finish_reason": "stop"})
-    body = whole.model_dump(mode="json", exclude_unset=True)
-    answer = await caller.post(Post("/v1/score", {"items": [body]}))
+    item = whole.model_dump(mode="json", exclude_unset=True)
+    answer = await _post(http, Post("/v1/score", {"items": [item]}))
     try:
         (result,) = ScoreResponse.model_validate(answer).items
     except ValueError as broken:
@@ -152,37 +115,70 @@ async def _scored(rollout: Rollout, caller: Caller, response: str) -> float:
     if result.reward is None:
         failure = result.failure
         told = "no reward" if failure is None else f"{failure.kind}: {failure.message}"
-        raise NoReward(f"/v1/score: {told}", "`citemark doctor` examines the judge")
+        raise NoReward(f"/v1/score: {told}", _DOCTOR)
     return result.reward
 
 
-async def _rewarded(dialect: Dialect, row: Row, caller: Caller, response: str) -> float:
-    answer: Any = None
-    path = ""
-    for post in dialect.posts(row, response):
-        path, answer = post.path, await caller.post(post)
+async def _leg(
+    http: httpx.AsyncClient, trainer: Trainer, sound: SoundRow, answer: str, response: str
+) -> Leg:
+    scored = await _score(http, sound.rollout, response)
+    client = trainer.client
+    if client is None:
+        return Leg(answer, "/v1/score", scored, scored)
+    path, told = "", None
+    for post in client.posts(sound.row, response):
+        path, told = post.path, await _post(http, post)
     try:
-        reward = dialect.reward(answer)
+        reward = client.reward(told)
     except (ValueError, LookupError, TypeError, AttributeError) as broken:
-        told = f"{path}: the trainer could not read the answer: {broken!r}"
-        raise NoReward(told, "does the service's version speak this dialect?") from broken
+        problem = f"{path}: the trainer could not read the answer: {broken!r}"
+        raise NoReward(problem, "does the service's version speak this dialect?") from broken
     if reward is None:
-        raise NoReward(f"{path}: the judge failed", "`citemark doctor` examines the judge")
-    return reward
+        raise NoReward(f"{path}: the judge failed", _DOCTOR)
+    return Leg(answer, path, reward, scored)
 
 
-def _compared(legs: list[Leg]) -> list[Fault]:
-    faults = [
-        error(
+async def _post(http: httpx.AsyncClient, post: Post) -> Any:
+    """The JSON of an answer with status 200. Posted once: this is a trainer's first attempt."""
+    url = f"{http.base_url}".rstrip("/") + post.path
+    try:
+        # httpx bounds each read, not their sum: a slow drip would never end.
+        async with asyncio.timeout(_CALL_S):
+            response = await http.post(url, json=post.body)
+    except TimeoutError as late:
+        fix = "is the judge up, and fast enough? `citemark doctor` examines it"
+        raise NoReward(f"{post.path}: no answer within {_CALL_S:.0f} s", fix) from late
+    except httpx.RequestError as away:
+        told = f"{url}: {away or type(away).__name__}"
+        raise NoReward(told, "does the service run, and is --url its root?") from away
+    status = response.status_code
+    if status != httpx.codes.OK:
+        try:
+            reason = f": {Problem.model_validate_json(response.content).message}"
+        except ValidationError:
+            reason = f": {response.text[:_SHOWN]}" if response.text else ""
+        fix = _ADVICE.get(status, "see the service's log")
+        raise NoReward(f"{post.path} answered {status}{reason}", fix)
+    try:
+        return response.json()
+    except ValueError as broken:
+        raise NoReward(f"{post.path}: the answer is not JSON", "is --url a Citemark?") from broken
+
+
+def _compare(legs: Sequence[Leg]) -> Iterator[Fault]:
+    unequal = [
+        leg
+        for leg in legs
+        if not math.isclose(leg.reward, leg.scored, rel_tol=_EQUAL, abs_tol=_EQUAL)
+    ]
+    for leg in unequal:
+        yield error(
             "reward",
             f"{leg.route} gives {leg.reward:.6f}, /v1/score {leg.scored:.6f} ({leg.answer} answer)",
             "the row says one thing where the trainer sends it and another elsewhere",
         )
-        for leg in legs
-        if not math.isclose(leg.reward, leg.scored, rel_tol=_EQUAL, abs_tol=_EQUAL)
-    ]
     honest, empty = legs
-    if not faults and honest.reward <= empty.reward:
+    if not unequal and honest.reward <= empty.reward:
         told = f"an honest answer earns {honest.reward:.3f}, an empty one {empty.reward:.3f}"
-        faults.append(warning("reward", told, "`citemark explain` shows why; look at the rubrics"))
-    return faults
+        yield warning("reward", told, "`citemark explain` shows why; look at the rubrics")

@@ -1,29 +1,23 @@
 """SkyRL: every column but `prompt` and `env_class` reaches the environment in `extras`."""
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
-from citemark_service.trainers.carrying import FIELDS, envelope_of
-from citemark_service.trainers.faults import Fault, prompt_faults, warning
-from citemark_service.trainers.shapes import MESSAGES, Kind
-from citemark_service.trainers.trainer import Row, Task, Trainer
+from citemark_service.trainers.faults import Fault, warning
+from citemark_service.trainers.rows import FIELDS, MESSAGES, Row
+from citemark_service.trainers.shapes import Kind
+from citemark_service.trainers.trainer import Trainer
 
-ENV_CLASS: Final = "citemark"
-_TAKEN: Final = ("prompt", "env_class")
-
-
-def _lay(task: Task, _index: int) -> dict[str, Any]:
-    return {"prompt": list(task.prompt), "env_class": ENV_CLASS, **envelope_of(task.rollout)}
+_ENV_CLASS: Final = "citemark"
 
 
 def _faults(row: Row) -> Iterator[Fault]:
-    yield from prompt_faults(row.get("prompt"), "prompt", text_too=False)
     if row.get("env_class") is None:
-        told = f'write "{ENV_CLASS}", or set environment.env_class to it'
-        yield warning("env_class", "is absent", told)
-    elif row["env_class"] != ENV_CLASS:
-        told = f'write "{ENV_CLASS}" where Citemark is to reward the row'
-        yield warning("env_class", "names another environment", told, str(row["env_class"]))
+        fix = f'write "{_ENV_CLASS}", or set environment.env_class to it'
+        yield warning("env_class", "is absent", fix)
+    elif row["env_class"] != _ENV_CLASS:
+        fix = f'write "{_ENV_CLASS}" where Citemark is to reward the row'
+        yield warning("env_class", "names another environment", fix, str(row["env_class"]))
 
 
 SKYRL: Final = Trainer(
@@ -31,9 +25,9 @@ SKYRL: Final = Trainer(
     title="SkyRL",
     carries="columns of their names",
     flags="python -m citemark_grpo.skyrl environment.env_class=citemark generator.batched=false",
-    places=lambda row: {"extras": {name: row[name] for name in row if name not in _TAKEN}},
-    prompt=lambda row: row.get("prompt"),
-    lay=_lay,
-    faults=_faults,
     columns={"prompt": MESSAGES, "env_class": Kind.TEXT, **FIELDS},
+    text_prompt=False,
+    rest="extras",
+    own_columns=lambda _task, _index: {"env_class": _ENV_CLASS},
+    faults=_faults,
 )

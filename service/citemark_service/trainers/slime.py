@@ -1,22 +1,45 @@
-"""slime: over HTTP the label is all that travels of a row; a function sees `metadata` too."""
+"""slime: `POST /rm`, one sample a request.
 
-from collections.abc import Iterator, Mapping
+Over HTTP the label is all that travels of a row; a function sees `metadata` too. The whole answer
+becomes the sample's reward: an object, of which `--reward-key reward` is used, or a bare number
+with `?format=scalar`. The client can neither mask nor read a null.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from citemark_service.trainers.carrying import RUBRICS, envelope_text
-from citemark_service.trainers.faults import Fault, json_text_faults, prompt_faults, warning
-from citemark_service.trainers.shapes import MESSAGES, Kind
-from citemark_service.trainers.trainer import Dialect, Post, Row, Task, Trainer
+from citemark_schemas import metrics_of
+from citemark_service.examples import ENVELOPE_TEXT, QUESTION, RESPONSE, REWARD, SIGNALS_SHOWN
+from citemark_service.trainers.faults import Fault, json_text_faults, warning
+from citemark_service.trainers.rows import MESSAGES, RUBRICS, Row
+from citemark_service.trainers.shapes import Kind
+from citemark_service.trainers.trainer import (
+    Client,
+    Outcome,
+    Post,
+    PostedRollout,
+    Route,
+    RouteOptions,
+    Trainer,
+    text_in,
+)
 
 _WHY: Final = "releases that read JSON lines with pandas make it Python's text of a dict"
 
 
-def _lay(task: Task, _index: int) -> dict[str, Any]:
-    return {"prompt": list(task.prompt), "label": envelope_text(task.rollout)}
+def _read(body: Mapping[str, Any]) -> list[PostedRollout]:
+    places = {name: body.get(name) for name in ("label", "metadata")}
+    return [PostedRollout(places, text_in(body, "response"), body.get("prompt"))]
+
+
+def _write(outcomes: Sequence[Outcome], _: Mapping[str, Any], options: RouteOptions) -> Any:
+    (outcome,) = outcomes
+    if options.format == "scalar":
+        return outcome.reward
+    return {"reward": outcome.reward, **metrics_of(outcome.result), "outcome": outcome.ending}
 
 
 def _faults(row: Row) -> Iterator[Fault]:
-    yield from prompt_faults(row.get("prompt"), "prompt", text_too=True)
     metadata = row.get("metadata")
     if isinstance(metadata, Mapping) and metadata.keys() & {*RUBRICS}:
         yield warning(
@@ -33,20 +56,35 @@ def _posts(row: Row, response: str) -> tuple[Post, ...]:
     return (Post("/rm", body),)
 
 
-def _reward(body: Any) -> float | None:
-    return None if body["judge_failed"] else float(body["reward"])
-
-
 SLIME: Final = Trainer(
     name="slime",
     title="slime",
     carries="label, as JSON text",
     flags="--input-key prompt --apply-chat-template --label-key label --reward-key reward",
-    places=lambda row: {"metadata": row.get("metadata"), "label": row.get("label")},
-    prompt=lambda row: row.get("prompt"),
-    lay=_lay,
-    faults=_faults,
     columns={"prompt": MESSAGES, "label": Kind.TEXT},
+    text_at="label",
+    envelope_at=("metadata", "label"),
+    faults=_faults,
     one_type=False,
-    dialect=Dialect(_posts, _reward),
+    routes=(
+        Route(
+            name="slime",
+            path="/rm",
+            client="slime",
+            read=_read,
+            write=_write,
+            deadline_s=100.0,  # the client gives up after 120 s, waiting for a connection included
+            forms=frozenset({"object", "scalar"}),
+            request={"prompt": QUESTION, "response": RESPONSE, "label": ENVELOPE_TEXT},
+            answer={"reward": REWARD, **SIGNALS_SHOWN, "outcome": "judged"},
+            doc="`--rm-type remote_rm --rm-url http://HOST:8000/rm --reward-key reward "
+            "--label-key label`, where the label is the row's envelope as an object or a JSON "
+            "string; `--log-reward-category outcome` draws what became of the samples. With "
+            "`?format=scalar` the answer is a bare number, and no reward key is given.",
+        ),
+    ),
+    client=Client(
+        posts=_posts,
+        reward=lambda answer: None if answer["judge_failed"] else float(answer["reward"]),
+    ),
 )

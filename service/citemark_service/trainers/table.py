@@ -1,19 +1,34 @@
-"""Every trainer, by the name that it has on the command line."""
+"""Every trainer by its name on the command line, and rows whose trainer is not known.
+
+A new trainer is a module of its own and a line in `_ALL`.
+"""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from citemark_schemas import Rollout
+from citemark_schemas.envelope import rollout_of
+from citemark_service.settings import Settings
 from citemark_service.trainers.axolotl import AXOLOTL
 from citemark_service.trainers.carr import CARR
+from citemark_service.trainers.citemark import CITEMARK
 from citemark_service.trainers.eval_protocol import EVAL_PROTOCOL
 from citemark_service.trainers.nemo_gym import NEMO_GYM
 from citemark_service.trainers.open_instruct import OPEN_INSTRUCT
 from citemark_service.trainers.openrlhf import OPENRLHF
-from citemark_service.trainers.plain_rows import CITEMARK
+from citemark_service.trainers.rows import (
+    FIELDS,
+    Messages,
+    PromptTemplate,
+    Row,
+    Task,
+    messages_of,
+    value_at,
+)
 from citemark_service.trainers.skyrl import SKYRL
 from citemark_service.trainers.slime import SLIME
-from citemark_service.trainers.trainer import Trainer
+from citemark_service.trainers.trainer import Route, Trainer
 from citemark_service.trainers.trl import TRL
 from citemark_service.trainers.verifiers import VERIFIERS
 from citemark_service.trainers.verl import VERL
@@ -21,8 +36,8 @@ from citemark_service.trainers.verl import VERL
 _ALL: Final = (
     TRL,
     VERL,
-    SLIME,
     OPENRLHF,
+    SLIME,
     NEMO_GYM,
     VERIFIERS,
     SKYRL,
@@ -31,7 +46,82 @@ _ALL: Final = (
     EVAL_PROTOCOL,
     AXOLOTL,
 )
-
 TRAINERS: Final[Mapping[str, Trainer]] = MappingProxyType({each.name: each for each in _ALL})
 LAYOUTS: Final[Mapping[str, Trainer]] = MappingProxyType({**TRAINERS, CITEMARK.name: CITEMARK})
 """The trainers, and Citemark's own rows."""
+
+_STRONGEST: Final = (
+    "label",
+    "ground_truth",
+    "reward_model.ground_truth",
+    "answer",
+    "tests",
+    "info",
+    "extra_info",
+    "metadata.remote_env_info",
+    "metadata",
+    "verify_extra",
+)
+_PLACES: Final = tuple(
+    dict.fromkeys((*_STRONGEST, *(path for each in LAYOUTS.values() for path in each.paths)))
+)
+"""Where any trainer carries row data, strongest first; last comes the row itself."""
+_PROMPTS: Final = tuple(
+    dict.fromkeys(
+        (
+            "prompt",
+            "messages",
+            "responses_create_params.input",
+            "input_messages",
+            "history",
+            *(each.prompt_at[0] for each in LAYOUTS.values()),
+        )
+    )
+)
+_HEADS: Final = frozenset(path.partition(".")[0] for path in _PLACES)
+_CARRIERS: Final = (_HEADS | {path.partition(".")[0] for path in _PROMPTS}) - {"metadata"}
+READ: Final = frozenset({*FIELDS, *_CARRIERS, "query", "documents", "knobs", "reasoning"})
+"""Columns of which a conversion keeps something."""
+
+
+def served_routes(settings: Settings) -> tuple[Route, ...]:
+    """The routes that are always there, and those that the settings turn on."""
+    routes = (route for trainer in _ALL for route in trainer.routes)
+    return tuple(
+        route for route in routes if route.setting is None or getattr(settings, route.setting)
+    )
+
+
+def rollout_anywhere(row: Row) -> Rollout:
+    """The rollout of a row whose layout is not known: every place of every trainer is looked at.
+
+    Raises:
+        EnvelopeError: as `Trainer.read_rollout`.
+    """
+    values = {path: value_at(row, path) for path in _PLACES}
+    places = {path: value for path, value in values.items() if value is not None}
+    rest = {name: value for name, value in row.items() if name not in _HEADS}
+    return rollout_of({**places, "row": rest}, response="", prompt=_prompt_anywhere(row))
+
+
+def _prompt_anywhere(row: Row) -> object:
+    values = (value_at(row, path) for path in _PROMPTS)
+    return next((value for value in values if messages_of(value) is not None), None)
+
+
+def task_of(row: Row, trainer: Trainer | None, template: PromptTemplate) -> Task:
+    """The task of a row.
+
+    Args:
+        trainer: whose layout the row has; None to look everywhere.
+        template: makes the prompt where the row has none, or where it `replaces` the row's own.
+
+    Raises:
+        EnvelopeError: as `Trainer.read_rollout`.
+        ValueError: the template fails.
+    """
+    rollout = rollout_anywhere(row) if trainer is None else trainer.read_rollout(row)
+    prompt: Messages | None = None
+    if not template.replaces:
+        prompt = messages_of(_prompt_anywhere(row) if trainer is None else trainer.prompt(row))
+    return Task(rollout, template.messages(rollout, row) if prompt is None else prompt)

@@ -1,12 +1,11 @@
 """TRL: every column but the prompt arrives as an argument of the reward function."""
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
-from citemark_service.trainers.carrying import FIELDS, envelope_of
-from citemark_service.trainers.faults import Fault, error, prompt_faults
-from citemark_service.trainers.shapes import MESSAGES
-from citemark_service.trainers.trainer import Row, Task, Trainer
+from citemark_service.trainers.faults import Fault, error
+from citemark_service.trainers.rows import FIELDS, MESSAGES, Row
+from citemark_service.trainers.trainer import Trainer
 
 _RESERVED: Final = (
     "prompts",
@@ -19,12 +18,7 @@ _RESERVED: Final = (
 )
 
 
-def _lay(task: Task, _index: int) -> dict[str, Any]:
-    return {"prompt": list(task.prompt), **envelope_of(task.rollout)}
-
-
 def _faults(row: Row) -> Iterator[Fault]:
-    yield from prompt_faults(row.get("prompt"), "prompt", text_too=True)
     for name in _RESERVED:
         if name in row:
             yield error(name, "is an argument that TRL passes itself", "rename the column")
@@ -35,9 +29,7 @@ TRL: Final = Trainer(
     title="TRL",
     carries="columns of their names",
     flags="--reward_funcs citemark_grpo.trl.rubric_reward",
-    places=lambda row: {"row": {name: row[name] for name in row if name != "prompt"}},
-    prompt=lambda row: row.get("prompt"),
-    lay=_lay,
-    faults=_faults,
     columns={"prompt": MESSAGES, **FIELDS},
+    rest="row",
+    faults=_faults,
 )

@@ -1,21 +1,15 @@
 """The parts of the OpenAPI document that FastAPI cannot infer: bodies that are read raw."""
 
 import json
-from importlib import resources
 from typing import Any
 
 from citemark_schemas import Problem, ScoreResult
+from citemark_service.examples import example
 from citemark_service.parsing.parsed import Answer
 from citemark_service.score.formula import add_reward
 
 Fragment = dict[str, Any]
 Responses = dict[int | str, Fragment]
-
-
-def example(name: str) -> Any:
-    """A worked example that ships with the package."""
-    path = resources.files("citemark_service.web") / "examples" / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _component(name: str) -> Fragment:

@@ -11,12 +11,10 @@ import msgspec
 from pydantic import ValidationError
 
 from citemark_schemas import BatchOptions, Knobs, ProblemDetail, Rollout
-from citemark_service.errors import InvalidRequest, TooLarge
+from citemark_service.errors import InvalidRequest, TooLarge, clip
 from citemark_service.settings import Settings
 
-_MAX_DETAILS = 50
 _MAX_EXPANDED = 1000
-_MAX_MESSAGE = 300
 _MAX_KEY = 80
 _TURN_S = 0.005
 _PREFIX = "Value error, "
@@ -49,10 +47,6 @@ class Turns:
             self._since = time.perf_counter()
 
 
-def _clipped(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
 def place(parts: Iterable[int | str], prefix: str = "") -> str:
     """A pydantic location as `items[3].snippets[0].id`; `body` where it is empty."""
     path = prefix
@@ -60,7 +54,7 @@ def place(parts: Iterable[int | str], prefix: str = "") -> str:
         if isinstance(part, int):
             path += f"[{part}]"
         else:
-            path += f".{_clipped(part, _MAX_KEY)}" if path else _clipped(part, _MAX_KEY)
+            path += f".{clip(part, _MAX_KEY)}" if path else clip(part, _MAX_KEY)
     return path or "body"
 
 
@@ -79,17 +73,6 @@ def _detail(loc: tuple[int | str, ...], message: str, prefix: str) -> ProblemDet
     return ProblemDetail(loc=place((*loc, int(item[1])), prefix), message=message[item.end() :])
 
 
-def invalid(problems: Sequence[ProblemDetail]) -> InvalidRequest:
-    """One error for all that is wrong; its message tells the first, and none is told at length."""
-    details = [
-        ProblemDetail(loc=detail.loc, message=_clipped(detail.message, _MAX_MESSAGE))
-        for detail in problems[:_MAX_DETAILS]
-    ]
-    first, more = details[0], len(problems) - 1
-    message = f"{first.loc}: {first.message}" + (f" (and {more} more)" if more else "")
-    return InvalidRequest(message, details=tuple(details))
-
-
 def validated(raw: bytes | memoryview, knobs: Knobs, check: Check, prefix: str = "") -> Rollout:
     """One rollout from its JSON, validated and checked.
 
@@ -103,16 +86,16 @@ def validated(raw: bytes | memoryview, knobs: Knobs, check: Check, prefix: str =
         raise _misfit(error, prefix) from error
     except InvalidRequest as error:
         details = error.details or (ProblemDetail(loc="", message=str(error)),)
-        raise invalid([_placed(detail, prefix) for detail in details]) from error
+        raise InvalidRequest.of([_placed(detail, prefix) for detail in details]) from error
     return rollout
 
 
 def _misfit(error: ValidationError, prefix: str = "") -> InvalidRequest:
     if error.error_count() > _MAX_EXPANDED:  # listing a hostile million would take seconds
         message = f"has {error.error_count()} errors, too many to list"
-        return invalid([ProblemDetail(loc=place([], prefix), message=message)])
+        return InvalidRequest.of([ProblemDetail(loc=place([], prefix), message=message)])
     problems = error.errors(include_url=False, include_input=False, include_context=False)
-    return invalid(details_of(problems, prefix))
+    return InvalidRequest.of(details_of(problems, prefix))
 
 
 def _placed(detail: ProblemDetail, prefix: str) -> ProblemDetail:
@@ -121,7 +104,7 @@ def _placed(detail: ProblemDetail, prefix: str) -> ProblemDetail:
 
 
 def _malformed(message: str) -> InvalidRequest:
-    return invalid([ProblemDetail(loc="body", message=message)])
+    return InvalidRequest.of([ProblemDetail(loc="body", message=message)])
 
 
 def _decoded(raw: bytes | msgspec.Raw, kind: Any, what: str) -> Any:
@@ -162,7 +145,7 @@ async def _items(
             problems += error.details
         await turns.yield_if_due()
     if problems:
-        raise invalid(problems)
+        raise InvalidRequest.of(problems)
     return tuple(rollouts)
 
 
@@ -209,7 +192,9 @@ async def parse_batch(
     await asyncio.sleep(0)
     _refuse_many(len(raws), settings)
     if not raws:
-        raise invalid([ProblemDetail(loc="items", message="must hold at least one rollout")])
+        raise InvalidRequest.of(
+            [ProblemDetail(loc="items", message="must hold at least one rollout")]
+        )
     admit(len(raws))
     options = _options(fields, query)
     return Batch(await _items(raws, options, settings, check), options, single=False)

@@ -10,8 +10,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from citemark_schemas import Problem, ProblemDetail
-from citemark_service.errors import RequestError, ShuttingDown
-from citemark_service.web.intake import details_of, invalid
+from citemark_service.errors import InvalidRequest, RequestError, ShuttingDown
+from citemark_service.web.intake import details_of
 
 _CLIENT_CLOSED = 499  # what proxies log for a client that did not wait; never on the wire
 _NAMES = {404: "not_found", 405: "method_not_allowed"}
@@ -41,7 +41,7 @@ async def _refused(_: Request, error: RequestError) -> Response:
 
 
 async def _misfit(request: Request, error: RequestValidationError) -> Response:
-    return await _refused(request, invalid(details_of(error.errors())))
+    return await _refused(request, InvalidRequest.of(details_of(error.errors())))
 
 
 async def _unroutable(_: Request, error: HTTPException) -> Response:

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict
 
 from citemark_service.settings import Settings
+from citemark_service.trainers.engine import decode_body
+from citemark_service.trainers.gym_metrics import aggregate_rows
+from citemark_service.trainers.trainer import misshapen
 from citemark_service.web.admission import Admission
 from citemark_service.web.body import declared_length, read_body
-from citemark_service.web.dialects.bodies import decoded
-from citemark_service.web.dialects.dialect import misshapen
-from citemark_service.web.dialects.gym_metrics import aggregated
 from citemark_service.web.documented import REFUSALS
 
 
@@ -80,10 +80,10 @@ def gym_router(*, settings: Settings, admission: Admission) -> APIRouter:
 
 
 def _aggregate(body: bytes) -> bytes:
-    rows = decoded(body).get("verify_responses")
+    rows = decode_body(body).get("verify_responses")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise misshapen("verify_responses", "must be a list of objects")
-    return msgspec.json.encode(aggregated(rows))
+    return msgspec.json.encode(aggregate_rows(rows))
 
 
 _ROWS: dict[str, Any] = {

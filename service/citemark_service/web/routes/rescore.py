@@ -20,6 +20,7 @@ from citemark_schemas import (
     StepRewards,
 )
 from citemark_service.errors import (
+    InvalidRequest,
     LedgerError,
     LedgerOff,
     LedgerUnavailable,
@@ -38,7 +39,7 @@ from citemark_service.web.admission import Admission
 from citemark_service.web.batch import unless_gone
 from citemark_service.web.body import declared_length, read_body
 from citemark_service.web.documented import RESCORE_BODY, UNKEPT
-from citemark_service.web.intake import details_of, invalid
+from citemark_service.web.intake import details_of
 from citemark_service.web.quota import Quota
 
 _log = logging.getLogger("citemark.ledger")
@@ -92,7 +93,7 @@ class RescoreEndpoint:
         try:
             return RescoreRequest.model_validate_json(body)
         except ValidationError as error:
-            raise invalid(details_of(error.errors(include_url=False))) from error
+            raise InvalidRequest.of(details_of(error.errors(include_url=False))) from error
 
 
 async def _ended(work: "asyncio.Future[RescoreResponse]") -> RescoreResponse | RequestError:
@@ -121,7 +122,7 @@ def _answered(
         kept = _until(view.whole(numbers), ends_at, given_up)
         found = compare(kept, Change(_knobs(asked), asked.weights), moves=asked.moves)
     if found.untitled:
-        raise invalid([_untitled(found, title) for title in found.untitled])
+        raise InvalidRequest.of([_untitled(found, title) for title in found.untitled])
     return _response(found, complete=len(numbers) < asked.limit)
 
 

@@ -8,33 +8,23 @@ whatever the verdict cache keeps.
 import asyncio
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Final
 
 from citemark_service.errors import RequestError
+from citemark_service.trainers.engine import RouteAnswer
 
-_KEPT: Final = 4096
-_KEPT_BYTES: Final = 32 * 1024 * 1024
+_MOST: Final = 4096
+_MOST_BYTES: Final = 32 * 1024 * 1024
 
 _log = logging.getLogger("citemark.dialects")
 
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a request is answered with."""
-
-    body: bytes
-    whole: bool
-    """Whether every rollout in it was judged; one that was not may be tried again."""
-
-
-Work = asyncio.Task[Answer]
+Work = asyncio.Task[RouteAnswer]
 
 
 class Unclaimed:
     """Bounded by number and by bytes; the oldest goes first. Used within one event loop."""
 
-    def __init__(self, *, entries: int = _KEPT, max_bytes: int = _KEPT_BYTES) -> None:
+    def __init__(self, *, entries: int = _MOST, max_bytes: int = _MOST_BYTES) -> None:
         self._entries = entries
         self._max_bytes = max_bytes
         self._work: OrderedDict[bytes, Work] = OrderedDict()
@@ -57,28 +47,19 @@ class Unclaimed:
         return self._work.pop(key, None)
 
     def _land(self, key: bytes, work: Work) -> None:
-        answer = _answer(work)
+        error = None if work.cancelled() else work.exception()
+        if error is not None and not isinstance(error, RequestError):
+            # A failure that nobody waits for is no news, a defect is.
+            _log.error("an answer that nobody waited for broke", exc_info=error)
         if self._work.get(key) is not work:
             return
-        if answer is None or not answer.whole:
+        if work.cancelled() or error is not None or not work.result().whole:
             del self._work[key]
             return
-        self._sizes[key] = len(answer.body)
-        self._bytes += len(answer.body)
+        self._sizes[key] = len(work.result().body)
+        self._bytes += self._sizes[key]
         self._shrink()
 
     def _shrink(self) -> None:
         while self._work and (len(self._work) > self._entries or self._bytes > self._max_bytes):
             self.claim(next(iter(self._work)))
-
-
-def _answer(work: Work) -> Answer | None:
-    """What came of it; a failure that nobody waits for is no news, a defect is."""
-    if work.cancelled():
-        return None
-    error = work.exception()
-    if error is None:
-        return work.result()
-    if not isinstance(error, RequestError):
-        _log.error("an answer that nobody waited for broke", exc_info=error)
-    return None

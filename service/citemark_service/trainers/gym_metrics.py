@@ -19,7 +19,7 @@ _LARGEST: Final = 1e150  # squares of these, summed up, are still finite
 Row = Mapping[str, Any]
 
 
-def aggregated(rows: Sequence[Row]) -> dict[str, Any]:
+def aggregate_rows(rows: Sequence[Row]) -> dict[str, Any]:
     """Gym's `AggregateMetrics`: `group_level_metrics`, `agent_metrics` and `key_metrics`."""
     measured = [row for row in rows if not row.get(_MASK)]
     tasks: dict[int, list[Row]] = {}

@@ -1,10 +1,17 @@
-"""One rollout and its reward, as the examples of all dialects show them. Pure."""
+"""One rollout and its reward, as all documentation shows them."""
 
 import json
+from importlib import resources
 from typing import Any, Final
 
 from citemark_schemas import ScoreResult, metrics_of
-from citemark_service.web.documented import example
+
+
+def example(name: str) -> Any:
+    """A worked example that ships with the package: `rollout` or `result`."""
+    path = resources.files("citemark_service.examples") / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
 
 _ROLLOUT: Final[dict[str, Any]] = example("rollout")
 _RESULT: Final = ScoreResult.model_validate_json(json.dumps(example("result")))

@@ -1,0 +1,260 @@
+"""One body of a trainer's client to the answer that it reads: parsed, judged, written.
+
+What stands around it (sockets, seats, deadlines of bodies) is `web.routes.trainers`.
+"""
+
+import asyncio
+import json
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from prometheus_client import CollectorRegistry, Counter
+
+from citemark_schemas import (
+    EnvelopeError,
+    Knobs,
+    ProblemDetail,
+    Rollout,
+    ScoreResult,
+    Source,
+    rollout_of,
+    unwrapped,
+)
+from citemark_schemas.cells import TooDeep, plain
+from citemark_schemas.means import StandIns, prompt_key
+from citemark_service.errors import InvalidRequest, JudgeFailed, TooLarge
+from citemark_service.settings import Settings
+from citemark_service.trainers.trainer import (
+    Outcome,
+    PostedRollout,
+    Route,
+    RouteOptions,
+    misshapen,
+)
+
+RETRY_AFTER_S: Final = 5.0
+_LISTS: Final = 8
+"""Lists of `max_items` that one request may hold: older clients post a whole step at once."""
+_RUNS_KEPT: Final = 256
+_ENDS: Final = ("judged", "static_only", "refused", "fallback", "mask", "null", "http")
+
+_log = logging.getLogger("citemark.dialects")
+
+Check = Callable[[Rollout, Knobs], None]
+"""Raises `InvalidRequest` for what the schema cannot know."""
+Score = Callable[[Rollout, int], Awaitable[ScoreResult]]
+"""Judges a rollout, given its position in the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteAnswer:
+    """What a request is answered with."""
+
+    body: bytes
+    whole: bool
+    """Whether every rollout in it was judged; one that was not may be tried again."""
+
+
+class RouteCounts:
+    """Counters of trainers' routes for Prometheus; each label's child is there from the start."""
+
+    def __init__(self, registry: CollectorRegistry, routes: Sequence[Route]) -> None:
+        names = [route.name for route in routes]
+
+        def counter(name: str, text: str) -> dict[str, Counter]:
+            whole = Counter(f"citemark_dialect_{name}", text, ("dialect",), registry=registry)
+            return {name: whole.labels(name) for name in names}
+
+        rollouts = Counter(
+            "citemark_dialect_rollouts",
+            "Rollouts answered in a trainer's protocol, by what came of them; static_only were "
+            "judged without a rubric of their own.",
+            ("dialect", "outcome"),
+            registry=registry,
+        )
+        self.rollouts = {(name, end): rollouts.labels(name, end) for name in names for end in _ENDS}
+        self.requests = counter("requests", "Requests in it.")
+        self.bad_requests = counter("bad_requests", "Requests in it answered with 422.")
+        self.reposts = counter("reposts", "Requests answered from a judgement whose client left.")
+
+
+class TrainerEngine:
+    """Answers the bodies of all trainers' routes; one for the service. Used in one event loop."""
+
+    def __init__(self, *, settings: Settings, check: Check, counts: RouteCounts) -> None:
+        self._settings = settings
+        self._check = check
+        self._counts = counts
+        self._standins = StandIns()
+        self._warned: OrderedDict[tuple[str, str | None], None] = OrderedDict()
+
+    async def answer(
+        self, route: Route, body: bytes, options: RouteOptions, deadline: float, score: Score
+    ) -> RouteAnswer:
+        """Every rollout of the body is read and checked before the first is judged.
+
+        Args:
+            options: as `settle_options` made them.
+            deadline: `time.monotonic()` until which a stand-in may wait for other rollouts.
+
+        Raises:
+            InvalidRequest: naming each place and field.
+            TooLarge: a rollout, or their number.
+            JudgeFailed: one has no verdict, and `on_error` is `http`.
+        """
+        sent = decode_body(body)
+        rollouts = await self._read(route.read(sent), options)
+        self._warn_static_only(route, rollouts, options.run)
+        tasks: list[asyncio.Task[Outcome]] = []
+        async with asyncio.TaskGroup() as group:
+            for position, rollout in enumerate(rollouts):
+                judging = self._judge(rollout, position, options, deadline, score)
+                tasks.append(group.create_task(judging))
+                await asyncio.sleep(0)  # one start a turn, as for a batch
+        outcomes = [task.result() for task in tasks]
+        for outcome in outcomes:
+            self._counts.rollouts[route.name, _end_of(outcome, options)].inc()
+        failures = [each.result.failure for each in outcomes if each.result.failure is not None]
+        if failures and options.on_error == "http":
+            raise JudgeFailed(
+                f"{len(failures)} of {len(outcomes)} rollouts have no verdict; the first: "
+                f"{failures[0].kind.value}: {failures[0].message}",
+                retry_after_s=RETRY_AFTER_S,
+            )
+        answer = route.write(outcomes, sent, options)
+        return RouteAnswer(msgspec.json.encode(answer), whole=not failures)
+
+    async def _read(self, posted: Sequence[PostedRollout], options: RouteOptions) -> list[Rollout]:
+        limit = _LISTS * self._settings.max_items
+        if len(posted) > limit:
+            raise TooLarge(f"{len(posted)} rollouts are more than {_LISTS} x max_items, {limit}")
+        rollouts: list[Rollout] = []
+        problems: list[ProblemDetail] = []
+        for each in posted:
+            try:
+                rollouts.append(self._parse(each, options))
+            except (EnvelopeError, InvalidRequest) as error:
+                problems += error.details or (ProblemDetail(loc="body", message=str(error)),)
+            await asyncio.sleep(0)
+        if problems:
+            raise InvalidRequest.of(problems)
+        return rollouts
+
+    def _parse(self, posted: PostedRollout, options: RouteOptions) -> Rollout:
+        self._refuse_long(len(posted.response))
+        rollout = rollout_of(
+            posted.places,
+            response=unwrapped(posted.response, posted.prompt),
+            prompt=posted.prompt,
+            tool_output=posted.tool_output,
+        )
+        self._refuse_long(
+            len(rollout.question)
+            + len(rollout.response)
+            + len(rollout.tool_output or "")
+            + sum(len(snippet.text) for snippet in rollout.snippets or ())
+            + sum(len(criterion.description) for criterion in rollout.criteria)
+        )
+        self._check(rollout, options)
+        return rollout
+
+    def _refuse_long(self, length: int) -> None:
+        limit = self._settings.max_rollout_bytes
+        if length > limit:
+            raise TooLarge(f"a rollout of {length} characters is over max_rollout_bytes, {limit}")
+
+    async def _judge(
+        self,
+        rollout: Rollout,
+        position: int,
+        options: RouteOptions,
+        deadline: float,
+        score: Score,
+    ) -> Outcome:
+        prompt = prompt_key(rollout, Knobs.resolve(self._settings, options, rollout), options.run)
+        reward: float | None = None
+        self._standins.begin(prompt)
+        try:
+            result = await score(rollout, position)
+            reward = result.reward
+        finally:
+            self._standins.end(prompt, reward)
+        if reward is None and options.on_error in ("fallback", "mask"):
+            mean = await self._standins.await_mean(prompt, deadline)
+            reward = self._settings.fallback_reward if mean is None else mean
+        return Outcome(result, reward)
+
+    def _warn_static_only(self, route: Route, rollouts: Sequence[Rollout], run: str | None) -> None:
+        """Once a run and route: rows that bring no rubric, which nothing in a reward would tell.
+
+        That is a legitimate wish, and far more often a label column that the trainer was not told
+        of.
+        """
+        bare = [rollout for rollout in rollouts if not rollout.criteria]
+        named = (bare[0].run or run) if bare else None
+        if not bare or (route.name, named) in self._warned:
+            return
+        self._warned[route.name, named] = None
+        if len(self._warned) > _RUNS_KEPT:
+            self._warned.popitem(last=False)
+        _log.warning(
+            "%s: %d of %d rollouts%s bring no rubrics, so that the static set alone judges "
+            "them; `citemark doctor --trainer` names such rows (said once a run)",
+            route.path,
+            len(bare),
+            len(rollouts),
+            "" if named is None else f" of run {named!r}",
+        )
+
+
+def settle_options(route: Route, options: RouteOptions) -> RouteOptions:
+    """The options with an `on_error`, if this client can live with that.
+
+    Raises:
+        InvalidRequest: it cannot, or not with that format.
+    """
+    if options.format not in route.forms:
+        raise misshapen("format", f"cannot be {options.format!r} on {route.path}")
+    chosen = options.on_error or route.on_error
+    if chosen not in route.permits:
+        permitted = ", ".join(sorted(route.permits))
+        raise misshapen("on_error", f"cannot be {chosen!r} on {route.path}, only {permitted}")
+    return options.model_copy(update={"on_error": chosen})
+
+
+def decode_body(body: bytes) -> Mapping[str, Any]:
+    """The object that a body is.
+
+    Python's clients write NaN for an empty cell of a table, and half a surrogate pair for a
+    broken character, neither of which JSON has: they become null and U+FFFD.
+
+    Raises:
+        InvalidRequest: it is no object, or no JSON.
+    """
+    try:
+        try:
+            value = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            value = plain(json.loads(body))
+    except (RecursionError, TooDeep) as error:
+        raise misshapen("body", "is nested too deeply") from error
+    except ValueError as error:  # UnicodeDecodeError is one
+        raise misshapen("body", f"is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise misshapen("body", "must be an object")
+    return value
+
+
+def _end_of(outcome: Outcome, options: RouteOptions) -> str:
+    """What came of a rollout; a failed one counts under what `on_error` made of it."""
+    result = outcome.result
+    if outcome.failed:
+        return str(options.on_error)
+    if result.refusal is not None:
+        return "refused"
+    own = any(rubric.source is Source.INSTANCE for rubric in result.rubrics)
+    return "judged" if own else "static_only"

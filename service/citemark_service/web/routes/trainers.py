@@ -1,0 +1,250 @@
+"""Trainers' own protocols: one `POST` route for each `Route` of the table.
+
+Unlike `/v1/score`, whose client says how long it waits and can read a null, these routes answer
+before a deadline of their own, wait for room instead of refusing, since their clients answer a
+429 by giving up, and go on judging when the client leaves, since it posts the same again.
+"""
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack, suppress
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from prometheus_client import CollectorRegistry
+from starlette.requests import ClientDisconnect
+
+from citemark_schemas import Rollout, ScoreResult
+from citemark_service.errors import InvalidRequest, Overloaded, RequestError
+from citemark_service.judges.protocol import Origin
+from citemark_service.score.pipeline import Pipeline
+from citemark_service.settings import Settings
+from citemark_service.trainers.engine import (
+    RETRY_AFTER_S,
+    RouteAnswer,
+    RouteCounts,
+    TrainerEngine,
+    settle_options,
+)
+from citemark_service.trainers.table import served_routes
+from citemark_service.trainers.trainer import Route, RouteOptions
+from citemark_service.trainers.unclaimed import Unclaimed, Work
+from citemark_service.web.admission import Admission
+from citemark_service.web.batch import unless_gone
+from citemark_service.web.body import declared_length, read_body
+from citemark_service.web.documented import UNJUDGED
+from citemark_service.web.origin import CallerName, origin_of
+from citemark_service.web.quota import Hold
+
+_POLICIES = {
+    "fallback": "the mean reward of its prompt's other rollouts, with `judge_failed` 1.0",
+    "mask": "the same, marked to be left out",
+    "null": "a null reward",
+    "http": "503 for the whole request",
+}
+
+_log = logging.getLogger("citemark.dialects")
+
+
+class TrainerEndpoint:
+    """Takes requests of all trainers' clients in; one for the service."""
+
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        settings: Settings,
+        admission: Admission,
+        counts: RouteCounts,
+    ) -> None:
+        self._pipeline = pipeline
+        self._settings = settings
+        self._admission = admission
+        self._counts = counts
+        self._engine = TrainerEngine(settings=settings, check=pipeline.check, counts=counts)
+        self._unclaimed = Unclaimed()
+        self._running: set[Work] = set()
+
+    async def answer(
+        self, route: Route, request: Request, options: RouteOptions, caller: str | None
+    ) -> bytes:
+        """The response body; `caller` is what the header says.
+
+        Raises `RequestError` and `ClientDisconnect`.
+        """
+        self._counts.requests[route.name].inc()
+        self._admission.require_open()
+        try:
+            options = settle_options(route, options)
+            deadline = time.monotonic() + (options.deadline_s or route.deadline_s)
+            with ExitStack() as held:
+                seats = held.enter_context(self._admission.rollouts.hold())
+                if not await _take_seat(seats, deadline):
+                    raise Overloaded(
+                        "no room for this rollout before its deadline", retry_after_s=RETRY_AFTER_S
+                    )
+                body = await read_body(
+                    request.receive,
+                    declared=declared_length(request.headers),
+                    limit=self._settings.max_body_bytes,
+                    held=held.enter_context(self._admission.buffered.hold()),
+                    admission=self._admission,
+                    timeout_s=self._settings.body_timeout_s,
+                )
+                origin = origin_of(
+                    request, caller, options.priority, run=options.run, step=options.step
+                )
+                self._admission.require_open()
+                judge = partial(
+                    self._judge, route, body, options, deadline=deadline, origin=origin, seats=seats
+                )
+                key = _key_of(route, request, origin, body)
+                return await self._deliver(route, key, judge, held, request)
+        except InvalidRequest as error:
+            # These clients hide the answer's body, so the log has to tell what is wrong.
+            _log.warning("%s: bad request: %r", route.path, str(error))
+            self._counts.bad_requests[route.name].inc()
+            raise
+
+    async def _deliver(
+        self,
+        route: Route,
+        key: bytes,
+        judge: Callable[[], Coroutine[Any, Any, RouteAnswer]],
+        held: ExitStack,
+        request: Request,
+    ) -> bytes:
+        """What an equal request left behind, else what `judge` comes to."""
+        left = self._unclaimed.claim(key)
+        if left is not None:
+            answer = await self._await_work(left, key, request)
+            if isinstance(answer, RouteAnswer) and answer.whole:
+                self._counts.reposts[route.name].inc()
+                return answer.body
+        work = asyncio.get_running_loop().create_task(judge())
+        self._running.add(work)  # the loop itself holds tasks weakly
+        work.add_done_callback(self._running.discard)
+        # A callback, because a task that is cancelled before it starts runs no `finally`.
+        owned = held.pop_all()
+        work.add_done_callback(lambda _: owned.close())
+        answer = await self._await_work(work, key, request)
+        if isinstance(answer, RequestError):
+            raise answer
+        return answer.body
+
+    async def _await_work(
+        self, work: Work, key: bytes, request: Request
+    ) -> RouteAnswer | RequestError:
+        """What comes of the work, a refusal as a value; it goes on when the client leaves."""
+
+        async def end() -> RouteAnswer | RequestError:
+            try:
+                return await asyncio.shield(work)
+            except RequestError as error:
+                return error
+
+        try:
+            return await unless_gone(request.receive, end())
+        except ClientDisconnect:
+            self._unclaimed.leave(key, work)
+            raise
+
+    async def _judge(
+        self,
+        route: Route,
+        body: bytes,
+        options: RouteOptions,
+        *,
+        deadline: float,
+        origin: Origin,
+        seats: Hold,
+    ) -> RouteAnswer:
+        async def score(rollout: Rollout, position: int) -> ScoreResult:
+            # The first has the request's own seat.
+            seated = not position or await _take_seat(seats, deadline)
+            try:
+                # Without a seat the deadline has passed, which the pipeline will say.
+                return await self._pipeline.score(
+                    rollout, request=options, position=position, deadline=deadline, origin=origin
+                )
+            finally:
+                seats.give(int(seated))
+
+        async with self._admission.work():
+            return await self._engine.answer(route, body, options, deadline, score)
+
+
+async def _take_seat(seats: Hold, deadline: float) -> bool:
+    """Wait for room for one more rollout; False where the deadline came first."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(deadline - time.monotonic()):
+            await seats.wait()
+            return True
+    return False
+
+
+def _key_of(route: Route, request: Request, origin: Origin, body: bytes) -> bytes:
+    """A hash of all that decides the answer; only a re-post, equal to the last byte, has it too."""
+    state = hashlib.blake2b(digest_size=32)
+    for part in (route.name.encode(), request.url.query.encode(), origin.caller.encode(), body):
+        state.update(b"%d:" % len(part))
+        state.update(part)
+    return state.digest()
+
+
+def trainer_router(
+    *, pipeline: Pipeline, settings: Settings, admission: Admission, registry: CollectorRegistry
+) -> APIRouter:
+    """The routes, with their bodies documented by hand because they are read raw."""
+    routes = served_routes(settings)
+    counts = RouteCounts(registry, routes)
+    endpoint = TrainerEndpoint(
+        pipeline=pipeline, settings=settings, admission=admission, counts=counts
+    )
+    router = APIRouter(tags=["trainers"])
+    for route in routes:
+        _add(router, endpoint, route)
+    return router
+
+
+def _add(router: APIRouter, endpoint: TrainerEndpoint, route: Route) -> None:
+    async def answer(
+        request: Request,
+        options: Annotated[RouteOptions, Query()],
+        caller: CallerName = None,
+    ) -> Response:
+        body = await endpoint.answer(route, request, options, caller)
+        return Response(body, media_type="application/json")
+
+    choices = "; ".join(
+        f"`{name}`{' (default)' if name == route.on_error else ''}: {text}"
+        for name, text in _POLICIES.items()
+        if name in route.permits
+    )
+    content = {
+        "application/json": {
+            "schema": {"type": "object", "additionalProperties": True},
+            "example": dict(route.request),
+        }
+    }
+    answered = {
+        "description": f"As {route.client} reads it.",
+        "content": {"application/json": {"example": route.answer}},
+    }
+    router.add_api_route(
+        route.path,
+        answer,
+        methods=["POST"],
+        operation_id=route.name,
+        summary=f"Reward rollouts for {route.client}",
+        description=f"{route.doc}\n\nAnswers within {route.deadline_s:g} s, or `?deadline_s=`. A "
+        f"rollout whose judge failed becomes, by `?on_error=`: {choices}. Posting the same again "
+        "while it is judged, or after the client gave up, costs no second judgement.",
+        response_model=None,
+        responses={200: answered, **UNJUDGED},
+        openapi_extra={"requestBody": {"required": True, "content": content}},
+    )
