@@ -5,19 +5,18 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from opentelemetry.trace import NoOpTracer, Tracer
 from pydantic import SecretStr
 from starlette.middleware import Middleware
 
 from citemark_rubrics import RubricLibrary
 from citemark_service.judges.protocol import Judge
 from citemark_service.ledger.ledger import Ledger
+from citemark_service.ledger.observed import ObservedLedger
 from citemark_service.ledger.view import LedgerView
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
-from citemark_service.telemetry.keeping import TracedKeeper
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.telemetry.rollouts import RolloutLog
-from citemark_service.telemetry.tracer import Tracer, Untraced
 from citemark_service.web.admission import Admission
 from citemark_service.web.envelope import Envelope
 from citemark_service.web.gate import TokenGate
@@ -48,7 +47,7 @@ def create_app(
     beside: AbstractAsyncContextManager[None] | None = None,
     ledger: Ledger | None = None,
     view: LedgerView | None = None,
-    tracer: Tracer | None = None,
+    tracer: Tracer = NoOpTracer(),
 ) -> FastAPI:
     """The service as an ASGI application; it closes `judge` when it ends.
 
@@ -58,31 +57,29 @@ def create_app(
         beside: entered while the service runs, such as a `StartProbe`.
         ledger: where every scored rollout is kept; nowhere by default.
         view: of that ledger, for the pages; closed in the end.
-        tracer: what the judge traces to as well, where it does; closed in the end.
+        tracer: what the judge traces to as well, where it does.
 
     Raises:
         SettingsError: the default static set is not in the library.
     """
     metrics = metrics or Metrics()
     admission = admission or Admission(settings)
-    metrics.watch(admission)
-    tracer = tracer or Untraced()
-    metrics.static_rubrics(each.title for known in library.sets() for each in known.criteria)
+    admission.report_to(metrics)
+    metrics.add_rubrics(each.title for known in library.sets() for each in known.criteria)
     around = [
         Middleware(Envelope, admission=admission, metrics=metrics, tracer=tracer),
         *_door(settings.api_token),
         Middleware(TokenGate, token=settings.api_token),
     ]
     reads = Reads()
-    entered = [each for each in (tracer, ledger, view, reads, beside) if each is not None]
+    entered = [each for each in (ledger, view, reads, beside) if each is not None]
     app = _framed(judge, around, entered)
-    kept = None if ledger is None else TracedKeeper(ledger, tracer)
     pipeline = Pipeline(
         judge=judge,
         library=library,
         settings=settings,
         metrics=metrics,
-        ledger=RolloutLog(kept, texts=settings.log_rollouts),
+        ledger=ObservedLedger(ledger, tracer=tracer, texts=settings.log_rollouts),
         tracer=tracer,
     )
     endpoint = ScoreEndpoint(pipeline=pipeline, settings=settings, admission=admission)

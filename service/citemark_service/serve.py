@@ -16,6 +16,7 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from opentelemetry.trace import NoOpTracer, Tracer
 
 from citemark_rubrics import RubricLibrary
 from citemark_service.app import create_app
@@ -24,9 +25,8 @@ from citemark_service.judges.protocol import Judge
 from citemark_service.ledger.ledger import Ledger
 from citemark_service.ledger.view import LedgerView
 from citemark_service.settings import JUDGES, Settings
-from citemark_service.telemetry.log import start_log
+from citemark_service.telemetry.logs import start_log
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.telemetry.tracer import Tracer
 from citemark_service.web.admission import Admission
 
 _log = logging.getLogger("citemark.serve")
@@ -151,7 +151,7 @@ def run(
     beside: AbstractAsyncContextManager[None] | None = None,
     ledger: Ledger | None = None,
     view: LedgerView | None = None,
-    tracer: Tracer | None = None,
+    tracer: Tracer = NoOpTracer(),
 ) -> None:
     """Serve until a signal comes; the judge is closed in the end.
 

@@ -2,7 +2,6 @@
 
 import itertools
 import re
-from dataclasses import dataclass
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -23,25 +22,16 @@ UNITS = {"bytes", "percentunit", "reqps", "s", "short"}
 BOARDS = boards()
 
 
-@dataclass(frozen=True)
-class Server:
-    """A server of the judge, so that its series are there."""
-
-    name: str = "gpu:8000"
-    up: bool = True
-    limit: int = 64
-    in_flight: int = 0
-    waiting: int = 0
-
-
 @pytest.fixture(scope="module")
 def labels() -> dict[str, set[str]]:
     """The labels of every series that is scraped, by the series' name."""
     metrics = Metrics()
     create_app(settings=Settings(), judge=EmbeddedJudge(), library=load_library(), metrics=metrics)
-    metrics.judge_server(Server())
-    metrics.judge_probe("gpu:8000", "grammar", works=True)
-    metrics.request(route="/metrics", status=200, seconds=0.1)
+    gauges = ("up", "limit", "in_flight", "waiting")
+    metrics.add_server("gpu:8000", **dict.fromkeys(gauges, lambda: 1.0))
+    metrics.probes.labels("gpu:8000", "grammar").set(1)
+    metrics.requests.labels("/metrics", "200").inc()
+    metrics.request_seconds.labels("/metrics").observe(0.1)
     text = metrics.exposition("")[0].decode() + RECORDING.read_text()
     families = text_string_to_metric_families(text)
     return {sample.name: set(sample.labels) for family in families for sample in family.samples}

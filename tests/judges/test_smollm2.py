@@ -4,12 +4,12 @@ from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 
 import pytest
+from opentelemetry.trace import NoOpTracer
 
 from citemark_service.errors import JudgeStopped
 from citemark_service.judges.protocol import Meter
 from citemark_service.judges.smollm2 import MODEL, build
 from citemark_service.settings import Settings
-from citemark_service.telemetry.tracer import Untraced
 from support.judge_tasks import RetryLog, claims_task, criteria_task
 
 
@@ -29,7 +29,7 @@ pytestmark = [
 
 async def test_a_rollout_is_judged_by_the_real_model(capfd):
     log, meter = RetryLog(), Meter()
-    judge = build(Settings(judge="smollm2"), metrics=log, tracer=Untraced())
+    judge = build(Settings(judge="smollm2"), metrics=log, tracer=NoOpTracer())
     await judge.check()
     assert judge.identity.model == MODEL
     verdicts = await judge.judge_criteria(criteria_task(), meter=meter, deadline=None)

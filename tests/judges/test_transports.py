@@ -25,7 +25,7 @@ from citemark_service.judges.chat import Alternative, ChatReply, ChatRequest, Co
 from citemark_service.judges.protocol import Meter, Usage
 from citemark_service.judges.server.pool import JudgePool
 from citemark_service.judges.server.server import Endpoint
-from citemark_service.telemetry.metrics import Metrics
+from citemark_service.telemetry.metrics import CallOutcome, Metrics
 from support.pooled_judge import pool_of
 from support.scripted_judge import (
     MODEL,
@@ -65,14 +65,16 @@ class Recorder(Metrics):
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls: list[tuple[FailureKind | None, Usage]] = []
+        self.calls: list[tuple[CallOutcome, tuple[int, int, int]]] = []
         self.retries: list[FailureKind] = []
 
-    def judge_call(self, *, outcome: FailureKind | None, seconds: float, usage: Usage) -> None:
+    def count_call(
+        self, outcome: CallOutcome, seconds: float, *, prompt: int, cached: int, completion: int
+    ) -> None:
         assert seconds >= 0
-        self.calls.append((outcome, usage))
+        self.calls.append((outcome, (prompt, cached, completion)))
 
-    def judge_retry(self, kind: FailureKind) -> None:
+    def count_retry(self, kind: FailureKind) -> None:
         self.retries.append(kind)
 
 
@@ -221,7 +223,7 @@ async def test_the_reply_the_meter_and_the_observer_agree(
     assert reply.tokens is not None
     assert reply.tokens[1].alternatives == [Alternative("1", -0.2), Alternative("0", -1.7)]
     assert meter.usage == reply.usage == Usage(1, 100, 60, 10)
-    assert metrics.calls == [(None, reply.usage)]
+    assert metrics.calls == [("ok", (100, 60, 10))]
 
 
 async def test_a_truncated_or_empty_reply_is_handed_on(
@@ -278,7 +280,7 @@ async def test_a_transport_fault_is_retried_until_it_passes(
 
     assert reply.content == "{1}"
     assert metrics.retries == [error.kind, error.kind]
-    assert [kind for kind, _ in metrics.calls] == [error.kind, error.kind, None]
+    assert [kind for kind, _ in metrics.calls] == [error.kind, error.kind, "ok"]
     assert meter.usage.calls == 1  # the server billed one
 
 
@@ -376,7 +378,7 @@ async def test_a_deadline_cuts_a_call(start_judge: StartJudge, open_pool: OpenPo
         await ask(open_pool(judge, metrics=metrics), within_s=0.2)
 
     assert judge.calls == 1
-    assert metrics.calls == [(FailureKind.DEADLINE, Usage())]
+    assert metrics.calls == [(FailureKind.DEADLINE, (0, 0, 0))]
     await judge.until(lambda: judge.abandoned == 1)
 
 

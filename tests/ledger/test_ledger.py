@@ -49,16 +49,16 @@ class Shelf:
 
 
 class Counts(Metrics):
-    def __init__(self):
-        super().__init__()
-        self.written = self.lost = 0
+    @property
+    def written(self):
+        return self.sample("ledger_rollouts_total", outcome="kept")
 
-    def ledger(self, *, written, again, lost):
-        self.written += written
-        self.lost += lost
+    @property
+    def lost(self):
+        return self.sample("ledger_rollouts_total", outcome="lost")
 
-    def ledger_queue(self, queue):
-        self.queue = queue
+    def sample(self, name, **labels):
+        return self.registry.get_sample_value(f"citemark_{name}", labels)
 
 
 @pytest.fixture
@@ -168,11 +168,11 @@ async def test_what_a_broken_store_refused_is_written_when_it_works_again(
         since = time.perf_counter()
         await ledger.keep(make(1))  # none waits for a store that is known to be in trouble
         assert time.perf_counter() - since < 2
-        assert counts.queue.troubled
-        assert counts.queue.waiting == 2
+        assert counts.sample("ledger_trouble")
+        assert counts.sample("ledger_waiting") == 2
         shelf.broken = False
-        await _until(lambda: counts.queue.waiting == 0)
-        assert not counts.queue.troubled
+        await _until(lambda: counts.sample("ledger_waiting") == 0)
+        assert not counts.sample("ledger_trouble")
     assert len(shelf.kept) == 2
     assert (counts.written, counts.lost) == (2, 0)
     assert caplog.text.count("are not being kept") == 1

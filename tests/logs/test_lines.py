@@ -8,8 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_service.telemetry.lines import JsonLines, TextLines, told
-from citemark_service.telemetry.trail import Bound, begin, trail
+from citemark_service.telemetry.logs import (
+    JsonLines,
+    TextLines,
+    get_log_context,
+    log_context,
+    log_fields,
+    set_log_context,
+)
 
 HOSTILE = st.text(st.characters(), max_size=80) | st.sampled_from(
     ['"', "\\", "a\nb", "\x1b[2J", "\u2028", "\ud800", "\udfff\ud800", "\x00", "\u202eevil", "}\n{"]
@@ -22,13 +28,13 @@ def record(message: str = "said", *args: object, **facts) -> logging.LogRecord:
     )
     made.args = args
     if facts:
-        made.__dict__.update(told(facts))
+        made.__dict__.update(log_fields(**facts))
     return made
 
 
 @given(HOSTILE, HOSTILE, HOSTILE)
 def test_any_text_is_one_line_of_valid_json(message: str, fact: str, rollout: str) -> None:
-    with Bound(rollout=rollout):
+    with log_context(rollout=rollout):
         line = JsonLines().format(record("%s", message, question=fact))
     assert line.isascii()
     assert line.isprintable()
@@ -40,7 +46,7 @@ def test_any_text_is_one_line_of_valid_json(message: str, fact: str, rollout: st
 
 @given(HOSTILE, HOSTILE)
 def test_any_text_is_one_line_of_text(message: str, rollout: str) -> None:
-    with Bound(rollout=rollout):
+    with log_context(rollout=rollout):
         line = TextLines().format(record("%s", message))
     assert len(line.splitlines()) == 1
     assert "\x1b" not in line
@@ -53,10 +59,10 @@ def test_json_keeps_the_text_as_it_was(text: str) -> None:
 
 
 def test_the_parts_of_a_json_line() -> None:
-    begin(request="r-1")
+    set_log_context(request="r-1")
     made = record("call to %s failed", "gpu1", server="gpu1", seconds=0.25)
     made.created = 1_700_000_000.5
-    with Bound(rollout="7"):
+    with log_context(rollout="7"):
         assert json.loads(JsonLines().format(made)) == {
             "request": "r-1",
             "rollout": "7",
@@ -70,14 +76,14 @@ def test_the_parts_of_a_json_line() -> None:
 
 
 def test_a_line_of_text_ends_with_whose_it_is() -> None:
-    begin(request="r-1")
-    with Bound(rollout="a b", attempt=2):
+    set_log_context(request="r-1")
+    with log_context(rollout="a b", attempt=2):
         line = TextLines().format(record("asked"))
     assert line.endswith('INFO citemark.x asked request=r-1 rollout="a b" attempt=2')
 
 
 def test_a_line_of_text_does_not_repeat_what_it_says() -> None:
-    begin(request="r-1")
+    set_log_context(request="r-1")
     line = TextLines().format(record("status=200 id=r-1", request="r-1"))
     assert line.endswith("status=200 id=r-1")
 
@@ -100,9 +106,9 @@ def test_a_defect_comes_with_its_traceback(lines: logging.Formatter) -> None:
 
 
 def test_facts_are_bound_for_as_long_as_their_context_lasts() -> None:
-    begin(request="r-1")
-    with Bound(rollout="1", attempt=1):
-        with Bound(attempt=2):
-            assert trail() == {"request": "r-1", "rollout": "1", "attempt": 2}
-        assert trail() == {"request": "r-1", "rollout": "1", "attempt": 1}
-    assert trail() == {"request": "r-1"}
+    set_log_context(request="r-1")
+    with log_context(rollout="1", attempt=1):
+        with log_context(attempt=2):
+            assert get_log_context() == {"request": "r-1", "rollout": "1", "attempt": 2}
+        assert get_log_context() == {"request": "r-1", "rollout": "1", "attempt": 1}
+    assert get_log_context() == {"request": "r-1"}

@@ -31,7 +31,9 @@ class Service:
 
     def load(self, name: str) -> float:
         """The sum of a gauge over all servers."""
-        return sum(self.value(f"judge_server_{name}", server=s.name) for s in self.metrics.servers)
+        return sum(
+            self.value(f"judge_server_{name}", server=server) for server in self.metrics.servers_up
+        )
 
 
 Serve = Callable[..., Awaitable[Service]]

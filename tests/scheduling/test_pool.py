@@ -9,6 +9,7 @@ from functools import partial
 from itertools import pairwise
 
 import pytest
+from opentelemetry.trace import NoOpTracer
 
 from citemark_schemas import FailureKind
 from citemark_service.errors import (
@@ -23,7 +24,6 @@ from citemark_service.judges.chat import ChatRequest
 from citemark_service.judges.protocol import Meter
 from citemark_service.judges.server.server import CallLimits, Server, name_servers
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.telemetry.tracer import Untraced
 from support.pooled_judge import QUICK, ask, pool_of, pooled, request
 from support.scripted_judge import (
     MODEL,
@@ -361,9 +361,8 @@ async def test_a_server_too_busy_for_a_look_is_not_ill_while_it_answers(answers)
         limits=CallLimits(concurrency=8, timeout_s=5.0),
         policy=QUICK,
         metrics=metrics,
-        tracer=Untraced(),
+        tracer=NoOpTracer(),
     )
-    metrics.judge_server(watched)
     look = asyncio.create_task(watched.look())
     await asyncio.sleep(0)
     if answers:

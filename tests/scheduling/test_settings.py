@@ -30,8 +30,8 @@ def test_a_list_that_is_none_is_refused_by_its_name(monkeypatch, text):
 async def test_several_servers_take_the_place_of_the_one(name):
     metrics = Metrics()
     judge = build_judge(Settings(judge=name, judge_urls=URLS, judge_api_key="k"), metrics)
-    assert [server.name for server in metrics.servers] == ["a:1", "b:1"]
-    assert all(server.up for server in metrics.servers)
+    assert list(metrics.servers_up) == ["a:1", "b:1"]
+    assert all(up() for up in metrics.servers_up.values())
     await judge.aclose()
 
 

@@ -38,7 +38,7 @@ def watched(pairs: Pairs, scale: float = 1.0) -> Metrics:
     metrics = Metrics()
     for reward, characters in pairs:
         result = scored("x", reward * scale, knobs=Knobs(verification_reward=scale))
-        metrics.rollout(result, answer_characters=characters)
+        metrics.count_rollout(result, answer_characters=characters)
     return metrics
 
 
@@ -70,14 +70,14 @@ def test_the_sums_are_those_of_the_rollouts_whatever_the_scale(pairs: Pairs, sca
 
 def test_rubrics_of_rows_share_one_series_and_static_ones_have_their_own() -> None:
     metrics = Metrics()
-    metrics.static_rubrics(["Padding"])
+    metrics.add_rubrics(["Padding"])
     rubrics = (
         judged("a row's own title", Source.INSTANCE, 0.25),
         judged("Padding", Source.INSTANCE, 0.5),
         judged("Padding", Source.STATIC, 1.0),
         judged("Late set", Source.STATIC, 0.75),
     )
-    metrics.rollout(scored("x", rubrics=rubrics), answer_characters=1)
+    metrics.count_rollout(scored("x", rubrics=rubrics), answer_characters=1)
     assert value(metrics, "rubric_scores_total", rubric="instance") == 0.75
     assert value(metrics, "rubric_verdicts_total", rubric="instance") == 2
     assert value(metrics, "rubric_scores_total", rubric="Padding") == 1

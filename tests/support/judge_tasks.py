@@ -75,6 +75,6 @@ class RetryLog(Metrics):
         super().__init__()
         self.retries: list[FailureKind] = []
 
-    def judge_retry(self, kind: FailureKind) -> None:
+    def count_retry(self, kind: FailureKind) -> None:
         """Keep the kind."""
         self.retries.append(kind)

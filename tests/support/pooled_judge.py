@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from opentelemetry.trace import NoOpTracer
+
 from citemark_service.judges.chat import ChatReply, ChatRequest, ConstraintStyle, Message
 from citemark_service.judges.protocol import Meter
 from citemark_service.judges.server.client import HttpTransport
@@ -17,7 +19,6 @@ from citemark_service.judges.server.server import (
     name_servers,
 )
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.telemetry.tracer import Untraced
 from support.scripted_judge import MODEL, ScriptedJudge
 
 QUICK = HealthPolicy(failures=3, every_s=0.05, first_wait_s=0.01, max_wait_s=0.05, check_s=1.0)
@@ -44,13 +45,12 @@ def pool_of(
     prime_wait_s: float | None = None,
 ) -> JudgePool:
     """A pool as the settings would build it; the caller closes it."""
-    tracer = Untraced()
 
     def connect(url: str) -> Transport:
         endpoint = Endpoint(url, MODEL, api_key)
         if hosted:
             return HostedTransport(endpoint, connections=concurrency)
-        return HttpTransport(endpoint, style=style, priorities=priorities, tracer=tracer)
+        return HttpTransport(endpoint, style=style, priorities=priorities)
 
     return JudgePool(
         {name: connect(url) for name, url in name_servers(urls).items()},
@@ -58,7 +58,7 @@ def pool_of(
         limits=CallLimits(concurrency=concurrency, timeout_s=timeout_s),
         retry=RetryPolicy(attempts=attempts, first_wait_s=0.001),
         metrics=metrics or Metrics(),
-        tracer=tracer,
+        tracer=NoOpTracer(),
         policy=policy,
         prime_wait_s=prime_wait_s,
     )

@@ -165,8 +165,8 @@ class _Play:
     async def _act(self, minute: int) -> None:
         if minute in _STORES_BREAK:
             # Stores of verdicts that break, and ledgers that lose, have tests of their own.
-            self.metrics.cache_error("write")
-            self.metrics.ledger(written=0, again=0, lost=1)
+            self.metrics.cache_errors["write"].inc()
+            self.metrics.ledger_rollouts["lost"].inc()
         if self.broken != (minute in _STORES_BREAK):
             self._toggle_ledger()
         if self.down != (minute in _DOWN):

@@ -15,7 +15,7 @@ from citemark_service.judges.factory import build_judge
 from citemark_service.ledger.factory import ledger_of
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.telemetry.tracing import tracer_of
+from citemark_service.telemetry.traces import open_tracer
 from citemark_service.verdicts.factory import cache_verdicts
 from support.judged_service import running_judge
 from support.otlp_collector import Collector, collecting
@@ -78,7 +78,7 @@ def serve(collector: Collector, tmp_path) -> Serve:
                 }
             )
             metrics = Metrics()
-            tracer = tracer_of(table, metrics)
+            tracer = stack.enter_context(open_tracer(table, metrics))
             built = cache_verdicts(build_judge(table, metrics, tracer), table, metrics)
             app = create_app(
                 settings=table,

@@ -12,7 +12,7 @@ from citemark_service.app import create_app
 from citemark_service.errors import SettingsError
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.telemetry.tracing import tracer_of, traces_url
+from citemark_service.telemetry.traces import open_tracer, traces_url
 from support.gated_judge import GatedJudge
 from support.judge_tasks import by_shape
 from support.otlp_collector import Collector
@@ -288,7 +288,7 @@ def test_the_resource_is_the_service_unless_the_deployment_says_otherwise(
 
 async def test_a_defect_fails_the_span_of_its_request(collector: Collector) -> None:
     settings, metrics = Settings(otlp_endpoint=collector.url), Metrics()
-    async with tracer_of(settings, metrics) as tracer:
+    with open_tracer(settings, metrics) as tracer:
         app = create_app(
             settings=settings, judge=GatedJudge(), library=load_library(), tracer=tracer
         )

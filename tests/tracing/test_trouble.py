@@ -6,9 +6,11 @@ import time
 import tracemalloc
 
 import pytest
+from opentelemetry.trace import Tracer
 
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.telemetry.otel import OtelTracer
+from citemark_service.telemetry.otlp import export_traces
+from citemark_service.telemetry.traces import open_span, set_attributes
 from support.judge_tasks import by_shape
 from support.otlp_collector import Collector
 from support.running_service import until
@@ -74,11 +76,11 @@ def test_a_collector_that_hangs_holds_no_reward_up(serve, collector: Collector) 
     assert service.lost() > 0
 
 
-async def test_what_waits_for_a_hanging_collector_is_bounded(collector: Collector) -> None:
+def test_what_waits_for_a_hanging_collector_is_bounded(collector: Collector) -> None:
     collector.hang_s = 3600.0
     metrics = Metrics()
-    tracer = OtelTracer(f"{collector.url}/v1/traces", ratio=1.0, metrics=metrics, queue=_ROOM)
-    async with tracer:
+    url = f"{collector.url}/v1/traces"
+    with export_traces(url, ratio=1.0, metrics=metrics, queue=_ROOM) as tracer:
         _end_spans(tracer, 20 * _ROOM)
         lost = lost_of(metrics)
         assert 18 * _ROOM <= lost <= 20 * _ROOM
@@ -92,10 +94,10 @@ async def test_what_waits_for_a_hanging_collector_is_bounded(collector: Collecto
     assert lost_of(metrics) == 40 * _ROOM
 
 
-def _end_spans(tracer: OtelTracer, count: int) -> None:
+def _end_spans(tracer: Tracer, count: int) -> None:
     for number in range(count):
-        with tracer.span("rollout") as span:
-            span.note({"citemark.rollout": str(number), "citemark.outcome": "scored"})
+        with open_span(tracer, "rollout") as span:
+            set_attributes(span, {"citemark.rollout": str(number), "citemark.outcome": "scored"})
 
 
 def lost_of(metrics: Metrics) -> float:

@@ -5,15 +5,16 @@ import socket
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from citemark_service.judges.protocol import Judge
 from citemark_service.settings import Settings
-from citemark_service.telemetry.metrics import CacheOperation, Metrics
+from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.caching import CachingJudge
 from citemark_service.verdicts.factory import cache_verdicts
 
@@ -21,22 +22,26 @@ _PATIENCE_S = 20.0
 
 
 class CacheLog(Metrics):
-    """Sums up what the cache reports."""
+    """Metrics with what the cache reports at hand."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.origins: Counter[str] = Counter()
-        self.errors: Counter[str] = Counter()
-        self.entries = 0
+    @property
+    def origins(self) -> Counter[str]:
+        """Verdicts by where they came from."""
+        return self._series("verdicts_total", "from", ("judge", "cache", "joined"))
 
-    def verdicts(self, *, judge: int, cache: int, joined: int) -> None:
-        self.origins.update(judge=judge, cache=cache, joined=joined)
+    @property
+    def errors(self) -> Counter[str]:
+        """Failures by operation."""
+        return +self._series("cache_errors_total", "operation", ("read", "write", "value"))
 
-    def cache_error(self, operation: CacheOperation) -> None:
-        self.errors[operation] += 1
+    @property
+    def entries(self) -> float | None:
+        """Verdicts in memory."""
+        return self.registry.get_sample_value("citemark_cache_entries")
 
-    def cache_size(self, entries: int) -> None:
-        self.entries = entries
+    def _series(self, name: str, label: str, values: Iterable[str]) -> Counter[str]:
+        of = partial(self.registry.get_sample_value, f"citemark_{name}")
+        return Counter({value: int(of({label: value}) or 0) for value in values})
 
 
 Remember = Callable[..., CachingJudge]

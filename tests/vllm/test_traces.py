@@ -10,7 +10,7 @@ from citemark_service.app import create_app
 from citemark_service.judges.factory import build_judge
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.telemetry.tracing import tracer_of
+from citemark_service.telemetry.traces import open_tracer
 from support.otlp_collector import Collector
 from support.running_service import until
 from support.vllm_server import MODEL, VllmServer
@@ -34,7 +34,7 @@ async def test_each_call_has_vllms_own_span_within_it(
         otlp_endpoint=collector.url,
     )
     asked = next(each for each in rollouts if "<answer>" in each["response"])
-    async with tracer_of(settings, metrics) as tracer:
+    with open_tracer(settings, metrics) as tracer:
         judge = build_judge(settings, metrics, tracer)
         app = create_app(
             settings=settings, judge=judge, library=load_library(), metrics=metrics, tracer=tracer

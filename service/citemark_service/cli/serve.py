@@ -13,7 +13,7 @@ from citemark_service.ledger.factory import ledger_of
 from citemark_service.ledger.view import ledger_view
 from citemark_service.serve import run
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.telemetry.tracing import tracer_of
+from citemark_service.telemetry.traces import open_tracer
 from citemark_service.verdicts.factory import cache_verdicts
 
 _FORMATS = click.Choice(["text", "json"])
@@ -37,15 +37,14 @@ def command(**flags: Any) -> None:
     settings = chosen_settings(flags)
     library = load_library(settings.rubrics_dir)
     metrics = Metrics()
-    tracer = tracer_of(settings, metrics)
-    judge = cache_verdicts(build_judge(settings, metrics, tracer), settings, metrics)
-    run(
-        settings=settings,
-        judge=judge,
-        library=library,
-        metrics=metrics,
-        beside=start_probe(settings, metrics),
-        ledger=ledger_of(settings, metrics),
-        view=ledger_view(settings),
-        tracer=tracer,
-    )
+    with open_tracer(settings, metrics) as tracer:
+        run(
+            settings=settings,
+            judge=cache_verdicts(build_judge(settings, metrics, tracer), settings, metrics),
+            library=library,
+            metrics=metrics,
+            beside=start_probe(settings, metrics),
+            ledger=ledger_of(settings, metrics),
+            view=ledger_view(settings),
+            tracer=tracer,
+        )

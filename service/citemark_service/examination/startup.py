@@ -68,7 +68,7 @@ class StartProbe(AbstractAsyncContextManager[None]):
         seen = _one_line(finding.seen)
         _log.log(_LEVELS[state], "%s: %s %s: %s", name, finding.aspect, state.value, seen)
         if finding.aspect != "judge" and finding.works is not None:
-            self._metrics.judge_probe(name, finding.aspect, works=finding.works)
+            self._metrics.probes.labels(name, finding.aspect).set(finding.works)
 
 
 def _one_line(text: str) -> str:

@@ -2,13 +2,14 @@
 
 from importlib import import_module
 
+from opentelemetry.trace import NoOpTracer, Tracer
+
 from citemark_service.judges.protocol import Judge
 from citemark_service.settings import JUDGES, Settings
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.telemetry.tracer import Tracer, Untraced
 
 
-def build_judge(settings: Settings, metrics: Metrics, tracer: Tracer | None = None) -> Judge:
+def build_judge(settings: Settings, metrics: Metrics, tracer: Tracer = NoOpTracer()) -> Judge:
     """Build the judge; the caller closes it. `smollm2` loads its model here, in seconds.
 
     Raises:
@@ -17,5 +18,5 @@ def build_judge(settings: Settings, metrics: Metrics, tracer: Tracer | None = No
     # By name, so that a process loads the libraries of its own judge only.
     module, _, name = JUDGES[settings.judge].build.partition(":")
     build = getattr(import_module(module), name)
-    judge: Judge = build(settings, metrics=metrics, tracer=tracer or Untraced())
+    judge: Judge = build(settings, metrics=metrics, tracer=tracer)
     return judge

@@ -3,6 +3,8 @@
 import secrets
 from collections.abc import Callable
 
+from opentelemetry.trace import Tracer
+
 from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.judges.language.render import PromptWriter
 from citemark_service.judges.server.client import HttpTransport
@@ -10,7 +12,6 @@ from citemark_service.judges.server.pool import JudgePool, RetryPolicy
 from citemark_service.judges.server.server import CallLimits, Endpoint, Transport, name_servers
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.telemetry.tracer import Tracer
 
 _SECRET_BYTES = 16
 
@@ -24,7 +25,6 @@ def build_vllm(settings: Settings, *, metrics: Metrics, tracer: Tracer) -> Langu
             endpoint,
             style="structured_outputs" if style == "auto" else style,
             priorities=settings.judge_priority_scheduling,
-            tracer=tracer,
         )
 
     prime_wait_s = settings.prime_wait_s if settings.prime_prefix else None

@@ -12,6 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
+from opentelemetry.trace import Tracer
+
 from citemark_service.errors import SettingsError
 from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.judges.language.render import PromptWriter
@@ -21,7 +23,6 @@ from citemark_service.judges.server.pool import JudgePool, RetryPolicy
 from citemark_service.judges.server.server import CallLimits, Endpoint, name_servers
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.telemetry.tracer import Tracer
 
 MODEL: Final = "smollm2-135m-instruct"
 _PROMPT_BYTES = 6_000  # a byte is at most one token: any such prompt and its reply fit the context
@@ -93,7 +94,7 @@ class SmolLM2Judge(LanguageJudge):
 
     def __init__(self, server: LlamaServer, settings: Settings, metrics: Metrics, tracer: Tracer):
         endpoint = Endpoint(server.base_url, MODEL)
-        wire = HttpTransport(endpoint, style="json_schema", priorities=False, tracer=tracer)
+        wire = HttpTransport(endpoint, style="json_schema", priorities=False)
         super().__init__(
             JudgePool(
                 dict.fromkeys(name_servers([server.base_url]), wire),

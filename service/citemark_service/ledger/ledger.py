@@ -17,6 +17,7 @@ from typing import Final, NamedTuple, Protocol, Self
 
 from citemark_service.errors import LedgerError
 from citemark_service.ledger.entry import Entry
+from citemark_service.telemetry.logs import Outage
 from citemark_service.telemetry.metrics import Metrics
 
 _log = logging.getLogger("citemark.ledger")
@@ -101,7 +102,7 @@ class Ledger:
         self._held = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._writer: asyncio.Task[None] | None = None
-        self._troubled = False
+        self._outage = Outage(_log, logging.ERROR)
         self._began = float("-inf")
 
     @property
@@ -112,12 +113,13 @@ class Ledger:
     @property
     def troubled(self) -> bool:
         """Whether the database could not be used when it last was to be."""
-        return self._troubled
+        return self._outage.active
 
     async def __aenter__(self) -> Self:
         """Say where rollouts are kept, and open it now, so that trouble is told at the start."""
         _log.info("rollouts are kept in %s", self._store.name)
-        self._metrics.ledger_queue(self)
+        self._metrics.ledger_waiting.set_function(lambda: self.waiting)
+        self._metrics.ledger_trouble.set_function(lambda: self.troubled)
         self._joined()  # a round of nothing yet: writing it opens the store
         return self
 
@@ -128,7 +130,7 @@ class Ledger:
             self._writer.cancel()
         if lost := self.waiting:
             _log.error("ledger %s: %d rollouts were not kept in time", self._store.name, lost)
-            self._metrics.ledger(written=0, again=0, lost=lost)
+            self._metrics.ledger_rollouts["lost"].inc(lost)
         closing = asyncio.get_running_loop().run_in_executor(self._thread, self._store.close)
         await asyncio.wait([closing], timeout=_CLOSE_S)
         self._thread.shutdown(wait=False)
@@ -137,12 +139,12 @@ class Ledger:
         """Return when the entry is kept, or when that takes too long. Raises nothing."""
         characters = entry.characters
         if self._held + characters > self._room:
-            self._metrics.ledger(written=0, again=0, lost=1)
+            self._metrics.ledger_rollouts["lost"].inc()
             return
         joined = self._joined()
         joined.add(entry, characters)
         self._held += characters
-        if not self._troubled:  # else each answer would wait in vain
+        if not self._outage.active:  # else each answer would wait in vain
             await joined.over.wait()
 
     def _joined(self) -> _Round:
@@ -186,12 +188,13 @@ class Ledger:
         try:
             written = await loop.run_in_executor(self._thread, self._store.write, entries)
         except LedgerError as error:
-            self._failed(error)
+            self._outage.begin("rollouts are not being kept, rewards go on: %s", error)
             return False
-        self._metrics.ledger(written=written.kept, again=written.again, lost=written.refused)
-        if self._troubled:
-            _log.info("ledger %s: works again", self._store.name)
-        self._troubled = False
+        outcomes = self._metrics.ledger_rollouts
+        outcomes["kept"].inc(written.kept)
+        outcomes["again"].inc(written.again)
+        outcomes["lost"].inc(written.refused)
+        self._outage.end("ledger %s: works again", self._store.name)
         return True
 
     async def _tidied(self) -> None:
@@ -201,8 +204,3 @@ class Ledger:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._store.tidy)
         except LedgerError as error:
             _log.error("the oldest rollouts cannot be deleted: %s", error)
-
-    def _failed(self, error: LedgerError) -> None:
-        if not self._troubled:
-            _log.error("rollouts are not being kept, rewards go on: %s", error)
-        self._troubled = True

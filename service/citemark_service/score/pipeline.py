@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
 
+from opentelemetry.trace import NoOpTracer, Tracer
+
 from citemark_rubrics import RubricLibrary, RubricSet, UnknownSet
 from citemark_schemas import (
     CriterionVerdict,
@@ -50,11 +52,11 @@ from citemark_service.score.reading import (
     refusal_of,
 )
 from citemark_service.score.results import Verdicts, failed, refused, scored
+from citemark_service.score.span_facts import rollout_facts
 from citemark_service.settings import Settings
+from citemark_service.telemetry.logs import log_context
 from citemark_service.telemetry.metrics import Metrics, Stage
-from citemark_service.telemetry.span_facts import rollout_facts
-from citemark_service.telemetry.tracer import Tracer, Untraced
-from citemark_service.telemetry.trail import Bound
+from citemark_service.telemetry.traces import open_span, set_attributes
 
 _GROUPS_KEPT = 64
 _READ_INLINE = 100_000
@@ -112,7 +114,7 @@ class Pipeline:
         settings: Settings,
         metrics: Metrics,
         ledger: Keeper | None = None,
-        tracer: Tracer | None = None,
+        tracer: Tracer = NoOpTracer(),
     ) -> None:
         """Raises `SettingsError` where the default static set is not in the library."""
         _refuse_unknown_set(settings, library)
@@ -121,7 +123,7 @@ class Pipeline:
         self._settings = settings
         self._metrics = metrics
         self._ledger = ledger
-        self._tracer = tracer or Untraced()
+        self._tracer = tracer
         self._version = version("citemark")
         # Samples of a group come together, and share what is parsed and hashed of their sources.
         self._sources = lru_cache(maxsize=_GROUPS_KEPT)(read_sources)
@@ -165,15 +167,18 @@ class Pipeline:
             deadline: `time.monotonic()` after which judging stops, or None.
             origin: who asks, and how urgently.
         """
-        with self._tracer.span("rollout") as span, Bound(rollout=named(rollout, position)):
+        with (
+            open_span(self._tracer, "rollout") as span,
+            log_context(rollout=named(rollout, position)),
+        ):
             with self._timed("parse"):
                 reading = await self._read(rollout, request, position)
             meter = Meter()
             result = await self._result(reading, meter, deadline, origin)
-            self._metrics.rollout(result, answer_characters=len(reading.answer.text))
+            self._metrics.count_rollout(result, answer_characters=len(reading.answer.text))
             entry = _entry(rollout, result, origin, meter.replies, position)
-            if span.recording:
-                span.note(rollout_facts(entry))
+            if span.is_recording():
+                set_attributes(span, rollout_facts(entry))
             if self._ledger is not None:
                 await self._ledger.keep(entry)
             return result
@@ -267,10 +272,10 @@ class Pipeline:
     def _timed(self, stage: Stage) -> Iterator[None]:
         start = time.perf_counter()
         try:
-            with self._tracer.span(stage):
+            with open_span(self._tracer, stage):
                 yield
         finally:
-            self._metrics.stage(stage, time.perf_counter() - start)
+            self._metrics.stages[stage].observe(time.perf_counter() - start)
 
     def _usage(self, meter: Meter, latency_s: float) -> JudgeUsage:
         return JudgeUsage(

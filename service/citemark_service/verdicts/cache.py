@@ -72,7 +72,7 @@ class VerdictCache:
             self._memory.put(key, value)
         if self._store is not None:
             self._store.write(entries)
-        self._metrics.cache_size(len(self._memory))
+        self._metrics.cache_entries.set(len(self._memory))
 
     async def aclose(self) -> None:
         """Finish what is being written and close the store."""
@@ -85,7 +85,7 @@ class VerdictCache:
         except ValidationError:
             verdict = None
         if verdict is None or not _covers(verdict, item):
-            self._metrics.cache_error("value")
+            self._metrics.cache_errors["value"].inc()
             self._memory.pop(item.key, None)
             return None
         return verdict

@@ -229,7 +229,9 @@ class CachingJudge:
                 flight.leave()
         judged = len(inquiry.found) - inquiry.kept - inquiry.joined
         inquiry.meter.tell(kept=inquiry.kept, fresh=inquiry.joined + judged)
-        self._metrics.verdicts(judge=judged, cache=inquiry.kept, joined=inquiry.joined)
+        self._metrics.verdicts["judge"].inc(judged)
+        self._metrics.verdicts["cache"].inc(inquiry.kept)
+        self._metrics.verdicts["joined"].inc(inquiry.joined)
         return tuple(unplace(item, inquiry.found[item.key]) for item in inquiry.items)
 
     def _take_seats(

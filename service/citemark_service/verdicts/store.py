@@ -8,6 +8,7 @@ from contextvars import Context
 from typing import Any, Final, Protocol, TypeVar
 
 from citemark_service.errors import CitemarkError
+from citemark_service.telemetry.logs import Outage
 from citemark_service.telemetry.metrics import CacheOperation, Metrics
 
 A = TypeVar("A")
@@ -65,7 +66,7 @@ class BatchedStore:
         self._timeout_s = timeout_s
         self._pause_s = pause_s
         self._resume_at = 0.0
-        self._troubled = False
+        self._outage = Outage(_log)
         self._read_turn = asyncio.Lock()
         self._next_read: tuple[list[bytes], asyncio.Task[Mapping[bytes, bytes]]] | None = None
         self._unwritten: dict[bytes, bytes] = {}
@@ -86,7 +87,7 @@ class BatchedStore:
     def write(self, entries: Mapping[bytes, bytes]) -> None:
         """Keep these soon; they are dropped, and counted, where too many wait already."""
         if len(self._unwritten) >= _UNWRITTEN:
-            self._metrics.cache_error("write")
+            self._metrics.cache_errors["write"].inc()
             return
         self._unwritten.update(entries)
         if self._writer is None or self._writer.done():
@@ -123,15 +124,12 @@ class BatchedStore:
                 result = await call(argument)
         except (StoreError, TimeoutError) as error:
             self._resume_at = time.monotonic() + self._pause_s
-            self._metrics.cache_error(operation)
-            if not self._troubled:
-                reason = str(error) or f"no answer within {self._timeout_s:g} s"
-                _log.warning("verdict store %s: cannot %s: %s", self._store.name, operation, reason)
-            self._troubled = True
+            self._metrics.cache_errors[operation].inc()
+            reason = str(error) or f"no answer within {self._timeout_s:g} s"
+            what = "verdict store %s: cannot %s: %s"
+            self._outage.begin(what, self._store.name, operation, reason)
             return None
-        if self._troubled:
-            _log.info("verdict store %s: works again", self._store.name)
-        self._troubled = False
+        self._outage.end("verdict store %s: works again", self._store.name)
         return result
 
     def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

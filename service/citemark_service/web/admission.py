@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 from citemark_service.errors import ShuttingDown
 from citemark_service.settings import Settings
+from citemark_service.telemetry.metrics import Metrics
 from citemark_service.web.quota import Quota
 
 _DRAIN_PATIENCE_S = 0.5
@@ -22,6 +23,15 @@ class Admission:
         self.draining = False
         self._waits: set[asyncio.Timeout] = set()
         self._works: set[asyncio.Timeout] = set()
+
+    def report_to(self, metrics: Metrics) -> None:
+        """Add the gauges of what is in flight."""
+        held = "Rollouts accepted and unanswered."
+        metrics.add_gauge("inflight_rollouts", held, lambda: self.rollouts.held)
+        metrics.add_gauge("open_streams", "Open NDJSON streams.", lambda: self.streams.held)
+        buffered = "Request bodies held in memory."
+        metrics.add_gauge("buffered_bytes", buffered, lambda: self.buffered.held)
+        metrics.add_gauge("draining", "1 while stopping.", lambda: self.draining)
 
     def require_open(self) -> None:
         """Let new work in.

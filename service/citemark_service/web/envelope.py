@@ -6,13 +6,13 @@ import re
 import time
 import uuid
 
+from opentelemetry.trace import Span, SpanKind, Tracer, format_trace_id
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from citemark_service.telemetry.lines import told
+from citemark_service.telemetry.logs import log_fields, set_log_context
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.telemetry.tracer import Span, Tracer
-from citemark_service.telemetry.trail import begin
+from citemark_service.telemetry.traces import mark_failed, open_span, set_attributes
 from citemark_service.web.admission import Admission
 
 _access = logging.getLogger("citemark.access")
@@ -107,7 +107,7 @@ class Envelope:
             return
         exchange = Exchange(scope, receive, send, admission=self._admission)
         start = time.perf_counter()
-        begin(request=exchange.id)
+        set_log_context(request=exchange.id)
         try:
             with self._metrics.inflight_requests.track_inprogress():
                 await self._traced(scope, exchange)
@@ -119,9 +119,11 @@ class Envelope:
         if scope["method"] != "POST":
             await self._app(scope, exchange.receive, exchange.send)
             return
-        with self._tracer.request(Headers(scope=scope)) as span:
-            if span.trace_id is not None:
-                begin(request=exchange.id, trace=span.trace_id)
+        caller = Headers(scope=scope)
+        with open_span(self._tracer, "request", SpanKind.SERVER, caller=caller) as span:
+            context = span.get_span_context()
+            if context.is_valid:
+                set_log_context(request=exchange.id, trace=format_trace_id(context.trace_id))
             try:
                 await self._app(scope, exchange.receive, exchange.send)
             finally:
@@ -129,7 +131,8 @@ class Envelope:
 
     def _record(self, scope: Scope, exchange: Exchange, seconds: float) -> None:
         route = _route(scope)
-        self._metrics.request(route=route, status=exchange.status, seconds=seconds)
+        self._metrics.requests.labels(route, exchange.status).inc()
+        self._metrics.request_seconds.labels(route).observe(seconds)
         said = {
             "method": scope["method"] if scope["method"].isalpha() else "?",
             "route": route,
@@ -139,24 +142,25 @@ class Envelope:
             "client": (scope.get("client") or ("-",))[0],
             "request": exchange.id,
         }
-        _access.info(_ACCESS, *said.values(), extra=told(said))
+        _access.info(_ACCESS, *said.values(), extra=log_fields(**said))
 
 
 def _describe(span: Span, scope: Scope, exchange: Exchange) -> None:
-    if not span.recording:
+    if not span.is_recording():
         return
     route = _route(scope)
-    span.rename(f"POST {route}")
-    span.note(
+    span.update_name(f"POST {route}")
+    set_attributes(
+        span,
         {
             "http.request.method": "POST",
             "http.route": route,
             "http.response.status_code": exchange.status,
             "citemark.request": exchange.id,
-        }
+        },
     )
     if exchange.status >= 500:
-        span.fail(str(exchange.status))
+        mark_failed(span, str(exchange.status))
 
 
 def _route(scope: Scope) -> str:

@@ -41,9 +41,8 @@ from citemark_service.judges.protocol import (
 )
 from citemark_service.judges.server.pool import JudgePool
 from citemark_service.parsing.visible import visible
-from citemark_service.telemetry.lines import told
+from citemark_service.telemetry.logs import log_context, log_fields
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.telemetry.trail import Bound
 
 TOP_LOGPROBS = 8
 """Enough to hold every menu digit among its neighbours, for a model that follows the layout."""
@@ -219,11 +218,11 @@ class LanguageJudge:
 
     async def _ask_again(self, ask: _Ask, kind: FailureKind, *, temperature: float) -> Reading:
         """A reply to the question without quotes, because of `kind`; for the last time."""
-        self._metrics.judge_retry(kind)
-        facts = {"kind": kind.value, "question": ask.question}
-        _log.info("%s: the %s are asked about again", kind.value, ask.question, extra=told(facts))
+        self._metrics.count_retry(kind)
+        fields = log_fields(kind=kind.value, question=ask.question)
+        _log.info("%s: the %s are asked about again", kind.value, ask.question, extra=fields)
         layout, request = self._to_request(ask, quotes=False, temperature=temperature)
-        with Bound(ask=2):
+        with log_context(ask=2):
             reply = await self.pool.complete(request, meter=ask.meter, deadline=ask.deadline)
             ask.meter.hear(ask.question, reply.content)
             return read(reply, layout)

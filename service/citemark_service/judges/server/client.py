@@ -15,7 +15,7 @@ from citemark_service.errors import JudgeStopped
 from citemark_service.judges.chat import ChatRequest, ConstraintStyle, Message
 from citemark_service.judges.server.reply import read_bounded, to_status_error, to_unreachable
 from citemark_service.judges.server.server import Endpoint
-from citemark_service.telemetry.tracer import Tracer
+from citemark_service.telemetry.traces import trace_headers
 
 _ERROR_BYTES: Final = 64 * 1024
 _ONE_WRITE: Final = 1024 * 1024
@@ -32,14 +32,11 @@ class HttpTransport:
         priorities: send each call's priority. vLLM refuses the field unless it schedules by it.
     """
 
-    def __init__(
-        self, endpoint: Endpoint, *, style: ConstraintStyle, priorities: bool, tracer: Tracer
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, *, style: ConstraintStyle, priorities: bool) -> None:
         self._endpoint = endpoint
         self._base = endpoint.base_url.rstrip("/")
         self._style: ConstraintStyle = style
         self._priorities = priorities
-        self._tracer = tracer
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
 
@@ -77,7 +74,7 @@ class HttpTransport:
                 f"{self._base}/{route}",
                 # aiohttp writes bytes at once; from a stream it lets the loop breathe in between.
                 data=io.BytesIO(body) if body is not None and len(body) > _ONE_WRITE else body,
-                headers=self._tracer.headers(),
+                headers=trace_headers(),
                 allow_redirects=False,
             ) as response:
                 if response.status == 200:

@@ -21,6 +21,7 @@ from functools import partial
 from hashlib import blake2b
 from typing import Final
 
+from opentelemetry.trace import Tracer
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -40,10 +41,9 @@ from citemark_service.judges.chat import ChatReply, ChatRequest
 from citemark_service.judges.protocol import Meter
 from citemark_service.judges.server.queue import Displaced
 from citemark_service.judges.server.server import CallLimits, HealthPolicy, Server, Transport
-from citemark_service.telemetry.lines import told
+from citemark_service.telemetry.logs import log_context, log_fields
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.telemetry.tracer import Tracer
-from citemark_service.telemetry.trail import Bound
+from citemark_service.telemetry.traces import open_span
 
 SPILL_SHARE: Final = 0.25
 TRANSPORT_ERRORS: Final = (JudgeUnreachable, JudgeTimeout, JudgeOverloaded, JudgeServerError)
@@ -91,9 +91,9 @@ class RetryPolicy:
             kind, wait_s = _error_of(state).kind, state.upcoming_sleep
             following = state.attempt_number + 1
             on_retry(kind)
-            facts = {"kind": kind.value, "wait_s": round(wait_s, 3), "attempt": following}
+            fields = log_fields(kind=kind.value, wait_s=round(wait_s, 3), attempt=following)
             text = "%s: attempt %d follows in %.2f s"
-            _log.info(text, kind.value, following, wait_s, extra=told(facts))
+            _log.info(text, kind.value, following, wait_s, extra=fields)
 
         return AsyncRetrying(
             retry=retry_if_exception_type(TRANSPORT_ERRORS),
@@ -164,7 +164,9 @@ class JudgePool:
         self._watchers: list[asyncio.Task[None]] | None = None
         for server in self._servers:
             server.on_change = partial(self._redirect, server)
-            metrics.judge_server(server)
+            gauges = ("up", "limit", "in_flight", "waiting")
+            measures = {name: partial(getattr, server, name) for name in gauges}
+            metrics.add_server(server.name, **measures)
 
     async def complete(
         self, request: ChatRequest, *, meter: Meter, deadline: float | None
@@ -182,9 +184,9 @@ class JudgePool:
         except TRANSPORT_ERRORS as error:
             first = error
         # Only now: tenacity's objects cost nearly as much CPU as the whole call that failed.
-        async for attempt in self._retry.retrying(deadline, self._metrics.judge_retry):
+        async for attempt in self._retry.retrying(deadline, self._metrics.count_retry):
             number = attempt.retry_state.attempt_number
-            with attempt, Bound(attempt=number):
+            with attempt, log_context(attempt=number):
                 if number == 1:
                     raise first
                 return await self._attempt(request, tried, meter, deadline)
@@ -321,10 +323,10 @@ class Priming:
             primes.move_to_end(request.affinity)
             if len(primes) > _GROUPS_KEPT:
                 primes.popitem(last=False)
-            with self._tracer.span("prime"):
+            with open_span(self._tracer, "prime"):
                 await self._send(prime, server, request, meter=meter, deadline=deadline)
         elif not prime.done.is_set():
-            with self._tracer.span("prime"):
+            with open_span(self._tracer, "prime"):
                 await self._wait(prime, deadline)
 
     def forget(self, server: Server) -> None:
@@ -353,14 +355,14 @@ class Priming:
             async with asyncio.timeout(self._wait_s):
                 await server.attempt(to_prime(request), meter=meter, deadline=deadline)
         except TimeoutError:
-            self._metrics.prime("late")
+            self._metrics.primes["late"].inc()
         except (Displaced, asyncio.CancelledError):
             prime.until = 0.0  # nothing came of it, so that the next call of the group may try
             raise
         except JudgeError:
-            self._metrics.prime("failed")
+            self._metrics.primes["failed"].inc()
         else:
-            self._metrics.prime("primed")
+            self._metrics.primes["primed"].inc()
         finally:
             prime.done.set()
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
+from opentelemetry.trace import Span, SpanKind, Tracer
+
 from citemark_service.errors import (
     DeadlineExceeded,
     JudgeError,
@@ -22,10 +24,9 @@ from citemark_service.judges.chat import ChatReply, ChatRequest
 from citemark_service.judges.protocol import Meter, Usage
 from citemark_service.judges.server.queue import Displaced, Slots
 from citemark_service.judges.server.reply import decode_completion, verify_served
-from citemark_service.telemetry.lines import told
-from citemark_service.telemetry.metrics import Metrics
-from citemark_service.telemetry.tracer import Span, Tracer
-from citemark_service.telemetry.trail import trail
+from citemark_service.telemetry.logs import get_log_context, log_fields
+from citemark_service.telemetry.metrics import CallOutcome, Metrics
+from citemark_service.telemetry.traces import open_span, set_attributes
 
 _DISTRESS: Final = (JudgeUnreachable, JudgeTimeout, JudgeServerError)
 """Errors that speak against the server, not against the call, its deadline or the load."""
@@ -187,7 +188,7 @@ class Server:
         left_s = float("inf") if deadline is None else deadline - started
         leash = asyncio.timeout(min(left_s, self._timeout_s))
         self._sent.add(leash)
-        with self._tracer.span("judge call", "client") as span:
+        with open_span(self._tracer, "judge call", SpanKind.CLIENT) as span:
             try:
                 async with leash:
                     body = await self._transport.send(request)
@@ -259,7 +260,7 @@ class Server:
     def eject(self, error: JudgeError) -> None:
         """Give a server up that is up, because of `error`."""
         self.up = False
-        self._metrics.server_ejected(self.name)
+        self._metrics.server_ejections.labels(self.name).inc()
         _log.warning("judge server %s gets no more calls: %s", self.name, error)
         self._turned.set()
         self.on_change()
@@ -277,15 +278,15 @@ class Server:
     async def _take_slot(self, request: ChatRequest, deadline: float | None) -> None:
         arrived = time.monotonic()
         try:
-            with self._tracer.span("queue"):
+            with open_span(self._tracer, "queue"):
                 await self.slots.acquire(request, deadline)
         except Displaced:
             raise
         except JudgeError as error:
-            self._metrics.server_call(self.name, error.kind)
+            self._metrics.server_calls.labels(self.name, error.kind).inc()
             raise
         finally:  # who waited in vain waited too
-            self._metrics.stage("queue", time.monotonic() - arrived)
+            self._metrics.stages["queue"].observe(time.monotonic() - arrived)
 
     def _to_late(self, left_s: float, *, displaced: bool) -> JudgeError:
         if displaced:
@@ -300,13 +301,20 @@ class Server:
         """Account one call that was sent, in the meter, metrics, span, log and health."""
         if isinstance(error, Displaced):
             return
-        kind = None if error is None else error.kind
+        outcome: CallOutcome = "ok" if error is None else error.kind
         meter.add(usage)
-        self._metrics.judge_call(outcome=kind, seconds=seconds, usage=usage)
-        self._metrics.server_call(self.name, kind)
-        if span.recording:  # under OpenTelemetry's names where it has any
-            whose = {f"citemark.{name}": fact for name, fact in trail().items()}
-            span.note(
+        self._metrics.count_call(
+            outcome,
+            seconds,
+            prompt=usage.prompt_tokens,
+            cached=usage.cached_tokens,
+            completion=usage.completion_tokens,
+        )
+        self._metrics.server_calls.labels(self.name, outcome).inc()
+        if span.is_recording():  # under OpenTelemetry's names where it has any
+            whose = {f"citemark.{name}": fact for name, fact in get_log_context().items()}
+            set_attributes(
+                span,
                 {
                     "citemark.attempt": 1,
                     "citemark.ask": 1,
@@ -317,8 +325,8 @@ class Server:
                     "gen_ai.usage.input_tokens": usage.prompt_tokens,
                     "gen_ai.usage.output_tokens": usage.completion_tokens,
                     "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
-                    "citemark.outcome": "ok" if kind is None else kind.value,
-                }
+                    "citemark.outcome": str(outcome),
+                },
             )
         if error is None:
             self._answers += 1
@@ -326,9 +334,9 @@ class Server:
             if not self.up:
                 self._restore()
             return
-        facts = {"server": self.name, "kind": error.kind.value, "seconds": round(seconds, 3)}
+        fields = log_fields(server=self.name, kind=error.kind.value, seconds=round(seconds, 3))
         text = "call to %s failed after %.2f s: %s: %s"
-        _log.info(text, self.name, seconds, error.kind.value, error, extra=told(facts))
+        _log.info(text, self.name, seconds, error.kind.value, error, extra=fields)
         if isinstance(error, _DISTRESS):
             self._failures += 1
             if self.up and self._failures >= self._policy.failures:

@@ -52,7 +52,7 @@ def health_router(
         admission.require_open()
         failure = await readiness.failure()
         if failure is None:
-            return Ready(down=tuple(s.name for s in metrics.servers if not s.up))
+            return Ready(down=tuple(name for name, up in metrics.servers_up.items() if not up()))
         return answer(503, Problem(error=failure.kind.value, message=f"{model}: {failure}"))
 
     @router.get(

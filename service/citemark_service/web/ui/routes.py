@@ -11,10 +11,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from citemark_service.errors import LedgerError, LedgerUnavailable
+from citemark_service.ledger.ledger import Ledger
 from citemark_service.ledger.view import LedgerView
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
-from citemark_service.telemetry.metrics import LedgerQueue
 from citemark_service.web.admission import Admission
 from citemark_service.web.ui import guard, links
 from citemark_service.web.ui.assets import assets
@@ -44,7 +44,7 @@ class Screen:
         self,
         *,
         pages: Pages | None,
-        queue: LedgerQueue | None,
+        queue: Ledger | None,
         pipeline: Pipeline,
         reads: Reads,
         templates: Templates,
@@ -138,7 +138,7 @@ def screen_of(
     *,
     pipeline: Pipeline,
     view: LedgerView | None,
-    queue: LedgerQueue | None,
+    queue: Ledger | None,
     reads: Reads,
     settings: Settings,
     admission: Admission,

@@ -2,10 +2,10 @@
 
 from citemark_schemas import ScoreResult
 from citemark_service.ledger.entry import Entry
-from citemark_service.telemetry.tracer import Facts
+from citemark_service.telemetry.traces import Attributes
 
 
-def rollout_facts(entry: Entry) -> Facts:
+def rollout_facts(entry: Entry) -> Attributes:
     """Which rollout it was and what came of it: ids, kinds and numbers, none of its text."""
     result, usage = entry.result, entry.result.judge
     return {

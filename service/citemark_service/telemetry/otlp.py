@@ -1,0 +1,146 @@
+"""Export of spans over OTLP/HTTP, with OpenTelemetry's SDK and a provider that is not global.
+
+Endpoint, sampling and limits are this service's settings. What else the exporter needs to reach
+a collector, its headers, certificates and compression, and the name and attributes of the
+resource, the SDK itself reads from the standard variables (`OTEL_EXPORTER_OTLP_HEADERS`,
+`OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, …).
+
+The SDK would log each batch that is lost and count none. What is added here is a queue that
+refuses new spans when it is full, the count, and one line when an outage begins and one at its end.
+"""
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Final
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
+from opentelemetry.trace import Tracer
+
+from citemark_service.telemetry.logs import Outage
+from citemark_service.telemetry.metrics import Metrics
+
+_QUEUE: Final = 16_384  # a step of 1024 rollouts that end at once makes 10,000 spans
+_BATCH: Final = 512
+_DELAY_MS: Final = 1_000
+_EXPORT_S: Final = 3.0  # for one batch with the exporter's retries
+_CLOSE_S: Final = 2.0
+_ATTRIBUTES: Final = 48
+_ATTRIBUTE_CHARS: Final = 256
+_SDK_LOG: Final = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+
+_log = logging.getLogger("citemark.tracing")
+
+
+@contextmanager
+def export_traces(
+    url: str, *, ratio: float, metrics: Metrics, queue: int = _QUEUE
+) -> Iterator[Tracer]:
+    """A tracer whose spans are posted to `url`; at the end of the block those that wait are, for
+    2 s at most, and the rest counts as lost.
+
+    Args:
+        ratio: share of the traces begun here that are sampled; a caller's is sampled as it says.
+        queue: ended spans that wait for the collector, 512 or more; beyond it they are lost.
+    """
+    exporter = _CountingExporter(url, metrics=metrics, queue=queue)
+    own = Resource.create({"service.name": "citemark", "service.version": version("citemark")})
+    provider = TracerProvider(
+        sampler=ParentBasedTraceIdRatio(ratio),
+        resource=own.merge(OTELResourceDetector().detect()),
+        span_limits=SpanLimits(
+            max_span_attributes=_ATTRIBUTES, max_span_attribute_length=_ATTRIBUTE_CHARS
+        ),
+        shutdown_on_exit=False,
+    )
+    provider.add_span_processor(_BoundedProcessor(exporter, queue=queue))
+    try:
+        yield provider.get_tracer("citemark", version("citemark"))
+    finally:
+        impatience = threading.Timer(_CLOSE_S, exporter.give_up)
+        impatience.start()
+        provider.shutdown()
+        impatience.cancel()
+
+
+class _BoundedProcessor(BatchSpanProcessor):
+    """The SDK's batches, with as many spans as the exporter has room for."""
+
+    def __init__(self, exporter: "_CountingExporter", *, queue: int) -> None:
+        super().__init__(
+            exporter,
+            max_queue_size=queue,
+            max_export_batch_size=_BATCH,
+            schedule_delay_millis=_DELAY_MS,
+        )
+        self._admit = exporter.admit
+        self._closed = False
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queue the span; takes microseconds, whatever the collector does."""
+        sampled = span.context is not None and span.context.trace_flags.sampled
+        if sampled and not self._closed and self._admit():
+            super().on_end(span)
+
+    def shutdown(self) -> None:
+        """Export what waits; blocks."""
+        self._closed = True
+        super().shutdown()  # type: ignore[no-untyped-call]  # the SDK's
+
+
+class _CountingExporter(SpanExporter):
+    """Exports in the processor's thread; `admit` and `give_up` are called from others."""
+
+    def __init__(self, url: str, *, metrics: Metrics, queue: int) -> None:
+        self._exporter = OTLPSpanExporter(endpoint=url, timeout=_EXPORT_S)
+        self._sent, self._lost = metrics.trace_spans["exported"], metrics.trace_spans["lost"]
+        self._queue = queue
+        self._outage = Outage(_log)
+        self._complaint: str | None = None
+        self._lock = threading.Lock()
+        self._waiting = 0
+        logging.getLogger(_SDK_LOG).addFilter(self._silence)
+
+    def admit(self) -> bool:
+        """Whether there is room for one more span; without it the span is lost."""
+        with self._lock:
+            room = self._waiting < self._queue
+            self._waiting += room
+        if not room:
+            self._lost.inc()
+        return room
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send a batch, and count it as sent or lost."""
+        self._complaint = None
+        result = self._exporter.export(spans)
+        with self._lock:
+            self._waiting -= len(spans)
+        if result is SpanExportResult.SUCCESS:
+            self._sent.inc(len(spans))
+            self._outage.end("traces are exported again")
+        else:
+            self._lost.inc(len(spans))
+            self._outage.begin("traces are lost, rewards go on: %s", self._complaint)
+        return result
+
+    def give_up(self) -> None:
+        """Fail all that waits at once, without the pauses before retries."""
+        self._exporter.shutdown()  # type: ignore[no-untyped-call]  # the SDK's
+
+    def shutdown(self) -> None:
+        """Close the connections."""
+        self._exporter.shutdown()  # type: ignore[no-untyped-call]  # the SDK's
+        logging.getLogger(_SDK_LOG).removeFilter(self._silence)
+
+    def _silence(self, record: logging.LogRecord) -> bool:
+        """Keep the SDK's complaints out of the log, and the first of each batch for ours: the
+        last one only says that it gave up."""
+        self._complaint = self._complaint or record.getMessage()
+        return False

@@ -1,0 +1,111 @@
+"""Spans, through OpenTelemetry's API. Its SDK is imported only where traces are exported."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Final
+from urllib.parse import urlsplit
+
+from opentelemetry.context import Context
+from opentelemetry.trace import INVALID_SPAN, NoOpTracer, Span, SpanKind, StatusCode, Tracer
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from citemark_service.errors import SettingsError
+from citemark_service.settings import Settings
+from citemark_service.telemetry.metrics import Metrics
+
+Attributes = Mapping[str, str | int | float | bool | None]
+"""Attributes of a span; those that are None are left out. Never a rollout's text."""
+
+_INSTALL: Final = "pip install 'citemark[service,otel]'"
+_PATH: Final = "/v1/traces"
+_PROPAGATOR: Final = TraceContextTextMapPropagator()
+_NO_SPAN: Final = nullcontext(INVALID_SPAN)
+
+
+def open_tracer(settings: Settings, metrics: Metrics) -> AbstractContextManager[Tracer]:
+    """A tracer that exports to `settings.otlp_endpoint` until its block ends, or one that is off.
+
+    Raises:
+        SettingsError: the endpoint is no HTTP URL, or the SDK is not installed.
+    """
+    if settings.otlp_endpoint is None:
+        return nullcontext(NoOpTracer())
+    url = traces_url(settings.otlp_endpoint)
+    try:
+        from citemark_service.telemetry.otlp import export_traces  # noqa: PLC0415  needs an extra
+    except ImportError as error:
+        raise SettingsError(f"otlp_endpoint needs {_INSTALL}") from error
+    return export_traces(url, ratio=settings.otlp_sample_ratio, metrics=metrics)
+
+
+def traces_url(endpoint: str) -> str:
+    """Where spans are posted: `endpoint` itself where it ends in `/v1/traces`, else below it.
+
+    Raises:
+        SettingsError: it is no HTTP URL with a host.
+    """
+    try:
+        parts = urlsplit(endpoint)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError as error:
+        raise SettingsError(f"otlp_endpoint: {error}") from error
+    if not usable:
+        raise SettingsError("otlp_endpoint: must be http://HOST:PORT or https://HOST:PORT")
+    return endpoint if parts.path.endswith(_PATH) else endpoint.rstrip("/") + _PATH
+
+
+def open_span(
+    tracer: Tracer,
+    name: str,
+    kind: SpanKind = SpanKind.INTERNAL,
+    *,
+    caller: Mapping[str, str] | None = None,
+) -> AbstractContextManager[Span]:
+    """A span within the one that is open in this task; in `with`, it is the open one itself.
+
+    An error that leaves it marks it as failed with the error's type; its message, which could
+    quote a rollout, is not recorded.
+
+    Args:
+        caller: a request's headers; the span belongs to the trace that they name, or to a new
+            one, and not to the one that is open.
+    """
+    # The API's own no-op span costs 5 µs of processor time, twenty times as much as this one.
+    if isinstance(tracer, NoOpTracer):
+        return _NO_SPAN
+    parent = None if caller is None else _PROPAGATOR.extract(caller, Context())
+    return _record_span(tracer, name, kind, parent)
+
+
+@contextmanager
+def _record_span(
+    tracer: Tracer, name: str, kind: SpanKind, parent: Context | None
+) -> Iterator[Span]:
+    with tracer.start_as_current_span(
+        name, parent, kind, record_exception=False, set_status_on_exception=False
+    ) as span:
+        try:
+            yield span
+        except BaseException as error:
+            mark_failed(span, type(error).__name__)
+            raise
+
+
+def mark_failed(span: Span, error_type: str) -> None:
+    """Set the span's status to an error; `error_type` is from a closed set."""
+    span.set_attribute("error.type", error_type)
+    span.set_status(StatusCode.ERROR)
+
+
+def set_attributes(span: Span, attributes: Attributes) -> None:
+    """Set those attributes that are not None."""
+    for name, value in attributes.items():
+        if value is not None:
+            span.set_attribute(name, value)
+
+
+def trace_headers() -> dict[str, str]:
+    """Headers by which a receiver's spans join the span that is open; empty where none is."""
+    headers: dict[str, str] = {}
+    _PROPAGATOR.inject(headers)
+    return headers
