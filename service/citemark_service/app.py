@@ -32,9 +32,8 @@ from citemark_service.web.routes.stream import stream_router
 from citemark_service.web.routes.trainers import trainer_router
 from citemark_service.web.ui.door import PageDoor
 from citemark_service.web.ui.reads import Reads
-from citemark_service.web.ui.routes import screen_of, ui_router
-from citemark_service.web.ui.templates import Templates
-from citemark_service.web.ui.trouble import paged
+from citemark_service.web.ui.routes import ui_router
+from citemark_service.web.ui.templates import Templates, answer_with_pages
 
 
 def create_app(
@@ -93,15 +92,16 @@ def create_app(
         )
     )
     app.include_router(gym_router(settings=settings, admission=admission))
-    screen = screen_of(
-        pipeline=pipeline,
-        view=view,
-        queue=ledger,
-        reads=reads,
-        settings=settings,
-        admission=admission,
+    app.include_router(
+        ui_router(
+            pipeline=pipeline,
+            view=view,
+            ledger=ledger,
+            reads=reads,
+            settings=settings,
+            admission=admission,
+        )
     )
-    app.include_router(ui_router(screen))
     app.include_router(
         health_router(
             admission=admission,
@@ -144,7 +144,7 @@ def _framed(
         version=version("citemark"),
         lifespan=lifespan,
         redoc_url=None,
-        exception_handlers=paged(HANDLERS, Templates()),
+        exception_handlers=answer_with_pages(HANDLERS, Templates()),
         middleware=around,
         # FastAPI's own would name the path and quote what it cannot parse.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},

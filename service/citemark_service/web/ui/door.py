@@ -11,30 +11,21 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Final
 from urllib.parse import unquote
 
+from fastapi import Request, Response
 from pydantic import SecretStr
 from starlette.datastructures import Headers
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from citemark_service.web.ui import guard, links
-from citemark_service.web.ui.templates import Templates
+from citemark_service.web.ui import links
+from citemark_service.web.ui.forms import Forms, sent_from_elsewhere
+from citemark_service.web.ui.templates import POLICY, Templates, to_response
 
 COOKIE: Final = "citemark_pages"
 
 _ONCE_MORE: Final = '<!doctype html><title>Citemark</title><p><a href="">Open this page</a></p>'
 """Asks for its own address again, now from this site, so that the cookie comes along."""
-_TOKENS: Final = ("authorization", "x-api-key")
-
-
-def pass_of(token: SecretStr) -> str:
-    """What the cookie holds: it follows from the token, and the token does not from it."""
-    return hmac.digest(token.get_secret_value().encode(), b"citemark pages", "sha256").hex()
-
-
-def cookie_of(token: SecretStr, *, secure: bool) -> str:
-    """A `Set-Cookie` for the folder of the page that sets it, whatever prefix that has."""
-    flags = "HttpOnly; SameSite=Strict" + ("; Secure" if secure else "")
-    return f"{COOKIE}={pass_of(token)}; {flags}"
+_LOGIN_BYTES: Final = 16_384
 
 
 class PageDoor:
@@ -49,103 +40,105 @@ class PageDoor:
         self._app = app
         self._token = token
         self._bearer = (b"authorization", b"Bearer " + token.get_secret_value().encode())
-        self._pass = pass_of(token)
         self._templates = templates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the exchange on, or lead it elsewhere."""
         page = scope["type"] == "http" and links.is_page(scope["path"])
-        answer = self._answer(scope) if page else self._app
+        answer = self._choose(scope) if page else self._app
         await answer(scope, receive, send)
 
-    def _answer(self, scope: Scope) -> ASGIApp:
-        if scope["method"] == "GET" and self._names_token(scope):
-            return self._led_on(scope)
-        if _is_open(scope["path"]) or self._knows(Headers(scope=scope)):
-            # In place: who records the exchange looks up its route in this same scope.
-            scope["headers"] = [*_without_tokens(scope), self._bearer]
+    def _choose(self, scope: Scope) -> ASGIApp:
+        """What answers a page's exchange: the app, or a response in its place."""
+        headers, path, get = Headers(scope=scope), scope["path"], scope["method"] == "GET"
+        pairs = scope["query_string"].decode("latin-1").split("&")
+        tokens = [pair.removeprefix("token=") for pair in pairs if pair.startswith("token=")]
+        rest = "&".join(pair for pair in pairs if not pair.startswith("token="))
+        if get and any(_opens(SecretStr(unquote(each)), self._token) for each in tokens):
+            return self._lead_on(scope, rest)
+        # What the form needs to be shown; nothing in it is anyone's.
+        is_open = path == "/ui/login" or path.startswith("/ui/assets/")
+        if is_open or _shows_pass(headers, self._token):
+            kept = [pair for pair in scope["headers"] if pair[0] != b"authorization"]
+            # In place: what records the exchange looks up its route in this same scope.
+            scope["headers"] = [*kept, self._bearer]
             return self._app
-        if _has_header(scope):
+        if "authorization" in headers or "x-api-key" in headers or (tokens and not get):
             return self._app
-        if any(map(_is_token, _pairs(scope))):
-            return self._form(scope) if scope["method"] == "GET" else self._app
-        if _followed(scope):
-            return HTMLResponse(_ONCE_MORE, headers={**guard.POLICY, "Refresh": "0"})
-        return _to(links.way_back(scope["raw_path"]) + links.login(_asked(scope)))
+        way, wanted = links.way_back(scope["raw_path"]), links.asked(path, rest)
+        if tokens:
+            return self._templates.respond("login", status=403, wrong=True, to=wanted, up=way)
+        if get and headers.get("sec-fetch-site") == "cross-site":
+            # Browsers hold the cookie back where a link of another site led here.
+            return to_response(_ONCE_MORE, headers={**POLICY, "Refresh": "0"})
+        return RedirectResponse(way + links.login(wanted), 303, POLICY)
 
-    def _form(self, scope: Scope) -> Response:
-        """The form, where the address holds another token than this service's."""
-        way, wanted = links.way_back(scope["raw_path"]), _asked(scope)
-        page = self._templates.html("login", wrong=True, to=wanted, up=way)
-        return HTMLResponse(page.encode(errors="replace"), 403, guard.POLICY)
-
-    def _led_on(self, scope: Scope) -> ASGIApp:
+    def _lead_on(self, scope: Scope, rest: str) -> Response:
         """To the same page without its token, with the cookie for the pages' folder.
 
         Addresses are relative, and so hold behind any prefix.
         """
-        way, pairs = links.way_back(scope["raw_path"]), _pairs(scope)
+        way = links.way_back(scope["raw_path"])
         if way:  # from elsewhere than their folder the cookie would be for another one
-            return _to(f"{way}?{'&'.join(pairs)}")
+            query = scope["query_string"].decode("latin-1")
+            return RedirectResponse(f"{way}?{query}", 303, POLICY)
         page = scope["raw_path"].decode("latin-1").rpartition("/")[2]
-        rest = _rest(scope)
         # Behind `./`, no name of a page can be taken for another host's.
-        answer = _to(f"./{page}?{rest}" if rest else f"./{page}")
-        answer.headers["Set-Cookie"] = cookie_of(self._token, secure=scope["scheme"] == "https")
+        answer = RedirectResponse(f"./{page}?{rest}" if rest else f"./{page}", 303, POLICY)
+        _set_cookie(answer, self._token, scope["scheme"])
         return answer
 
-    def _names_token(self, scope: Scope) -> bool:
-        """Whether the address holds the token of this service."""
-        given = (pair.partition("=")[2] for pair in _pairs(scope) if _is_token(pair))
-        passes = (pass_of(SecretStr(unquote(each))) for each in given)
-        return any(hmac.compare_digest(each, self._pass) for each in passes)
 
-    def _knows(self, headers: Headers) -> bool:
-        try:
-            cookies = SimpleCookie(headers.get("cookie", ""))
-        except CookieError:
-            return False
-        shown = cookies[COOKIE].value if COOKIE in cookies else ""
-        return hmac.compare_digest(shown.encode("utf-8", "replace"), self._pass.encode())
+class LoginForm:
+    """The form for the token; `token` is None where none is needed."""
 
+    def __init__(self, *, token: SecretStr | None, forms: Forms, templates: Templates) -> None:
+        self._token = token
+        self._forms = forms
+        self._templates = templates
 
-def _to(address: str) -> Response:
-    return RedirectResponse(address, 303, guard.POLICY)
+    async def show(self, to: str = "") -> Response:
+        """The form, or the page `to` itself where no token is needed."""
+        if self._token is None:
+            return RedirectResponse(links.back_to(to), 303, POLICY)
+        return self._templates.respond("login", wrong=False, to=to)
 
+    async def submit(self, request: Request) -> Response:
+        """The way to the page that was wanted, with a cookie, or the form again.
 
-def _is_open(path: str) -> bool:
-    """What the form needs to be shown; nothing in it is anyone's."""
-    return path == "/ui/login" or path.startswith("/ui/assets/")
-
-
-def _followed(scope: Scope) -> bool:
-    """Whether a link of another site led here, for which browsers hold the cookie back."""
-    headers = Headers(scope=scope)
-    return scope["method"] == "GET" and headers.get("sec-fetch-site") == "cross-site"
-
-
-def _has_header(scope: Scope) -> bool:
-    headers = Headers(scope=scope)
-    return any(name in headers for name in _TOKENS)
+        Raises:
+            RequestError: it was refused before it was read.
+        """
+        if self._token is None or sent_from_elsewhere(request.headers):
+            return await self.show()
+        fields = await self._forms.read_fields(request, limit=_LOGIN_BYTES)
+        wanted = fields.get("to", "")
+        if not _opens(SecretStr(fields.get("token", "")), self._token):
+            return self._templates.respond("login", status=403, wrong=True, to=wanted)
+        answer = RedirectResponse(links.back_to(wanted), 303, POLICY)
+        _set_cookie(answer, self._token, request.url.scheme)
+        return answer
 
 
-def _asked(scope: Scope) -> str:
-    return links.asked(scope["path"], _rest(scope))
+def _pass_of(token: SecretStr) -> str:
+    """What the cookie holds: it follows from the token, and the token does not from it."""
+    return hmac.digest(token.get_secret_value().encode(), b"citemark pages", "sha256").hex()
 
 
-def _rest(scope: Scope) -> str:
-    """The query without tokens."""
-    return "&".join(pair for pair in _pairs(scope) if not _is_token(pair))
+def _opens(given: SecretStr, token: SecretStr) -> bool:
+    return hmac.compare_digest(_pass_of(given), _pass_of(token))
 
 
-def _pairs(scope: Scope) -> list[str]:
-    query: str = scope["query_string"].decode("latin-1")
-    return query.split("&")
+def _shows_pass(headers: Headers, token: SecretStr) -> bool:
+    try:
+        cookies = SimpleCookie(headers.get("cookie", ""))
+    except CookieError:
+        return False
+    shown = cookies[COOKIE].value if COOKIE in cookies else ""
+    return hmac.compare_digest(shown.encode("utf-8", "replace"), _pass_of(token).encode())
 
 
-def _is_token(pair: str) -> bool:
-    return pair.startswith("token=")
-
-
-def _without_tokens(scope: Scope) -> list[tuple[bytes, bytes]]:
-    return [pair for pair in scope["headers"] if pair[0] != b"authorization"]
+def _set_cookie(answer: Response, token: SecretStr, scheme: str) -> None:
+    """Without a path: the browser takes the page's folder, whatever prefix that has."""
+    secure = "; Secure" if scheme == "https" else ""
+    answer.headers["Set-Cookie"] = f"{COOKIE}={_pass_of(token)}; HttpOnly; SameSite=Strict{secure}"

@@ -1,27 +1,54 @@
-"""A plain form's fields, read within the service's bounds."""
+"""Plain forms, read within the service's bounds, and the one that scores a pasted rollout."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib import resources
 from typing import Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
-from starlette.requests import Request
+from fastapi import Request, Response
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 
+from citemark_schemas import Knobs, ProblemDetail, Rollout
+from citemark_service.errors import InvalidRequest, TooLarge
+from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission
+from citemark_service.web.batch import unless_gone
 from citemark_service.web.body import declared_length, read_body
+from citemark_service.web.intake import validated
+from citemark_service.web.origin import origin_of
+from citemark_service.web.ui.pages import rollout_page
+from citemark_service.web.ui.reads import Reads
+from citemark_service.web.ui.templates import Templates, to_response
 
 _FIELDS: Final = 8
+_ESCAPED: Final = 3
+"""Bytes that a form may make of one: `%22`."""
+_CALLER: Final = "ui"
+
+
+def sent_from_elsewhere(headers: Headers) -> bool:
+    """Whether a browser says that another site sent this form.
+
+    Browsers name the site that sends a form; what names none is no browser.
+    """
+    if "sec-fetch-site" in headers:
+        return headers["sec-fetch-site"] not in {"same-origin", "none"}
+    origin = headers.get("origin")
+    # Under no-referrer, browsers without Sec-Fetch-Site say `null` for their own forms too.
+    return origin not in (None, "null") and urlsplit(origin).netloc != headers.get("host")
 
 
 class Forms:
-    """Reads what browsers send."""
+    """Reads the forms that browsers send."""
 
     def __init__(self, *, settings: Settings, admission: Admission) -> None:
         self._timeout_s = settings.body_timeout_s
         self._admission = admission
 
-    async def fields(self, request: Request, *, limit: int) -> Mapping[str, str]:
+    async def read_fields(self, request: Request, *, limit: int) -> Mapping[str, str]:
         """The fields by name, of each the first; the body has at most `limit` bytes.
 
         Raises:
@@ -37,14 +64,90 @@ class Forms:
                 admission=self._admission,
                 timeout_s=self._timeout_s,
             )
-            return await asyncio.to_thread(_fields, body)
+            return await asyncio.to_thread(_parse_fields, body)
 
 
-def _fields(body: bytes) -> dict[str, str]:
-    """Browsers send line ends as CR LF."""
+def _parse_fields(body: bytes) -> dict[str, str]:
     try:
         text = body.decode("utf-8", "replace")
         pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_FIELDS)
     except ValueError:  # more fields than any of these forms has
         return {}
+    # Browsers send line ends as CR LF.
     return {name: value.replace("\r\n", "\n") for name, value in reversed(pairs)}
+
+
+class PasteBox:
+    """The form to paste a rollout into, which is scored inside the bounds of `/v1/score`."""
+
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        settings: Settings,
+        admission: Admission,
+        forms: Forms,
+        reads: Reads,
+        templates: Templates,
+    ) -> None:
+        self._pipeline = pipeline
+        self._limit = settings.max_rollout_bytes
+        self._admission = admission
+        self._forms = forms
+        self._reads = reads
+        self._templates = templates
+        file = resources.files("citemark_service.web") / "examples" / "rollout.json"
+        self._example = file.read_text("utf-8")
+
+    async def show(self) -> Response:
+        """The form with a rollout to begin with."""
+        return self._respond(self._example)
+
+    async def submit(self, request: Request) -> Response:
+        """The pasted rollout's page, or the form with what is wrong.
+
+        Raises:
+            RequestError: it was refused before it was read, or its page cannot be made now.
+            HTTPException: another site sent it.
+            ClientDisconnect: the client went away.
+        """
+        if sent_from_elsewhere(request.headers):
+            raise HTTPException(403, "Another site sent this form; nothing was scored.")
+        self._admission.require_open()
+        with self._admission.rollouts.hold() as held:
+            held.take()
+            fields = await self._forms.read_fields(request, limit=_ESCAPED * self._limit)
+            text = fields.get("rollout", "")
+            try:
+                rollout = self._parse_rollout(text)
+            except TooLarge as error:  # the text stays out of the page
+                return self._respond("", str(error), status=error.status)
+            except InvalidRequest as error:
+                return self._respond(text, str(error), error.details, status=error.status)
+            self._admission.require_open()
+            async with self._admission.work():
+                scoring = self._pipeline.score(
+                    rollout,
+                    request=Knobs(),
+                    position=0,
+                    deadline=None,
+                    origin=origin_of(request, _CALLER, "training"),
+                )
+                result = await unless_gone(request.receive, scoring)
+        html = await self._reads.run(
+            lambda: rollout_page(self._templates, self._pipeline, rollout, result)
+        )
+        return to_response(html)
+
+    def _parse_rollout(self, text: str) -> Rollout:
+        raw = text.encode(errors="replace")
+        if len(raw) > self._limit:
+            raise TooLarge(f"{len(raw)} bytes are over max_rollout_bytes, {self._limit}")
+        return validated(raw, Knobs(), self._pipeline.check)
+
+    def _respond(
+        self, text: str, message: str = "", details: Sequence[ProblemDetail] = (), status: int = 200
+    ) -> Response:
+        return self._templates.respond(
+            "paste", status=status, text=text, message=message, details=details
+        )

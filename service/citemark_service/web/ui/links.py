@@ -1,17 +1,26 @@
-"""Addresses between the pages. Pure.
+"""Names and addresses of the pages. Pure.
 
-All are relative and all pages are siblings, so that they hold behind any prefix: a proxy's, or
-the token's (`/t/TOKEN/ui/`). What a caller named stands in the query only, percent-encoded.
+All addresses are relative and all pages are siblings, so that they hold behind any prefix: a
+proxy's, or the token's (`/t/TOKEN/ui/`). What a caller named stands in the query only,
+percent-encoded.
 """
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlencode
+
+from citemark_service.ledger.entry import NO_RUN, NO_STEP
 
 _FOLDER: Final = "/ui"
 _PAGE: Final = re.compile(r"(?!login\b)[a-z]{0,16}(\?[!-~]{1,4096})?")
 """One of the pages with its query, as an address has it. It holds no slash before the query, and
 so, behind `./`, can be taken for no other folder's or host's."""
+
+_NO_QUESTIONS: Final[Mapping[str, str]] = MappingProxyType({})
+_HEX: Final = frozenset("0123456789abcdef")
+_TITLE: Final = 64
 
 
 def is_page(path: str) -> bool:
@@ -84,3 +93,39 @@ def judge(seq: int) -> str:
 def paste() -> str:
     """The box to score a rollout."""
     return "score"
+
+
+def run_title(run: str | None) -> str:
+    """A run's name, or what stands for rollouts without one."""
+    return "without a run" if run in (None, NO_RUN) else str(run)
+
+
+def step_title(step: int | None) -> str:
+    """A step's number, or what stands for none."""
+    return "no step" if step in (None, NO_STEP) else f"step {step}"
+
+
+def group_title(key: str, questions: Mapping[str, str] = _NO_QUESTIONS) -> str:
+    """A group's own key; without one, how its question begins, or else its hash in short.
+
+    Args:
+        questions: by group key, of groups without a key of their own.
+    """
+    if key in questions:
+        question = " ".join(questions[key].split())
+        return f"{question[:_TITLE]}…" if len(question) > _TITLE else question
+    return f"prompt {key[:8]}" if len(key) == 32 and set(key) <= _HEX else key
+
+
+def trail(
+    run_name: str | None = None, number: int | None = None, key: str | None = None
+) -> list[tuple[str, str]]:
+    """Addresses and names on the way from the first page to a run, a step or a group."""
+    way = [(runs(), "Runs")]
+    if run_name is not None:
+        way.append((run(run_name), run_title(run_name)))
+        if number is not None:
+            way.append((step(run_name, number), step_title(number)))
+            if key is not None:
+                way.append((group(run_name, number, key), group_title(key)))
+    return way

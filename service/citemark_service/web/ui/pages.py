@@ -1,47 +1,32 @@
 """Each page from the ledger to HTML. Everything here blocks, and belongs off the event loop."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
+from fastapi import Query
 from sqlalchemy import ColumnElement
 
 from citemark_schemas import Rollout, ScoreResult
-from citemark_service.errors import InvalidRequest, RequestError
+from citemark_service.errors import InvalidRequest, NotKept
 from citemark_service.judges.protocol import JudgeIdentity, Words
 from citemark_service.ledger.entry import NO_STEP
 from citemark_service.ledger.reading import KeptRollout, Place, Record
 from citemark_service.ledger.tables import rollouts
 from citemark_service.ledger.view import WINDOW, LedgerView
+from citemark_service.score.explanation import (
+    attainable,
+    citation_lines,
+    losses,
+    reason,
+    reward_line,
+    rubric_line,
+)
 from citemark_service.score.pipeline import Pipeline
-from citemark_service.web.ui import links
+from citemark_service.web.ui import summaries
+from citemark_service.web.ui.answer import find_criteria, mark_answer
+from citemark_service.web.ui.charts import sparkline
 from citemark_service.web.ui.templates import Templates
-from citemark_service.web.ui.views import group as group_view
-from citemark_service.web.ui.views import step as step_view
-from citemark_service.web.ui.views.curves import component_charts, reward_chart
-from citemark_service.web.ui.views.lists import (
-    GroupLine,
-    RolloutLine,
-    farthest,
-    group_line,
-    rollout_line,
-    step_line,
-    worst_and_best,
-)
-from citemark_service.web.ui.views.naming import (
-    group_title,
-    number,
-    run_title,
-    state,
-    step_title,
-    trail,
-    when,
-)
-from citemark_service.web.ui.views.rollout import RolloutPage, around, rollout_page
-from citemark_service.web.ui.views.runs import run_line
-
-READ_S: Final = 10.0
-"""How long one page may read."""
 
 _RUNS: Final = 100
 _SPARK_POINTS: Final = 40
@@ -53,42 +38,37 @@ _FILTERED: Final = 100
 _WIDEST: Final = 25
 _SIBLINGS: Final = 64
 _SAMPLES: Final = 32
+_LOSSES: Final = 8
+_LISTED: Final = 400
+_MOST: Final = 2**63 - 1
 
-FILTERS: Final = {
-    "failed": ("Failed", "Rollouts whose judge failed, the latest first: they have no reward."),
-    "citation": ("Lowest citation", "Judged rollouts by citation F1, the lowest first."),
-    "siblings": (
-        "Largest disagreement",
-        "Groups by the spread of their rewards, each with the sample that is farthest from the "
-        "group's mean.",
-    ),
-    "addressed": (
-        "Talks to the judge",
-        "Rollouts with text that addresses a grader, the latest first. Reported, never scored.",
-    ),
+RunName = Annotated[str, Query(max_length=256)]
+StepNumber = Annotated[int, Query(ge=-1, le=_MOST)]
+GroupKey = Annotated[str, Query(max_length=512)]
+Number = Annotated[int, Query(ge=0, le=_MOST)]
+Filter = Literal["failed", "citation", "siblings", "addressed"]
+Outcome = Literal["judged", "refused", "failed"]
+Sort = Literal["worst", "best", "latest", "longest"]
+
+_FILTERS: Final[dict[str, tuple[ColumnElement[bool], ColumnElement[Any]]]] = {
+    "failed": (rollouts.c.failure.is_not(None), rollouts.c.seq.desc()),
+    "citation": (rollouts.c.citation_f1.is_not(None), rollouts.c.citation_f1.asc()),
+    "addressed": (rollouts.c.addressed > 0, rollouts.c.seq.desc()),
 }
-"""By the name in the address: the title and what it shows."""
-
-
-class NoSuchPage(RequestError):
-    """Nothing is kept under this address, or no longer."""
-
-    status = 404
-    error = "not_found"
+"""Condition and order of the rollouts under a filter; `siblings` lists groups instead."""
 
 
 class Pages:
-    """Makes the pages. Safe in several threads."""
+    """Makes the pages of the ledger; parameters are those of a page's address.
+
+    Safe in several threads. Every page raises `NotKept`, and `LedgerError` where the ledger
+    cannot be read.
+    """
 
     def __init__(self, *, view: LedgerView, pipeline: Pipeline, templates: Templates) -> None:
         self._view = view
         self._pipeline = pipeline
         self._templates = templates
-
-    def within_time(self, page: Callable[[], str]) -> str:
-        """A page whose reads end in time. Raises `LedgerError` where they do not."""
-        with self._view.within(READ_S):
-            return page()
 
     def runs(self, waiting: int | None) -> str:
         """Every run, the latest first.
@@ -97,42 +77,45 @@ class Pages:
             waiting: rollouts that wait for a ledger that cannot be written now; None where it can.
         """
         rows = self._view.latest_runs(limit=_RUNS + 1)
-        lines = [
-            run_line(row, self._view.curve(row["run"], points=_SPARK_POINTS))
-            for row in rows[:_RUNS]
-        ]
-        return self._templates.html("runs", lines=lines, more=len(rows) > _RUNS, waiting=waiting)
+        more = len(rows) > _RUNS
+        runs = []
+        for row in rows[:_RUNS]:
+            curve = self._view.curve(row["run"], points=_SPARK_POINTS)
+            means = [summaries.mean(each, "reward_sum", "rewarded") for each in curve]
+            runs.append((row, sparkline(means)))
+        return self._templates.html("runs", runs=runs, more=more, waiting=waiting)
 
-    def run(self, name: str, before: int | None) -> str:
-        """A run: its curves, the worst and best of its latest steps, its steps."""
-        curve = self._view.curve(name, points=_CURVE_POINTS)
+    def run(
+        self,
+        run: RunName,
+        show: Filter | None = None,
+        before: Annotated[int | None, Query(ge=-1, le=_MOST)] = None,
+    ) -> str:
+        """A run: its curves, the worst and best of its latest steps, its steps below `before`."""
+        if show is not None:
+            return self._filtered(run, show)
+        curve = self._view.curve(run, points=_CURVE_POINTS)
         if not curve:
-            raise NoSuchPage("no rollout of this run is kept")
-        steps = self._view.latest_steps(name, before=before, limit=_STEPS + 1)
-        recent = self._recent(name)
-        worst, best = worst_and_best(recent, _EXTREMES)
-        refused = [row for row in recent if state(row) == "refused"]
+            raise NotKept("no rollout of this run is kept")
+        steps = self._view.latest_steps(run, before=before, limit=_STEPS + 1)
+        recent = self._latest_rollouts(run)
+        worst, best = summaries.worst_and_best(recent, _EXTREMES)
         return self._templates.html(
             "run",
-            run=name,
-            title=run_title(name),
-            trail=trail(name)[:-1],
-            filters=FILTERS,
-            show=None,
-            reward=reward_chart(curve),
-            components=component_charts(curve),
+            run=run,
+            reward=summaries.reward_chart(curve),
+            components=summaries.component_charts(curve),
             stretched=any(each["step"] != each["last"] for each in curve),
             single=len(curve) == 1,
-            worst=[rollout_line(row) for row in worst],
-            best=[rollout_line(row) for row in best],
-            recent=_told_steps(recent),
-            refused=len(refused),
-            refused_at=refused[0]["step"] if refused else None,
-            steps=[step_line(row) for row in steps[:_STEPS]],
+            worst=worst,
+            best=best,
+            recent=recent,
+            refused=[row for row in recent if summaries.outcome(row) == "refused"],
+            steps=steps[:_STEPS],
             older=steps[_STEPS - 1]["step"] if len(steps) > _STEPS else None,
         )
 
-    def _recent(self, run: str) -> list[Record]:
+    def _latest_rollouts(self, run: str) -> list[Record]:
         """Rollouts of the latest steps, as many as a step's page looks at in all."""
         found: list[Record] = []
         for step in self._view.latest_steps(run, limit=_LATEST):
@@ -141,154 +124,140 @@ class Pages:
                 found += self._view.window(run, step["step"], limit=left)
         return found
 
-    def filtered(self, name: str, show: str) -> str:
+    def _filtered(self, run: str, show: str) -> str:
         """Rollouts of a run under one of the filters."""
-        title, told = FILTERS[show]
+        if show == "siblings":
+            return self._disagreeing(run)
+        condition, order = _FILTERS[show]
+        rows = self._view.rollouts(
+            Place(run=run), condition, order=[order, rollouts.c.seq], limit=_FILTERED
+        )
+        questions = self._view.questions(rows)
+        return self._templates.html(
+            "filtered", run=run, show=show, limit=_FILTERED, rows=rows, questions=questions
+        )
+
+    def _disagreeing(self, run: str) -> str:
+        """Groups of a run by the spread of their rewards, each with its farthest sample."""
+        groups = self._view.groups(Place(run=run), limit=_WIDEST)
+        places = [Place(run, row["step"], row["group_key"]) for row in groups]
+        odd = [summaries.farthest(self._view.siblings(each, limit=_SIBLINGS)) for each in places]
         return self._templates.html(
             "filtered",
-            run=name,
-            title=title,
-            told=told,
-            trail=trail(name),
-            filters=FILTERS,
-            show=show,
-            limit=_WIDEST if show == "siblings" else _FILTERED,
-            lines=[] if show == "siblings" else self._under(name, show),
-            pairs=self._disagreeing(name) if show == "siblings" else [],
+            run=run,
+            show="siblings",
+            limit=_WIDEST,
+            pairs=[pair for pair in zip(groups, odd, strict=True) if pair[1] is not None],
+            questions=self._view.questions(groups),
         )
 
-    def _under(self, run: str, show: str) -> list[RolloutLine]:
-        column = rollouts.c
-        condition, order = _FILTER[show]
-        rows = self._view.rollouts(
-            Place(run=run), condition, order=[order, column.seq], limit=_FILTERED
-        )
-        return self._lines(rows)
-
-    def _lines(self, rows: Sequence[Record]) -> list[RolloutLine]:
-        questions = self._view.questions(rows)
-        return [rollout_line(row, questions) for row in rows]
-
-    def _disagreeing(self, run: str) -> list[tuple[GroupLine, RolloutLine]]:
-        pairs = []
-        groups = self._view.groups(Place(run=run), limit=_WIDEST)
-        questions = self._view.questions(groups)
-        for row in groups:
-            place = Place(run, row["step"], row["group_key"])
-            odd = farthest(self._view.siblings(place, limit=_SIBLINGS))
-            if odd is not None:
-                pairs.append((group_line(row, questions), rollout_line(odd)))
-        return pairs
-
-    def step(self, run: str, step: int, sort: str, show: str | None) -> str:
+    def step(
+        self, run: RunName, step: StepNumber, sort: Sort = "worst", show: Outcome | None = None
+    ) -> str:
         """A step: its distribution, its criteria, its groups and its rollouts."""
         sums = self._view.step(run, step)
         if sums is None:
-            raise NoSuchPage("no rollout of this step is kept")
+            raise NotKept("no rollout of this step is kept")
         rows = self._view.window(run, step)
-        below, above = self._view.neighbours(run, step)
         groups = self._view.groups(Place(run=run, step=step), limit=_WIDEST)
-        questions = self._view.questions(groups)
-        listed = step_view.listed(rows, sort, show)
+        found = [row for row in rows if show in (None, summaries.outcome(row))]
+        listed = summaries.sort_rollouts(found, sort)[:_FILTERED]
         return self._templates.html(
             "step",
             run=run,
-            number=step,
-            title=step_title(step),
-            trail=trail(run),
-            sums=step_line(sums),
-            first=when(sums["first_at"]),
-            last=when(sums["last_at"]),
+            step=step,
+            sums=sums,
             looked=len(rows),
-            distribution=step_view.distribution(rows),
-            rubrics=step_view.rubric_means(self._view.samples(rows)),
-            groups=[group_line(row, questions) for row in groups],
+            distribution=summaries.distribution(rows),
+            rubrics=summaries.rubric_means(self._view.samples(rows)),
+            groups=groups,
             sort=sort,
-            sorts=step_view.ORDERS,
             show=show,
-            outcomes=step_view.outcomes(rows),
-            found=len(listed),
-            lines=self._lines(listed[:_FILTERED]),
-            previous=None if below is None else links.step(run, below),
-            next=None if above is None else links.step(run, above),
+            outcomes=summaries.count_outcomes(rows),
+            found=len(found),
+            rows=listed,
+            questions={**self._view.questions(groups), **self._view.questions(listed)},
+            neighbours=self._view.neighbours(run, step),
         )
 
-    def group(self, run: str, step: int, key: str) -> str:
+    def group(self, run: RunName, step: StepNumber, group: GroupKey) -> str:
         """The samples of a prompt side by side."""
-        rows = self._view.siblings(Place(run, step, key), limit=_SAMPLES + 1)
+        rows = self._view.siblings(Place(run, step, group), limit=_SAMPLES + 1)
         if not rows:
-            raise NoSuchPage("no rollout of this group is kept")
-        samples = group_view.best_first(self._view.samples(rows[:_SAMPLES]))
+            raise NotKept("no rollout of this group is kept")
+        samples = summaries.best_first(self._view.samples(rows[:_SAMPLES]))
         first = self._view.rollout(rows[0]["seq"])
         return self._templates.html(
             "group",
-            title=group_title(key),
-            trail=trail(run, step),
+            run=run,
+            step=step,
+            group=group,
             question="" if first is None else first.rollout.question,
-            columns=group_view.columns(samples),
-            rows=group_view.rows(samples),
+            samples=samples,
+            advantages=summaries.advantages(samples),
+            measures=summaries.measures(samples),
             left=len(rows) - len(samples),
         )
 
-    def rollout(self, seq: int) -> str:
+    def rollout(self, n: Number) -> str:
         """One rollout with everything that led to its reward."""
-        kept = self._view.rollout(seq)
-        if kept is None:
-            raise NoSuchPage("this rollout is not, or no longer, kept")
+        kept = self._kept(n)
         step = NO_STEP if kept.step is None else kept.step
-        place = Place(kept.run or "", step, kept.group)
-        siblings = self._view.siblings(place, limit=_SIBLINGS)
-        return self._templates.html(
-            "rollout",
-            page=_rollout_page(kept.rollout, kept.result, self._pipeline),
-            around=around(kept, siblings),
+        siblings = self._view.siblings(Place(kept.run or "", step, kept.group), limit=_SIBLINGS)
+        return rollout_page(
+            self._templates,
+            self._pipeline,
+            kept.rollout,
+            kept.result,
+            kept=kept,
+            siblings=[row["seq"] for row in siblings],
         )
 
-    def judge(self, seq: int) -> str:
+    def judge(self, n: Number) -> str:
         """What the judge was asked about a rollout, worded again, and what it said."""
+        kept = self._kept(n)
+        prompts: tuple[Words, ...] = ()
+        with suppress(InvalidRequest):  # its static set is no longer there
+            prompts = self._pipeline.prompts(kept.rollout, kept.result.knobs)
+        judged_by = JudgeIdentity(kept.result.judge.model, kept.result.versions.prompts)
+        return self._templates.html(
+            "judge", kept=kept, prompts=prompts, then=judged_by, now=self._pipeline.judged_by
+        )
+
+    def _kept(self, seq: int) -> KeptRollout:
         kept = self._view.rollout(seq)
         if kept is None:
-            raise NoSuchPage("this rollout is not, or no longer, kept")
-        return self._templates.html(
-            "judge",
-            id=kept.result.id,
-            trail=[*trail(kept.run or "", kept.step, kept.group), (links.rollout(seq), "rollout")],
-            prompts=self._prompts(kept),
-            replies=kept.replies,
-            cached=kept.result.cached,
-            judged=kept.result.refusal is None,
-            then=JudgeIdentity(kept.result.judge.model, kept.result.versions.prompts),
-            now=self._pipeline.judged_by,
-        )
-
-    def _prompts(self, kept: KeptRollout) -> tuple[Words, ...]:
-        with suppress(InvalidRequest):  # its static set is no longer there
-            return self._pipeline.prompts(kept.rollout, kept.result.knobs)
-        return ()
+            raise NotKept("this rollout is not, or no longer, kept")
+        return kept
 
 
-def scored_page(
-    templates: Templates, pipeline: Pipeline, rollout: Rollout, result: ScoreResult
+def rollout_page(
+    templates: Templates,
+    pipeline: Pipeline,
+    rollout: Rollout,
+    result: ScoreResult,
+    *,
+    kept: KeptRollout | None = None,
+    siblings: Sequence[int] = (),
 ) -> str:
-    """The page of a rollout that `pipeline` scored just now."""
-    return templates.html("rollout", page=_rollout_page(rollout, result, pipeline), around=None)
-
-
-def _rollout_page(rollout: Rollout, result: ScoreResult, pipeline: Pipeline) -> RolloutPage:
+    """The page of a scored rollout, kept or not, with its neighbours in the order of writing."""
+    rubrics = result.rubrics[:_LISTED]
     static = pipeline.static_set(result.versions.static_rubrics)
-    return rollout_page(rollout, result, () if static is None else static.criteria)
-
-
-_FILTER: Final[dict[str, tuple[ColumnElement[bool], ColumnElement[Any]]]] = {
-    "failed": (rollouts.c.failure.is_not(None), rollouts.c.seq.desc()),
-    "citation": (rollouts.c.citation_f1.is_not(None), rollouts.c.citation_f1.asc()),
-    "addressed": (rollouts.c.addressed > 0, rollouts.c.seq.desc()),
-}
-
-
-def _told_steps(rows: list[Record]) -> str:
-    numbers = [row["step"] for row in rows]
-    if not numbers or max(numbers) == NO_STEP:
-        return f"the latest {number(len(rows), 0)} rollouts"
-    low, high = min(numbers), max(numbers)
-    return f"step {high}" if low == high else f"steps {low} to {high}"
+    criteria = (*rollout.criteria, *(() if static is None else static.criteria))
+    sums = [] if result.citation is None else [*citation_lines(result.citation)]
+    sums += [rubric_line(result)] if result.rubrics else []
+    return templates.html(
+        "rollout",
+        rollout=rollout,
+        result=result,
+        reason=reason(result),
+        attainable=attainable(result),
+        losses=[loss for loss in losses(result)[:_LOSSES] if loss.amount >= 0.0005],
+        answer=mark_answer(rollout, result),
+        rubrics=list(zip(rubrics, find_criteria(rubrics, criteria), strict=True)),
+        static_known=static is not None,
+        claims=result.claims[:_LISTED],
+        sums=[*sums, reward_line(result)],
+        kept=kept,
+        siblings=siblings,
+    )

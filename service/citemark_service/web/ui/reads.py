@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Self, TypeVar
 
-from citemark_service.errors import LedgerError
+from citemark_service.errors import LedgerError, LedgerUnavailable
 from citemark_service.web.quota import Quota
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ class Reads:
 
         Raises:
             Overloaded: too many pages are being made.
-            LedgerError: it did not come in time.
+            LedgerUnavailable: it raised `LedgerError`, or did not end in time.
         """
         self._seats.take(1)
         work = asyncio.get_running_loop().run_in_executor(self._threads, read)
@@ -39,7 +39,10 @@ class Reads:
         try:
             return await asyncio.wait_for(asyncio.shield(work), _WAIT_S)
         except TimeoutError as error:
-            raise LedgerError(f"the page was not made within {_WAIT_S:g} s") from error
+            late = f"This page cannot be made now: the page was not made within {_WAIT_S:g} s"
+            raise LedgerUnavailable(late) from error
+        except LedgerError as error:
+            raise LedgerUnavailable(f"This page cannot be made now: {error}") from error
 
     async def __aenter__(self) -> Self:
         return self

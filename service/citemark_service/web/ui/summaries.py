@@ -1,0 +1,185 @@
+"""What lists and curves show of many rollouts, from the ledger's records. Pure."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from citemark_service.ledger.excerpt import KeptRubric
+from citemark_service.ledger.reading import Record
+from citemark_service.ledger.view import Sample
+from citemark_service.web.ui.charts import Chart, Histogram, Line
+
+OUTCOMES: Final = ("judged", "refused", "failed")
+"""What can become of a rollout: a verdict, no judging because it is no answer, or no verdict."""
+
+_RUBRICS: Final = 60
+
+
+def mean(row: Record, total: str, count: str) -> float | None:
+    """A sum over its count; None where nothing was counted."""
+    return row[total] / row[count] if row[count] else None
+
+
+def deviation(row: Record) -> float | None:
+    """The standard deviation of a step's rewards, of the whole step and not estimated."""
+    average = mean(row, "reward_sum", "rewarded")
+    if average is None:
+        return None
+    return math.sqrt(max(0.0, row["reward_squares"] / row["rewarded"] - average**2))
+
+
+def reward_chart(rows: Sequence[Record]) -> Chart:
+    """The mean reward of a run's steps, with the area of one standard deviation around it."""
+    means = [(mean(row, "reward_sum", "rewarded"), deviation(row)) for row in rows]
+    low, high = (
+        [None if m is None or d is None else m + sign * d for m, d in means] for sign in (-1, 1)
+    )
+    line = Line("mean reward", [average for average, _ in means])
+    return Chart("Reward", [row["last"] for row in rows], [line], band=(low, high), floor=0.0)
+
+
+def component_charts(rows: Sequence[Record]) -> list[Chart]:
+    """What the reward is made of and what disturbs it, a small chart each."""
+    steps = [row["last"] for row in rows]
+
+    def means(label: str, total: str, count: str, tone: int) -> Line:
+        return Line(label, [mean(row, total, count) for row in rows], tone)
+
+    shares = {
+        "Rubrics": means("mean", "rubric_sum", "judged", 1),
+        "Citation F1": means("mean", "f1_sum", "cited", 2),
+        "Format": means("mean", "format_sum", "rollouts", 3),
+    }
+    amounts = {
+        "Failed and refused": [
+            means("failed", "failed", "rollouts", 4),
+            means("refused", "refused", "rollouts", 3),
+        ],
+        "Length": [means("mean characters", "chars_sum", "rollouts", 2)],
+        "Spread within the step": [Line("standard deviation", list(map(deviation, rows)))],
+    }
+    return [
+        *(Chart(title, steps, [line], floor=0.0, ceiling=1.0) for title, line in shares.items()),
+        *(Chart(title, steps, lines, floor=0.0) for title, lines in amounts.items()),
+    ]
+
+
+def distribution(rows: Sequence[Record]) -> Histogram | None:
+    """The histogram of these rollouts' rewards, over their scale; None where there are none."""
+    values = [row["reward"] for row in rows if row["reward"] is not None]
+    return Histogram(values, min(0.0, *values), max(1.0, *values)) if values else None
+
+
+def rubric_means(samples: Iterable[Sample]) -> list[tuple[KeptRubric, float, int]]:
+    """Each criterion with its mean score and how many rollouts have it, the static set's first."""
+    scores: dict[tuple[str, str, str], list[KeptRubric]] = {}
+    for sample in samples:
+        for rubric in sample.verdicts.rubrics:
+            scores.setdefault((rubric.title, rubric.polarity, rubric.source), []).append(rubric)
+    found = [
+        (each[0], math.fsum(rubric.score for rubric in each) / len(each), len(each))
+        for each in scores.values()
+    ]
+    found.sort(key=lambda each: (each[0].source != "static", -each[2], each[0].title))
+    return found[:_RUBRICS]
+
+
+def outcome(row: Record) -> str:
+    """One of `OUTCOMES`."""
+    if row["failure"]:
+        return "failed"
+    return "refused" if row["refusal"] else "judged"
+
+
+def count_outcomes(rows: Iterable[Record]) -> Mapping[str, int]:
+    """How many of these rollouts were judged, refused and failed."""
+    counts = Counter(map(outcome, rows))
+    return {name: counts[name] for name in OUTCOMES}
+
+
+def sort_rollouts(rows: Iterable[Record], order: str) -> list[Record]:
+    """The rollouts of a step in one of four orders: worst, best, latest or longest first."""
+    return sorted(rows, key=_ORDERS[order])
+
+
+# Judged ones come first in both: the many that are refused all have the same reward.
+_ORDERS: Final[Mapping[str, Callable[[Record], tuple[float, ...]]]] = {
+    "worst": lambda row: (OUTCOMES.index(outcome(row)), row["reward"] or 0.0),
+    "best": lambda row: (OUTCOMES.index(outcome(row)), -(row["reward"] or 0.0)),
+    "latest": lambda row: (-row["seq"],),
+    "longest": lambda row: (-row["chars"],),
+}
+
+
+def farthest(rows: Iterable[Record]) -> Record | None:
+    """The rollout whose reward is farthest from the mean of these; None without rewards."""
+    rewarded = [row for row in rows if row["reward"] is not None]
+    if not rewarded:
+        return None
+    centre = math.fsum(row["reward"] for row in rewarded) / len(rewarded)
+    return max(rewarded, key=lambda row: abs(row["reward"] - centre))
+
+
+def worst_and_best(rows: Iterable[Record], count: int) -> tuple[list[Record], list[Record]]:
+    """The judged rollouts with the lowest and the highest rewards, none in both.
+
+    Refused ones are there only where none was judged: they all have the same reward for the same
+    reason, and would leave no room for what a judge said.
+    """
+    rewarded = [row for row in rows if row["reward"] is not None]
+    judged = [row for row in rewarded if outcome(row) == "judged"]
+    ordered = sorted(judged or rewarded, key=lambda row: (row["reward"], row["seq"]))
+    count = min(count, len(ordered) // 2 or len(ordered))
+    best = ordered[len(ordered) - count :] if len(ordered) > count else []
+    return ordered[:count], best[::-1]
+
+
+def best_first(samples: Iterable[Sample]) -> list[Sample]:
+    """Sorted by reward, those without one last."""
+
+    def reward(sample: Sample) -> float:
+        return -math.inf if sample.row["reward"] is None else sample.row["reward"]
+
+    return sorted(samples, key=reward, reverse=True)
+
+
+def advantages(samples: Sequence[Sample]) -> list[float | None]:
+    """Each sample's reward less the group's mean, over the standard deviation, as GRPO takes it."""
+    rewards = [s.row["reward"] for s in samples if s.row["reward"] is not None]
+    centre = math.fsum(rewards) / (len(rewards) or 1)
+    squares = math.fsum((reward - centre) ** 2 for reward in rewards)
+    spread = math.sqrt(squares / (len(rewards) or 1))
+    every = (sample.row["reward"] for sample in samples)
+    return [r if r is None else (r - centre) / spread if spread else 0.0 for r in every]
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A component or a criterion across the samples of a group, each in [0, 1]."""
+
+    title: str
+    note: str
+    """For a criterion, its polarity."""
+    values: Sequence[float | None]
+
+    @property
+    def spread(self) -> float:
+        """The largest value less the smallest; 0.0 where there are none."""
+        known = [value for value in self.values if value is not None]
+        return max(known) - min(known) if known else 0.0
+
+
+def measures(samples: Sequence[Sample]) -> list[Measure]:
+    """Components, then criteria, of which those that differ most come first."""
+    scores = [{(r.title, r.polarity): r.score for r in reversed(s.verdicts.rubrics)}
+              for s in samples]  # fmt: skip
+    keys = dict.fromkeys((r.title, r.polarity) for s in samples for r in s.verdicts.rubrics)
+    criteria = [Measure(*key, [each.get(key) for each in scores]) for key in keys]
+    return [
+        Measure("All rubrics", "weighted mean", [s.row["rubric_reward"] for s in samples]),
+        Measure("Citation F1", "", [s.row["citation_f1"] for s in samples]),
+        Measure("Format", "share of checks", [s.row["format_bonus"] for s in samples]),
+        *sorted(criteria, key=lambda measure: -measure.spread),
+    ]

@@ -1,1 +1,0 @@
-"""What each page shows, as plain values for its template. Pure."""
