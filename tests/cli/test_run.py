@@ -7,12 +7,10 @@ import pytest
 from rich.console import Console
 
 from citemark_schemas import Rollout, ScoreResult
-from citemark_service.cli.outcomes import Outcomes, StreamOutcomes
-from citemark_service.cli.progress import Progress
-from citemark_service.cli.resume import Made
+from citemark_service.cli.results import Made, StreamResults
 from citemark_service.cli.rows import BadLine, Row
-from citemark_service.cli.run import Run, Tally
-from citemark_service.cli.scorers import NotScored, ServiceUnreachable
+from citemark_service.cli.scoring import NoService, NotScored, Run, Scorer, Tally
+from citemark_service.cli.terminal import Progress
 from citemark_service.score.fingerprint import rollout_hash
 from support.scripted_service import scored
 
@@ -42,41 +40,33 @@ class Falling:
             raise self._errors[row.position]
         return scored(row.id)
 
-    def expected(self, row: Row) -> Made:
-        return made(row)
 
-
-class FullDisk:
-    """Outcomes that cannot be written."""
-
-    name = "results.jsonl"
+class FullDisk(StreamResults):
+    """Results that cannot be written."""
 
     def __init__(self, kept: Row) -> None:
+        super().__init__(io.BytesIO())
         self.kept = {kept.id: made(kept)}
 
     def write(self, result: ScoreResult) -> None:
         raise OSError(28, "No space left on device")
 
-    def settle(self, order: Sequence[str]) -> None: ...
-
-    def close(self) -> None: ...
-
 
 async def tally_of(
     scorer: Falling,
     rows: Sequence[Row | BadLine],
-    outcomes: Outcomes | None = None,
+    results: StreamResults | None = None,
     concurrency: int = 1,
 ) -> tuple[Tally, str]:
     console = Console(file=io.StringIO(), width=200)
     with Progress(console, None) as progress:
         run = Run(
-            scorer=scorer,
-            outcomes=outcomes or StreamOutcomes(io.BytesIO()),
+            scorer=Scorer(scorer.score, made),
+            results=results or StreamResults(io.BytesIO()),
             progress=progress,
             concurrency=concurrency,
         )
-        tally = await run.over(iter(rows))
+        tally = await run.score_all(iter(rows))
     assert isinstance(console.file, io.StringIO)
     return tally, console.file.getvalue()
 
@@ -84,12 +74,12 @@ async def tally_of(
 async def test_a_row_without_a_result_does_not_stop_the_run() -> None:
     scorer = Falling({1: NotScored("the service answered 500")})
     tally, told = await tally_of(scorer, [row(number) for number in range(3)])
-    assert (tally.scored, tally.failed, tally.exit_code) == (2, 1, 1)
+    assert (tally.counts["judged"], tally.counts["failed"], tally.exit_code) == (2, 1, 1)
     assert "line 2 (1): the service answered 500" in told
 
 
 async def test_a_service_that_goes_away_ends_the_run() -> None:
-    scorer = Falling({1: ServiceUnreachable("gone")})
+    scorer = Falling({1: NoService("gone")})
     tally, _ = await tally_of(scorer, [row(number) for number in range(9)])
     assert (tally.aborted, tally.exit_code) == ("gone", 1)
     assert scorer.asked == 2
@@ -100,11 +90,11 @@ async def test_a_full_disk_ends_the_run() -> None:
     tally, _ = await tally_of(scorer, [row(number) for number in range(9)], FullDisk(row(0)))
     assert tally.aborted is not None
     assert "No space left" in tally.aborted
-    assert (tally.kept, scorer.asked) == (1, 1)
+    assert (tally.counts["kept"], scorer.asked) == (1, 1)
 
 
-class Held(StreamOutcomes):
-    """Outcomes of an earlier run over rows that have changed since."""
+class Held(StreamResults):
+    """Results of an earlier run over rows that have changed since."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
         super().__init__(io.BytesIO())
@@ -119,13 +109,13 @@ async def test_stale_results_in_a_pipe_end_the_run_at_the_first(concurrency: int
     tally, _ = await tally_of(scorer, rows, Held(rows), concurrency)
     assert tally.aborted is not None
     assert tally.aborted.startswith("results.jsonl holds '0' for another rollout")
-    assert (tally.bad, tally.exit_code, scorer.asked) == (1, 2, 0)
+    assert (tally.counts["bad"], tally.exit_code, scorer.asked) == (1, 2, 0)
 
 
 async def test_complaints_are_bounded() -> None:
     bad = [BadLine(number, "is not JSON") for number in range(1, 31)]
     tally, told = await tally_of(Falling({}), bad)
-    assert (tally.bad, tally.exit_code) == (30, 2)
+    assert (tally.counts["bad"], tally.exit_code) == (30, 2)
     assert told.count("is not JSON") == 20
     assert "and 10 more" in told
 
@@ -133,4 +123,4 @@ async def test_complaints_are_bounded() -> None:
 @pytest.mark.parametrize("rows", [[], [row(0)]])
 async def test_a_run_without_trouble_succeeds(rows: list[Row]) -> None:
     tally, told = await tally_of(Falling({}), rows)
-    assert (tally.scored, tally.exit_code, told) == (len(rows), 0, "")
+    assert (tally.counts["judged"], tally.exit_code, told) == (len(rows), 0, "")

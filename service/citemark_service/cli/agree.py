@@ -13,7 +13,7 @@ from rich.table import Table
 from citemark_service.agreement.figures import Figures
 from citemark_service.agreement.measure import Agreement, measure
 from citemark_service.cli.options import chosen_settings, judge_options
-from citemark_service.cli.printable import plain, show
+from citemark_service.cli.terminal import plain, show
 from citemark_service.judges.factory import build_judge
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics

@@ -7,9 +7,7 @@ import click
 from rich.console import Console
 
 from citemark_schemas.envelope import EnvelopeError
-from citemark_service.cli.printable import plain
-from citemark_service.cli.progress import Progress
-from citemark_service.cli.wording import counted
+from citemark_service.cli.terminal import Progress, count_noun, plain
 from citemark_service.errors import DataError
 from citemark_service.trainers.files import (
     Numbered,
@@ -80,9 +78,9 @@ def command(
             raise DataError(f"{source}: {problem}; nothing was written")
     if conversion.left:
         console.print(plain(f"left behind: {', '.join(conversion.left)}", "yellow"))
-    summary = f"{counted(conversion.converted, 'row')} converted"
+    summary = f"{count_noun(conversion.converted, 'row')} converted"
     if conversion.skipped:
-        summary += f", {counted(conversion.skipped, 'bad row')} skipped"
+        summary += f", {count_noun(conversion.skipped, 'bad row')} skipped"
     console.print(plain(f"{summary} for {trainer.title}: {trainer.flags}"), soft_wrap=True)
 
 

@@ -21,9 +21,7 @@ from citemark_service.cli.options import (
     service_url,
     setting_option,
 )
-from citemark_service.cli.printable import plain, show
-from citemark_service.cli.progress import Progress
-from citemark_service.cli.wording import counted
+from citemark_service.cli.terminal import Progress, count_noun, plain, show
 from citemark_service.examination.findings import Finding, State
 from citemark_service.examination.server import each_server, examine
 from citemark_service.judges.language.render import PromptWriter
@@ -154,8 +152,8 @@ def _examine_dataset(
 
 def _show_dataset(trainer: Trainer, dataset: Path, check: DatasetCheck, trip: Trip | None) -> None:
     counts = Counter(each.severity for each in check.findings)
-    kinds = ", ".join(counted(counts[each], each.value) for each in Severity)
-    click.echo(f"{dataset}: {counted(check.rows, 'row')} for {trainer.title}, {kinds}")
+    kinds = ", ".join(count_noun(counts[each], each.value) for each in Severity)
+    click.echo(f"{dataset}: {count_noun(check.rows, 'row')} for {trainer.title}, {kinds}")
     click.echo(f"the envelope travels in {trainer.carries}")
     if check.findings:
         columns = ("", "rows", "field", "what is wrong, and what to do", "first")

@@ -9,13 +9,11 @@ from typing import Any, NamedTuple
 import click
 
 from citemark_schemas import Knobs, Rollout, ScoreResult, StreamLine
-from citemark_service.cli.answers import answered_rollout, is_answer, read_answer_row
 from citemark_service.cli.options import given_flags, judge_options, parse_knobs, service_url
-from citemark_service.cli.printable import show
-from citemark_service.cli.render import explained
-from citemark_service.cli.rows import BadLine, Row, RowReader, json_rows
+from citemark_service.cli.render import render_result
+from citemark_service.cli.rows import BadLine, Row, RowReader, is_answer, json_rows, read_answer
 from citemark_service.cli.score import chosen_scorer
-from citemark_service.cli.wording import counted
+from citemark_service.cli.terminal import count_noun, show
 from citemark_service.errors import DataError
 
 
@@ -45,7 +43,7 @@ def command(
             graded = rows.result(wanted)
         else:
             graded = _scored(rows.rollout(wanted), url, parse_knobs(knobs), flags)
-    show(explained(*graded))
+    show(render_result(*graded))
 
 
 def _refuse_scoring(url: str | None, flags: dict[str, Any]) -> None:
@@ -69,20 +67,21 @@ class _Rows:
     def result(self, wanted: str | None) -> _Graded:
         """The result with the id `wanted`, or the first; errors of a stream are passed over."""
         errors: list[StreamLine] = []
-        for answer, raw in self._answers():
+        for answer, rollout in self._answers():
             if isinstance(answer, StreamLine):
                 errors.append(answer)
             elif wanted in (None, answer.id):
-                return _Graded(answer, answered_rollout(raw))
+                return _Graded(answer, rollout)
         named = "result" if wanted is None else f"result with id {wanted!r}"
         raise DataError(f"{self._origin} has no {named}{_reason(errors, wanted)}")
 
-    def _answers(self) -> Iterator[tuple[ScoreResult | StreamLine, bytes]]:
+    def _answers(self) -> Iterator[tuple[ScoreResult | StreamLine, Rollout | None]]:
         for number, raw in enumerate(self._lines, start=1):
             try:
-                yield from ((answer, raw) for answer in read_answer_row(raw))
+                answers, rollout = read_answer(raw)
             except ValueError as error:
                 raise DataError(f"{self._origin}: row {number} is no result") from error
+            yield from ((answer, rollout) for answer in answers)
 
     def rollout(self, wanted: str | None) -> Row:
         """The rollout with the id `wanted`, or the first that is usable."""
@@ -105,7 +104,7 @@ def _reason(errors: Sequence[StreamLine], wanted: str | None) -> str:
     for line in errors:
         if line.error is not None and wanted in (None, str(line.line - 1)):
             return f"; line {line.line}: {line.error.error}: {line.error.message}"
-    return f"; it has {counted(len(errors), 'error')}, without ids" if errors else ""
+    return f"; it has {count_noun(len(errors), 'error')}, without ids" if errors else ""
 
 
 def _scored(row: Row, url: str | None, knobs: Knobs, flags: dict[str, Any]) -> _Graded:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from citemark_service.cli.printable import plain, show
+from citemark_service.cli.terminal import plain, show
 from citemark_service.serving import (
     DEFAULT_MODEL,
     DEFAULT_PORT,
@@ -29,18 +29,13 @@ class CannotRun(click.ClickException):
     exit_code = 2
 
 
-class _Retention(click.ParamType[int | None]):
-    name = "retention"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | None:
-        if value is None or value == "all":
-            return None
-        text = str(value)
-        if not (text.isascii() and text.isdigit()):
-            self.fail(f"{text!r} is neither a number of tokens nor 'all'", param, ctx)
-        return int(text)
+def _parse_retention(ctx: click.Context, parameter: click.Parameter, value: str) -> int | None:
+    if value == "all":
+        return None
+    if not (value.isascii() and value.isdigit()):
+        message = f"{value!r} is neither a number of tokens nor 'all'"
+        raise click.BadParameter(message, ctx, parameter)
+    return int(value)
 
 
 @click.command("judge")
@@ -51,7 +46,7 @@ class _Retention(click.ParamType[int | None]):
 )
 @click.option(
     "--retention",
-    type=_Retention(),
+    callback=_parse_retention,
     default="all",
     show_default=True,
     metavar="TOKENS",
@@ -79,37 +74,22 @@ def command(
     """
     serving = Serving(model=model, host=host, port=port, retention=retention, extra=extra)
     if why:
-        _explain(serving)
+        table = Table("flag", "why", box=None, padding=(0, 2, 0, 0))
+        for flag in serve_flags(serving):
+            table.add_row(plain(shlex.join([flag.name, *flag.values])), plain(flag.why))
+        show(table)
         return
-    launcher = _launcher()
+    beside = Path(sys.executable).with_name("vllm")
+    launcher = str(beside) if beside.is_file() else shutil.which("vllm")
     arguments = [launcher or "vllm", "serve", *serve_arguments(serving)]
     click.echo(shlex.join(arguments))
     if dry_run:
         return
-    seen = any_device or accelerator_seen(_DEVICES)
-    if found := obstacles(serving, launcher=launcher, accelerator=seen):
+    accelerator = any_device or accelerator_seen(_DEVICES)
+    if found := obstacles(serving, launcher=launcher, accelerator=accelerator):
         raise CannotRun("\n".join(found))
-    click.echo(_service_line(serving), err=True)
-    _become(arguments)
-
-
-def _launcher() -> str | None:
-    """The `vllm` of this environment, else of PATH."""
-    beside = Path(sys.executable).with_name("vllm")
-    return str(beside) if beside.is_file() else shutil.which("vllm")
-
-
-def accelerator_seen(devices: Path) -> bool:
-    """Whether a folder of device files shows a GPU or the like."""
-    return any(True for pattern in _ACCELERATORS for _ in devices.glob(pattern))
-
-
-def _service_line(serving: Serving) -> str:
-    flags = ["--judge", "vllm", "--judge-url", serving.base_url, "--judge-model", serving.model]
-    return f"once it is up: {shlex.join(['citemark', 'serve', *flags])}"
-
-
-def _become(arguments: list[str]) -> None:
+    judge = ["--judge", "vllm", "--judge-url", serving.base_url, "--judge-model", serving.model]
+    click.echo(f"once it is up: {shlex.join(['citemark', 'serve', *judge])}", err=True)
     sys.stdout.flush()
     sys.stderr.flush()
     try:
@@ -118,8 +98,6 @@ def _become(arguments: list[str]) -> None:
         raise CannotRun(f"cannot start {arguments[0]}: {error.strerror}") from error
 
 
-def _explain(serving: Serving) -> None:
-    table = Table("flag", "why", box=None, padding=(0, 2, 0, 0))
-    for flag in serve_flags(serving):
-        table.add_row(plain(shlex.join([flag.name, *flag.values])), plain(flag.why))
-    show(table)
+def accelerator_seen(devices: Path) -> bool:
+    """Whether a folder of device files shows a GPU or the like."""
+    return any(True for pattern in _ACCELERATORS for _ in devices.glob(pattern))

@@ -1,5 +1,6 @@
-"""Flags that say which kept rollouts, and how they are found."""
+"""Flags that choose kept rollouts, and the ledger that they are read from."""
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -10,52 +11,60 @@ import click
 from citemark_service.cli.options import setting_option
 from citemark_service.errors import DataError
 from citemark_service.ledger.factory import ledger_reader
-from citemark_service.ledger.reading import LedgerReader, Numbers, Place
+from citemark_service.ledger.reading import KeptRollout, LedgerReader, Numbers, Place
 from citemark_service.printable import join_names
 from citemark_service.settings import load_settings
 
-Command = TypeVar("Command", bound=Callable[..., object])
+_Kept = TypeVar("_Kept", Numbers, list[KeptRollout])
 
 _RUNS: Final = 20
 
 
-class Moment(click.ParamType[float]):
-    """A date or time in ISO 8601, in UTC where it names no zone, as Unix time."""
-
-    name = "time"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Read it; a number is Unix time already."""
-        if isinstance(value, float):
-            return value
-        try:
-            at = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is no date or time such as 2026-01-31T18:00", param, ctx)
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+def _parse_time(ctx: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """ISO 8601, in UTC where it names no zone, as Unix time."""
+    if value is None:
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError as error:
+        message = f"{value!r} is no date or time such as 2026-01-31T18:00"
+        raise click.BadParameter(message, ctx, parameter) from error
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
-_PLACE_OPTIONS = (
+_TIME: Final[dict[str, Any]] = {"callback": _parse_time, "metavar": "TIME"}
+_OPTIONS: Final = (
     setting_option("ledger", "Where the rollouts are.", metavar="URL"),
     click.option("--run", help="Only this run."),
     click.option("--step", type=int, help="Only this step."),
     click.option("--group", help="Only this group."),
-    click.option("--since", type=Moment(), help="Only from then on, as 2026-01-31 or with a time."),
-    click.option("--until", type=Moment(), help="Only before then."),
+    click.option("--since", help="Only from then on, as 2026-01-31 or with a time.", **_TIME),
+    click.option("--until", help="Only before then.", **_TIME),
 )
 
 
-def place_options(command: Command) -> Command:
-    """Add the flags that name a ledger and a place in it."""
-    for option in reversed(_PLACE_OPTIONS):
-        command = option(command)
-    return command
+def place_options(command: Callable[..., object]) -> Callable[..., object]:
+    """Add the flags that name a ledger and a place in it; the command gets `ledger` and `place`."""
+
+    @functools.wraps(command)
+    def with_place(
+        *,
+        run: str | None,
+        step: int | None,
+        group: str | None,
+        since: float | None,
+        until: float | None,
+        **others: Any,
+    ) -> object:
+        return command(place=Place(run, step, group, since, until), **others)
+
+    for option in reversed(_OPTIONS):
+        with_place = option(with_place)
+    return with_place
 
 
 @contextmanager
-def reading(ledger: str | None) -> Iterator[LedgerReader]:
+def open_ledger(ledger: str | None) -> Iterator[LedgerReader]:
     """A reader of the ledger that the flag or the environment names.
 
     Raises:
@@ -69,25 +78,20 @@ def reading(ledger: str | None) -> Iterator[LedgerReader]:
         yield reader
 
 
-def some(reader: LedgerReader, place: Place, numbers: Numbers) -> Numbers:
-    """The same numbers, of which there must be one."""
-    if not numbers:
-        raise none_kept(reader, place)
-    return numbers
+def require_kept(reader: LedgerReader, place: Place, kept: _Kept) -> _Kept:
+    """The same rollouts, or their numbers.
 
-
-def none_kept(reader: LedgerReader, place: Place) -> DataError:
-    """The error for a place without rollouts; it says which steps or runs there are."""
+    Raises:
+        DataError: there are none; it says which steps or runs the ledger has.
+    """
+    if kept:
+        return kept
     span = None if place.run is None else reader.kept_steps(place.run)
-    there = _told_runs(reader) if span is None else _told_steps(str(place.run), *span)
-    return DataError(f"no rollout is kept there; {there}")
-
-
-def _told_steps(run: str, low: int, high: int) -> str:
-    steps = f"step {low}" if low == high else f"steps {low} to {high}"
-    return f"the run {run} has {steps}"
-
-
-def _told_runs(reader: LedgerReader) -> str:
-    names = [str(row["run"]) or "(unnamed)" for row in reader.runs()]
-    return f"the ledger's runs: {join_names(names, _RUNS) or 'none'}"
+    if span is None:
+        names = [str(row["run"]) or "(unnamed)" for row in reader.runs()]
+        there = f"the ledger's runs: {join_names(names, _RUNS) or 'none'}"
+    else:
+        low, high = span
+        steps = f"step {low}" if low == high else f"steps {low} to {high}"
+        there = f"the run {place.run} has {steps}"
+    raise DataError(f"no rollout is kept there; {there}")

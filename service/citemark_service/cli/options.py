@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import click
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from citemark_schemas import Knobs
 from citemark_service.settings import JUDGES, Settings, load_settings
 
-_SERVER_FLAGS = {"judge_url", "judge_model"}
+_SERVER_FLAGS: Final = {"judge_url", "judge_model"}
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
@@ -19,10 +19,15 @@ Command = TypeVar("Command", bound=Callable[..., object])
 def setting_option(name: str, text: str, **attributes: Any) -> Callable[[Command], Command]:
     """A flag for a setting; unset it is None, so that the environment and then the default hold."""
     default = Settings.model_fields[name].default
-    told = {None: "", True: "  [on]", False: "  [off]"}.get(default, f"  [{default}]")
+    shown = {None: "", True: "  [on]", False: "  [off]"}.get(default, f"  [{default}]")
     flag = f"--{name.replace('_', '-')}"
     spelt = f"{flag}/--no-{flag[2:]}" if isinstance(default, bool) else flag
-    return click.option(spelt, name, default=None, help=text + told, **attributes)
+    return click.option(spelt, name, default=None, help=text + shown, **attributes)
+
+
+def knob_option(text: str = "Of the reward; repeatable.") -> Callable[[Command], Command]:
+    """`--knob`, whose texts `parse_knobs` reads."""
+    return click.option("--knob", "knobs", multiple=True, metavar="NAME=VALUE", help=text)
 
 
 _JUDGE_OPTIONS = (
@@ -67,21 +72,17 @@ def given_flags(flags: Mapping[str, Any]) -> list[str]:
     return [f"--{name.replace('_', '-')}" for name, value in flags.items() if value is not None]
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--knob")
-    known = list(Knobs.model_fields)
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-        raise click.BadParameter(f"{name!r} is not a knob; {hint}", param_hint="--knob")
-    return name, value
-
-
 def parse_knobs(pairs: Sequence[str]) -> Knobs:
     """Knobs from NAME=VALUE texts; only those named are set. Raises `click.BadParameter`."""
-    given = dict(_pair(text) for text in pairs)
+    given, known = dict[str, str](), list(Knobs.model_fields)
+    for text in pairs:
+        name, equals, given[name] = text.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--knob")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+            raise click.BadParameter(f"{name!r} is not a knob; {hint}", param_hint="--knob")
     try:
         return Knobs.model_validate(given)
     except ValidationError as error:
@@ -93,20 +94,16 @@ def service_url(ctx: click.Context, parameter: click.Parameter, value: str | Non
     """Accept the root of a service; also one that is given with its trailing `/v1/score`."""
     if value is None:
         return None
-    if not value.startswith(("http://", "https://")):
-        raise click.BadParameter("must start with http:// or https://", ctx, parameter)
-    _refuse_broken(value, ctx, parameter)
-    return value.rstrip("/").removesuffix("/v1/score")
-
-
-def _refuse_broken(url: str, ctx: click.Context, parameter: click.Parameter) -> None:
     try:
-        parts = urlsplit(url)
-        found = parts.hostname, parts.port
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port  # raises where the port is no number
     except ValueError as error:
         raise click.BadParameter(str(error), ctx, parameter) from error
-    if not found[0]:
+    if parts.scheme not in ("http", "https"):
+        raise click.BadParameter("must start with http:// or https://", ctx, parameter)
+    if not host:
         raise click.BadParameter("names no host", ctx, parameter)
     if parts.query or parts.fragment:
         told = "takes no query: set CITEMARK_API_TOKEN, or write the token as http://HOST/t/TOKEN"
         raise click.BadParameter(told, ctx, parameter)
+    return value.rstrip("/").removesuffix("/v1/score")

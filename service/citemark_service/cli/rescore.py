@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,20 +13,16 @@ from rich.console import Console
 from rich.table import Table
 
 from citemark_rubrics import load_library
-from citemark_schemas import ScoreResult
-from citemark_service.cli.kept import none_kept, place_options, reading, some
-from citemark_service.cli.options import chosen_settings, judge_options, parse_knobs
-from citemark_service.cli.printable import plain, show
-from citemark_service.cli.progress import Progress
-from citemark_service.cli.wording import counted
+from citemark_service.cli.kept import open_ledger, place_options, require_kept
+from citemark_service.cli.options import chosen_settings, judge_options, knob_option, parse_knobs
+from citemark_service.cli.terminal import Progress, count_noun, plain, show
 from citemark_service.errors import DataError
 from citemark_service.judges.factory import build_judge
-from citemark_service.judges.protocol import JudgeIdentity
-from citemark_service.ledger.reading import KeptRollout, LedgerReader, Place
+from citemark_service.ledger.reading import KeptRollout, Place
 from citemark_service.printable import join_names
 from citemark_service.rescoring.agreement import RubricAgreement, rubric_agreements
 from citemark_service.rescoring.comparing import SHOWN, Rescored, compare
-from citemark_service.rescoring.ranks import Comparison, Pair, Ranked, Tally
+from citemark_service.rescoring.ranks import Comparison, Pair, Tally
 from citemark_service.rescoring.rejudge import rejudged, sampled
 from citemark_service.rescoring.reward import Change
 from citemark_service.score.pipeline import Pipeline
@@ -36,9 +32,7 @@ from citemark_service.telemetry.metrics import Metrics
 
 @click.command("rescore")
 @place_options
-@click.option(
-    "--knob", "knobs", multiple=True, metavar="NAME=VALUE", help="Of the reward; repeatable."
-)
+@knob_option()
 @click.option(
     "--weight", "weights", multiple=True, metavar="TITLE=W", help="Of a criterion; repeatable."
 )
@@ -62,11 +56,7 @@ from citemark_service.telemetry.metrics import Metrics
 def command(
     *,
     ledger: str | None,
-    run: str | None,
-    step: int | None,
-    group: str | None,
-    since: float | None,
-    until: float | None,
+    place: Place,
     knobs: tuple[str, ...],
     weights: tuple[str, ...],
     rows: int,
@@ -83,22 +73,30 @@ def command(
     which change what it is asked) a sample is judged anew instead, under the knobs that it had,
     and agreement is shown: of each criterion, of claims, and of the rewards.
     """
-    place = Place(run, step, group, since, until)
-    with reading(ledger) as reader:
+    with open_ledger(ledger) as reader:
         if any(value is not None for value in flags.values()):
             if knobs or weights:
                 raise click.UsageError("--judge compares judges: leave --knob and --weight out")
-            kept = sampled(reader, place, sample, seed)
-            if not kept:
-                raise none_kept(reader, place)
-            _show_judged(asyncio.run(_judged(kept, chosen_settings(flags))), as_json=as_json)
+            kept = require_kept(reader, place, sampled(reader, place, sample, seed))
+            _show_judges(asyncio.run(_judge_anew(kept, chosen_settings(flags))), as_json=as_json)
             return
-        change = Change(parse_knobs(knobs), dict(map(_weight, weights)))
-        found = _compared(reader, place, change, rows)
+        change = Change(parse_knobs(knobs), dict(map(_parse_weight, weights)))
+        numbers = require_kept(reader, place, reader.numbers(place, grouped=True))
+        with Progress(Console(stderr=True), len(numbers), "rescoring") as progress:
+
+            def kept_rollouts() -> Iterator[KeptRollout]:
+                for each in reader.whole(numbers):
+                    yield each
+                    progress.advance()
+
+            found = compare(kept_rollouts(), change, moves=rows)
+    if found.untitled:
+        unknown, there = found.untitled[0], join_names(found.titles, SHOWN, separator="; ")
+        raise DataError(f"no criterion is titled {unknown!r}; there are: {there}")
     _show_rescored(found, as_json=as_json)
 
 
-def _weight(text: str) -> tuple[str, float]:
+def _parse_weight(text: str) -> tuple[str, float]:
     title, equals, number = text.rpartition("=")
     try:
         weight = float(number)
@@ -109,25 +107,9 @@ def _weight(text: str) -> tuple[str, float]:
     return title, weight
 
 
-def _compared(reader: LedgerReader, place: Place, change: Change, rows: int) -> Rescored:
-    numbers = some(reader, place, reader.numbers(place, grouped=True))
-    with Progress(Console(stderr=True), len(numbers), "rescoring") as progress:
-        found = compare(_counted(reader.whole(numbers), progress), change, moves=rows)
-    if found.untitled:
-        unknown, there = found.untitled[0], join_names(found.titles, SHOWN, separator="; ")
-        raise DataError(f"no criterion is titled {unknown!r}; there are: {there}")
-    return found
-
-
-def _counted(kept: Iterable[KeptRollout], progress: Progress) -> Iterator[KeptRollout]:
-    for each in kept:
-        yield each
-        progress.advance()
-
-
 @dataclass(frozen=True, slots=True)
-class _Judged:
-    """A sample, judged twice."""
+class _TwoJudges:
+    """A sample, judged twice; its fields are those of `--json`."""
 
     was: str
     now: str
@@ -139,25 +121,14 @@ class _Judged:
     criteria: list[RubricAgreement]
 
 
-async def _judged(kept: Sequence[KeptRollout], settings: Settings) -> _Judged:
+async def _judge_anew(kept: Sequence[KeptRollout], settings: Settings) -> _TwoJudges:
     async with aclosing(build_judge(settings, Metrics())) as judge:
-        pipeline = Pipeline(
-            judge=judge,
-            library=load_library(settings.rubrics_dir),
-            settings=settings,
-            metrics=Metrics(),
-        )
-        concurrency = settings.judge_concurrency
-        with Console(stderr=True).status(
-            f"{judge.identity.model} judges {counted(len(kept), 'rollout')}"
-        ):
-            new = await rejudged(pipeline, kept, concurrency=concurrency)
-        return _agreement(kept, new, judge.identity)
-
-
-def _agreement(
-    kept: Sequence[KeptRollout], new: Sequence[ScoreResult], identity: JudgeIdentity
-) -> _Judged:
+        library = load_library(settings.rubrics_dir)
+        pipeline = Pipeline(judge=judge, library=library, settings=settings, metrics=Metrics())
+        identity = judge.identity
+        doing = f"{identity.model} judges {count_noun(len(kept), 'rollout')}"
+        with Console(stderr=True).status(doing):
+            new = await rejudged(pipeline, kept, concurrency=settings.judge_concurrency)
     failures = [result.failure for result in new if result.failure]
     if len(failures) == len(new):
         raise DataError(f"the judge failed on all {len(new)}: {failures[0].message}")
@@ -168,10 +139,10 @@ def _agreement(
             families.setdefault(each.place, []).append(pair)
     for members in families.values():
         tally.add(members)
-    was = {_named(each.result.judge.model, each.result.versions.prompts) for each in kept}
-    return _Judged(
+    was = {f"{each.result.judge.model} ({each.result.versions.prompts})" for each in kept}
+    return _TwoJudges(
         was=", ".join(sorted(was)),
-        now=_named(identity.model, identity.prompts),
+        now=f"{identity.model} ({identity.prompts})",
         sample=len(kept),
         failed=Counter(failure.kind.value for failure in failures),
         rewards=tally.comparison(),
@@ -179,24 +150,18 @@ def _agreement(
     )
 
 
-def _named(model: str, prompts: str) -> str:
-    return f"{model} ({prompts})"
-
-
-def _show_judged(judged: _Judged, *, as_json: bool) -> None:
+def _show_judges(judged: _TwoJudges, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(asdict(judged), indent=2))
         return
-    table = Table("criterion", box=None, pad_edge=False, header_style="bold")
-    for column in ("judged by both", "kappa", "mean difference", "flips"):
-        table.add_column(column, justify="right")
+    table = _build_table(["criterion"], ["judged by both", "kappa", "mean difference", "flips"])
     for each in judged.criteria:
         kappa = "–" if each.kappa is None else f"{each.kappa:.2f}"
         cells = (str(each.pairs), kappa, f"{each.difference:+.3f}", str(each.flips))
         table.add_row(plain(each.title), *cells)
     show(table)
     show(plain(f"\n{judged.was} → {judged.now}"))
-    for line in _sums(judged.rewards):
+    for line in _summarise(judged.rewards):
         show(plain(line))
     for kind, count in judged.failed.items():
         show(plain(f"{count} of {judged.sample} failed now: {kind}", "red"))
@@ -211,37 +176,34 @@ def _show_rescored(found: Rescored, *, as_json: bool) -> None:
         }
         click.echo(json.dumps({**asdict(found.comparison), **parts}, indent=2))
         return
-    show(_moves_table(found.moves))
-    for line in (*_sums(found.comparison), *_reasons(found.left_out)):
-        show(plain(line))
-
-
-def _moves_table(moves: Sequence[Ranked]) -> Table:
-    table = Table("rollout", "group", box=None, pad_edge=False, header_style="bold")
-    for column in ("old", "new", "rank"):
-        table.add_column(column, justify="right")
-    for each in moves:
+    table = _build_table(["rollout", "group"], ["old", "new", "rank"])
+    for each in found.moves:
         pair = each.pair
         place = " ".join(str(part)[:24] for part in pair.group if part is not None)
         ranks = f"{each.old_rank} → {each.new_rank}" if each.moved else str(each.old_rank)
         table.add_row(plain(pair.id), plain(place), f"{pair.old:.3f}", f"{pair.new:.3f}", ranks)
+    show(table)
+    left_out = (f"{count} left out: {reason}" for reason, count in found.left_out.items())
+    for line in (*_summarise(found.comparison), *left_out):
+        show(plain(line))
+
+
+def _build_table(texts: Sequence[str], numbers: Sequence[str]) -> Table:
+    table = Table(*texts, box=None, pad_edge=False, header_style="bold")
+    for column in numbers:
+        table.add_column(column, justify="right")
     return table
 
 
-def _sums(comparison: Comparison) -> Iterator[str]:
+def _summarise(comparison: Comparison) -> Iterator[str]:
     if comparison.mean_old is not None and comparison.mean_new is not None:
         means = f"mean {comparison.mean_old:.3f} → {comparison.mean_new:.3f}"
         alike = comparison.correlation
         correlation = "" if alike is None else f", correlation {alike:.3f}"
-        yield f"{counted(comparison.rollouts, 'rollout')}, {means}{correlation}"
+        yield f"{count_noun(comparison.rollouts, 'rollout')}, {means}{correlation}"
     if comparison.turned is not None:
         yield (
-            f"{counted(comparison.groups, 'group')}: {comparison.reordered} reordered, "
+            f"{count_noun(comparison.groups, 'group')}: {comparison.reordered} reordered, "
             f"{comparison.new_best} with another best sample, "
             f"{comparison.turned:.1%} of all pairs of siblings turned around"
         )
-
-
-def _reasons(left_out: Mapping[str, int]) -> Iterator[str]:
-    for reason, count in left_out.items():
-        yield f"{count} left out: {reason}"

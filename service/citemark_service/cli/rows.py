@@ -1,4 +1,7 @@
-"""Rollouts from JSON lines, one row at a time: what is wrong is said per line, never raised."""
+"""Rollouts from JSON lines, one row at a time, and results in the forms that they are kept in.
+
+What is wrong with a rollout is a `BadLine`, never an error: the other rows go on.
+"""
 
 import difflib
 from collections.abc import Iterable, Iterator
@@ -8,9 +11,13 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from citemark_schemas import Rollout
+from citemark_schemas import Rollout, ScoreResponse, ScoreResult, StreamLine
+from citemark_service.score.formula import restore_terms
 
 _NEAR = 0.88  # "citation_wieght" is .93 from its field, "response_id" .84 from "response"
+_RESULT = {"reward", "versions"}  # a rollout has neither
+_STREAM_LINE = {"line", "type"}
+_EXPORTED = {"rollout", "result"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,58 +41,6 @@ class BadLine:
 
     line: int
     message: str
-
-
-def _bare(name: str) -> str:
-    return name.casefold().replace("_", "").replace("-", "").replace(" ", "")
-
-
-def _misspelt(column: str, row: dict[str, Any]) -> str | None:
-    """The absent field that a column is probably meant to be, None where it is just unknown."""
-    absent = {_bare(field): field for field in Rollout.model_fields if field not in row}
-    near = difflib.get_close_matches(_bare(column), list(absent), n=1, cutoff=_NEAR)
-    return absent[near[0]] if near else None
-
-
-def _place(loc: Iterable[int | str]) -> str:
-    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in loc)
-    return "".join(steps).removeprefix(".")
-
-
-def _told(error: ValidationError) -> str:
-    problems = error.errors(include_url=False, include_input=False)
-    return "; ".join(f"{_place(item['loc']) or 'row'}: {item['msg']}" for item in problems)
-
-
-def _object(raw: bytes) -> dict[str, Any]:
-    try:
-        # Unlike json, it refuses lone surrogates, which no result could be written with.
-        row = from_json(raw)
-    except ValueError as error:
-        raise ValueError(f"is not JSON: {error}") from error
-    if not isinstance(row, dict):
-        raise ValueError("is not a JSON object")
-    return row
-
-
-def json_rows(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """The rows of JSON lines, or the one row of a file that holds one object over many lines."""
-    rest = iter(lines)
-    for line in rest:
-        if line.strip() != b"{":
-            yield line
-            continue
-        parts = [line, *rest]
-        whole = b"".join(parts)
-        yield from [whole] if _is_json(whole) else parts
-
-
-def _is_json(raw: bytes) -> bool:
-    try:
-        from_json(raw)
-    except ValueError:
-        return False
-    return True
 
 
 class RowReader:
@@ -113,26 +68,102 @@ class RowReader:
 
     def _read(self, line: int, position: int, raw: bytes) -> Row | BadLine:
         try:
-            row = Row(line, position, Rollout.model_validate(self._sorted(_object(raw))))
-        except ValidationError as error:
-            return BadLine(line, _told(error))
+            # Unlike json, it refuses lone surrogates, which no result could be written with.
+            row = from_json(raw)
         except ValueError as error:
-            return BadLine(line, str(error))
-        earlier = self._line_of.setdefault(row.id, line)
-        if earlier != line:
-            return BadLine(line, f"id {row.id!r} is that of line {earlier} already")
-        return row
-
-    def _sorted(self, row: dict[str, Any]) -> dict[str, Any]:
-        """The row with its unknown columns under `metadata`."""
-        known = {name: value for name, value in row.items() if name in Rollout.model_fields}
-        aside = {name: value for name, value in row.items() if name not in known}
+            return BadLine(line, f"is not JSON: {error}")
+        if not isinstance(row, dict):
+            return BadLine(line, "is not a JSON object")
+        unknown = [name for name in row if name not in Rollout.model_fields]
+        aside = {name: row.pop(name) for name in unknown}
         for column in aside:
-            field = _misspelt(column, row)
-            if field is not None:
-                raise ValueError(f"column {column!r} is unknown; did you mean {field!r}?")
-        self.moved.update(dict.fromkeys(aside))
-        metadata = known.get("metadata") or {}
+            if field := _guess_field(column, row):
+                return BadLine(line, f"column {column!r} is unknown; did you mean {field!r}?")
+        metadata = row.get("metadata") or {}
         if aside and isinstance(metadata, dict):
-            known["metadata"] = {**aside, **metadata}
-        return known
+            row["metadata"] = {**aside, **metadata}
+        self.moved.update(dict.fromkeys(aside))
+        try:
+            read = Row(line, position, Rollout.model_validate(row))
+        except ValidationError as error:
+            return BadLine(line, _describe(error))
+        earlier = self._line_of.setdefault(read.id, line)
+        if earlier != line:
+            return BadLine(line, f"id {read.id!r} is that of line {earlier} already")
+        return read
+
+
+def json_rows(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The rows of JSON lines, or the one row of a file that holds one object over many lines."""
+    rest = iter(lines)
+    for line in rest:
+        if line.strip() != b"{":
+            yield line
+            continue
+        parts = [line, *rest]
+        whole = b"".join(parts)
+        try:
+            from_json(whole)
+        except ValueError:
+            yield from parts
+        else:
+            yield whole
+
+
+def _guess_field(column: str, row: dict[str, Any]) -> str | None:
+    """The absent field that a column is probably meant to be, None where it is just unknown."""
+
+    def bare(name: str) -> str:
+        return name.casefold().replace("_", "").replace("-", "").replace(" ", "")
+
+    absent = {bare(field): field for field in Rollout.model_fields if field not in row}
+    near = difflib.get_close_matches(bare(column), list(absent), n=1, cutoff=_NEAR)
+    return absent[near[0]] if near else None
+
+
+def _describe(error: ValidationError) -> str:
+    problems = []
+    for item in error.errors(include_url=False, include_input=False):
+        steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in item["loc"])
+        problems.append(f"{''.join(steps).removeprefix('.') or 'row'}: {item['msg']}")
+    return "; ".join(problems)
+
+
+def is_answer(raw: bytes) -> bool:
+    """Whether a row is meant as a result, in any form of `read_answer`; it may be malformed."""
+    try:
+        row = from_json(raw)
+    except ValueError:
+        return False
+    if not isinstance(row, dict):
+        return False
+    if any(row.keys() >= form for form in (_RESULT, _STREAM_LINE, _EXPORTED)):
+        return True
+    items = row.get("items")
+    return isinstance(items, list) and all(
+        isinstance(item, dict) and item.keys() >= _RESULT for item in items
+    )
+
+
+def read_answer(raw: bytes) -> tuple[list[ScoreResult | StreamLine], Rollout | None]:
+    """The results of a row, or the stream line that is an error; and their rollout, if it is there.
+
+        a result                          a line of `citemark score`, or `/v1/score` for one rollout
+        {"items": [result, …]}            `/v1/score` for a batch
+        {"line": …, "type": …, …}         a line of `/v1/score/stream`, a result or an error
+        {"rollout": …, "result": …, …}    a line of `citemark export`
+
+    Raises:
+        ValueError: the row is none of these forms.
+    """
+    row = from_json(raw)
+    names = set(row) if isinstance(row, dict) else set()
+    if "items" in names:
+        return [*map(restore_terms, ScoreResponse.model_validate(row).items)], None
+    if names >= _EXPORTED:
+        rollout = Rollout.model_validate(row["rollout"])
+        return [restore_terms(ScoreResult.model_validate(row["result"]))], rollout
+    if names >= _STREAM_LINE:
+        line = StreamLine.model_validate(row)
+        return [line if line.result is None else restore_terms(line.result)], None
+    return [restore_terms(ScoreResult.model_validate(row))], None

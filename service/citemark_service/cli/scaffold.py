@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from citemark_service.cli.options import service_url
-from citemark_service.cli.wording import counted
+from citemark_service.cli.terminal import count_noun
 from citemark_service.examples import example
 
 _TEMPLATE = ".j2"
@@ -42,7 +42,7 @@ def nemo_gym(folder: Path, url: str, *, force: bool) -> None:
     template = resources.files("citemark_service.scaffolds") / "nemo_gym"
     files = {**_filled(template, url), Path("data", "example.jsonl"): _gym_row()}
     written = _write(folder / _GYM_FOLDER, files, force=force)
-    click.echo(f"{counted(len(written), 'file')} written to {folder / _GYM_FOLDER}")
+    click.echo(f"{count_noun(len(written), 'file')} written to {folder / _GYM_FOLDER}")
 
 
 def _filled(template: Traversable, url: str, folder: Path = Path()) -> dict[Path, str]:

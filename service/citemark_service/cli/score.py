@@ -2,9 +2,8 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, closing, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,16 +15,15 @@ from citemark_service.cli.options import (
     chosen_settings,
     given_flags,
     judge_options,
+    knob_option,
     parse_knobs,
     service_url,
     setting_option,
 )
-from citemark_service.cli.outcomes import FileOutcomes, Outcomes, StreamOutcomes
-from citemark_service.cli.printable import plain
-from citemark_service.cli.progress import Progress, count_rows
+from citemark_service.cli.results import FileResults, StreamResults
 from citemark_service.cli.rows import RowReader
-from citemark_service.cli.run import Run, Tally
-from citemark_service.cli.scorers import Scorer, local_scorer, remote_scorer
+from citemark_service.cli.scoring import Run, Scorer, local_scorer, remote_scorer
+from citemark_service.cli.terminal import Progress, count_lines, plain
 from citemark_service.settings import JUDGES, load_settings
 
 _STDIN = Path("-")
@@ -55,9 +53,7 @@ _IN_FLIGHT_SMALL = JUDGES["smollm2"].rollouts_at_once
     type=click.IntRange(1, 1024),
     help=f"Rollouts in flight.  [{_IN_FLIGHT}; {_IN_FLIGHT_SMALL} for smollm2]",
 )
-@click.option(
-    "--knob", "knobs", multiple=True, metavar="NAME=VALUE", help="Of the reward; repeatable."
-)
+@knob_option()
 @judge_options
 @click.pass_context
 def command(
@@ -86,26 +82,38 @@ def command(
     if rescore and output is None:
         raise click.UsageError("--rescore is for results that were kept; name them with -o")
     console = Console(stderr=True)
-    in_flight = concurrency or _default_concurrency(url, flags)
-    scorer = chosen_scorer(url, parse_knobs(knobs), in_flight, flags, api_token=api_token)
-    with closing(_outcomes(output)) as outcomes, _lines(file) as (lines, total):
+    judge = None if url else JUDGES[chosen_settings(flags).judge]
+    in_flight = concurrency or (judge.rollouts_at_once if judge else _IN_FLIGHT)
+    opening = chosen_scorer(url, parse_knobs(knobs), in_flight, flags, api_token=api_token)
+    with closing(_open_results(output)) as results, _open_lines(file) as (lines, total):
         reader = RowReader(lines)
+
+        async def score() -> Run:
+            async with opening as scorer:
+                run = Run(
+                    scorer=scorer,
+                    results=results,
+                    progress=progress,
+                    concurrency=in_flight,
+                    rescore=rescore,
+                )
+                if lines.seekable():  # a pipe's rows are compared as they come
+                    start = lines.tell()
+                    await run.survey(iter(RowReader(lines)))
+                    lines.seek(start)
+                await run.score_all(iter(reader))
+                return run
+
         with Progress(console, total) as progress:
-            run = partial(
-                Run,
-                outcomes=outcomes,
-                progress=progress,
-                concurrency=in_flight,
-                rescore=rescore,
-            )
-            tally = asyncio.run(_scored(scorer, run, lines, reader))
-        _tell(console, reader, tally)
-        outcomes.settle(reader.ids)
+            tally = asyncio.run(score()).tally
+        if reader.moved:
+            names = ", ".join(reader.moved)
+            console.print(plain(f"moved into metadata, never judged: {names}", "yellow"))
+        if tally.aborted:
+            console.print(plain(f"stopped: {tally.aborted}", "red"))
+        console.print(plain(str(tally)))
+        results.settle(reader.ids)
     ctx.exit(tally.exit_code)
-
-
-def _default_concurrency(url: str | None, flags: dict[str, Any]) -> int:
-    return _IN_FLIGHT if url else JUDGES[chosen_settings(flags).judge].rollouts_at_once
 
 
 def chosen_scorer(
@@ -136,44 +144,20 @@ def chosen_scorer(
     return remote_scorer(url, knobs, concurrency, token)
 
 
-async def _scored(
-    opening: AbstractAsyncContextManager[Scorer],
-    run_with: Callable[..., Run],
-    lines: BinaryIO,
-    reader: RowReader,
-) -> Tally:
-    async with opening as scorer:
-        run = run_with(scorer=scorer)
-        if lines.seekable():  # a pipe's rows are compared as they come
-            start = lines.tell()
-            await run.survey(iter(RowReader(lines)))
-            lines.seek(start)
-        return await run.over(iter(reader))
-
-
-def _outcomes(output: Path | None) -> Outcomes:
+def _open_results(output: Path | None) -> StreamResults:
     if output is None:
-        return StreamOutcomes(sys.stdout.buffer)
+        return StreamResults(sys.stdout.buffer)
     try:
-        return FileOutcomes(output)
+        return FileResults(output)
     except OSError as error:
         raise click.UsageError(f"cannot write {output}: {error.strerror}") from error
 
 
 @contextmanager
-def _lines(file: Path) -> Iterator[tuple[BinaryIO, int | None]]:
+def _open_lines(file: Path) -> Iterator[tuple[BinaryIO, int | None]]:
     """The file's lines and how many there are, None where that cannot be known."""
     if file == _STDIN:
         yield sys.stdin.buffer, None
         return
     with file.open("rb") as lines:
-        yield lines, count_rows(file) if file.is_file() else None
-
-
-def _tell(console: Console, reader: RowReader, tally: Tally) -> None:
-    if reader.moved:
-        names = ", ".join(reader.moved)
-        console.print(plain(f"moved into metadata, never judged: {names}", "yellow"))
-    if tally.aborted:
-        console.print(plain(f"stopped: {tally.aborted}", "red"))
-    console.print(plain(str(tally)))
+        yield lines, count_lines(file) if file.is_file() else None

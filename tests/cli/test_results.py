@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citemark_schemas import Failure, FailureKind, ScoreResult
-from citemark_service.cli.outcomes import FileOutcomes, StreamOutcomes
+from citemark_service.cli.results import FileResults, StreamResults
 from citemark_service.errors import DataError
 from support.scripted_service import scored
 
@@ -32,8 +32,8 @@ def ids_in(path: Path) -> list[str]:
 def test_rewards_are_kept_and_failures_are_not(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     path.write_bytes(lines_of(scored("a"), failed("b"), scored("c")))
-    with closing(FileOutcomes(path)) as outcomes:
-        assert outcomes.kept.keys() == {"a", "c"}
+    with closing(FileResults(path)) as results:
+        assert results.kept.keys() == {"a", "c"}
     assert ids_in(path) == ["a", "c"]
 
 
@@ -45,32 +45,32 @@ def test_a_cut_anywhere_leaves_the_whole_lines(whole: int, share: float) -> None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "results.jsonl"
         path.write_bytes(lines_of(*kept) + rest)
-        FileOutcomes(path).settle([])
+        FileResults(path).settle([])
         assert path.read_bytes() == lines_of(*kept)
 
 
 def test_a_last_line_without_its_newline_is_kept_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     path.write_bytes(lines_of(scored("a"))[:-1])
-    with closing(FileOutcomes(path)) as outcomes:
-        outcomes.write(scored("b"))
+    with closing(FileResults(path)) as results:
+        results.write(scored("b"))
     assert ids_in(path) == ["a", "b"]
 
 
 def test_the_finished_file_has_the_order_of_the_input(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     path.write_bytes(lines_of(scored("other"), scored("c")))
-    outcomes = FileOutcomes(path)
+    results = FileResults(path)
     for name in ("b", "a"):
-        outcomes.write(scored(name))
-    outcomes.settle(["a", "b", "c"])
+        results.write(scored(name))
+    results.settle(["a", "b", "c"])
     assert ids_in(path) == ["other", "a", "b", "c"]
 
 
 def test_a_repeated_result_is_kept_once(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     path.write_bytes(lines_of(scored("a", 0.0), scored("a", 1.0)))
-    FileOutcomes(path).settle(["a"])
+    FileResults(path).settle(["a"])
     assert path.read_bytes() == lines_of(scored("a", 1.0))
 
 
@@ -79,7 +79,7 @@ def test_another_file_is_refused_and_left_alone(tmp_path: Path, content: bytes) 
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
     with pytest.raises(DataError, match="line 1"):
-        FileOutcomes(path)
+        FileResults(path)
     assert path.read_bytes() == content
     assert list(tmp_path.iterdir()) == [path]
 
@@ -89,8 +89,8 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     target.write_bytes(lines_of(failed("a")))
     target.chmod(0o640)
     link.symlink_to(target)
-    with closing(FileOutcomes(link)) as outcomes:
-        outcomes.write(scored("a"))
+    with closing(FileResults(link)) as results:
+        results.write(scored("a"))
     assert link.is_symlink()
     assert ids_in(target) == ["a"]
     assert target.stat().st_mode & 0o777 == 0o640
@@ -98,7 +98,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 def test_standard_output_keeps_nothing() -> None:
     stream = io.BytesIO()
-    outcomes = StreamOutcomes(stream)
-    outcomes.write(scored("a"))
-    assert "a" not in outcomes.kept
+    results = StreamResults(stream)
+    results.write(scored("a"))
+    assert "a" not in results.kept
     assert stream.getvalue() == lines_of(scored("a"))

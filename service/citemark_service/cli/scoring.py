@@ -1,0 +1,295 @@
+"""How the command line scores rows: by a pipeline in this process, or by a running service.
+
+CitemarkError
+├── NotScored    the service failed on this rollout; the next one may do better
+└── NoService    there is no service that would score anything, so the run ends
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from citemark_grpo import Refused, ScoreClient, ScoreError, TimedOut, Unreachable
+from citemark_rubrics import load_library
+from citemark_schemas import Knobs, ScoreResult
+from citemark_service.cli.results import Made, StreamResults, facts_of, find_difference
+from citemark_service.cli.rows import BadLine, Row
+from citemark_service.cli.terminal import Progress, count_noun
+from citemark_service.errors import CitemarkError, DataError, InvalidRequest
+from citemark_service.judges.factory import build_judge
+from citemark_service.score.fingerprint import rollout_hash
+from citemark_service.score.pipeline import Pipeline
+from citemark_service.settings import Settings
+from citemark_service.telemetry.metrics import Metrics
+from citemark_service.verdicts.factory import cache_verdicts
+
+_CALL_S: Final = 600.0
+_RETRY_S: Final = 180.0
+_STRANGER: Final = "no token, or a wrong one; set CITEMARK_API_TOKEN to the service's token"
+_ADVICE: Final = {401: _STRANGER, 403: _STRANGER, 404: "is --url the root of a Citemark?"}
+"""The likeliest cause on the caller's side, by status; such an answer is the same for each row."""
+
+
+class NotScored(CitemarkError):
+    """The service has no result for this rollout; the message says why."""
+
+
+class NoService(CitemarkError):
+    """There is no service that would score anything; the message says why."""
+
+
+class StaleResult(DataError):
+    """The file has a result of this id that this run would not have made; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """Scores rows, any number at once."""
+
+    score: Callable[[Row], Awaitable[ScoreResult]]
+    """The row's result, under its id. Raises `InvalidRequest`, `NotScored` or `NoService`."""
+    expect: Callable[[Row], Made]
+    """What the row's result would record of its making, as far as it is known beforehand. Raises
+    `InvalidRequest` where the row would be refused."""
+
+
+@asynccontextmanager
+async def local_scorer(settings: Settings, knobs: Knobs) -> AsyncIterator[Scorer]:
+    """A pipeline with the judge of these settings, whose failures are in the results."""
+    metrics = Metrics()
+    library = load_library(settings.rubrics_dir)
+    judge = cache_verdicts(build_judge(settings, metrics), settings, metrics)
+    pipeline = Pipeline(judge=judge, library=library, settings=settings, metrics=metrics)
+
+    async def score(row: Row) -> ScoreResult:
+        pipeline.check(row.rollout, knobs)
+        return await pipeline.score(
+            row.rollout, request=knobs, position=row.position, deadline=None
+        )
+
+    def expect(row: Row) -> Made:
+        found = pipeline.provenance(row.rollout, knobs)
+        return Made(found.rollout_hash, facts_of(found.knobs, found.model, found.versions))
+
+    async with aclosing(judge):
+        yield Scorer(score, expect)
+
+
+class ServiceIndex(BaseModel):
+    """What `GET /` says of a service, as far as results record it too."""
+
+    service: Literal["citemark"]
+    version: str
+    judge: str
+
+
+@asynccontextmanager
+async def remote_scorer(
+    url: str, knobs: Knobs, concurrency: int, api_token: SecretStr | None
+) -> AsyncIterator[Scorer]:
+    """Posts one row a call to the service at `url`, which asks for `api_token` or for none.
+
+    Of how it scores, its index and the knobs that are given here are known, not its defaults.
+
+    Raises:
+        NoService: nothing answers there; better known now than after every retry.
+    """
+    token = None if api_token is None else f"Bearer {api_token.get_secret_value()}"
+    async with ScoreClient(
+        url,
+        timeout_s=_CALL_S,
+        deadline_s=_CALL_S + _RETRY_S,
+        parallel=concurrency,
+        headers={} if token is None else {"authorization": token},
+    ) as client:
+        known = {**await _read_index(client), **knobs.model_dump(exclude_unset=True)}
+
+        async def score(row: Row) -> ScoreResult:
+            rollout = row.rollout.model_copy(update={"id": row.id})
+            try:
+                (result,) = await client.score([rollout], knobs)
+            except ScoreError as error:
+                raise _to_row_error(error, client.root) from error
+            return result
+
+        def expect(row: Row) -> Made:
+            given = row.rollout.model_dump(include=set(Knobs.model_fields), exclude_unset=True)
+            return Made(rollout_hash(row.rollout), {**known, **given})
+
+        yield Scorer(score, expect)
+
+
+async def _read_index(client: ScoreClient) -> dict[str, object]:
+    """Judge and version of the service; nothing where a gateway keeps that to itself."""
+    try:
+        index = ServiceIndex.model_validate_json(await client.get("/"))
+    except ValidationError:
+        return {}
+    except TimedOut as error:
+        raise NoService(f"cannot reach {client.root}: {error}") from error
+    except ScoreError as error:
+        if isinstance(error, Unreachable) and error.status is None:
+            raise NoService(f"cannot reach {error}") from error
+        return {}
+    return {"judge model": index.judge, "service version": index.version}
+
+
+def _to_row_error(error: ScoreError, root: str) -> CitemarkError:
+    status = error.status
+    if isinstance(error, Unreachable) and status is None:
+        return NoService(f"cannot reach {error}")
+    if not isinstance(error, Refused):
+        return NotScored(str(error))
+    if status in _ADVICE:
+        return NoService(f"{root} answered {status}: {_ADVICE[status]}")
+    problem = error.problem
+    places = (f"{each.loc.removeprefix('items[0].')}: {each.message}" for each in problem.details)
+    message = "; ".join(places) or problem.message
+    if status in (None, 413, 422):
+        return InvalidRequest(message)
+    return NotScored(f"the service answered {status}: {message}")
+
+
+class Tally:
+    """How many rows ended how."""
+
+    def __init__(self) -> None:
+        self.counts = Counter[str]()
+        """Rows that were `judged` with a reward, `refused` for the rollout's own fault (with a
+        reward too), `failed` without one, `bad` lines, and `kept` from an earlier run."""
+        self.reward = 0.0
+        """Sum of the rewards of this run."""
+        self.aborted: str | None = None
+        """Why the run ended before its rows did."""
+
+    @property
+    def exit_code(self) -> int:
+        """2 where the input was bad, 1 where something has no reward, else 0."""
+        if self.counts["bad"]:
+            return 2
+        return 1 if self.counts["failed"] or self.aborted else 0
+
+    def count(self, result: ScoreResult) -> None:
+        """Count one result of this run."""
+        if result.reward is None:
+            self.counts["failed"] += 1
+        else:
+            self.counts["refused" if result.refusal else "judged"] += 1
+            self.reward += result.reward
+
+    def __str__(self) -> str:
+        parts = [f"{self.counts[name]} {name}" for name in ("judged", "refused", "failed")]
+        if bad := self.counts["bad"]:
+            parts.append(count_noun(bad, "bad line"))
+        if kept := self.counts["kept"]:
+            parts.append(f"{kept} kept from before")
+        rewarded = self.counts["judged"] + self.counts["refused"]
+        mean = f"; mean reward {self.reward / rewarded:.3f}" if rewarded else ""
+        return ", ".join(parts) + mean
+
+
+class Run:
+    """Scores rows with at most `concurrency` in flight; memory does not grow with the input.
+
+    A result of an earlier run that does not stand is scored again where `rescore` is true, and
+    ends the run where it is not.
+    """
+
+    def __init__(
+        self,
+        *,
+        scorer: Scorer,
+        results: StreamResults,
+        progress: Progress,
+        concurrency: int,
+        rescore: bool = False,
+    ) -> None:
+        self._scorer = scorer
+        self._results = results
+        self._progress = progress
+        self._concurrency = concurrency
+        self._rescore = rescore
+        self._reading = asyncio.Lock()
+        self.tally = Tally()
+
+    async def survey(self, rows: Iterator[Row | BadLine]) -> None:
+        """Look through all rows before any is scored.
+
+        Raises:
+            StaleResult: one has a result that does not stand, and `rescore` is false.
+        """
+        if self._rescore or not self._results.kept:
+            return
+        for row in rows:
+            if isinstance(row, Row):
+                self._is_kept(row)
+            await asyncio.sleep(0)  # an interruption is seen here
+
+    async def score_all(self, rows: Iterator[Row | BadLine]) -> Tally:
+        """Score every row. Each result is written before the worker takes its next row."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._concurrency):
+                group.create_task(self._work(rows))
+        return self.tally
+
+    async def _work(self, rows: Iterator[Row | BadLine]) -> None:
+        tally = self.tally
+        while tally.aborted is None:
+            async with self._reading:
+                row = await asyncio.to_thread(next, rows, None)  # reading may block
+            if row is None:
+                return
+            try:
+                await self._take(row)
+            except NoService as error:
+                tally.aborted = str(error)
+            except OSError as error:
+                tally.aborted = f"cannot write the results: {error}"
+            except StaleResult as error:
+                if tally.aborted is None:  # others in flight may be stale too
+                    tally.counts["bad"] += 1
+                    tally.aborted = str(error)
+            self._progress.advance()
+
+    async def _take(self, row: Row | BadLine) -> None:
+        if isinstance(row, BadLine):
+            self.tally.counts["bad"] += 1
+            self._progress.complain(f"line {row.line}: {row.message}")
+            return
+        if self._is_kept(row):
+            self.tally.counts["kept"] += 1
+            return
+        try:
+            result = await self._scorer.score(row)
+        except InvalidRequest as error:
+            self.tally.counts["bad"] += 1
+            self._progress.complain(f"line {row.line}: {error}")
+        except NotScored as error:
+            self.tally.counts["failed"] += 1
+            self._progress.complain(f"line {row.line} ({row.id}): {error}")
+        else:
+            self._results.write(result)
+            self.tally.count(result)
+            if failure := result.failure:
+                told = f"{failure.kind}: {failure.message}"
+                self._progress.complain(f"line {row.line} ({row.id}): {told}")
+
+    def _is_kept(self, row: Row) -> bool:
+        """Whether the row has a result already that this run would make again."""
+        kept = self._results.kept.get(row.id)
+        if kept is None:
+            return False
+        try:
+            stale = find_difference(kept, self._scorer.expect(row))
+        except InvalidRequest:
+            return False  # scoring it will say what is wrong with it
+        if stale is not None and not self._rescore:
+            raise StaleResult(
+                f"{self._results.name} holds {row.id!r} {stale}; choose another -o or --rescore"
+            )
+        return stale is None
