@@ -31,7 +31,7 @@ from citemark_schemas import (
     ScoreResult,
     SentenceVerdict,
 )
-from citemark_service.cli.render import explained
+from citemark_service.cli.render import render_result
 from citemark_service.errors import NotJudged
 from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.judges.protocol import CitationVerdicts
@@ -115,7 +115,7 @@ def printed_reward(result: ScoreResult) -> str:
     """The last line that `citemark explain` prints of a reward."""
     terminal = Console(file=io.StringIO(), width=1_000)
     tables = {"rubrics": (), "claims": (), "uncited": ()}  # slow to draw, and not looked at here
-    terminal.print(explained(result.model_copy(update=tables), None))
+    terminal.print(render_result(result.model_copy(update=tables), None))
     assert isinstance(terminal.file, io.StringIO)
     return [line for line in terminal.file.getvalue().splitlines() if line[:6] == "reward"][-1]
 
