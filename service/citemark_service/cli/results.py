@@ -126,21 +126,25 @@ class FileResults(StreamResults):
     def _read_finished(self) -> Iterator[tuple[str, bytes]]:
         with self._path.open("rb") as source:
             for number, raw in enumerate(source, start=1):
-                if not raw.strip():
-                    continue
-                try:
-                    result = ScoreResult.model_validate_json(raw)
-                except ValidationError as error:
-                    if not raw.endswith(b"\n") and raw[: len(_OPENING)] == _OPENING[: len(raw)]:
-                        continue  # cut short by an interruption
-                    raise DataError(
-                        f"{self._path}, line {number}: is no result of this version; "
-                        "move the file away or name another output"
-                    ) from error
-                if result.reward is not None:
+                result = self._parse(number, raw)
+                if result is not None and result.reward is not None:
                     facts = facts_of(result.knobs, result.judge.model, result.versions)
                     self.kept[result.id] = Made(result.rollout_hash, facts)
                     yield result.id, raw.rstrip(b"\r\n") + b"\n"
+
+    def _parse(self, number: int, raw: bytes) -> ScoreResult | None:
+        """One line's result; None where it is blank or was cut short by an interruption."""
+        if not raw.strip():
+            return None
+        try:
+            return ScoreResult.model_validate_json(raw)
+        except ValidationError as error:
+            if not raw.endswith(b"\n") and raw[: len(_OPENING)] == _OPENING[: len(raw)]:
+                return None
+            raise DataError(
+                f"{self._path}, line {number}: is no result of this version; "
+                "move the file away or name another output"
+            ) from error
 
     def _replace(self, lines: Iterable[tuple[str, bytes]]) -> None:
         """Swap in a file of these lines; whatever happens, the old one or the new one is there."""
