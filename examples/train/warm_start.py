@@ -31,7 +31,7 @@ BATCH = 8
 
 def example(row: dict[str, Any], prompt: RefinerPrompt) -> dict[str, Any]:
     """A row as a conversation: the prompt that GRPO will use, and the answer to imitate."""
-    asked = prompt.messages(question=row["question"], tool_output=row["tool_output"])
+    asked = prompt.render(question=row["question"], tool_output=row["tool_output"])
     answer = {"role": "assistant", "content": row["metadata"]["ideal"]}
     return {"prompt": [dict(turn) for turn in asked], "completion": [answer]}
 

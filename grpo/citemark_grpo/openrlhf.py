@@ -32,11 +32,6 @@ def reward_func(
         queries: Prompts and responses decoded together, special tokens included.
         prompts: The prompts.
         labels: Each carries its row's envelope.
-
-    Raises:
-        EnvelopeError: a row makes no rollout; the message names its place and field.
-        Refused: the service does not take a rollout, or the token.
-        SettingsError: no URL is set, or a setting is wrong.
     """
     service = connect()
     rollouts = []

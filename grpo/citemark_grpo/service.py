@@ -2,6 +2,10 @@
 
 A trainer's module holds what its contract says: what it passes, what it takes for a reward, where
 metrics go. The deadline, refusals and the mean that stands in for a missing reward are here.
+
+Every callable raises `EnvelopeError` where a row makes no rollout (the message names its place and
+field), `Refused` where the service does not take a rollout or the token, and `SettingsError` where
+no URL is set or a setting is wrong: all mistakes that going on would only hide.
 """
 
 import asyncio

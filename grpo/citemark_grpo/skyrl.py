@@ -64,13 +64,7 @@ class RubricEnv(BaseTextEnv):  # type: ignore[misc]  # SkyRL is not installed wi
         return prompt, {}
 
     def step(self, action: str) -> BaseTextEnvStepOutput:
-        """The reward of the policy's answer, which ends the episode.
-
-        Raises:
-            EnvelopeError: the row makes no rollout; the message names its place and field.
-            Refused: the service does not take the rollout, or the token.
-            SettingsError: no URL is set, or a setting is wrong.
-        """
+        """The reward of the policy's answer, which ends the episode."""
         given = self._settings
         service = connect() if given is None else RewardService(given, source_of(given))
         places = {"extras": self._row, "reward_spec": self._row.get("reward_spec")}

@@ -59,11 +59,6 @@ async def rm(
     """A float, or with `--reward-key` a dict of `reward` and metrics; a list for a list.
 
     Samples of one list are of one prompt. Sets `remove_sample` where the judge failed.
-
-    Raises:
-        EnvelopeError: a row makes no rollout; the message names its place and field.
-        Refused: the service does not take a rollout, or the token.
-        SettingsError: no URL is set, or a setting is wrong.
     """
     service = connect(url=args.rm_url)
     samples = sample if isinstance(sample, Sequence) else [sample]

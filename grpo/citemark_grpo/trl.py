@@ -42,11 +42,6 @@ async def rubric_reward(
 
     Logs the means of `SIGNALS` over what was judged as `citemark/…`, and three columns of the
     completions table: the same keys at every call, because TRL's ranks wait for each other's.
-
-    Raises:
-        EnvelopeError: a row makes no rollout; the message names row and field.
-        Refused: the service does not take a rollout, or the token.
-        SettingsError: no URL is set, or a setting is wrong.
     """
     rollouts = []
     for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):

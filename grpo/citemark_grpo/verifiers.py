@@ -88,13 +88,7 @@ async def legacy_reward(
     state: MutableMapping[str, Any] | None = None,
     **kwargs: Any,  # noqa: ARG001  verifiers passes whatever it has by name
 ) -> float:
-    """One rollout's reward, or what stands in for it; `state` gets its metrics.
-
-    Raises:
-        EnvelopeError: the row makes no rollout; the message names its place and field.
-        Refused: the service does not take the rollout, or the token.
-        SettingsError: no URL is set, or a setting is wrong.
-    """
+    """One rollout's reward, or what stands in for it; `state` gets its metrics."""
     service = connect()
     rollout = to_rollout({"info": info, "answer": answer}, completion, prompt=prompt)
     (score,) = await service.scores([rollout])

@@ -59,11 +59,6 @@ async def compute_score(
         ground_truth: May carry the row's envelope.
         extra_info: May carry it too, and wins.
         reward_kwargs: Fields of `ClientSettings`.
-
-    Raises:
-        EnvelopeError: the row makes no rollout; the message names its place and field.
-        Refused: the service does not take the rollout, or the token.
-        SettingsError: no URL is set, or a setting is wrong.
     """
     service = _connect(reward_kwargs)
     (score,) = await service.scores([_to_rollout(solution_str, ground_truth, extra_info)])

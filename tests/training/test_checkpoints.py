@@ -19,8 +19,7 @@ from citemark_grpo.training.checkpoints import (
     find_newest,
     find_resumable,
     list_complete,
-    pick_spare,
-    pick_surplus,
+    list_expendable,
     seal,
     staging_folder,
 )
@@ -155,12 +154,11 @@ found = st.lists(
 @given(found, st.integers(1, 5))
 def test_the_newest_full_one_never_goes_and_the_oldest_go_first(checkpoints, keep):
     kept = find_newest(checkpoints)
-    gone = pick_surplus(checkpoints, keep)
+    gone = list_expendable(checkpoints, keep)
     assert kept not in gone
-    assert pick_spare(checkpoints) is not kept or kept is None
+    assert list_expendable(checkpoints) == [each for each in checkpoints if each != kept]
     left = [each for each in checkpoints if each not in gone]
     assert len(left) <= keep or left == [kept, *checkpoints[-keep:]]
-    assert pick_surplus(checkpoints, None) == []
 
 
 @pytest.mark.parametrize("kind", ["tmpfs", "ext4"])

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from citemark_grpo.training.dry_run import (
     OPTIMIZER,
-    budget_step,
     report_budget,
     report_flags,
     report_plan,
@@ -104,28 +103,36 @@ def test_a_refused_flag_says_why_where_it_stands(tmp_path: Path) -> None:
     assert lines[at + 2].strip().startswith("REFUSED: kl1 is ")
 
 
+def budget(*tokens: int, **flags: Any) -> str:
+    plan = plan_run(REQUIRED | flags)
+    return "\n".join(report_budget(plan.batch, plan.rows, tokens))
+
+
 def test_the_published_step_has_at_most_1_835_008_tokens() -> None:
-    plan = plan_run({**REQUIRED, "world_size": 8})
-    budget = budget_step(plan.batch, plan.rows, [2000, 4000])
-    assert budget.rollouts == 256
-    assert budget.prompt_bound == 256 * 6144
-    assert budget.response_bound == 256 * 1024
-    assert budget.bound == 1_835_008
-    assert budget.prompt_expected == 256 * 3000
-    assert (budget.micro_batches, budget.micro_batch_bound) == (32, 7168)
+    text = budget(2000, 4000, world_size=8)
+    numbers = [
+        int(each.replace(",", ""))
+        for each in re.findall(r"^ *[a-z ]+ +([\d,]+)", text, re.MULTILINE)
+    ]
+    prompts, responses, expected = 256 * 6144, 256 * 1024, 256 * 3000
+    assert prompts + responses == 1_835_008
+    assert numbers[:6] == [
+        256, prompts + responses, prompts, responses, expected + responses, expected,
+    ]  # fmt: skip
+    assert "each of 8 processes: 32 micro-batches of at most 7,168 tokens" in text
 
 
 def test_the_whole_rows_bound_bounds_the_prompt_too() -> None:
-    plan = plan_run({**REQUIRED, "max_token_length": 3000})
-    assert budget_step(plan.batch, plan.rows, [10]).micro_batch_bound == 3000
+    assert "micro-batches of at most 3,000 tokens" in budget(10, max_token_length=3000)
 
 
 @given(st.lists(st.integers(1, 6144), min_size=1, max_size=50))
 def test_rows_that_are_let_through_never_exceed_the_bound(tokens: list[int]) -> None:
-    plan = plan_run(REQUIRED)
-    assert budget_step(plan.batch, plan.rows, tokens).expected_bound <= 1_835_008
-    text = "\n".join(report_budget(plan.batch, plan.rows, tokens))
+    text = budget(*tokens)
+    bound = re.search(r"with these rows +([\d,]+)", text)
     found = re.search(r"median (\d+), 95% up to (\d+), longest (\d+)", text)
+    assert bound is not None
     assert found is not None
+    assert int(bound[1].replace(",", "")) <= 1_835_008
     median, p95, longest = map(int, found.groups())
     assert min(tokens) <= median <= p95 <= longest == max(tokens)

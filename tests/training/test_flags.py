@@ -61,7 +61,7 @@ def effects(plan: Plan) -> tuple[object, ...]:
     """All of a plan that something acts on."""
     return (
         dict(plan.trainer), plan.policy, plan.rows, plan.batch, plan.service, plan.knobs,
-        plan.course,
+        (plan.resume, plan.dry_run, plan.samples_every),
     )  # fmt: skip
 
 

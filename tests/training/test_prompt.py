@@ -11,7 +11,7 @@ PARTS = {"question": "Why {{ salt }}?", "tool_output": "<snippet id=a>{% x %} &a
 
 
 def test_the_prompt_shows_everything_raw_and_asks_for_the_format() -> None:
-    (message,) = RefinerPrompt.load().messages(**PARTS, reasoning="Look at <b>.")
+    (message,) = RefinerPrompt.load().render(**PARTS, reasoning="Look at <b>.")
     assert message["role"] == "user"
     for part in (*PARTS.values(), "Look at <b>.", "<answer>", "<snippet id=ID1,ID2>"):
         assert part in message["content"]
@@ -19,15 +19,15 @@ def test_the_prompt_shows_everything_raw_and_asks_for_the_format() -> None:
 
 def test_without_reasoning_nothing_is_said_of_it() -> None:
     prompt = RefinerPrompt.load()
-    assert "Reasoning" not in prompt.messages(**PARTS)[0]["content"]
-    assert "Reasoning" in prompt.messages(**PARTS, reasoning="x")[0]["content"]
+    assert "Reasoning" not in prompt.render(**PARTS)[0]["content"]
+    assert "Reasoning" in prompt.render(**PARTS, reasoning="x")[0]["content"]
 
 
 def test_a_template_of_ones_own_takes_its_place(tmp_path: Path) -> None:
     path = tmp_path / "short.j2"
     path.write_text("{{ question }} | {{ tool_output }} | {{ reasoning }}\n")
     prompt = RefinerPrompt.load(str(path))
-    (message,) = prompt.messages(question="q", tool_output="t", reasoning="r")
+    (message,) = prompt.render(question="q", tool_output="t", reasoning="r")
     assert message["content"] == "q | t | r"
     assert prompt.version != RefinerPrompt.load().version
 
@@ -37,7 +37,7 @@ def test_a_template_that_cannot_be_rendered_is_refused(tmp_path: Path, text: str
     path = tmp_path / "bad.j2"
     path.write_text(text)
     with pytest.raises(RowsUnusable, match="template"):
-        RefinerPrompt.load(str(path)).messages(**PARTS)
+        RefinerPrompt.load(str(path)).render(**PARTS)
 
 
 def test_a_template_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -21,9 +21,9 @@ from citemark_grpo.training.journal import (
     smooth,
 )
 from citemark_grpo.training.plan import plan_run
-from citemark_grpo.training.samples import JudgedBatch, SamplePages, pick_samples
+from citemark_grpo.training.samples import SamplePages, pick_samples
 from citemark_grpo.training.watch import RubricNames, RunWatch, average_step, metric_name
-from citemark_schemas import Rollout, Source
+from citemark_schemas import Source
 from training.results import claim, judged, refused, result, rubric
 from training.small_disk import mounted
 
@@ -172,7 +172,7 @@ def card_of(known=None, **more):
         "verification_reward": 10.0,
     }
     plan = plan_run(flags | more)
-    text = ModelCard(plan, prompt_version="p1", last_result=lambda: known).text(120)
+    text = ModelCard(plan, "p1", last_result=lambda: known).text(120)
     _, front, body = text.split("---\n", 2)
     return YAML(typ="safe").load(front), body
 
@@ -208,10 +208,8 @@ def test_a_watch_writes_one_line_a_step(tmp_path):
     journal = tmp_path / "journal.jsonl"
     watch = RunWatch(Journal(journal), SamplePages(tmp_path / "rollouts"), pages_every=2)
     watch.begin(0)
-    rollout = Rollout(question="Why?", tool_output="", response="So.")
-    batch = JudgedBatch(0, [rollout] * 2, [result(5.0), None])
     for step in (1, 2):
-        assert watch(batch) == {}
+        assert watch([judged(result(5.0)), judged(None)]) == {}
         watch.add_generation(watch.drain())
         metrics = watch.metrics()
         watch.write_step(step, {**metrics, "kl": 0.5, "none": None})

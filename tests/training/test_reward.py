@@ -6,7 +6,7 @@ import json
 import logging
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,8 +16,8 @@ from starlette.routing import Route
 
 from citemark_grpo.errors import Refused
 from citemark_grpo.training.plan import ServicePatience
-from citemark_grpo.training.reward import CitemarkReward
-from citemark_grpo.training.samples import JudgedBatch
+from citemark_grpo.training.reward import CitemarkReward, Metrics
+from citemark_grpo.training.samples import JudgedRollout
 from citemark_schemas import FailureKind, Knobs, Rollout
 from support.failing_steps import failing
 from support.scripted_service import Service, free_url, listening, scripted_service, status
@@ -36,7 +36,7 @@ def reward_of(
     timeout_s: float = 20.0,
     wait_s: float = 20.0,
     log_every_s: float = 60.0,
-    observers: Sequence[Callable[[JudgedBatch], dict[str, float]]] = (),
+    observers: Sequence[Metrics] = (),
 ) -> CitemarkReward:
     service = ServicePatience(
         url=url, run="r", timeout_s=timeout_s, wait_s=wait_s, max_failed_share=0.5
@@ -128,19 +128,17 @@ async def test_a_refused_request_ends_the_run(service: Service) -> None:
 
 
 async def test_observers_see_the_batch_and_their_numbers_are_logged(service: Service) -> None:
-    seen: list[JudgedBatch] = []
+    seen: list[JudgedRollout] = []
 
-    def metrics(judged: JudgedBatch) -> dict[str, float]:
-        seen.append(judged)
+    def metrics(judged: Sequence[JudgedRollout]) -> dict[str, float]:
+        seen.extend(judged)
         return {"longest": 4.0}
 
     logged: dict[str, float] = {}
     await called(reward_of(service.url, observers=[metrics]), logged=logged)
-    (judged,) = seen
     assert logged == {"longest": 4.0}
-    assert judged.step == 7
-    assert [rollout.response for rollout in judged.rollouts] == ["x", "xx", "xxx", "xxxx"]
-    assert [result.reward for result in judged.results if result] == [1.0, 2.0, 3.0, 4.0]
+    assert [each.response for each in seen] == ["x", "xx", "xxx", "xxxx"]
+    assert [each.result.reward for each in seen if each.result] == [1.0, 2.0, 3.0, 4.0]
 
 
 async def test_a_rows_own_knob_travels_with_it(service: Service) -> None:

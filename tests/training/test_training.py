@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from citemark_grpo.training.errors import Declined, JudgementsMissing, RowsUnusa
 from citemark_grpo.training.flags import PUBLISHED
 from citemark_grpo.training.plan import Plan
 from citemark_grpo.training.rows import PROMPT_TOO_LONG
-from citemark_grpo.training.samples import JudgedBatch
+from citemark_grpo.training.samples import JudgedRollout
 from citemark_schemas import FailureKind, RefusalKind
 from support.failing_steps import failing
 from support.scripted_service import Service, answering
@@ -57,10 +57,10 @@ def small(planned: Planned, policy: Path, tmp_path: Path) -> Planned:
     return build
 
 
-def build(plan: Plan, *observers: Callable[[JudgedBatch], dict[str, float]]) -> Any:
+def build(plan: Plan, *observers: Any) -> Any:
     from citemark_grpo.training import session
 
-    return session.build_trainer(plan, session.gather_material(plan), observers=observers)
+    return session.build_trainer(plan, *session.prepare_rows(plan), observers=observers)
 
 
 def advantages(trainer: Any) -> list[float]:
@@ -152,22 +152,21 @@ def test_as_many_failures_as_are_allowed_do_not(small: Planned, service: Service
 
 
 def test_the_knobs_reach_the_real_service(small: Planned, citemark_url: str) -> None:
-    seen: list[JudgedBatch] = []
+    seen: list[JudgedRollout] = []
 
-    def metrics(judged: JudgedBatch) -> dict[str, float]:
-        seen.append(judged)
-        return {"citemark/seen": float(len(judged.results))}
+    def metrics(judged: Sequence[JudgedRollout]) -> dict[str, float]:
+        seen.extend(judged)
+        return {"citemark/seen": float(len(judged))}
 
     plan = small(citemark_url, max_steps=1, non_stop_penalty=True, verification_reward=4.0)
     trainer = build(plan, metrics)
     trainer.train()
-    (judged,) = seen
-    results = [result for result in judged.results if result is not None]
-    assert len(results) == 8
-    for rollout, result in zip(judged.rollouts, results, strict=True):
-        assert result.knobs.verification_reward == 4.0
-        refused = result.refusal.kind if result.refusal else None
-        assert (refused is RefusalKind.NOT_STOPPED) == (rollout.finish_reason == "length")
+    assert len(seen) == 8
+    for each in seen:
+        assert each.result is not None
+        assert each.result.knobs.verification_reward == 4.0
+        refused = each.result.refusal.kind if each.result.refusal else None
+        assert (refused is RefusalKind.NOT_STOPPED) == (each.finish_reason == "length")
     (logged,) = [entry for entry in trainer.state.log_history if "reward" in entry]
     assert logged["citemark/seen"] == 8.0
 
@@ -203,9 +202,9 @@ def test_a_rows_length_is_what_the_trainer_reads(small: Planned, service: Servic
     from citemark_grpo.training import session
 
     plan = small(service.url)
-    material = session.gather_material(plan)
-    trainer = session.build_trainer(plan, material)
-    rows = material.prepared.rows
+    tokenizer, prepared = session.prepare_rows(plan)
+    trainer = session.build_trainer(plan, tokenizer, prepared)
+    rows = prepared.rows
     prompts = [[dict(turn) for turn in row.prompt] for row in rows]
     ids, _, _ = trainer._tokenize_prompts(prompts)
     assert [row.tokens for row in rows] == [len(prompt) for prompt in ids]
@@ -215,11 +214,11 @@ def test_over_long_rows_never_reach_the_trainer(small: Planned, service: Service
     from citemark_grpo.training import session
 
     plan = small(service.url)
-    longest = max(row.tokens for row in session.gather_material(plan).prepared.rows)
+    longest = max(row.tokens for row in session.prepare_rows(plan)[1].rows)
     shorter = small(service.url, max_prompt_token_length=longest - 1)
     with pytest.raises(RowsUnusable, match="no row to train on: 8 prompt longer"):
-        session.gather_material(shorter)
-    kept = session.gather_material(small(service.url, max_prompt_token_length=longest)).prepared
+        session.prepare_rows(shorter)
+    _, kept = session.prepare_rows(small(service.url, max_prompt_token_length=longest))
     assert (len(kept.rows), kept.dropped[PROMPT_TOO_LONG]) == (8, 0)
 
 

@@ -29,7 +29,7 @@ from citemark_grpo.training.disk import Room, check_room, free_bytes
 from citemark_grpo.training.journal import Journal
 from citemark_grpo.training.keeper import CheckpointKeeper, Ranks
 from citemark_grpo.training.plan import plan_run
-from citemark_grpo.training.samples import JudgedBatch, SamplePages
+from citemark_grpo.training.samples import JudgedRollout, SamplePages
 from citemark_grpo.training.trainer import RefinerTrainer
 from citemark_grpo.training.watch import RunWatch
 from citemark_schemas import FormatReport, JudgeUsage, Knobs, Rollout, ScoreResult, Versions
@@ -104,7 +104,12 @@ class LetterJudge:
             for prompt, completion in zip(prompts, completions, strict=True)
         ]
         results = [self._result(rollout) for rollout in rollouts]
-        self._watch(JudgedBatch(trainer_state.global_step, rollouts, results))
+        self._watch(
+            [
+                JudgedRollout(each.question, each.response, None, result)
+                for each, result in zip(rollouts, results, strict=True)
+            ]
+        )
         return [None if result is None else result.reward for result in results]
 
     def _result(self, rollout: Rollout) -> ScoreResult | None:
@@ -161,7 +166,7 @@ def trainer_of(given: argparse.Namespace) -> RefinerTrainer:
             ranks=Ranks(leads=config.process_index == 0),
             room=hopeful if given.hopeful else check_room,
         ),
-        card=ModelCard(plan, prompt_version="letters", last_result=lambda: watch.last_result),
+        card=ModelCard(plan, "letters", last_result=lambda: watch.last_result),
         watch=watch,
         max_failed_share=1.0,
         failures=Counter,

@@ -52,13 +52,7 @@ class CitemarkVerifier(VerifierFunction):  # type: ignore[misc]  # not installed
         query: str | None = None,
         **rollout: Any,  # noqa: ARG002  newer versions pass the rollout's state as well
     ) -> VerificationResult:
-        """The score of one prediction.
-
-        Raises:
-            EnvelopeError: the row makes no rollout; the message names its place and field.
-            Refused: the service does not take the rollout, or the token.
-            SettingsError: no URL is set, or a setting is wrong.
-        """
+        """The score of one prediction."""
         service = connect()
         made = to_rollout({"ground_truth": label}, prediction, prompt=query)
         return _to_result(*await service.scores([made]))

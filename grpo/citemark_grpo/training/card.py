@@ -1,7 +1,9 @@
 """The model card of a checkpoint: what the model is, how it was trained, what it was paid for."""
 
 import json
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +17,7 @@ from citemark_schemas import Knobs, ScoreResult
 _PRIVATE: Final = frozenset(
     {"dry_run", "output_dir", "resume", "reward_url", "vllm_server_base_url"}
 )
+_HALF_PAIR: Final = re.compile("[\ud800-\udfff]")  # alone it is no character
 _LIBRARIES: Final = ("citemark", "trl", "transformers", "torch")
 
 
@@ -28,18 +31,22 @@ class ModelCard:
     """
 
     def __init__(
-        self, plan: Plan, *, prompt_version: str, last_result: Callable[[], ScoreResult | None]
+        self, plan: Plan, prompt_version: str, *, last_result: Callable[[], ScoreResult | None]
     ) -> None:
         flags = {
             each.flag.name: _publish(each.value)
             for each in plan.outcomes
             if each.value is not None and each.flag.name not in _PRIVATE
         }
+        libraries = {}
+        for library in _LIBRARIES:
+            with suppress(PackageNotFoundError):
+                libraries[library] = version(library)
         self._facts = {
             "name": plan.service.run,
             "base_model": _publish(plan.policy.path),
             "license": plan.policy.license,
-            "setup": {**flags, "prompt": prompt_version, **_library_versions()},
+            "setup": {**flags, "prompt": prompt_version, **libraries},
         }
         self._knobs = plan.knobs
         self._last_result = last_result
@@ -80,16 +87,6 @@ def _publish(value: Any) -> Any:
     return Path(value).name if isinstance(value, str) and Path(value).exists() else value
 
 
-def _library_versions() -> dict[str, str]:
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 def to_yaml(value: object) -> str:
     """A value as one YAML scalar in double quotes, whatever it holds.
 
@@ -97,13 +94,8 @@ def to_yaml(value: object) -> str:
     beyond the basic plane, which YAML escapes by one number and JSON by two.
     """
     quoted = json.dumps(str(value), ensure_ascii=False)
-    return "".join(c if c.isprintable() else _escape(ord(c)) for c in quoted)
-
-
-def _escape(code: int) -> str:
-    if 0xD800 <= code <= 0xDFFF:  # half of a pair is no character
-        return "\ufffd"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    whole = _HALF_PAIR.sub("\ufffd", quoted)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in whole)
 
 
 def to_cell(value: object) -> str:

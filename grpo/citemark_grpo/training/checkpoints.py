@@ -76,16 +76,8 @@ def find_resumable(run: Path) -> Path | None:
     return None if found is None else found.path
 
 
-def pick_spare(found: Sequence[Checkpoint]) -> Checkpoint | None:
-    """The one to give up first: the oldest, but never the newest full one."""
-    kept = find_newest(found)
-    return next((each for each in found if each is not kept), None)
-
-
-def pick_surplus(found: Sequence[Checkpoint], keep: int | None) -> list[Checkpoint]:
-    """Those beyond the newest `keep` (>= 1; None keeps all), but never the newest full one."""
-    if keep is None:
-        return []
+def list_expendable(found: Sequence[Checkpoint], keep: int = 0) -> list[Checkpoint]:
+    """Those beyond the newest `keep` (>= 0), oldest first, but never the newest full one."""
     kept = find_newest(found)
     return [each for each in found[: max(0, len(found) - keep)] if each is not kept]
 

@@ -88,12 +88,12 @@ def _plan_and_train(given: dict[str, Any]) -> None:
         if given.get("dry_run"):
             _echo(report_flags(resolve_flags(given, machine)))
         raise
-    if not plan.course.dry_run:
+    if not plan.dry_run:
         logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
         logging.getLogger("citemark_grpo").setLevel(logging.INFO)
         session.run_training(plan, say=click.echo)
         return
-    prepared = session.gather_material(plan).prepared
+    _, prepared = session.prepare_rows(plan)
     resolved, defaults = config.resolve_config(plan), config.library_defaults()
     _echo(report_plan(plan, prepared, resolved, defaults, config.list_lacking(plan)))
     if (refusal := plan.batch.reject_rows(len(prepared.rows))) is not None:

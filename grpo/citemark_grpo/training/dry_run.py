@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import chain
 from statistics import fmean
 from typing import Any, Final
@@ -17,63 +17,32 @@ OPTIMIZER: Final = (
 """What decides about an update, in one place, changed or not."""
 
 
-@dataclass(frozen=True, slots=True)
-class StepBudget:
-    """Tokens of one optimizer step over all processes, and how they are cut up."""
+def report_budget(step: StepShape, rules: RowRules, lengths: Sequence[int]) -> Iterator[str]:
+    """The tokens of one optimizer step over all processes: bounded, and by the rows' own lengths.
 
-    rollouts: int
-    prompt_bound: int
-    """Where every prompt were as long as a row may be."""
-    response_bound: int
-    prompt_expected: int
-    """By the mean length of the rows."""
-    micro_batches: int
-    """Forward and backward passes of one process."""
-    micro_batch_bound: int
-    """Most tokens in one of them, padding included."""
-
-    @property
-    def bound(self) -> int:
-        """No step has more tokens."""
-        return self.prompt_bound + self.response_bound
-
-    @property
-    def expected_bound(self) -> int:
-        """With the data's mean prompt and responses of full length."""
-        return self.prompt_expected + self.response_bound
-
-
-def budget_step(batch: StepShape, rules: RowRules, lengths: Sequence[int]) -> StepBudget:
-    """The budget of one step, for prompts of these lengths (at least one)."""
+    Args:
+        lengths: Tokens of each row's prompt, at least one; percentiles are by nearest rank.
+    """
     longest = min(rules.max_prompt_tokens, rules.max_tokens - rules.response_tokens)
-    return StepBudget(
-        rollouts=batch.rollouts,
-        prompt_bound=batch.rollouts * longest,
-        response_bound=batch.rollouts * rules.response_tokens,
-        prompt_expected=round(batch.rollouts * fmean(lengths)),
-        micro_batches=batch.rollouts // (batch.sequences * batch.world_size),
-        micro_batch_bound=batch.sequences * (longest + rules.response_tokens),
-    )
-
-
-def report_budget(batch: StepShape, rules: RowRules, lengths: Sequence[int]) -> Iterator[str]:
-    """The tokens of a step, bounded and by the rows' own lengths; percentiles by nearest rank."""
-    budget, ordered = budget_step(batch, rules, lengths), sorted(lengths)
+    responses = step.rollouts * rules.response_tokens
+    prompts, expected = step.rollouts * longest, round(step.rollouts * fmean(lengths))
+    ordered = sorted(lengths)
     median, p95 = (ordered[max(0, math.ceil(q * len(ordered)) - 1)] for q in (0.5, 0.95))
-    yield f"rollouts               {budget.rollouts:>12,}"
-    yield f"at most                {budget.bound:>12,} tokens"
-    yield f"  prompts              {budget.prompt_bound:>12,}"
-    yield f"  responses            {budget.response_bound:>12,}"
-    yield f"with these rows        {budget.expected_bound:>12,} tokens, responses of full length"
-    yield f"  prompts              {budget.prompt_expected:>12,}"
+    yield f"rollouts               {step.rollouts:>12,}"
+    yield f"at most                {prompts + responses:>12,} tokens"
+    yield f"  prompts              {prompts:>12,}"
+    yield f"  responses            {responses:>12,}"
+    yield f"with these rows        {expected + responses:>12,} tokens, responses of full length"
+    yield f"  prompts              {expected:>12,}"
     yield (
         f"a prompt has {fmean(lengths):.0f} tokens on average, median {median}, "
         f"95% up to {p95}, longest {ordered[-1]}"
     )
     yield (
-        f"each of {batch.world_size} processes: {budget.micro_batches} micro-batches of at most "
-        f"{budget.micro_batch_bound:,} tokens, padding included (--pack_length allows "
-        f"{batch.pack_tokens:,})"
+        f"each of {step.world_size} processes: "
+        f"{step.rollouts // (step.sequences * step.world_size)} micro-batches of at most "
+        f"{step.sequences * (longest + rules.response_tokens):,} tokens, padding included "
+        f"(--pack_length allows {step.pack_tokens:,})"
     )
 
 

@@ -4,7 +4,8 @@
     ├── Declined          flags that this trainer cannot honour; `reasons` has one line a flag
     ├── RowsUnusable      the data set cannot be read, or too few rows of it are left
     ├── MissingExtra      a library that the plan needs is not installed
-    ├── JudgementsMissing more judgements failed in one step than the run allows
+    ├── JudgementsMissing more judgements failed in a step than the run allows; before its update,
+    │                     on every process alike
     ├── PolicyUnsaved     the run ended, and the disk has no room for what it trained
     └── Stopped           a signal ended the run; the message says how to go on
 
@@ -33,22 +34,15 @@ class Declined(TrainingError):
 
 
 class RowsUnusable(TrainingError):
-    """There is nothing to train on."""
-
     status = 2
 
 
 class MissingExtra(TrainingError):
-    """A library that the plan needs is not installed."""
-
     status = 2
 
 
 class JudgementsMissing(TrainingError):
-    """A step in which too many rollouts came back without a reward.
-
-    Raised before the step's update, on every process of the run alike.
-    """
+    """Too many rollouts of a step came back without a reward."""
 
 
 class PolicyUnsaved(TrainingError):

@@ -156,12 +156,12 @@ FURTHER: Final = (
          least=0),
     Flag("keep_checkpoints", int, 2, sets("trainer.save_total_limit"),
          "Checkpoints that are kept; the oldest goes first.", least=1),
-    Flag("resume", str, "auto", sets("course.resume"),
+    Flag("resume", str, "auto", sets("plan.resume"),
          "auto goes on from the newest checkpoint in output_dir, never starts anew, else a "
          "folder."),
     Flag("logging_steps", int, 1, sets("trainer.logging_steps"),
          "Optimizer steps between two lines of the logs.", least=1),
-    Flag("samples_every", int, 10, sets("course.samples_every"),
+    Flag("samples_every", int, 10, sets("plan.samples_every"),
          "Optimizer steps between two pages of sampled rollouts with their verdicts.", least=1),
     Flag("report_to", str, "tensorboard", _report_to,
          "Where the logs go: tensorboard, wandb, trackio, none; several with commas."),
@@ -177,6 +177,6 @@ FURTHER: Final = (
          "Share of a GPU's memory that colocated sampling takes.", above=0.0, most=1.0),
     Flag("world_size", int, None, lambda _, chosen: {"batch.world_size": chosen.world_size},
          "Processes that the run is planned for; a run with another number is refused.", least=1),
-    Flag("dry_run", bool, False, sets("course.dry_run"),
+    Flag("dry_run", bool, False, sets("plan.dry_run"),
          "Print the plan, the token budget and the rows that are left, and train nothing."),
 )  # fmt: skip

@@ -20,8 +20,7 @@ from citemark_grpo.training.checkpoints import (
     discard,
     find_newest,
     list_complete,
-    pick_spare,
-    pick_surplus,
+    list_expendable,
     seal,
     staged_bytes,
     staging_folder,
@@ -97,10 +96,7 @@ class CheckpointKeeper:
         self._skipped = 0
 
     def save(
-        self,
-        step: int,
-        writers: Mapping[Contents, Writer],
-        estimates: Mapping[Contents, int],
+        self, step: int, writers: Mapping[Contents, Writer], estimates: Mapping[Contents, int]
     ) -> Contents | None:
         """Keep a checkpoint of this step in the first of the given kinds that fits.
 
@@ -147,21 +143,20 @@ class CheckpointKeeper:
                 "DISK FULL: a %s checkpoint needs %d bytes, %d are free (refused by %s)",
                 kind.name.lower(), size, room.free, room.source,
             )  # fmt: skip
-            found = list_complete(self._run)
-            kept = find_newest(found)
-            spared = sum(each.size for each in found if each is not kept)
+            expendable = sum(each.size for each in list_expendable(list_complete(self._run)))
             # Where all deletions together would not do, nothing is given up.
-            if size > room.free + spared or not self._drop_oldest():
+            if size > room.free + expendable or not self._drop_oldest():
                 return False
         return True
 
     def _drop_oldest(self) -> bool:
         """Give up the oldest checkpoint; False where there is none to give."""
-        victim = pick_spare(list_complete(self._run))
-        return victim is not None and self._remove(victim, "to make room")
+        expendable = list_expendable(list_complete(self._run))
+        return bool(expendable) and self._remove(expendable[0], "to make room")
 
     def _rotate(self) -> bool:
-        surplus = pick_surplus(list_complete(self._run), self._keep)
+        found = list_complete(self._run)
+        surplus = [] if self._keep is None else list_expendable(found, self._keep)
         removed = [self._remove(each, "by rotation") for each in surplus]
         return all(removed)
 

@@ -89,15 +89,6 @@ class ServicePatience:
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """Where the run starts, whether it does, and the steps between two pages of samples."""
-
-    resume: str
-    dry_run: bool
-    samples_every: int
-
-
-@dataclass(frozen=True, slots=True)
 class FlagOutcome:
     """What became of one flag; `value` is as it may be printed."""
 
@@ -120,7 +111,10 @@ class Plan:
     service: ServicePatience
     knobs: Knobs
     """Sent with every rollout; all that the run fixes are set."""
-    course: Course
+    resume: str
+    dry_run: bool
+    samples_every: int
+    """Steps between two pages of sampled rollouts."""
     outcomes: tuple[FlagOutcome, ...]
     """One a flag, in the table's order."""
 
@@ -173,6 +167,6 @@ def plan_run(given: Mapping[str, Any], machine: Machine | None = None) -> Plan:
         batch=StepShape(**sections["batch"]),
         service=ServicePatience(**sections["service"]),
         knobs=Knobs(**sections["knobs"]),
-        course=Course(**sections["course"]),
+        **sections["plan"],
         outcomes=outcomes,
     )

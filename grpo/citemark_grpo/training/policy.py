@@ -41,20 +41,19 @@ def check_model(policy: PolicySource) -> None:
 
 def list_missing_weights(folder: Path) -> list[str]:
     """The files of a model's weights that are not there, or not whole; none where all are."""
+    expected = [_WEIGHTS[0][0]]
     try:
-        return [name for name in _expected_weights(folder) if not _is_whole(folder / name)]
+        for single, index in _WEIGHTS:
+            if (folder / single).is_file():
+                expected = [single]
+                break
+            if (folder / index).is_file():
+                shards = json.loads((folder / index).read_bytes())["weight_map"]
+                expected = sorted(set(shards.values()))
+                break
+        return [name for name in expected if not _is_whole(folder / name)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return [f"the index of its shards, which cannot be read ({error})"]
-
-
-def _expected_weights(folder: Path) -> list[str]:
-    for single, index in _WEIGHTS:
-        if (folder / single).is_file():
-            return [single]
-        if (folder / index).is_file():
-            shards = json.loads((folder / index).read_bytes())["weight_map"]
-            return sorted(set(shards.values()))
-    return [_WEIGHTS[0][0]]
 
 
 def _is_whole(file: Path) -> bool:

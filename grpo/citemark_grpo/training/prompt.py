@@ -49,7 +49,9 @@ class RefinerPrompt:
         except (OSError, UnicodeDecodeError) as error:
             raise RowsUnusable(f"the prompt template {path} cannot be read: {error}") from error
 
-    def messages(self, *, question: str, tool_output: str, reasoning: str = "") -> list[Message]:
+    def render(
+        self, *, question: str, tool_output: str, reasoning: str = ""
+    ) -> tuple[Message, ...]:
         """One user message. Raises `RowsUnusable` where the template asks for something else."""
         try:
             text = self._template.render(
@@ -57,4 +59,4 @@ class RefinerPrompt:
             )
         except TemplateError as error:
             raise RowsUnusable(f"the prompt template cannot be rendered: {error}") from error
-        return [{"role": "user", "content": text.strip()}]
+        return ({"role": "user", "content": text.strip()},)

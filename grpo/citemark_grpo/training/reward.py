@@ -11,14 +11,14 @@ from citemark_grpo.client import ScoreClient
 from citemark_grpo.errors import Refused, ScoreError
 from citemark_grpo.outcome import shortfall
 from citemark_grpo.training.plan import ServicePatience
-from citemark_grpo.training.samples import JudgedBatch
+from citemark_grpo.training.samples import JudgedRollout
 from citemark_schemas import Knobs, Rollout, ScoreResult
 from citemark_schemas.transcript import reply_in
 
 _log: Final = logging.getLogger(__name__)
 
-Metrics = Callable[[JudgedBatch], Mapping[str, float]]
-"""Looks at what was judged; the numbers that it returns are logged as metrics of the step."""
+Metrics = Callable[[Sequence[JudgedRollout]], Mapping[str, float]]
+"""Gets what one call judged, on this process; the numbers that it returns are logged."""
 
 
 class CitemarkReward:
@@ -72,7 +72,6 @@ class CitemarkReward:
         Raises:
             Refused: the service finds the rollouts or the credentials wrong.
         """
-        step = int(trainer_state.global_step)
         rollouts = []
         for place, text in enumerate(rollout):
             row, completion = Rollout.model_validate_json(text), completions[place]
@@ -81,15 +80,18 @@ class CitemarkReward:
                 "response": completion if isinstance(completion, str) else reply_in(completion),
                 "finish_reason": finish_reason[place],
                 "run": self._service.run,
-                "step": step,
+                "step": int(trainer_state.global_step),
             }
             rollouts.append(row.model_copy(update=answer))
         results, trouble = await self._score(rollouts)
         reasons = [trouble if result is None else shortfall(result) for result in results]
         self.failures = Counter(reason for reason in reasons if reason)
-        batch = JudgedBatch(step, rollouts, results)
+        judged = [
+            JudgedRollout(each.question, each.response, each.finish_reason, result)
+            for each, result in zip(rollouts, results, strict=True)
+        ]
         for observe in self._observers:
-            for name, value in observe(batch).items():
+            for name, value in observe(judged).items():
                 log_metric(name, value)
         return [None if result is None else result.reward for result in results]
 

@@ -102,6 +102,8 @@ class PreparedRows:
     """Reasons and how many rows each took."""
     examples: dict[str, str] = field(default_factory=dict)
     """For each reason its first row, in words."""
+    prompt_version: str = ""
+    """Hash of the refiner's template."""
     static_only: int = 0
     """Kept rows without a rubric of their own: the static set alone judges them."""
 
@@ -130,7 +132,7 @@ class RowPreparer:
         self._fixed = {*knobs.model_fields_set, "id", "run", "step", "finish_reason"}
         self._own_rubrics = bool(knobs.instance_rubrics_only)
         self._names: set[str] = set()
-        self.prompt = RefinerPrompt.load(rules.prompt_template)
+        self._prompt = RefinerPrompt.load(rules.prompt_template)
 
     def prepare(self, raw: Iterable[RawRow]) -> PreparedRows:
         """Every row that can be trained on, in order.
@@ -138,7 +140,7 @@ class RowPreparer:
         Raises:
             RowsUnusable: none is left, or the data set or the template cannot be read.
         """
-        prepared = PreparedRows()
+        prepared = PreparedRows(prompt_version=self._prompt.version)
         self._names.clear()
         for number, row in enumerate(raw):
             self._prepare_row(prepared, row, f"row {number}")
@@ -167,7 +169,10 @@ class RowPreparer:
         elif tokens + rules.response_tokens > rules.max_tokens:
             prepared.drop(ROW_TOO_LONG, f"{place}: {tokens} tokens")
         else:
-            group = self._claim_name(rollout.id or place, place)
+            # The row's own id, made unique: samples of two rows must not become one group.
+            name = (rollout.id or place)[:_NAME_CHARACTERS]
+            group = name if name not in self._names else f"{name} ({place})"
+            self._names.add(group)
             body = rollout.model_copy(update={"group": group}).model_dump_json(
                 exclude_unset=True, exclude=self._fixed
             )
@@ -179,19 +184,9 @@ class RowPreparer:
         if sources is None:
             snippets = rollout.snippets or ()
             sources = "\n".join(f"<snippet id={s.id}>{s.text}</snippet>" for s in snippets)
-        messages = self.prompt.messages(
-            question=rollout.question,
-            tool_output=sources,
-            reasoning=reasoning if isinstance(reasoning, str) else "",
-        )
-        return tuple(messages)
-
-    def _claim_name(self, name: str, place: str) -> str:
-        """The row's own id, made unique: samples of two rows must not become one group."""
-        short = name[:_NAME_CHARACTERS]
-        unused = short if short not in self._names else f"{short} ({place})"
-        self._names.add(unused)
-        return unused
+        reasoning = reasoning if isinstance(reasoning, str) else ""
+        question = rollout.question
+        return self._prompt.render(question=question, tool_output=sources, reasoning=reasoning)
 
 
 def _read_turns(cell: object) -> tuple[Message, ...] | None:

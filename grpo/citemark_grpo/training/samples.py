@@ -14,7 +14,7 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from citemark_grpo.training.disk import outlive_full_disk
-from citemark_schemas import Rollout, ScoreResult
+from citemark_schemas import ScoreResult
 
 _log: Final = logging.getLogger(__name__)
 _MOST_CHARACTERS: Final = 20_000
@@ -23,18 +23,8 @@ _VISIBLE: Final = {code: _PICTURES + code for code in range(32) if chr(code) not
 
 
 @dataclass(frozen=True, slots=True)
-class JudgedBatch:
-    """One call's rollouts and what came of them, in order; on one process only."""
-
-    step: int
-    rollouts: Sequence[Rollout]
-    results: Sequence[ScoreResult | None]
-    """None where the service gave no result at all."""
-
-
-@dataclass(frozen=True, slots=True)
 class JudgedRollout:
-    """What of a rollout is kept for the record, as all processes send it to the first."""
+    """A rollout without its sources, and its result; all processes send theirs to the first."""
 
     question: str
     response: str

@@ -3,17 +3,11 @@
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import datasets
-from transformers import (
-    PreTrainedTokenizerBase,
-    PrinterCallback,
-    ProgressCallback,
-    TrainerCallback,
-)
+from transformers import PreTrainedTokenizerBase, PrinterCallback, ProgressCallback
 
 from citemark_grpo.settings import secret
 from citemark_grpo.training.board import Board
@@ -37,18 +31,13 @@ from citemark_grpo.training.watch import RunWatch
 _log: Final = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Material:
-    """What a run is made of before a model is loaded."""
+def prepare_rows(plan: Plan) -> tuple[PreTrainedTokenizerBase, PreparedRows]:
+    """Check the model, load its tokenizer, read the rows; before the model itself is loaded.
 
-    tokenizer: PreTrainedTokenizerBase
-    prepared: PreparedRows
-    prompt_version: str
-    """Of the refiner's template."""
-
-
-def gather_material(plan: Plan) -> Material:
-    """Look at the model, load the tokenizer, read the rows. Raises `RowsUnusable`, `Declined`."""
+    Raises:
+        Declined: the model or its tokenizer is not whole.
+        RowsUnusable: no row is left, or the data set or the template cannot be read.
+    """
     check_model(plan.policy)
     tokenizer = load_tokenizer(plan.policy)
     template = plan.trainer.get("chat_template_kwargs") or {}
@@ -64,15 +53,14 @@ def gather_material(plan: Plan) -> Material:
         return len(encoded["input_ids"])
 
     preparer = RowPreparer(plan.rows, count=count_tokens, knobs=plan.knobs)
-    prepared = preparer.prepare(read_rows(plan.rows.dataset, plan.rows.split))
-    return Material(tokenizer, prepared, preparer.prompt.version)
+    return tokenizer, preparer.prepare(read_rows(plan.rows.dataset, plan.rows.split))
 
 
 def build_trainer(
     plan: Plan,
-    material: Material,
+    tokenizer: PreTrainedTokenizerBase,
+    prepared: PreparedRows,
     *,
-    callbacks: Sequence[TrainerCallback] = (),
     observers: Sequence[Metrics] = (),
 ) -> RefinerTrainer:
     """A trainer that is ready to `train()`; loads the policy.
@@ -81,7 +69,7 @@ def build_trainer(
         Declined, MissingExtra: as `build_config`.
         RowsUnusable: there are fewer rows than prompts in a step.
     """
-    rows = material.prepared.rows
+    rows = prepared.rows
     if (refusal := plan.batch.reject_rows(len(rows))) is not None:
         raise RowsUnusable(refusal)
     config = build_config(plan)
@@ -89,7 +77,7 @@ def build_trainer(
     watch = RunWatch(
         Journal(output / JOURNAL),
         SamplePages(output / "rollouts"),
-        pages_every=plan.course.samples_every,
+        pages_every=plan.samples_every,
     )
     reward = CitemarkReward(
         plan.service,
@@ -107,18 +95,14 @@ def build_trainer(
         reward_funcs=reward,
         args=config,
         train_dataset=datasets.Dataset.from_dict(columns),
-        processing_class=material.tokenizer,
-        callbacks=[*boards, *callbacks],
+        processing_class=tokenizer,
+        callbacks=boards,
         keeper=CheckpointKeeper(
             Path(config.output_dir),
             keep=config.save_total_limit,
             ranks=Ranks(leads=config.process_index == 0),
         ),
-        card=ModelCard(
-            plan,
-            prompt_version=material.prompt_version,
-            last_result=lambda: watch.last_result,
-        ),
+        card=ModelCard(plan, prepared.prompt_version, last_result=lambda: watch.last_result),
         watch=watch,
         max_failed_share=plan.service.max_failed_share,
         failures=lambda: reward.failures,
@@ -146,10 +130,10 @@ def run_training(plan: Plan, *, say: Callable[[str], None]) -> None:
     if not os.access(output, os.W_OK | os.X_OK):
         raise Declined({"output_dir": f"{output} may not be written to"})
     checkpoint = find_start(plan)
-    material = gather_material(plan)
-    trainer = build_trainer(plan, material)
+    tokenizer, prepared = prepare_rows(plan)
+    trainer = build_trainer(plan, tokenizer, prepared)
     if trainer.is_world_process_zero():
-        for line in report_rows(material.prepared):
+        for line in report_rows(prepared):
             say(line)
         say(f"goes on from {checkpoint}" if checkpoint else "starts anew")
     try:
@@ -188,7 +172,7 @@ def describe_way_on(plan: Plan) -> str:
     newest = find_resumable(Path(plan.trainer["output_dir"]))
     if newest is None:
         return "No checkpoint is whole yet: the same command begins where this one did."
-    flag = "" if plan.course.resume == "auto" else " with --resume auto"
+    flag = "" if plan.resume == "auto" else " with --resume auto"
     return f"{newest} is whole: the same command{flag} goes on from it."
 
 
@@ -199,7 +183,7 @@ def find_start(plan: Plan) -> str | None:
         Declined: `--resume` names a folder that is no whole checkpoint, or the output folder
             holds checkpoints of steps that this run would do again.
     """
-    resume, output = plan.course.resume, Path(plan.trainer["output_dir"])
+    resume, output = plan.resume, Path(plan.trainer["output_dir"])
     if resume == "auto":
         newest = find_resumable(output)
         return None if newest is None else str(newest)

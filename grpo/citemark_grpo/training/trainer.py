@@ -22,34 +22,7 @@ _log: Final = logging.getLogger(__name__)
 _REST_BYTES: Final = 4 * 1024 * 1024  # tokenizer, random states, trainer state
 _ZERO_STATE_BYTES: Final = 12  # a parameter under ZeRO: an fp32 master and two moments
 _MOST_REASONS: Final = 3
-
-
-class EpochSampler(RepeatSampler):  # type: ignore[misc]  # TRL is not in the environment of mypy
-    """TRL's sampler, which can begin at any epoch with the order that this epoch has.
-
-    TRL draws one permutation an epoch from a generator that no checkpoint keeps, so that a run
-    resumed in its second epoch would see the order of the first.
-    """
-
-    @classmethod
-    def copy_of(cls, other: RepeatSampler) -> "EpochSampler":
-        """One that yields what `other` would."""
-        return cls(
-            other.data_source,
-            mini_repeat_count=other.mini_repeat_count,
-            batch_size=other.batch_size,
-            repeat_count=other.repeat_count,
-            shuffle=other.shuffle,
-            seed=other.seed,
-        )
-
-    def start_epoch(self, epoch: int) -> None:
-        """Make the next iteration the one of this epoch, counted from 0."""
-        if not self.shuffle:
-            return
-        self.generator.manual_seed(self.seed)
-        for _ in range(epoch):
-            next(iter(self), None)
+_GENERATION: Final = "generation_state_{}.pt"  # of one process, by its rank
 
 
 class RefinerTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not in the environment of mypy
@@ -91,7 +64,7 @@ class RefinerTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not in the en
         self._max_failed_share = max_failed_share
         self._failures = failures
         self._staging: Path | None = None
-        self._sampler: EpochSampler | None = None
+        self._sampler: RepeatSampler | None = None
 
     def _calculate_rewards(
         self,
@@ -147,7 +120,7 @@ class RefinerTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not in the en
             self._staging = built.parent
             try:
                 super(RefinerTrainer, self)._save_checkpoint(model, trial)
-                save_generation(self, built)
+                self._save_generation(built)
             finally:
                 self._staging = None
 
@@ -190,19 +163,14 @@ class RefinerTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not in the en
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Nothing: TRL's card would stand in the run's folder; ours is in every checkpoint's."""
 
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None:
-            restore_generation(self, Path(checkpoint))
-
     def _init_training_state(self, *rest: Any) -> tuple[int, int]:
         trained: tuple[int, int] = super()._init_training_state(*rest)
         if self.accelerator.is_main_process:
             self._watch.begin(self.state.global_step)
         return trained
 
-    def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
-        self._sampler = EpochSampler.copy_of(super()._get_train_sampler(dataset))
+    def _get_train_sampler(self, dataset: Any = None) -> RepeatSampler:
+        self._sampler = super()._get_train_sampler(dataset)
         return self._sampler
 
     def _run_epoch(self, *, epoch: int, **rest: Any) -> None:
@@ -210,45 +178,41 @@ class RefinerTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not in the en
             # transformers asks after a step: a finished run that is resumed would do one more.
             self.control.should_training_stop = True
             return
-        if self._sampler is not None:
-            self._sampler.start_epoch(epoch)
+        # TRL draws one permutation an epoch from a generator that no checkpoint keeps: a run that
+        # is resumed in its second epoch would see the order of the first.
+        sampler = self._sampler
+        if sampler is not None and sampler.shuffle:
+            sampler.generator.manual_seed(sampler.seed)
+            for _ in range(epoch):
+                next(iter(sampler), None)
         super()._run_epoch(epoch=epoch, **rest)
 
+    def _save_generation(self, folder: Path) -> None:
+        """Write what this process's trainer knows of half-used rollouts into a checkpoint.
 
-def save_generation(trainer: Any, folder: Path) -> None:
-    """Write what this process's GRPOTrainer knows of half-used rollouts into a checkpoint.
+        TRL generates once for `steps_per_generation × num_iterations` micro-batches and keeps the
+        rest in memory. transformers saves neither these nor where in them training is: resumed in
+        between, TRL would generate anew, from other weights, and every later draw would differ.
+        """
+        every = self.args.steps_per_generation * self.num_iterations
+        state = {
+            "micro_batches": self._step,
+            "generation": self._buffered_inputs if self._step % every else None,
+            "metrics": {name: list(values) for name, values in self._metrics["train"].items()},
+            "tokens": self._total_train_tokens,
+        }
+        torch.save(state, folder / _GENERATION.format(self.args.process_index))
 
-    TRL generates once for `steps_per_generation × num_iterations` micro-batches and keeps the rest
-    in memory. transformers saves neither these nor where in them training is: resumed in between,
-    TRL would generate anew, from other weights, and every later draw would differ.
-    """
-    every = trainer.args.steps_per_generation * trainer.num_iterations
-    in_use = trainer._step % every != 0
-    state = {
-        "micro_batches": trainer._step,
-        "generation": trainer._buffered_inputs if in_use else None,
-        "metrics": {name: list(values) for name, values in trainer._metrics["train"].items()},
-        "tokens": trainer._total_train_tokens,
-    }
-    torch.save(state, _generation_file(trainer, folder))
-
-
-def restore_generation(trainer: Any, folder: Path) -> None:
-    """Put the state of `save_generation` back into a GRPOTrainer that is about to train on.
-
-    Raises:
-        FileNotFoundError: the checkpoint was written without it, or by fewer processes.
-    """
-    path = _generation_file(trainer, folder)
-    state = torch.load(path, map_location=trainer.accelerator.device, weights_only=True)
-    trainer._step = state["micro_batches"]
-    trainer._buffered_inputs = state["generation"]
-    trainer._metrics["train"] = defaultdict(list, state["metrics"])
-    trainer._total_train_tokens = state["tokens"]
-
-
-def _generation_file(trainer: Any, folder: Path) -> Path:
-    return folder / f"generation_state_{trainer.args.process_index}.pt"
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        path = Path(checkpoint) / _GENERATION.format(self.args.process_index)
+        state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
+        self._step = state["micro_batches"]
+        self._buffered_inputs = state["generation"]
+        self._metrics["train"] = defaultdict(list, state["metrics"])
+        self._total_train_tokens = state["tokens"]
 
 
 def _count_elements(parameter: Any) -> int:

@@ -16,7 +16,7 @@ from statistics import fmean, pstdev
 from typing import Any, Final
 
 from citemark_grpo.training.journal import Journal, JournalLine, select_finite
-from citemark_grpo.training.samples import JudgedBatch, JudgedRollout, SamplePages
+from citemark_grpo.training.samples import JudgedRollout, SamplePages
 from citemark_schemas import SIGNALS, RubricScore, ScoreResult, Source, metrics_of
 
 _log: Final = logging.getLogger(__name__)
@@ -113,12 +113,9 @@ class RunWatch:
         self.last_result: ScoreResult | None = None
         """The last result with a reward, for the versions that it names."""
 
-    def __call__(self, batch: JudgedBatch) -> Mapping[str, float]:
+    def __call__(self, judged: Sequence[JudgedRollout]) -> Mapping[str, float]:
         """Keep what was judged for `drain`; no metrics, which come from all processes at once."""
-        self._mine.extend(
-            JudgedRollout(rollout.question, rollout.response, rollout.finish_reason, result)
-            for rollout, result in zip(batch.rollouts, batch.results, strict=True)
-        )
+        self._mine.extend(judged)
         return {}
 
     def drain(self) -> list[JudgedRollout]:
