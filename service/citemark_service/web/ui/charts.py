@@ -24,7 +24,7 @@ Ticks = list[tuple[float, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Curve:
     """One curve; a None leaves a gap."""
 
     label: str
@@ -44,7 +44,7 @@ class Chart:
 
     title: str
     steps: Sequence[int]
-    lines: Sequence[Line]
+    lines: Sequence[Curve]
     band: tuple[Values, Values] | None = None
     """The lower and the upper edge of the area."""
     floor: float | None = None
@@ -74,7 +74,7 @@ class Chart:
             steps = [steps[last * at // _LABELS] for at in range(_LABELS + 1)]
         return [(_place(step, self.steps[0], self.steps[-1], 100), str(step)) for step in steps]
 
-    def path(self, line: Line) -> str:
+    def path(self, line: Curve) -> str:
         """A curve's path in the plot."""
         return _path(zip(self._xs, map(self._y, line.values), strict=True))
 

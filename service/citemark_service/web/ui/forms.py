@@ -96,7 +96,7 @@ class PasteBox:
         self._forms = forms
         self._reads = reads
         self._templates = templates
-        file = resources.files("citemark_service.web") / "examples" / "rollout.json"
+        file = resources.files("citemark_service.examples") / "rollout.json"
         self._example = file.read_text("utf-8")
 
     async def show(self) -> Response:

@@ -9,7 +9,7 @@ from typing import Final
 from citemark_service.ledger.excerpt import KeptRubric
 from citemark_service.ledger.reading import Record
 from citemark_service.ledger.view import Sample
-from citemark_service.web.ui.charts import Chart, Histogram, Line
+from citemark_service.web.ui.charts import Chart, Curve, Histogram
 
 OUTCOMES: Final = ("judged", "refused", "failed")
 """What can become of a rollout: a verdict, no judging because it is no answer, or no verdict."""
@@ -36,7 +36,7 @@ def reward_chart(rows: Sequence[Record]) -> Chart:
     low, high = (
         [None if m is None or d is None else m + sign * d for m, d in means] for sign in (-1, 1)
     )
-    line = Line("mean reward", [average for average, _ in means])
+    line = Curve("mean reward", [average for average, _ in means])
     return Chart("Reward", [row["last"] for row in rows], [line], band=(low, high), floor=0.0)
 
 
@@ -44,8 +44,8 @@ def component_charts(rows: Sequence[Record]) -> list[Chart]:
     """What the reward is made of and what disturbs it, a small chart each."""
     steps = [row["last"] for row in rows]
 
-    def means(label: str, total: str, count: str, tone: int) -> Line:
-        return Line(label, [mean(row, total, count) for row in rows], tone)
+    def means(label: str, total: str, count: str, tone: int) -> Curve:
+        return Curve(label, [mean(row, total, count) for row in rows], tone)
 
     shares = {
         "Rubrics": means("mean", "rubric_sum", "judged", 1),
@@ -58,7 +58,7 @@ def component_charts(rows: Sequence[Record]) -> list[Chart]:
             means("refused", "refused", "rollouts", 3),
         ],
         "Length": [means("mean characters", "chars_sum", "rollouts", 2)],
-        "Spread within the step": [Line("standard deviation", list(map(deviation, rows)))],
+        "Spread within the step": [Curve("standard deviation", list(map(deviation, rows)))],
     }
     return [
         *(Chart(title, steps, [line], floor=0.0, ceiling=1.0) for title, line in shares.items()),
