@@ -5,15 +5,15 @@ import itertools
 import pytest
 
 from citemark_service.errors import JudgeUnreachable
-from citemark_service.examination.prefix_metrics import PrefixCount
-from citemark_service.examination.probe import Cached, Counters, ProbeReport, probe
+from citemark_service.examination.prefix_metrics import PrefixCount, PrefixMetrics
+from citemark_service.examination.probe import CachedTokens, ProbeReport, probe
 from support.pooled_judge import pooled
 from support.scripted_judge import Listed, Reply, ScriptedJudge, always, in_turn
 
 VERDICTS = '{"1":0,"2":2}'
 
 
-class Counted:
+class Counted(PrefixMetrics):
     """Gives the counts in turn, over and over."""
 
     def __init__(self, *counts: PrefixCount | None) -> None:
@@ -23,7 +23,7 @@ class Counted:
         return next(self._counts)
 
 
-async def probed(judge: ScriptedJudge, counters: Counters | None = None) -> ProbeReport:
+async def probed(judge: ScriptedJudge, counters: PrefixMetrics | None = None) -> ProbeReport:
     async with pooled([judge], attempts=1) as pool:
         return await probe(pool, nonce="n0", counters=counters, deadline=None)
 
@@ -35,8 +35,8 @@ async def test_a_server_that_does_all_of_it(start_judge) -> None:
     report = await probed(await start_judge(in_turn(cold, cold, warm)))
     assert report.grammar is None
     assert report.logprobs
-    assert report.second == Cached(None, None)
-    assert report.third == Cached(2400, "usage")
+    assert report.second == CachedTokens()
+    assert report.third == CachedTokens(2400, "usage")
     assert report.cached_share == pytest.approx(2400 / report.shared_tokens)
     assert 0.5 < report.shared_tokens / report.prompt_tokens < 0.75
 
@@ -73,8 +73,8 @@ async def test_the_counters_are_asked_where_the_usage_is_silent(start_judge) -> 
     judge = await start_judge(always(Reply(VERDICTS, prompt_tokens=4000)))
     counts = [(0, 0), (4000, 0), (4000, 0), (8000, 100), (9000, 100), (13000, 2100)]
     report = await probed(judge, Counted(*(PrefixCount(*count) for count in counts)))
-    assert report.second == Cached(100, "metrics")
-    assert report.third == Cached(2000, "metrics")
+    assert report.second == CachedTokens(100, "metrics")
+    assert report.third == CachedTokens(2000, "metrics")
 
 
 @pytest.mark.parametrize(
@@ -87,9 +87,9 @@ async def test_the_counters_are_asked_where_the_usage_is_silent(start_judge) -> 
     ],
     ids=["none", "not vLLM", "gone", "other traffic"],
 )
-async def test_what_is_not_known_is_not_told(start_judge, counters: Counters | None) -> None:
+async def test_what_is_not_known_is_not_told(start_judge, counters: PrefixMetrics | None) -> None:
     report = await probed(await start_judge(always(Reply(VERDICTS, prompt_tokens=4000))), counters)
-    assert report.third == Cached(None, None)
+    assert report.third == CachedTokens()
     assert report.cached_share is None
 
 

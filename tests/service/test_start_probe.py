@@ -13,7 +13,7 @@ import pytest
 
 from citemark_rubrics import load_library
 from citemark_service.app import create_app
-from citemark_service.examination.startup import StartProbe, start_probe
+from citemark_service.examination.server import StartProbe, start_probe
 from citemark_service.judges.factory import build_judge
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics

@@ -23,7 +23,7 @@ import httpx
 
 from citemark_rubrics import load_library
 from citemark_service.app import create_app
-from citemark_service.examination.startup import start_probe
+from citemark_service.examination.server import start_probe
 from citemark_service.judges.factory import build_judge
 from citemark_service.ledger.factory import ledger_of
 from citemark_service.settings import Settings

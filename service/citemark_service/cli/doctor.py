@@ -22,8 +22,8 @@ from citemark_service.cli.options import (
     setting_option,
 )
 from citemark_service.cli.terminal import Progress, count_noun, plain, show
-from citemark_service.examination.findings import Finding, State
-from citemark_service.examination.server import each_server, examine
+from citemark_service.examination.findings import ServerFinding, State
+from citemark_service.examination.server import examine, split_servers
 from citemark_service.judges.language.render import PromptWriter
 from citemark_service.settings import Settings
 from citemark_service.trainers.checks import DatasetCheck, Limits
@@ -113,8 +113,9 @@ def _examine_judge(flags: dict[str, Any]) -> int:
     return int(any(finding.state is State.FAILED for finding in findings))
 
 
-async def _examine_servers(settings: Settings) -> list[Finding]:
-    return [finding for alone in each_server(settings).values() for finding in await examine(alone)]
+async def _examine_servers(settings: Settings) -> list[ServerFinding]:
+    servers = split_servers(settings).values()
+    return [finding for alone in servers for finding in await examine(alone)]
 
 
 def _examine_dataset(

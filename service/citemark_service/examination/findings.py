@@ -5,7 +5,7 @@ from enum import Enum
 from typing import Final, Literal
 
 from citemark_service.errors import JudgeError, JudgeRejected
-from citemark_service.examination.probe import Cached, ProbeReport
+from citemark_service.examination.probe import ProbeReport
 from citemark_service.telemetry.metrics import ProbeAspect
 
 POOR_SHARE: Final = 0.5
@@ -32,7 +32,7 @@ class State(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ServerFinding:
     """One aspect of one server; `judge` is whether it answers at all."""
 
     aspect: ProbeAspect | Literal["judge"]
@@ -48,45 +48,35 @@ class Finding:
         return State.FAILED if self.aspect in ("judge", "grammar") else State.LOOK
 
 
-def reported(report: ProbeReport, server: str) -> tuple[Finding, ...]:
-    """The findings about a server that answered; `server` says which and where."""
-    times = ", ".join(f"{seconds:.2f}" for seconds in report.seconds)
-    reached = Finding("judge", True, f"{server} answered in {times} s")
-    return (reached, _grammar(report), _logprobs(report), _cache(report))
-
-
-def unanswered(error: JudgeError) -> Finding:
+def explain_failure(error: JudgeError) -> ServerFinding:
     """The one finding about a server that could not be asked."""
     advice = _REFUSED if isinstance(error, JudgeRejected) else _AWAY
-    return Finding("judge", False, f"{error.kind}: {error}; {advice}")
+    return ServerFinding("judge", False, f"{error.kind}: {error}; {advice}")
 
 
-def _grammar(report: ProbeReport) -> Finding:
-    if report.grammar is None:
-        return Finding("grammar", True, "asked for prose, it replied with verdicts only")
-    return Finding("grammar", False, f"{report.grammar}; {_GRAMMAR}")
-
-
-def _logprobs(report: ProbeReport) -> Finding:
-    if report.logprobs:
-        return Finding("logprobs", True, "verdicts are weighted by probability")
-    told = "none: scores are bare verdicts, and tie more often; vLLM gives them to who asks"
-    return Finding("logprobs", False, told)
-
-
-def _cache(report: ProbeReport) -> Finding:
+def explain_report(report: ProbeReport, server: str) -> tuple[ServerFinding, ...]:
+    """The findings about a server that answered; `server` says which and where."""
+    times = ", ".join(f"{seconds:.2f}" for seconds in report.seconds)
+    grammar = "asked for prose, it replied with verdicts only"
+    if report.grammar is not None:
+        grammar = f"{report.grammar}; {_GRAMMAR}"
+    logprobs = "verdicts are weighted by probability"
+    if not report.logprobs:
+        logprobs = "none: scores are bare verdicts, and tie more often; vLLM gives them to who asks"
     share = report.cached_share
+    works = None if share is None else share >= POOR_SHARE
     if share is None:
-        told = "the server does not tell; vLLM does with --enable-prompt-tokens-details"
-        return Finding("prefix_cache", None, told)
-    seen = (
-        f"{report.third.tokens} of about {report.shared_tokens} shared tokens ({share:.0%}) "
-        f"at the third call, {_told(report.second)} at the second, by its {report.third.source}"
+        cache = "the server does not tell; vLLM does with --enable-prompt-tokens-details"
+    else:
+        cache = (
+            f"{report.third.tokens} of about {report.shared_tokens} shared tokens ({share:.0%}) at "
+            f"the third call, {report.second.tokens or 'none'} at the second, "
+            f"by its {report.third.source}"
+        )
+        cache += "" if works else "; is --enable-prefix-caching on?"
+    return (
+        ServerFinding("judge", True, f"{server} answered in {times} s"),
+        ServerFinding("grammar", report.grammar is None, grammar),
+        ServerFinding("logprobs", report.logprobs, logprobs),
+        ServerFinding("prefix_cache", works, cache),
     )
-    if share >= POOR_SHARE:
-        return Finding("prefix_cache", True, seen)
-    return Finding("prefix_cache", False, f"{seen}; is --enable-prefix-caching on?")
-
-
-def _told(cached: Cached) -> str:
-    return "none" if not cached.tokens else str(cached.tokens)

@@ -10,10 +10,10 @@ one does it keep a state for the third.
 
 import time
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 from citemark_service.errors import InvalidVerdict, JudgeTruncated, JudgeUnreadable
-from citemark_service.examination.prefix_metrics import PrefixCount
+from citemark_service.examination.prefix_metrics import PrefixCount, PrefixMetrics
 from citemark_service.judges.chat import ChatReply, ChatRequest, Message
 from citemark_service.judges.language.grammar import Layout, criteria_layout
 from citemark_service.judges.language.replies import read
@@ -28,15 +28,15 @@ SHARED_LINES: Final = 140
 hybrid models known."""
 _TOP_LOGPROBS: Final = 8
 
-Source = Literal["usage", "metrics"]
 
+@dataclass(frozen=True, slots=True)
+class CachedTokens:
+    """How many tokens of a prompt the server had in its cache."""
 
-class Counters(Protocol):
-    """Where a server's own count of cached prompt tokens can be read."""
-
-    async def read(self) -> PrefixCount | None:
-        """The count now, or None where the server has none."""
-        ...
+    tokens: int | None = None
+    """None where the server neither says nor counts."""
+    source: Literal["usage", "metrics"] | None = None
+    """The reply's usage, or the server's own counters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,10 @@ class ProbeReport:
     """Of each call, as of the others."""
     shared_tokens: int
     """About how many of them all calls have."""
-    second: "Cached"
-    third: "Cached"
+    second: CachedTokens
+    third: CachedTokens
     """What the rest of a group gets."""
-    seconds: tuple[float, float, float]
+    seconds: tuple[float, ...]
     """How long each call took."""
 
     @property
@@ -65,28 +65,11 @@ class ProbeReport:
         return min(1.0, self.third.tokens / self.shared_tokens)
 
 
-@dataclass(frozen=True, slots=True)
-class Cached:
-    """How many tokens of a prompt the server had in its cache."""
-
-    tokens: int | None
-    """None where the server neither says nor counts."""
-    source: Source | None
-    """Who told."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    reply: ChatReply
-    seconds: float
-    cached: Cached
-
-
 async def probe(
     pool: JudgePool,
     *,
     nonce: str,
-    counters: Counters | None,
+    counters: PrefixMetrics | None,
     deadline: float | None,
     lines: int = SHARED_LINES,
 ) -> ProbeReport:
@@ -94,76 +77,67 @@ async def probe(
 
     Args:
         nonce: starts the shared text, so that nothing of an earlier probe is in the cache.
-        counters: asked where the replies do not tell of cached tokens.
+        counters: read where the replies do not tell of cached tokens.
         deadline: `time.monotonic()` value for all calls together, None for none.
         lines: length of the shared part, each line about 21 tokens.
 
     Raises:
         JudgeError: as `JudgePool.complete`; a reply against the grammar is in the report instead.
     """
-    requests = [_request(nonce, lines, number) for number in range(3)]
-    calls = [await _called(pool, request, counters, deadline) for request in requests]
-    last = calls[-1].reply
+    shared = _write_shelves(nonce, lines)
+    replies: list[ChatReply] = []
+    cached: list[CachedTokens] = []
+    seconds: list[float] = []
+    for number in range(3):
+        own = _write_shelves(f"{nonce} part {number}", lines // 2)
+        prompt = f"{shared}\n{own}\n{_ASK}"
+        request = ChatRequest(
+            messages=(Message("system", _SYSTEM), Message("user", prompt)),
+            constraint=_LAYOUT.constraint,
+            max_tokens=_LAYOUT.max_tokens,
+            top_logprobs=_TOP_LOGPROBS,
+            affinity=nonce,  # all to one server, where there are several
+        )
+        before = await counters.read() if counters else None
+        start = time.perf_counter()
+        replies.append(await pool.complete(request, meter=Meter(), deadline=deadline))
+        seconds.append(time.perf_counter() - start)
+        after = await counters.read() if counters else None
+        cached.append(_count_cached(replies[-1], before, after))
+    last = replies[-1]
+    # By characters, which is by tokens nearly, since both parts are of one kind.
+    share = (len(_SYSTEM) + len(shared)) / (len(_SYSTEM) + len(prompt))
     return ProbeReport(
-        grammar=next(filter(None, (_violation(call.reply) for call in calls)), None),
+        grammar=next(filter(None, map(_find_violation, replies)), None),
         logprobs=last.tokens is not None,
         prompt_tokens=last.usage.prompt_tokens,
-        shared_tokens=_shared_tokens(requests[-1], _text(nonce, lines), last),
-        second=calls[1].cached,
-        third=calls[2].cached,
-        seconds=(calls[0].seconds, calls[1].seconds, calls[2].seconds),
+        shared_tokens=round(last.usage.prompt_tokens * share),
+        second=cached[1],
+        third=cached[2],
+        seconds=tuple(seconds),
     )
 
 
-async def _called(
-    pool: JudgePool, request: ChatRequest, counters: Counters | None, deadline: float | None
-) -> _Call:
-    before = await counters.read() if counters else None
-    start = time.perf_counter()
-    reply = await pool.complete(request, meter=Meter(), deadline=deadline)
-    seconds = time.perf_counter() - start
-    after = await counters.read() if counters else None
-    return _Call(reply, seconds, _cached(reply, before, after))
-
-
-def _request(nonce: str, lines: int, call: int) -> ChatRequest:
-    own = _text(f"{nonce} part {call}", lines // 2)
-    return ChatRequest(
-        messages=(
-            Message("system", _SYSTEM),
-            Message("user", f"{_text(nonce, lines)}\n{own}\n{_ASK}"),
-        ),
-        constraint=_LAYOUT.constraint,
-        max_tokens=_LAYOUT.max_tokens,
-        top_logprobs=_TOP_LOGPROBS,
-        affinity=nonce,  # all to one server, where there are several
-    )
-
-
-def _text(label: str, lines: int) -> str:
+def _write_shelves(label: str, lines: int) -> str:
     return "\n".join(f"{label}: shelf {n} holds {n * n % 97} books on rivers" for n in range(lines))
 
 
-def _shared_tokens(request: ChatRequest, shared: str, reply: ChatReply) -> int:
-    """By characters, which is by tokens nearly, since both parts are of one kind."""
-    length = sum(len(message.content) for message in request.messages)
-    return round(reply.usage.prompt_tokens * (len(_SYSTEM) + len(shared)) / length)
-
-
-def _cached(reply: ChatReply, before: PrefixCount | None, after: PrefixCount | None) -> Cached:
+def _count_cached(
+    reply: ChatReply, before: PrefixCount | None, after: PrefixCount | None
+) -> CachedTokens:
     """From the reply's usage, or else from what the counters gained."""
     if reply.usage.cached_tokens:
-        return Cached(reply.usage.cached_tokens, "usage")
+        return CachedTokens(reply.usage.cached_tokens, "usage")
     if before is None or after is None:
-        return Cached(None, None)
+        return CachedTokens()
     gained = after.since(before)
     # More or fewer than this call's tokens: others were asking too, and the hits may be theirs.
     if gained.queried != reply.usage.prompt_tokens:
-        return Cached(None, None)
-    return Cached(gained.hit, "metrics")
+        return CachedTokens()
+    return CachedTokens(gained.hit, "metrics")
 
 
-def _violation(reply: ChatReply) -> str | None:
+def _find_violation(reply: ChatReply) -> str | None:
     try:
         read(reply, _LAYOUT)
     except (JudgeTruncated, JudgeUnreadable, InvalidVerdict) as error:

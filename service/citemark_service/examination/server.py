@@ -1,14 +1,21 @@
-"""From a server's settings to findings: reach it, probe it, read the report."""
+"""Probes of the servers that settings name: on request, and beside a starting service."""
 
+import asyncio
+import logging
 import secrets
 import time
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Final
 
 from citemark_service.errors import JudgeError
-from citemark_service.examination.findings import Finding, reported, unanswered
+from citemark_service.examination.findings import (
+    ServerFinding,
+    State,
+    explain_failure,
+    explain_report,
+)
 from citemark_service.examination.prefix_metrics import PrefixMetrics
-from citemark_service.examination.probe import SHARED_LINES, ProbeReport, probe
+from citemark_service.examination.probe import SHARED_LINES, probe
 from citemark_service.judges.factory import build_judge
 from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.judges.server.pool import RetryPolicy
@@ -16,11 +23,20 @@ from citemark_service.judges.server.server import name_servers
 from citemark_service.settings import JUDGES, Settings
 from citemark_service.telemetry.metrics import Metrics
 
+PATIENCE_S: Final = 900.0
+"""How long a judge may load its model."""
+
 _FEW_LINES: Final = 24  # a model in this process reads slowly, and is no hybrid with large blocks
 _LOOKS: Final = RetryPolicy(attempts=10_000)  # the deadline ends them
+_LEVELS: Final = {
+    State.OK: logging.INFO,
+    State.LOOK: logging.WARNING,
+    State.FAILED: logging.ERROR,
+}
+_log = logging.getLogger("citemark.probe")
 
 
-def each_server(settings: Settings) -> dict[str, Settings]:
+def split_servers(settings: Settings) -> dict[str, Settings]:
     """The settings with each server alone, under the name that it has in metrics.
 
     By itself, because the pool in front of several would send calls elsewhere.
@@ -34,7 +50,7 @@ def each_server(settings: Settings) -> dict[str, Settings]:
     }
 
 
-async def examine(settings: Settings, *, patience_s: float = 0.0) -> tuple[Finding, ...]:
+async def examine(settings: Settings, *, patience_s: float = 0.0) -> tuple[ServerFinding, ...]:
     """Reach the one server of `settings` and ask it three times, over connections of its own.
 
     Args:
@@ -44,36 +60,81 @@ async def examine(settings: Settings, *, patience_s: float = 0.0) -> tuple[Findi
     Raises:
         SettingsError: as `build_judge`.
     """
+    remote = JUDGES[settings.judge].served
     async with aclosing(build_judge(settings, Metrics())) as judge:
         model = judge.identity.model
         if not isinstance(judge, LanguageJudge):
-            return (Finding("judge", True, f"{model}: no server, nothing to examine"),)
+            return (ServerFinding("judge", True, f"{model}: no server, nothing to examine"),)
         try:
-            await _reached(judge, patience_s)
-            report = await _probed(judge, settings)
+            await _reach(judge, patience_s)
+            report = await probe(
+                judge.pool,
+                nonce=secrets.token_hex(4),
+                counters=PrefixMetrics(settings.judge_url) if remote else None,
+                deadline=time.monotonic() + settings.judge_deadline_s,
+                lines=SHARED_LINES if remote else _FEW_LINES,
+            )
         except JudgeError as error:
-            return (unanswered(error),)
-    return reported(report, f"{model} {_where(settings)}")
+            return (explain_failure(error),)
+    where = f"at {settings.judge_url}" if remote else "in this process"
+    return explain_report(report, f"{model} {where}")
 
 
-async def _reached(judge: LanguageJudge, patience_s: float) -> None:
+async def _reach(judge: LanguageJudge, patience_s: float) -> None:
     deadline = time.monotonic() + patience_s
     async for attempt in _LOOKS.retrying(deadline, on_retry=lambda _: None):
         with attempt:
             await judge.check()
 
 
-async def _probed(judge: LanguageJudge, settings: Settings) -> ProbeReport:
-    remote = JUDGES[settings.judge].served
-    return await probe(
-        judge.pool,
-        nonce=secrets.token_hex(4),
-        counters=PrefixMetrics(settings.judge_url) if remote else None,
-        deadline=time.monotonic() + settings.judge_deadline_s,
-        lines=SHARED_LINES if remote else _FEW_LINES,
-    )
+def start_probe(settings: Settings, metrics: Metrics) -> "StartProbe | None":
+    """The probe that the settings ask for; None where it is off or the judge has no server."""
+    wanted = settings.probe_at_start and JUDGES[settings.judge].served
+    return StartProbe(settings, metrics) if wanted else None
 
 
-def _where(settings: Settings) -> str:
-    served = JUDGES[settings.judge].served
-    return f"at {settings.judge_url}" if served else "in this process"
+class StartProbe(AbstractAsyncContextManager[None]):
+    """Examines each server while it is entered; leaving cancels what still waits or asks.
+
+    It logs one line for each finding, counts in `metrics` what works, and raises nothing. A
+    server that cannot be reached is waited for, `patience_s` at most.
+
+    Raises:
+        SettingsError: as `split_servers`.
+    """
+
+    def __init__(
+        self, settings: Settings, metrics: Metrics, *, patience_s: float = PATIENCE_S
+    ) -> None:
+        self._servers = split_servers(settings)
+        self._metrics = metrics
+        self._patience_s = patience_s
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> None:
+        """Begin, and return before anything is asked."""
+        for name, alone in self._servers.items():
+            task = asyncio.create_task(self._examine_server(name, alone))
+            task.add_done_callback(_log_defect)
+            self._tasks.append(task)
+
+    async def __aexit__(self, *_exc: object) -> None:
+        """End, with all connections closed."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+    async def _examine_server(self, name: str, alone: Settings) -> None:
+        for finding in await examine(alone, patience_s=self._patience_s):
+            # On one line of what can be printed, so that a server's words forge no line of the log.
+            seen = "".join(filter(str.isprintable, " ".join(finding.seen.split())))
+            level, state = _LEVELS[finding.state], finding.state.value
+            _log.log(level, "%s: %s %s: %s", name, finding.aspect, state, seen)
+            if finding.aspect != "judge" and finding.works is not None:
+                self._metrics.probes.labels(name, finding.aspect).set(finding.works)
+
+
+def _log_defect(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("the probe at start-up broke", exc_info=error)
