@@ -21,10 +21,11 @@ from sqlalchemy import Connection, insert
 from citemark_rubrics import load_library
 from citemark_schemas import ClaimVerdict, CriterionVerdict, Knobs, Rollout, SentenceVerdict
 from citemark_service.errors import JudgeTimeout
-from citemark_service.judges.protocol import (
+from citemark_service.judges.tasks import (
     CitationTask,
     CitationVerdicts,
     CriteriaTask,
+    Judge,
     JudgeIdentity,
     Meter,
 )
@@ -55,7 +56,7 @@ class Prompt:
     samples: tuple[Row, ...]
 
 
-class DiceJudge:
+class DiceJudge(Judge):
     """Verdicts by chance, more of them good the better the policy is."""
 
     identity = JudgeIdentity(model="dice", prompts="dice-1")
@@ -98,12 +99,6 @@ class DiceJudge:
             ),
             sentences=tuple(SentenceVerdict(factual=1 - self._share()) for _ in task.sentences),
         )
-
-    async def check(self) -> None:
-        """It is always there."""
-
-    async def aclose(self) -> None:
-        """It holds nothing."""
 
     def _share(self) -> float:
         return round(min(1.0, max(0.0, self._dice.gauss(self.quality, 0.3))), 3)

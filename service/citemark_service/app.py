@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from starlette.middleware import Middleware
 
 from citemark_rubrics import RubricLibrary
-from citemark_service.judges.protocol import Judge
+from citemark_service.judges.tasks import Judge
 from citemark_service.ledger.ledger import Ledger
 from citemark_service.ledger.observed import ObservedLedger
 from citemark_service.ledger.view import LedgerView

@@ -21,7 +21,7 @@ from opentelemetry.trace import NoOpTracer, Tracer
 from citemark_rubrics import RubricLibrary
 from citemark_service.app import create_app
 from citemark_service.errors import SettingsError
-from citemark_service.judges.protocol import Judge
+from citemark_service.judges.tasks import Judge
 from citemark_service.ledger.ledger import Ledger
 from citemark_service.ledger.view import LedgerView
 from citemark_service.settings import JUDGES, Settings

@@ -11,10 +11,11 @@ from citemark_schemas import ClaimVerdict, CriterionVerdict
 from citemark_service.agreement.measure import Agreement, measure
 from citemark_service.errors import DataError, JudgeTimeout
 from citemark_service.judges.embedded.judge import EmbeddedJudge
-from citemark_service.judges.protocol import (
+from citemark_service.judges.tasks import (
     CitationTask,
     CitationVerdicts,
     CriteriaTask,
+    Judge,
     JudgeIdentity,
     Meter,
     Usage,
@@ -23,7 +24,7 @@ from citemark_service.judges.protocol import (
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
-class ReadingJudge:
+class ReadingJudge(Judge):
     """Finds its score in the text it is asked about: the last word, or no verdict at all."""
 
     identity = JudgeIdentity("reading", "none")
@@ -55,12 +56,6 @@ class ReadingJudge:
         self.tasks.append(task)
         support = await self._score(task.claims[0].claim.text, meter)
         return CitationVerdicts((ClaimVerdict(support=support, substantive=1.0),), ())
-
-    async def check(self) -> None:
-        return None
-
-    async def aclose(self) -> None:
-        return None
 
 
 def support_row(score: str, label: str, snippets: int = 1) -> dict:

@@ -11,7 +11,7 @@ from sqlalchemy import update
 from citemark_rubrics import load_library
 from citemark_schemas import SIGNALS, Knobs, Rollout, ScoreResult
 from citemark_service.judges.embedded.judge import EmbeddedJudge
-from citemark_service.judges.protocol import Origin
+from citemark_service.judges.tasks import Origin
 from citemark_service.ledger.database import opened
 from citemark_service.ledger.factory import ledger_of
 from citemark_service.ledger.tables import rollouts

@@ -10,7 +10,7 @@ import pytest
 from citemark_rubrics import load_library
 from citemark_schemas import Knobs, Rollout
 from citemark_service.judges.embedded.judge import EmbeddedJudge
-from citemark_service.judges.protocol import Origin
+from citemark_service.judges.tasks import Origin
 from citemark_service.ledger.factory import ledger_of
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from citemark_service.errors import JudgeUnreadable
 from citemark_service.judges.chat import Alternative, ChatReply, Token
-from citemark_service.judges.protocol import Usage
 from citemark_service.judges.server.reply import MAX_REPLY_BYTES, align_tokens, decode_completion
+from citemark_service.judges.tasks import Usage
 from support.scripted_judge import Listed, Reply, completion
 
 

@@ -25,7 +25,7 @@ from citemark_schemas import (
     Snippet,
 )
 from citemark_service.judges.embedded.judge import EmbeddedJudge
-from citemark_service.judges.protocol import (
+from citemark_service.judges.tasks import (
     CitationTask,
     CitationVerdicts,
     CitedClaim,
@@ -327,7 +327,7 @@ _PRINT_SCORES = """
 import asyncio
 from citemark_schemas import Snippet
 from citemark_service.judges.embedded.judge import EmbeddedJudge
-from citemark_service.judges.protocol import CitationTask, CitedClaim, Meter
+from citemark_service.judges.tasks import CitationTask, CitedClaim, Meter
 from citemark_service.parsing.parsed import Claim
 from citemark_service.parsing.sources import read_sources
 import sys

@@ -18,7 +18,7 @@ from citemark_service.errors import (
 )
 from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.judges.language.render import PromptWriter
-from citemark_service.judges.protocol import CitationTask, CitationVerdicts, Meter
+from citemark_service.judges.tasks import CitationTask, CitationVerdicts, Meter
 from support.judge_tasks import (
     CRITERIA,
     RetryLog,

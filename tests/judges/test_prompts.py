@@ -15,7 +15,7 @@ from citemark_service.judges.language.grammar import citation_layout, criteria_l
 from citemark_service.judges.language.neutral import neutral
 from citemark_service.judges.language.render import PromptWriter, shown_answer
 from citemark_service.judges.language.shorten import size
-from citemark_service.judges.protocol import CitationTask, CriteriaTask
+from citemark_service.judges.tasks import CitationTask, CriteriaTask
 from support.judge_tasks import CRITERIA, TOOL_OUTPUT, claims_task, criteria_task, shape_of
 
 WRITER = PromptWriter(secret=b"secret")

@@ -20,7 +20,7 @@ from citemark_service.judges.language.grammar import (
     criteria_layout,
 )
 from citemark_service.judges.language.replies import read
-from citemark_service.judges.protocol import Usage
+from citemark_service.judges.tasks import Usage
 from support.judge_tasks import filled
 
 TWO = criteria_layout(2, quotes=False)

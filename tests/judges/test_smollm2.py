@@ -7,8 +7,8 @@ import pytest
 from opentelemetry.trace import NoOpTracer
 
 from citemark_service.errors import JudgeStopped
-from citemark_service.judges.protocol import Meter
 from citemark_service.judges.smollm2 import MODEL, build
+from citemark_service.judges.tasks import Meter
 from citemark_service.settings import Settings
 from support.judge_tasks import RetryLog, claims_task, criteria_task
 

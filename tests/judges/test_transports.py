@@ -22,9 +22,9 @@ from citemark_service.errors import (
     SettingsError,
 )
 from citemark_service.judges.chat import Alternative, ChatReply, ChatRequest, Constraint, Message
-from citemark_service.judges.protocol import Meter, Usage
 from citemark_service.judges.server.pool import JudgePool
 from citemark_service.judges.server.server import Endpoint
+from citemark_service.judges.tasks import Meter, Usage
 from citemark_service.telemetry.metrics import CallOutcome, Metrics
 from support.pooled_judge import pool_of
 from support.scripted_judge import (

@@ -14,10 +14,11 @@ from citemark_schemas import (
     ScoreResult,
     SentenceVerdict,
 )
-from citemark_service.judges.protocol import (
+from citemark_service.judges.tasks import (
     CitationTask,
     CitationVerdicts,
     CriteriaTask,
+    Judge,
     JudgeIdentity,
 )
 from citemark_service.score.pipeline import Pipeline
@@ -32,7 +33,7 @@ def folded(text: str) -> str:
     return " ".join(text.split())
 
 
-class LabelJudge:
+class LabelJudge(Judge):
     """Answers with one rollout's labels: support by (claim, id), factual by sentence."""
 
     identity = JudgeIdentity("human labels", "1")
@@ -73,12 +74,6 @@ class LabelJudge:
     def _sentence(self, text: str) -> SentenceVerdict:
         # What the labels do not know is a fact that nobody vouched for, also a once-cited claim.
         return SentenceVerdict(factual=self._uncited.get(folded(text), 1.0))
-
-    async def check(self) -> None:
-        """Always there."""
-
-    async def aclose(self) -> None:
-        """Holds nothing."""
 
 
 async def scored(row: dict, labels: dict) -> ScoreResult:

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from citemark_rubrics import load_library
 from citemark_schemas import CriterionVerdict
 from citemark_service.app import create_app
-from citemark_service.judges.protocol import CriteriaTask, Meter, Origin
+from citemark_service.judges.tasks import CriteriaTask, Meter, Origin
 from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission
 from support.gated_judge import GatedJudge

@@ -21,8 +21,8 @@ from citemark_service.errors import (
     SettingsError,
 )
 from citemark_service.judges.chat import ChatRequest
-from citemark_service.judges.protocol import Meter
 from citemark_service.judges.server.server import CallLimits, Server, name_servers
+from citemark_service.judges.tasks import Meter
 from citemark_service.telemetry.metrics import Metrics
 from support.pooled_judge import QUICK, ask, pool_of, pooled, request
 from support.scripted_judge import (

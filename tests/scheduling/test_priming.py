@@ -8,7 +8,7 @@ import pytest
 from citemark_service.errors import DeadlineExceeded
 from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.judges.language.render import PromptWriter
-from citemark_service.judges.protocol import Meter
+from citemark_service.judges.tasks import Meter
 from citemark_service.telemetry.metrics import Metrics
 from support.judge_tasks import RESPONSE, by_shape, claims_task, criteria_task
 from support.pooled_judge import QUICK, ask, pooled, request

@@ -8,8 +8,8 @@ import pytest
 from citemark_service.judges.chat import ChatReply, ChatRequest
 from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.judges.language.render import PromptWriter
-from citemark_service.judges.protocol import Meter, Origin, Usage
 from citemark_service.judges.server.pool import JudgePool
+from citemark_service.judges.tasks import Meter, Origin, Usage
 from citemark_service.telemetry.metrics import Metrics
 from support.judge_tasks import RESPONSE, TOOL_OUTPUT, claims_task, criteria_task, filled
 

@@ -34,7 +34,7 @@ from citemark_schemas import (
 from citemark_service.cli.render import render_result
 from citemark_service.errors import NotJudged
 from citemark_service.judges.embedded.judge import EmbeddedJudge
-from citemark_service.judges.protocol import CitationVerdicts
+from citemark_service.judges.tasks import CitationVerdicts
 from citemark_service.rescoring.reward import Change, rescored
 from citemark_service.score.explanation import attainable, losses, reason
 from citemark_service.score.formula import restore_terms

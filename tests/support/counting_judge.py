@@ -7,10 +7,11 @@ from zlib import crc32
 
 from citemark_schemas import ClaimVerdict, Criterion, CriterionVerdict, SentenceVerdict
 from citemark_service.errors import JudgeError
-from citemark_service.judges.protocol import (
+from citemark_service.judges.tasks import (
     CitationTask,
     CitationVerdicts,
     CriteriaTask,
+    Judge,
     JudgeIdentity,
     Meter,
     Usage,
@@ -22,7 +23,7 @@ def share(*texts: str) -> float:
     return crc32("\0".join(texts).encode()) % 101 / 100
 
 
-class CountingJudge:
+class CountingJudge(Judge):
     """Bills one call and 100 prompt tokens a task. `gate`, where set, holds every answer back."""
 
     def __init__(self, identity: JudgeIdentity = JudgeIdentity("oracle", "1")) -> None:  # noqa: B008  a frozen value
@@ -53,9 +54,6 @@ class CountingJudge:
                 SentenceVerdict(factual=share(task.question, s.text)) for s in task.sentences
             ),
         )
-
-    async def check(self) -> None:
-        """Always there."""
 
     async def aclose(self) -> None:
         self.closed = True

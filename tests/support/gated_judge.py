@@ -6,21 +6,24 @@ from dataclasses import dataclass, field
 
 from citemark_schemas import ClaimVerdict, CriterionVerdict, SentenceVerdict
 from citemark_service.errors import JudgeError, JudgeUnreachable
-from citemark_service.judges.protocol import (
+from citemark_service.judges.tasks import (
     CitationTask,
     CitationVerdicts,
     CriteriaTask,
+    Judge,
     JudgeIdentity,
     Meter,
 )
 
 
 @dataclass
-class GatedJudge:
+class GatedJudge(Judge):
     """Full marks for everything, in criteria and in claims.
 
     A question that says `wait` waits for the gate, `fail` fails, `broken` meets a defect.
     """
+
+    identity = JudgeIdentity(model="gated", prompts="gated-1")
 
     gate: threading.Event = field(default_factory=threading.Event)
     unready: JudgeError | None = None
@@ -37,10 +40,6 @@ class GatedJudge:
         self.checks = 0
         self.started.clear()
         self.cancelled.clear()
-
-    @property
-    def identity(self) -> JudgeIdentity:
-        return JudgeIdentity(model="gated", prompts="gated-1")
 
     async def judge_criteria(
         self, task: CriteriaTask, *, meter: Meter, deadline: float | None

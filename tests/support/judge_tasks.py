@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from citemark_schemas import Criterion, FailureKind, FormatReport, Knobs, Polarity
-from citemark_service.judges.protocol import CitationTask, CriteriaTask
+from citemark_service.judges.tasks import CitationTask, CriteriaTask
 from citemark_service.parsing.answer import read_answer
 from citemark_service.parsing.sources import read_sources
 from citemark_service.score.claims import citation_task

@@ -7,7 +7,6 @@ from typing import Any
 from opentelemetry.trace import NoOpTracer
 
 from citemark_service.judges.chat import ChatReply, ChatRequest, ConstraintStyle, Message
-from citemark_service.judges.protocol import Meter
 from citemark_service.judges.server.client import HttpTransport
 from citemark_service.judges.server.hosted import HostedTransport
 from citemark_service.judges.server.pool import JudgePool, RetryPolicy
@@ -18,6 +17,7 @@ from citemark_service.judges.server.server import (
     Transport,
     name_servers,
 )
+from citemark_service.judges.tasks import Meter
 from citemark_service.telemetry.metrics import Metrics
 from support.scripted_judge import MODEL, ScriptedJudge
 

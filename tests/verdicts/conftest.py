@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from citemark_service.judges.protocol import Judge
+from citemark_service.judges.tasks import Judge
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.caching import CachingJudge

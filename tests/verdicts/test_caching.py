@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citemark_schemas import Criterion
-from citemark_service.judges.protocol import JudgeIdentity, Meter
+from citemark_service.judges.tasks import JudgeIdentity, Meter
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.factory import cache_verdicts

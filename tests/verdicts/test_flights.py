@@ -8,7 +8,7 @@ import pytest
 
 from citemark_schemas import Criterion
 from citemark_service.errors import DeadlineExceeded, JudgeRejected, JudgeStopped
-from citemark_service.judges.protocol import Meter, Origin
+from citemark_service.judges.tasks import Meter, Origin
 from support.counting_judge import CountingJudge
 from support.judge_tasks import CRITERIA, claims_task, criteria_task
 

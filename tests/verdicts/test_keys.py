@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citemark_schemas import FormatReport, Polarity, Source
-from citemark_service.judges.protocol import JudgeIdentity, Origin
+from citemark_service.judges.tasks import JudgeIdentity, Origin
 from citemark_service.parsing.parsed import Sources, SourceSnippet
 from citemark_service.verdicts.keys import Keys
 from support.judge_tasks import (

@@ -73,10 +73,11 @@ def test_a_password_is_in_no_message_and_in_no_printed_settings():
 def test_without_the_extra_redis_is_refused_with_what_to_install():
     code = (
         "import sys; sys.modules['redis'] = None\n"
+        "from citemark_service.judges.tasks import Judge\n"
         "from citemark_service.verdicts.factory import cache_verdicts\n"
         "from citemark_service.settings import Settings\n"
         "from citemark_service.errors import SettingsError\n"
-        "try: cache_verdicts(None, Settings(judge='vllm', verdict_cache='redis://h'), None)\n"
+        "try: cache_verdicts(Judge, Settings(judge='vllm', verdict_cache='redis://h'), None)\n"
         "except SettingsError as error: sys.exit('citemark[service,redis]' not in str(error))\n"
         "sys.exit(2)"
     )

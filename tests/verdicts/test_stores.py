@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from citemark_service.judges.protocol import Meter
+from citemark_service.judges.tasks import Meter
 from citemark_service.verdicts.cache import Memory
 from citemark_service.verdicts.redis import RedisStore
 from citemark_service.verdicts.sqlite import SqliteStore

@@ -23,8 +23,8 @@ from citemark_service.judges.chat import ChatReply, ChatRequest
 from citemark_service.judges.factory import build_judge
 from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.judges.language.render import PromptWriter
-from citemark_service.judges.protocol import Meter
 from citemark_service.judges.server.pool import JudgePool, to_prime
+from citemark_service.judges.tasks import Meter
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics

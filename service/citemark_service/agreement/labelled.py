@@ -16,7 +16,7 @@ from citemark_schemas import FormatReport, Polarity, Snippet
 from citemark_schemas.rubric import MixedRubrics
 from citemark_schemas.verdict import Unit
 from citemark_service.errors import DataError
-from citemark_service.judges.protocol import CitationTask, CitedClaim, CriteriaTask
+from citemark_service.judges.tasks import CitationTask, CitedClaim, CriteriaTask
 from citemark_service.parsing.parsed import Answer, Claim
 from citemark_service.parsing.sentences import split_sentences
 from citemark_service.parsing.sources import read_sources

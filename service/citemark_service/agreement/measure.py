@@ -10,7 +10,7 @@ from typing import Literal
 from citemark_service.agreement.figures import Figures, Pair, figures
 from citemark_service.agreement.labelled import CriterionRow, LabelledRow, read_labelled
 from citemark_service.errors import JudgeError
-from citemark_service.judges.protocol import CitationTask, Judge, Meter, Usage
+from citemark_service.judges.tasks import CitationTask, Judge, Meter, Usage
 
 FileKind = Literal["support", "criteria", "rollouts"]
 

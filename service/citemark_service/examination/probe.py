@@ -17,8 +17,8 @@ from citemark_service.examination.prefix_metrics import PrefixCount, PrefixMetri
 from citemark_service.judges.chat import ChatReply, ChatRequest, Message
 from citemark_service.judges.language.grammar import Layout, criteria_layout
 from citemark_service.judges.language.replies import read
-from citemark_service.judges.protocol import Meter
 from citemark_service.judges.server.pool import JudgePool
+from citemark_service.judges.tasks import Meter
 
 _LAYOUT: Final[Layout] = criteria_layout(2, quotes=False)
 _SYSTEM: Final = "You describe shelves in plain prose."

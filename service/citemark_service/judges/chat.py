@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from citemark_service.errors import JudgeUnreadable
-from citemark_service.judges.protocol import Usage
+from citemark_service.judges.tasks import Usage
 
 ConstraintStyle = Literal["structured_outputs", "json_schema"]
 

@@ -4,7 +4,7 @@ from importlib import import_module
 
 from opentelemetry.trace import NoOpTracer, Tracer
 
-from citemark_service.judges.protocol import Judge
+from citemark_service.judges.tasks import Judge
 from citemark_service.settings import JUDGES, Settings
 from citemark_service.telemetry.metrics import Metrics
 

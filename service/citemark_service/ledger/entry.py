@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from citemark_schemas import Rollout, ScoreResult
-from citemark_service.judges.protocol import Words
+from citemark_service.judges.tasks import Words
 from citemark_service.score.fingerprint import framed
 
 Row = dict[str, Any]

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from citemark_schemas import Rollout, ScoreResult
 from citemark_service.errors import LedgerError
-from citemark_service.judges.protocol import Words
+from citemark_service.judges.tasks import Words
 from citemark_service.ledger.database import migrated, place_of
 from citemark_service.ledger.entry import NO_RUN, NO_STEP, place_name, unpacked
 from citemark_service.ledger.tables import groups, prompts, rollouts, steps

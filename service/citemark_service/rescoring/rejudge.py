@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from citemark_schemas import ScoreResult
-from citemark_service.judges.protocol import Origin
+from citemark_service.judges.tasks import Origin
 from citemark_service.ledger.reading import KeptRollout, LedgerReader, Place
 from citemark_service.score.pipeline import Pipeline
 

@@ -10,7 +10,7 @@ from citemark_schemas import (
     SentenceScore,
     SentenceVerdict,
 )
-from citemark_service.judges.protocol import (
+from citemark_service.judges.tasks import (
     CitationTask,
     CitationVerdicts,
     CitedClaim,

@@ -26,7 +26,7 @@ from citemark_schemas import (
     Versions,
 )
 from citemark_service.errors import DeadlineExceeded, JudgeError, SettingsError
-from citemark_service.judges.protocol import (
+from citemark_service.judges.tasks import (
     CitationTask,
     CitationVerdicts,
     CriteriaTask,
@@ -34,7 +34,6 @@ from citemark_service.judges.protocol import (
     JudgeIdentity,
     Meter,
     Origin,
-    Worded,
     Words,
 )
 from citemark_service.ledger.entry import Entry, Keeper
@@ -201,7 +200,7 @@ class Pipeline:
             InvalidRequest: `static_rubrics` names no set.
         """
         reading = read_rollout(rollout, knobs, self._library, 0)
-        if not isinstance(self._judge, Worded) or refusal_of(reading) is not None:
+        if refusal_of(reading) is not None:
             return ()
         errand = _Errand(reading, Origin(), Meter(), 0.0)
         task = errand.citation_task(self._settings.max_claims)

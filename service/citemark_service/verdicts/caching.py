@@ -19,14 +19,12 @@ from typing import Any, NamedTuple, cast
 
 from citemark_schemas import ClaimVerdict, CriterionVerdict, SentenceVerdict
 from citemark_service.errors import DeadlineExceeded, JudgeError, JudgeStopped
-from citemark_service.judges.protocol import (
+from citemark_service.judges.tasks import (
     CitationTask,
     CitationVerdicts,
     CriteriaTask,
     Judge,
-    JudgeIdentity,
     Meter,
-    Worded,
     Words,
 )
 from citemark_service.telemetry.metrics import Metrics
@@ -136,7 +134,7 @@ class Flight:
             _log.error("a judgement that nobody waited for broke", exc_info=error)
 
 
-class CachingJudge:
+class CachingJudge(Judge):
     """A `Judge` before a `Judge`; within one event loop. Closes both it and the cache."""
 
     def __init__(
@@ -154,6 +152,7 @@ class CachingJudge:
             deadline_s: for one judgement, whoever waits for it.
             linger_s: how long a judgement goes on that nobody waits for any more.
         """
+        self.identity = judge.identity
         self._judge = judge
         self._cache = cache
         self._metrics = metrics
@@ -163,11 +162,6 @@ class CachingJudge:
         self._flights: set[Flight] = set()
         self._judging: dict[bytes, Flight] = {}
         self._closed = False
-
-    @property
-    def identity(self) -> JudgeIdentity:
-        """The wrapped judge's."""
-        return self._judge.identity
 
     async def judge_criteria(
         self, task: CriteriaTask, *, meter: Meter, deadline: float | None
@@ -190,8 +184,7 @@ class CachingJudge:
 
     def prompts(self, criteria: CriteriaTask, citations: CitationTask | None) -> tuple[Words, ...]:
         """The wrapped judge's, as if nothing were kept."""
-        judge = self._judge
-        return judge.prompts(criteria, citations) if isinstance(judge, Worded) else ()
+        return self._judge.prompts(criteria, citations)
 
     async def check(self) -> None:
         """See `Judge.check`; asks the wrapped judge, whatever is kept."""
@@ -228,7 +221,7 @@ class CachingJudge:
             for flight, _ in seats:
                 flight.leave()
         judged = len(inquiry.found) - inquiry.kept - inquiry.joined
-        inquiry.meter.tell(kept=inquiry.kept, fresh=inquiry.joined + judged)
+        inquiry.meter.count_verdicts(kept=inquiry.kept, fresh=inquiry.joined + judged)
         self._metrics.verdicts["judge"].inc(judged)
         self._metrics.verdicts["cache"].inc(inquiry.kept)
         self._metrics.verdicts["joined"].inc(inquiry.joined)

@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, u
 from pydantic import BaseModel, Field, ValidationError
 
 from citemark_service.errors import SettingsError
-from citemark_service.judges.protocol import Instant, Judge
+from citemark_service.judges.tasks import Judge
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.cache import Memory, VerdictCache
@@ -55,7 +55,7 @@ def cache_verdicts(judge: Judge, settings: Settings, metrics: Metrics) -> Judge:
     Raises:
         SettingsError: `verdict_cache` is none of the above, or names what is not installed.
     """
-    if isinstance(judge, Instant):
+    if judge.instant:
         return judge
     return CachingJudge(
         judge,

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from citemark_schemas import ClaimVerdict, CriterionVerdict, SentenceVerdict
-from citemark_service.judges.protocol import (
+from citemark_service.judges.tasks import (
     CitationTask,
     CitedClaim,
     CriteriaTask,

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from citemark_schemas import ScoreResult
-from citemark_service.judges.protocol import Origin
+from citemark_service.judges.tasks import Origin
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.web.body import raise_when_gone
 from citemark_service.web.intake import Batch

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from fastapi import Header, Request
 
 from citemark_schemas import Priority
-from citemark_service.judges.protocol import Origin
+from citemark_service.judges.tasks import Origin
 
 _PRIORITIES: Final[Mapping[Priority, int]] = {"training": 0, "audit": 10}
 

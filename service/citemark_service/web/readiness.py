@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from citemark_service.errors import JudgeError, JudgeTimeout
-from citemark_service.judges.protocol import Judge
+from citemark_service.judges.tasks import Judge
 
 
 class Readiness:

@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Send
 
 from citemark_schemas import Knobs, Rollout, ScoreResult, StreamLine
 from citemark_service.errors import BodyTimeout, RequestError, ShuttingDown, TooLarge
-from citemark_service.judges.protocol import Origin
+from citemark_service.judges.tasks import Origin
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission

@@ -5,7 +5,6 @@ judge to train on, for a policy can learn to please a word count.
 """
 
 import asyncio
-from typing import Final, Literal
 
 from citemark_schemas import CriterionVerdict, SentenceVerdict
 from citemark_service.judges.embedded.criteria import judge_criterion
@@ -16,10 +15,11 @@ from citemark_service.judges.embedded.statements import (
     read_subject,
 )
 from citemark_service.judges.embedded.words import read_terms
-from citemark_service.judges.protocol import (
+from citemark_service.judges.tasks import (
     CitationTask,
     CitationVerdicts,
     CriteriaTask,
+    Judge,
     JudgeIdentity,
     Meter,
 )
@@ -28,18 +28,15 @@ from citemark_service.judges.protocol import (
 _VERSION = "1"
 
 
-class EmbeddedJudge:
+class EmbeddedJudge(Judge):
     """A `Judge` that never fails and spends nothing.
 
     It counts words in a thread, so that a long rollout does not hold up the service's loop.
     """
 
-    instant: Final[Literal[True]] = True
-
-    @property
-    def identity(self) -> JudgeIdentity:
-        """Its own version stands in for prompts."""
-        return JudgeIdentity(model="embedded", prompts=f"embedded-{_VERSION}")
+    # Its own version stands in for prompts.
+    identity = JudgeIdentity(model="embedded", prompts=f"embedded-{_VERSION}")
+    instant = True
 
     async def judge_criteria(
         self, task: CriteriaTask, *, meter: Meter, deadline: float | None
@@ -54,12 +51,6 @@ class EmbeddedJudge:
         """One verdict per claim and per sentence, in order."""
         del meter, deadline
         return await asyncio.to_thread(_judge_citations, task)
-
-    async def check(self) -> None:
-        """Always ready."""
-
-    async def aclose(self) -> None:
-        """Holds nothing."""
 
 
 def build(_settings: object, **_collaborators: object) -> EmbeddedJudge:

@@ -19,7 +19,7 @@ from citemark_service.judges.embedded.words import (
     read_passage,
     read_terms,
 )
-from citemark_service.judges.protocol import CitedClaim, CriteriaTask
+from citemark_service.judges.tasks import CitedClaim, CriteriaTask
 from citemark_service.parsing.parsed import Answer, Sources
 
 # What is read of one rollout: more than a refiner's prompt holds.

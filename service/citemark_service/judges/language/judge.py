@@ -30,16 +30,17 @@ from citemark_service.judges.language.evidence import Passage
 from citemark_service.judges.language.grammar import Layout, citation_layout, criteria_layout
 from citemark_service.judges.language.render import PromptWriter, shared_part
 from citemark_service.judges.language.replies import Reading, read
-from citemark_service.judges.protocol import (
+from citemark_service.judges.server.pool import JudgePool
+from citemark_service.judges.tasks import (
     CitationTask,
     CitationVerdicts,
     CriteriaTask,
+    Judge,
     JudgeIdentity,
     Meter,
     Question,
     Words,
 )
-from citemark_service.judges.server.pool import JudgePool
 from citemark_service.parsing.visible import visible
 from citemark_service.telemetry.logs import log_context, log_fields
 from citemark_service.telemetry.metrics import Metrics
@@ -64,7 +65,7 @@ class _Ask:
     deadline: float | None
 
 
-class LanguageJudge:
+class LanguageJudge(Judge):
     """A `Judge` over the servers of a model. Safe to call concurrently.
 
     Every sample of a group gets the same criteria in the same order, and a prompt whose text up
@@ -91,12 +92,7 @@ class LanguageJudge:
         self._top_logprobs = top_logprobs
         facts = (writer.version, criteria_per_call, evidence_quotes, top_logprobs)
         version = hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
-        self._identity = JudgeIdentity(model, version)
-
-    @property
-    def identity(self) -> JudgeIdentity:
-        """The model, and a hash of templates, grammar and what else shapes the prompts."""
-        return self._identity
+        self.identity = JudgeIdentity(model, version)
 
     async def judge_criteria(
         self, task: CriteriaTask, *, meter: Meter, deadline: float | None
@@ -210,7 +206,7 @@ class LanguageJudge:
         layout, request = self._to_request(ask, quotes=quotes, temperature=0.0)
         try:
             reply = await self.pool.complete(request, meter=ask.meter, deadline=ask.deadline)
-            ask.meter.hear(ask.question, reply.content)
+            ask.meter.keep_reply(ask.question, reply.content)
             return read(reply, layout)
         except _REPLY_ERRORS as error:
             kind = error.kind
@@ -224,7 +220,7 @@ class LanguageJudge:
         layout, request = self._to_request(ask, quotes=False, temperature=temperature)
         with log_context(ask=2):
             reply = await self.pool.complete(request, meter=ask.meter, deadline=ask.deadline)
-            ask.meter.hear(ask.question, reply.content)
+            ask.meter.keep_reply(ask.question, reply.content)
             return read(reply, layout)
 
     def _to_request(

@@ -19,7 +19,7 @@ from citemark_service.judges.chat import Message
 from citemark_service.judges.language.grammar import GRAMMAR_VERSION, Layout
 from citemark_service.judges.language.neutral import neutral, neutral_line
 from citemark_service.judges.language.shorten import clip, excerpt, fair_cap, size, terms_of
-from citemark_service.judges.protocol import CitationTask, CitedClaim, CriteriaTask
+from citemark_service.judges.tasks import CitationTask, CitedClaim, CriteriaTask
 from citemark_service.parsing.parsed import Sources
 from citemark_service.parsing.tags import Tag, claim_tags
 

@@ -38,9 +38,9 @@ from citemark_service.errors import (
     JudgeUnreachable,
 )
 from citemark_service.judges.chat import ChatReply, ChatRequest
-from citemark_service.judges.protocol import Meter
 from citemark_service.judges.server.queue import Displaced
 from citemark_service.judges.server.server import CallLimits, HealthPolicy, Server, Transport
+from citemark_service.judges.tasks import Meter
 from citemark_service.telemetry.logs import log_context, log_fields
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.telemetry.traces import open_span

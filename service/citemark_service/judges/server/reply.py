@@ -23,7 +23,7 @@ from citemark_service.errors import (
     JudgeUnreadable,
 )
 from citemark_service.judges.chat import ChatReply, Message, Token
-from citemark_service.judges.protocol import Usage
+from citemark_service.judges.tasks import Usage
 
 MAX_REPLY_BYTES: Final = 8 * 1024 * 1024
 """A reply above this is refused unread: verdicts of a rollout take a few kilobytes."""

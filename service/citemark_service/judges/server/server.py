@@ -21,9 +21,9 @@ from citemark_service.errors import (
     SettingsError,
 )
 from citemark_service.judges.chat import ChatReply, ChatRequest
-from citemark_service.judges.protocol import Meter, Usage
 from citemark_service.judges.server.queue import Displaced, Slots
 from citemark_service.judges.server.reply import decode_completion, verify_served
+from citemark_service.judges.tasks import Meter, Usage
 from citemark_service.telemetry.logs import get_log_context, log_fields
 from citemark_service.telemetry.metrics import CallOutcome, Metrics
 from citemark_service.telemetry.traces import open_span, set_attributes

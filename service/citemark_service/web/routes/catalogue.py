@@ -5,7 +5,7 @@ from pydantic import BaseModel, ConfigDict
 
 from citemark_rubrics import RubricLibrary
 from citemark_schemas import Criterion
-from citemark_service.judges.protocol import JudgeIdentity
+from citemark_service.judges.tasks import JudgeIdentity
 
 
 class RubricSetView(BaseModel):

@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect
 
 from citemark_schemas import Rollout, ScoreResult
 from citemark_service.errors import InvalidRequest, Overloaded, RequestError
-from citemark_service.judges.protocol import Origin
+from citemark_service.judges.tasks import Origin
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.trainers.engine import (

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement
 
 from citemark_schemas import Rollout, ScoreResult
 from citemark_service.errors import InvalidRequest, NotKept
-from citemark_service.judges.protocol import JudgeIdentity, Words
+from citemark_service.judges.tasks import JudgeIdentity, Words
 from citemark_service.ledger.entry import NO_STEP
 from citemark_service.ledger.reading import KeptRollout, Place, Record
 from citemark_service.ledger.tables import rollouts

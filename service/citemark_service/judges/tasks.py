@@ -4,8 +4,9 @@ Prompts belong to the judges that are language models. A judge never sees the po
 reasoning, only the answer block, and returns a verdict for every key or raises a `JudgeError`.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol, runtime_checkable
+from typing import Final, Literal
 
 from citemark_schemas import (
     ClaimVerdict,
@@ -115,12 +116,12 @@ class Meter:
         """Record the cost of one call, whatever came of it."""
         self.usage = self.usage + usage
 
-    def hear(self, question: Question, reply: str) -> None:
-        """Keep what the judge said, readable or not, for whoever asks why."""
+    def keep_reply(self, question: Question, reply: str) -> None:
+        """Keep what the judge said, readable or not, as the reason of a verdict."""
         if len(self.replies) < _REPLIES_KEPT:
             self.replies = (*self.replies, Words(question, reply[:_REPLY_CHARS]))
 
-    def tell(self, *, kept: int, fresh: int) -> None:
+    def count_verdicts(self, *, kept: int, fresh: int) -> None:
         """Record how many verdicts a cache had, and how many were judged for anyone."""
         self._kept += kept
         self._fresh += fresh
@@ -143,14 +144,15 @@ class JudgeIdentity:
     """Hash of the prompt templates, or the version of a judge that has none."""
 
 
-class Judge(Protocol):
+class Judge(ABC):
     """A judge of structured tasks. Implementations are safe to call concurrently."""
 
-    @property
-    def identity(self) -> JudgeIdentity:
-        """Model and prompt version, for results and cache keys."""
-        ...
+    identity: JudgeIdentity
+    """Model and prompt version, for results and cache keys."""
+    instant: bool = False
+    """Whether it answers at once and for nothing, so that keeping its verdicts gains nothing."""
 
+    @abstractmethod
     async def judge_criteria(
         self, task: CriteriaTask, *, meter: Meter, deadline: float | None
     ) -> tuple[CriterionVerdict, ...]:
@@ -158,34 +160,23 @@ class Judge(Protocol):
 
         `deadline` is a `time.monotonic()` value, None for none. Raises `JudgeError`.
         """
-        ...
 
+    @abstractmethod
     async def judge_citations(
         self, task: CitationTask, *, meter: Meter, deadline: float | None
     ) -> CitationVerdicts:
         """One verdict per claim and per sentence, in order. Raises `JudgeError`."""
-        ...
 
-    async def check(self) -> None:
+    def prompts(
+        self,
+        criteria: CriteriaTask,  # noqa: ARG002
+        citations: CitationTask | None,  # noqa: ARG002
+    ) -> tuple[Words, ...]:
+        """The prompts for these tasks when nothing is known yet; none for a judge without."""
+        return ()
+
+    async def check(self) -> None:  # noqa: B027 - most judges are always there
         """Return when the judge can be reached; raise `JudgeError` saying why it cannot."""
-        ...
 
-    async def aclose(self) -> None:
+    async def aclose(self) -> None:  # noqa: B027 - and hold nothing
         """Release connections and processes; calls in flight are cancelled."""
-        ...
-
-
-@runtime_checkable
-class Worded(Protocol):
-    """A judge that can say in which words it asks."""
-
-    def prompts(self, criteria: CriteriaTask, citations: CitationTask | None) -> tuple[Words, ...]:
-        """The prompts for these tasks when nothing is known yet, none for a judge without."""
-        ...
-
-
-@runtime_checkable
-class Instant(Protocol):
-    """A judge that answers at once and for nothing, so that keeping its verdicts gains nothing."""
-
-    instant: Literal[True]
