@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citemark_schemas import Rollout
-from citemark_service.cli.rows import BadLine, Row, RowReader
+from citemark_service.cli.rows import BadLine, RolloutRow, RowReader
 
 ROW = {"question": "q", "tool_output": "", "response": "r"}
 
 
-def read(*values: Any) -> tuple[list[Row | BadLine], RowReader]:
+def read(*values: Any) -> tuple[list[RolloutRow | BadLine], RowReader]:
     reader = RowReader(json.dumps(value).encode() + b"\n" for value in values)
     return list(reader), reader
 
@@ -33,15 +33,15 @@ def test_any_bytes_are_rows_or_bad_lines(lines: list[bytes]) -> None:
 def test_blank_lines_count_as_lines_but_not_as_rows() -> None:
     raw = json.dumps(ROW).encode()
     first, second = RowReader([b"\xef\xbb\xbf" + raw, b"  \n", raw])
-    assert isinstance(first, Row)
-    assert isinstance(second, Row)
+    assert isinstance(first, RolloutRow)
+    assert isinstance(second, RolloutRow)
     assert [(row.line, row.id) for row in (first, second)] == [(1, "0"), (3, "1")]
 
 
 def test_unknown_columns_move_into_the_metadata() -> None:
     values = [{**ROW, "split": "train"}, {**ROW, "source": "x", "metadata": {"split": "kept"}}]
     rows, reader = read(*values)
-    metadata = [row.rollout.metadata for row in rows if isinstance(row, Row)]
+    metadata = [row.rollout.metadata for row in rows if isinstance(row, RolloutRow)]
     assert metadata == [{"split": "train"}, {"source": "x", "split": "kept"}]
     assert list(reader.moved) == ["split", "source"]
 
@@ -65,7 +65,7 @@ def test_a_misspelt_field_is_an_error_with_a_hint(column: str, field: str) -> No
 @pytest.mark.parametrize("column", ["response_id", "question_type", "idx", "label", "responses"])
 def test_a_column_that_only_resembles_a_field_is_no_error(column: str) -> None:
     (row,), _ = read({**ROW, column: 1})
-    assert isinstance(row, Row)
+    assert isinstance(row, RolloutRow)
 
 
 def test_every_field_is_known() -> None:
@@ -109,5 +109,5 @@ def test_a_bad_rubric_is_named_by_field() -> None:
 def test_an_object_over_many_lines_is_one_row() -> None:
     lines = json.dumps(ROW, indent=2).encode().splitlines(keepends=True)
     (row,) = RowReader(lines)
-    assert isinstance(row, Row)
+    assert isinstance(row, RolloutRow)
     assert len(list(RowReader(lines[:-1]))) == len(lines) - 1

@@ -8,22 +8,22 @@ from rich.console import Console
 
 from citemark_schemas import Rollout, ScoreResult
 from citemark_service.cli.results import Made, StreamResults
-from citemark_service.cli.rows import BadLine, Row
-from citemark_service.cli.scoring import NoService, NotScored, Run, Scorer, Tally
+from citemark_service.cli.rows import BadLine, RolloutRow
+from citemark_service.cli.scoring import NoService, NotScored, Run, RunTally, Scorer
 from citemark_service.cli.terminal import Progress
 from citemark_service.score.fingerprint import rollout_hash
 from support.scripted_service import scored
 
 
-def row(number: int) -> Row:
-    return Row(
+def row(number: int) -> RolloutRow:
+    return RolloutRow(
         line=number + 1,
         position=number,
         rollout=Rollout(question="q", tool_output="", response="r"),
     )
 
 
-def made(row: Row) -> Made:
+def made(row: RolloutRow) -> Made:
     return Made(rollout_hash(row.rollout), {})
 
 
@@ -34,7 +34,7 @@ class Falling:
         self.asked = 0
         self._errors = errors
 
-    async def score(self, row: Row) -> ScoreResult:
+    async def score(self, row: RolloutRow) -> ScoreResult:
         self.asked += 1
         if row.position in self._errors:
             raise self._errors[row.position]
@@ -44,7 +44,7 @@ class Falling:
 class FullDisk(StreamResults):
     """Results that cannot be written."""
 
-    def __init__(self, kept: Row) -> None:
+    def __init__(self, kept: RolloutRow) -> None:
         super().__init__(io.BytesIO())
         self.kept = {kept.id: made(kept)}
 
@@ -54,10 +54,10 @@ class FullDisk(StreamResults):
 
 async def tally_of(
     scorer: Falling,
-    rows: Sequence[Row | BadLine],
+    rows: Sequence[RolloutRow | BadLine],
     results: StreamResults | None = None,
     concurrency: int = 1,
-) -> tuple[Tally, str]:
+) -> tuple[RunTally, str]:
     console = Console(file=io.StringIO(), width=200)
     with Progress(console, None) as progress:
         run = Run(
@@ -96,7 +96,7 @@ async def test_a_full_disk_ends_the_run() -> None:
 class Held(StreamResults):
     """Results of an earlier run over rows that have changed since."""
 
-    def __init__(self, rows: Sequence[Row]) -> None:
+    def __init__(self, rows: Sequence[RolloutRow]) -> None:
         super().__init__(io.BytesIO())
         self.name = "results.jsonl"
         self.kept = {each.id: Made("of before", {}) for each in rows}
@@ -121,6 +121,6 @@ async def test_complaints_are_bounded() -> None:
 
 
 @pytest.mark.parametrize("rows", [[], [row(0)]])
-async def test_a_run_without_trouble_succeeds(rows: list[Row]) -> None:
+async def test_a_run_without_trouble_succeeds(rows: list[RolloutRow]) -> None:
     tally, told = await tally_of(Falling({}), rows)
     assert (tally.counts["judged"], tally.exit_code, told) == (len(rows), 0, "")

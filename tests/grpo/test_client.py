@@ -2,11 +2,13 @@
 
 import asyncio
 import email.utils
+import json
 import re
 import time
 from typing import Any
 
 import pytest
+from starlette.responses import Response
 
 from citemark_grpo import (
     Broken,
@@ -155,6 +157,20 @@ async def test_a_retry_after_of_no_date_does_not_end_the_client(
     async with ScoreClient(service.url) as client:
         (result,) = await client.score(rollouts(1))
     assert result.id == "r0"
+
+
+async def test_fields_of_a_newer_service_are_ignored(service: Service) -> None:
+    def newer(body: dict[str, Any]) -> Response:
+        answer = json.loads(bytes(answering(body).body))
+        answer["served_by"] = "a later version"
+        answer["items"][0] |= {"surprise": {"a": 1}}
+        answer["items"][0]["format"]["surprise"] = True
+        return Response(json.dumps(answer), media_type="application/json")
+
+    service.steps = [newer]
+    async with ScoreClient(service.url) as client:
+        (result,) = await client.score(rollouts(1))
+    assert (result.id, result.reward) == ("r0", 0.0)
 
 
 async def test_attempts_are_bounded(service: Service) -> None:

@@ -11,7 +11,14 @@ import click
 from citemark_schemas import Knobs, Rollout, ScoreResult, StreamLine
 from citemark_service.cli.options import given_flags, judge_options, parse_knobs, service_url
 from citemark_service.cli.render import render_result
-from citemark_service.cli.rows import BadLine, Row, RowReader, is_answer, json_rows, read_answer
+from citemark_service.cli.rows import (
+    BadLine,
+    RolloutRow,
+    RowReader,
+    is_answer,
+    json_rows,
+    read_answer,
+)
 from citemark_service.cli.score import chosen_scorer
 from citemark_service.cli.terminal import count_noun, show
 from citemark_service.errors import DataError
@@ -83,7 +90,7 @@ class _Rows:
                 raise DataError(f"{self._origin}: row {number} is no result") from error
             yield from ((answer, rollout) for answer in answers)
 
-    def rollout(self, wanted: str | None) -> Row:
+    def rollout(self, wanted: str | None) -> RolloutRow:
         """The rollout with the id `wanted`, or the first that is usable."""
         bad: BadLine | None = None
         for row in RowReader(self._lines):
@@ -107,7 +114,7 @@ def _reason(errors: Sequence[StreamLine], wanted: str | None) -> str:
     return f"; it has {count_noun(len(errors), 'error')}, without ids" if errors else ""
 
 
-def _scored(row: Row, url: str | None, knobs: Knobs, flags: dict[str, Any]) -> _Graded:
+def _scored(row: RolloutRow, url: str | None, knobs: Knobs, flags: dict[str, Any]) -> _Graded:
     async def score() -> ScoreResult:
         async with chosen_scorer(url, knobs, 1, flags) as scorer:
             return await scorer.score(row)

@@ -3,9 +3,9 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -20,7 +20,7 @@ from citemark_service.errors import DataError
 from citemark_service.judges.factory import build_judge
 from citemark_service.ledger.reading import KeptRollout, Place
 from citemark_service.printable import join_names
-from citemark_service.rescoring.agreement import RubricAgreement, rubric_agreements
+from citemark_service.rescoring.agreement import rubric_agreements
 from citemark_service.rescoring.comparing import SHOWN, Rescored, compare
 from citemark_service.rescoring.ranks import Comparison, Pair, Tally
 from citemark_service.rescoring.rejudge import rejudged, sampled
@@ -78,7 +78,7 @@ def command(
             if knobs or weights:
                 raise click.UsageError("--judge compares judges: leave --knob and --weight out")
             kept = require_kept(reader, place, sampled(reader, place, sample, seed))
-            _show_judges(asyncio.run(_judge_anew(kept, chosen_settings(flags))), as_json=as_json)
+            asyncio.run(_judge_anew(kept, chosen_settings(flags), as_json=as_json))
             return
         change = Change(parse_knobs(knobs), dict(map(_parse_weight, weights)))
         numbers = require_kept(reader, place, reader.numbers(place, grouped=True))
@@ -107,21 +107,7 @@ def _parse_weight(text: str) -> tuple[str, float]:
     return title, weight
 
 
-@dataclass(frozen=True, slots=True)
-class _TwoJudges:
-    """A sample, judged twice; its fields are those of `--json`."""
-
-    was: str
-    now: str
-    """Judge and prompts."""
-    sample: int
-    failed: Mapping[str, int]
-    """Judgements that failed now, by kind."""
-    rewards: Comparison
-    criteria: list[RubricAgreement]
-
-
-async def _judge_anew(kept: Sequence[KeptRollout], settings: Settings) -> _TwoJudges:
+async def _judge_anew(kept: Sequence[KeptRollout], settings: Settings, *, as_json: bool) -> None:
     async with aclosing(build_judge(settings, Metrics())) as judge:
         library = load_library(settings.rubrics_dir)
         pipeline = Pipeline(judge=judge, library=library, settings=settings, metrics=Metrics())
@@ -139,32 +125,27 @@ async def _judge_anew(kept: Sequence[KeptRollout], settings: Settings) -> _TwoJu
             families.setdefault(each.place, []).append(pair)
     for members in families.values():
         tally.add(members)
-    was = {f"{each.result.judge.model} ({each.result.versions.prompts})" for each in kept}
-    return _TwoJudges(
-        was=", ".join(sorted(was)),
-        now=f"{identity.model} ({identity.prompts})",
-        sample=len(kept),
-        failed=Counter(failure.kind.value for failure in failures),
-        rewards=tally.comparison(),
-        criteria=rubric_agreements(zip((each.result for each in kept), new, strict=True)),
-    )
-
-
-def _show_judges(judged: _TwoJudges, *, as_json: bool) -> None:
+    models = {f"{each.result.judge.model} ({each.result.versions.prompts})" for each in kept}
+    was, now = ", ".join(sorted(models)), f"{identity.model} ({identity.prompts})"
+    failed = Counter(failure.kind.value for failure in failures)
+    rewards = tally.comparison()
+    criteria = rubric_agreements(zip((each.result for each in kept), new, strict=True))
     if as_json:
-        click.echo(json.dumps(asdict(judged), indent=2))
+        parts = {"rewards": asdict(rewards), "criteria": [asdict(each) for each in criteria]}
+        judged = {"was": was, "now": now, "sample": len(kept), "failed": failed, **parts}
+        click.echo(json.dumps(judged, indent=2))
         return
     table = _build_table(["criterion"], ["judged by both", "kappa", "mean difference", "flips"])
-    for each in judged.criteria:
-        kappa = "–" if each.kappa is None else f"{each.kappa:.2f}"
-        cells = (str(each.pairs), kappa, f"{each.difference:+.3f}", str(each.flips))
-        table.add_row(plain(each.title), *cells)
+    for row in criteria:
+        kappa = "–" if row.kappa is None else f"{row.kappa:.2f}"
+        cells = (str(row.pairs), kappa, f"{row.difference:+.3f}", str(row.flips))
+        table.add_row(plain(row.title), *cells)
     show(table)
-    show(plain(f"\n{judged.was} → {judged.now}"))
-    for line in _summarise(judged.rewards):
+    show(plain(f"\n{was} → {now}"))
+    for line in _summarise(rewards):
         show(plain(line))
-    for kind, count in judged.failed.items():
-        show(plain(f"{count} of {judged.sample} failed now: {kind}", "red"))
+    for kind, count in failed.items():
+        show(plain(f"{count} of {len(kept)} failed now: {kind}", "red"))
 
 
 def _show_rescored(found: Rescored, *, as_json: bool) -> None:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import IO
 
 from pydantic import ValidationError
 
@@ -67,7 +67,7 @@ class StreamResults:
 
     name = "standard output"
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self.kept: dict[str, Made] = {}
         """By id, what an earlier run has scored."""
@@ -82,10 +82,6 @@ class StreamResults:
 
     def close(self) -> None:
         """Release what was opened for it, complete or not."""
-
-
-class _Writable(Protocol):
-    def write(self, data: bytes, /) -> int: ...
 
 
 class FileResults(StreamResults):
@@ -163,7 +159,7 @@ class FileResults(StreamResults):
             finally:
                 scratch.unlink(missing_ok=True)
 
-    def _add(self, file: _Writable, name: str, line: bytes) -> None:
+    def _add(self, file: IO[bytes], name: str, line: bytes) -> None:
         file.write(line)
         self._spans.pop(name, None)
         self._spans[name] = (self._end, len(line))
@@ -174,6 +170,6 @@ def _to_line(result: ScoreResult) -> bytes:
     return result.model_dump_json().encode() + b"\n"
 
 
-def _read_span(source: BinaryIO, offset: int, size: int) -> bytes:
+def _read_span(source: IO[bytes], offset: int, size: int) -> bytes:
     source.seek(offset)
     return source.read(size)

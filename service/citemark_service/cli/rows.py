@@ -21,7 +21,7 @@ _EXPORTED = {"rollout", "result"}
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class RolloutRow:
     """A rollout that has an id, and its place in the file."""
 
     line: int
@@ -44,7 +44,7 @@ class BadLine:
 
 
 class RowReader:
-    """Iterates once over JSON lines, giving a `Row` or a `BadLine` for each that is not blank.
+    """Iterates once over JSON lines: a `RolloutRow` or a `BadLine` for each that is not blank.
 
     Columns that no rollout has are moved into its `metadata` and collected in `moved`; one that
     looks like a misspelt field makes its line bad, as does an id that an earlier line has.
@@ -60,13 +60,13 @@ class RowReader:
         """The ids read so far, in the order of the file."""
         return list(self._line_of)
 
-    def __iter__(self) -> Iterator[Row | BadLine]:
+    def __iter__(self) -> Iterator[RolloutRow | BadLine]:
         rows = enumerate(json_rows(self._lines), start=1)
         filled = ((line, raw) for line, raw in rows if raw.strip())
         for position, (line, raw) in enumerate(filled):
             yield self._read(line, position, raw.removeprefix(b"\xef\xbb\xbf"))
 
-    def _read(self, line: int, position: int, raw: bytes) -> Row | BadLine:
+    def _read(self, line: int, position: int, raw: bytes) -> RolloutRow | BadLine:
         try:
             # Unlike json, it refuses lone surrogates, which no result could be written with.
             row = from_json(raw)
@@ -84,7 +84,7 @@ class RowReader:
             row["metadata"] = {**aside, **metadata}
         self.moved.update(dict.fromkeys(aside))
         try:
-            read = Row(line, position, Rollout.model_validate(row))
+            read = RolloutRow(line, position, Rollout.model_validate(row))
         except ValidationError as error:
             return BadLine(line, _describe(error))
         earlier = self._line_of.setdefault(read.id, line)

@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from pydantic import BaseModel, SecretStr, ValidationError
@@ -18,7 +18,7 @@ from citemark_grpo import Refused, ScoreClient, ScoreError, TimedOut, Unreachabl
 from citemark_rubrics import load_library
 from citemark_schemas import Knobs, ScoreResult
 from citemark_service.cli.results import Made, StreamResults, facts_of, find_difference
-from citemark_service.cli.rows import BadLine, Row
+from citemark_service.cli.rows import BadLine, RolloutRow
 from citemark_service.cli.terminal import Progress, count_noun
 from citemark_service.errors import CitemarkError, DataError, InvalidRequest
 from citemark_service.judges.factory import build_judge
@@ -51,9 +51,9 @@ class StaleResult(DataError):
 class Scorer:
     """Scores rows, any number at once."""
 
-    score: Callable[[Row], Awaitable[ScoreResult]]
+    score: Callable[[RolloutRow], Awaitable[ScoreResult]]
     """The row's result, under its id. Raises `InvalidRequest`, `NotScored` or `NoService`."""
-    expect: Callable[[Row], Made]
+    expect: Callable[[RolloutRow], Made]
     """What the row's result would record of its making, as far as it is known beforehand. Raises
     `InvalidRequest` where the row would be refused."""
 
@@ -66,13 +66,13 @@ async def local_scorer(settings: Settings, knobs: Knobs) -> AsyncIterator[Scorer
     judge = cache_verdicts(build_judge(settings, metrics), settings, metrics)
     pipeline = Pipeline(judge=judge, library=library, settings=settings, metrics=metrics)
 
-    async def score(row: Row) -> ScoreResult:
+    async def score(row: RolloutRow) -> ScoreResult:
         pipeline.check(row.rollout, knobs)
         return await pipeline.score(
             row.rollout, request=knobs, position=row.position, deadline=None
         )
 
-    def expect(row: Row) -> Made:
+    def expect(row: RolloutRow) -> Made:
         found = pipeline.provenance(row.rollout, knobs)
         return Made(found.rollout_hash, facts_of(found.knobs, found.model, found.versions))
 
@@ -109,7 +109,7 @@ async def remote_scorer(
     ) as client:
         known = {**await _read_index(client), **knobs.model_dump(exclude_unset=True)}
 
-        async def score(row: Row) -> ScoreResult:
+        async def score(row: RolloutRow) -> ScoreResult:
             rollout = row.rollout.model_copy(update={"id": row.id})
             try:
                 (result,) = await client.score([rollout], knobs)
@@ -117,7 +117,7 @@ async def remote_scorer(
                 raise _to_row_error(error, client.root) from error
             return result
 
-        def expect(row: Row) -> Made:
+        def expect(row: RolloutRow) -> Made:
             given = row.rollout.model_dump(include=set(Knobs.model_fields), exclude_unset=True)
             return Made(rollout_hash(row.rollout), {**known, **given})
 
@@ -155,7 +155,7 @@ def _to_row_error(error: ScoreError, root: str) -> CitemarkError:
     return NotScored(f"the service answered {status}: {message}")
 
 
-class Tally:
+class RunTally:
     """How many rows ended how."""
 
     def __init__(self) -> None:
@@ -193,6 +193,7 @@ class Tally:
         return ", ".join(parts) + mean
 
 
+@dataclass
 class Run:
     """Scores rows with at most `concurrency` in flight; memory does not grow with the input.
 
@@ -200,44 +201,35 @@ class Run:
     ends the run where it is not.
     """
 
-    def __init__(
-        self,
-        *,
-        scorer: Scorer,
-        results: StreamResults,
-        progress: Progress,
-        concurrency: int,
-        rescore: bool = False,
-    ) -> None:
-        self._scorer = scorer
-        self._results = results
-        self._progress = progress
-        self._concurrency = concurrency
-        self._rescore = rescore
-        self._reading = asyncio.Lock()
-        self.tally = Tally()
+    scorer: Scorer
+    results: StreamResults
+    progress: Progress
+    concurrency: int
+    rescore: bool = False
+    tally: RunTally = field(default_factory=RunTally)
+    _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def survey(self, rows: Iterator[Row | BadLine]) -> None:
+    async def survey(self, rows: Iterator[RolloutRow | BadLine]) -> None:
         """Look through all rows before any is scored.
 
         Raises:
             StaleResult: one has a result that does not stand, and `rescore` is false.
         """
-        if self._rescore or not self._results.kept:
+        if self.rescore or not self.results.kept:
             return
         for row in rows:
-            if isinstance(row, Row):
+            if isinstance(row, RolloutRow):
                 self._is_kept(row)
             await asyncio.sleep(0)  # an interruption is seen here
 
-    async def score_all(self, rows: Iterator[Row | BadLine]) -> Tally:
+    async def score_all(self, rows: Iterator[RolloutRow | BadLine]) -> RunTally:
         """Score every row. Each result is written before the worker takes its next row."""
         async with asyncio.TaskGroup() as group:
-            for _ in range(self._concurrency):
+            for _ in range(self.concurrency):
                 group.create_task(self._work(rows))
         return self.tally
 
-    async def _work(self, rows: Iterator[Row | BadLine]) -> None:
+    async def _work(self, rows: Iterator[RolloutRow | BadLine]) -> None:
         tally = self.tally
         while tally.aborted is None:
             async with self._reading:
@@ -254,42 +246,42 @@ class Run:
                 if tally.aborted is None:  # others in flight may be stale too
                     tally.counts["bad"] += 1
                     tally.aborted = str(error)
-            self._progress.advance()
+            self.progress.advance()
 
-    async def _take(self, row: Row | BadLine) -> None:
+    async def _take(self, row: RolloutRow | BadLine) -> None:
         if isinstance(row, BadLine):
             self.tally.counts["bad"] += 1
-            self._progress.complain(f"line {row.line}: {row.message}")
+            self.progress.complain(f"line {row.line}: {row.message}")
             return
         if self._is_kept(row):
             self.tally.counts["kept"] += 1
             return
         try:
-            result = await self._scorer.score(row)
+            result = await self.scorer.score(row)
         except InvalidRequest as error:
             self.tally.counts["bad"] += 1
-            self._progress.complain(f"line {row.line}: {error}")
+            self.progress.complain(f"line {row.line}: {error}")
         except NotScored as error:
             self.tally.counts["failed"] += 1
-            self._progress.complain(f"line {row.line} ({row.id}): {error}")
+            self.progress.complain(f"line {row.line} ({row.id}): {error}")
         else:
-            self._results.write(result)
+            self.results.write(result)
             self.tally.count(result)
             if failure := result.failure:
                 told = f"{failure.kind}: {failure.message}"
-                self._progress.complain(f"line {row.line} ({row.id}): {told}")
+                self.progress.complain(f"line {row.line} ({row.id}): {told}")
 
-    def _is_kept(self, row: Row) -> bool:
+    def _is_kept(self, row: RolloutRow) -> bool:
         """Whether the row has a result already that this run would make again."""
-        kept = self._results.kept.get(row.id)
+        kept = self.results.kept.get(row.id)
         if kept is None:
             return False
         try:
-            stale = find_difference(kept, self._scorer.expect(row))
+            stale = find_difference(kept, self.scorer.expect(row))
         except InvalidRequest:
             return False  # scoring it will say what is wrong with it
-        if stale is not None and not self._rescore:
+        if stale is not None and not self.rescore:
             raise StaleResult(
-                f"{self._results.name} holds {row.id!r} {stale}; choose another -o or --rescore"
+                f"{self.results.name} holds {row.id!r} {stale}; choose another -o or --rescore"
             )
         return stale is None

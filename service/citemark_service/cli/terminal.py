@@ -8,7 +8,6 @@ from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
@@ -19,12 +18,7 @@ from citemark_service.printable import printable
 from citemark_service.score.explanation import Level, level_of, sign_of
 
 GOOD, FAIR, POOR, UNKNOWN = "green", "yellow", "red", "dim"
-_STYLES: Final = {
-    Level.GOOD: GOOD,
-    Level.FAIR: FAIR,
-    Level.POOR: POOR,
-    Level.UNKNOWN: UNKNOWN,
-}
+_STYLES: Final = dict(zip(Level, (GOOD, FAIR, POOR, UNKNOWN), strict=True))
 _COMPLAINTS: Final = 20
 
 
@@ -73,15 +67,9 @@ class Progress:
     def __init__(self, console: Console, total: int | None, doing: str = "scoring") -> None:
         self._console = console
         self._complaints = 0
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
+        columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        hidden = not console.is_terminal
+        self._bar = Bar("{task.description}", *columns, console=console, disable=hidden)
         self._task = self._bar.add_task(doing, total=total)
 
     def __enter__(self) -> Self:
