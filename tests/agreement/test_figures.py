@@ -5,11 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citemark_service.agreement.figures import (
-    Pair,
+    LabelledScore as Pair,
+)
+from citemark_service.agreement.figures import (
     auc,
     balanced_accuracy,
     best_threshold,
-    figures,
+    compute_figures,
     kappa,
     pearson,
 )
@@ -48,7 +50,7 @@ def test_kappa() -> None:
 
 @pytest.mark.parametrize("rows", [[], [Pair(0.3, 1.0)], [Pair(0.3, 0.0), Pair(0.9, 0.5)]])
 def test_one_class_alone_leaves_separation_undefined(rows: list[Pair]) -> None:
-    found = figures(rows)
+    found = compute_figures(rows)
     assert (found.auc, found.balanced_accuracy, found.threshold_best) == (None, None, None)
 
 
@@ -86,11 +88,11 @@ def test_reversed_scores_reverse_auc_and_correlation(rows: list[Pair]) -> None:
 def test_the_order_of_rows_does_not_matter(rows: list[Pair], random) -> None:
     shuffled = rows.copy()
     random.shuffle(shuffled)
-    assert figures(shuffled) == figures(rows)
+    assert compute_figures(shuffled) == compute_figures(rows)
 
 
 @given(both_classes)
 def test_labels_as_scores_agree_fully(rows: list[Pair]) -> None:
     cut = [Pair(float(pair.positive), pair.label) for pair in rows]
-    found = figures(cut)
+    found = compute_figures(cut)
     assert (found.auc, found.balanced_accuracy_best, found.kappa) == (1.0, 1.0, 1.0)

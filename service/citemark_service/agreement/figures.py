@@ -10,7 +10,7 @@ FIXED_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class LabelledScore:
     """One judged row."""
 
     score: float
@@ -45,14 +45,15 @@ class Figures:
     """Cohen's kappa of both sides cut at 0.5, in [-1, 1]; None where both are one class."""
 
 
-def _split(pairs: Sequence[Pair]) -> tuple[int, int]:
+def _count_classes(pairs: Sequence[LabelledScore]) -> tuple[int, int]:
+    """Positives and negatives."""
     positives = sum(pair.positive for pair in pairs)
     return positives, len(pairs) - positives
 
 
-def auc(pairs: Sequence[Pair]) -> float | None:
+def auc(pairs: Sequence[LabelledScore]) -> float | None:
     """Chance that a positive outscores a negative, ties half (Mann-Whitney U, by ranks)."""
-    positives, negatives = _split(pairs)
+    positives, negatives = _count_classes(pairs)
     if not positives or not negatives:
         return None
     doubled_ranks = passed = 0  # twice the rank sum keeps ties in whole numbers
@@ -64,9 +65,9 @@ def auc(pairs: Sequence[Pair]) -> float | None:
     return (doubled_ranks - positives * (positives + 1)) / (2 * positives * negatives)
 
 
-def balanced_accuracy(pairs: Sequence[Pair], threshold: float) -> float | None:
+def balanced_accuracy(pairs: Sequence[LabelledScore], threshold: float) -> float | None:
     """Mean of the recalls of both classes, where a score of at least `threshold` is positive."""
-    positives, negatives = _split(pairs)
+    positives, negatives = _count_classes(pairs)
     if not positives or not negatives:
         return None
     hits = sum(pair.score >= threshold for pair in pairs if pair.positive)
@@ -74,12 +75,12 @@ def balanced_accuracy(pairs: Sequence[Pair], threshold: float) -> float | None:
     return (hits / positives + passes / negatives) / 2
 
 
-def best_threshold(pairs: Sequence[Pair]) -> tuple[float, float] | None:
+def best_threshold(pairs: Sequence[LabelledScore]) -> tuple[float, float] | None:
     """The threshold with the highest balanced accuracy and that accuracy; the lowest of equals.
 
     Every score is tried as a threshold; the lowest calls all rows positive, which gives 0.5.
     """
-    positives, negatives = _split(pairs)
+    positives, negatives = _count_classes(pairs)
     if not positives or not negatives:
         return None
     ordered = sorted(pairs, key=lambda pair: pair.score)
@@ -94,7 +95,7 @@ def best_threshold(pairs: Sequence[Pair]) -> tuple[float, float] | None:
     return best
 
 
-def pearson(pairs: Sequence[Pair]) -> float | None:
+def pearson(pairs: Sequence[LabelledScore]) -> float | None:
     """Pearson's correlation of scores and graded labels."""
     if not pairs:
         return None
@@ -112,7 +113,7 @@ def pearson(pairs: Sequence[Pair]) -> float | None:
     return min(1.0, max(-1.0, product / scale))
 
 
-def kappa(pairs: Sequence[Pair]) -> float | None:
+def kappa(pairs: Sequence[LabelledScore]) -> float | None:
     """Cohen's kappa: agreement beyond chance of both sides cut at the fixed threshold."""
     if not pairs:
         return None
@@ -123,12 +124,12 @@ def kappa(pairs: Sequence[Pair]) -> float | None:
     return (agreed - chance) / (1 - chance) if chance < 1 else None
 
 
-def figures(pairs: Sequence[Pair]) -> Figures:
+def compute_figures(pairs: Sequence[LabelledScore]) -> Figures:
     """Every figure of these rows."""
     best = best_threshold(pairs)
     return Figures(
         rows=len(pairs),
-        positives=_split(pairs)[0],
+        positives=_count_classes(pairs)[0],
         balanced_accuracy=balanced_accuracy(pairs, FIXED_THRESHOLD),
         threshold_best=best[0] if best else None,
         balanced_accuracy_best=best[1] if best else None,

@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from citemark_service.agreement.figures import Figures, Pair, figures
+from citemark_service.agreement.figures import Figures, LabelledScore, compute_figures
 from citemark_service.agreement.labelled import CriterionRow, LabelledRow, read_labelled
 from citemark_service.errors import JudgeError
-from citemark_service.judges.tasks import CitationTask, Judge, Meter, Usage
-
-FileKind = Literal["support", "criteria", "rollouts"]
+from citemark_service.judges.tasks import CriteriaTask, Judge, Meter, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +19,7 @@ class Agreement:
 
     file: str
     """The file's name without its folder."""
-    kind: FileKind
+    kind: Literal["support", "criteria", "rollouts"]
     failed: int = 0
     """Rows for which the judge gave no verdict; they are in no figure."""
     figures: Figures | None = None
@@ -32,44 +30,6 @@ class Agreement:
     """What judging cost, failed calls included."""
     skipped: str | None = None
     """Why the file was not measured."""
-
-
-async def _judged(judge: Judge, row: LabelledRow, meter: Meter) -> float | None:
-    """The judge's score for one row; None where it gave no verdict."""
-    task = row.task()
-    try:
-        if isinstance(task, CitationTask):
-            citations = await judge.judge_citations(task, meter=meter, deadline=None)
-            return citations.claims[0].support
-        criteria = await judge.judge_criteria(task, meter=meter, deadline=None)
-        return criteria[0].score
-    except JudgeError:
-        return None
-
-
-async def _scores(
-    judge: Judge, rows: tuple[LabelledRow, ...], meter: Meter, concurrency: int
-) -> list[float | None]:
-    """Scores in the order of the rows; `concurrency` workers share one iterator of them."""
-    scores: list[float | None] = [None] * len(rows)
-    waiting = iter(enumerate(rows))
-
-    async def work() -> None:
-        for place, row in waiting:
-            scores[place] = await _judged(judge, row, meter)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(concurrency, len(rows))):
-            group.create_task(work())
-    return scores
-
-
-def _by_title(rows: tuple[LabelledRow, ...], scores: list[float | None]) -> dict[str, Figures]:
-    titled: defaultdict[str, list[Pair]] = defaultdict(list)
-    for row, score in zip(rows, scores, strict=True):
-        if isinstance(row, CriterionRow) and score is not None:
-            titled[row.title].append(Pair(score, row.label))
-    return {title: figures(titled[title]) for title in sorted(titled)}
 
 
 async def measure(judge: Judge, path: Path, *, concurrency: int) -> Agreement:
@@ -83,13 +43,42 @@ async def measure(judge: Judge, path: Path, *, concurrency: int) -> Agreement:
         reason = "whole rollouts are scored by `citemark score`"
         return Agreement(path.name, "rollouts", skipped=reason)
     meter = Meter()
-    scores = await _scores(judge, rows, meter, concurrency)
-    judged = zip(rows, scores, strict=True)
+    judged: list[LabelledScore] = []
+    by_title: defaultdict[str, list[LabelledScore]] = defaultdict(list)
+    waiting = iter(rows)
+
+    async def work() -> None:
+        for row in waiting:  # the workers share one iterator
+            title, score = await _judge_row(judge, row, meter)
+            if score is not None:
+                judged.append(LabelledScore(score, row.label))
+                if title is not None:
+                    by_title[title].append(judged[-1])
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(concurrency, len(rows))):
+            group.create_task(work())
     return Agreement(
         file=path.name,
         kind="criteria" if isinstance(rows[0], CriterionRow) else "support",
-        failed=scores.count(None),
-        figures=figures([Pair(score, row.label) for row, score in judged if score is not None]),
-        by_criterion=_by_title(rows, scores),
+        failed=len(rows) - len(judged),
+        figures=compute_figures(judged),
+        by_criterion={title: compute_figures(by_title[title]) for title in sorted(by_title)},
         usage=meter.usage,
     )
+
+
+async def _judge_row(
+    judge: Judge, row: LabelledRow, meter: Meter
+) -> tuple[str | None, float | None]:
+    """The title of the row's criterion, if it has one, and the score, None where there is none."""
+    task = row.to_task()
+    title = task.criteria[0].title if isinstance(task, CriteriaTask) else None
+    try:
+        if isinstance(task, CriteriaTask):
+            criteria = await judge.judge_criteria(task, meter=meter, deadline=None)
+            return title, criteria[0].score
+        citations = await judge.judge_citations(task, meter=meter, deadline=None)
+        return title, citations.claims[0].support
+    except JudgeError:
+        return title, None

@@ -9,6 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from citemark_service.agreement.figures import Figures
 from citemark_service.agreement.measure import Agreement, measure
@@ -36,17 +37,21 @@ def command(
     BA is balanced accuracy, at the threshold 0.5 and at the best one. Files of whole rollouts
     are skipped. Exit status 1 where judgements failed, 2 where a file is not labelled rows.
     """
-    table = _table()
     settings = chosen_settings(flags)
-    agreements = asyncio.run(_measured(files, settings, concurrency, Console(stderr=True)))
+    agreements = asyncio.run(_measure_files(files, settings, concurrency, Console(stderr=True)))
+    table = Table("file", box=None, pad_edge=False, header_style="bold")
+    for column in _COLUMNS:
+        table.add_column(column, justify="right")
     for agreement in agreements:
-        for row in _rows(agreement):
-            table.add_row(*map(plain, row))
+        if agreement.figures is not None:
+            table.add_row(*_cells(agreement.file, agreement.figures, str(agreement.failed)))
+        for title, figures in agreement.by_criterion.items():
+            table.add_row(*_cells(f"  {title}", figures, ""))
     show(table)
     ctx.exit(1 if any(agreement.failed for agreement in agreements) else 0)
 
 
-async def _measured(
+async def _measure_files(
     files: tuple[Path, ...], settings: Settings, concurrency: int, console: Console
 ) -> list[Agreement]:
     """One file after another, so that a slow judge shows how far it is."""
@@ -62,22 +67,7 @@ async def _measured(
     return agreements
 
 
-def _table() -> Table:
-    table = Table("file", box=None, pad_edge=False, header_style="bold")
-    for column in _COLUMNS:
-        table.add_column(column, justify="right")
-    return table
-
-
-def _rows(agreement: Agreement) -> Iterator[tuple[str, ...]]:
-    """The file's row, and one for each criterion below it."""
-    if agreement.figures is not None:
-        yield (agreement.file, *_cells(agreement.figures, str(agreement.failed)))
-    for title, figures in agreement.by_criterion.items():
-        yield (f"  {title}", *_cells(figures, ""))
-
-
-def _cells(figures: Figures, failed: str) -> tuple[str, ...]:
+def _cells(name: str, figures: Figures, failed: str) -> Iterator[Text]:
     measures = (
         figures.balanced_accuracy,
         figures.balanced_accuracy_best,
@@ -85,4 +75,4 @@ def _cells(figures: Figures, failed: str) -> tuple[str, ...]:
         figures.auc,
     )
     shown = ("–" if measure is None else f"{measure:.3f}" for measure in measures)
-    return (str(figures.rows), failed, *shown)
+    return map(plain, (name, str(figures.rows), failed, *shown))

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from citemark_schemas import ScoreResult
-from citemark_service.agreement.figures import FIXED_THRESHOLD, Pair, kappa
+from citemark_service.agreement.figures import FIXED_THRESHOLD, LabelledScore, kappa
 
 CLAIM_SUPPORT = "claim support"
 """What the verdicts on claims stand under, beside the titles of criteria."""
@@ -55,7 +55,7 @@ def _agreement(title: str, values: Sequence[tuple[float, float]]) -> RubricAgree
     return RubricAgreement(
         title=title,
         pairs=len(values),
-        kappa=kappa([Pair(score=float(b), label=float(a)) for a, b in sides]),
+        kappa=kappa([LabelledScore(score=float(b), label=float(a)) for a, b in sides]),
         difference=math.fsum(b - a for a, b in values) / len(values),
         flips=sum(a is not b for a, b in sides),
     )
