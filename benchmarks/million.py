@@ -30,10 +30,11 @@ from citemark_service.judges.tasks import (
     Meter,
 )
 from citemark_service.ledger.database import migrated, opened
-from citemark_service.ledger.entry import Entry, Row, prompt_id, prompt_row, rollout_row
+from citemark_service.ledger.entry import Row, prompt_id, prompt_row, rollout_row
 from citemark_service.ledger.rollups import group_rows, step_rows
 from citemark_service.ledger.tables import groups, prompts, rollouts, steps
 from citemark_service.score.pipeline import Pipeline
+from citemark_service.score.rollout import ScoredRollout
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from report import Line
@@ -181,7 +182,7 @@ async def _prompt(
         judge.quality = (position + 0.5) / len(members)
         rollout = _spoilt(dice, member).model_copy(update={"id": f"{key.hex()[:8]}-{position}"})
         result = await pipeline.score(rollout, request=Knobs(), position=0, deadline=None)
-        entry = Entry(rollout, result, run=None, step=None, at=time.time())
+        entry = ScoredRollout(rollout, result, run=None, step=None, at=time.time())
         samples.append(rollout_row(entry, key))
     return Prompt(prompt_row(entry, key), tuple(samples))
 

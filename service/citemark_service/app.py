@@ -12,7 +12,6 @@ from starlette.middleware import Middleware
 from citemark_rubrics import RubricLibrary
 from citemark_service.judges.tasks import Judge
 from citemark_service.ledger.ledger import Ledger
-from citemark_service.ledger.observed import ObservedLedger
 from citemark_service.ledger.view import LedgerView
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
@@ -78,8 +77,9 @@ def create_app(
         library=library,
         settings=settings,
         metrics=metrics,
-        ledger=ObservedLedger(ledger, tracer=tracer, texts=settings.log_rollouts),
+        keep=None if ledger is None else ledger.keep,
         tracer=tracer,
+        logs=True,
     )
     endpoint = ScoreEndpoint(pipeline=pipeline, settings=settings, admission=admission)
     app.include_router(score_router(endpoint))

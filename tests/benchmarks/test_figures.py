@@ -17,7 +17,7 @@ import million
 import reading
 from citemark_service.ledger.database import opened
 from citemark_service.ledger.reading import LedgerReader, Place
-from citemark_service.score.fingerprint import rollout_hash
+from citemark_service.score.rollout import rollout_hash
 from keeping import Keeping
 from latency import Latency, ideal_s
 from processes import NotStarted, Service, running_service, scripted_judge

@@ -33,7 +33,7 @@ async def _fill(settings: Settings) -> None:
             library=load_library(),
             settings=settings,
             metrics=Metrics(),
-            ledger=ledger,
+            keep=ledger.keep,
         )
         for step, row in enumerate(ROWS):
             origin = Origin(run="demo", step=step)

@@ -28,7 +28,7 @@ async def _fill(settings: Settings, *, run: str = "demo", title: str | None = No
             library=load_library(),
             settings=settings,
             metrics=Metrics(),
-            ledger=ledger,
+            keep=ledger.keep,
         )
         for line in lines:
             row = json.loads(line)

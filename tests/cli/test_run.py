@@ -11,7 +11,7 @@ from citemark_service.cli.results import Made, StreamResults
 from citemark_service.cli.rows import BadLine, RolloutRow
 from citemark_service.cli.scoring import NoService, NotScored, Run, RunTally, Scorer
 from citemark_service.cli.terminal import Progress
-from citemark_service.score.fingerprint import rollout_hash
+from citemark_service.score.rollout import rollout_hash
 from support.scripted_service import scored
 
 

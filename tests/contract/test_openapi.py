@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from citemark_schemas import Rollout, ScoreRequest, ScoreResponse, ScoreResult, StreamLine
-from citemark_service.score.fingerprint import rollout_hash
+from citemark_service.score.rollout import rollout_hash
 from support.openapi_document import SNAPSHOT, document
 
 

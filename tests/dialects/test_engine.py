@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from citemark_service.ledger.entry import Entry
 from citemark_service.ledger.ledger import Written
+from citemark_service.score.rollout import ScoredRollout
 from support.dialect_bodies import for_open_instruct, for_openrlhf, for_slime
 from support.scripted_judge import Answer, Hang, Reply, Script, ScriptedJudge, Status
 from support.step_rollouts import by_content, rollout, step
@@ -247,9 +247,9 @@ class Shelf:
     untidy = False
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
+        self.entries: list[ScoredRollout] = []
 
-    def write(self, entries: Sequence[Entry]) -> Written:
+    def write(self, entries: Sequence[ScoredRollout]) -> Written:
         self.entries += entries
         return Written(kept=len(entries))
 

@@ -14,15 +14,15 @@ from citemark_rubrics import load_library
 from citemark_schemas import Knobs, Rollout, ScoreResult
 from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.ledger.database import opened
-from citemark_service.ledger.entry import Entry
 from citemark_service.score.pipeline import Pipeline
+from citemark_service.score.rollout import ScoredRollout
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from support import postgres_server
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "rollouts.jsonl"
 
-MakeEntry = Callable[..., Entry]
+MakeEntry = Callable[..., ScoredRollout]
 """`make(3, run="a", step=1, at=5.0)`: the third example, scored, under its own id."""
 
 
@@ -48,9 +48,9 @@ def examples() -> list[tuple[Rollout, ScoreResult]]:
 def make(examples) -> MakeEntry:
     def entry(
         index: int, *, run=None, step=None, at=1000.0, group=None, position=0, **result
-    ) -> Entry:
+    ) -> ScoredRollout:
         rollout, scored = examples[index % len(examples)]
-        return Entry(
+        return ScoredRollout(
             rollout=rollout.model_copy(update={"group": group}),
             result=scored.model_copy(update=result),
             run=run,

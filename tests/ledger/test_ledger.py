@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from citemark_service.errors import LedgerError
+from citemark_service.ledger.entry import characters_of
 from citemark_service.ledger.ledger import Ledger, Written
 from citemark_service.telemetry.metrics import Metrics
 from support.ledger_service import kept_service, score
@@ -180,7 +181,7 @@ async def test_what_a_broken_store_refused_is_written_when_it_works_again(
 
 async def test_beyond_the_bound_entries_are_lost_and_counted(shelf, counts, make):
     shelf.broken = True
-    room = sum(make(index).characters for index in range(3))
+    room = sum(characters_of(make(index)) for index in range(3))
     async with ledger_of(shelf, counts, room=room) as ledger:
         for index in range(5):
             await ledger.keep(make(index))

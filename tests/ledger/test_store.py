@@ -10,11 +10,12 @@ from sqlalchemy import func, inspect, select
 from citemark_schemas import Failure, FailureKind, Rollout, ScoreResult
 from citemark_service.errors import LedgerError, SettingsError
 from citemark_service.ledger.database import migrated, opened
-from citemark_service.ledger.entry import Entry, unpacked
+from citemark_service.ledger.entry import unpacked
 from citemark_service.ledger.ledger import Written
 from citemark_service.ledger.reading import LedgerReader, Place
 from citemark_service.ledger.store import LedgerStore
 from citemark_service.ledger.tables import groups, metadata, prompts, rollouts, steps
+from citemark_service.score.rollout import ScoredRollout
 
 FAILURE = Failure(kind=FailureKind.TIMEOUT, message="no answer", retryable=True)
 
@@ -214,7 +215,7 @@ def test_what_is_too_much_goes_oldest_first(engine, make):
 
 def changed(entry, **fields):
     rollout = entry.rollout.model_copy(update=fields)
-    return Entry(rollout, entry.result, entry.run, entry.step, entry.at)
+    return ScoredRollout(rollout, entry.result, entry.run, entry.step, entry.at)
 
 
 def test_a_text_that_no_database_takes_costs_only_itself(engine, make, caplog):

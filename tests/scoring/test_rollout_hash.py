@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citemark_schemas import Rollout
-from citemark_service.score.fingerprint import rollout_hash
+from citemark_service.score.rollout import rollout_hash
 
 GIVEN: dict[str, Any] = {
     "question": "Since when?",

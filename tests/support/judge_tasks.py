@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from citemark_schemas import Criterion, FailureKind, FormatReport, Knobs, Polarity
-from citemark_service.judges.tasks import CitationTask, CriteriaTask
+from citemark_rubrics import load_library
+from citemark_schemas import Criterion, FailureKind, FormatReport, Knobs, Polarity, Rollout
+from citemark_service.judges.tasks import CitationTask, CriteriaTask, Origin
 from citemark_service.parsing.answer import read_answer
 from citemark_service.parsing.sources import read_sources
-from citemark_service.score.claims import citation_task
+from citemark_service.score.rollout import parse_rollout
 from citemark_service.telemetry.metrics import Metrics
 from support.scripted_judge import Reply, Script
 
@@ -46,8 +47,8 @@ def claims_task(
     response: str = RESPONSE, *, question: str = QUESTION, tool_output: str = TOOL_OUTPUT
 ) -> CitationTask:
     """The claims and uncited sentences of one rollout, which must have a cited claim."""
-    sources = read_sources(tool_output, None)
-    task = citation_task(question, read_answer(response), sources, knobs=Knobs(), cap=40)
+    rollout = Rollout(question=question, tool_output=tool_output, response=response)
+    task = parse_rollout(rollout, Knobs(), load_library(), 0).citation_task(Origin(), cap=40)
     assert task is not None
     return task
 

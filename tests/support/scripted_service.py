@@ -29,7 +29,7 @@ from citemark_schemas import (
 )
 from citemark_service.app import create_app
 from citemark_service.judges.embedded.judge import EmbeddedJudge
-from citemark_service.score.fingerprint import rollout_hash
+from citemark_service.score.rollout import rollout_hash
 from citemark_service.settings import Settings
 
 Step = Callable[[dict[str, Any]], Response]

@@ -22,8 +22,8 @@ from citemark_service.cli.rows import BadLine, RolloutRow
 from citemark_service.cli.terminal import Progress, count_noun
 from citemark_service.errors import CitemarkError, DataError, InvalidRequest
 from citemark_service.judges.factory import build_judge
-from citemark_service.score.fingerprint import rollout_hash
 from citemark_service.score.pipeline import Pipeline
+from citemark_service.score.rollout import rollout_hash
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.factory import cache_verdicts
@@ -73,8 +73,9 @@ async def local_scorer(settings: Settings, knobs: Knobs) -> AsyncIterator[Scorer
         )
 
     def expect(row: RolloutRow) -> Made:
-        found = pipeline.provenance(row.rollout, knobs)
-        return Made(found.rollout_hash, facts_of(found.knobs, found.model, found.versions))
+        resolved, versions = pipeline.provenance(row.rollout, knobs)
+        facts = facts_of(resolved, pipeline.judged_by.model, versions)
+        return Made(rollout_hash(row.rollout), facts)
 
     async with aclosing(judge):
         yield Scorer(score, expect)

@@ -3,12 +3,11 @@
 import hashlib
 import json
 import zlib
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from citemark_schemas import Rollout, ScoreResult
-from citemark_service.judges.tasks import Words
-from citemark_service.score.fingerprint import framed
+from citemark_schemas import Rollout
+from citemark_service.parsing.fingerprint import frame_texts
+from citemark_service.score.rollout import ScoredRollout
 
 Row = dict[str, Any]
 
@@ -27,37 +26,13 @@ _LEVEL: Final = 1
 _PROMPT_FIELDS: Final = frozenset({"question", "tool_output", "snippets"})
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A rollout, what came of it, and when."""
-
-    rollout: Rollout
-    result: ScoreResult
-    run: str | None
-    step: int | None
-    at: float
-    """Unix time in seconds."""
-    replies: tuple[Words, ...] = ()
-    """What the judge said for this rollout; nothing where every verdict was known."""
-    position: int = 0
-    """Index in the request: what tells samples apart that a policy answered alike."""
-
-    @property
-    def characters(self) -> int:
-        """About what it holds of memory."""
-        rollout = self.rollout
-        structured = sum(len(snippet.text) for snippet in rollout.snippets or ())
-        replies = sum(len(reply.text) for reply in self.replies)
-        written = len(rollout.response) + len(rollout.tool_output or "")
-        return _FRAME + written + structured + replies
-
-
-class Keeper(Protocol):
-    """Where entries go, such as a `Ledger`."""
-
-    async def keep(self, entry: Entry) -> None:
-        """Return when the entry is kept, or will be. Raises nothing."""
-        ...
+def characters_of(entry: ScoredRollout) -> int:
+    """About what an entry holds of memory."""
+    rollout = entry.rollout
+    structured = sum(len(snippet.text) for snippet in rollout.snippets or ())
+    replies = sum(len(reply.text) for reply in entry.replies)
+    written = len(rollout.response) + len(rollout.tool_output or "")
+    return _FRAME + written + structured + replies
 
 
 def packed(value: bytes) -> bytes:
@@ -79,7 +54,7 @@ def prompt_id(rollout: Rollout) -> bytes:
     return _hash(*texts)
 
 
-def prompt_row(entry: Entry, key: bytes) -> Row:
+def prompt_row(entry: ScoredRollout, key: bytes) -> Row:
     """A row of `prompts`."""
     # In ASCII, which any text has a spelling in.
     sources = json.dumps(entry.rollout.model_dump(include={"tool_output", "snippets"}))
@@ -91,7 +66,7 @@ def prompt_row(entry: Entry, key: bytes) -> Row:
     }
 
 
-def rollout_row(entry: Entry, key: bytes) -> Row:
+def rollout_row(entry: ScoredRollout, key: bytes) -> Row:
     """A row of `rollouts`; `key` is its prompt's id.
 
     Raises:
@@ -125,7 +100,7 @@ def rollout_row(entry: Entry, key: bytes) -> Row:
     }
 
 
-def _detail(entry: Entry) -> bytes:
+def _detail(entry: ScoredRollout) -> bytes:
     rollout = entry.rollout.model_dump_json(exclude=set(_PROMPT_FIELDS), exclude_unset=True)
     replies = [[reply.question, reply.text] for reply in entry.replies]
     return b'{"rollout":%b,"result":%b,"replies":%b}' % (
@@ -143,7 +118,7 @@ def place_name(text: str) -> str:
     return name.encode()[: _NAME_BYTES // 2].decode(errors="ignore") + _hash(name).hex()
 
 
-def _once(entry: Entry) -> bytes:
+def _once(entry: ScoredRollout) -> bytes:
     """Equal for a sample and its own re-post; where step and id do not say which sample it is,
     only for an entry that is written again because nobody knows whether it was written.
 
@@ -158,7 +133,7 @@ def _once(entry: Entry) -> bytes:
 
 
 def _hash(*texts: str | None) -> bytes:
-    return hashlib.blake2b(framed(*texts), digest_size=_HASH_BYTES).digest()
+    return hashlib.blake2b(frame_texts(*texts), digest_size=_HASH_BYTES).digest()
 
 
 def _storable(text: str) -> str:

@@ -16,7 +16,8 @@ from contextvars import Context
 from typing import Final, NamedTuple, Protocol, Self
 
 from citemark_service.errors import LedgerError
-from citemark_service.ledger.entry import Entry
+from citemark_service.ledger.entry import characters_of
+from citemark_service.score.rollout import ScoredRollout
 from citemark_service.telemetry.logs import Outage
 from citemark_service.telemetry.metrics import Metrics
 
@@ -48,7 +49,7 @@ class Store(Protocol):
         """What a log may call it."""
         ...
 
-    def write(self, entries: Sequence[Entry]) -> Written:
+    def write(self, entries: Sequence[ScoredRollout]) -> Written:
         """Keep all but re-posts and those that can never be; of none, open what it needs.
         Raises `LedgerError`."""
         ...
@@ -71,14 +72,14 @@ class _Round:
     """Entries that share a transaction, and those who wait for it."""
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
+        self.entries: list[ScoredRollout] = []
         self.characters = 0
         self.closed = False
         """True once it takes no more: it is full, or under way."""
         self.over = asyncio.Event()
         """Set when the entries are kept, or when they have been waited for long enough."""
 
-    def add(self, entry: Entry, characters: int) -> None:
+    def add(self, entry: ScoredRollout, characters: int) -> None:
         """Take one more."""
         self.entries.append(entry)
         self.characters += characters
@@ -135,9 +136,9 @@ class Ledger:
         await asyncio.wait([closing], timeout=_CLOSE_S)
         self._thread.shutdown(wait=False)
 
-    async def keep(self, entry: Entry) -> None:
+    async def keep(self, entry: ScoredRollout) -> None:
         """Return when the entry is kept, or when that takes too long. Raises nothing."""
-        characters = entry.characters
+        characters = characters_of(entry)
         if self._held + characters > self._room:
             self._metrics.ledger_rollouts["lost"].inc()
             return
@@ -183,7 +184,7 @@ class Ledger:
         if gathering.entries:  # else it only opens the store
             self._began = loop.time()
 
-    async def _written(self, entries: Sequence[Entry]) -> bool:
+    async def _written(self, entries: Sequence[ScoredRollout]) -> bool:
         loop = asyncio.get_running_loop()
         try:
             written = await loop.run_in_executor(self._thread, self._store.write, entries)

@@ -31,7 +31,7 @@ from sqlalchemy.sql.dml import Insert
 
 from citemark_service.errors import LedgerError
 from citemark_service.ledger.database import migrated, place_of
-from citemark_service.ledger.entry import Entry, Row, prompt_id, prompt_row, rollout_row
+from citemark_service.ledger.entry import Row, prompt_id, prompt_row, rollout_row
 from citemark_service.ledger.ledger import Written
 from citemark_service.ledger.rollups import (
     GROUP_KEY,
@@ -42,6 +42,7 @@ from citemark_service.ledger.rollups import (
     step_rows,
 )
 from citemark_service.ledger.tables import groups, prompts, rollouts, steps
+from citemark_service.score.rollout import ScoredRollout
 
 _log = logging.getLogger("citemark.ledger")
 
@@ -66,7 +67,7 @@ _PAGES: Final = text(
 class _Record:
     """An entry with its prompt's id and its row of `rollouts`."""
 
-    entry: Entry
+    entry: ScoredRollout
     key: bytes
     row: Row
 
@@ -101,7 +102,7 @@ class LedgerStore:
         """Where the ledger is, without a password."""
         return place_of(self._engine)
 
-    def write(self, entries: Sequence[Entry]) -> Written:
+    def write(self, entries: Sequence[ScoredRollout]) -> Written:
         """Keep these in one transaction, but for those that no database would take: they are
         logged.
 
@@ -182,7 +183,7 @@ def _told(name: str) -> Iterator[None]:
         raise LedgerError(f"{name}: {reason}") from error
 
 
-def _records(entries: Sequence[Entry]) -> Iterator[_Record]:
+def _records(entries: Sequence[ScoredRollout]) -> Iterator[_Record]:
     for entry in entries:
         key = prompt_id(entry.rollout)
         try:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from citemark_schemas import RefusalKind, Span
-from citemark_service.score.fingerprint import fingerprint
+from citemark_service.parsing.fingerprint import fingerprint
 
 
 @dataclass(frozen=True)

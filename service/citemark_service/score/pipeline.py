@@ -1,109 +1,68 @@
-"""One rollout from text to reward: parse, refuse or judge, score. Owns fan-out and deadline.
+"""One rollout from text to reward: parse, refuse or judge, score, keep. Owns fan-out and deadline.
 
-The order is the argument: refusals come before any judge call and before any flip, so an
-empty answer cannot collect the credit of defects it avoids; the arithmetic comes last and only
-ever sees complete verdicts.
+The order matters: refusals come before any judge call and before any flip, so an empty answer
+cannot collect the credit of defects it avoids; the arithmetic comes last and only ever sees
+complete verdicts.
 """
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
+from typing import Final
 
 from opentelemetry.trace import NoOpTracer, Tracer
 
 from citemark_rubrics import RubricLibrary, RubricSet, UnknownSet
-from citemark_schemas import (
-    CriterionVerdict,
-    Failure,
-    JudgeUsage,
-    Knobs,
-    Rollout,
-    ScoreResult,
-    Versions,
-)
+from citemark_schemas import CriterionVerdict, JudgeUsage, Knobs, Rollout, ScoreResult, Versions
 from citemark_service.errors import DeadlineExceeded, JudgeError, SettingsError
 from citemark_service.judges.tasks import (
-    CitationTask,
     CitationVerdicts,
-    CriteriaTask,
     Judge,
     JudgeIdentity,
     Meter,
     Origin,
     Words,
 )
-from citemark_service.ledger.entry import Entry, Keeper
 from citemark_service.parsing.sources import read_sources
-from citemark_service.score.claims import citation_task, judged_claims
-from citemark_service.score.criteria import static_set
-from citemark_service.score.fingerprint import rollout_hash
 from citemark_service.score.formula import SCORING_VERSION
-from citemark_service.score.reading import (
-    Reading,
+from citemark_service.score.report import log_rollout, rollout_attributes
+from citemark_service.score.rollout import (
+    ParsedRollout,
+    ScoredRollout,
+    Verdicts,
     check_rollout,
-    named,
-    pinned,
-    read_rollout,
-    refusal_of,
+    find_static_set,
+    parse_rollout,
+    rollout_id,
+    static_pin,
 )
-from citemark_service.score.results import Verdicts, failed, refused, scored
-from citemark_service.score.span_facts import rollout_facts
 from citemark_service.settings import Settings
 from citemark_service.telemetry.logs import log_context
 from citemark_service.telemetry.metrics import Metrics, Stage
 from citemark_service.telemetry.traces import open_span, set_attributes
 
-_GROUPS_KEPT = 64
-_READ_INLINE = 100_000
+Keep = Callable[[ScoredRollout], Awaitable[None]]
+"""Returns when the rollout is kept, or will be. Raises nothing."""
+
+_GROUPS_KEPT: Final = 64
+_READ_INLINE: Final = 100_000
 """Characters; an ordinary rollout of this size is parsed in a few milliseconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """What a result records of how it was made."""
-
-    rollout_hash: str
-    knobs: Knobs
-    model: str
-    versions: Versions
-
-
-@dataclass(frozen=True, slots=True)
-class _Errand:
-    """One rollout on its way through the judge."""
-
-    reading: Reading
-    origin: Origin
-    meter: Meter
-    deadline: float
-
-    def criteria_task(self) -> CriteriaTask:
-        return CriteriaTask(
-            question=self.reading.rollout.question,
-            sources=self.reading.sources,
-            answer=self.reading.answer,
-            format=self.reading.format,
-            criteria=self.reading.criteria,
-            origin=self.origin,
-        )
-
-    def citation_task(self, cap: int) -> CitationTask | None:
-        return citation_task(
-            self.reading.rollout.question,
-            self.reading.answer,
-            self.reading.sources,
-            knobs=self.reading.knobs,
-            cap=cap,
-            origin=self.origin,
-        )
-
-
 class Pipeline:
-    """Scores rollouts with one judge. Safe to call concurrently; keeps no state per rollout."""
+    """Scores rollouts with one judge. Safe to call concurrently; keeps no state per rollout.
+
+    Args:
+        keep: called with each scored rollout before its result is returned.
+        logs: whether rollouts without a reward are logged, and all of them where
+            `settings.log_rollouts` is true.
+
+    Raises:
+        SettingsError: the default static set is not in the library.
+    """
 
     def __init__(
         self,
@@ -112,42 +71,66 @@ class Pipeline:
         library: RubricLibrary,
         settings: Settings,
         metrics: Metrics,
-        ledger: Keeper | None = None,
+        keep: Keep | None = None,
         tracer: Tracer = NoOpTracer(),
+        logs: bool = False,
     ) -> None:
-        """Raises `SettingsError` where the default static set is not in the library."""
-        _refuse_unknown_set(settings, library)
+        if not settings.instance_rubrics_only:
+            try:  # refused once, at the start, and not with every rollout
+                library.named(settings.static_rubrics)
+            except UnknownSet as error:
+                raise SettingsError(f"static_rubrics: {error}") from error
         self._judge = judge
         self._library = library
         self._settings = settings
         self._metrics = metrics
-        self._ledger = ledger
+        self._keep = keep
         self._tracer = tracer
+        self._logs = logs
         self._version = version("citemark")
         # Samples of a group come together, and share what is parsed and hashed of their sources.
-        self._sources = lru_cache(maxsize=_GROUPS_KEPT)(read_sources)
+        self._read_sources = lru_cache(maxsize=_GROUPS_KEPT)(read_sources)
+
+    @property
+    def judged_by(self) -> JudgeIdentity:
+        """The judge's model and prompts."""
+        return self._judge.identity
 
     def check(self, rollout: Rollout, request: Knobs) -> None:
         """Refuse what the schema cannot know to be wrong, before anything is judged.
 
         Raises:
-            InvalidRequest: as `reading.check_rollout`; the message names the field.
+            InvalidRequest: as `check_rollout`; the message names the field.
         """
         check_rollout(rollout, Knobs.resolve(self._settings, request, rollout), self._library)
 
-    def provenance(self, rollout: Rollout, request: Knobs) -> Provenance:
+    def provenance(self, rollout: Rollout, request: Knobs) -> tuple[Knobs, Versions]:
         """What the result of `score` will record of its making, without making it.
 
         Raises:
             InvalidRequest: `static_rubrics` names no set.
         """
         knobs = Knobs.resolve(self._settings, request, rollout)
-        return Provenance(
-            rollout_hash=rollout_hash(rollout),
-            knobs=knobs,
-            model=self._judge.identity.model,
-            versions=self._versions(pinned(static_set(self._library, knobs))),
-        )
+        return knobs, self._versions(static_pin(find_static_set(self._library, knobs)))
+
+    def static_set(self, pin: str) -> RubricSet | None:
+        """The static set that results record as `pin`; None where it is not the one loaded."""
+        return next((each for each in self._library.sets() if static_pin(each) == pin), None)
+
+    def prompts(self, rollout: Rollout, knobs: Knobs) -> tuple[Words, ...]:
+        """In which words the judge would be asked about a rollout; none where it has no words.
+
+        Takes as long as parsing a rollout and rendering its prompts; nothing is sent.
+
+        Raises:
+            InvalidRequest: `static_rubrics` names no set.
+        """
+        parsed = parse_rollout(rollout, knobs, self._library, 0)
+        if parsed.refusal is not None:
+            return ()
+        origin = Origin()
+        citations = parsed.citation_task(origin, cap=self._settings.max_claims)
+        return self._judge.prompts(parsed.criteria_task(origin), citations)
 
     async def score(
         self,
@@ -166,109 +149,101 @@ class Pipeline:
             deadline: `time.monotonic()` after which judging stops, or None.
             origin: who asks, and how urgently.
         """
-        with (
-            open_span(self._tracer, "rollout") as span,
-            log_context(rollout=named(rollout, position)),
-        ):
-            with self._timed("parse"):
-                reading = await self._read(rollout, request, position)
+        name = rollout_id(rollout, position)
+        with open_span(self._tracer, "rollout") as span, log_context(rollout=name):
+            with self._time_stage("parse"):
+                parsed = await self._parse(rollout, request, position)
             meter = Meter()
-            result = await self._result(reading, meter, deadline, origin)
-            self._metrics.count_rollout(result, answer_characters=len(reading.answer.text))
-            entry = _entry(rollout, result, origin, meter.replies, position)
+            result = await self._score_parsed(parsed, meter, deadline, origin)
+            self._metrics.count_rollout(result, answer_characters=len(parsed.answer.text))
+            scored = ScoredRollout(
+                rollout=rollout,
+                result=result,
+                run=rollout.run or origin.run,
+                step=origin.step if rollout.step is None else rollout.step,
+                at=time.time(),
+                replies=meter.replies,
+                position=position,
+            )
             if span.is_recording():
-                set_attributes(span, rollout_facts(entry))
-            if self._ledger is not None:
-                await self._ledger.keep(entry)
+                set_attributes(span, rollout_attributes(scored))
+            if self._logs:
+                log_rollout(scored, texts=self._settings.log_rollouts)
+            if self._keep is not None:
+                # Those of many rollouts share one write; each has a span of its own wait.
+                with open_span(self._tracer, "ledger"):
+                    await self._keep(scored)
             return result
 
-    @property
-    def judged_by(self) -> JudgeIdentity:
-        """The judge's model and prompts."""
-        return self._judge.identity
-
-    def static_set(self, pin: str) -> RubricSet | None:
-        """The static set that results record as `pin`; None where it is not the one loaded."""
-        return next((each for each in self._library.sets() if pinned(each) == pin), None)
-
-    def prompts(self, rollout: Rollout, knobs: Knobs) -> tuple[Words, ...]:
-        """In which words the judge would be asked about a rollout; none where it has no words.
-
-        Takes as long as reading and wording a rollout does; nothing is sent.
-
-        Raises:
-            InvalidRequest: `static_rubrics` names no set.
-        """
-        reading = read_rollout(rollout, knobs, self._library, 0)
-        if refusal_of(reading) is not None:
-            return ()
-        errand = _Errand(reading, Origin(), Meter(), 0.0)
-        task = errand.citation_task(self._settings.max_claims)
-        return self._judge.prompts(errand.criteria_task(), task)
-
-    async def _read(self, rollout: Rollout, request: Knobs, position: int) -> Reading:
+    async def _parse(self, rollout: Rollout, request: Knobs, position: int) -> ParsedRollout:
         knobs = Knobs.resolve(self._settings, request, rollout)
-        if _characters(rollout) <= _READ_INLINE:
-            return read_rollout(rollout, knobs, self._library, position, sources_of=self._sources)
-        # A hostile megabyte takes a second to parse; in a thread it cannot stop the others.
-        return await asyncio.to_thread(read_rollout, rollout, knobs, self._library, position)
+        characters = len(rollout.response) + len(rollout.tool_output or "")
+        characters += sum(len(snippet.text) for snippet in rollout.snippets or ())
+        if characters > _READ_INLINE:
+            # A hostile megabyte takes a second to parse; in a thread it cannot stop the others.
+            return await asyncio.to_thread(parse_rollout, rollout, knobs, self._library, position)
+        return parse_rollout(
+            rollout, knobs, self._library, position, read_sources=self._read_sources
+        )
 
-    async def _result(
-        self, reading: Reading, meter: Meter, deadline: float | None, origin: Origin
+    async def _score_parsed(
+        self, parsed: ParsedRollout, meter: Meter, deadline: float | None, origin: Origin
     ) -> ScoreResult:
-        versions = self._versions(reading.static_rubrics)
-        refusal = refusal_of(reading)
-        if refusal is not None:
-            return refused(reading, refusal, self._usage(meter, 0.0), versions)
+        versions = self._versions(parsed.static_rubrics)
+        if (refusal := parsed.refusal) is not None:
+            return parsed.refuse(refusal, self._usage(meter, 0.0), versions)
         start = time.perf_counter()
-        own = time.monotonic() + self._settings.judge_deadline_s
-        limit = own if deadline is None else min(own, deadline)
-        outcome = await self._outcome(_Errand(reading, origin, meter, limit))
-        usage = self._usage(meter, time.perf_counter() - start)
-        if isinstance(outcome, Failure):
-            return failed(reading, outcome, usage, versions)
-        with self._timed("score"):
-            return scored(reading, outcome, usage, versions, cached=meter.all_kept)
-
-    async def _outcome(self, errand: _Errand) -> Verdicts | Failure:
+        ends_at = time.monotonic() + self._settings.judge_deadline_s
+        ends_at = ends_at if deadline is None else min(ends_at, deadline)
+        verdicts: Verdicts | JudgeError
         try:
             # The judge keeps the deadline itself; this timeout holds one that does not.
-            async with asyncio.timeout(errand.deadline - time.monotonic()):
-                return await self._verdicts(errand)
+            async with asyncio.timeout(ends_at - time.monotonic()):
+                verdicts = await self._await_verdicts(parsed, meter, ends_at, origin)
         except JudgeError as error:
-            return error.failure()
+            verdicts = error
         except TimeoutError:
-            return DeadlineExceeded("no verdict before the deadline").failure()
+            verdicts = DeadlineExceeded("no verdict before the deadline")
+        usage = self._usage(meter, time.perf_counter() - start)
+        if isinstance(verdicts, JudgeError):
+            return parsed.fail(verdicts.failure(), usage, versions)
+        with self._time_stage("score"):
+            return parsed.score(verdicts, usage, versions, cached=meter.all_kept)
 
-    async def _verdicts(self, errand: _Errand) -> Verdicts:
+    async def _await_verdicts(
+        self, parsed: ParsedRollout, meter: Meter, deadline: float, origin: Origin
+    ) -> Verdicts:
         """Ask both questions at once; the first failure cancels the other, which costs money."""
-        task = errand.citation_task(self._settings.max_claims)
+        criteria_task = parsed.criteria_task(origin)
+        citation_task = parsed.citation_task(origin, cap=self._settings.max_claims)
+
+        async def judge_criteria() -> tuple[CriterionVerdict, ...]:
+            with self._time_stage("criteria"):
+                return await self._judge.judge_criteria(
+                    criteria_task, meter=meter, deadline=deadline
+                )
+
+        async def judge_citations() -> CitationVerdicts | None:
+            if citation_task is None:
+                return None
+            with self._time_stage("citations"):
+                return await self._judge.judge_citations(
+                    citation_task, meter=meter, deadline=deadline
+                )
+
         try:
             async with asyncio.TaskGroup() as group:
-                criteria = group.create_task(self._criteria(errand))
-                citations = group.create_task(self._citations(task, errand))
+                criteria = group.create_task(judge_criteria())
+                citations = group.create_task(judge_citations())
         except* JudgeError as failures:
-            raise _first(failures) from None
-        return Verdicts(criteria.result(), judged_claims(task, citations.result()))
-
-    async def _criteria(self, errand: _Errand) -> tuple[CriterionVerdict, ...]:
-        with self._timed("criteria"):
-            return await self._judge.judge_criteria(
-                errand.criteria_task(), meter=errand.meter, deadline=errand.deadline
-            )
-
-    async def _citations(
-        self, task: CitationTask | None, errand: _Errand
-    ) -> CitationVerdicts | None:
-        if task is None:
-            return None
-        with self._timed("citations"):
-            return await self._judge.judge_citations(
-                task, meter=errand.meter, deadline=errand.deadline
-            )
+            first: BaseException = failures
+            while isinstance(first, BaseExceptionGroup):
+                first = first.exceptions[0]
+            raise first from None
+        return Verdicts(criteria.result(), citation_task, citations.result())
 
     @contextmanager
-    def _timed(self, stage: Stage) -> Iterator[None]:
+    def _time_stage(self, stage: Stage) -> Iterator[None]:
         start = time.perf_counter()
         try:
             with open_span(self._tracer, stage):
@@ -293,43 +268,3 @@ class Pipeline:
             prompts=self._judge.identity.prompts,
             static_rubrics=static_rubrics,
         )
-
-
-def _entry(
-    rollout: Rollout,
-    result: ScoreResult,
-    origin: Origin,
-    replies: tuple[Words, ...],
-    position: int,
-) -> Entry:
-    return Entry(
-        rollout=rollout,
-        result=result,
-        run=rollout.run or origin.run,
-        step=origin.step if rollout.step is None else rollout.step,
-        at=time.time(),
-        replies=replies,
-        position=position,
-    )
-
-
-def _refuse_unknown_set(settings: Settings, library: RubricLibrary) -> None:
-    """Better refused once, at the start, than with every rollout as if that were its fault."""
-    if settings.instance_rubrics_only:
-        return
-    try:
-        library.named(settings.static_rubrics)
-    except UnknownSet as error:
-        raise SettingsError(f"static_rubrics: {error}") from error
-
-
-def _characters(rollout: Rollout) -> int:
-    """The length of all that is parsed."""
-    structured = sum(len(snippet.text) for snippet in rollout.snippets or ())
-    return len(rollout.response) + len(rollout.tool_output or "") + structured
-
-
-def _first(failures: BaseExceptionGroup[JudgeError]) -> JudgeError:
-    """The first leaf of a group: tasks that fail together are told as one failure."""
-    first = failures.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first

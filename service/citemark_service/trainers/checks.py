@@ -15,7 +15,7 @@ from citemark_service.errors import InvalidRequest
 from citemark_service.judges.language.render import Budget
 from citemark_service.judges.language.shorten import size
 from citemark_service.parsing.sources import read_sources
-from citemark_service.score.reading import check_rollout
+from citemark_service.score.rollout import check_rollout
 from citemark_service.trainers.faults import Fault, Severity, error, prompt_faults, warning
 from citemark_service.trainers.files import Numbered
 from citemark_service.trainers.rows import Row, messages_of

@@ -23,8 +23,8 @@ from citemark_service.judges.tasks import (
     CriteriaTask,
     JudgeIdentity,
 )
+from citemark_service.parsing.fingerprint import frame_texts
 from citemark_service.parsing.parsed import SourceSnippet
-from citemark_service.score.fingerprint import framed
 
 Verdict = CriterionVerdict | ClaimVerdict | SentenceVerdict
 
@@ -55,7 +55,7 @@ class Keys:
     def criteria(self, task: CriteriaTask) -> tuple[Item, ...]:
         """The task's criteria, in order."""
         shared = self._criterion.copy()
-        shared.update(framed(task.question, task.answer.text))
+        shared.update(frame_texts(task.question, task.answer.text))
         shared.update(task.sources.digest)
         return tuple(
             Item(_digest(shared, *criterion.key), CriterionVerdict) for criterion in task.criteria
@@ -64,7 +64,7 @@ class Keys:
     def citations(self, task: CitationTask) -> tuple[Item, ...]:
         """The task's claims, then its sentences, in order."""
         claim, sentence = self._claim.copy(), self._sentence.copy()
-        question = framed(task.question)
+        question = frame_texts(task.question)
         claim.update(question)
         sentence.update(question)
         by_id = task.sources.by_id
@@ -75,13 +75,13 @@ class Keys:
 
 def _begun(kind: bytes, identity: JudgeIdentity) -> "hashlib.blake2b":
     state = hashlib.blake2b(digest_size=KEY_BYTES, person=kind)
-    state.update(framed(_VERSION, identity.model, identity.prompts))
+    state.update(frame_texts(_VERSION, identity.model, identity.prompts))
     return state
 
 
 def _digest(shared: "hashlib.blake2b", *texts: str) -> bytes:
     state = shared.copy()
-    state.update(framed(*texts))
+    state.update(frame_texts(*texts))
     return state.digest()
 
 
@@ -89,7 +89,7 @@ def _claimed(
     shared: "hashlib.blake2b", cited: CitedClaim, by_id: Mapping[str, SourceSnippet]
 ) -> bytes:
     state = shared.copy()
-    state.update(framed(cited.claim.text))
+    state.update(frame_texts(cited.claim.text))
     for snippet_id in cited.ids:
         state.update(by_id[snippet_id].digest)
     return state.digest()

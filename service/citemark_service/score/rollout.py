@@ -1,0 +1,342 @@
+"""One rollout as it is read, put to a judge, and turned into a result; all but the judge. Pure."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from citemark_rubrics import RubricLibrary, RubricSet, UnknownSet
+from citemark_schemas import (
+    ClaimScore,
+    ClaimVerdict,
+    Criterion,
+    CriterionVerdict,
+    Failure,
+    FormatReport,
+    JudgeUsage,
+    Knobs,
+    ProblemDetail,
+    Refusal,
+    RefusalKind,
+    Rollout,
+    ScoreResult,
+    SentenceScore,
+    SentenceVerdict,
+    Snippet,
+    Versions,
+)
+from citemark_service.errors import InvalidRequest
+from citemark_service.judges.tasks import (
+    CitationTask,
+    CitationVerdicts,
+    CitedClaim,
+    CriteriaTask,
+    Origin,
+    Words,
+)
+from citemark_service.parsing.answer import read_answer
+from citemark_service.parsing.fingerprint import frame_texts
+from citemark_service.parsing.format import format_report
+from citemark_service.parsing.parsed import Answer, Claim, Sentence, Sources
+from citemark_service.parsing.sentences import statements
+from citemark_service.parsing.sources import read_sources
+from citemark_service.score.citations import fabricated_ids, judgeable_ids, score_citations
+from citemark_service.score.formula import add_reward, rubric_reward, score_criterion
+
+ReadSources = Callable[[str | None, tuple[Snippet, ...] | None], Sources]
+"""`read_sources`, or one that remembers."""
+
+_HASH_BYTES: Final = 16
+_REFUSALS: Final = {
+    RefusalKind.NO_ANSWER: "the response has no complete <answer> block",
+    RefusalKind.SEVERAL_ANSWERS: "the response has more than one <answer> block",
+    RefusalKind.EMPTY_ANSWER: "the <answer> block says nothing",
+    RefusalKind.NOT_STOPPED: "finish_reason is not stop",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """All that the judge said of one rollout."""
+
+    criteria: tuple[CriterionVerdict, ...]
+    """One for each of the rollout's criteria."""
+    task: CitationTask | None
+    """What was asked of the citations; None where no verdict could change the score."""
+    citations: CitationVerdicts | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRollout:
+    """A rollout, what came of it, and when: what is kept."""
+
+    rollout: Rollout
+    result: ScoreResult
+    run: str | None
+    step: int | None
+    at: float
+    """Unix time in seconds."""
+    replies: tuple[Words, ...] = ()
+    """What the judge answered; nothing where every verdict was known."""
+    position: int = 0
+    """Index in the request: tells samples apart that a policy answered alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedRollout:
+    """Everything that judging and scoring one rollout need."""
+
+    id: str
+    rollout: Rollout
+    hash: str
+    knobs: Knobs
+    """Settings, request and rollout merged."""
+    criteria: tuple[Criterion, ...]
+    static_rubrics: str
+    """Name and version of the static set, or `none`."""
+    sources: Sources
+    answer: Answer
+    format: FormatReport
+
+    @property
+    def refusal(self) -> RefusalKind | None:
+        """Why it is not judged; a cut-off one first, since it rarely has a whole answer."""
+        if self.knobs.non_stop_penalty and self.rollout.finish_reason != "stop":
+            return RefusalKind.NOT_STOPPED
+        return self.answer.refusal
+
+    def criteria_task(self, origin: Origin) -> CriteriaTask:
+        """What is asked of the whole answer."""
+        return CriteriaTask(
+            question=self.rollout.question,
+            sources=self.sources,
+            answer=self.answer,
+            format=self.format,
+            criteria=self.criteria,
+            origin=origin,
+        )
+
+    def citation_task(self, origin: Origin, *, cap: int) -> CitationTask | None:
+        """What is asked of the citations; None where no verdict could change the score.
+
+        Without a claim that cites an existing id F1 is 0, so there is no call, except where
+        `no_claims_score` could pay an answer without claims: then its sentences are judged.
+
+        Args:
+            cap: at most so many claims, and so many sentences, are judged.
+        """
+        if not self.knobs.apply_citation_reward:
+            return None
+        answer = self.answer
+        cited = ((claim, judgeable_ids(claim, self.sources)) for claim in answer.claims)
+        claims = tuple(CitedClaim(claim, ids) for claim, ids in cited if ids)[:cap]
+        may_abstain = not answer.claims and self.knobs.no_claims_score > 0
+        if not claims and not (may_abstain and answer.sentences):
+            return None
+        sentences = answer.sentences[:cap]
+        return CitationTask(self.rollout.question, self.sources, claims, sentences, origin)
+
+    def refuse(self, kind: RefusalKind, judge: JudgeUsage, versions: Versions) -> ScoreResult:
+        """The result of a rollout that is not judged: 0, or the non-stop penalty as it stands."""
+        refusal = Refusal(kind=kind, message=_REFUSALS[kind])
+        return self._result(judge, versions, refusal=refusal)
+
+    def fail(self, failure: Failure, judge: JudgeUsage, versions: Versions) -> ScoreResult:
+        """The result of a rollout whose verdicts could not be had: no number anywhere."""
+        claims = self._score_claims({}, unjudged=None)
+        uncited = self._score_sentences(None)
+        return self._result(judge, versions, claims=claims, uncited=uncited, failure=failure)
+
+    def score(
+        self, verdicts: Verdicts, judge: JudgeUsage, versions: Versions, *, cached: bool
+    ) -> ScoreResult:
+        """The result of a judged rollout; `cached` where every verdict came from a cache."""
+        knobs, task, citation = self.knobs, verdicts.task, None
+        pairs = zip(self.criteria, verdicts.criteria, strict=True)
+        rubrics = tuple(score_criterion(criterion, verdict) for criterion, verdict in pairs)
+        of_claims: dict[Claim, ClaimVerdict] = {}
+        of_sentences: dict[Sentence, SentenceVerdict] | None = None
+        if task is not None and verdicts.citations is not None:
+            judged = (cited.claim for cited in task.claims)
+            of_claims = dict(zip(judged, verdicts.citations.claims, strict=True))
+            of_sentences = dict(zip(task.sentences, verdicts.citations.sentences, strict=True))
+        unjudged = 0.0 if knobs.apply_citation_reward else None
+        claims = self._score_claims(of_claims, unjudged=unjudged)
+        uncited = self._score_sentences(of_sentences)
+        if knobs.apply_citation_reward:
+            citation = score_citations(
+                claims,
+                uncited,
+                answer=self.answer,
+                sources=self.sources,
+                unit=knobs.citation_unit,
+                no_claims_score=knobs.no_claims_score,
+            )
+        return self._result(
+            judge,
+            versions,
+            rubric_reward=rubric_reward(rubrics),
+            citation=citation,
+            rubrics=rubrics,
+            claims=claims,
+            uncited=uncited,
+            cached=cached,
+        )
+
+    def _result(self, judge: JudgeUsage, versions: Versions, **parts: Any) -> ScoreResult:
+        fields: dict[str, Any] = {"rubric_reward": None, "citation": None, **parts}
+        draft = ScoreResult(
+            id=self.id,
+            rollout_hash=self.hash,
+            reward=None,
+            format=self.format,
+            judge=judge,
+            knobs=self.knobs,
+            versions=versions,
+            **fields,
+        )
+        return add_reward(draft, self.answer)
+
+    def _score_claims(
+        self, verdicts: Mapping[Claim, ClaimVerdict], *, unjudged: float | None
+    ) -> tuple[ClaimScore, ...]:
+        """Every distinct claim.
+
+        Args:
+            unjudged: the support of a claim that the judge was not asked about (malformed, no
+                valid id, beyond the cap): 0, since nothing shows that it is supported; None
+                where there are no verdicts at all.
+        """
+        scores = []
+        for claim in self.answer.claims:
+            judgeable = judgeable_ids(claim, self.sources)
+            verdict = verdicts.get(claim)
+            shares: Mapping[str, float] = {}
+            if verdict is not None:  # a single id carries the whole claim
+                alone = len(judgeable) == 1
+                shares = {i: 1.0 if alone else verdict.contributing[i] for i in judgeable}
+            scores.append(
+                ClaimScore(
+                    text=claim.text,
+                    ids=claim.ids,
+                    fabricated=fabricated_ids(claim, self.sources),
+                    judged=tuple(shares),
+                    support=verdict.support if verdict else unjudged,
+                    substantive=verdict.substantive if verdict else None,
+                    contributing=dict(shares),
+                    malformed=claim.malformed,
+                    statements=1 if judgeable else statements(claim.text),
+                    occurrences=claim.occurrences,
+                    span=claim.span,
+                )
+            )
+        return tuple(scores)
+
+    def _score_sentences(
+        self, verdicts: Mapping[Sentence, SentenceVerdict] | None
+    ) -> tuple[SentenceScore, ...]:
+        """Every sentence outside the tags; where any was judged, those beyond the cap are facts."""
+        scores = []
+        for sentence in self.answer.sentences:
+            verdict = verdicts.get(sentence) if verdicts is not None else None
+            unjudged = None if verdicts is None else 1.0
+            factual = verdict.factual if verdict else unjudged
+            scores.append(SentenceScore(text=sentence.text, span=sentence.span, factual=factual))
+        return tuple(scores)
+
+
+def parse_rollout(
+    rollout: Rollout,
+    knobs: Knobs,
+    library: RubricLibrary,
+    position: int,
+    *,
+    read_sources: ReadSources = read_sources,
+) -> ParsedRollout:
+    """Parse a rollout that has passed `check_rollout`; `position` is the id of one without."""
+    static = find_static_set(library, knobs)
+    sources = read_sources(rollout.tool_output, rollout.snippets)
+    answer = read_answer(rollout.response)
+    return ParsedRollout(
+        id=rollout_id(rollout, position),
+        rollout=rollout,
+        hash=rollout_hash(rollout),
+        knobs=knobs,
+        criteria=choose_criteria(rollout, static),
+        static_rubrics=static_pin(static),
+        sources=sources,
+        answer=answer,
+        format=format_report(answer, sources),
+    )
+
+
+def check_rollout(rollout: Rollout, knobs: Knobs, library: RubricLibrary) -> None:
+    """Refuse what the schema cannot know to be wrong.
+
+    Raises:
+        InvalidRequest: an unknown static set, no countable criterion, a repeated criterion,
+            or `non_stop_penalty` without a `finish_reason`; the message names the field.
+    """
+    choose_criteria(rollout, find_static_set(library, knobs))
+    if knobs.non_stop_penalty and rollout.finish_reason is None:
+        raise _invalid("finish_reason", "is needed where non_stop_penalty is true")
+
+
+def find_static_set(library: RubricLibrary, knobs: Knobs) -> RubricSet | None:
+    """The static set that the knobs choose; None where they leave it out.
+
+    Raises:
+        InvalidRequest: `static_rubrics` names no set.
+    """
+    if knobs.instance_rubrics_only:
+        return None
+    try:
+        return library.named(knobs.static_rubrics)
+    except UnknownSet as error:
+        raise _invalid("static_rubrics", str(error)) from error
+
+
+def choose_criteria(rollout: Rollout, static: RubricSet | None) -> tuple[Criterion, ...]:
+    """Instance criteria in the order given, then static ones, each once.
+
+    Raises:
+        InvalidRequest: a criterion is repeated with another weight, or none has a weight > 0.
+    """
+    chosen: dict[tuple[str, str, str], Criterion] = {}
+    for criterion in rollout.criteria + (static.criteria if static else ()):
+        first = chosen.setdefault(criterion.key, criterion)
+        if first.weight != criterion.weight:
+            raise _invalid("rubrics", f"{criterion.title!r} is given twice, with other weights")
+    if not any(criterion.weight for criterion in chosen.values()):
+        raise _invalid("rubrics", "no criterion with a weight above 0, and no static set")
+    return tuple(chosen.values())
+
+
+def _invalid(loc: str, message: str) -> InvalidRequest:
+    return InvalidRequest(f"{loc}: {message}", details=(ProblemDetail(loc=loc, message=message),))
+
+
+def static_pin(static: RubricSet | None) -> str:
+    """A static set as results record it: `name@version`, or `none`."""
+    return f"{static.name}@{static.version}" if static else "none"
+
+
+def rollout_id(rollout: Rollout, position: int) -> str:
+    """The rollout's own id, or its index in the request where it has none."""
+    return rollout.id if rollout.id is not None else str(position)
+
+
+def rollout_hash(rollout: Rollout) -> str:
+    """`ScoreResult.rollout_hash`: neither id, knobs and metadata nor the shape in which rubrics
+    were given count; whether a field was left out or empty does."""
+
+    def texts() -> Iterator[str | None]:
+        # In an order that only this rollout has: lists are counted, or come last.
+        yield from (rollout.question, rollout.tool_output, rollout.response, rollout.finish_reason)
+        yield None if rollout.snippets is None else str(len(rollout.snippets))
+        for snippet in rollout.snippets or ():
+            yield from (snippet.id, snippet.text, snippet.paper_id)
+        for criterion in rollout.criteria:
+            yield from (*criterion.key, repr(criterion.weight))
+
+    return hashlib.blake2b(frame_texts(*texts()), digest_size=_HASH_BYTES).hexdigest()
