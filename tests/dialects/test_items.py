@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from citemark_service.trainers.gym_items import finish_reason, tool_answers
-from citemark_service.trainers.gym_metrics import aggregate_rows
+from citemark_service.trainers.gym import aggregate_rows, finish_reason, tool_answers
 from support.gym_rows import answered, called
 
 TAGGED = '<snippet id="s1">One &amp; two.\nThree.</snippet>'

@@ -46,7 +46,7 @@ def test_the_documented_example_is_a_rollout(route):
     read = rollout_of(sample.places, response=sample.response, prompt=sample.prompt)
     assert read.criteria
     answer = write(route, [Outcome(scored("a", 0.5), 0.5)])
-    assert answer.keys() == route.answer.keys()
+    assert answer.keys() == route.example.keys()
 
 
 @pytest.mark.parametrize("route", SPOKEN, ids=lambda route: route.name)

@@ -170,7 +170,7 @@ def _show_dataset(trainer: Trainer, dataset: Path, check: DatasetCheck, trip: Tr
         show(table)
     if trip is not None and trip.legs:
         how = f"in {trainer.title}'s own dialect"
-        if trainer.client is None:
+        if trainer.posts is None:
             how = f"as {trainer.title}'s function would post it"
         click.echo(f"\nround trip of {trip.place}, {how}:")
         table = _headed_table(("answer", "route", "reward", "/v1/score"))

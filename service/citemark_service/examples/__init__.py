@@ -4,7 +4,7 @@ import json
 from importlib import resources
 from typing import Any, Final
 
-from citemark_schemas import ScoreResult, metrics_of
+from citemark_schemas import ScoreResult
 
 
 def example(name: str) -> Any:
@@ -14,7 +14,7 @@ def example(name: str) -> Any:
 
 
 _ROLLOUT: Final[dict[str, Any]] = example("rollout")
-_RESULT: Final = ScoreResult.model_validate_json(json.dumps(example("result")))
+RESULT: Final = ScoreResult.model_validate_json(json.dumps(example("result")))
 
 QUESTION: Final[str] = _ROLLOUT["question"]
 RESPONSE: Final[str] = _ROLLOUT["response"]
@@ -23,5 +23,3 @@ ENVELOPE: Final[dict[str, Any]] = {
 }
 """What a row says of the rollout."""
 ENVELOPE_TEXT: Final = json.dumps(ENVELOPE, ensure_ascii=False)
-REWARD: Final = _RESULT.reward
-SIGNALS_SHOWN: Final = metrics_of(_RESULT)

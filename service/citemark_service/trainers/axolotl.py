@@ -5,19 +5,19 @@ Its plugin makes the reward function, with a time limit that can be set. The rea
 make their URL of host and port, so that it cannot say `?deadline_s=`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
 from citemark_service.trainers.faults import Fault, error, warning
 from citemark_service.trainers.nemo_gym import NEMO_GYM, PARAMS, read_reward, response_of
 from citemark_service.trainers.rows import Row
-from citemark_service.trainers.trainer import Client, Post
+from citemark_service.trainers.trainer import Body
 
 _FIELD: Final = f"{PARAMS}.input"
 
 
-def _faults(row: Row) -> Iterator[Fault]:
+def find_faults(row: Row) -> Iterator[Fault]:
     yield from NEMO_GYM.faults(row)
     prompt = NEMO_GYM.prompt(row)
     if isinstance(prompt, str):
@@ -30,13 +30,13 @@ def _faults(row: Row) -> Iterator[Fault]:
         )
 
 
-def _posts(row: Row, response: str) -> tuple[Post, ...]:
+def make_posts(row: Row, response: str) -> Mapping[str, Body]:
     prompt = NEMO_GYM.prompt(row)
     messages = prompt if isinstance(prompt, list) else []
     question = next((str(m.get("content")) for m in messages if m.get("role") == "user"), "")
     body = {name: value for name, value in row.items() if value is not None}
     body[PARAMS] = {"input": [{"role": "user", "content": question}]}
-    return (Post("/verify", {**body, "response": response_of(response)}),)
+    return {"/verify": {**body, "response": response_of(response)}}
 
 
 AXOLOTL: Final = replace(
@@ -46,7 +46,8 @@ AXOLOTL: Final = replace(
     flags="nemo_gym_datasets, axolotl.integrations.nemo_gym.NemoGymPlugin, "
     "nemo_gym_verify_timeout: 60",
     one_type=True,
-    faults=_faults,
+    faults=find_faults,
     routes=(),
-    client=Client(_posts, read_reward),
+    posts=make_posts,
+    reward=read_reward,
 )

@@ -15,9 +15,8 @@ from citemark_service.trainers.faults import Fault, error, json_text_faults, tex
 from citemark_service.trainers.rows import MESSAGES, Row, value_at
 from citemark_service.trainers.shapes import Kind, ListOf
 from citemark_service.trainers.trainer import (
-    Client,
+    Body,
     Outcome,
-    Post,
     PostedRollout,
     Trainer,
     misshapen,
@@ -29,7 +28,7 @@ _MET: Final = 0.5
 _WHY: Final = "the fork passes it on as it is, other releases do not"
 
 
-def read(body: Mapping[str, Any]) -> list[PostedRollout]:
+def read(body: Body) -> list[PostedRollout]:
     """The last message as the response; empty, and so worth 0, where the policy did not finish.
 
     Raises:
@@ -91,14 +90,14 @@ def write(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _faults(row: Row) -> Iterator[Fault]:
+def find_faults(row: Row) -> Iterator[Fault]:
     yield from text_faults(row.get("source"), "source", "name an entry of source_config.json")
     if not isinstance(value_at(row, _INFO_AT), Mapping):
         yield error(_INFO_AT, "is no object; the fork's tools need it", "write it, if only as {}")
         yield from json_text_faults(row.get("label"), "label", _WHY)
 
 
-def _posts(row: Row, response: str) -> tuple[Post, ...]:
+def make_posts(row: Row, response: str) -> Mapping[str, Body]:
     prompt = row.get("prompt")
     history = prompt if isinstance(prompt, list) else []
     body = {
@@ -107,7 +106,7 @@ def _posts(row: Row, response: str) -> tuple[Post, ...]:
         "task_unfinished": False,
         _INFO: value_at(row, _INFO_AT) or {},
     }
-    return (Post("/evaluate", body),)
+    return {"/evaluate": body}
 
 
 CARR: Final = Trainer(
@@ -128,10 +127,8 @@ CARR: Final = Trainer(
         "source": "citemark",
         "metadata": {_INFO: {"search_forbidden_strs": [task.rollout.question]}},
     },
-    faults=_faults,
+    faults=find_faults,
     one_type=False,
-    client=Client(
-        posts=_posts,
-        reward=lambda answer: None if answer.get("judge_failed") else float(answer["reward"]),
-    ),
+    posts=make_posts,
+    reward=lambda answer: None if answer.get("judge_failed") else float(answer["reward"]),
 )

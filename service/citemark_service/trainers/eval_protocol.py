@@ -2,8 +2,8 @@
 
 The client of its `RewardFunction` reads neither `is_score_valid` nor `error`, so the score of a
 rollout that nobody judged is what stands in for it; whoever reads them leaves the rollout out.
-Its own server answers at `/reward`, its documentation says `/evaluate`, and CaRR posts there too:
-the bodies are told apart by their `messages` or `history`.
+Its own server answers at `/reward`. CaRR posts to `/evaluate` too, with a `history` in place of
+`messages`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,15 +12,14 @@ from typing import Any, Final
 
 from citemark_schemas import SIGNALS, metrics_of
 from citemark_schemas.transcript import reply_in
-from citemark_service.examples import ENVELOPE_TEXT, QUESTION, RESPONSE, REWARD, SIGNALS_SHOWN
+from citemark_service.examples import ENVELOPE_TEXT, QUESTION, RESPONSE
 from citemark_service.trainers import carr
 from citemark_service.trainers.faults import json_text_faults
 from citemark_service.trainers.rows import MESSAGES, Row
 from citemark_service.trainers.shapes import Kind
 from citemark_service.trainers.trainer import (
-    Client,
+    Body,
     Outcome,
-    Post,
     PostedRollout,
     Route,
     RouteOptions,
@@ -32,10 +31,9 @@ _COUNTS: Final = frozenset({"claims", "uncited_facts", "fabricated_ids"})
 _UNIT: Final = tuple(name for name in SIGNALS if name not in _COUNTS)
 """Metrics in [0, 1]; releases before 0.3 refuse an answer with any other."""
 _OWN: Final = frozenset({"messages", "ground_truth", "kwargs"})
-_JUDGED: Final = "judged against its rubrics and sources"
 
 
-def _read(body: Mapping[str, Any]) -> list[PostedRollout]:
+def parse_body(body: Body) -> list[PostedRollout]:
     if "history" in body:
         return carr.read(body)
     if "messages" not in body:
@@ -56,44 +54,41 @@ def _read(body: Mapping[str, Any]) -> list[PostedRollout]:
     return [PostedRollout(places, reply_in([last]), messages[:-1])]
 
 
-def _write(outcomes: Sequence[Outcome], body: Mapping[str, Any], _: RouteOptions) -> dict[str, Any]:
+def write_answer(outcomes: Sequence[Outcome], body: Body, _: RouteOptions) -> dict[str, Any]:
     (outcome,) = outcomes
     if "history" in body:
         return carr.write(outcome)
     failure, refusal = outcome.result.failure, outcome.result.refusal
-    reason = _JUDGED if refusal is None else refusal.message
+    judged = failure is None
+    reason = "judged against its rubrics and sources" if refusal is None else refusal.message
+    signals = metrics_of(outcome.result)
+    metric = {
+        "is_score_valid": judged,
+        "success": judged,  # the client's older name of `is_score_valid`
+        "reason": "judged" if judged else "not judged",
+    }
     return {
         "score": outcome.reward,
-        "is_score_valid": failure is None,
-        "reason": reason if failure is None else f"not judged: {outcome.ending}",
-        "metrics": _metrics(metrics_of(outcome.result), judged=failure is None),
+        "is_score_valid": judged,
+        "reason": reason if judged else f"not judged: {outcome.ending}",
+        "metrics": {name: {"score": signals[name], **metric} for name in _UNIT},
         "error": None if failure is None else failure.message,
     }
 
 
-def _metrics(signals: Mapping[str, float], *, judged: bool) -> dict[str, Any]:
-    """Its metrics, with `success` for the client's older name of `is_score_valid`."""
-    told = {
-        "is_score_valid": judged,
-        "success": judged,
-        "reason": "judged" if judged else "not judged",
-    }
-    return {name: {"score": signals[name], **told} for name in _UNIT}
-
-
-def _posts(row: Row, response: str) -> tuple[Post, ...]:
+def make_posts(row: Row, response: str) -> Mapping[str, Body]:
     messages = row["messages"] if isinstance(row.get("messages"), list) else []
     said = {"role": "assistant", "content": response}
     body = {"messages": [*messages, said], "ground_truth": row.get("ground_truth")}
-    return (Post("/evaluate", body),)
+    return {"/evaluate": body}
 
 
 _EVALUATE: Final = Route(
     name="evaluate",
     path="/evaluate",
     client="CaRR and eval-protocol",
-    read=_read,
-    write=_write,
+    read=parse_body,
+    write=write_answer,
     deadline_s=100.0,  # CaRR's client gives up after 120 s, eval-protocol's never
     request={
         "messages": [
@@ -101,13 +96,6 @@ _EVALUATE: Final = Route(
             {"role": "assistant", "content": RESPONSE},
         ],
         "ground_truth": ENVELOPE_TEXT,
-    },
-    answer={
-        "score": REWARD,
-        "is_score_valid": True,
-        "reason": _JUDGED,
-        "metrics": _metrics(SIGNALS_SHOWN, judged=True),
-        "error": None,
     },
     doc="CaRR: `remote_url` in `source_config.json`; rubrics in `remote_env_info` or in `label` "
     'as JSON. eval-protocol: `RewardFunction(mode="remote", endpoint=…)`; the row\'s envelope '
@@ -126,10 +114,6 @@ EVAL_PROTOCOL: Final = Trainer(
         row.get("ground_truth"), "ground_truth", "its own server takes text alone"
     ),
     routes=(_EVALUATE, replace(_EVALUATE, name="reward", path="/reward")),
-    client=Client(
-        posts=_posts,
-        reward=lambda answer: (
-            float(answer["score"]) if answer.get("is_score_valid", True) else None
-        ),
-    ),
+    posts=make_posts,
+    reward=lambda answer: float(answer["score"]) if answer.get("is_score_valid", True) else None,
 )

@@ -10,14 +10,13 @@ from typing import Any, Final
 
 from citemark_schemas import FailureKind, metrics_of
 from citemark_schemas.transcript import reply_in, sources_in
-from citemark_service.examples import ENVELOPE, QUESTION, RESPONSE, REWARD
+from citemark_service.examples import ENVELOPE, QUESTION, RESPONSE, RESULT
 from citemark_service.trainers.faults import Fault, error
-from citemark_service.trainers.gym_items import finish_reason, tool_answers
+from citemark_service.trainers.gym import finish_reason, tool_answers
 from citemark_service.trainers.rows import FIELDS, MESSAGES, Row
 from citemark_service.trainers.trainer import (
-    Client,
+    Body,
     Outcome,
-    Post,
     PostedRollout,
     Route,
     RouteOptions,
@@ -39,7 +38,7 @@ _KINDS: Final[Mapping[FailureKind, str]] = {
 """In Gym's own words; whatever is not here is `judge_failed`."""
 
 
-def _read(body: Mapping[str, Any]) -> list[PostedRollout]:
+def parse_body(body: Body) -> list[PostedRollout]:
     params, response = body.get(PARAMS), body.get("response")
     if not isinstance(params, Mapping):
         raise misshapen(PARAMS, "must be an object")
@@ -60,9 +59,7 @@ def _read(body: Mapping[str, Any]) -> list[PostedRollout]:
     return [PostedRollout({"row": row}, reply_in(output), prompt, fallback)]
 
 
-def _write(
-    outcomes: Sequence[Outcome], body: Mapping[str, Any], options: RouteOptions
-) -> dict[str, Any]:
+def write_answer(outcomes: Sequence[Outcome], body: Body, options: RouteOptions) -> dict[str, Any]:
     (outcome,) = outcomes
     failure = outcome.result.failure
     masked = failure is not None and options.on_error == "mask"
@@ -84,7 +81,7 @@ def _write(
     }
 
 
-def _faults(row: Row) -> Iterator[Fault]:
+def find_faults(row: Row) -> Iterator[Fault]:
     for name in ("response", "reward"):
         if name in row:
             yield error(name, "is a key that Gym adds itself", "rename or drop it")
@@ -111,9 +108,9 @@ def response_of(text: str) -> dict[str, Any]:
     }
 
 
-def _posts(row: Row, response: str) -> tuple[Post, ...]:
+def make_posts(row: Row, response: str) -> Mapping[str, Body]:
     verify = {**row, "response": response_of(response)}
-    return (Post("/seed_session", row), Post("/verify", verify))
+    return {"/seed_session": row, "/verify": verify}
 
 
 def read_reward(answer: Any) -> float | None:
@@ -132,15 +129,15 @@ VERIFY: Final = Route(
     name="nemo_gym",
     path="/verify",
     client="NeMo Gym",
-    read=_read,
-    write=_write,
+    read=parse_body,
+    write=write_answer,
     deadline_s=50.0,  # verifiers gives up after 60 s, Gym itself never
     on_error="mask",
     permits=frozenset({"mask", "fallback", "http"}),
     request=_BODY,
     answer={
         **_BODY,
-        "reward": REWARD,
+        "reward": RESULT.reward,
         "mask_sample": False,
         "failure_kind": None,
         "failure_reason": None,
@@ -157,9 +154,10 @@ NEMO_GYM: Final = Trainer(
     columns={PARAMS: {"input": MESSAGES}, **FIELDS},
     prompt_at=(f"{PARAMS}.input",),
     rest="row",
-    faults=_faults,
+    faults=find_faults,
     one_type=False,
     suffixes=(".jsonl",),
     routes=(VERIFY,),
-    client=Client(_posts, read_reward),
+    posts=make_posts,
+    reward=read_reward,
 )

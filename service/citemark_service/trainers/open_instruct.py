@@ -6,14 +6,15 @@ does with the response first is its own: of one that holds a code block only the
 sent. It reads every error as 0.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from citemark_service.examples import ENVELOPE_TEXT, RESPONSE, REWARD
+from citemark_service.examples import ENVELOPE_TEXT, RESPONSE
 from citemark_service.trainers.faults import Fault, error, json_text_faults, warning
 from citemark_service.trainers.rows import MESSAGES, Row
 from citemark_service.trainers.shapes import Kind
 from citemark_service.trainers.trainer import (
+    Body,
     Outcome,
     PostedRollout,
     Route,
@@ -25,16 +26,16 @@ from citemark_service.trainers.trainer import (
 _VERIFIER: Final = "citemark"
 
 
-def _read(body: Mapping[str, Any]) -> list[PostedRollout]:
+def parse_body(body: Body) -> list[PostedRollout]:
     return [PostedRollout({"tests": body.get("tests")}, text_in(body, "program"))]
 
 
-def _write(outcomes: Sequence[Outcome], _: Mapping[str, Any], _o: RouteOptions) -> dict[str, Any]:
+def write_answer(outcomes: Sequence[Outcome], _: Body, _o: RouteOptions) -> dict[str, Any]:
     rewards = [outcome.reward for outcome in outcomes]
     return {"results": rewards, "runtimes": [0.0] * len(rewards)}
 
 
-def _faults(row: Row) -> Iterator[Fault]:
+def find_faults(row: Row) -> Iterator[Fault]:
     messages, truth, name = row.get("messages"), row.get("ground_truth"), row.get("dataset")
     if isinstance(messages, list) and len(messages) > 1:
         last = messages[-1]
@@ -62,18 +63,17 @@ OPEN_INSTRUCT: Final = Trainer(
     text_prompt=False,
     text_at="ground_truth",
     own_columns=lambda _task, _index: {"dataset": _VERIFIER},
-    faults=_faults,
+    faults=find_faults,
     routes=(
         Route(
             name="open_instruct",
             path="/test_program",
             client="open-instruct",
-            read=_read,
-            write=_write,
+            read=parse_body,
+            write=write_answer,
             deadline_s=24.0,  # the client gives up after 30 s, or a longer execution time
             setting="test_program_route",
             request={"program": RESPONSE, "tests": ENVELOPE_TEXT, "max_execution_time": 1.0},
-            answer={"results": [REWARD], "runtimes": [0.0]},
             doc="`--code_api_url http://HOST:8000/test_program` with `dataset: code`, where "
             "`ground_truth` is the row's envelope as a JSON string, its question included. "
             "Served only where `test_program_route` is set.",

@@ -10,14 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from citemark_schemas import SIGNALS, continuation, metrics_of
-from citemark_service.examples import ENVELOPE_TEXT, RESPONSE, REWARD, SIGNALS_SHOWN
+from citemark_service.examples import ENVELOPE_TEXT, RESPONSE
 from citemark_service.trainers.faults import json_text_faults
 from citemark_service.trainers.rows import MESSAGES, Row, chat_text
 from citemark_service.trainers.shapes import Kind
 from citemark_service.trainers.trainer import (
-    Client,
+    Body,
     Outcome,
-    Post,
     PostedRollout,
     Route,
     RouteOptions,
@@ -28,7 +27,7 @@ from citemark_service.trainers.trainer import (
 _WHY: Final = "rows whose labels have different keys are filled up with nulls, or do not load"
 
 
-def _read(body: Mapping[str, Any]) -> list[PostedRollout]:
+def parse_body(body: Body) -> list[PostedRollout]:
     queries = _texts_in(body, "query")
     prompts = _texts_in(body, "prompts") if queries else []
     labels = body.get("labels") or [None] * len(queries)
@@ -49,7 +48,7 @@ def _read(body: Mapping[str, Any]) -> list[PostedRollout]:
     return rollouts
 
 
-def _texts_in(body: Mapping[str, Any], name: str) -> list[str]:
+def _texts_in(body: Body, name: str) -> list[str]:
     """A field that is a list of texts, or one text."""
     value = body.get(name)
     texts = [value] if isinstance(value, str) else value
@@ -61,21 +60,21 @@ def _texts_in(body: Mapping[str, Any], name: str) -> list[str]:
     return texts
 
 
-def _write(outcomes: Sequence[Outcome], _: Mapping[str, Any], _o: RouteOptions) -> dict[str, Any]:
+def write_answer(outcomes: Sequence[Outcome], _: Body, _o: RouteOptions) -> dict[str, Any]:
     rewards = [outcome.reward for outcome in outcomes]
     metrics = [metrics_of(outcome.result) for outcome in outcomes]
     logs = {name: [each[name] for each in metrics] for name in SIGNALS}
     return {"rewards": rewards, "scores": rewards, "extra_logs": logs}
 
 
-def _posts(row: Row, response: str) -> tuple[Post, ...]:
+def make_posts(row: Row, response: str) -> Mapping[str, Body]:
     prompt = chat_text(row.get("prompt"))
     query = f"{prompt}{response}<|im_end|>"
     body = {"query": [query], "prompts": [prompt], "labels": [row.get("label") or ""]}
-    return (Post("/get_reward", body),)
+    return {"/get_reward": body}
 
 
-def _reward(answer: Any) -> float | None:
+def read_reward(answer: Any) -> float | None:
     (reward,) = answer["rewards"]
     (failed,) = answer["extra_logs"]["judge_failed"]
     return None if failed else float(reward)
@@ -98,22 +97,18 @@ OPENRLHF: Final = Trainer(
             name="openrlhf",
             path="/get_reward",
             client="OpenRLHF",
-            read=_read,
-            write=_write,
+            read=parse_body,
+            write=write_answer,
             deadline_s=165.0,  # the client gives up after 180 s
             request={
                 "query": [f"{_PROMPT}{RESPONSE}<|im_end|>"],
                 "prompts": [_PROMPT],
                 "labels": [ENVELOPE_TEXT],
             },
-            answer={
-                "rewards": [REWARD],
-                "scores": [REWARD],
-                "extra_logs": {name: [value] for name, value in SIGNALS_SHOWN.items()},
-            },
             doc="`--reward.remote_url http://HOST:8000/get_reward --data.label_key label`, where "
             "the label is the row's envelope as an object or a JSON string.",
         ),
     ),
-    client=Client(_posts, _reward),
+    posts=make_posts,
+    reward=read_reward,
 )

@@ -19,7 +19,7 @@ from citemark_service.errors import CitemarkError
 from citemark_service.parsing.sources import read_sources
 from citemark_service.trainers.checks import SoundRow
 from citemark_service.trainers.faults import Fault, error, warning
-from citemark_service.trainers.trainer import Post, Trainer
+from citemark_service.trainers.trainer import Body, Trainer
 
 _CALL_S: Final = 300.0
 _EQUAL: Final = 1e-6
@@ -107,7 +107,7 @@ def honest_answer(rollout: Rollout) -> str:
 async def _score(http: httpx.AsyncClient, rollout: Rollout, response: str) -> float:
     whole = rollout.model_copy(update={"response": response, "finish_reason": "stop"})
     item = whole.model_dump(mode="json", exclude_unset=True)
-    answer = await _post(http, Post("/v1/score", {"items": [item]}))
+    answer = await _post(http, "/v1/score", {"items": [item]})
     try:
         (result,) = ScoreResponse.model_validate(answer).items
     except ValueError as broken:
@@ -123,14 +123,13 @@ async def _leg(
     http: httpx.AsyncClient, trainer: Trainer, sound: SoundRow, answer: str, response: str
 ) -> Leg:
     scored = await _score(http, sound.rollout, response)
-    client = trainer.client
-    if client is None:
+    if trainer.posts is None:
         return Leg(answer, "/v1/score", scored, scored)
     path, told = "", None
-    for post in client.posts(sound.row, response):
-        path, told = post.path, await _post(http, post)
+    for path, body in trainer.posts(sound.row, response).items():
+        told = await _post(http, path, body)
     try:
-        reward = client.reward(told)
+        reward = trainer.reward(told)
     except (ValueError, LookupError, TypeError, AttributeError) as broken:
         problem = f"{path}: the trainer could not read the answer: {broken!r}"
         raise NoReward(problem, "does the service's version speak this dialect?") from broken
@@ -139,16 +138,16 @@ async def _leg(
     return Leg(answer, path, reward, scored)
 
 
-async def _post(http: httpx.AsyncClient, post: Post) -> Any:
+async def _post(http: httpx.AsyncClient, path: str, body: Body) -> Any:
     """The JSON of an answer with status 200. Posted once: this is a trainer's first attempt."""
-    url = f"{http.base_url}".rstrip("/") + post.path
+    url = f"{http.base_url}".rstrip("/") + path
     try:
         # httpx bounds each read, not their sum: a slow drip would never end.
         async with asyncio.timeout(_CALL_S):
-            response = await http.post(url, json=post.body)
+            response = await http.post(url, json=body)
     except TimeoutError as late:
         fix = "is the judge up, and fast enough? `citemark doctor` examines it"
-        raise NoReward(f"{post.path}: no answer within {_CALL_S:.0f} s", fix) from late
+        raise NoReward(f"{path}: no answer within {_CALL_S:.0f} s", fix) from late
     except httpx.RequestError as away:
         told = f"{url}: {away or type(away).__name__}"
         raise NoReward(told, "does the service run, and is --url its root?") from away
@@ -159,11 +158,11 @@ async def _post(http: httpx.AsyncClient, post: Post) -> Any:
         except ValidationError:
             reason = f": {response.text[:_SHOWN]}" if response.text else ""
         fix = _ADVICE.get(status, "see the service's log")
-        raise NoReward(f"{post.path} answered {status}{reason}", fix)
+        raise NoReward(f"{path} answered {status}{reason}", fix)
     try:
         return response.json()
     except ValueError as broken:
-        raise NoReward(f"{post.path}: the answer is not JSON", "is --url a Citemark?") from broken
+        raise NoReward(f"{path}: the answer is not JSON", "is --url a Citemark?") from broken
 
 
 def _compare(legs: Sequence[Leg]) -> Iterator[Fault]:

@@ -11,7 +11,7 @@ from citemark_service.trainers.trainer import Trainer
 _ENV_CLASS: Final = "citemark"
 
 
-def _faults(row: Row) -> Iterator[Fault]:
+def find_faults(row: Row) -> Iterator[Fault]:
     if row.get("env_class") is None:
         fix = f'write "{_ENV_CLASS}", or set environment.env_class to it'
         yield warning("env_class", "is absent", fix)
@@ -29,5 +29,5 @@ SKYRL: Final = Trainer(
     text_prompt=False,
     rest="extras",
     own_columns=lambda _task, _index: {"env_class": _ENV_CLASS},
-    faults=_faults,
+    faults=find_faults,
 )

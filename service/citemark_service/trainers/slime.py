@@ -9,14 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from citemark_schemas import metrics_of
-from citemark_service.examples import ENVELOPE_TEXT, QUESTION, RESPONSE, REWARD, SIGNALS_SHOWN
+from citemark_service.examples import ENVELOPE_TEXT, QUESTION, RESPONSE
 from citemark_service.trainers.faults import Fault, json_text_faults, warning
 from citemark_service.trainers.rows import MESSAGES, RUBRICS, Row
 from citemark_service.trainers.shapes import Kind
 from citemark_service.trainers.trainer import (
-    Client,
+    Body,
     Outcome,
-    Post,
     PostedRollout,
     Route,
     RouteOptions,
@@ -27,19 +26,19 @@ from citemark_service.trainers.trainer import (
 _WHY: Final = "releases that read JSON lines with pandas make it Python's text of a dict"
 
 
-def _read(body: Mapping[str, Any]) -> list[PostedRollout]:
+def parse_body(body: Body) -> list[PostedRollout]:
     places = {name: body.get(name) for name in ("label", "metadata")}
     return [PostedRollout(places, text_in(body, "response"), body.get("prompt"))]
 
 
-def _write(outcomes: Sequence[Outcome], _: Mapping[str, Any], options: RouteOptions) -> Any:
+def write_answer(outcomes: Sequence[Outcome], _: Body, options: RouteOptions) -> Any:
     (outcome,) = outcomes
     if options.format == "scalar":
         return outcome.reward
     return {"reward": outcome.reward, **metrics_of(outcome.result), "outcome": outcome.ending}
 
 
-def _faults(row: Row) -> Iterator[Fault]:
+def find_faults(row: Row) -> Iterator[Fault]:
     metadata = row.get("metadata")
     if isinstance(metadata, Mapping) and metadata.keys() & {*RUBRICS}:
         yield warning(
@@ -51,9 +50,9 @@ def _faults(row: Row) -> Iterator[Fault]:
         yield from json_text_faults(row.get("label"), "label", _WHY)
 
 
-def _posts(row: Row, response: str) -> tuple[Post, ...]:
+def make_posts(row: Row, response: str) -> Mapping[str, Body]:
     body = {"prompt": row.get("prompt"), "response": response, "label": row.get("label")}
-    return (Post("/rm", body),)
+    return {"/rm": body}
 
 
 SLIME: Final = Trainer(
@@ -64,27 +63,24 @@ SLIME: Final = Trainer(
     columns={"prompt": MESSAGES, "label": Kind.TEXT},
     text_at="label",
     envelope_at=("metadata", "label"),
-    faults=_faults,
+    faults=find_faults,
     one_type=False,
     routes=(
         Route(
             name="slime",
             path="/rm",
             client="slime",
-            read=_read,
-            write=_write,
+            read=parse_body,
+            write=write_answer,
             deadline_s=100.0,  # the client gives up after 120 s, waiting for a connection included
             forms=frozenset({"object", "scalar"}),
             request={"prompt": QUESTION, "response": RESPONSE, "label": ENVELOPE_TEXT},
-            answer={"reward": REWARD, **SIGNALS_SHOWN, "outcome": "judged"},
             doc="`--rm-type remote_rm --rm-url http://HOST:8000/rm --reward-key reward "
             "--label-key label`, where the label is the row's envelope as an object or a JSON "
             "string; `--log-reward-category outcome` draws what became of the samples. With "
             "`?format=scalar` the answer is a bare number, and no reward key is given.",
         ),
     ),
-    client=Client(
-        posts=_posts,
-        reward=lambda answer: None if answer["judge_failed"] else float(answer["reward"]),
-    ),
+    posts=make_posts,
+    reward=lambda answer: None if answer["judge_failed"] else float(answer["reward"]),
 )

@@ -5,17 +5,20 @@ convert` and `citemark doctor` know nothing else of it. All functions in it are 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
 
 from pydantic import Field
 
 from citemark_schemas import ProblemDetail, RequestOptions, Rollout, ScoreResult, rollout_of
 from citemark_service.errors import InvalidRequest
+from citemark_service.examples import RESULT
 from citemark_service.trainers.faults import Fault
 from citemark_service.trainers.rows import Row, Task, envelope_of, envelope_text, value_at
 from citemark_service.trainers.shapes import Shape
 
+Body: TypeAlias = Mapping[str, Any]
+"""The JSON object of a request."""
 OnError = Literal["fallback", "mask", "null", "http"]
 """What a rollout without a verdict becomes.
 
@@ -70,7 +73,7 @@ class Outcome:
         return "judged" if ending is None else ending.kind.value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """What one path of the service reads and writes, for one trainer's client."""
 
@@ -79,9 +82,9 @@ class Route:
     path: str
     client: str
     """Whose protocol this is."""
-    read: Callable[[Mapping[str, Any]], Sequence[PostedRollout]]
+    read: Callable[[Body], Sequence[PostedRollout]]
     """The rollouts of a body. Raises `InvalidRequest`, best made by `misshapen`."""
-    write: Callable[[Sequence[Outcome], Mapping[str, Any], RouteOptions], Any]
+    write: Callable[[Sequence[Outcome], Body, RouteOptions], Any]
     """The answer as a JSON value: one outcome for each rollout in order, the body as it was sent,
     and the options, whose `on_error` is given."""
     deadline_s: float
@@ -93,35 +96,23 @@ class Route:
     forms: frozenset[Form] = frozenset({"object"})
     setting: str | None = None
     """The setting that turns the route on; None where it is always there."""
-    request: Mapping[str, Any] = field(default_factory=dict)
+    request: Body
     """An example body, for the documentation."""
     answer: Any = None
-    """An example answer."""
-    doc: str = ""
+    """The example's answer, where the documentation should show another than `write` makes."""
+    doc: str
     """What a user of the route should know, for the documentation."""
 
-
-@dataclass(frozen=True, slots=True)
-class Post:
-    """One request of a trainer's client."""
-
-    path: str
-    body: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """How a trainer that speaks HTTP asks for one reward; `citemark doctor` does the same."""
-
-    posts: Callable[[Row, str], tuple[Post, ...]]
-    """The requests for a row and a response, in order; the last one's answer has the reward."""
-    reward: Callable[[Any], float | None]
-    """The reward in an answer's JSON; None where the sample is masked or the judge failed.
-
-    Raises `ValueError`, `LookupError` or `TypeError` where the trainer could not read it."""
+    @property
+    def example(self) -> Any:
+        """What `request` is answered with."""
+        if self.answer is not None:
+            return self.answer
+        options = RouteOptions(on_error=self.on_error)
+        return self.write([Outcome(RESULT, RESULT.reward)], self.request, options)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trainer:
     """A trainer: where things stand in a row, what it cannot take, and how it asks for rewards.
 
@@ -160,8 +151,12 @@ class Trainer:
     suffixes: tuple[str, ...] = (".jsonl", ".parquet")
     """File endings that it reads."""
     routes: tuple[Route, ...] = ()
-    client: Client | None = None
-    """None where a Python callable posts to `/v1/score`."""
+    posts: Callable[[Row, str], Mapping[str, Body]] | None = None
+    """The bodies that its client posts for a row and a response, by path in order, as `citemark
+    doctor` does; None where a Python callable posts to `/v1/score`."""
+    reward: Callable[[Any], float | None] = lambda _answer: None
+    """The reward in the JSON of the last answer; None where the sample is masked or the judge
+    failed. Raises `ValueError`, `LookupError` or `TypeError` where the client could not read it."""
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -217,7 +212,7 @@ def misshapen(loc: str, message: str) -> InvalidRequest:
     return InvalidRequest.of([ProblemDetail(loc=loc, message=message)])
 
 
-def text_in(body: Mapping[str, Any], name: str) -> str:
+def text_in(body: Body, name: str) -> str:
     """A field that is one text.
 
     Raises:

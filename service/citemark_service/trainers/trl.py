@@ -18,7 +18,7 @@ _RESERVED: Final = (
 )
 
 
-def _faults(row: Row) -> Iterator[Fault]:
+def find_faults(row: Row) -> Iterator[Fault]:
     for name in _RESERVED:
         if name in row:
             yield error(name, "is an argument that TRL passes itself", "rename the column")
@@ -31,5 +31,5 @@ TRL: Final = Trainer(
     flags="--reward_funcs citemark_grpo.trl.rubric_reward",
     columns={"prompt": MESSAGES, **FIELDS},
     rest="row",
-    faults=_faults,
+    faults=find_faults,
 )

@@ -16,7 +16,7 @@ from citemark_service.trainers.shapes import Kind
 from citemark_service.trainers.trainer import Trainer
 
 
-def _faults(row: Row) -> Iterator[Fault]:
+def find_faults(row: Row) -> Iterator[Fault]:
     info = row.get("info")
     try:
         unread = info is not None and object_in(info) is None
@@ -40,7 +40,7 @@ VERIFIERS: Final = Trainer(
     envelope_at=("info", "answer"),
     rest="task",
     own_columns=lambda _task, _index: {"answer": ""},
-    faults=_faults,
+    faults=find_faults,
     routes=(
         replace(
             VERIFY,

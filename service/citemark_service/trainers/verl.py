@@ -11,7 +11,7 @@ from citemark_service.trainers.trainer import Trainer
 _SOURCE: Final = "citemark"
 
 
-def _own_columns(_task: Task, index: int) -> dict[str, Any]:
+def own_columns(_task: Task, index: int) -> dict[str, Any]:
     return {
         "data_source": _SOURCE,
         "ability": "research",
@@ -20,7 +20,7 @@ def _own_columns(_task: Task, index: int) -> dict[str, Any]:
     }
 
 
-def _faults(row: Row) -> Iterator[Fault]:
+def find_faults(row: Row) -> Iterator[Fault]:
     yield from text_faults(row.get("data_source"), "data_source", f'write "{_SOURCE}"')
     model, info = row.get("reward_model"), row.get("extra_info")
     if not isinstance(model, Mapping):
@@ -46,7 +46,7 @@ VERL: Final = Trainer(
     text_prompt=False,
     text_at="reward_model.ground_truth",
     envelope_at=("extra_info", "reward_model.ground_truth"),
-    own_columns=_own_columns,
-    faults=_faults,
+    own_columns=own_columns,
+    faults=find_faults,
     sends_prompt=False,
 )

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from citemark_service.settings import Settings
 from citemark_service.trainers.engine import decode_body
-from citemark_service.trainers.gym_metrics import aggregate_rows
+from citemark_service.trainers.gym import aggregate_rows
 from citemark_service.trainers.trainer import misshapen
 from citemark_service.web.admission import Admission
 from citemark_service.web.body import declared_length, read_body
@@ -35,6 +35,16 @@ class AggregateMetrics(BaseModel):
     """The means among them."""
 
 
+_ROWS: dict[str, Any] = {
+    "schema": {
+        "type": "object",
+        "required": ["verify_responses"],
+        "properties": {"verify_responses": {"type": "array", "items": {"type": "object"}}},
+    },
+    "example": {"verify_responses": [{"_ng_task_index": 0, "reward": 0.5}]},
+}
+
+
 def gym_router(*, settings: Settings, admission: Admission) -> APIRouter:
     """The routes; bodies that are not needed are not read."""
     router = APIRouter(tags=["trainers"])
@@ -58,7 +68,7 @@ def gym_router(*, settings: Settings, admission: Admission) -> APIRouter:
         summary="NeMo Gym: statistics of verified rows",
         response_model=None,
         responses={200: {"model": AggregateMetrics}, **REFUSALS},
-        openapi_extra=_ROWS,
+        openapi_extra={"requestBody": {"required": True, "content": {"application/json": _ROWS}}},
     )
     async def aggregate_metrics(request: Request) -> Response:
         """Mean, max, min, median and standard deviation of every number, masked rows left out."""
@@ -72,9 +82,8 @@ def gym_router(*, settings: Settings, admission: Admission) -> APIRouter:
                 admission=admission,
                 timeout_s=settings.body_timeout_s,
             )
-            return Response(
-                await asyncio.to_thread(_aggregate, body), media_type="application/json"
-            )
+            answer = await asyncio.to_thread(_aggregate, body)
+            return Response(answer, media_type="application/json")
 
     return router
 
@@ -84,22 +93,3 @@ def _aggregate(body: bytes) -> bytes:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise misshapen("verify_responses", "must be a list of objects")
     return msgspec.json.encode(aggregate_rows(rows))
-
-
-_ROWS: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["verify_responses"],
-                    "properties": {
-                        "verify_responses": {"type": "array", "items": {"type": "object"}}
-                    },
-                },
-                "example": {"verify_responses": [{"_ng_task_index": 0, "reward": 0.5}]},
-            }
-        },
-    }
-}

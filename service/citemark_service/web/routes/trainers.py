@@ -233,7 +233,7 @@ def _add(router: APIRouter, endpoint: TrainerEndpoint, route: Route) -> None:
     }
     answered = {
         "description": f"As {route.client} reads it.",
-        "content": {"application/json": {"example": route.answer}},
+        "content": {"application/json": {"example": route.example}},
     }
     router.add_api_route(
         route.path,
