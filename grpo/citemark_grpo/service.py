@@ -18,7 +18,7 @@ from citemark_grpo.errors import Refused
 from citemark_grpo.outcome import Outcome, Score
 from citemark_grpo.settings import ClientSettings, load_settings
 from citemark_grpo.source import Source, source_of
-from citemark_schemas import Rollout, reply_in, rollout_of, tools_in, unwrapped
+from citemark_schemas import Rollout, reply_in, rollout_of, tools_in, unwrap_response
 
 _OF_THE_CALLER = (401, 403, 404)
 """Refusals of the token or the URL, which are no row's fault."""
@@ -102,7 +102,7 @@ def to_rollout(
         EnvelopeError: the row makes no rollout; the message names its place and field.
     """
     if isinstance(completion, str):
-        response = unwrapped(completion, prompt)
+        response = unwrap_response(completion, prompt)
     else:
         response, tools = reply_in(completion), completion
     rollout = rollout_of(places, response=response, prompt=prompt, tool_output=tools_in(tools))

@@ -43,7 +43,7 @@ from citemark_schemas.transcript import (
     reply_in,
     sources_in,
     tools_in,
-    unwrapped,
+    unwrap_response,
 )
 from citemark_schemas.verdict import ClaimVerdict, CriterionVerdict, SentenceVerdict
 
@@ -95,5 +95,5 @@ __all__ = [
     "rollout_of",
     "sources_in",
     "tools_in",
-    "unwrapped",
+    "unwrap_response",
 ]

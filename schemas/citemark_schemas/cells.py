@@ -50,12 +50,19 @@ def object_in(value: object) -> Mapping[Any, Any] | None:
         TooDeep: a JSON string is nested too deeply to be read.
     """
     for _ in range(_STRINGS_WITHIN + 1):
-        value = _alone(_native(value))
+        value = _native(value)
+        if isinstance(value, list | tuple) and len(value) == 1:
+            value = _native(value[0])  # some trainers allow several labels a row
         if isinstance(value, Mapping):
             return value
         if not isinstance(value, str) or not value.lstrip().startswith(("{", '"', "[")):
             return None
-        value = _decoded(value)
+        try:
+            value = json.loads(value)
+        except RecursionError as error:
+            raise TooDeep("is nested too deeply") from error
+        except ValueError:
+            return None  # text that only looks like JSON is an answer, not an envelope
     return None
 
 
@@ -65,22 +72,6 @@ def _native(value: object) -> object:
         return value
     convert = getattr(value, "tolist", None)
     return convert() if callable(convert) else value
-
-
-def _alone(value: object) -> object:
-    """What stands alone in a list: some trainers allow several labels a row."""
-    if isinstance(value, list | tuple) and len(value) == 1:
-        return _native(value[0])
-    return value
-
-
-def _decoded(text: str) -> object:
-    try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise TooDeep("is nested too deeply") from error
-    except ValueError:
-        return None  # text that only looks like JSON is an answer, not an envelope
 
 
 def rows_in(columns: Mapping[str, Any]) -> Iterator[dict[str, Any]] | None:

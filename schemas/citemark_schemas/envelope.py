@@ -13,10 +13,9 @@ clearly meant. Neither the response nor what it says is ever looked at for a sou
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from pydantic import ValidationError
 
@@ -77,20 +76,14 @@ class EnvelopeError(ValueError):
         super().__init__(f"{first.loc}: {first.message}" + (f" (and {more} more)" if more else ""))
 
 
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """One object that may hold fields, and where it stands."""
-
-    place: str
-    fields: Mapping[Any, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A field's value and where it stood."""
+class _Placed(NamedTuple):
+    """A value, or an object that may hold fields, and where it stood."""
 
     place: str
     value: Any
+
+
+_Fields: TypeAlias = dict[str, _Placed]
 
 
 def rollout_of(
@@ -116,64 +109,54 @@ def rollout_of(
     Raises:
         EnvelopeError: something is missing or malformed.
     """
-    layers = list(_layers(places))
-    found = _fields(layers)
-    _refuse_misspelt(layers, found)
-    whole = {name: field.value for name, field in _knobs(found).items()}
-    _complete(whole, prompt, tool_output)
-    amiss = list(_broken(places, found)) or list(_missing(whole, places, layers))
-    if amiss:
-        raise EnvelopeError(amiss)
+    layers: list[_Placed] = []
+    for place, value in places.items():
+        try:
+            layers += _find_layers(place, object_in(value), depth=0)
+        except TooDeep as error:
+            raise EnvelopeError([_detail(place, str(error))]) from error
+    fields = _read_fields(layers)
+    _refuse_misspelt(layers, fields)
+    whole = {name: field.value for name, field in _spread_knobs(fields).items()}
+    if "question" not in whole:
+        question = question_in(prompt)
+        whole["question"] = None if question is None else sound(question)
+    if not whole.keys() & set(_SOURCES):
+        sources = sources_in(prompt) if tool_output is None else tool_output
+        whole["tool_output"] = None if sources is None else sound(sources)
+    problems = list(_broken_texts(places, fields)) or list(_missing(whole, places, layers))
+    if problems:
+        raise EnvelopeError(problems)
     try:
         return Rollout.model_validate({**whole, "response": sound(response)})
     except ValidationError as error:
-        raise EnvelopeError(_details(error, found)) from error
+        raise EnvelopeError(_details(error, fields)) from error
 
 
-def _layers(places: Mapping[str, object]) -> Iterator[_Layer]:
-    for place, value in places.items():
-        try:
-            held = object_in(value)
-            if held is not None:
-                yield from _nested(place, held, depth=0)
-        except TooDeep as error:
-            raise EnvelopeError([_detail(place, str(error))]) from error
-
-
-def _nested(place: str, held: Mapping[Any, Any], depth: int) -> Iterator[_Layer]:
-    yield _Layer(place, held)
-    if depth == _DEEPEST:
+def _find_layers(place: str, held: Mapping[Any, Any] | None, depth: int) -> Iterator[_Placed]:
+    """The object at a place, and after it those that stand inside."""
+    if held is None:
         return
-    for name in _NESTED:
-        inner = object_in(held[name]) if name in held else None
-        if inner is not None:
-            yield from _nested(f"{place}.{name}", inner, depth + 1)
+    yield _Placed(place, held)
+    for name in _NESTED if depth < _DEEPEST else ():
+        if name in held:
+            yield from _find_layers(f"{place}.{name}", object_in(held[name]), depth + 1)
 
 
-def _fields(layers: Sequence[_Layer]) -> dict[str, _Found]:
+def _read_fields(layers: Sequence[_Placed]) -> _Fields:
     """Each field from the first layer that has it."""
-    found: dict[str, _Found] = {}
-    for layer in layers:
+    fields: _Fields = {}
+    for place, held in layers:
         for name in (*_FIELDS, *_ALIASES):
-            if name in layer.fields and _ALIASES.get(name, name) not in found:
-                _take(found, layer, name)
-        if "rubrics" not in found:
-            _take_graded(found, layer)
-    return found
-
-
-def _take(found: dict[str, _Found], layer: _Layer, name: str) -> None:
-    field, place = _ALIASES.get(name, name), f"{layer.place}.{name}"
-    value = _read(field, layer.fields[name], place)
-    if value is not None:
-        found[field] = _Found(place, value)
-
-
-def _take_graded(found: dict[str, _Found], layer: _Layer) -> None:
-    graded = {name: layer.fields[name] for name in _GRADED if name in layer.fields}
-    items = _read("rubrics", graded, layer.place)
-    if items:
-        found["rubrics"] = _Found(f"{layer.place}.{'/'.join(graded)}", items)
+            field, at = _ALIASES.get(name, name), f"{place}.{name}"
+            wanted = name in held and field not in fields
+            value = _read(field, held[name], at) if wanted else None
+            if value is not None:
+                fields[field] = _Placed(at, value)
+        graded = {name: held[name] for name in _GRADED if name in held}
+        if graded and "rubrics" not in fields and (items := _read("rubrics", graded, place)):
+            fields["rubrics"] = _Placed(f"{place}.{'/'.join(graded)}", items)
+    return fields
 
 
 def _read(field: str, cell: object, place: str) -> Any:
@@ -219,21 +202,23 @@ def _snippets(value: Any) -> Any:
     if isinstance(value, str):
         listed = object_in('{"listed": ' + value + "}")
         value = plain(listed["listed"]) if listed is not None else value
-    return [_snippet(item) for item in value] if isinstance(value, list) else value
+    if not isinstance(value, list):
+        return value
+    return [
+        {
+            "id": _name(item.get("id")),
+            "text": item.get("content") if item.get("text") is None else item["text"],
+            **({} if (paper := _name(item.get("paper_id"))) is None else {"paper_id": paper}),
+        }
+        if isinstance(item, dict)
+        else item
+        for item in value
+    ]
 
 
-def _snippet(item: Any) -> Any:
-    if not isinstance(item, dict):
-        return item
-    text = item.get("text")
-    paper = _name(item.get("paper_id"))
-    kept = {"id": _name(item.get("id")), "text": item.get("content") if text is None else text}
-    return kept | ({"paper_id": paper} if paper is not None else {})
-
-
-def _knobs(found: Mapping[str, _Found]) -> dict[str, _Found]:
+def _spread_knobs(fields: _Fields) -> _Fields:
     """The fields with what `knobs` holds among them; a knob under its own name is stronger."""
-    rest = dict(found)
+    rest = dict(fields)
     held = rest.pop("knobs", None)
     if held is None:
         return rest
@@ -241,23 +226,13 @@ def _knobs(found: Mapping[str, _Found]) -> dict[str, _Found]:
         given = Knobs.model_validate(held.value)
     except ValidationError as error:
         raise EnvelopeError(_details(error, {}, held.place)) from error
-    inner = {name: _Found(held.place, getattr(given, name)) for name in given.model_fields_set}
+    inner = {name: _Placed(held.place, getattr(given, name)) for name in given.model_fields_set}
     return inner | rest
 
 
-def _complete(fields: dict[str, Any], prompt: object, tool_output: str | None) -> None:
-    """Take from the prompt what no envelope says."""
-    if "question" not in fields:
-        asked = question_in(prompt)
-        fields["question"] = None if asked is None else sound(asked)
-    if not fields.keys() & set(_SOURCES):
-        told = sources_in(prompt) if tool_output is None else tool_output
-        fields["tool_output"] = None if told is None else sound(told)
-
-
-def _broken(places: Mapping[str, object], found: Mapping[str, _Found]) -> Iterator[ProblemDetail]:
+def _broken_texts(places: Mapping[str, object], fields: _Fields) -> Iterator[ProblemDetail]:
     """Texts that were meant to be the envelope; without it the static rubrics alone would judge."""
-    if found.keys() & set(_RUBRICS):
+    if fields.keys() & set(_RUBRICS):
         return
     for place, cell in places.items():
         if isinstance(cell, str) and _OPENED.match(cell.lstrip()) and object_in(cell) is None:
@@ -265,7 +240,7 @@ def _broken(places: Mapping[str, object], found: Mapping[str, _Found]) -> Iterat
 
 
 def _missing(
-    fields: Mapping[str, Any], places: Mapping[str, object], layers: Sequence[_Layer]
+    fields: Mapping[str, Any], places: Mapping[str, object], layers: Sequence[_Placed]
 ) -> Iterator[ProblemDetail]:
     where = " or ".join(places) or "the row"
     if places and not layers:
@@ -281,15 +256,23 @@ def _missing(
         )
 
 
-def _refuse_misspelt(layers: Sequence[_Layer], found: Mapping[str, _Found]) -> None:
+def _refuse_misspelt(layers: Sequence[_Placed], fields: _Fields) -> None:
     """A row's own columns are left alone; one that is all but a missing field is a slip."""
-    missing = tuple(_unmet(found))
-    for layer in layers:
-        for key in islice(layer.fields, _MOST_KEYS):
-            near = _nearest(str(key)[:_LONGEST_KEY], missing)
+    rubrics = [name for name in _RUBRICS if name in fields and fields[name].value]
+    missing = (
+        *(() if "question" in fields else ("question", "query")),
+        *(() if fields.keys() & set(_SOURCES) else (*_SOURCES, "documents")),
+        *(() if rubrics else ("rubrics",)),
+        *(name for name in _RUBRICS[:2] if name not in rubrics),
+        *(name for name in Knobs.model_fields if name not in fields),
+    )
+    for place, held in layers:
+        for key in islice(held, _MOST_KEYS):
+            name = str(key)
+            near = _nearest(name[:_LONGEST_KEY], missing)
             if near is not None:
-                place = f"{layer.place}.{_clipped(str(key), _LONGEST_KEY)}"
-                raise EnvelopeError([_detail(place, f"is unknown; did you mean {near!r}?")])
+                loc = f"{place}.{_clip(name, _LONGEST_KEY)}"
+                raise EnvelopeError([_detail(loc, f"is unknown; did you mean {near!r}?")])
 
 
 @lru_cache(maxsize=4096)  # the rows of a data set have the same keys again and again
@@ -300,52 +283,31 @@ def _nearest(key: str, missing: tuple[str, ...]) -> str | None:
     return near[0] if near else None
 
 
-def _unmet(found: Mapping[str, _Found]) -> Iterator[str]:
-    """The fields, with their aliases, whose absence a misspelt key would explain."""
-    if "question" not in found:
-        yield from ("question", "query")
-    if not found.keys() & set(_SOURCES):
-        yield from (*_SOURCES, "documents")
-    rubrics = [name for name in _RUBRICS if name in found and found[name].value]
-    if not rubrics:
-        yield "rubrics"
-    yield from (name for name in _RUBRICS[:2] if name not in rubrics)
-    yield from (name for name in Knobs.model_fields if name not in found)
-
-
-def _details(
-    error: ValidationError, found: Mapping[str, _Found], prefix: str = ""
-) -> list[ProblemDetail]:
+def _details(error: ValidationError, fields: _Fields, prefix: str = "") -> list[ProblemDetail]:
+    """Each problem where it stands; rubrics tell their item in the message."""
     if error.error_count() > _MOST_ERRORS:  # listing a hostile million would take seconds
         return [_detail(prefix or "row", f"has {error.error_count()} errors, too many to list")]
+    details: list[ProblemDetail] = []
     listed = error.errors(include_url=False, include_input=False, include_context=False)
-    return [
-        _problem(item["loc"], item["msg"].removeprefix(_VALUE_ERROR), found, prefix)
-        for item in listed[:_MOST_DETAILS]
-    ]
-
-
-def _problem(
-    loc: tuple[int | str, ...], message: str, found: Mapping[str, _Found], prefix: str
-) -> ProblemDetail:
-    """One problem where it stands; rubrics tell their item in the message."""
-    item = _ITEM.match(message)
-    if item is not None:
-        loc, message = (*loc, int(item[1])), message[item.end() :]
-    path = prefix
-    for at, part in enumerate(loc):
-        if isinstance(part, int):
-            path += f"[{part}]"
-        elif at == 0 and part in found:
-            path = found[part].place
-        else:
-            path += f".{_clipped(part, _LONGEST_KEY)}" if path else _clipped(part, _LONGEST_KEY)
-    return _detail(path or "row", message)
+    for each in listed[:_MOST_DETAILS]:
+        loc, message = each["loc"], each["msg"].removeprefix(_VALUE_ERROR)
+        if item := _ITEM.match(message):
+            loc, message = (*loc, int(item[1])), message[item.end() :]
+        path = prefix
+        for at, part in enumerate(loc):
+            if isinstance(part, int):
+                path += f"[{part}]"
+            elif at == 0 and part in fields:
+                path = fields[part].place
+            else:
+                path += ("." if path else "") + _clip(part, _LONGEST_KEY)
+        details.append(_detail(path or "row", message))
+    return details
 
 
 def _detail(loc: str, message: str) -> ProblemDetail:
-    return ProblemDetail(loc=loc, message=_clipped(message, _LONGEST))
+    return ProblemDetail(loc=loc, message=_clip(message, _LONGEST))
 
 
-def _clipped(text: str, limit: int) -> str:
+def _clip(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"

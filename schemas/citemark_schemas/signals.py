@@ -2,19 +2,16 @@
 
 from typing import Final
 
-from citemark_schemas.score import CitationScore, ScoreResult
+from citemark_schemas.score import ScoreResult
 
-_CITATION: Final = (
+SIGNALS: Final = (
+    "rubric_reward",
     "citation_f1",
     "citation_recall",
     "citation_precision",
     "claims",
     "uncited_facts",
     "fabricated_ids",
-)
-SIGNALS: Final = (
-    "rubric_reward",
-    *_CITATION,
     "format_bonus",
     "refused",
     "judge_failed",
@@ -28,24 +25,17 @@ def metrics_of(result: ScoreResult) -> dict[str, float]:
 
     `judge_failed` is 1.0 where the result has no reward: its other judged numbers say nothing.
     """
+    citation = result.citation
     values = {
-        "rubric_reward": result.rubric_reward or 0.0,
-        **_citation(result.citation),
+        "rubric_reward": result.rubric_reward,
+        "citation_f1": citation and citation.f1,
+        "citation_recall": citation and citation.recall,
+        "citation_precision": citation and citation.precision,
+        "claims": citation and citation.claims,
+        "uncited_facts": citation and citation.uncited_factual,
+        "fabricated_ids": citation and citation.fabricated,
         "format_bonus": result.format.bonus,
-        "refused": float(result.refusal is not None),
-        "judge_failed": float(result.failure is not None),
+        "refused": result.refusal is not None,
+        "judge_failed": result.failure is not None,
     }
-    return {name: float(values[name]) for name in SIGNALS}
-
-
-def _citation(citation: CitationScore | None) -> dict[str, float]:
-    if citation is None:
-        return dict.fromkeys(_CITATION, 0.0)
-    return {
-        "citation_f1": citation.f1,
-        "citation_recall": citation.recall,
-        "citation_precision": citation.precision,
-        "claims": float(citation.claims),
-        "uncited_facts": citation.uncited_factual or 0.0,
-        "fabricated_ids": float(citation.fabricated),
-    }
+    return {name: float(values[name] or 0.0) for name in SIGNALS}

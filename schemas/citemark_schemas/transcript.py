@@ -111,14 +111,14 @@ def continuation(whole: str, prompt: str) -> str | None:
     return whole[end:]
 
 
-def unwrapped(response: str, prompt: object = None) -> str:
+def unwrap_response(response: str, prompt: object = None) -> str:
     """The policy's text without the chat template's tokens around it.
 
     A prompt that ends in `<think>` began the reasoning for the policy; its tag is put back, so
     that reasoning which never ends is not taken for an answer.
     """
-    start = _skip(response)
-    end = _kept(response, start)
+    start = _find_start(response)
+    end = _find_end(response, start)
     opened = isinstance(prompt, str) and prompt.rstrip().endswith(_THINK)
     return (_THINK if opened else "") + response[start:end]
 
@@ -167,7 +167,7 @@ def _nth(text: str, part: str, count: int) -> int:
     return at
 
 
-def _skip(text: str) -> int:
+def _find_start(text: str) -> int:
     """Where the text begins after white space and a turn's header."""
     start = 0
     while True:
@@ -179,18 +179,18 @@ def _skip(text: str) -> int:
         start = bare + len(token)
 
 
-def _kept(text: str, start: int) -> int:
+def _find_end(text: str, start: int) -> int:
     """Where the text ends before the tokens that end a turn or fill it up."""
     end = len(text)
     while True:
-        bare = _stripped(text, start, end)
+        bare = _strip_end(text, start, end)
         token = next((token for token in _ENDS if text.endswith(token, start, bare)), None)
         if token is None:
             return end
         end = bare - len(token)
 
 
-def _stripped(text: str, start: int, end: int) -> int:
+def _strip_end(text: str, start: int, end: int) -> int:
     """Where `text[start:end]` ends without white space; without copying all of it each time."""
     while end > start:
         piece = max(start, end - _PIECE)

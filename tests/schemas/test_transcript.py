@@ -12,7 +12,7 @@ from citemark_schemas import (
     reply_in,
     sources_in,
     tools_in,
-    unwrapped,
+    unwrap_response,
 )
 
 HEADER = "<|im_start|>assistant\n"
@@ -85,19 +85,19 @@ def test_no_more_than_the_response_is_ever_returned(prompt, response, noise):
     ],
 )
 def test_template_tokens_around_a_response_are_taken_off(response, plain):
-    assert unwrapped(response) == plain
+    assert unwrap_response(response) == plain
 
 
 def test_reasoning_that_the_template_began_is_marked_as_such():
     prompt = PROMPT + "<think>\n"
-    assert unwrapped("hm" + ANSWER, prompt) == "<think>hm" + ANSWER
-    assert unwrapped(ANSWER, [{"role": "user", "content": "<think>"}]) == ANSWER
+    assert unwrap_response("hm" + ANSWER, prompt) == "<think>hm" + ANSWER
+    assert unwrap_response(ANSWER, [{"role": "user", "content": "<think>"}]) == ANSWER
 
 
 @given(st.text())
 def test_taking_tokens_off_twice_changes_nothing(text):
-    once = unwrapped(text + "</s>")
-    assert unwrapped(once) == once
+    once = unwrap_response(text + "</s>")
+    assert unwrap_response(once) == once
 
 
 MESSAGES = [
@@ -144,8 +144,8 @@ def test_a_prompt_that_says_nothing_gives_nothing(nothing):
 def test_hostile_texts_take_linear_time():
     start = time.perf_counter()
     flood = "<|im_end|> " * 400_000
-    assert unwrapped(flood + "x" + flood) == flood + "x"
-    assert unwrapped(" " * 20_000_000) == " " * 20_000_000
+    assert unwrap_response(flood + "x" + flood) == flood + "x"
+    assert unwrap_response(" " * 20_000_000) == " " * 20_000_000
     assert continuation("y" + "ab" * 2_000_000, "ab" * 1_000_000) is not None
     assert question_in("<|im_start|>user" * 300_000) is None
     assert time.perf_counter() - start < 10

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from citemark_schemas import Knobs, Problem, RescoreResponse, Rollout, ScoreRequest, ScoreResult
 
-EXAMPLES = resources.files("citemark_service.web") / "examples"
+EXAMPLES = resources.files("citemark_service.examples")
 RESULT = json.loads((EXAMPLES / "result.json").read_text())
 ROLLOUT = json.loads((EXAMPLES / "rollout.json").read_text())
 COMPARED = {

@@ -22,7 +22,7 @@ from citemark_schemas import (
     ScoreResult,
     Source,
     rollout_of,
-    unwrapped,
+    unwrap_response,
 )
 from citemark_schemas.cells import TooDeep, plain
 from citemark_schemas.means import StandIns, prompt_key
@@ -148,7 +148,7 @@ class TrainerEngine:
         self._refuse_long(len(posted.response))
         rollout = rollout_of(
             posted.places,
-            response=unwrapped(posted.response, posted.prompt),
+            response=unwrap_response(posted.response, posted.prompt),
             prompt=posted.prompt,
             tool_output=posted.tool_output,
         )

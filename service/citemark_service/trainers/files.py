@@ -78,18 +78,15 @@ def read_rows(path: Path) -> Iterator[Numbered]:
 
 
 def count_rows(path: Path) -> int:
-    """How many rows a file has, good or bad.
-
-    Raises:
-        DataError: the file cannot be read at all.
-    """
+    """How many rows a file has, good or bad; raises as `read_rows`."""
     if suffix_of(path) == PARQUET:
-        return int(_parquet().count_table(path))
+        with _parquet().open_parquet(path) as table:
+            return int(table.metadata.num_rows)
     return sum(1 for line in _lines(path) if line is None or line.strip())
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def open_lines(path: Path) -> Iterator[BinaryIO]:
     try:
         with path.open("rb") as file:
             yield file
@@ -100,7 +97,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 def _lines(path: Path) -> Iterator[bytes | None]:
     """Lines, with None for one that is too long to be held."""
     cut = False
-    with _opened(path) as file:
+    with open_lines(path) as file:
         while piece := file.readline(_LONGEST_LINE):
             begins, cut = not cut, len(piece) == _LONGEST_LINE and not piece.endswith(b"\n")
             if begins:
@@ -135,7 +132,7 @@ def writing(path: Path, columns: Mapping[str, Shape]) -> Iterator[WriteRow]:
         if table is None:
             yield lambda row: file.write(to_json(row) + b"\n")
         else:
-            with table.writing_table(file, columns) as write:
+            with table.open_table(file, columns) as write:
                 yield write
 
 

@@ -1,6 +1,6 @@
 """Parquet tables, row by row; the only module that needs pyarrow."""
 
-from collections.abc import Iterator, Mapping, ValuesView
+from collections.abc import Callable, Iterator, Mapping, ValuesView
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -29,7 +29,8 @@ _TYPES: Final = {
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def open_parquet(path: Path) -> Iterator[Any]:
+    """The table; raises `DataError` where it cannot be read, then or inside."""
     try:
         with pq.ParquetFile(path) as table:
             yield table
@@ -38,65 +39,42 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def read_table(path: Path) -> Iterator[Row]:
-    """The rows of a table, a few at a time.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    with _opened(path) as table:
+    """The rows of a table, a few at a time."""
+    with open_parquet(path) as table:
         for batch in table.iter_batches(batch_size=_ROWS_READ):
             yield from batch.to_pylist()
 
 
-def count_table(path: Path) -> int:
-    """How many rows a table has.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    with _opened(path) as table:
-        return int(table.metadata.num_rows)
-
-
 @contextmanager
-def writing_table(file: BinaryIO, columns: Mapping[str, Shape]) -> Iterator[Any]:
-    """`TableWriter.write` of a table with these columns."""
+def open_table(file: BinaryIO, columns: Mapping[str, Shape]) -> Iterator[Callable[[Row], None]]:
+    """What adds rows to a table with these columns; it raises `ValueError` for what they lack.
+
+    Rows are gathered into groups, which bound what is held and what a reader must hold.
+    """
     schema = pa.schema([(name, _type_of(shape)) for name, shape in columns.items()])
+    rows: list[Row] = []
+    characters = 0
     with pq.ParquetWriter(file, schema) as table:
-        writer = TableWriter(table, schema, columns)
-        yield writer.write
-        writer.flush()
 
+        def write(row: Row) -> None:
+            nonlocal characters
+            problem = misfit(row, columns, "row")
+            if problem is not None:
+                raise ValueError(f"{problem.removeprefix('row.')}; write JSON lines instead")
+            rows.append(row)
+            characters += _characters(row)
+            if len(rows) >= _ROWS_GROUPED or characters >= _TEXT_GROUPED:
+                flush()
 
-class TableWriter:
-    """Gathers rows into groups, which bound what is held and what a reader must hold."""
+        def flush() -> None:
+            nonlocal characters
+            table.write_batch(pa.RecordBatch.from_pylist(rows, schema=schema))
+            rows.clear()
+            characters = 0
 
-    def __init__(self, table: Any, schema: Any, columns: Mapping[str, Shape]) -> None:
-        self._table = table
-        self._schema = schema
-        self._columns = columns
-        self._rows: list[Row] = []
-        self._text = 0
-
-    def write(self, row: Row) -> None:
-        """Take one row.
-
-        Raises:
-            ValueError: it has something that the columns cannot hold.
-        """
-        problem = misfit(row, self._columns, "row")
-        if problem is not None:
-            raise ValueError(f"{problem.removeprefix('row.')}; write JSON lines instead")
-        self._rows.append(row)
-        self._text += _characters(row)
-        if len(self._rows) >= _ROWS_GROUPED or self._text >= _TEXT_GROUPED:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what is gathered."""
-        if self._rows:
-            self._table.write_batch(pa.RecordBatch.from_pylist(self._rows, schema=self._schema))
-            self._rows, self._text = [], 0
+        yield write
+        if rows:
+            flush()
 
 
 def _characters(value: object) -> int:
