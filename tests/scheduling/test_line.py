@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from citemark_service.judges.chat import ChatRequest
-from citemark_service.judges.server.queue import RUN, Line
+from citemark_service.judges.server.queue import RUN, WaitingLine
 
 
 class Call(NamedTuple):
@@ -27,14 +27,14 @@ class Call(NamedTuple):
         )
 
 
-def lined_up(*calls: Call) -> Line[Call]:
-    line: Line[Call] = Line()
+def lined_up(*calls: Call) -> WaitingLine[Call]:
+    line: WaitingLine[Call] = WaitingLine()
     for call in calls:
         line.push(call.request, call)
     return line
 
 
-def drained(line: Line[Call]) -> list[Call]:
+def drained(line: WaitingLine[Call]) -> list[Call]:
     return [line.pop() for _ in range(line.size)]
 
 
@@ -98,7 +98,7 @@ def test_each_comes_out_once_unless_it_was_taken_out(calls, data):
     for call in gone:
         line.discard(call.request, call)  # a second time too, which does nothing
     assert Counter(drained(line)) == Counter(set(calls) - set(gone))
-    assert vars(line) == vars(Line())
+    assert vars(line) == vars(WaitingLine())
 
 
 @settings(deadline=None)

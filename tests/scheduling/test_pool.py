@@ -21,7 +21,7 @@ from citemark_service.errors import (
     SettingsError,
 )
 from citemark_service.judges.chat import ChatRequest
-from citemark_service.judges.server.server import CallLimits, Server, name_servers
+from citemark_service.judges.server.server import CallLimits, Endpoint, Server, name_servers
 from citemark_service.judges.tasks import Meter
 from citemark_service.telemetry.metrics import Metrics
 from support.pooled_judge import QUICK, ask, pool_of, pooled, request
@@ -50,7 +50,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float:
 
 
 def server(judge: ScriptedJudge) -> str:
-    return next(iter(name_servers([judge.url])))
+    return name_servers([judge.url])[0]
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -243,7 +243,7 @@ async def test_a_server_whose_calls_fail_keeps_what_it_was_sent_while_it_answers
         )
         sent = asyncio.create_task(ask(pool, request(home)))
         await ill.until(lambda: ill.calls == 1)
-        pool._servers[0].eject(JudgeServerError("ill"))
+        pool._servers[0].turn(JudgeServerError("ill"))
         assert (await sent).content == "slow"
 
 
@@ -337,6 +337,8 @@ async def test_a_server_that_answers_calls_is_not_looked_at(start_judge):
 class Busy:
     """Answers calls, and lets looks fail once it is told to."""
 
+    endpoint = Endpoint("http://busy/v1", MODEL)
+
     def __init__(self) -> None:
         self.looked = asyncio.Event()
 
@@ -357,7 +359,6 @@ async def test_a_server_too_busy_for_a_look_is_not_ill_while_it_answers(answers)
     watched = Server(
         "busy",
         transport,
-        model=MODEL,
         limits=CallLimits(concurrency=8, timeout_s=5.0),
         policy=QUICK,
         metrics=metrics,
@@ -373,8 +374,8 @@ async def test_a_server_too_busy_for_a_look_is_not_ill_while_it_answers(answers)
 
 
 def test_servers_are_named_by_host_and_port():
-    assert [*name_servers(["http://a:1/v1", "http://b:1/v1"])] == ["a:1", "b:1"]
+    assert name_servers(["http://a:1/v1", "http://b:1/v1"]) == ["a:1", "b:1"]
     both = ["http://a:1/v1", "http://a:1/v2"]
-    assert [*name_servers([*both, "http://b:1"])] == [*both, "b:1"]
+    assert name_servers([*both, "http://b:1"]) == [*both, "b:1"]
     with pytest.raises(SettingsError, match="once"):
         name_servers(["http://a:1/v1", "http://a:1/v1"])

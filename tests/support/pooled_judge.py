@@ -15,7 +15,6 @@ from citemark_service.judges.server.server import (
     Endpoint,
     HealthPolicy,
     Transport,
-    name_servers,
 )
 from citemark_service.judges.tasks import Meter
 from citemark_service.telemetry.metrics import Metrics
@@ -53,8 +52,7 @@ def pool_of(
         return HttpTransport(endpoint, style=style, priorities=priorities)
 
     return JudgePool(
-        {name: connect(url) for name, url in name_servers(urls).items()},
-        model=MODEL,
+        [connect(url) for url in urls],
         limits=CallLimits(concurrency=concurrency, timeout_s=timeout_s),
         retry=RetryPolicy(attempts=attempts, first_wait_s=0.001),
         metrics=metrics or Metrics(),

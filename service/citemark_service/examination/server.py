@@ -44,9 +44,10 @@ def split_servers(settings: Settings) -> dict[str, Settings]:
     Raises:
         SettingsError: a server is there twice.
     """
+    urls = settings.server_urls
     return {
         name: settings.model_copy(update={"judge_url": url, "judge_urls": ()})
-        for name, url in name_servers(settings.server_urls).items()
+        for name, url in zip(name_servers(urls), urls, strict=True)
     }
 
 

@@ -9,7 +9,7 @@ from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.judges.language.render import PromptWriter
 from citemark_service.judges.server.client import HttpTransport
 from citemark_service.judges.server.pool import JudgePool, RetryPolicy
-from citemark_service.judges.server.server import CallLimits, Endpoint, Transport, name_servers
+from citemark_service.judges.server.server import CallLimits, Endpoint, Transport
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 
@@ -59,10 +59,8 @@ def _build(
 ) -> LanguageJudge:
     key, model = settings.judge_api_key, settings.judge_model
     secret = None if key is None else key.get_secret_value()
-    servers = name_servers(settings.server_urls)
     pool = JudgePool(
-        {name: connect(Endpoint(url, model, secret)) for name, url in servers.items()},
-        model=model,
+        [connect(Endpoint(url, model, secret)) for url in settings.server_urls],
         limits=CallLimits(
             concurrency=settings.judge_concurrency,
             queue=settings.judge_queue,

@@ -20,7 +20,7 @@ from citemark_service.judges.language.render import PromptWriter
 from citemark_service.judges.served import fence_secret
 from citemark_service.judges.server.client import HttpTransport
 from citemark_service.judges.server.pool import JudgePool, RetryPolicy
-from citemark_service.judges.server.server import CallLimits, Endpoint, name_servers
+from citemark_service.judges.server.server import CallLimits, Endpoint
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 
@@ -97,8 +97,7 @@ class SmolLM2Judge(LanguageJudge):
         wire = HttpTransport(endpoint, style="json_schema", priorities=False)
         super().__init__(
             JudgePool(
-                dict.fromkeys(name_servers([server.base_url]), wire),
-                model=MODEL,
+                [wire],
                 limits=CallLimits(concurrency=_SLOTS, timeout_s=_CALL_TIMEOUT_S),
                 retry=RetryPolicy(attempts=settings.judge_attempts),
                 metrics=metrics,

@@ -33,7 +33,7 @@ class HttpTransport:
     """
 
     def __init__(self, endpoint: Endpoint, *, style: ConstraintStyle, priorities: bool) -> None:
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._base = endpoint.base_url.rstrip("/")
         self._style: ConstraintStyle = style
         self._priorities = priorities
@@ -81,12 +81,12 @@ class HttpTransport:
                     return await read_bounded(response.content.iter_any())
                 words = await read_bounded(response.content.iter_any(), _ERROR_BYTES)
         except (aiohttp.ClientError, OSError) as error:
-            raise to_unreachable(error, self._endpoint.base_url) from error
+            raise to_unreachable(error, self.endpoint.base_url) from error
         wait = response.headers.get("Retry-After")
         raise to_status_error(response.status, words, retry_after=wait, prompt=prompt)
 
     def _encode(self, request: ChatRequest) -> bytes:
-        payload = request.payload(self._endpoint.model)
+        payload = request.payload(self.endpoint.model)
         payload["max_tokens"] = request.max_tokens
         # A reasoning judge would spend `max_tokens` before its first verdict.
         payload["chat_template_kwargs"] = {"enable_thinking": False}
@@ -101,8 +101,8 @@ class HttpTransport:
     def _open_session(self) -> aiohttp.ClientSession:
         # Compressed replies would cost CPU on loopback and defeat the bound on their size.
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
-        if self._endpoint.api_key:
-            headers["Authorization"] = f"Bearer {self._endpoint.api_key}"
+        if self.endpoint.api_key:
+            headers["Authorization"] = f"Bearer {self.endpoint.api_key}"
         return aiohttp.ClientSession(
             # No limit here: the slots in front bound the connections, the pool never queues.
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_S),

@@ -32,7 +32,7 @@ class HostedTransport:
     def __init__(self, endpoint: Endpoint, *, connections: int) -> None:
         if not endpoint.api_key:
             raise SettingsError("judge_api_key is needed for a hosted judge")
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._client = openai.AsyncOpenAI(
             base_url=endpoint.base_url,
             api_key=endpoint.api_key,
@@ -52,7 +52,7 @@ class HostedTransport:
         """As `HttpTransport.send`."""
         # Only fields of OpenAI's reference: others are refused.
         sound = request.without_surrogates()
-        payload = sound.payload(self._endpoint.model)
+        payload = sound.payload(self.endpoint.model)
         payload["max_completion_tokens"] = sound.max_tokens
         if sound.constraint is not None:
             payload |= sound.constraint.payload("json_schema")
@@ -86,4 +86,4 @@ class HostedTransport:
             return to_status_error(
                 reply.status_code, reply.content, retry_after=wait, prompt=prompt
             )
-        return to_unreachable(error.__cause__ or error, self._endpoint.base_url)
+        return to_unreachable(error.__cause__ or error, self.endpoint.base_url)

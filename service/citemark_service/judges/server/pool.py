@@ -13,7 +13,7 @@ import dataclasses
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -39,7 +39,13 @@ from citemark_service.errors import (
 )
 from citemark_service.judges.chat import ChatReply, ChatRequest
 from citemark_service.judges.server.queue import Displaced
-from citemark_service.judges.server.server import CallLimits, HealthPolicy, Server, Transport
+from citemark_service.judges.server.server import (
+    CallLimits,
+    HealthPolicy,
+    Server,
+    Transport,
+    name_servers,
+)
 from citemark_service.judges.tasks import Meter
 from citemark_service.telemetry.logs import log_context, log_fields
 from citemark_service.telemetry.metrics import Metrics
@@ -128,9 +134,8 @@ class JudgePool:
 
     def __init__(
         self,
-        transports: Mapping[str, Transport],
+        transports: Sequence[Transport],
         *,
-        model: str,
         limits: CallLimits,
         retry: RetryPolicy,
         metrics: Metrics,
@@ -138,23 +143,16 @@ class JudgePool:
         policy: HealthPolicy = _HEALTH,
         prime_wait_s: float | None = None,
     ) -> None:
-        """Set up a server for each of `transports`, by its name; the pool closes them.
+        """Set up a server for each of `transports`; the pool closes them.
 
         Args:
             limits: of each server.
             prime_wait_s: how long a group waits for its prime; None sends no primes.
         """
+        names = name_servers([each.endpoint.base_url for each in transports])
         self._servers = tuple(
-            Server(
-                name,
-                transport,
-                model=model,
-                limits=limits,
-                policy=policy,
-                metrics=metrics,
-                tracer=tracer,
-            )
-            for name, transport in transports.items()
+            Server(name, each, limits=limits, policy=policy, metrics=metrics, tracer=tracer)
+            for name, each in zip(names, transports, strict=True)
         )
         self._retry = retry
         self._metrics = metrics
@@ -164,9 +162,6 @@ class JudgePool:
         self._watchers: list[asyncio.Task[None]] | None = None
         for server in self._servers:
             server.on_change = partial(self._redirect, server)
-            gauges = ("up", "limit", "in_flight", "waiting")
-            measures = {name: partial(getattr, server, name) for name in gauges}
-            metrics.add_server(server.name, **measures)
 
     async def complete(
         self, request: ChatRequest, *, meter: Meter, deadline: float | None
@@ -177,7 +172,11 @@ class JudgePool:
         used up. Every attempt that the server billed is added to `meter`.
         """
         if self._watchers is None:
-            self._watchers = self._start_watching()
+            watched = self._servers if len(self._servers) > 1 else ()
+            # In a context of their own: they are not of the rollout that happens to come first.
+            self._watchers = [
+                asyncio.create_task(server.watch(), context=Context()) for server in watched
+            ]
         tried: set[Server] = set()
         try:
             return await self._attempt(request, tried, meter, deadline)
@@ -230,7 +229,8 @@ class JudgePool:
                 continue  # only after an ejection, so that this ends
             except JudgeError as error:
                 tried.add(server)
-                if isinstance(error, JudgeOverloaded) and self._has_another(tried):
+                others = (server for server in self._servers if server not in tried)
+                if isinstance(error, JudgeOverloaded) and any(server.up for server in others):
                     raise JudgeOverloaded(str(error)) from error  # another need not wait so long
                 raise
 
@@ -260,9 +260,6 @@ class JudgePool:
                 self._homes.popitem(last=False)
         return home
 
-    def _has_another(self, tried: Collection[Server]) -> bool:
-        return any(server.up and server not in tried for server in self._servers)
-
     def _redirect(self, server: Server) -> None:
         """Let nobody wait for a server that is down while one is up."""
         if self._priming is not None and not server.up:
@@ -271,11 +268,6 @@ class JudgePool:
             for other in self._servers:
                 if not other.up:
                     other.displace()
-
-    def _start_watching(self) -> list[asyncio.Task[None]]:
-        watched = self._servers if len(self._servers) > 1 else ()
-        # In a context of their own: they are not of the rollout that happens to come first.
-        return [asyncio.create_task(server.watch(), context=Context()) for server in watched]
 
 
 def _draw(affinity: str, name: str) -> bytes:
@@ -326,21 +318,14 @@ class Priming:
             with open_span(self._tracer, "prime"):
                 await self._send(prime, server, request, meter=meter, deadline=deadline)
         elif not prime.done.is_set():
-            with open_span(self._tracer, "prime"):
-                await self._wait(prime, deadline)
+            left_s = None if deadline is None else deadline - time.monotonic()
+            with open_span(self._tracer, "prime"), suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await prime.done.wait()  # no longer than its sender's `wait_s`
 
     def forget(self, server: Server) -> None:
         """Prime anew: the server went away, and its cache with it."""
         self._primes.pop(server.name, None)
-
-    async def _wait(self, prime: _Prime, deadline: float | None) -> None:
-        """Wait for the end of a prime, which comes within `wait_s` without a clock of our own."""
-        if deadline is None or deadline - time.monotonic() > self._wait_s:
-            await prime.done.wait()
-            return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(deadline - time.monotonic()):
-                await prime.done.wait()
 
     async def _send(
         self,

@@ -47,7 +47,7 @@ class _Desk(Generic[T]):
         return waiting
 
 
-class Line(Generic[T]):
+class WaitingLine(Generic[T]):
     """Everything that waits, each item once; items are hashable."""
 
     def __init__(self) -> None:
@@ -115,7 +115,7 @@ class Slots:
         self.in_flight = 0
         """Calls that hold a slot."""
         self._queue = queue
-        self._line: Line[asyncio.Future[None]] = Line()
+        self._line: WaitingLine[asyncio.Future[None]] = WaitingLine()
 
     @property
     def waiting(self) -> int:

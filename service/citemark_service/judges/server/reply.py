@@ -214,12 +214,12 @@ def verify_served(listing: bytes, model: str) -> None:
         raise JudgeRejected(f"the judge serves {names}, not {model}")
 
 
-class _Words(msgspec.Struct):
+class _ServerMessage(msgspec.Struct):
     message: str = ""
 
 
 class _ErrorBody(msgspec.Struct):
-    error: _Words | None = None
+    error: _ServerMessage | None = None
     message: str = ""
     """Older vLLM puts the message at the top level."""
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from opentelemetry.trace import Span, SpanKind, Tracer
 
+from citemark_schemas import FailureKind
 from citemark_service.errors import (
     DeadlineExceeded,
     JudgeError,
@@ -24,7 +25,7 @@ from citemark_service.judges.chat import ChatReply, ChatRequest
 from citemark_service.judges.server.queue import Displaced, Slots
 from citemark_service.judges.server.reply import decode_completion, verify_served
 from citemark_service.judges.tasks import Meter, Usage
-from citemark_service.telemetry.logs import get_log_context, log_fields
+from citemark_service.telemetry.logs import Outage, get_log_context, log_fields
 from citemark_service.telemetry.metrics import CallOutcome, Metrics
 from citemark_service.telemetry.traces import open_span, set_attributes
 
@@ -64,6 +65,8 @@ class Endpoint:
 class Transport(Protocol):
     """How requests reach an endpoint: `HttpTransport` or `HostedTransport`."""
 
+    endpoint: Endpoint
+
     def send(self, request: ChatRequest) -> Coroutine[Any, Any, bytes]:
         """Post once; the body of a reply with status 200. Raises `JudgeError`."""
         ...
@@ -77,8 +80,8 @@ class Transport(Protocol):
         ...
 
 
-def name_servers(urls: Sequence[str]) -> dict[str, str]:
-    """The URLs, each by a short name: its host and port, or all of it where two share those.
+def name_servers(urls: Sequence[str]) -> list[str]:
+    """A short name for each URL: its host and port, or all of it where two share those.
 
     Raises:
         SettingsError: a URL is there twice, which would double the load on its server.
@@ -87,7 +90,7 @@ def name_servers(urls: Sequence[str]) -> dict[str, str]:
         raise SettingsError("judge_urls must name each server once")
     places = [url.partition("://")[2].partition("/")[0] for url in urls]
     pairs = zip(places, urls, strict=True)
-    return {place if places.count(place) == 1 else url: url for place, url in pairs}
+    return [place if places.count(place) == 1 else url for place, url in pairs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,6 @@ class Server:
         name: str,
         transport: Transport,
         *,
-        model: str,
         limits: CallLimits,
         policy: HealthPolicy,
         metrics: Metrics,
@@ -142,12 +144,9 @@ class Server:
     ) -> None:
         self.name = name
         self.slots = Slots(limits.concurrency, limits.queue)
-        self.up = True
-        """Whether calls are sent here."""
         self.on_change: Callable[[], None] = lambda: None
         """Called when the server went up or down, or stays silent."""
         self._transport = transport
-        self._model = model
         self._timeout_s = limits.timeout_s
         self._metrics = metrics
         self._tracer = tracer
@@ -158,21 +157,21 @@ class Server:
         self._looks = 0
         self._silent = False
         self._turned = asyncio.Event()
+        self._outage = Outage(_log)
+        outcomes: tuple[CallOutcome, ...] = ("ok", *FailureKind)
+        self._calls = {each: metrics.server_calls.labels(name, each) for each in outcomes}
+        metrics.add_server(
+            name,
+            up=lambda: self.up,
+            limit=lambda: self.slots.limit,
+            in_flight=lambda: self.slots.in_flight,
+            waiting=lambda: self.slots.waiting,
+        )
 
     @property
-    def limit(self) -> int:
-        """How many slots there are."""
-        return self.slots.limit
-
-    @property
-    def in_flight(self) -> int:
-        """Calls that hold a slot."""
-        return self.slots.in_flight
-
-    @property
-    def waiting(self) -> int:
-        """Calls that wait for a slot."""
-        return self.slots.waiting
+    def up(self) -> bool:
+        """Whether calls are sent here."""
+        return not self._outage.active
 
     async def attempt(
         self, request: ChatRequest, *, meter: Meter, deadline: float | None
@@ -184,6 +183,7 @@ class Server:
             JudgeError: any other; `DeadlineExceeded` also while it waits for its turn.
         """
         await self._take_slot(request, deadline)
+        outcome: ChatReply | JudgeError
         usage, started = _UNBILLED, time.monotonic()
         left_s = float("inf") if deadline is None else deadline - started
         leash = asyncio.timeout(min(left_s, self._timeout_s))
@@ -194,21 +194,18 @@ class Server:
                     body = await self._transport.send(request)
                 completion = decode_completion(body)
                 usage = completion.cost()  # paid for, whatever the content is worth
-                reply = completion.reply(usage)
-            except TimeoutError as error:
-                late = self._to_late(left_s, displaced=leash not in self._sent)
-                self._sent.discard(leash)  # before a failure ejects the server, which ends leashes
-                self._record(late, time.monotonic() - started, usage, meter, span)
-                raise late from error
+                outcome = completion.reply(usage)
+            except TimeoutError:
+                outcome = self._to_late(left_s, displaced=leash not in self._sent)
             except JudgeError as error:
-                self._sent.discard(leash)
-                self._record(error, time.monotonic() - started, usage, meter, span)
-                raise
+                outcome = error
             finally:
                 self._sent.discard(leash)
                 self.slots.release()
-            self._record(None, time.monotonic() - started, usage, meter, span)
-            return reply
+            self._record(outcome, time.monotonic() - started, usage, meter, span)
+            if isinstance(outcome, JudgeError):
+                raise outcome
+            return outcome
 
     def displace(self) -> None:
         """Give back what waits here; where a look failed too, what was sent here as well.
@@ -240,9 +237,9 @@ class Server:
         self._looks += 1  # the next look has to wait longer, until a call is answered
         if failure is None:
             self._failures = self._policy.failures - 1
-            self._restore()
+            self.turn(None)
         elif self.up:
-            self.eject(failure)
+            self.turn(failure)
         else:
             self.on_change()
         return failure
@@ -257,23 +254,20 @@ class Server:
             while await self._hears(self._pause_s()):
                 pass
 
-    def eject(self, error: JudgeError) -> None:
-        """Give a server up that is up, because of `error`."""
-        self.up = False
-        self._metrics.server_ejections.labels(self.name).inc()
-        _log.warning("judge server %s gets no more calls: %s", self.name, error)
+    def turn(self, failure: JudgeError | None) -> None:
+        """Give the server up because of `failure`; with None, send calls to it again."""
+        if failure is None:
+            self._silent = False
+            self._outage.end("judge server %s answers again", self.name)
+        else:
+            self._metrics.server_ejections.labels(self.name).inc()
+            self._outage.begin("judge server %s gets no more calls: %s", self.name, failure)
         self._turned.set()
         self.on_change()
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._transport.aclose()
-
-    def _restore(self) -> None:
-        self.up, self._silent = True, False
-        _log.info("judge server %s answers again", self.name)
-        self._turned.set()
-        self.on_change()
 
     async def _take_slot(self, request: ChatRequest, deadline: float | None) -> None:
         arrived = time.monotonic()
@@ -283,7 +277,7 @@ class Server:
         except Displaced:
             raise
         except JudgeError as error:
-            self._metrics.server_calls.labels(self.name, error.kind).inc()
+            self._calls[error.kind].inc()
             raise
         finally:  # who waited in vain waited too
             self._metrics.stages["queue"].observe(time.monotonic() - arrived)
@@ -296,21 +290,27 @@ class Server:
         return JudgeTimeout(f"the judge did not answer within {self._timeout_s:g} s")
 
     def _record(
-        self, error: JudgeError | None, seconds: float, usage: Usage, meter: Meter, span: Span
+        self,
+        outcome: ChatReply | JudgeError,
+        seconds: float,
+        usage: Usage,
+        meter: Meter,
+        span: Span,
     ) -> None:
         """Account one call that was sent, in the meter, metrics, span, log and health."""
-        if isinstance(error, Displaced):
+        if isinstance(outcome, Displaced):
             return
-        outcome: CallOutcome = "ok" if error is None else error.kind
+        error = outcome if isinstance(outcome, JudgeError) else None
+        label: CallOutcome = "ok" if error is None else error.kind
         meter.add(usage)
         self._metrics.count_call(
-            outcome,
+            label,
             seconds,
             prompt=usage.prompt_tokens,
             cached=usage.cached_tokens,
             completion=usage.completion_tokens,
         )
-        self._metrics.server_calls.labels(self.name, outcome).inc()
+        self._calls[label].inc()
         if span.is_recording():  # under OpenTelemetry's names where it has any
             whose = {f"citemark.{name}": fact for name, fact in get_log_context().items()}
             set_attributes(
@@ -321,18 +321,18 @@ class Server:
                     **whose,
                     "citemark.server": self.name,
                     "gen_ai.operation.name": "chat",
-                    "gen_ai.request.model": self._model,
+                    "gen_ai.request.model": self._transport.endpoint.model,
                     "gen_ai.usage.input_tokens": usage.prompt_tokens,
                     "gen_ai.usage.output_tokens": usage.completion_tokens,
                     "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
-                    "citemark.outcome": str(outcome),
+                    "citemark.outcome": str(label),
                 },
             )
         if error is None:
             self._answers += 1
             self._failures = self._looks = 0
             if not self.up:
-                self._restore()
+                self.turn(None)
             return
         fields = log_fields(server=self.name, kind=error.kind.value, seconds=round(seconds, 3))
         text = "call to %s failed after %.2f s: %s: %s"
@@ -340,13 +340,14 @@ class Server:
         if isinstance(error, _DISTRESS):
             self._failures += 1
             if self.up and self._failures >= self._policy.failures:
-                self.eject(error)
+                self.turn(error)
 
     async def _check(self) -> JudgeError | None:
         limit_s = min(self._policy.check_s, self._timeout_s)
+        model = self._transport.endpoint.model
         try:
             async with asyncio.timeout(limit_s):
-                verify_served(await self._transport.list_models(), self._model)
+                verify_served(await self._transport.list_models(), model)
         except TimeoutError:
             return JudgeTimeout(f"the judge did not answer within {limit_s:g} s")
         except JudgeError as error:
