@@ -1,7 +1,6 @@
 """Which checkpoints count, which go, and what is tried when; on a real folder."""
 
 import errno
-import json
 import logging
 import shutil
 from pathlib import Path
@@ -317,9 +316,3 @@ def test_the_room_is_what_the_disk_says_and_nothing_stays_of_the_question(tmp_pa
     assert check_room(tmp_path, 1024 * 1024).fits
     assert not check_room(tmp_path, 2 * free).fits
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_marker_names_every_file(tmp_path):
-    write(built := staging_folder(tmp_path, Contents.FULL, 5))
-    marker = json.loads((seal(built, tmp_path) / MARKER).read_bytes())
-    assert marker["files"] == {"inside/rest.bin": 10, "model.bin": SIZE - 10}

@@ -5,7 +5,6 @@ import inspect
 import json
 import logging
 import socket
-import time
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +21,7 @@ from citemark_schemas import FailureKind, Knobs, Rollout
 from support.failing_steps import failing
 from support.scripted_service import Service, free_url, listening, scripted_service, status
 
+PATIENCE_S = 50.0
 ROWS = tuple(
     Rollout(question="q", tool_output="", response="", group=f"g{n // 2}").model_dump_json(
         exclude_unset=True
@@ -104,9 +104,7 @@ async def test_a_service_that_is_away_is_waited_for() -> None:
 
 async def test_a_service_that_stays_away_leaves_the_batch_without_rewards() -> None:
     reward = reward_of(free_url(), timeout_s=0.5, wait_s=0.5)
-    began = time.monotonic()
-    assert await called(reward) == [None] * 4
-    assert time.monotonic() - began < 10
+    assert await asyncio.wait_for(called(reward), PATIENCE_S) == [None] * 4
     ((reason, count),) = reward.failures.items()
     assert count == 4
     assert reason.startswith(("Unreachable", "TimedOut"))
@@ -115,9 +113,9 @@ async def test_a_service_that_stays_away_leaves_the_batch_without_rewards() -> N
 async def test_a_service_that_is_too_slow_leaves_the_batch_without_rewards(
     service: Service,
 ) -> None:
-    service.delay_s = 3.0
-    reward = reward_of(service.url, timeout_s=0.3, wait_s=20.0)
-    assert await called(reward) == [None] * 4
+    service.delay_s = 60.0
+    reward = reward_of(service.url, timeout_s=3.0, wait_s=3600.0)
+    assert await asyncio.wait_for(called(reward), PATIENCE_S) == [None] * 4
     assert len(service.requests) == 1, "it may still be judging"
 
 

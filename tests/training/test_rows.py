@@ -1,7 +1,8 @@
-"""Rows of every shape, and what is left of them."""
+"""Rows of every shape, the prompts made of them, and what is left; the hub is not tried here."""
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from citemark_grpo.training.errors import RowsUnusable
 from citemark_grpo.training.plan import RowRules
-from citemark_grpo.training.prompt import Message
+from citemark_grpo.training.prompt import Message, RefinerPrompt
 from citemark_grpo.training.rows import (
     NO_ROLLOUT,
     NO_RUBRICS,
@@ -18,6 +19,7 @@ from citemark_grpo.training.rows import (
     ROW_TOO_LONG,
     PreparedRows,
     RowPreparer,
+    read_rows,
 )
 from citemark_schemas import Knobs, Rollout
 
@@ -157,3 +159,100 @@ def test_no_two_rows_share_a_group(names: list[str | None]) -> None:
     result = prepared(*({**ROW, "id": name} for name in names))
     groups = [rollout_in(result, index).group for index in range(len(names))]
     assert len(set(groups)) == len(groups)
+
+
+def test_lines_are_read_one_by_one_and_blank_ones_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"rubrics": ["a"]}\n\n{"rubrics": "[]", "more": {"x": 1}}\n')
+    assert list(read_rows(str(path), "train")) == [
+        {"rubrics": ["a"]},
+        {"rubrics": "[]", "more": {"x": 1}},
+    ]
+
+
+@pytest.mark.parametrize("line", ["{", "[1]", "3", "[" * 100_000])
+def test_a_broken_line_is_named(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("{}\n" + line + "\n")
+    with pytest.raises(RowsUnusable, match="line 2"):
+        list(read_rows(str(path), "train"))
+
+
+@pytest.mark.parametrize("name", ["none.jsonl", "none.parquet"])
+def test_a_file_that_is_not_there_is_named(tmp_path: Path, name: str) -> None:
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    with pytest.raises(RowsUnusable, match=name):
+        list(read_rows(str(tmp_path / name), "train"))
+
+
+@pytest.mark.train
+def test_parquet_gives_the_same_rows(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = [{"id": str(n), "rubrics": [{"description": "d", "weight": 1.0}]} for n in range(600)]
+    path = tmp_path / "rows.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    assert list(read_rows(str(path), "train")) == rows
+
+
+@pytest.mark.train
+@pytest.mark.filterwarnings("default")
+def test_a_data_set_is_read_by_its_name_and_split(tmp_path: Path) -> None:
+    (tmp_path / "test.jsonl").write_text('{"question": "q", "rubrics": "[]"}\n')
+    assert list(read_rows(str(tmp_path), "test")) == [{"question": "q", "rubrics": "[]"}]
+    with pytest.raises(RowsUnusable, match="cannot be loaded"):
+        list(read_rows(str(tmp_path), "no_such_split"))
+
+
+@pytest.mark.train
+@pytest.mark.filterwarnings("default")
+def test_why_a_folder_is_no_data_set_is_told(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text('{"question": "q"}\n{broken\n')
+    with pytest.raises(RowsUnusable, match="JSON parse error"):
+        list(read_rows(str(tmp_path), "train"))
+
+
+@pytest.mark.train
+def test_a_data_set_that_is_nowhere_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RowsUnusable, match="cannot be loaded"):
+        list(read_rows(str(tmp_path / "nothing"), "train"))
+
+
+PARTS = {"question": "Why {{ salt }}?", "tool_output": "<snippet id=a>{% x %} &amp;</snippet>"}
+
+
+def test_the_prompt_shows_everything_raw_and_asks_for_the_format() -> None:
+    (message,) = RefinerPrompt.load().render(**PARTS, reasoning="Look at <b>.")
+    assert message["role"] == "user"
+    for part in (*PARTS.values(), "Look at <b>.", "<answer>", "<snippet id=ID1,ID2>"):
+        assert part in message["content"]
+
+
+def test_without_reasoning_nothing_is_said_of_it() -> None:
+    prompt = RefinerPrompt.load()
+    assert "Reasoning" not in prompt.render(**PARTS)[0]["content"]
+    assert "Reasoning" in prompt.render(**PARTS, reasoning="x")[0]["content"]
+
+
+def test_a_template_of_ones_own_takes_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "short.j2"
+    path.write_text("{{ question }} | {{ tool_output }} | {{ reasoning }}\n")
+    prompt = RefinerPrompt.load(str(path))
+    (message,) = prompt.render(question="q", tool_output="t", reasoning="r")
+    assert message["content"] == "q | t | r"
+    assert prompt.version != RefinerPrompt.load().version
+
+
+@pytest.mark.parametrize("text", ["{{ question", "{% for %}", "{{ documents }}"])
+def test_a_template_that_cannot_be_rendered_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bad.j2"
+    path.write_text(text)
+    with pytest.raises(RowsUnusable, match="template"):
+        RefinerPrompt.load(str(path)).render(**PARTS)
+
+
+def test_a_template_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RowsUnusable, match="cannot be read"):
+        RefinerPrompt.load(str(tmp_path / "none.j2"))
