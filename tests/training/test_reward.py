@@ -5,7 +5,6 @@ import inspect
 import json
 import logging
 import socket
-from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,8 +14,7 @@ from starlette.routing import Route
 
 from citemark_grpo.errors import Refused
 from citemark_grpo.training.plan import ServicePatience
-from citemark_grpo.training.reward import CitemarkReward, Metrics
-from citemark_grpo.training.samples import JudgedRollout
+from citemark_grpo.training.reward import CitemarkReward
 from citemark_schemas import FailureKind, Knobs, Rollout
 from support.failing_steps import failing
 from support.scripted_service import Service, free_url, listening, scripted_service, status
@@ -36,25 +34,23 @@ def reward_of(
     timeout_s: float = 20.0,
     wait_s: float = 20.0,
     log_every_s: float = 60.0,
-    observers: Sequence[Metrics] = (),
 ) -> CitemarkReward:
     service = ServicePatience(
         url=url, run="r", timeout_s=timeout_s, wait_s=wait_s, max_failed_share=0.5
     )
     knobs = Knobs(verification_reward=10.0)
-    return CitemarkReward(service, knobs, observers=observers, log_every_s=log_every_s)
+    return CitemarkReward(service, knobs, log_every_s=log_every_s)
 
 
 async def called(reward: CitemarkReward, **more: Any) -> list[float | None]:
     """The reward as the trainer calls it, for four completions of two prompts."""
-    logged = more.pop("logged", {})
     return await reward(
         prompts=["p"] * 4,
         completions=[[{"role": "assistant", "content": "x" * n}] for n in range(1, 5)],
         completion_ids=[[1]] * 4,
         **{"rollout": ROWS, "finish_reason": ["stop", "stop", "stop", "length"], **more},
         trainer_state=SimpleNamespace(global_step=7),
-        log_metric=logged.__setitem__,
+        log_metric=lambda name, value: None,
         log_extra=lambda name, values: None,
     )
 
@@ -125,18 +121,11 @@ async def test_a_refused_request_ends_the_run(service: Service) -> None:
         await called(reward_of(service.url))
 
 
-async def test_observers_see_the_batch_and_their_numbers_are_logged(service: Service) -> None:
-    seen: list[JudgedRollout] = []
-
-    def metrics(judged: Sequence[JudgedRollout]) -> dict[str, float]:
-        seen.extend(judged)
-        return {"longest": 4.0}
-
-    logged: dict[str, float] = {}
-    await called(reward_of(service.url, observers=[metrics]), logged=logged)
-    assert logged == {"longest": 4.0}
-    assert [each.response for each in seen] == ["x", "xx", "xxx", "xxxx"]
-    assert [each.result.reward for each in seen if each.result] == [1.0, 2.0, 3.0, 4.0]
+async def test_what_was_judged_is_kept_for_the_record(service: Service) -> None:
+    reward = reward_of(service.url)
+    await called(reward)
+    assert [each.response for each in reward.judged] == ["x", "xx", "xxx", "xxxx"]
+    assert [each.result.reward for each in reward.judged if each.result] == [1.0, 2.0, 3.0, 4.0]
 
 
 async def test_a_rows_own_knob_travels_with_it(service: Service) -> None:
@@ -164,13 +153,12 @@ async def test_the_real_service_scores_what_is_sent(citemark_url: str) -> None:
         "<answer><snippet id=m>The mill closed in 1911.</snippet></answer>",
         "The mill closed in 1911.",
     ]
-    logged: dict[str, float] = {}
     rewards = await reward_of(citemark_url)(
         completions=[[{"role": "assistant", "content": text}] for text in texts],
         rollout=[row.model_dump_json(exclude_unset=True)] * 2,
         finish_reason=["stop"] * 2,
         trainer_state=SimpleNamespace(global_step=0),
-        log_metric=logged.__setitem__,
+        log_metric=lambda name, value: None,
     )
     assert rewards[1] == 0.0
     assert rewards[0] is not None

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from citemark_grpo.training.errors import Declined, JudgementsMissing, RowsUnusa
 from citemark_grpo.training.flags import PUBLISHED
 from citemark_grpo.training.plan import Plan
 from citemark_grpo.training.rows import PROMPT_TOO_LONG
-from citemark_grpo.training.samples import JudgedRollout
 from citemark_schemas import FailureKind, RefusalKind
 from support.failing_steps import failing
 from support.scripted_service import Service, answering
@@ -57,10 +56,10 @@ def small(planned: Planned, policy: Path, tmp_path: Path) -> Planned:
     return build
 
 
-def build(plan: Plan, *observers: Any) -> Any:
+def build(plan: Plan) -> Any:
     from citemark_grpo.training import session
 
-    return session.build_trainer(plan, *session.prepare_rows(plan), observers=observers)
+    return session.build_trainer(plan, *session.prepare_rows(plan))
 
 
 def advantages(trainer: Any) -> list[float]:
@@ -152,23 +151,16 @@ def test_as_many_failures_as_are_allowed_do_not(small: Planned, service: Service
 
 
 def test_the_knobs_reach_the_real_service(small: Planned, citemark_url: str) -> None:
-    seen: list[JudgedRollout] = []
-
-    def metrics(judged: Sequence[JudgedRollout]) -> dict[str, float]:
-        seen.extend(judged)
-        return {"citemark/seen": float(len(judged))}
-
     plan = small(citemark_url, max_steps=1, non_stop_penalty=True, verification_reward=4.0)
-    trainer = build(plan, metrics)
+    trainer = build(plan)
     trainer.train()
-    assert len(seen) == 8
-    for each in seen:
+    judged = trainer._reward.judged
+    assert len(judged) == 8
+    for each in judged:
         assert each.result is not None
         assert each.result.knobs.verification_reward == 4.0
         refused = each.result.refusal.kind if each.result.refusal else None
         assert (refused is RefusalKind.NOT_STOPPED) == (each.finish_reason == "length")
-    (logged,) = [entry for entry in trainer.state.log_history if "reward" in entry]
-    assert logged["citemark/seen"] == 8.0
 
 
 def test_two_processes_share_a_step_and_decide_alike(

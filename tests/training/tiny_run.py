@@ -6,13 +6,12 @@ Run as a program, so that it can be killed and its disk can fill up:
 """
 
 import argparse
+import asyncio
 import contextlib
 import hashlib
 import logging
 import random
 import sys
-import time
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +27,9 @@ from citemark_grpo.training.checkpoints import find_resumable
 from citemark_grpo.training.disk import Room, check_room, free_bytes
 from citemark_grpo.training.journal import Journal
 from citemark_grpo.training.keeper import CheckpointKeeper, Ranks
-from citemark_grpo.training.plan import plan_run
-from citemark_grpo.training.samples import JudgedRollout, SamplePages
+from citemark_grpo.training.plan import Plan, plan_run
+from citemark_grpo.training.reward import CitemarkReward
+from citemark_grpo.training.samples import SamplePages
 from citemark_grpo.training.trainer import RefinerTrainer
 from citemark_grpo.training.watch import RunWatch
 from citemark_schemas import FormatReport, JudgeUsage, Knobs, Rollout, ScoreResult, Versions
@@ -84,33 +84,22 @@ def hopeful(folder: Path, size: int) -> Room:
     return Room(fits=True, free=free_bytes(folder), source="statvfs")
 
 
-class LetterJudge:
+class LetterJudge(CitemarkReward):
     """Pays for vowels; fails for one response in some, always for the same ones."""
 
     __name__ = "letters"
 
-    def __init__(self, watch: RunWatch, ballast: "Ballast", *, seconds: float) -> None:
-        self._watch = watch
+    def __init__(self, plan: Plan, ballast: "Ballast", *, seconds: float) -> None:
+        super().__init__(plan.service, plan.knobs)
         self._ballast = ballast
         self._seconds = seconds
 
-    def __call__(self, prompts, completions, trainer_state, **_):
-        time.sleep(self._seconds)
-        self._ballast.at(trainer_state.global_step)
+    async def _score(self, rollouts):
+        await asyncio.sleep(self._seconds)
+        self._ballast.at(rollouts[0].step)
         # Draws as much chance as a library in a trainer might, from every generator there is.
         random.random()
-        rollouts = [
-            Rollout(question=prompt, tool_output="", response=completion)
-            for prompt, completion in zip(prompts, completions, strict=True)
-        ]
-        results = [self._result(rollout) for rollout in rollouts]
-        self._watch(
-            [
-                JudgedRollout(each.question, each.response, None, result)
-                for each, result in zip(rollouts, results, strict=True)
-            ]
-        )
-        return [None if result is None else result.reward for result in results]
+        return [self._result(rollout) for rollout in rollouts], "a letter in 23"
 
     def _result(self, rollout: Rollout) -> ScoreResult | None:
         text = rollout.response
@@ -124,6 +113,11 @@ class LetterJudge:
             knobs=KNOBS, rollout_hash=digest,
             versions=Versions(service="0", scoring="1", prompts="letters", static_rubrics="none"),
         )  # fmt: skip
+
+
+def row_of(prompt: str) -> str:
+    rollout = Rollout(question=prompt, tool_output="", response="", group=prompt)
+    return rollout.model_dump_json(exclude_unset=True)
 
 
 def config_of(given: argparse.Namespace) -> GRPOConfig:
@@ -155,9 +149,9 @@ def trainer_of(given: argparse.Namespace) -> RefinerTrainer:
     prompts = [f"{first}{second} " for first in LETTERS[:3] for second in LETTERS[:2]]
     trainer = RefinerTrainer(
         str(policy),
-        reward_funcs=LetterJudge(watch, Ballast(*given.ballast), seconds=given.seconds),
+        reward=LetterJudge(plan, Ballast(*given.ballast), seconds=given.seconds),
         args=config,
-        train_dataset=Dataset.from_dict({"prompt": prompts}),
+        train_dataset=Dataset.from_dict({"prompt": prompts, "rollout": list(map(row_of, prompts))}),
         processing_class=PreTrainedTokenizerFast.from_pretrained(policy),
         callbacks=[Board(given.output / "tensorboard")],
         keeper=CheckpointKeeper(
@@ -169,7 +163,6 @@ def trainer_of(given: argparse.Namespace) -> RefinerTrainer:
         card=ModelCard(plan, "letters", last_result=lambda: watch.last_result),
         watch=watch,
         max_failed_share=1.0,
-        failures=Counter,
     )
     trainer.remove_callback(PrinterCallback)
     return trainer

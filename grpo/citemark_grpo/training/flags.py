@@ -148,27 +148,20 @@ def _zero_stage(value: str, _: Chosen) -> Parts:
     """DeepSpeed's own configuration; what is `auto` the trainer fills in from its arguments."""
     if value == "0":
         return {"trainer.deepspeed": None}
-    zero: dict[str, Any] = {
-        "stage": int(value),
-        "overlap_comm": True,
-        "contiguous_gradients": True,
-        "reduce_bucket_size": "auto",
-    }
+    zero: dict[str, Any] = {"stage": int(value), "overlap_comm": True, "contiguous_gradients": True}
+    zero["reduce_bucket_size"] = "auto"
     if value == "3":
         zero["stage3_prefetch_bucket_size"] = "auto"
         zero["stage3_param_persistence_threshold"] = "auto"
         # Else a checkpoint holds shards that only DeepSpeed can read.
         zero["stage3_gather_16bit_weights_on_model_save"] = True
-    return {
-        "trainer.deepspeed": {
-            "bf16": {"enabled": "auto"},
-            "zero_optimization": zero,
-            "gradient_accumulation_steps": "auto",
-            "gradient_clipping": "auto",
-            "train_batch_size": "auto",
-            "train_micro_batch_size_per_gpu": "auto",
-        }
-    }
+    arguments = (
+        "gradient_accumulation_steps", "gradient_clipping", "train_batch_size",
+        "train_micro_batch_size_per_gpu",
+    )  # fmt: skip
+    filled_in = dict.fromkeys(arguments, "auto")
+    bf16 = {"enabled": "auto"}
+    return {"trainer.deepspeed": {"bf16": bf16, "zero_optimization": zero, **filled_in}}
 
 
 PUBLISHED: Final = (

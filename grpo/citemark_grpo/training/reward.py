@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from citemark_grpo.client import ScoreClient
@@ -17,9 +17,6 @@ from citemark_schemas.transcript import reply_in
 
 _log: Final = logging.getLogger(__name__)
 
-Metrics = Callable[[Sequence[JudgedRollout]], Mapping[str, float]]
-"""Gets what one call judged, on this process; the numbers that it returns are logged."""
-
 
 class CitemarkReward:
     """The reward function that TRL calls: one float a completion, None where none was had.
@@ -31,7 +28,6 @@ class CitemarkReward:
         service: Where the rewards come from; `run` is sent with every rollout.
         knobs: Sent with every call.
         token: For `Authorization: Bearer`; the one that the service's URL held, where None.
-        observers: Shown every batch; their numbers are logged beside the reward.
         log_every_s: Seconds between two lines that say that the run stands still for its rewards.
     """
 
@@ -44,7 +40,6 @@ class CitemarkReward:
         knobs: Knobs,
         *,
         token: str | None = None,
-        observers: Sequence[Metrics] = (),
         log_every_s: float = 60.0,
     ) -> None:
         if token is None and service.token is not None:
@@ -52,10 +47,11 @@ class CitemarkReward:
         self._service = service
         self._knobs = knobs
         self._headers = {} if token is None else {"authorization": f"Bearer {token}"}
-        self._observers = tuple(observers)
         self._log_every_s = log_every_s
+        self.judged: Sequence[JudgedRollout] = ()
+        """The last batch, on this process."""
         self.failures: Counter[str] = Counter()
-        """Why rollouts of the last batch have no reward, on this process."""
+        """Why rollouts of the last batch have no reward."""
 
     async def __call__(
         self,
@@ -64,7 +60,6 @@ class CitemarkReward:
         rollout: Sequence[str],
         finish_reason: Sequence[str],
         trainer_state: Any,
-        log_metric: Callable[[str, float], None],
         **_: object,
     ) -> list[float | None]:
         """Rewards of `completions`; `rollout` is the rows' column, `finish_reason` the trainer's.
@@ -86,13 +81,10 @@ class CitemarkReward:
         results, trouble = await self._score(rollouts)
         reasons = [trouble if result is None else shortfall(result) for result in results]
         self.failures = Counter(reason for reason in reasons if reason)
-        judged = [
+        self.judged = [
             JudgedRollout(each.question, each.response, each.finish_reason, result)
             for each, result in zip(rollouts, results, strict=True)
         ]
-        for observe in self._observers:
-            for name, value in observe(judged).items():
-                log_metric(name, value)
         return [None if result is None else result.reward for result in results]
 
     async def _score(self, rollouts: Sequence[Rollout]) -> tuple[list[ScoreResult | None], str]:

@@ -22,7 +22,7 @@ from citemark_grpo.training.keeper import CheckpointKeeper, Ranks
 from citemark_grpo.training.plan import Plan
 from citemark_grpo.training.policy import check_model, load_tokenizer
 from citemark_grpo.training.prompt import Message
-from citemark_grpo.training.reward import CitemarkReward, Metrics
+from citemark_grpo.training.reward import CitemarkReward
 from citemark_grpo.training.rows import PreparedRows, RowPreparer, read_rows
 from citemark_grpo.training.samples import SamplePages
 from citemark_grpo.training.trainer import RefinerTrainer
@@ -57,11 +57,7 @@ def prepare_rows(plan: Plan) -> tuple[PreTrainedTokenizerBase, PreparedRows]:
 
 
 def build_trainer(
-    plan: Plan,
-    tokenizer: PreTrainedTokenizerBase,
-    prepared: PreparedRows,
-    *,
-    observers: Sequence[Metrics] = (),
+    plan: Plan, tokenizer: PreTrainedTokenizerBase, prepared: PreparedRows
 ) -> RefinerTrainer:
     """A trainer that is ready to `train()`; loads the policy.
 
@@ -79,12 +75,7 @@ def build_trainer(
         SamplePages(output / "rollouts"),
         pages_every=plan.samples_every,
     )
-    reward = CitemarkReward(
-        plan.service,
-        plan.knobs,
-        token=secret("CITEMARK_API_TOKEN"),
-        observers=[watch, *observers],
-    )
+    token = secret("CITEMARK_API_TOKEN")
     boards = [Board(output / "tensorboard")] if "tensorboard" in plan.trainer["report_to"] else []
     columns = {
         "prompt": [[dict(turn) for turn in row.prompt] for row in rows],
@@ -92,7 +83,7 @@ def build_trainer(
     }
     trainer = RefinerTrainer(
         plan.policy.path,
-        reward_funcs=reward,
+        reward=CitemarkReward(plan.service, plan.knobs, token=token),
         args=config,
         train_dataset=datasets.Dataset.from_dict(columns),
         processing_class=tokenizer,
@@ -105,7 +96,6 @@ def build_trainer(
         card=ModelCard(plan, prepared.prompt_version, last_result=lambda: watch.last_result),
         watch=watch,
         max_failed_share=plan.service.max_failed_share,
-        failures=lambda: reward.failures,
     )
     # Both write to the screen without minding a full disk behind it; the watch logs each step.
     for printing in (ProgressCallback, PrinterCallback):
@@ -144,8 +134,8 @@ def run_training(plan: Plan, *, say: Callable[[str], None]) -> None:
         # No checkpoint is written: a signal comes in the middle of a step, whose half-used
         # generation and half-summed gradients no exact resume could begin from; the step's end may
         # be minutes away; and a large policy takes longer to write than launchers and schedulers
-        # wait before they kill. What is lost are at most --save_steps steps, which a resumed run
-        # does again with the same rewards.
+        # wait before they kill. At most --save_steps steps are lost, and a resumed run does them
+        # again with the same rewards.
         where = f"after step {trainer.state.global_step}. {describe_way_on(plan)}"
         raise Stopped(interrupt, where) from interrupt
     if writing.failed:

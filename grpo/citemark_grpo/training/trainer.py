@@ -1,8 +1,7 @@
 """TRL's GRPOTrainer with whole checkpoints, exact resume and an end where too little was judged."""
 
 import logging
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from citemark_grpo.training.checkpoints import Contents
 from citemark_grpo.training.disk import outlive_full_disk
 from citemark_grpo.training.errors import JudgementsMissing
 from citemark_grpo.training.keeper import CheckpointKeeper, Writer
+from citemark_grpo.training.reward import CitemarkReward
 from citemark_grpo.training.watch import RunWatch
 
 _log: Final = logging.getLogger(__name__)
@@ -35,9 +35,9 @@ class RefinerTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not in the en
         keeper: The keeper of this run's checkpoints; it rotates them too.
         card: Written wherever the model is saved, in place of TRL's own card.
         watch: Gets every generation and is asked for metrics at every log.
+        reward: The one reward function.
         max_failed_share: Share of a step's rollouts without a reward, in [0, 1], above which the
             run stops with `JudgementsMissing` before it learns from the step.
-        failures: Why rollouts of the last batch have no reward, on this process.
         rest: As GRPOTrainer's.
 
     Raises:
@@ -51,27 +51,23 @@ class RefinerTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not in the en
         keeper: CheckpointKeeper,
         card: ModelCard,
         watch: RunWatch,
+        reward: CitemarkReward,
         max_failed_share: float,
-        failures: Callable[[], Counter[str]],
         **named: Any,
     ) -> None:
-        super().__init__(*rest, **named)
+        super().__init__(*rest, reward_funcs=reward, **named)
         if self.args.load_best_model_at_end or self.args.sync_ref_model:
             raise ValueError("load_best_model_at_end and sync_ref_model are not supported")
         self._keeper = keeper
         self._card = card
         self._watch = watch
         self._max_failed_share = max_failed_share
-        self._failures = failures
+        self._reward = reward
         self._staging: Path | None = None
         self._sampler: RepeatSampler | None = None
 
     def _calculate_rewards(
-        self,
-        inputs: Sequence[Mapping[str, Any]],
-        prompts: Sequence[Any],
-        completions: Sequence[Any],
-        completion_ids_list: Sequence[Sequence[int]],
+        self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
     ) -> torch.Tensor:
         """Rewards of all processes, (rollouts, functions); NaN where there is none.
 
@@ -89,7 +85,7 @@ class RefinerTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not in the en
         failed = int(torch.isnan(rewards).all(dim=1).sum())
         if failed <= self._max_failed_share * len(rewards):
             return rewards
-        most = self._failures().most_common(_MOST_REASONS)
+        most = self._reward.failures.most_common(_MOST_REASONS)
         reasons = "; ".join(f"{count} x {reason}" for reason, count in most)
         raise JudgementsMissing(
             f"after {self.state.global_step} steps {failed} of {len(rewards)} rollouts have no "
@@ -100,7 +96,7 @@ class RefinerTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not in the en
 
     def _generate_and_score_completions(self, inputs: Any) -> Any:
         output = super()._generate_and_score_completions(inputs)
-        seen = gather_object(self._watch.drain())
+        seen = gather_object(list(self._reward.judged))
         if self.model.training and self.accelerator.is_main_process:
             self._watch.add_generation(seen)
         return output

@@ -92,10 +92,7 @@ def average_step(rollouts: Sequence[JudgedRollout], names: RubricNames) -> dict[
 
 
 class RunWatch:
-    """The record of one run.
-
-    It observes the reward function in every process, and gets from the trainer what all of them
-    saw; all but `drain` is called in the leading process alone, which writes.
+    """The record of one run; called in the leading process alone.
 
     Args:
         journal: Where every step goes.
@@ -107,21 +104,10 @@ class RunWatch:
         self._pages = pages
         self._pages_every = pages_every
         self._names = RubricNames()
-        self._mine: list[JudgedRollout] = []
         self._step: list[JudgedRollout] = []
         self._logged = 0
         self.last_result: ScoreResult | None = None
         """The last result with a reward, for the versions that it names."""
-
-    def __call__(self, judged: Sequence[JudgedRollout]) -> Mapping[str, float]:
-        """Keep what was judged for `drain`; no metrics, which come from all processes at once."""
-        self._mine.extend(judged)
-        return {}
-
-    def drain(self) -> list[JudgedRollout]:
-        """What this process has seen since the last call."""
-        seen, self._mine = self._mine, []
-        return seen
 
     def begin(self, step: int) -> None:
         """Training begins or resumes with `step` steps done; the journal goes back there."""
