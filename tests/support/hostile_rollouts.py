@@ -41,14 +41,14 @@ def hostile_run() -> str:
 
 
 def huge() -> dict[str, Any]:
-    """Megabytes of tags, claims and ids."""
-    claims = "".join(f"<snippet id=A,{number}>Fact {number}.</snippet>" for number in range(9_000))
+    """More tags, claims, ids and sources than a page shows of any."""
+    claims = "".join(f"<snippet id=A,{number}>Fact {number}.</snippet>" for number in range(3_000))
     return {
         "id": "huge",
         "question": "q" * 100_000,
         "tool_output": "".join(
-            f"<snippet id={number}>{'<b>' * 40}</snippet>" for number in range(9_000)
+            f"<snippet id={number}>{'<b>' * 40}</snippet>" for number in range(3_000)
         ),
-        "response": f"{'<' * 200_000}<answer>{claims}{'<snippet>' * 20_000}</answer>",
+        "response": f"{'<' * 70_000}<answer>{claims}{'<snippet>' * 7_000}</answer>",
         "positive_rubrics": ["r" * 5_000],
     }

@@ -1,12 +1,11 @@
 """What a policy wrote is text on every page: it opens no tag, hides nothing and leads nowhere."""
 
 import re
-import time
 from urllib.parse import urlsplit
 
 import pytest
 
-from support.hostile_rollouts import PAYLOADS, hostile, huge
+from support.hostile_rollouts import PAYLOADS, huge
 from support.ledger_service import document, kept_service, page, score
 
 TAGS = {
@@ -92,11 +91,9 @@ def test_a_huge_rollout_makes_no_huge_page(tmp_path):
     with kept_service(tmp_path) as client:
         score(client, [huge()], run="huge", step=1)
         for address in ("rollout?n=1", "judge?n=1", "step?run=huge&step=1", "run?run=huge"):
-            start = time.monotonic()
             response = client.get(f"/ui/{address}")
             assert response.status_code == 200
-            assert time.monotonic() - start < 20
-            assert len(response.content) < 5_000_000
+            assert len(response.content) < 2_000_000
         assert "not shown" in page(client, "rollout?n=1").text
 
 
@@ -108,5 +105,3 @@ def test_a_pasted_attack_is_text_too(pages, number):
     seen = document(response.text)
     assert {element.tag for element in seen.elements} <= TAGS
     assert len(seen.all("textarea")) == 1
-    wanted = hostile(number)
-    assert wanted["question"]

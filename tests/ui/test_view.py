@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from queue import SimpleQueue
 
 import pytest
 from sqlalchemy import text
@@ -13,13 +14,14 @@ from citemark_service.web.ui.reads import Reads
 from support.ledger_service import kept_service, score
 
 
-@pytest.fixture
-def view(tmp_path, examples):
-    with kept_service(tmp_path) as client:
+@pytest.fixture(scope="module")
+def view(tmp_path_factory, examples):
+    folder = tmp_path_factory.mktemp("viewed")
+    with kept_service(folder) as client:
         for step in (0, 1, 2, 3, 10):
             score(client, examples, run="a", step=step)
         score(client, examples[:3])
-    view = ledger_view(Settings(ledger=f"sqlite:///{tmp_path / 'ledger.db'}"))
+    view = ledger_view(Settings(ledger=f"sqlite:///{folder / 'ledger.db'}"))
     assert view is not None
     yield view
     view.close()
@@ -90,19 +92,20 @@ def test_a_read_ends_when_its_time_is_over(view: LedgerView):
 
 
 async def test_pages_beyond_the_bound_are_refused_and_rewards_never_wait_for_them():
-    free, begun = threading.Event(), []
+    free, begun = threading.Event(), SimpleQueue[int]()
 
     def slow() -> int:
-        begun.append(1)
-        free.wait(20)
+        begun.put(1)
+        free.wait(60)
         return 1
 
     async with Reads() as reads:
         waiting = [asyncio.create_task(reads.run(slow)) for _ in range(18)]
-        await asyncio.sleep(0.2)  # the loop is free meanwhile
-        assert len(begun) == 2
+        for _ in range(2):
+            await asyncio.to_thread(begun.get, timeout=60)  # the loop is free meanwhile
         with pytest.raises(Overloaded):
             await reads.run(slow)
+        assert begun.empty()
         free.set()
         assert sum(await asyncio.gather(*waiting)) == 18
         assert await reads.run(lambda: 7) == 7

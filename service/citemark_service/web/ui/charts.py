@@ -34,7 +34,6 @@ class Curve:
 
     @property
     def known(self) -> list[float]:
-        """The values that are there."""
         return [value for value in self.values if value is not None]
 
 
@@ -62,7 +61,6 @@ class Chart:
 
     @property
     def rows(self) -> Ticks:
-        """Labels of the value axis."""
         low, high = self.bounds
         return [(100.0 - at, label) for at, label in _round_ticks(low, high)]
 
@@ -115,17 +113,6 @@ class Chart:
         return None if value is None else HEIGHT - _place(value, *self.bounds, HEIGHT)
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One bar of a histogram, in the plot."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    label: str
-
-
 @dataclass(frozen=True)
 class Histogram:
     """How often values lie where, in equal bins from `low` to `high`, which hold them all."""
@@ -136,32 +123,26 @@ class Histogram:
     bins: int = 24
 
     @property
-    def bars(self) -> list[Bar]:
-        """One bar for each bin."""
+    def bars(self) -> list[tuple[float, float, float, float, str]]:
+        """For each bin x, y, width and height in the plot, and a label."""
         counts, size = [0] * self.bins, (self.high - self.low) / self.bins or 1.0
         for value in self.values:
             counts[max(0, min(self.bins - 1, int((value - self.low) / size)))] += 1
-        most, width = max(counts) or 1, WIDTH / self.bins
+        heights = [round(HEIGHT * count / max(counts), 2) for count in counts]
+        width = WIDTH / self.bins
         edges = [figure(self.low + at * size, ".2f") for at in range(self.bins + 1)]
+        labels = [f"{edges[at]} to {edges[at + 1]}: {count}" for at, count in enumerate(counts)]
         return [
-            Bar(
-                x=round(at * width + 1.5, 1),
-                y=round(HEIGHT * (1 - count / most), 2),
-                width=round(width - 3, 1),
-                height=round(HEIGHT * count / most, 2),
-                label=f"{edges[at]} to {edges[at + 1]}: {count}",
-            )
-            for at, count in enumerate(counts)
+            (round(at * width + 1.5, 1), HEIGHT - height, round(width - 3, 1), height, labels[at])
+            for at, height in enumerate(heights)
         ]
 
     @property
     def columns(self) -> Ticks:
-        """Labels of the axis."""
         return _round_ticks(self.low, self.high)
 
     @property
     def mean(self) -> float:
-        """The mean of the values."""
         return math.fsum(self.values) / len(self.values)
 
     @property

@@ -17,11 +17,13 @@ from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from citemark_service.settings import Settings
+from citemark_service.web.admission import Admission
 from citemark_service.web.ui import links
-from citemark_service.web.ui.forms import Forms, sent_from_elsewhere
+from citemark_service.web.ui.forms import read_fields, sent_from_elsewhere
 from citemark_service.web.ui.templates import POLICY, Templates, to_response
 
-COOKIE: Final = "citemark_pages"
+_COOKIE: Final = "citemark_pages"
 
 _ONCE_MORE: Final = '<!doctype html><title>Citemark</title><p><a href="">Open this page</a></p>'
 """Asks for its own address again, now from this site, so that the cookie comes along."""
@@ -65,13 +67,13 @@ class PageDoor:
             return self._app
         if "authorization" in headers or "x-api-key" in headers or (tokens and not get):
             return self._app
-        way, wanted = links.way_back(scope["raw_path"]), links.asked(path, rest)
+        way, wanted = links.way_back(scope["raw_path"]), links.name_page(path, rest)
         if tokens:
             return self._templates.respond("login", status=403, wrong=True, to=wanted, up=way)
         if get and headers.get("sec-fetch-site") == "cross-site":
             # Browsers hold the cookie back where a link of another site led here.
             return to_response(_ONCE_MORE, headers={**POLICY, "Refresh": "0"})
-        return RedirectResponse(way + links.login(wanted), 303, POLICY)
+        return RedirectResponse(way + links.to_login(wanted), 303, POLICY)
 
     def _lead_on(self, scope: Scope, rest: str) -> Response:
         """To the same page without its token, with the cookie for the pages' folder.
@@ -90,17 +92,18 @@ class PageDoor:
 
 
 class LoginForm:
-    """The form for the token; `token` is None where none is needed."""
+    """The form for the token."""
 
-    def __init__(self, *, token: SecretStr | None, forms: Forms, templates: Templates) -> None:
-        self._token = token
-        self._forms = forms
+    def __init__(self, *, settings: Settings, admission: Admission, templates: Templates) -> None:
+        self._token = settings.api_token
+        self._settings = settings
+        self._admission = admission
         self._templates = templates
 
     async def show(self, to: str = "") -> Response:
         """The form, or the page `to` itself where no token is needed."""
         if self._token is None:
-            return RedirectResponse(links.back_to(to), 303, POLICY)
+            return RedirectResponse(links.to_wanted(to), 303, POLICY)
         return self._templates.respond("login", wrong=False, to=to)
 
     async def submit(self, request: Request) -> Response:
@@ -111,11 +114,13 @@ class LoginForm:
         """
         if self._token is None or sent_from_elsewhere(request.headers):
             return await self.show()
-        fields = await self._forms.read_fields(request, limit=_LOGIN_BYTES)
+        fields = await read_fields(
+            request, limit=_LOGIN_BYTES, settings=self._settings, admission=self._admission
+        )
         wanted = fields.get("to", "")
         if not _opens(SecretStr(fields.get("token", "")), self._token):
             return self._templates.respond("login", status=403, wrong=True, to=wanted)
-        answer = RedirectResponse(links.back_to(wanted), 303, POLICY)
+        answer = RedirectResponse(links.to_wanted(wanted), 303, POLICY)
         _set_cookie(answer, self._token, request.url.scheme)
         return answer
 
@@ -134,11 +139,11 @@ def _shows_pass(headers: Headers, token: SecretStr) -> bool:
         cookies = SimpleCookie(headers.get("cookie", ""))
     except CookieError:
         return False
-    shown = cookies[COOKIE].value if COOKIE in cookies else ""
+    shown = cookies[_COOKIE].value if _COOKIE in cookies else ""
     return hmac.compare_digest(shown.encode("utf-8", "replace"), _pass_of(token).encode())
 
 
 def _set_cookie(answer: Response, token: SecretStr, scheme: str) -> None:
     """Without a path: the browser takes the page's folder, whatever prefix that has."""
     secure = "; Secure" if scheme == "https" else ""
-    answer.headers["Set-Cookie"] = f"{COOKIE}={_pass_of(token)}; HttpOnly; SameSite=Strict{secure}"
+    answer.headers["Set-Cookie"] = f"{_COOKIE}={_pass_of(token)}; HttpOnly; SameSite=Strict{secure}"

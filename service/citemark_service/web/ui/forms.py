@@ -10,7 +10,7 @@ from fastapi import Request, Response
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
-from citemark_schemas import Knobs, ProblemDetail, Rollout
+from citemark_schemas import Knobs, ProblemDetail
 from citemark_service.errors import InvalidRequest, TooLarge
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
@@ -26,7 +26,6 @@ from citemark_service.web.ui.templates import Templates, to_response
 _FIELDS: Final = 8
 _ESCAPED: Final = 3
 """Bytes that a form may make of one: `%22`."""
-_CALLER: Final = "ui"
 
 
 def sent_from_elsewhere(headers: Headers) -> bool:
@@ -41,30 +40,25 @@ def sent_from_elsewhere(headers: Headers) -> bool:
     return origin not in (None, "null") and urlsplit(origin).netloc != headers.get("host")
 
 
-class Forms:
-    """Reads the forms that browsers send."""
+async def read_fields(
+    request: Request, *, limit: int, settings: Settings, admission: Admission
+) -> Mapping[str, str]:
+    """A form's fields by name, of each the first; the body has at most `limit` bytes.
 
-    def __init__(self, *, settings: Settings, admission: Admission) -> None:
-        self._timeout_s = settings.body_timeout_s
-        self._admission = admission
-
-    async def read_fields(self, request: Request, *, limit: int) -> Mapping[str, str]:
-        """The fields by name, of each the first; the body has at most `limit` bytes.
-
-        Raises:
-            RequestError: it is longer, it stopped arriving, or there is no room for it.
-            ClientDisconnect: the client went away.
-        """
-        with self._admission.buffered.hold() as held:
-            body = await read_body(
-                request.receive,
-                declared=declared_length(request.headers),
-                limit=limit,
-                held=held,
-                admission=self._admission,
-                timeout_s=self._timeout_s,
-            )
-            return await asyncio.to_thread(_parse_fields, body)
+    Raises:
+        RequestError: it is longer, it stopped arriving, or there is no room for it.
+        ClientDisconnect: the client went away.
+    """
+    with admission.buffered.hold() as held:
+        body = await read_body(
+            request.receive,
+            declared=declared_length(request.headers),
+            limit=limit,
+            held=held,
+            admission=admission,
+            timeout_s=settings.body_timeout_s,
+        )
+        return await asyncio.to_thread(_parse_fields, body)
 
 
 def _parse_fields(body: bytes) -> dict[str, str]:
@@ -86,14 +80,12 @@ class PasteBox:
         pipeline: Pipeline,
         settings: Settings,
         admission: Admission,
-        forms: Forms,
         reads: Reads,
         templates: Templates,
     ) -> None:
         self._pipeline = pipeline
-        self._limit = settings.max_rollout_bytes
+        self._settings = settings
         self._admission = admission
-        self._forms = forms
         self._reads = reads
         self._templates = templates
         file = resources.files("citemark_service.examples") / "rollout.json"
@@ -113,15 +105,23 @@ class PasteBox:
         """
         if sent_from_elsewhere(request.headers):
             raise HTTPException(403, "Another site sent this form; nothing was scored.")
+        limit = self._settings.max_rollout_bytes
         self._admission.require_open()
         with self._admission.rollouts.hold() as held:
             held.take()
-            fields = await self._forms.read_fields(request, limit=_ESCAPED * self._limit)
+            fields = await read_fields(
+                request,
+                limit=_ESCAPED * limit,
+                settings=self._settings,
+                admission=self._admission,
+            )
             text = fields.get("rollout", "")
+            raw = text.encode(errors="replace")
+            if len(raw) > limit:
+                message = f"{len(raw)} bytes are over max_rollout_bytes, {limit}"
+                return self._respond("", message, status=TooLarge.status)
             try:
-                rollout = self._parse_rollout(text)
-            except TooLarge as error:  # the text stays out of the page
-                return self._respond("", str(error), status=error.status)
+                rollout = validated(raw, Knobs(), self._pipeline.check)
             except InvalidRequest as error:
                 return self._respond(text, str(error), error.details, status=error.status)
             self._admission.require_open()
@@ -131,19 +131,13 @@ class PasteBox:
                     request=Knobs(),
                     position=0,
                     deadline=None,
-                    origin=origin_of(request, _CALLER, "training"),
+                    origin=origin_of(request, "ui", "training"),
                 )
                 result = await unless_gone(request.receive, scoring)
         html = await self._reads.run(
             lambda: rollout_page(self._templates, self._pipeline, rollout, result)
         )
         return to_response(html)
-
-    def _parse_rollout(self, text: str) -> Rollout:
-        raw = text.encode(errors="replace")
-        if len(raw) > self._limit:
-            raise TooLarge(f"{len(raw)} bytes are over max_rollout_bytes, {self._limit}")
-        return validated(raw, Knobs(), self._pipeline.check)
 
     def _respond(
         self, text: str, message: str = "", details: Sequence[ProblemDetail] = (), status: int = 200

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 from citemark_service.ledger.entry import NO_RUN, NO_STEP
 
+FIRST: Final = "./"
 _FOLDER: Final = "/ui"
 _PAGE: Final = re.compile(r"(?!login\b)[a-z]{0,16}(\?[!-~]{1,4096})?")
 """One of the pages with its query, as an address has it. It holds no slash before the query, and
@@ -34,65 +35,26 @@ def way_back(raw_path: bytes) -> str:
     return "../" * below if below >= 0 else "ui/"
 
 
-def _address(page: str, **query: object) -> str:
+def to(page: str, **query: object) -> str:
+    """The address of a page with what is given of its query."""
     given = {name: value for name, value in query.items() if value is not None}
     return f"{page}?{urlencode(given, errors='replace')}" if given else page
 
 
-def asked(path: str, query: str) -> str:
-    """What a path of the service and a query ask for, for `login` and `back_to`."""
+def name_page(path: str, query: str) -> str:
+    """The page that a path of the service and a query ask for, for `to_login` and `to_wanted`."""
     page = path.removeprefix(_FOLDER).removeprefix("/")
     return f"{page}?{query}" if query else page
 
 
-def login(wanted: str = "") -> str:
+def to_login(wanted: str) -> str:
     """The form for the token, which leads on to the page that was wanted, where it is one."""
-    return _address("login", to=wanted if _PAGE.fullmatch(wanted) and wanted else None)
+    return to("login", to=wanted if _PAGE.fullmatch(wanted) and wanted else None)
 
 
-def back_to(wanted: str) -> str:
+def to_wanted(wanted: str) -> str:
     """The page that was wanted; the first one where that is none."""
-    return f"./{wanted}" if _PAGE.fullmatch(wanted) else runs()
-
-
-def runs() -> str:
-    """The first page."""
-    return "./"
-
-
-def run(name: str, *, show: str | None = None, before: int | None = None) -> str:
-    """A run, under a filter, its steps from below `before`."""
-    return _address("run", run=name, show=show, before=before)
-
-
-def step(name: str, number: int, *, sort: str | None = None, show: str | None = None) -> str:
-    """A step of a run, its rollouts in an order and of one outcome."""
-    return _address("step", run=name, step=number, sort=sort, show=show)
-
-
-def steps(name: str) -> str:
-    """What `&step=N` is put behind, by a script that knows N."""
-    return _address("step", run=name)
-
-
-def group(name: str, number: int, key: str) -> str:
-    """The samples of one prompt in a step."""
-    return _address("group", run=name, step=number, group=key)
-
-
-def rollout(seq: int) -> str:
-    """One rollout."""
-    return _address("rollout", n=seq)
-
-
-def judge(seq: int) -> str:
-    """What the judge was asked about a rollout and what it said."""
-    return _address("judge", n=seq)
-
-
-def paste() -> str:
-    """The box to score a rollout."""
-    return "score"
+    return f"./{wanted}" if _PAGE.fullmatch(wanted) else FIRST
 
 
 def run_title(run: str | None) -> str:
@@ -118,14 +80,14 @@ def group_title(key: str, questions: Mapping[str, str] = _NO_QUESTIONS) -> str:
 
 
 def trail(
-    run_name: str | None = None, number: int | None = None, key: str | None = None
+    run: str | None = None, step: int | None = None, group: str | None = None
 ) -> list[tuple[str, str]]:
     """Addresses and names on the way from the first page to a run, a step or a group."""
-    way = [(runs(), "Runs")]
-    if run_name is not None:
-        way.append((run(run_name), run_title(run_name)))
-        if number is not None:
-            way.append((step(run_name, number), step_title(number)))
-            if key is not None:
-                way.append((group(run_name, number, key), group_title(key)))
+    way = [(FIRST, "Runs")]
+    if run is not None:
+        way.append((to("run", run=run), run_title(run)))
+        if step is not None:
+            way.append((to("step", run=run, step=step), step_title(step)))
+            if group is not None:
+                way.append((to("group", run=run, step=step, group=group), group_title(group)))
     return way

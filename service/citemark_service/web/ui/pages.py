@@ -1,5 +1,6 @@
 """Each page from the ledger to HTML. Everything here blocks, and belongs off the event loop."""
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated, Any, Final, Literal
@@ -14,14 +15,7 @@ from citemark_service.ledger.entry import NO_STEP
 from citemark_service.ledger.reading import KeptRollout, Place, Record
 from citemark_service.ledger.tables import rollouts
 from citemark_service.ledger.view import WINDOW, LedgerView
-from citemark_service.score.explanation import (
-    attainable,
-    citation_lines,
-    losses,
-    reason,
-    reward_line,
-    rubric_line,
-)
+from citemark_service.score import explanation
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.web.ui import summaries
 from citemark_service.web.ui.answer import find_criteria, mark_answer
@@ -93,7 +87,7 @@ class Pages:
     ) -> str:
         """A run: its curves, the worst and best of its latest steps, its steps below `before`."""
         if show is not None:
-            return self._filtered(run, show)
+            return self._list_rollouts(run, show)
         curve = self._view.curve(run, points=_CURVE_POINTS)
         if not curve:
             raise NotKept("no rollout of this run is kept")
@@ -124,10 +118,10 @@ class Pages:
                 found += self._view.window(run, step["step"], limit=left)
         return found
 
-    def _filtered(self, run: str, show: str) -> str:
+    def _list_rollouts(self, run: str, show: str) -> str:
         """Rollouts of a run under one of the filters."""
         if show == "siblings":
-            return self._disagreeing(run)
+            return self._list_groups(run)
         condition, order = _FILTERS[show]
         rows = self._view.rollouts(
             Place(run=run), condition, order=[order, rollouts.c.seq], limit=_FILTERED
@@ -137,7 +131,7 @@ class Pages:
             "filtered", run=run, show=show, limit=_FILTERED, rows=rows, questions=questions
         )
 
-    def _disagreeing(self, run: str) -> str:
+    def _list_groups(self, run: str) -> str:
         """Groups of a run by the spread of their rewards, each with its farthest sample."""
         groups = self._view.groups(Place(run=run), limit=_WIDEST)
         places = [Place(run, row["step"], row["group_key"]) for row in groups]
@@ -173,7 +167,7 @@ class Pages:
             groups=groups,
             sort=sort,
             show=show,
-            outcomes=summaries.count_outcomes(rows),
+            outcomes=Counter(map(summaries.outcome, rows)),
             found=len(found),
             rows=listed,
             questions={**self._view.questions(groups), **self._view.questions(listed)},
@@ -201,7 +195,7 @@ class Pages:
 
     def rollout(self, n: Number) -> str:
         """One rollout with everything that led to its reward."""
-        kept = self._kept(n)
+        kept = self._read_rollout(n)
         step = NO_STEP if kept.step is None else kept.step
         siblings = self._view.siblings(Place(kept.run or "", step, kept.group), limit=_SIBLINGS)
         return rollout_page(
@@ -215,7 +209,7 @@ class Pages:
 
     def judge(self, n: Number) -> str:
         """What the judge was asked about a rollout, worded again, and what it said."""
-        kept = self._kept(n)
+        kept = self._read_rollout(n)
         prompts: tuple[Words, ...] = ()
         with suppress(InvalidRequest):  # its static set is no longer there
             prompts = self._pipeline.prompts(kept.rollout, kept.result.knobs)
@@ -224,7 +218,7 @@ class Pages:
             "judge", kept=kept, prompts=prompts, then=judged_by, now=self._pipeline.judged_by
         )
 
-    def _kept(self, seq: int) -> KeptRollout:
+    def _read_rollout(self, seq: int) -> KeptRollout:
         kept = self._view.rollout(seq)
         if kept is None:
             raise NotKept("this rollout is not, or no longer, kept")
@@ -244,20 +238,24 @@ def rollout_page(
     rubrics = result.rubrics[:_LISTED]
     static = pipeline.static_set(result.versions.static_rubrics)
     criteria = (*rollout.criteria, *(() if static is None else static.criteria))
-    sums = [] if result.citation is None else [*citation_lines(result.citation)]
-    sums += [rubric_line(result)] if result.rubrics else []
+    sums = [explanation.reward_line(result)]
+    if result.rubrics:
+        sums.insert(0, explanation.rubric_line(result))
+    if result.citation is not None:
+        sums = [*explanation.citation_lines(result.citation), *sums]
+    losses = explanation.losses(result)[:_LOSSES]
     return templates.html(
         "rollout",
         rollout=rollout,
         result=result,
-        reason=reason(result),
-        attainable=attainable(result),
-        losses=[loss for loss in losses(result)[:_LOSSES] if loss.amount >= 0.0005],
+        reason=explanation.reason(result),
+        attainable=explanation.attainable(result),
+        losses=[loss for loss in losses if loss.amount >= 0.0005],
         answer=mark_answer(rollout, result),
         rubrics=list(zip(rubrics, find_criteria(rubrics, criteria), strict=True)),
         static_known=static is not None,
         claims=result.claims[:_LISTED],
-        sums=[*sums, reward_line(result)],
+        sums=sums,
         kept=kept,
         siblings=siblings,
     )

@@ -16,7 +16,7 @@ from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission
 from citemark_service.web.ui.door import LoginForm
-from citemark_service.web.ui.forms import Forms, PasteBox
+from citemark_service.web.ui.forms import PasteBox
 from citemark_service.web.ui.pages import Pages
 from citemark_service.web.ui.reads import Reads
 from citemark_service.web.ui.templates import POLICY, Templates, to_response
@@ -40,24 +40,30 @@ def ui_router(
     settings: Settings,
     admission: Admission,
 ) -> APIRouter:
-    """Every page of a ledger, which `ledger` is; the forms; and what the pages load.
+    """The pages of a ledger, the forms, and what the pages load.
 
-    Without a ledger, its pages say how to get one.
+    Args:
+        view: of the ledger; where it is None, its pages say how to get one.
+        ledger: the writing side, for whether rollouts wait to be kept.
     """
     router = APIRouter(prefix="/ui", include_in_schema=False)
-    templates, forms = Templates(), Forms(settings=settings, admission=admission)
+    templates = Templates()
     box = PasteBox(
-        pipeline=pipeline,
-        settings=settings,
-        admission=admission,
-        forms=forms,
-        reads=reads,
-        templates=templates,
+        pipeline=pipeline, settings=settings, admission=admission, reads=reads, templates=templates
     )
-    login = LoginForm(token=settings.api_token, forms=forms, templates=templates)
-    router.add_api_route("", _lead_to_folder)
+    login = LoginForm(settings=settings, admission=admission, templates=templates)
+
+    async def respond_off() -> Response:
+        return templates.respond("off")
+
+    async def lead_to_folder() -> Response:
+        # Relative, so that it holds behind any prefix.
+        return RedirectResponse("ui/", headers=POLICY)
+
+    router.add_api_route("", lead_to_folder)
     if view is None:
-        _add_empty_pages(router, templates)
+        for path in ("/", "/run", "/step", "/group", "/rollout", "/judge"):
+            router.add_api_route(path, respond_off)
     else:
         pages = Pages(view=view, pipeline=pipeline, templates=templates)
         _add_pages(router, pages, view, ledger, reads)
@@ -67,11 +73,6 @@ def ui_router(
     router.add_api_route("/login", login.submit, methods=["POST"])
     _add_assets(router)
     return router
-
-
-async def _lead_to_folder() -> Response:
-    # Relative, so that it holds behind any prefix.
-    return RedirectResponse("ui/", headers=POLICY)
 
 
 def _add_pages(
@@ -102,14 +103,6 @@ def _add_pages(
     add("/group", pages.group)
     add("/rollout", pages.rollout)
     add("/judge", pages.judge)
-
-
-def _add_empty_pages(router: APIRouter, templates: Templates) -> None:
-    async def endpoint() -> Response:
-        return templates.respond("off")
-
-    for path in ("/", "/run", "/step", "/group", "/rollout", "/judge"):
-        router.add_api_route(path, endpoint)
 
 
 def _add_assets(router: APIRouter) -> None:

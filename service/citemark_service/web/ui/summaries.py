@@ -1,7 +1,6 @@
 """What lists and curves show of many rollouts, from the ledger's records. Pure."""
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -93,12 +92,6 @@ def outcome(row: Record) -> str:
     return "refused" if row["refusal"] else "judged"
 
 
-def count_outcomes(rows: Iterable[Record]) -> Mapping[str, int]:
-    """How many of these rollouts were judged, refused and failed."""
-    counts = Counter(map(outcome, rows))
-    return {name: counts[name] for name in OUTCOMES}
-
-
 def sort_rollouts(rows: Iterable[Record], order: str) -> list[Record]:
     """The rollouts of a step in one of four orders: worst, best, latest or longest first."""
     return sorted(rows, key=_ORDERS[order])
@@ -138,11 +131,8 @@ def worst_and_best(rows: Iterable[Record], count: int) -> tuple[list[Record], li
 
 def best_first(samples: Iterable[Sample]) -> list[Sample]:
     """Sorted by reward, those without one last."""
-
-    def reward(sample: Sample) -> float:
-        return -math.inf if sample.row["reward"] is None else sample.row["reward"]
-
-    return sorted(samples, key=reward, reverse=True)
+    rows = sorted(samples, key=lambda each: each.row["reward"] or 0.0, reverse=True)
+    return sorted(rows, key=lambda each: each.row["reward"] is None)
 
 
 def advantages(samples: Sequence[Sample]) -> list[float | None]:

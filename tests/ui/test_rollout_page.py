@@ -1,6 +1,14 @@
-"""A rollout's page shows every criterion whole, in the words that it was judged by."""
+"""A rollout's page shows every criterion whole, and every term of the reward."""
 
-from support.ledger_service import kept_service, page, score
+from citemark_rubrics import load_library
+from citemark_schemas import Knobs, Loss, Rollout, Term
+from citemark_service.judges.embedded.judge import EmbeddedJudge
+from citemark_service.score.pipeline import Pipeline
+from citemark_service.settings import Settings
+from citemark_service.telemetry.metrics import Metrics
+from citemark_service.web.ui.pages import rollout_page
+from citemark_service.web.ui.templates import Templates
+from support.ledger_service import document, kept_service, page, score
 
 LONG = "The answer says that the offset was written every five seconds, so that up to 5 s repeat."
 SET = """name = "house"
@@ -78,3 +86,17 @@ def test_a_set_that_changed_since_is_not_shown_as_the_one_that_judged(tmp_path):
     assert LONG in whole(shown).values()
     assert "the static set house@" in shown.text
     assert "this service has another version of it, or none" in shown.text
+
+
+async def test_a_term_that_the_page_has_never_heard_of_is_in_the_sum_and_the_losses(examples):
+    pipeline = Pipeline(
+        judge=EmbeddedJudge(), library=load_library(), settings=Settings(), metrics=Metrics()
+    )
+    judged = Rollout.model_validate(examples[0])
+    result = await pipeline.score(judged, request=Knobs(), position=0, deadline=None)
+    lost = (Loss(amount=0.3, cause="<b>too long</b>"),)
+    term = Term(label="length", value=0.6, weight=-0.5, lost=lost)
+    longer = result.model_copy(update={"terms": (*result.terms, term)})
+    seen = document(rollout_page(Templates(), pipeline, judged, longer))
+    assert seen.classed("formula")[0].text.endswith(" − 0.5 × 0.600 (length)")
+    assert "−0.300<b>too long</b>" in seen.classed("losses")[0].text.replace("\n", "")
