@@ -42,8 +42,8 @@ def closed_url() -> str:
     return free_url()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def citemark_url() -> Iterator[str]:
-    """The real service with the embedded judge, on a real socket."""
+    """The real service with the embedded judge, on a real socket; it keeps nothing of a call."""
     with embedded_service() as url:
         yield url

@@ -22,7 +22,7 @@ from citemark_schemas import Failure, Problem, ScoreResult
 
 
 class ScoreError(Exception):
-    """Root of the tree.
+    """No results for some of the rollouts.
 
     Args:
         status: Of the answer, where there was one.

@@ -154,6 +154,19 @@ def test_a_busy_service_is_asked_again(cli: Cli, rows: WriteRows, service: Servi
     assert len(service.requests) == 3
 
 
+@pytest.mark.parametrize("code", [429, 502, 503, 504])
+def test_a_service_that_stays_busy_fails_one_row(
+    cli: Cli, rows: WriteRows, service: Service, code: int
+) -> None:
+    service.steps = [status(code, retry_after="3600")]
+    path = rows(named("a", "b"))
+    result = cli("score", path, "--url", service.url, "--concurrency", "1")
+    assert result.exit_code == 1
+    assert f"line 1 (a): the service answered {code}\n" in result.stderr
+    assert ids_of(result.stdout) == ["b"]
+    assert len(service.requests) == 2
+
+
 def test_rows_in_flight_are_bounded(cli: Cli, rows: WriteRows, service: Service) -> None:
     service.delay_s = 0.05
     path = rows(named(*map(str, range(12))))

@@ -24,7 +24,7 @@ ROLLOUT = {
 def awaited(process: subprocess.Popen[str], pattern: str) -> str:
     """The first group of the first line of the log that has the pattern; blocks."""
     assert process.stderr is not None
-    patience = threading.Timer(30.0, process.kill)  # which ends the log too
+    patience = threading.Timer(60.0, process.kill)  # which ends the log too
     patience.start()
     try:
         for line in process.stderr:
@@ -54,9 +54,11 @@ async def test_serve_does_not_probe_where_that_is_off(
     monkeypatch.setenv("CITEMARK_PROBE_AT_START", "false")
     judge = await start_judge(by_shape(V=2, S=2, U=1, C=1))
     process = serving(start, judge)
-    url = await asyncio.to_thread(awaited, process, r"serving on (\S+)")
+    said = await asyncio.to_thread(awaited, process, r"serving on (.+)")
+    url, _, who = said.partition(" with ")
+    assert who == f"judge vllm, model {MODEL}, at {judge.url}"
     async with httpx.AsyncClient(timeout=20.0, trust_env=False) as client:
         result = (await client.post(f"{url}/v1/score", json=ROLLOUT)).json()
     process.send_signal(signal.SIGTERM)
-    assert await asyncio.to_thread(process.wait, 20.0) == 0
+    assert await asyncio.to_thread(process.wait, 60.0) == 0
     assert judge.calls == result["judge"]["calls"] == 2

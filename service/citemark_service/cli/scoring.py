@@ -142,8 +142,9 @@ async def _read_index(client: ScoreClient) -> dict[str, object]:
 
 def _to_row_error(error: ScoreError, root: str) -> CitemarkError:
     status = error.status
-    if isinstance(error, Unreachable) and status is None:
-        return NoService(f"cannot reach {error}")
+    if isinstance(error, Unreachable):
+        away, gateway = f"cannot reach {error}", f"the service answered {status}"
+        return NoService(away) if status is None else NotScored(gateway)
     if not isinstance(error, Refused):
         return NotScored(str(error))
     if status in _ADVICE:
