@@ -16,15 +16,15 @@ class TooDeep(ValueError):
     """A value is nested deeper than any row that a data set holds."""
 
 
-def sound(text: str) -> str:
+def replace_surrogates(text: str) -> str:
     """`text` with U+FFFD for each half of a surrogate pair, which no encoding can carry."""
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def plain(value: object, *, depth: int = 0) -> Any:
-    """`value` as JSON has it: arrays are lists, NaN is None, keys are strings, texts `sound`.
+def to_json_value(value: object, *, depth: int = 0) -> Any:
+    """`value` as JSON has it: arrays are lists, NaN is None, keys are strings, no surrogates.
 
     Raises:
         TooDeep: nested more than 32 deep.
@@ -33,11 +33,14 @@ def plain(value: object, *, depth: int = 0) -> Any:
         raise TooDeep("is nested too deeply")
     value = _native(value)
     if isinstance(value, str):
-        return sound(value)
+        return replace_surrogates(value)
     if isinstance(value, Mapping):
-        return {sound(str(key)): plain(item, depth=depth + 1) for key, item in value.items()}
+        return {
+            replace_surrogates(str(key)): to_json_value(item, depth=depth + 1)
+            for key, item in value.items()
+        }
     if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item, depth=depth + 1) for item in value]
+        return [to_json_value(item, depth=depth + 1) for item in value]
     return None if value != value else value  # noqa: PLR0124  NaN alone differs from itself
 
 

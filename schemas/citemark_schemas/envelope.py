@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from pydantic import ValidationError
 
-from citemark_schemas.cells import TooDeep, object_in, plain, rows_in, sound
+from citemark_schemas.cells import TooDeep, object_in, replace_surrogates, rows_in, to_json_value
 from citemark_schemas.knobs import Knobs
 from citemark_schemas.rollout import Rollout
 from citemark_schemas.rubric import TEXT_KEYS
@@ -120,15 +120,15 @@ def rollout_of(
     whole = {name: field.value for name, field in _spread_knobs(fields).items()}
     if "question" not in whole:
         question = question_in(prompt)
-        whole["question"] = None if question is None else sound(question)
+        whole["question"] = None if question is None else replace_surrogates(question)
     if not whole.keys() & set(_SOURCES):
         sources = sources_in(prompt) if tool_output is None else tool_output
-        whole["tool_output"] = None if sources is None else sound(sources)
+        whole["tool_output"] = None if sources is None else replace_surrogates(sources)
     problems = list(_broken_texts(places, fields)) or list(_missing(whole, places, layers))
     if problems:
         raise EnvelopeError(problems)
     try:
-        return Rollout.model_validate({**whole, "response": sound(response)})
+        return Rollout.model_validate({**whole, "response": replace_surrogates(response)})
     except ValidationError as error:
         raise EnvelopeError(_details(error, fields)) from error
 
@@ -148,9 +148,11 @@ def _read_fields(layers: Sequence[_Placed]) -> _Fields:
     fields: _Fields = {}
     for place, held in layers:
         for name in (*_FIELDS, *_ALIASES):
-            field, at = _ALIASES.get(name, name), f"{place}.{name}"
-            wanted = name in held and field not in fields
-            value = _read(field, held[name], at) if wanted else None
+            field = _ALIASES.get(name, name)
+            if name not in held or field in fields:
+                continue
+            at = f"{place}.{name}"
+            value = _read(field, held[name], at)
             if value is not None:
                 fields[field] = _Placed(at, value)
         graded = {name: held[name] for name in _GRADED if name in held}
@@ -162,7 +164,7 @@ def _read_fields(layers: Sequence[_Placed]) -> _Fields:
 def _read(field: str, cell: object, place: str) -> Any:
     """A cell as its field takes it; None where it says nothing."""
     try:
-        value = plain(cell)
+        value = to_json_value(cell)
         if field in _RUBRICS:
             return _criteria(value)
         if field == "snippets":
@@ -186,7 +188,7 @@ def _criteria(value: Any) -> Any:
     held = object_in(value)
     if held is None:
         return value
-    held = plain(held)
+    held = to_json_value(held)
     if "rubrics" in held:
         return _criteria(held["rubrics"])
     rows = rows_in(held) if held.keys() & set(TEXT_KEYS) else None
@@ -201,7 +203,7 @@ def _snippets(value: Any) -> Any:
     """Documents with an id, a text and perhaps a paper, without the data set's other keys."""
     if isinstance(value, str):
         listed = object_in('{"listed": ' + value + "}")
-        value = plain(listed["listed"]) if listed is not None else value
+        value = to_json_value(listed["listed"]) if listed is not None else value
     if not isinstance(value, list):
         return value
     return [

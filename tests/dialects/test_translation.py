@@ -1,4 +1,4 @@
-"""Bodies to samples and outcomes to answers, without a service."""
+"""Bodies to rollouts and outcomes to answers, without a service."""
 
 import json
 import math
@@ -18,7 +18,9 @@ from support.dialect_bodies import for_open_instruct, for_openrlhf, for_slime
 from support.scripted_service import scored
 from support.step_rollouts import rollout
 
-SPOKEN = OPENRLHF, SLIME, OPEN_INSTRUCT = tuple(
+ROUTES = served_routes(Settings(test_program_route=True))
+EVERY = pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+OPENRLHF, SLIME, OPEN_INSTRUCT = (
     TRAINERS[name].routes[0] for name in ("openrlhf", "slime", "open-instruct")
 )
 FAILURE = Failure(kind=FailureKind.TIMEOUT, message="no answer", retryable=True)
@@ -28,31 +30,36 @@ OUTCOMES = {
     "refused": Outcome(scored("a", 0.0, refusal=REFUSAL), 0.0),
     "timeout": Outcome(scored("a").model_copy(update={"reward": None, "failure": FAILURE}), 0.25),
 }
+PATIENCE = {"openrlhf": 180, "open_instruct": 30, "nemo_gym": 60, "verifiers": 60}
+"""Seconds after which a client gives up; 120 where it is not here."""
 
 
 def write(route, outcomes, **options: Any) -> Any:
     return route.write(outcomes, {}, RouteOptions(on_error="fallback", **options))
 
 
-def locs(route, body):
-    with pytest.raises(InvalidRequest) as caught:
-        route.read(body)
-    return [detail.loc for detail in caught.value.details]
+def read_back(sample):
+    return rollout_of(
+        sample.places,
+        response=sample.response,
+        prompt=sample.prompt,
+        tool_output=sample.tool_output,
+    )
 
 
-@pytest.mark.parametrize("route", SPOKEN, ids=lambda route: route.name)
-def test_the_documented_example_is_a_rollout(route):
+@EVERY
+def test_the_documented_example_is_a_rollout_and_its_answer_json(route):
     (sample,) = route.read(route.request)
-    read = rollout_of(sample.places, response=sample.response, prompt=sample.prompt)
-    assert read.criteria
-    answer = write(route, [Outcome(scored("a", 0.5), 0.5)])
-    assert answer.keys() == route.example.keys()
+    assert read_back(sample).criteria
+    assert json.loads(json.dumps(route.example, allow_nan=False)) == route.example
+    for outcome in OUTCOMES.values():
+        options = RouteOptions(on_error=route.on_error)
+        assert route.example.keys() <= route.write([outcome], route.request, options).keys()
 
 
-@pytest.mark.parametrize("route", SPOKEN, ids=lambda route: route.name)
+@EVERY
 def test_the_deadline_leaves_the_client_time(route):
-    timeouts = {"openrlhf": 180, "slime": 120, "open_instruct": 30}
-    assert 0 < route.deadline_s <= timeouts[route.name] - 5
+    assert 0 < route.deadline_s <= PATIENCE.get(route.name, 120) - 5
 
 
 def test_openrlhf_posts_one_or_many_or_none():
@@ -92,7 +99,9 @@ BAD = [
 
 @pytest.mark.parametrize(("loc", "route", "body"), BAD)
 def test_a_body_of_another_shape_is_named(loc, route, body):
-    assert locs(route, body) == [loc]
+    with pytest.raises(InvalidRequest) as caught:
+        route.read(body)
+    assert [detail.loc for detail in caught.value.details] == [loc]
 
 
 def test_openrlhf_gets_lists_of_floats_under_constant_keys():
@@ -106,43 +115,35 @@ def test_openrlhf_gets_lists_of_floats_under_constant_keys():
     assert (empty["rewards"], set(map(len, empty["extra_logs"].values()))) == ([], {0})
 
 
-@pytest.mark.parametrize("outcome", OUTCOMES.values(), ids=OUTCOMES)
-def test_slime_gets_one_flat_object_or_a_number(outcome):
-    answer = write(SLIME, [outcome])
-    assert list(answer) == ["reward", *SIGNALS, "outcome"]
-    assert all(type(answer[key]) is float for key in ("reward", *SIGNALS))
-    assert write(SLIME, [outcome], format="scalar") == outcome.reward
+def test_slime_gets_one_flat_object_or_a_number():
+    endings = ("judged", "no_answer_block", "judge_timeout")
+    for outcome, ending in zip(OUTCOMES.values(), endings, strict=True):
+        answer = write(SLIME, [outcome])
+        assert list(answer) == ["reward", *SIGNALS, "outcome"]
+        assert all(type(answer[key]) is float for key in ("reward", *SIGNALS))
+        assert answer["outcome"] == ending
+        assert write(SLIME, [outcome], format="scalar") == outcome.reward
 
 
-def test_slime_is_told_what_became_of_a_sample():
-    told = {name: write(SLIME, [outcome])["outcome"] for name, outcome in OUTCOMES.items()}
-    assert told == {
-        "judged": "judged",
-        "refused": "no_answer_block",
-        "timeout": "judge_timeout",
-    }
-
-
-def test_open_instruct_gets_a_result_for_its_program():
+def test_open_instruct_gets_a_result_where_it_is_turned_on():
     answer = write(OPEN_INSTRUCT, [OUTCOMES["judged"]])
     assert answer == {"results": [0.5], "runtimes": [0.0]}
-
-
-def test_open_instruct_is_spoken_only_where_it_is_turned_on():
     assert OPEN_INSTRUCT not in served_routes(Settings())
-    assert OPEN_INSTRUCT in served_routes(Settings(test_program_route=True))
+    assert OPEN_INSTRUCT in ROUTES
 
 
-bodies = st.dictionaries(
-    st.sampled_from(["query", "prompts", "labels", "response", "prompt", "label", "program"]),
-    st.recursive(
-        st.none() | st.text(max_size=5) | st.integers() | st.floats(),
-        lambda inner: st.lists(inner, max_size=3),
-    ),
+_VALUES = st.recursive(
+    st.none() | st.text(max_size=5) | st.integers() | st.floats(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=6,
+)
+_NAMES = "query prompts labels response prompt label program history messages remote_env_info"
+BODIES = st.dictionaries(
+    st.sampled_from([*_NAMES.split(), "responses_create_params", "tests", "ground_truth"]), _VALUES
 )
 
 
-@given(body=bodies, route=st.sampled_from(SPOKEN))
+@given(body=BODIES, route=st.sampled_from(ROUTES))
 def test_any_body_is_samples_or_an_error_that_names_the_place(body, route):
     told: list[str]
     try:
@@ -167,7 +168,7 @@ def test_what_is_written_is_json_of_finite_floats(rewards, ends):
     assert all(type(number) is float and math.isfinite(number) for number in numbers)
 
 
-@given(st.binary(max_size=60) | bodies.map(lambda body: json.dumps(body).encode()))
+@given(st.binary(max_size=60) | BODIES.map(lambda body: json.dumps(body).encode()))
 def test_bytes_are_an_object_or_refused(raw):
     told: object
     try:
@@ -179,9 +180,8 @@ def test_bytes_are_an_object_or_refused(raw):
 
 def test_an_empty_cell_that_python_wrote_is_read():
     assert decode_body(b'{"label": {"step": NaN}}') == {"label": {"step": None}}
-    assert decode_body(b'{"response": "\\ud800 \\ud83d\\ude00"}') == {
-        "response": "\ufffd \U0001f600"
-    }
+    read = decode_body(b'{"response": "\\ud800 \\ud83d\\ude00"}')
+    assert read == {"response": "\ufffd \U0001f600"}
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,6 @@ def test_every_trainers_body_reads_back_as_the_rollout():
         (SLIME, for_slime(row)),
         (OPEN_INSTRUCT, for_open_instruct(row)),
     ):
-        (sample,) = route.read(body)
-        read = rollout_of(sample.places, response=sample.response, prompt=sample.prompt)
+        read = read_back(*route.read(body))
         assert {name: getattr(read, name) for name in expected} == expected
         assert len(read.criteria) == 3

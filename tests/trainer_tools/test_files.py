@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from citemark_service.errors import DataError
-from citemark_service.trainers.files import count_rows, read_rows, replacing, writing
+from citemark_service.trainers.files import count_rows, open_writer, read_rows, replace_file
 from citemark_service.trainers.rows import MESSAGES
 from citemark_service.trainers.shapes import Kind, Shape
 
@@ -22,7 +22,7 @@ main(sys.argv[1:])
 
 
 def written(path: Path, rows: list[dict[str, object]]) -> Path:
-    with writing(path, COLUMNS) as write:
+    with open_writer(path, COLUMNS) as write:
         for row in rows:
             write(row)
     return path
@@ -53,7 +53,7 @@ def test_a_replaced_file_keeps_its_mode_and_its_link(tmp_path: Path) -> None:
     target.write_text("old")
     target.chmod(0o640)
     link.symlink_to(target)
-    with replacing(link) as file:
+    with replace_file(link) as file:
         file.write(b"new")
     assert link.is_symlink()
     assert target.read_text() == "new"
@@ -119,7 +119,7 @@ def test_another_ending_is_refused(tmp_path: Path) -> None:
 )
 def test_a_table_takes_nothing_that_it_would_lose(tmp_path: Path, row, told: str) -> None:
     path = tmp_path / "rows.parquet"
-    with pytest.raises(ValueError, match=told), writing(path, COLUMNS) as write:
+    with pytest.raises(ValueError, match=told), open_writer(path, COLUMNS) as write:
         write(row)
     assert not path.exists()
 

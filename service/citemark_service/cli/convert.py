@@ -13,9 +13,9 @@ from citemark_service.trainers.files import (
     Numbered,
     WriteRow,
     count_rows,
+    open_writer,
     read_rows,
     suffix_of,
-    writing,
 )
 from citemark_service.trainers.rows import PromptTemplate
 from citemark_service.trainers.table import LAYOUTS, READ, task_of
@@ -64,7 +64,7 @@ def command(
     console = Console(stderr=True)
     with (
         Progress(console, count_rows(source), "converting") as progress,
-        writing(output, trainer.columns) as write,
+        open_writer(output, trainer.columns) as write,
     ):
         for numbered in read_rows(source):
             problem = conversion.convert(numbered, write)

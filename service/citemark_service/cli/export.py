@@ -12,7 +12,7 @@ from citemark_service.cli.kept import open_ledger, place_options, require_kept
 from citemark_service.cli.terminal import Progress, count_noun, plain
 from citemark_service.ledger.flat import FLAGS, INTEGERS, NUMBERS, TEXTS, WHOLE, flat
 from citemark_service.ledger.reading import Place
-from citemark_service.trainers.files import PARQUET, suffix_of, writing
+from citemark_service.trainers.files import PARQUET, open_writer, suffix_of
 from citemark_service.trainers.shapes import Kind, Shape
 
 _COLUMNS: Final[Mapping[str, Shape]] = {
@@ -50,7 +50,7 @@ def command(*, output: Path, ledger: str | None, place: Place) -> None:
         rows = 0
         with (
             Progress(console, len(numbers), "exporting") as progress,
-            writing(output, _COLUMNS) as write,
+            open_writer(output, _COLUMNS) as write,
         ):
             for kept in reader.whole(numbers):
                 rollout, result = dump(kept.rollout, exclude_unset=True), dump(kept.result)

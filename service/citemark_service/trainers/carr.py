@@ -19,7 +19,7 @@ from citemark_service.trainers.trainer import (
     Outcome,
     PostedRollout,
     Trainer,
-    misshapen,
+    bad_body,
 )
 
 _INFO: Final = "remote_env_info"
@@ -36,7 +36,7 @@ def read(body: Body) -> list[PostedRollout]:
     """
     history = body.get("history")
     if not isinstance(history, list) or not all(isinstance(each, Mapping) for each in history):
-        raise misshapen("history", "must be a list of messages")
+        raise bad_body("history", "must be a list of messages")
     prompt = [_flatten(message) for message in history[:-1]]
     response = "" if body.get("task_unfinished") else reply_in(history[-1:])
     places = _places(body.get("label"), body.get(_INFO))

@@ -122,7 +122,7 @@ class DatasetCheck:
         except EnvelopeError as failure:
             fix = f"the envelope belongs into {trainer.carries}"
             unread = (error(each.loc, each.message, fix) for each in failure.details)
-            faults += list(_misplaced(row, trainer)) or list(unread)
+            faults += list(_misplaced_rubrics(row, trainer)) or list(unread)
         else:
             faults += _rollout_faults(rollout, row, trainer, self._limits)
         if self._types is not None:
@@ -152,7 +152,7 @@ def _has_sources(rollout: Rollout) -> bool:
     return bool(rollout.tool_output or rollout.snippets)
 
 
-def _misplaced(row: Row, trainer: Trainer) -> Iterator[Fault]:
+def _misplaced_rubrics(row: Row, trainer: Trainer) -> Iterator[Fault]:
     """Rubrics that the row has, where this trainer sends nothing from."""
     try:
         elsewhere = rollout_anywhere(row)
@@ -167,8 +167,8 @@ def _rollout_faults(
     rollout: Rollout, row: Row, trainer: Trainer, limits: Limits
 ) -> Iterator[Fault]:
     """Everything that can be known of a rollout before the policy answers."""
-    misplaced = [] if rollout.criteria else list(_misplaced(row, trainer))
-    yield from misplaced or _without_positive(rollout.criteria)
+    misplaced = [] if rollout.criteria else list(_misplaced_rubrics(row, trainer))
+    yield from misplaced or _criterion_faults(rollout.criteria)
     sources = read_sources(rollout.tool_output, rollout.snippets).by_id.values()
     if not sources:
         field = "tool_output" if rollout.snippets is None else "snippets"
@@ -200,7 +200,7 @@ def _rollout_faults(
             yield warning(field, problem, fix, f"{length} bytes of {room}")
 
 
-def _without_positive(criteria: Sequence[Criterion]) -> Iterator[Fault]:
+def _criterion_faults(criteria: Sequence[Criterion]) -> Iterator[Fault]:
     if any(each.weight and each.polarity is Polarity.POSITIVE for each in criteria):
         return
     problem = "no positive criterion: an empty claim earns the negative criteria's share"

@@ -24,7 +24,7 @@ from citemark_schemas import (
     rollout_of,
     unwrap_response,
 )
-from citemark_schemas.cells import TooDeep, plain
+from citemark_schemas.cells import TooDeep, to_json_value
 from citemark_schemas.means import StandIns, prompt_key
 from citemark_service.errors import InvalidRequest, JudgeFailed, TooLarge
 from citemark_service.settings import Settings
@@ -33,7 +33,7 @@ from citemark_service.trainers.trainer import (
     PostedRollout,
     Route,
     RouteOptions,
-    misshapen,
+    bad_body,
 )
 
 RETRY_AFTER_S: Final = 5.0
@@ -218,11 +218,11 @@ def settle_options(route: Route, options: RouteOptions) -> RouteOptions:
         InvalidRequest: it cannot, or not with that format.
     """
     if options.format not in route.forms:
-        raise misshapen("format", f"cannot be {options.format!r} on {route.path}")
+        raise bad_body("format", f"cannot be {options.format!r} on {route.path}")
     chosen = options.on_error or route.on_error
     if chosen not in route.permits:
         permitted = ", ".join(sorted(route.permits))
-        raise misshapen("on_error", f"cannot be {chosen!r} on {route.path}, only {permitted}")
+        raise bad_body("on_error", f"cannot be {chosen!r} on {route.path}, only {permitted}")
     return options.model_copy(update={"on_error": chosen})
 
 
@@ -239,13 +239,13 @@ def decode_body(body: bytes) -> Mapping[str, Any]:
         try:
             value = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            value = plain(json.loads(body))
+            value = to_json_value(json.loads(body))
     except (RecursionError, TooDeep) as error:
-        raise misshapen("body", "is nested too deeply") from error
+        raise bad_body("body", "is nested too deeply") from error
     except ValueError as error:  # UnicodeDecodeError is one
-        raise misshapen("body", f"is not JSON: {error}") from error
+        raise bad_body("body", f"is not JSON: {error}") from error
     if not isinstance(value, dict):
-        raise misshapen("body", "must be an object")
+        raise bad_body("body", "must be an object")
     return value
 
 

@@ -24,7 +24,7 @@ from citemark_service.trainers.trainer import (
     Route,
     RouteOptions,
     Trainer,
-    misshapen,
+    bad_body,
 )
 
 _COUNTS: Final = frozenset({"claims", "uncited_facts", "fabricated_ids"})
@@ -37,15 +37,15 @@ def parse_body(body: Body) -> list[PostedRollout]:
     if "history" in body:
         return carr.read(body)
     if "messages" not in body:
-        raise misshapen(
+        raise bad_body(
             "body", "has neither history, as from CaRR, nor messages, as from eval-protocol"
         )
     messages = body["messages"]
     if not isinstance(messages, list) or not messages:
-        raise misshapen("messages", "must be a list of messages, the policy's last")
+        raise bad_body("messages", "must be a list of messages, the policy's last")
     last = messages[-1]
     if not isinstance(last, Mapping) or last.get("role") != "assistant":
-        raise misshapen(f"messages[{len(messages) - 1}]", "must be the policy's, role assistant")
+        raise bad_body(f"messages[{len(messages) - 1}]", "must be the policy's, role assistant")
     places = {
         "ground_truth": body.get("ground_truth"),
         "kwargs": body.get("kwargs"),

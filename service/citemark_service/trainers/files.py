@@ -118,7 +118,7 @@ def _parse(number: int, line: bytes | None) -> Numbered:
 
 
 @contextmanager
-def writing(path: Path, columns: Mapping[str, Shape]) -> Iterator[WriteRow]:
+def open_writer(path: Path, columns: Mapping[str, Shape]) -> Iterator[WriteRow]:
     """What adds rows to the file at `path`, which is there once the context ends without an error.
 
     Args:
@@ -128,7 +128,7 @@ def writing(path: Path, columns: Mapping[str, Shape]) -> Iterator[WriteRow]:
         DataError: it cannot be written.
     """
     table: Any = _parquet() if suffix_of(path) == PARQUET else None
-    with replacing(path) as file:
+    with replace_file(path) as file:
         if table is None:
             yield lambda row: file.write(to_json(row) + b"\n")
         else:
@@ -137,7 +137,7 @@ def writing(path: Path, columns: Mapping[str, Shape]) -> Iterator[WriteRow]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replace_file(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` when the context ends without an error.
 
     Otherwise what was at `path` stays, and nothing else is left behind.

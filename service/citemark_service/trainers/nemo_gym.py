@@ -21,7 +21,7 @@ from citemark_service.trainers.trainer import (
     Route,
     RouteOptions,
     Trainer,
-    misshapen,
+    bad_body,
 )
 
 PARAMS: Final = "responses_create_params"
@@ -41,12 +41,12 @@ _KINDS: Final[Mapping[FailureKind, str]] = {
 def parse_body(body: Body) -> list[PostedRollout]:
     params, response = body.get(PARAMS), body.get("response")
     if not isinstance(params, Mapping):
-        raise misshapen(PARAMS, "must be an object")
+        raise bad_body(PARAMS, "must be an object")
     if not isinstance(response, Mapping):
-        raise misshapen("response", "must be an object")
+        raise bad_body("response", "must be an object")
     output = response.get("output")
     if not isinstance(output, list):
-        raise misshapen("response.output", "must be a list of items")
+        raise bad_body("response.output", "must be a list of items")
     prompt, answers = params.get("input"), tool_answers(output)
     row = {name: value for name, value in body.items() if name not in (PARAMS, "response")}
     row["finish_reason"] = finish_reason(response)

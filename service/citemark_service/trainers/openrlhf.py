@@ -21,7 +21,7 @@ from citemark_service.trainers.trainer import (
     Route,
     RouteOptions,
     Trainer,
-    misshapen,
+    bad_body,
 )
 
 _WHY: Final = "rows whose labels have different keys are filled up with nulls, or do not load"
@@ -35,12 +35,12 @@ def parse_body(body: Body) -> list[PostedRollout]:
         labels = [labels]
     for name, values in (("prompts", prompts), ("labels", labels)):
         if len(values) != len(queries):
-            raise misshapen(name, f"has {len(values)} items, and query {len(queries)}")
+            raise bad_body(name, f"has {len(values)} items, and query {len(queries)}")
     rollouts: list[PostedRollout] = []
     for at, (query, prompt, label) in enumerate(zip(queries, prompts, labels, strict=True)):
         response = continuation(query, prompt)
         if response is None:
-            raise misshapen(
+            raise bad_body(
                 f"query[{at}]",
                 f"does not begin with prompts[{at}], so that nobody can say what is response",
             )
@@ -53,10 +53,10 @@ def _texts_in(body: Body, name: str) -> list[str]:
     value = body.get(name)
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list):
-        raise misshapen(name, "must be a list of strings")
+        raise bad_body(name, "must be a list of strings")
     for at, text in enumerate(texts):
         if not isinstance(text, str):
-            raise misshapen(f"{name}[{at}]", "must be a string")
+            raise bad_body(f"{name}[{at}]", "must be a string")
     return texts
 
 

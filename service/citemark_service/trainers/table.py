@@ -19,7 +19,6 @@ from citemark_service.trainers.open_instruct import OPEN_INSTRUCT
 from citemark_service.trainers.openrlhf import OPENRLHF
 from citemark_service.trainers.rows import (
     FIELDS,
-    Messages,
     PromptTemplate,
     Row,
     Task,
@@ -50,32 +49,22 @@ TRAINERS: Final[Mapping[str, Trainer]] = MappingProxyType({each.name: each for e
 LAYOUTS: Final[Mapping[str, Trainer]] = MappingProxyType({**TRAINERS, CITEMARK.name: CITEMARK})
 """The trainers, and Citemark's own rows."""
 
-_STRONGEST: Final = (
-    "label",
-    "ground_truth",
-    "reward_model.ground_truth",
-    "answer",
-    "tests",
-    "info",
-    "extra_info",
-    "metadata.remote_env_info",
-    "metadata",
-    "verify_extra",
-)
 _PLACES: Final = tuple(
-    dict.fromkeys((*_STRONGEST, *(path for each in LAYOUTS.values() for path in each.paths)))
+    dict.fromkeys(
+        [
+            *("label", "ground_truth", "reward_model.ground_truth", "answer", "tests", "info"),
+            *("extra_info", "metadata.remote_env_info", "metadata", "verify_extra"),
+            *(path for trainer in LAYOUTS.values() for path in trainer.paths),
+        ]
+    )
 )
 """Where any trainer carries row data, strongest first; last comes the row itself."""
 _PROMPTS: Final = tuple(
     dict.fromkeys(
-        (
-            "prompt",
-            "messages",
-            "responses_create_params.input",
-            "input_messages",
-            "history",
-            *(each.prompt_at[0] for each in LAYOUTS.values()),
-        )
+        [
+            *("prompt", "messages", "responses_create_params.input", "input_messages", "history"),
+            *(trainer.prompt_at[0] for trainer in LAYOUTS.values()),
+        ]
     )
 )
 _HEADS: Final = frozenset(path.partition(".")[0] for path in _PLACES)
@@ -121,7 +110,6 @@ def task_of(row: Row, trainer: Trainer | None, template: PromptTemplate) -> Task
         ValueError: the template fails.
     """
     rollout = rollout_anywhere(row) if trainer is None else trainer.read_rollout(row)
-    prompt: Messages | None = None
-    if not template.replaces:
-        prompt = messages_of(_prompt_anywhere(row) if trainer is None else trainer.prompt(row))
-    return Task(rollout, template.messages(rollout, row) if prompt is None else prompt)
+    own = _prompt_anywhere(row) if trainer is None else trainer.prompt(row)
+    prompt = None if template.replaces else messages_of(own)
+    return Task(rollout, prompt or template.messages(rollout, row))

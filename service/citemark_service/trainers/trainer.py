@@ -83,7 +83,7 @@ class Route:
     client: str
     """Whose protocol this is."""
     read: Callable[[Body], Sequence[PostedRollout]]
-    """The rollouts of a body. Raises `InvalidRequest`, best made by `misshapen`."""
+    """The rollouts of a body. Raises `InvalidRequest`, best made by `bad_body`."""
     write: Callable[[Sequence[Outcome], Body, RouteOptions], Any]
     """The answer as a JSON value: one outcome for each rollout in order, the body as it was sent,
     and the options, whose `on_error` is given."""
@@ -207,7 +207,7 @@ def _put(row: dict[str, Any], path: str, value: object) -> None:
     row[name] = value
 
 
-def misshapen(loc: str, message: str) -> InvalidRequest:
+def bad_body(loc: str, message: str) -> InvalidRequest:
     """The error for a body that this route does not have."""
     return InvalidRequest.of([ProblemDetail(loc=loc, message=message)])
 
@@ -220,5 +220,5 @@ def text_in(body: Body, name: str) -> str:
     """
     value = body.get(name)
     if not isinstance(value, str):
-        raise misshapen(name, "must be a string")
+        raise bad_body(name, "must be a string")
     return value

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from citemark_service.settings import Settings
 from citemark_service.trainers.engine import decode_body
 from citemark_service.trainers.gym import aggregate_rows
-from citemark_service.trainers.trainer import misshapen
+from citemark_service.trainers.trainer import bad_body
 from citemark_service.web.admission import Admission
 from citemark_service.web.body import declared_length, read_body
 from citemark_service.web.documented import REFUSALS
@@ -91,5 +91,5 @@ def gym_router(*, settings: Settings, admission: Admission) -> APIRouter:
 def _aggregate(body: bytes) -> bytes:
     rows = decode_body(body).get("verify_responses")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise misshapen("verify_responses", "must be a list of objects")
+        raise bad_body("verify_responses", "must be a list of objects")
     return msgspec.json.encode(aggregate_rows(rows))

@@ -59,13 +59,14 @@ class TrainerEndpoint:
         pipeline: Pipeline,
         settings: Settings,
         admission: Admission,
-        counts: RouteCounts,
+        registry: CollectorRegistry,
     ) -> None:
         self._pipeline = pipeline
         self._settings = settings
         self._admission = admission
-        self._counts = counts
-        self._engine = TrainerEngine(settings=settings, check=pipeline.check, counts=counts)
+        self.routes = served_routes(settings)
+        self._counts = RouteCounts(registry, self.routes)
+        self._engine = TrainerEngine(settings=settings, check=pipeline.check, counts=self._counts)
         self._unclaimed = Unclaimed()
         self._running: set[Work] = set()
 
@@ -200,18 +201,16 @@ def trainer_router(
     *, pipeline: Pipeline, settings: Settings, admission: Admission, registry: CollectorRegistry
 ) -> APIRouter:
     """The routes, with their bodies documented by hand because they are read raw."""
-    routes = served_routes(settings)
-    counts = RouteCounts(registry, routes)
     endpoint = TrainerEndpoint(
-        pipeline=pipeline, settings=settings, admission=admission, counts=counts
+        pipeline=pipeline, settings=settings, admission=admission, registry=registry
     )
     router = APIRouter(tags=["trainers"])
-    for route in routes:
-        _add(router, endpoint, route)
+    for route in endpoint.routes:
+        _add_route(router, endpoint, route)
     return router
 
 
-def _add(router: APIRouter, endpoint: TrainerEndpoint, route: Route) -> None:
+def _add_route(router: APIRouter, endpoint: TrainerEndpoint, route: Route) -> None:
     async def answer(
         request: Request,
         options: Annotated[RouteOptions, Query()],
