@@ -5,7 +5,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_service.judges.language.evidence import Passage
+from citemark_service.judges.language.replies import QuotedText
 
 ANSWER = (
     "The Alder viaduct opened in June 1871; its builders said “never again”. 桥在一八七一年开放。"
@@ -13,7 +13,7 @@ ANSWER = (
 
 
 def test_copies_are_found_through_what_copying_changes():
-    passage = Passage(ANSWER)
+    passage = QuotedText(ANSWER)
     for quote in (
         "opened in June 1871",
         "THE ALDER  VIADUCT\nopened, in June 1871",
@@ -25,14 +25,14 @@ def test_copies_are_found_through_what_copying_changes():
 
 
 def test_what_is_not_there_is_not_found():
-    passage = Passage(ANSWER)
+    passage = QuotedText(ANSWER)
     for quote in ("", "…", "June 1872", "opened June", "the viaduct cost a great deal of money"):
         assert not passage.holds(quote), quote
 
 
 def test_scattered_words_are_no_quote():
     quote = ["alpha", "beta", "gamma", "delta", "epsilon"]
-    assert not Passage(" filler that says nothing at all ".join(quote)).holds(" ".join(quote))
+    assert not QuotedText(" filler that says nothing at all ".join(quote)).holds(" ".join(quote))
 
 
 words = st.lists(st.sampled_from("abcdefg"), min_size=1, max_size=40)
@@ -42,7 +42,7 @@ words = st.lists(st.sampled_from("abcdefg"), min_size=1, max_size=40)
 def test_every_piece_of_a_text_is_found(text, data):
     start = data.draw(st.integers(0, len(text) - 1))
     stop = data.draw(st.integers(start + 1, len(text)))
-    assert Passage(" ".join(text)).holds(" ".join(text[start:stop]))
+    assert QuotedText(" ".join(text)).holds(" ".join(text[start:stop]))
 
 
 @given(words, st.lists(st.sampled_from("abcdefgxyz"), min_size=5, max_size=12))
@@ -52,10 +52,10 @@ def test_the_window_agrees_with_its_definition(text, quote):
 
     windows = [text[at : at + len(quote)] for at in range(max(1, len(text) - len(quote) + 1))]
     expected = max(map(shared, windows)) / len(quote) >= 0.8
-    assert Passage(" ".join(text)).holds(" ".join(quote)) == expected
+    assert QuotedText(" ".join(text)).holds(" ".join(quote)) == expected
 
 
 def test_long_texts_take_linear_time():
-    start = time.perf_counter()
-    assert not Passage("la la " * 200_000).holds("la " * 50_000 + "x " * 50_000)
-    assert time.perf_counter() - start < 5
+    start = time.process_time()
+    assert not QuotedText("la la " * 200_000).holds("la " * 50_000 + "x " * 50_000)
+    assert time.process_time() - start < 5

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from citemark_service.errors import InvalidVerdict, JudgeError, JudgeTruncated, JudgeUnreadable
 from citemark_service.judges.chat import Alternative, ChatReply, Token
-from citemark_service.judges.language.expectation import TokenMap, expected_score
 from citemark_service.judges.language.grammar import (
     Layout,
     Quote,
@@ -19,7 +18,7 @@ from citemark_service.judges.language.grammar import (
     citation_layout,
     criteria_layout,
 )
-from citemark_service.judges.language.replies import read
+from citemark_service.judges.language.replies import TokenMap, expected_score, parse_reply
 from citemark_service.judges.tasks import Usage
 from support.judge_tasks import filled
 
@@ -48,7 +47,7 @@ def test_layouts_are_as_documented():
 
 
 def test_verdicts_are_read_by_key_in_any_order():
-    reading = read(reply('{"s1":1,"2":"2110","1":"01"}'), CITED)
+    reading = parse_reply(reply('{"s1":1,"2":"2110","1":"01"}'), CITED)
     assert reading.digits == {"1": (0, 1), "2": (2, 1, 1, 0), "s1": (1,)}
     assert reading.scores == {"1": (0.0, 1.0), "2": (1.0, 1.0, 1.0, 0.0), "s1": (1.0,)}
 
@@ -83,13 +82,13 @@ def test_verdicts_are_read_by_key_in_any_order():
 )
 def test_criteria_that_are_not_as_asked_for(content, error):
     with pytest.raises(error):
-        read(reply(content), TWO)
+        parse_reply(reply(content), TWO)
 
 
 @pytest.mark.parametrize("value", ['"2"', '"211"', '"31"', '"2१"', '"21\\n"', "21", "[2,1]", '""'])
 def test_a_claim_is_exactly_its_digits(value):
     with pytest.raises(InvalidVerdict, match="verdict 1 "):
-        read(reply(f'{{"1":{value},"2":"2111","s1":0}}'), CITED)
+        parse_reply(reply(f'{{"1":{value},"2":"2111","s1":0}}'), CITED)
 
 
 @pytest.mark.parametrize(
@@ -98,13 +97,13 @@ def test_a_claim_is_exactly_its_digits(value):
 )
 def test_a_reply_that_was_stopped_counts_for_nothing(finish_reason, error):
     with pytest.raises(error):
-        read(reply('{"1":2,"2":0}', finish_reason), TWO)
+        parse_reply(reply('{"1":2,"2":0}', finish_reason), TWO)
 
 
 def test_messages_never_carry_the_reply():
     for content in ('{"secret":2}', '{"1":"secret","2":1}', "secret"):
         with pytest.raises(JudgeError) as raised:
-            read(reply(content), TWO)
+            parse_reply(reply(content), TWO)
         assert "secret" not in str(raised.value)
 
 
@@ -118,7 +117,7 @@ def test_messages_never_carry_the_reply():
 @example('{"1":2,"2":1}')
 def test_any_text_is_an_error_or_all_verdicts(content):
     try:
-        reading = read(reply(content), TWO)
+        reading = parse_reply(reply(content), TWO)
     except JudgeError:
         return
     assert reading.digits.keys() == {"1", "2"}
@@ -140,7 +139,7 @@ def test_the_two_forms_of_a_constraint_and_the_reader_agree(data, layout):
     content = data.draw(st.from_regex(constraint.regex, fullmatch=True))
     assert fits(constraint.json_schema, json.loads(content, strict=False))
     if not any(ord(character) < 32 or character == "\x7f" for character in content):
-        reading = read(reply(content), layout)
+        reading = parse_reply(reply(content), layout)
         assert {*reading.digits, *reading.quotes} == layout.keys
 
 
@@ -173,7 +172,7 @@ def spelled(*texts: str, alternatives=(), logprob: float = -0.1) -> tuple[Token,
 )
 def test_the_score_is_the_mean_over_offered_digits_wherever_the_token_ends(texts, alternatives):
     tokens = spelled(*texts, alternatives=alternatives, logprob=math.log(0.6))
-    reading = read(reply("".join(texts), tokens=tokens), criteria_layout(1, quotes=False))
+    reading = parse_reply(reply("".join(texts), tokens=tokens), criteria_layout(1, quotes=False))
     assert reading.digits["1"] == (2,)
     assert reading.scores["1"][0] == pytest.approx((0.75 * 2 + 0.25 * 1) / 2)
 
@@ -184,7 +183,7 @@ def test_each_digit_of_a_claim_is_weighed_in_its_own_place():
         Token("21", math.log(0.5), weighed(("21", math.log(0.5)), ("11", math.log(0.5)))),
         Token('"}', 0.0),
     )
-    reading = read(reply('{"1":"21"}', tokens=tokens), citation_layout((1,), 0))
+    reading = parse_reply(reply('{"1":"21"}', tokens=tokens), citation_layout((1,), 0))
     assert reading.scores["1"] == (pytest.approx(0.75), 1.0)
 
 
@@ -192,12 +191,12 @@ def test_a_quote_cannot_pose_as_a_verdict():
     content = r'{"q1":"\"1\":0","1":2}'
     either = weighed(("0", -0.5), ("2", -0.5))
     tokens = tuple(Token(c, -0.5, either if c in "02" else weighed()) for c in content)
-    assert read(reply(content, tokens=tokens), QUOTED).scores["1"][0] == pytest.approx(0.5)
+    assert parse_reply(reply(content, tokens=tokens), QUOTED).scores["1"][0] == pytest.approx(0.5)
 
 
 def test_tokens_of_another_text_are_not_used():
     tokens = spelled('{"1":', "1", "}", alternatives=(("0", -0.1),))
-    reading = read(reply('{"1":2}', tokens=tokens), criteria_layout(1, quotes=False))
+    reading = parse_reply(reply('{"1":2}', tokens=tokens), criteria_layout(1, quotes=False))
     assert reading.scores["1"] == (1.0,)
 
 
@@ -227,4 +226,4 @@ def test_without_probabilities_the_digit_is_the_score(digit):
 def test_a_verdict_whose_alternatives_are_none_is_unreadable(listed):
     tokens = (Token('{"1":', -0.1), Token("2", -0.1, msgspec.Raw(listed)), Token("}", -0.1))
     with pytest.raises(JudgeUnreadable, match="alternatives"):
-        read(reply('{"1":2}', tokens=tokens), criteria_layout(1, quotes=False))
+        parse_reply(reply('{"1":2}', tokens=tokens), criteria_layout(1, quotes=False))

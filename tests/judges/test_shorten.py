@@ -5,15 +5,21 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_service.judges.language.neutral import neutral
-from citemark_service.judges.language.shorten import clip, excerpt, fair_cap, size, terms_of
+from citemark_service.judges.language.texts import (
+    clip,
+    excerpt,
+    fair_cap,
+    find_terms,
+    neutral,
+    size,
+)
 
 FILLER = "Nothing of note was found on this day by any of the members. " * 60
 FACT = "The Alder viaduct cost 48,000 pounds. "
 
 
 def test_an_excerpt_keeps_what_is_looked_for_wherever_it_stands():
-    terms = terms_of(["The viaduct cost 48,000 pounds"])
+    terms = find_terms(["The viaduct cost 48,000 pounds"])
     for text in (FACT + FILLER, FILLER + FACT + FILLER, FILLER + FACT):
         cut = excerpt(text, terms, 900)
         assert FACT.strip() in cut
@@ -49,7 +55,7 @@ def test_a_fair_cap_fits_and_wastes_nothing(sizes, total):
 
 
 def test_a_megabyte_is_cut_in_linear_time():
-    start = time.perf_counter()
+    start = time.process_time()
     for text in ("word " * 200_000, "x" * 1_000_000, "\n \n" * 300_000, "[" * 1_000_000):
         excerpt(neutral(text), frozenset({"word"}), 2_000)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10

@@ -16,7 +16,7 @@ from citemark_service.errors import InvalidVerdict, JudgeTruncated, JudgeUnreada
 from citemark_service.examination.prefix_metrics import PrefixCount, PrefixMetrics
 from citemark_service.judges.chat import ChatReply, ChatRequest, Message
 from citemark_service.judges.language.grammar import Layout, criteria_layout
-from citemark_service.judges.language.replies import read
+from citemark_service.judges.language.replies import parse_reply
 from citemark_service.judges.server.pool import JudgePool
 from citemark_service.judges.tasks import Meter
 
@@ -139,7 +139,7 @@ def _count_cached(
 
 def _find_violation(reply: ChatReply) -> str | None:
     try:
-        read(reply, _LAYOUT)
+        parse_reply(reply, _LAYOUT)
     except (JudgeTruncated, JudgeUnreadable, InvalidVerdict) as error:
         return str(error)
     return None

@@ -13,7 +13,7 @@ from citemark_rubrics import RubricLibrary
 from citemark_schemas import Criterion, EnvelopeError, Knobs, Polarity, Rollout
 from citemark_service.errors import InvalidRequest
 from citemark_service.judges.language.render import Budget
-from citemark_service.judges.language.shorten import size
+from citemark_service.judges.language.texts import size
 from citemark_service.parsing.sources import read_sources
 from citemark_service.score.rollout import check_rollout
 from citemark_service.trainers.faults import Fault, Severity, error, prompt_faults, warning

@@ -48,9 +48,9 @@ class Keys:
     """Names what one judge is asked. Linear in the length of the task's texts."""
 
     def __init__(self, identity: JudgeIdentity) -> None:
-        self._criterion = _begun(b"criterion", identity)
-        self._claim = _begun(b"claim", identity)
-        self._sentence = _begun(b"sentence", identity)
+        self._criterion = _begin_hash(b"criterion", identity)
+        self._claim = _begin_hash(b"claim", identity)
+        self._sentence = _begin_hash(b"sentence", identity)
 
     def criteria(self, task: CriteriaTask) -> tuple[Item, ...]:
         """The task's criteria, in order."""
@@ -73,7 +73,7 @@ class Keys:
         return (*claims, *said)
 
 
-def _begun(kind: bytes, identity: JudgeIdentity) -> "hashlib.blake2b":
+def _begin_hash(kind: bytes, identity: JudgeIdentity) -> "hashlib.blake2b":
     state = hashlib.blake2b(digest_size=KEY_BYTES, person=kind)
     state.update(frame_texts(_VERSION, identity.model, identity.prompts))
     return state

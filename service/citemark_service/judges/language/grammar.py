@@ -65,7 +65,7 @@ class Verdict:
         """Whether the digits are written as one string."""
         return len(self.tops) > 1
 
-    def _quoted(self, value: str) -> str:
+    def _enclose(self, value: str) -> str:
         return f'"{value}"' if self.packed else value
 
     @property
@@ -76,7 +76,7 @@ class Verdict:
     @property
     def regex(self) -> str:
         """The field with its key, compact."""
-        return f'"{self.key}":{self._quoted(self.menu)}'
+        return f'"{self.key}":{self._enclose(self.menu)}'
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class Verdict:
     @property
     def shape(self) -> str:
         """The field as the prompt shows it."""
-        return f'"{self.key}":{self._quoted(self.letters)}'
+        return f'"{self.key}":{self._enclose(self.letters)}'
 
     @property
     def max_tokens(self) -> int:

@@ -26,10 +26,9 @@ from citemark_schemas import (
 )
 from citemark_service.errors import InvalidVerdict, JudgeTruncated, JudgeUnreadable
 from citemark_service.judges.chat import ChatRequest, Message
-from citemark_service.judges.language.evidence import Passage
 from citemark_service.judges.language.grammar import Layout, citation_layout, criteria_layout
 from citemark_service.judges.language.render import PromptWriter, shared_part
-from citemark_service.judges.language.replies import Reading, read
+from citemark_service.judges.language.replies import ParsedReply, QuotedText, parse_reply
 from citemark_service.judges.server.pool import JudgePool
 from citemark_service.judges.tasks import (
     CitationTask,
@@ -187,7 +186,7 @@ class LanguageJudge(Judge):
         reading = await self._ask(ask, quotes=self._quotes)
         keys = [str(number) for number in range(1, len(criteria) + 1)]
         quotes = _read_quotes(reading, keys)
-        passage = Passage(visible(task.answer.prose)) if quotes else None
+        passage = QuotedText(visible(task.answer.prose)) if quotes else None
         found = {key: passage is not None and passage.holds(quote) for key, quote in quotes.items()}
         unsteered = reading
         if not all(found.values()):
@@ -201,18 +200,18 @@ class LanguageJudge(Judge):
             for key in keys
         )
 
-    async def _ask(self, ask: _Ask, *, quotes: bool) -> Reading:
+    async def _ask(self, ask: _Ask, *, quotes: bool) -> ParsedReply:
         """A valid reply, the second one where the first was none."""
         layout, request = self._to_request(ask, quotes=quotes, temperature=0.0)
         try:
             reply = await self.pool.complete(request, meter=ask.meter, deadline=ask.deadline)
             ask.meter.keep_reply(ask.question, reply.content)
-            return read(reply, layout)
+            return parse_reply(reply, layout)
         except _REPLY_ERRORS as error:
             kind = error.kind
         return await self._ask_again(ask, kind, temperature=RETRY_TEMPERATURE)
 
-    async def _ask_again(self, ask: _Ask, kind: FailureKind, *, temperature: float) -> Reading:
+    async def _ask_again(self, ask: _Ask, kind: FailureKind, *, temperature: float) -> ParsedReply:
         """A reply to the question without quotes, because of `kind`; for the last time."""
         self._metrics.count_retry(kind)
         fields = log_fields(kind=kind.value, question=ask.question)
@@ -221,7 +220,7 @@ class LanguageJudge(Judge):
         with log_context(ask=2):
             reply = await self.pool.complete(request, meter=ask.meter, deadline=ask.deadline)
             ask.meter.keep_reply(ask.question, reply.content)
-            return read(reply, layout)
+            return parse_reply(reply, layout)
 
     def _to_request(
         self, ask: _Ask, *, quotes: bool, temperature: float
@@ -256,7 +255,7 @@ def _divide(criteria: tuple[Criterion, ...], limit: int) -> list[tuple[Criterion
     return [criteria[start:stop] for start, stop in pairwise(edges)]
 
 
-def _read_quotes(reading: Reading, keys: Sequence[str]) -> dict[str, str]:
+def _read_quotes(reading: ParsedReply, keys: Sequence[str]) -> dict[str, str]:
     """The quotes before verdicts above 0, without the tags that the prompt wrote into the answer.
 
     Verdicts without a quote are left out.

@@ -10,18 +10,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Self
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 
 from citemark_schemas import Criterion, Polarity, Source
 from citemark_service.judges.chat import Message
 from citemark_service.judges.language.grammar import GRAMMAR_VERSION, Layout
-from citemark_service.judges.language.neutral import neutral, neutral_line
-from citemark_service.judges.language.shorten import clip, excerpt, fair_cap, size, terms_of
-from citemark_service.judges.tasks import CitationTask, CitedClaim, CriteriaTask
+from citemark_service.judges.language.texts import (
+    clip,
+    clip_all,
+    excerpt,
+    fair_cap,
+    find_terms,
+    neutral,
+    neutral_line,
+    size,
+)
+from citemark_service.judges.tasks import CitationTask, CriteriaTask
 from citemark_service.parsing.parsed import Sources
-from citemark_service.parsing.tags import Tag, claim_tags
+from citemark_service.parsing.tags import claim_tags
 
 PROMPT_BYTES = 80_000
 """Default bound of one prompt: with its reply it fits 32,768 tokens of ordinary text."""
@@ -36,8 +44,6 @@ _ANSWER = "<answer-"
 _CUT = "\0"
 _OPEN, _OPENED, _CLOSE = "\ue000", "\ue001", "\ue002"
 _MARKS = {_OPEN: "<cite ", _OPENED: ">", _CLOSE: "</cite>"}
-
-_Shown = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +67,30 @@ class Budget:
         )
 
 
-class _Asked(NamedTuple):
+class _PromptCriterion(NamedTuple):
     """What of a criterion is put to the judge."""
 
     title: str
     description: str
-    defect: bool
+    kind: Literal["defect", "quality"]
     standing: bool
     """Whether it is of the static set, and so defined among the rules."""
 
+    @classmethod
+    def of(cls, criterion: Criterion) -> Self:
+        return cls(
+            criterion.title,
+            criterion.description,
+            "defect" if criterion.polarity is Polarity.NEGATIVE else "quality",
+            standing=criterion.source is Source.STATIC,
+        )
+
     @property
-    def kind(self) -> str:
-        return "defect" if self.defect else "quality"
+    def statement(self) -> str:
+        """Title and description on one line, without a title that the description begins with."""
+        title, description = neutral_line(self.title), neutral_line(self.description)
+        repeated = description.startswith(title.rstrip("…"))
+        return description if repeated else f"{title}: {description}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +111,8 @@ class PromptWriter:
     def __init__(self, *, secret: bytes, prompt_bytes: int = PROMPT_BYTES) -> None:
         self._secret = secret
         self._prompt_bytes = prompt_bytes
-        self._texts = _template_texts()
+        folder = resources.files("citemark_service.judges.language") / "prompts"
+        self._texts = {file.name: file.read_text("utf-8") for file in folder.iterdir()}
         self._environment = Environment(
             loader=DictLoader(self._texts),
             autoescape=False,  # noqa: S701 - the output is a prompt; `neutral` is its escaping
@@ -101,10 +120,14 @@ class PromptWriter:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._budgets = {name: self._budget(name) for name in ("criteria", "citations")}
-        self._citation_rules = self._text("citations.system")
+        rules = {name: size(self._texts[f"{name}.system.j2"]) for name in ("criteria", "citations")}
+        self._budgets = {
+            name: Budget.within(max(0, prompt_bytes - taken - _SCAFFOLD_BYTES))
+            for name, taken in rules.items()
+        }
+        self._citation_rules = self._fill("citations.system")
         self._groups: dict[bytes, _Group] = {}
-        self._wording = lru_cache(maxsize=_WORDINGS_KEPT)(self._worded)
+        self._write_wording = lru_cache(maxsize=_WORDINGS_KEPT)(self._word_criteria)
 
     def apart(self) -> "PromptWriter":
         """A writer of the same prompts that remembers nothing of this one, for another thread."""
@@ -130,25 +153,35 @@ class PromptWriter:
         Static criteria are defined among the rules, all of the task's in each part, so that the
         parts too share their beginning.
         """
-        group = self._group(task.question, task.sources)
-        every, part = tuple(map(_asked, task.criteria)), tuple(map(_asked, criteria))
-        system, tail = self._wording(every, part, group.nonce, quotes, layout.shape)
-        answer = shown_answer(task.answer.text, self._budgets["criteria"].answer)
+        group = self._read_group(task.question, task.sources)
+        every = tuple(map(_PromptCriterion.of, task.criteria))
+        part = tuple(map(_PromptCriterion.of, criteria))
+        system, tail = self._write_wording(every, part, group.nonce, quotes, layout.shape)
+        answer = render_answer(task.answer.text, self._budgets["criteria"].answer)
         return (Message("system", system), Message("user", group.head + answer + tail))
 
     def citations(self, task: CitationTask, layout: Layout) -> tuple[Message, ...]:
         """The prompt for all claims and sentences, with the cited snippets in source order."""
         budget = self._budgets["citations"]
-        group = self._group(task.question, task.sources)
+        group = self._read_group(task.question, task.sources)
         texts = [*(c.claim.text for c in task.claims), *(s.text for s in task.sentences)]
-        lines = _fitted([neutral_line(text) for text in texts], budget.answer + budget.items)
+        lines = clip_all([neutral_line(text) for text in texts], budget.answer + budget.items)
         cut = len(task.claims)
-        user = self._text(
+        cited = {snippet_id for claim in task.claims for snippet_id in claim.ids}
+        sources = {name: text for name, text in group.texts.items() if name in cited}
+        cap = fair_cap(map(size, sources.values()), budget.sources)
+        shown = []
+        for name, text in sources.items():
+            claims = (claim.claim.text for claim in task.claims if name in claim.ids)
+            # Of a long one, the parts that its own claims speak of.
+            fit = text if size(text) <= cap else excerpt(text, find_terms(claims), cap)
+            shown.append((_join_ids([name]), fit))
+        user = self._fill(
             "citations.user",
             nonce=group.nonce,
             question=group.question,
-            sources=_cited(group.texts, task.claims, budget.sources),
-            claims=[(_ids(c.ids), s) for c, s in zip(task.claims, lines[:cut], strict=True)],
+            sources=shown,
+            claims=[(_join_ids(c.ids), s) for c, s in zip(task.claims, lines[:cut], strict=True)],
             sentences=lines[cut:],
             shape=layout.shape,
         )
@@ -156,71 +189,60 @@ class PromptWriter:
 
     def affinity(self, task: CriteriaTask | CitationTask) -> str:
         """Equal for all tasks of a group, whose criteria prompts begin alike; 8 hex digits."""
-        return self._group(task.question, task.sources).nonce
+        return self._read_group(task.question, task.sources).nonce
 
-    def _text(self, name: str, **values: object) -> str:
+    def _fill(self, name: str, **values: object) -> str:
         return self._environment.get_template(f"{name}.j2").render(values)
 
-    def _budget(self, name: str) -> Budget:
-        rules = size(self._texts[f"{name}.system.j2"])
-        return Budget.within(max(0, self._prompt_bytes - rules - _SCAFFOLD_BYTES))
-
-    def _worded(
+    def _word_criteria(
         self,
-        every: tuple[_Asked, ...],
-        part: tuple[_Asked, ...],
+        every: tuple[_PromptCriterion, ...],
+        part: tuple[_PromptCriterion, ...],
         nonce: str,
         quotes: bool,
         shape: str,
     ) -> tuple[str, str]:
-        """The rules with all standing criteria, and what follows the answer; the same for all
-        samples of a group, and so remembered.
+        """The rules with all standing criteria, and what follows the answer.
+
+        The same for all samples of a group, and so remembered.
         """
-        statements = dict(zip(every, self._statements(every), strict=True))
+        texts = clip_all([c.statement for c in every], self._budgets["criteria"].items)
+        statements = dict(zip(every, texts, strict=True))
         standing = [(c.kind, statements[c]) for c in every if c.standing]
-        listed = [(c.kind, _listed(c, statements[c])) for c in part]
-        system = self._text("criteria.system", standing=standing)
-        _, _, tail = self._around_answer(nonce, criteria=listed, quotes=quotes, shape=shape)
-        return system, tail
+        listed = [
+            (c.kind, f"{neutral_line(c.title)} (defined above)" if c.standing else statements[c])
+            for c in part
+        ]
+        _, tail = self._around_answer(nonce, criteria=listed, quotes=quotes, shape=shape)
+        return self._fill("criteria.system", standing=standing), tail
 
-    def _statements(self, criteria: Sequence[_Asked]) -> list[str]:
-        texts = [_statement(c.title, c.description) for c in criteria]
-        return _fitted(texts, self._budgets["criteria"].items)
-
-    def _around_answer(self, nonce: str, **values: object) -> tuple[str, str, str]:
-        """The criteria prompt cut at its answer; what is not given is empty."""
+    def _around_answer(self, nonce: str, **values: object) -> tuple[str, str]:
+        """The criteria prompt before and after its answer; what is not given is empty."""
         nothing = {"question": "", "sources": (), "criteria": (), "quotes": False, "shape": ""}
         # A control character, which no neutral text holds.
         given = {**nothing, **values, "nonce": nonce, "answer": _CUT}
-        return self._text("criteria.user", **given).partition(_CUT)
+        head, _, tail = self._fill("criteria.user", **given).partition(_CUT)
+        return head, tail
 
-    def _group(self, question: str, sources: Sources) -> _Group:
+    def _read_group(self, question: str, sources: Sources) -> _Group:
         """The group's part; remembered, since its other samples are on their way."""
         content = sources.digest + question.encode(errors="surrogatepass")
         if (known := self._groups.get(content)) is not None:
             return known
-        group = self._read_group(content, question, sources)
-        if sum(map(len, group.texts.values())) <= _GROUP_CHARACTERS:
-            self._remember(content, group)
-        return group
-
-    def _remember(self, content: bytes, group: _Group) -> None:
-        if len(self._groups) >= _GROUPS_KEPT:
-            del self._groups[next(iter(self._groups))]
-        self._groups[content] = group
-
-    def _read_group(self, content: bytes, question: str, sources: Sources) -> _Group:
-        nonce = self._nonce(content)
         budget = self._budgets["criteria"]
+        # Unforgeable without the secret, equal for all samples of the group.
+        nonce = hmac.digest(self._secret, content, "sha256").hex()[:8]
         texts = {name: neutral(s.text).strip() for name, s in sources.by_id.items()}
-        asked = clip(neutral(question).strip(), budget.question)
-        shown = _all_sources(question, texts, budget.sources)
-        head, _, _ = self._around_answer(nonce, question=asked, sources=shown)
-        return _Group(nonce=nonce, question=asked, texts=texts, head=head)
-
-    def _nonce(self, content: bytes) -> str:
-        """Unforgeable without the secret, equal for all samples of a group."""
-        return hmac.digest(self._secret, content, "sha256").hex()[:8]
+        clipped = clip(neutral(question).strip(), budget.question)
+        terms, cap = find_terms([question]), fair_cap(map(size, texts.values()), budget.sources)
+        shown = [(_join_ids([name]), excerpt(text, terms, cap)) for name, text in texts.items()]
+        head, _ = self._around_answer(nonce, question=clipped, sources=shown)
+        group = _Group(nonce=nonce, question=clipped, texts=texts, head=head)
+        if sum(map(len, texts.values())) <= _GROUP_CHARACTERS:
+            if len(self._groups) >= _GROUPS_KEPT:
+                del self._groups[next(iter(self._groups))]
+            self._groups[content] = group
+        return group
 
 
 def shared_part(messages: Sequence[Message]) -> int:
@@ -231,66 +253,7 @@ def shared_part(messages: Sequence[Message]) -> int:
     return max(0, messages[-1].content.find(_ANSWER))
 
 
-def _template_texts() -> dict[str, str]:
-    folder = resources.files("citemark_service.judges.language") / "prompts"
-    return {file.name: file.read_text("utf-8") for file in folder.iterdir()}
-
-
-def _statement(title: str, description: str) -> str:
-    """Title and description on one line; a title that only repeats the description is dropped."""
-    title, description = neutral_line(title), neutral_line(description)
-    return description if description.startswith(title.rstrip("…")) else f"{title}: {description}"
-
-
-def _asked(criterion: Criterion) -> _Asked:
-    return _Asked(
-        criterion.title,
-        criterion.description,
-        defect=criterion.polarity is Polarity.NEGATIVE,
-        standing=criterion.source is Source.STATIC,
-    )
-
-
-def _listed(criterion: _Asked, statement: str) -> str:
-    """A criterion in the list after the answer; one of the rules' own by its name."""
-    if criterion.standing:
-        return f"{neutral_line(criterion.title)} (defined above)"
-    return statement
-
-
-def _fitted(texts: Sequence[str], budget: int) -> list[str]:
-    cap = fair_cap(map(size, texts), budget)
-    return [clip(text, cap) for text in texts]
-
-
-def _ids(ids: Sequence[str]) -> str:
-    shown = [clip(neutral_line(snippet_id), _ID_BYTES) for snippet_id in ids[:_SHOWN_IDS]]
-    more = len(ids) - len(shown)
-    return ",".join(shown) + (f" and {more} more" if more else "")
-
-
-def _all_sources(question: str, texts: Mapping[str, str], budget: int) -> _Shown:
-    terms = terms_of([question])
-    cap = fair_cap(map(size, texts.values()), budget)
-    return tuple((_ids([name]), excerpt(text, terms, cap)) for name, text in texts.items())
-
-
-def _cited(texts: Mapping[str, str], claims: Sequence[CitedClaim], budget: int) -> _Shown:
-    """Each cited snippet once; a long one by the parts that its own claims speak of."""
-    cited = {snippet_id for claim in claims for snippet_id in claim.ids}
-    shown = {name: text for name, text in texts.items() if name in cited}
-    cap = fair_cap(map(size, shown.values()), budget)
-    return tuple(
-        (_ids([name]), text if size(text) <= cap else excerpt(text, _sought(name, claims), cap))
-        for name, text in shown.items()
-    )
-
-
-def _sought(snippet_id: str, claims: Sequence[CitedClaim]) -> frozenset[str]:
-    return terms_of(claim.claim.text for claim in claims if snippet_id in claim.ids)
-
-
-def shown_answer(text: str, budget: int) -> str:
+def render_answer(text: str, budget: int) -> str:
     """The answer as the judge sees it: neutral, with claims as `<cite IDS>…</cite>`.
 
     Every other tag of the answer is defused, so that none of this notation can be forged.
@@ -299,7 +262,9 @@ def shown_answer(text: str, budget: int) -> str:
         text = text.replace(mark, "\ufffd")
     pieces, at = [], 0
     for tag in claim_tags(text, 0, len(text)):
-        pieces += [text[at : tag.start], _mark(tag)]
+        # Marks in the place of the angle brackets, which `neutral` would take.
+        mark = _CLOSE if tag.closing else f"{_OPEN}{_join_ids(tag.ids) or '?'}{_OPENED}"
+        pieces += [text[at : tag.start], mark]
         at = tag.end
     shown = neutral("".join([*pieces, text[at:]]))
     for mark, tag_text in _MARKS.items():
@@ -307,6 +272,7 @@ def shown_answer(text: str, budget: int) -> str:
     return clip(shown.strip(), budget)
 
 
-def _mark(tag: Tag) -> str:
-    """A claim tag with marks in the place of its angle brackets, which `neutral` would take."""
-    return _CLOSE if tag.closing else f"{_OPEN}{_ids(tag.ids) or '?'}{_OPENED}"
+def _join_ids(ids: Sequence[str]) -> str:
+    shown = [clip(neutral_line(snippet_id), _ID_BYTES) for snippet_id in ids[:_SHOWN_IDS]]
+    more = len(ids) - len(shown)
+    return ",".join(shown) + (f" and {more} more" if more else "")

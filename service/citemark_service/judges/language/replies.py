@@ -6,23 +6,34 @@ never text of the reply.
 """
 
 import json
+import math
 import re
+import unicodedata
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from itertools import accumulate
+from typing import Any, Self
 
 from citemark_service.errors import InvalidVerdict, JudgeTruncated, JudgeUnreadable
-from citemark_service.judges.chat import ChatReply
-from citemark_service.judges.language.expectation import TokenMap, expected_score
+from citemark_service.judges.chat import ChatReply, Token
 from citemark_service.judges.language.grammar import Layout, Quote, Verdict
+
+_MENUS_KEPT = 256
 
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _PAIR = re.compile(rf"\s*({_STRING})\s*:\s*({_STRING}|-?\d+)\s*[,}}]")
 
+_MIN_OVERLAP = 0.8
+_FUZZY_FROM = 5
+_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
+_WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+")
+
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ParsedReply:
     """A valid reply, by key."""
 
     digits: Mapping[str, tuple[int, ...]]
@@ -32,13 +43,13 @@ class Reading:
     quotes: Mapping[str, str]
 
 
-class _Pairs(tuple[tuple[str, Any], ...]):
+class _JsonObject(tuple[tuple[str, Any], ...]):
     """A JSON object with its repetitions; a JSON array is a list."""
 
     __slots__ = ()
 
 
-def read(reply: ChatReply, layout: Layout) -> Reading:
+def parse_reply(reply: ChatReply, layout: Layout) -> ParsedReply:
     """Validate `reply` against `layout`.
 
     Raises:
@@ -46,19 +57,28 @@ def read(reply: ChatReply, layout: Layout) -> Reading:
         JudgeUnreadable: it is empty, not JSON, another shape, or did not end by itself.
         InvalidVerdict: a verdict is missing, repeated or off its menu.
     """
-    values = _values(_decoded(reply), layout)
+    values = _parse_object(reply, layout)
     verdicts = [field for field in layout.fields if isinstance(field, Verdict)]
-    digits = {field.key: _digits(field, values[field.key]) for field in verdicts}
-    places = _places(reply.content)
+    digits = {field.key: _parse_digits(field, values[field.key]) for field in verdicts}
+    places = _find_digits(reply.content)
     tokens = TokenMap.over(reply.content, reply.tokens)
-    return Reading(
-        digits=digits,
-        scores={f.key: _scores(f, digits[f.key], tokens, places.get(f.key)) for f in verdicts},
-        quotes={f.key: _quote(f, values[f.key]) for f in layout.fields if isinstance(f, Quote)},
-    )
+    scores: dict[str, tuple[float, ...]] = {}
+    for key, tops in ((field.key, field.tops) for field in verdicts):
+        place = places.get(key)
+        scores[key] = tuple(
+            expected_score(digit, top, tokens, None if place is None else place + index)
+            for index, (digit, top) in enumerate(zip(digits[key], tops, strict=True))
+        )
+    quotes: dict[str, str] = {}
+    for key in (field.key for field in layout.fields if isinstance(field, Quote)):
+        if not isinstance(values[key], str):
+            raise JudgeUnreadable(f"quote {key} is not a string")
+        quotes[key] = values[key].strip()
+    return ParsedReply(digits, scores, quotes)
 
 
-def _decoded(reply: ChatReply) -> _Pairs:
+def _parse_object(reply: ChatReply, layout: Layout) -> dict[str, Any]:
+    """The reply as a mapping that has exactly the keys of `layout`."""
     if reply.finish_reason == "length":
         raise JudgeTruncated("the reply ended for length")
     if reply.finish_reason not in (None, "stop"):
@@ -66,56 +86,34 @@ def _decoded(reply: ChatReply) -> _Pairs:
     if not reply.content.strip():
         raise JudgeUnreadable("the reply is empty")
     try:
-        decoded = json.loads(reply.content, object_pairs_hook=_Pairs)
+        pairs = json.loads(reply.content, object_pairs_hook=_JsonObject)
     except (ValueError, RecursionError) as error:
         raise JudgeUnreadable("the reply is not JSON") from error
-    if not isinstance(decoded, _Pairs):
+    if not isinstance(pairs, _JsonObject):
         raise JudgeUnreadable("the reply is not a JSON object")
-    return decoded
-
-
-def _values(pairs: _Pairs, layout: Layout) -> dict[str, Any]:
-    """The object as a mapping that has exactly the keys of `layout`."""
     values = dict(pairs)
     if extra := len(values.keys() - layout.keys):
         raise JudgeUnreadable(f"the reply has {extra} keys that were not asked for")
     if len(values) < len(pairs):
-        raise InvalidVerdict(f"the reply gives {_repeated(pairs)} more than once")
+        counts = Counter(key for key, _ in pairs)
+        raise InvalidVerdict(f"the reply gives {counts.most_common(1)[0][0]} more than once")
     if missing := [field.key for field in layout.fields if field.key not in values]:
         raise InvalidVerdict(f"the reply lacks {', '.join(missing)}")
     return values
 
 
-def _repeated(pairs: _Pairs) -> str:
-    counts = Counter(key for key, _ in pairs)
-    return next(key for key, count in counts.items() if count > 1)
-
-
-def _digits(field: Verdict, value: object) -> tuple[int, ...]:
-    written = value if field.packed else _written(value)
-    if not isinstance(written, str) or not _on_menu(written, field.tops):
+def _parse_digits(field: Verdict, value: object) -> tuple[int, ...]:
+    # type() and not isinstance(): true is an int to Python, and 1.0 equals 1.
+    written = value if field.packed else str(value) if type(value) is int else None
+    if not isinstance(written, str) or len(written) != len(field.tops):
+        raise InvalidVerdict(f"verdict {field.key} is not on its menu")
+    # One comparison for each digit, where a pattern would be looked up for each verdict.
+    if not all("0" <= digit <= str(top) for digit, top in zip(written, field.tops, strict=True)):
         raise InvalidVerdict(f"verdict {field.key} is not on its menu")
     return tuple(map(int, written))
 
 
-def _on_menu(written: str, tops: tuple[int, ...]) -> bool:
-    # One comparison for each digit, where a pattern would be looked up for each verdict.
-    pairs = zip(written, tops, strict=False)
-    return len(written) == len(tops) and all("0" <= digit <= str(top) for digit, top in pairs)
-
-
-def _written(value: object) -> str | None:
-    # type() and not isinstance(): true is an int to Python, and 1.0 equals 1.
-    return str(value) if type(value) is int and 0 <= value <= 9 else None
-
-
-def _quote(field: Quote, value: object) -> str:
-    if not isinstance(value, str):
-        raise JudgeUnreadable(f"quote {field.key} is not a string")
-    return value.strip()
-
-
-def _places(content: str) -> dict[str, int]:
+def _find_digits(content: str) -> dict[str, int]:
     """Where each value's first digit stands in a flat JSON object whose keys escape nothing."""
     places: dict[str, int] = {}
     position = content.find("{") + 1
@@ -125,10 +123,106 @@ def _places(content: str) -> dict[str, int]:
     return places
 
 
-def _scores(
-    field: Verdict, digits: tuple[int, ...], tokens: TokenMap | None, place: int | None
-) -> tuple[float, ...]:
-    return tuple(
-        expected_score(digit, top, tokens, None if place is None else place + index)
-        for index, (digit, top) in enumerate(zip(digits, field.tops, strict=True))
-    )
+class TokenMap:
+    """Finds the token that holds a character of the reply's content."""
+
+    def __init__(self, tokens: tuple[Token, ...], starts: tuple[int, ...]) -> None:
+        self._tokens = tokens
+        self._starts = starts
+
+    @classmethod
+    def over(cls, content: str, tokens: tuple[Token, ...] | None) -> Self | None:
+        """Tokens that spell the content; None where there are none, or they spell another text."""
+        texts = [token.text for token in tokens or ()]
+        if not tokens or "".join(texts) != content:
+            return None
+        return cls(tokens, tuple(accumulate(map(len, texts[:-1]), initial=0)))
+
+    def at(self, offset: int) -> tuple[Token, int]:
+        """The token that holds the character at `offset`, and its place within the token."""
+        index = bisect_right(self._starts, offset) - 1
+        return self._tokens[index], offset - self._starts[index]
+
+
+def expected_score(digit: int, top: int, tokens: TokenMap | None, offset: int | None) -> float:
+    """The mean of 0…`top` under the token's alternatives, over `top`: in [0, 1].
+
+    The mean of a judge's verdict distribution agrees better with people than its mode does
+    (https://arxiv.org/abs/2503.03064), and it breaks ties within a group.
+
+    Only alternatives that differ from the chosen token in nothing but this digit count, and
+    only digits on the menu, renormalised: servers give probabilities before the grammar's mask.
+    Without usable probabilities it is `digit / top`.
+    """
+    if tokens is None or offset is None:
+        return digit / top
+    logprobs = _weigh_menu(*tokens.at(offset), top)
+    if digit not in logprobs or len(logprobs) == 1:
+        return digit / top
+    highest = max(logprobs.values())
+    total = weighted = 0.0
+    for value, logprob in logprobs.items():
+        mass = math.exp(logprob - highest)
+        total += mass
+        weighted += value * mass
+    return min(max(weighted / total, min(logprobs)), max(logprobs)) / top
+
+
+@lru_cache(maxsize=_MENUS_KEPT)
+def _menu(head: str, tail: str, top: int) -> Mapping[str, int]:
+    """The texts that differ in the digit alone; most tokens are a digit and nothing else."""
+    return {f"{head}{value}{tail}": value for value in range(top + 1)}
+
+
+def _weigh_menu(token: Token, place: int, top: int) -> dict[int, float]:
+    """Each menu digit that the server weighed in this place, with its log probability."""
+    menu = _menu(token.text[:place], token.text[place + 1 :], top)
+    return {
+        menu[weighed.text]: min(weighed.logprob, 0.0)
+        for weighed in (*token.alternatives, token)
+        if weighed.text in menu and math.isfinite(weighed.logprob)
+    }
+
+
+def _split_words(text: str) -> list[str]:
+    """Case-folded words; scripts without spaces character by character."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+class QuotedText:
+    """The text that quotes are looked for in, such as the answer that the judge was shown.
+
+    Containment is fuzzy in what copying changes (case, white space, punctuation, quote marks, a
+    dropped word) and strict in the words themselves. Linear in the length of the text.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._words = _split_words(text)
+        self._joined = f" {' '.join(self._words)} "
+
+    def holds(self, quote: str) -> bool:
+        """Whether the words of `quote` stand here together.
+
+        Up to four words must follow each other exactly; of longer quotes, four fifths must lie
+        within a window of the quote's own length. A quote without any word is nowhere.
+        """
+        words = _split_words(quote)
+        if not words:
+            return False
+        if f" {' '.join(words)} " in self._joined:
+            return True
+        return len(words) >= _FUZZY_FROM and self._overlap(words) >= _MIN_OVERLAP
+
+    def _overlap(self, words: Sequence[str]) -> float:
+        """The best share of `words`, counted with repetition, within a window of their number."""
+        missing = Counter(words)
+        shared = best = 0
+        for position, word in enumerate(self._words):
+            shared += missing[word] > 0
+            missing[word] -= 1
+            if position >= len(words):
+                leaving = self._words[position - len(words)]
+                missing[leaving] += 1
+                shared -= missing[leaving] > 0
+            best = max(best, shared)
+        return best / len(words)
