@@ -1,51 +1,26 @@
 """`citemark export`: everything that is kept, as rows that others can read."""
 
-import asyncio
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import update
 
-from citemark_rubrics import load_library
 from citemark_schemas import SIGNALS, Knobs, Rollout, ScoreResult
-from citemark_service.judges.embedded.judge import EmbeddedJudge
-from citemark_service.judges.tasks import Origin
 from citemark_service.ledger.database import opened
-from citemark_service.ledger.factory import ledger_of
 from citemark_service.ledger.tables import rollouts
 from citemark_service.rescoring.reward import Change, rescored
-from citemark_service.score.pipeline import Pipeline
-from citemark_service.settings import Settings
-from citemark_service.telemetry.metrics import Metrics
-from support.command_line import EXAMPLES, Cli
-
-ROWS = [json.loads(line) for line in (EXAMPLES / "rollouts.jsonl").read_text().splitlines()]
+from support.command_line import Cli
+from support.kept_examples import EXAMPLE_ROWS, keep_examples
 
 
-async def _fill(settings: Settings) -> None:
-    ledger = ledger_of(settings, Metrics())
-    assert ledger is not None
-    async with ledger:
-        pipeline = Pipeline(
-            judge=EmbeddedJudge(),
-            library=load_library(),
-            settings=settings,
-            metrics=Metrics(),
-            keep=ledger.keep,
-        )
-        for step, row in enumerate(ROWS):
-            origin = Origin(run="demo", step=step)
-            rollout = Rollout.model_validate(row)
-            await pipeline.score(rollout, request=Knobs(), position=0, deadline=None, origin=origin)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> str:
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The 16 examples, each a step of the run `demo`, on the hours of a day in 2026."""
-    address = f"sqlite:///{tmp_path / 'ledger.db'}"
-    asyncio.run(_fill(Settings(ledger=address)))
+    address = f"sqlite:///{tmp_path_factory.mktemp('kept') / 'ledger.db'}"
+    keep_examples(address, step=lambda place: place)
     engine = opened(address)
     with engine.begin() as connection:
         connection.execute(update(rollouts).values(at=1_767_225_600.0 + 3600 * rollouts.c.step))
@@ -65,10 +40,10 @@ def exported(cli: Cli, ledger: str, path: Path, *flags: str) -> list[dict[str, A
 
 def test_every_row_is_flat_and_whole(cli: Cli, ledger: str, tmp_path: Path) -> None:
     rows = exported(cli, ledger, tmp_path / "all.jsonl")
-    assert [row["id"] for row in rows] == [row["id"] for row in ROWS]
+    assert [row["id"] for row in rows] == [row["id"] for row in EXAMPLE_ROWS]
     assert [row["step"] for row in rows] == list(range(16))
     assert rows[1]["at"] == "2026-01-01T01:00:00+00:00"
-    for row, sent in zip(rows, ROWS, strict=True):
+    for row, sent in zip(rows, EXAMPLE_ROWS, strict=True):
         assert row.keys() >= {*SIGNALS, "run", "group", "model", "latency_s", "scoring_version"}
         assert row["rollout"]["response"] == sent["response"]
         result = ScoreResult.model_validate(row["result"])
@@ -137,6 +112,8 @@ def test_an_interrupted_export_leaves_the_old_file(cli: Cli, ledger: str, tmp_pa
     path = tmp_path / "all.jsonl"
     exported(cli, ledger, path)
     old = path.read_bytes()
+    copy = shutil.copy(ledger.removeprefix("sqlite:///"), tmp_path / "damaged.db")
+    ledger = f"sqlite:///{copy}"
     engine = opened(ledger)
     with engine.begin() as connection:
         damaged = update(rollouts).where(rollouts.c.step == 9).values(detail=b"no zlib")

@@ -1,49 +1,20 @@
 """`citemark rescore`: kept rollouts under other knobs, and under another judge."""
 
-import asyncio
 import json
 import re
 from pathlib import Path
 
 import pytest
 
-from citemark_rubrics import load_library
-from citemark_schemas import Knobs, Rollout
-from citemark_service.judges.embedded.judge import EmbeddedJudge
-from citemark_service.judges.tasks import Origin
-from citemark_service.ledger.factory import ledger_of
-from citemark_service.score.pipeline import Pipeline
-from citemark_service.settings import Settings
-from citemark_service.telemetry.metrics import Metrics
-from support.command_line import EXAMPLES, Cli
+from support.command_line import Cli
+from support.kept_examples import keep_examples
 
 
-async def _fill(settings: Settings, *, run: str = "demo", title: str | None = None) -> None:
-    ledger = ledger_of(settings, Metrics())
-    assert ledger is not None
-    lines = (EXAMPLES / "rollouts.jsonl").read_text().splitlines()
-    async with ledger:
-        pipeline = Pipeline(
-            judge=EmbeddedJudge(),
-            library=load_library(),
-            settings=settings,
-            metrics=Metrics(),
-            keep=ledger.keep,
-        )
-        for line in lines:
-            row = json.loads(line)
-            if title is not None:
-                row["rubrics"] = [{"title": title, "description": "It is short."}]
-            rollout = Rollout.model_validate(row)
-            origin = Origin(run=run, step=1)
-            await pipeline.score(rollout, request=Knobs(), position=0, deadline=None, origin=origin)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> str:
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The 16 examples, kept as step 1 of the run `demo`."""
-    address = f"sqlite:///{tmp_path / 'ledger.db'}"
-    asyncio.run(_fill(Settings(ledger=address)))
+    address = f"sqlite:///{tmp_path_factory.mktemp('kept') / 'ledger.db'}"
+    keep_examples(address)
     return address
 
 
@@ -123,7 +94,8 @@ HOSTILE = "\x1b[31m\x1b]0;pwn\x07\u202e\x9b2J"
 
 def test_no_error_lets_a_kept_name_steer_the_terminal(cli: Cli, tmp_path: Path) -> None:
     address = f"sqlite:///{tmp_path / 'ledger.db'}"
-    asyncio.run(_fill(Settings(ledger=address), run=f"esc{HOSTILE}", title=f"t{HOSTILE}"))
+    rubric = {"title": f"t{HOSTILE}", "description": "It is short."}
+    keep_examples(address, run=f"esc{HOSTILE}", rubrics=[rubric])
     for arguments in (
         ("rescore", "--run", "nope"),
         ("export", tmp_path / "q.jsonl", "--run", "nope"),

@@ -9,7 +9,7 @@ from rich.console import Console
 from citemark_schemas import Rollout, ScoreResult
 from citemark_service.cli.results import Made, StreamResults
 from citemark_service.cli.rows import BadLine, RolloutRow
-from citemark_service.cli.scoring import NoService, NotScored, Run, RunTally, Scorer
+from citemark_service.cli.scoring import NoService, Run, RunTally, Scorer
 from citemark_service.cli.terminal import Progress
 from citemark_service.score.rollout import rollout_hash
 from support.scripted_service import scored
@@ -71,13 +71,6 @@ async def tally_of(
     return tally, console.file.getvalue()
 
 
-async def test_a_row_without_a_result_does_not_stop_the_run() -> None:
-    scorer = Falling({1: NotScored("the service answered 500")})
-    tally, told = await tally_of(scorer, [row(number) for number in range(3)])
-    assert (tally.counts["judged"], tally.counts["failed"], tally.exit_code) == (2, 1, 1)
-    assert "line 2 (1): the service answered 500" in told
-
-
 async def test_a_service_that_goes_away_ends_the_run() -> None:
     scorer = Falling({1: NoService("gone")})
     tally, _ = await tally_of(scorer, [row(number) for number in range(9)])
@@ -118,9 +111,3 @@ async def test_complaints_are_bounded() -> None:
     assert (tally.counts["bad"], tally.exit_code) == (30, 2)
     assert told.count("is not JSON") == 20
     assert "and 10 more" in told
-
-
-@pytest.mark.parametrize("rows", [[], [row(0)]])
-async def test_a_run_without_trouble_succeeds(rows: list[RolloutRow]) -> None:
-    tally, told = await tally_of(Falling({}), rows)
-    assert (tally.counts["judged"], tally.exit_code, told) == (len(rows), 0, "")

@@ -71,6 +71,12 @@ def test_a_service_gives_what_this_process_gives(cli: Cli, citemark_url: str) ->
     assert all(result.knobs.citation_weight == 0.5 for result in there)
 
 
+def test_no_rows_are_no_failure(cli: Cli, rows: WriteRows) -> None:
+    result = cli("score", rows([]))
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "0 judged, 0 refused, 0 failed\n"
+
+
 def test_standard_input_is_read(cli: Cli) -> None:
     result = cli("score", "-", input=json.dumps(ROW))
     assert ids_of(result.stdout) == ["0"]

@@ -11,9 +11,7 @@ import click
 
 from citemark_rubrics import RubricError
 from citemark_service.errors import CitemarkError
-
-# Under another name: this package has a module `printable`, which would take that one's place.
-from citemark_service.printable import printable as visible
+from citemark_service.printable import printable
 
 _COMMANDS = (
     "serve",
@@ -47,7 +45,7 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except (CitemarkError, RubricError) as error:
             # It may name what a stranger called a run or a criterion.
-            raise click.UsageError(visible(str(error))) from error
+            raise click.UsageError(printable(str(error))) from error
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(130)
