@@ -21,12 +21,10 @@ from citemark_service.web.envelope import Envelope
 from citemark_service.web.gate import TokenGate
 from citemark_service.web.openapi import Citemark
 from citemark_service.web.problems import HANDLERS
-from citemark_service.web.readiness import Readiness
-from citemark_service.web.routes.catalogue import catalogue_router
 from citemark_service.web.routes.gym import gym_router
-from citemark_service.web.routes.health import health_router
+from citemark_service.web.routes.operations import about_router, health_router
 from citemark_service.web.routes.rescore import RescoreEndpoint, rescore_router
-from citemark_service.web.routes.score import ScoreEndpoint, score_router
+from citemark_service.web.routes.score import score_router
 from citemark_service.web.routes.stream import stream_router
 from citemark_service.web.routes.trainers import trainer_router
 from citemark_service.web.ui.door import PageDoor
@@ -81,9 +79,8 @@ def create_app(
         tracer=tracer,
         logs=True,
     )
-    endpoint = ScoreEndpoint(pipeline=pipeline, settings=settings, admission=admission)
-    app.include_router(score_router(endpoint))
-    rescoring = RescoreEndpoint(view=view, settings=settings, admission=admission)
+    app.include_router(score_router(pipeline=pipeline, settings=settings, admission=admission))
+    rescoring = RescoreEndpoint(view=view, admission=admission)
     app.include_router(rescore_router(rescoring))
     app.include_router(stream_router(pipeline=pipeline, settings=settings, admission=admission))
     app.include_router(
@@ -102,17 +99,8 @@ def create_app(
             admission=admission,
         )
     )
-    app.include_router(
-        health_router(
-            admission=admission,
-            readiness=Readiness(judge),
-            metrics=metrics,
-            model=judge.identity.model,
-        )
-    )
-    app.include_router(
-        catalogue_router(library=library, identity=judge.identity, version=app.version)
-    )
+    app.include_router(health_router(admission=admission, judge=judge, metrics=metrics))
+    app.include_router(about_router(library=library, judge=judge, version=app.version))
     return app
 
 

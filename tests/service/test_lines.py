@@ -5,7 +5,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_service.web.lines import Line, LineCutter
+from citemark_service.web.routes.stream import LineCutter
+from citemark_service.web.routes.stream import NumberedLine as Line
 
 
 def cut(chunks: list[bytes], limit: int) -> list[Line]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citemark_service.errors import Overloaded, TooLarge
-from citemark_service.web.quota import Quota
+from citemark_service.web.admission import Quota
 
 
 def test_what_does_not_fit_is_refused_and_what_never_fits_is_too_large() -> None:

@@ -1,25 +1,132 @@
-"""What the service lets in: its quotas, and the draining that ends all of them."""
+"""What the service lets in: bounded counts, and the draining that ends all of them."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Self
 
-from citemark_service.errors import ShuttingDown
+from citemark_service.errors import Overloaded, ShuttingDown, TooLarge
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.web.quota import Quota
 
+_FULL_RETRY_AFTER_S = 1.0
+_STOPPING_RETRY_AFTER_S = 5.0
 _DRAIN_PATIENCE_S = 0.5
-_RETRY_AFTER_S = 5.0
+
+
+class Quota:
+    """At most `limit` units are held at once; those who wait are served in order of arrival.
+
+    Used within one event loop.
+    """
+
+    def __init__(self, limit: int, noun: str) -> None:
+        self.limit = limit
+        self.held = 0
+        self._noun = noun
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    def hold(self) -> "Hold":
+        """An empty hold; what is taken through it is given back when its `with` ends."""
+        return Hold(self)
+
+    def take(self, count: int) -> None:
+        """Hold `count` more now.
+
+        Raises:
+            TooLarge: `count` could never fit.
+            Overloaded: it does not fit at the moment.
+        """
+        self._refuse_impossible(count)
+        if self.held + count > self.limit:
+            raise Overloaded(
+                f"{self.held} of {self.limit} {self._noun} are taken and {count} more are needed",
+                retry_after_s=_FULL_RETRY_AFTER_S,
+            )
+        self.held += count
+
+    async def wait(self, count: int) -> None:
+        """Hold `count` more as soon as they fit, after everyone who came before.
+
+        Raises:
+            TooLarge: `count` could never fit.
+        """
+        self._refuse_impossible(count)
+        if not self._waiting and self.held + count <= self.limit:
+            self.held += count
+            return
+        ticket = (count, asyncio.get_running_loop().create_future())
+        self._waiting.append(ticket)
+        try:
+            await ticket[1]
+        except asyncio.CancelledError:
+            if ticket[1].done() and not ticket[1].cancelled():
+                self.give(count)  # granted and cancelled in the same turn of the loop
+            else:
+                self._waiting.remove(ticket)
+                self._grant()
+            raise
+
+    def give(self, count: int) -> None:
+        """Return `count` units."""
+        self.held -= count
+        self._grant()
+
+    def _refuse_impossible(self, count: int) -> None:
+        if count > self.limit:
+            raise TooLarge(f"{count} {self._noun} can never fit the limit of {self.limit}")
+
+    def _grant(self) -> None:
+        while self._waiting and self.held + self._waiting[0][0] <= self.limit:
+            count, granted = self._waiting.popleft()
+            self.held += count
+            granted.set_result(None)
+
+
+class Hold:
+    """Units taken from one quota bit by bit; whatever is left goes back when it ends."""
+
+    def __init__(self, quota: Quota) -> None:
+        self.count = 0
+        self._quota = quota
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.give(self.count)
+
+    def take(self, count: int = 1) -> None:
+        """As `Quota.take`."""
+        self._quota.take(count)
+        self.count += count
+
+    def grow(self, total: int) -> None:
+        """Hold `total` in all. Raises as `Quota.take`, and `TooLarge` for the total."""
+        if total > self._quota.limit:
+            self._quota.take(total)
+        self.take(max(0, total - self.count))
+
+    async def wait(self, count: int = 1) -> None:
+        """As `Quota.wait`."""
+        await self._quota.wait(count)
+        self.count += count
+
+    def give(self, count: int = 1) -> None:
+        """Return `count` units early."""
+        self._quota.give(count)
+        self.count -= count
 
 
 class Admission:
-    """The one owner of the service's bounds; all of it belongs to one event loop."""
+    """The one owner of the service's bounds. Used within one event loop."""
 
     def __init__(self, settings: Settings) -> None:
         self.rollouts = Quota(settings.max_inflight, "rollouts in flight")
         self.buffered = Quota(settings.max_buffered_bytes, "bytes of request bodies")
         self.streams = Quota(settings.max_streams, "open streams")
+        self.body_timeout_s = settings.body_timeout_s
         self.draining = False
         self._waits: set[asyncio.Timeout] = set()
         self._works: set[asyncio.Timeout] = set()
@@ -40,9 +147,8 @@ class Admission:
             ShuttingDown: the service is draining.
         """
         if self.draining:
-            raise ShuttingDown(
-                "the service is stopping and takes no new rollouts", retry_after_s=_RETRY_AFTER_S
-            )
+            message = "the service is stopping and takes no new rollouts"
+            raise ShuttingDown(message, retry_after_s=_STOPPING_RETRY_AFTER_S)
 
     def drain(self) -> None:
         """Take nothing new from now on, and wait little for clients that send nothing."""
@@ -67,12 +173,11 @@ class Admission:
         """
         try:
             async with asyncio.timeout(None) as clock:
-                with _listed(clock, self._works):
+                with _member(self._works, clock):
                     yield
         except TimeoutError as error:
-            raise ShuttingDown(
-                "the service stopped before this was judged", retry_after_s=_RETRY_AFTER_S
-            ) from error
+            message = "the service stopped before this was judged"
+            raise ShuttingDown(message, retry_after_s=_STOPPING_RETRY_AFTER_S) from error
 
     @asynccontextmanager
     async def patience(self, seconds: float) -> AsyncIterator[None]:
@@ -83,12 +188,12 @@ class Admission:
         """
         limit_s = min(seconds, _DRAIN_PATIENCE_S) if self.draining else seconds
         async with asyncio.timeout(limit_s) as clock:
-            with _listed(clock, self._waits):
+            with _member(self._waits, clock):
                 yield
 
 
 @contextmanager
-def _listed(clock: asyncio.Timeout, clocks: set[asyncio.Timeout]) -> Iterator[None]:
+def _member(clocks: set[asyncio.Timeout], clock: asyncio.Timeout) -> Iterator[None]:
     clocks.add(clock)
     try:
         yield

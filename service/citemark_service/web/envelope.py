@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from citemark_service.telemetry.logs import log_fields, set_log_context
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.telemetry.traces import mark_failed, open_span, set_attributes
+from citemark_service.telemetry.traces import Attributes, mark_failed, open_span, set_attributes
 from citemark_service.web.admission import Admission
 
 _access = logging.getLogger("citemark.access")
@@ -21,72 +21,6 @@ _ACCESS = "method=%s route=%s status=%d seconds=%.4f bytes=%d client=%s id=%s"
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _LINGER_S = 2.0
 _LINGER_BYTES = 32 * 1024 * 1024
-
-
-def _request_id(headers: Headers) -> str:
-    """The caller's id where it is printable and short, else a new one."""
-    given = headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-
-
-def _has_body(headers: Headers) -> bool:
-    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-
-
-class Exchange:
-    """One request and its response, as seen from outside the application."""
-
-    def __init__(self, scope: Scope, receive: Receive, send: Send, *, admission: Admission) -> None:
-        headers = Headers(scope=scope)
-        self.id = _request_id(headers)
-        self.status = 500
-        """What was answered; 500 while nothing was, because then the server answers so."""
-        self.sent = 0
-        self._receive = receive
-        self._send = send
-        self._admission = admission
-        self._unread = _has_body(headers)
-        scope.setdefault("state", {})["request_id"] = self.id
-
-    async def receive(self) -> Message:
-        """Pass a message in, noting whether the body is read."""
-        message = await self._receive()
-        if not message.get("more_body", False):
-            self._unread = False
-        return message
-
-    async def send(self, message: Message) -> None:
-        """Pass a message out, with this exchange's headers, and end it in order."""
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            self._mark(MutableHeaders(scope=message))
-            await self._send(message)
-            return
-        self.sent += len(message.get("body", b""))
-        if self._unread and not message.get("more_body", False):
-            await self._send({**message, "more_body": True})
-            await self._linger()
-            message = {"type": "http.response.body", "body": b"", "more_body": False}
-        await self._send(message)
-
-    def _mark(self, headers: MutableHeaders) -> None:
-        headers["X-Request-ID"] = self.id
-        if self._admission.draining or (self._unread and self.status >= 400):
-            headers["Connection"] = "close"
-
-    async def _linger(self) -> None:
-        """Read on for a moment after an early answer.
-
-        A socket closed with unread bytes resets the connection, and the client, still writing,
-        would never see why it was refused.
-        """
-        read = 0
-        try:
-            async with asyncio.timeout(_LINGER_S):
-                while self._unread and read < _LINGER_BYTES:
-                    read += len((await self.receive()).get("body", b""))
-        except TimeoutError:
-            return
 
 
 class Envelope:
@@ -110,15 +44,15 @@ class Envelope:
         set_log_context(request=exchange.id)
         try:
             with self._metrics.inflight_requests.track_inprogress():
-                await self._traced(scope, exchange)
+                # The rest is pages, and probes every few seconds.
+                if scope["method"] == "POST":
+                    await self._trace(scope, exchange)
+                else:
+                    await self._app(scope, exchange.receive, exchange.send)
         finally:
             self._record(scope, exchange, time.perf_counter() - start)
 
-    async def _traced(self, scope: Scope, exchange: Exchange) -> None:
-        """Only what is posted is traced: the rest is pages, and probes every few seconds."""
-        if scope["method"] != "POST":
-            await self._app(scope, exchange.receive, exchange.send)
-            return
+    async def _trace(self, scope: Scope, exchange: "Exchange") -> None:
         caller = Headers(scope=scope)
         with open_span(self._tracer, "request", SpanKind.SERVER, caller=caller) as span:
             context = span.get_span_context()
@@ -127,13 +61,14 @@ class Envelope:
             try:
                 await self._app(scope, exchange.receive, exchange.send)
             finally:
-                _describe(span, scope, exchange)
+                if span.is_recording():
+                    _describe(span, _route_of(scope), exchange)
 
-    def _record(self, scope: Scope, exchange: Exchange, seconds: float) -> None:
-        route = _route(scope)
+    def _record(self, scope: Scope, exchange: "Exchange", seconds: float) -> None:
+        route = _route_of(scope)
         self._metrics.requests.labels(route, exchange.status).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
-        said = {
+        fields = {
             "method": scope["method"] if scope["method"].isalpha() else "?",
             "route": route,
             "status": exchange.status,
@@ -142,28 +77,81 @@ class Envelope:
             "client": (scope.get("client") or ("-",))[0],
             "request": exchange.id,
         }
-        _access.info(_ACCESS, *said.values(), extra=log_fields(**said))
+        _access.info(_ACCESS, *fields.values(), extra=log_fields(**fields))
 
 
-def _describe(span: Span, scope: Scope, exchange: Exchange) -> None:
-    if not span.is_recording():
-        return
-    route = _route(scope)
+class Exchange:
+    """One request and its response, as seen from outside the application."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, admission: Admission) -> None:
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        self.id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        """The caller's where it is printable and short, else a new one."""
+        self.status = 500
+        """What was answered; 500 while nothing was, because then the server answers so."""
+        self.sent = 0
+        """Bytes of the answer's body."""
+        self._receive = receive
+        self._send = send
+        self._admission = admission
+        # Whether a body is announced that has not been read to its end.
+        self._unread = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        scope.setdefault("state", {})["request_id"] = self.id
+
+    async def receive(self) -> Message:
+        """Pass a message in, noting whether the body is read."""
+        message = await self._receive()
+        if not message.get("more_body", False):
+            self._unread = False
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass a message out, with this exchange's headers, and end it in order."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-ID"] = self.id
+            if self._admission.draining or (self._unread and self.status >= 400):
+                headers["Connection"] = "close"
+            await self._send(message)
+            return
+        self.sent += len(message.get("body", b""))
+        if self._unread and not message.get("more_body", False):
+            await self._send({**message, "more_body": True})
+            await self._linger()
+            message = {"type": "http.response.body", "body": b"", "more_body": False}
+        await self._send(message)
+
+    async def _linger(self) -> None:
+        """Read on for a moment after an early answer.
+
+        A socket closed with unread bytes resets the connection, and the client, still writing,
+        would never see why it was refused.
+        """
+        read = 0
+        try:
+            async with asyncio.timeout(_LINGER_S):
+                while self._unread and read < _LINGER_BYTES:
+                    read += len((await self.receive()).get("body", b""))
+        except TimeoutError:
+            return
+
+
+def _describe(span: Span, route: str, exchange: Exchange) -> None:
     span.update_name(f"POST {route}")
-    set_attributes(
-        span,
-        {
-            "http.request.method": "POST",
-            "http.route": route,
-            "http.response.status_code": exchange.status,
-            "citemark.request": exchange.id,
-        },
-    )
+    attributes: Attributes = {
+        "http.request.method": "POST",
+        "http.route": route,
+        "http.response.status_code": exchange.status,
+        "citemark.request": exchange.id,
+    }
+    set_attributes(span, attributes)
     if exchange.status >= 500:
         mark_failed(span, str(exchange.status))
 
 
-def _route(scope: Scope) -> str:
+def _route_of(scope: Scope) -> str:
     """The route's template: a path could hold anything, and for some clients holds the token."""
-    found: str = getattr(scope.get("route"), "path", "unmatched")
-    return found
+    template: str = getattr(scope.get("route"), "path", "unmatched")
+    return template

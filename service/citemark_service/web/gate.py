@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from citemark_service.errors import Unauthorized
-from citemark_service.web.problems import answer, problem
+from citemark_service.web.problems import to_problem, to_response
 
 _PREFIX: Final = "/t/"
 _OPEN: Final = frozenset({"/", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"})
@@ -40,16 +40,22 @@ class TokenGate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = [*_from_headers(Headers(scope=scope)), *_from_path(scope), *_from_query(scope)]
-        if self._wanted is None or _is_open(scope) or self._knows(given, self._wanted):
+        tokens = [*_read_headers(Headers(scope=scope)), *_take_path(scope), *_take_query(scope)]
+        is_open = scope["method"] in ("GET", "HEAD") and scope["path"] in _OPEN
+        if self._wanted is None or is_open or self._knows(tokens, self._wanted):
             await self._app(scope, receive, send)
             return
-        await _refusal(wrong=bool(given))(scope, receive, send)
+        # RFC 6750, section 3: no error code for who presented nothing.
+        challenge = 'Bearer realm="citemark"' + (', error="invalid_token"' if tokens else "")
+        lack = "is not the one of this service" if tokens else "is needed"
+        problem = to_problem(Unauthorized(f"the API token {lack}; {_WAYS}"))
+        refusal = to_response(Unauthorized.status, problem, {"WWW-Authenticate": challenge})
+        await refusal(scope, receive, send)
 
     @staticmethod
-    def _knows(given: list[str], wanted: bytes) -> bool:
+    def _knows(tokens: list[str], wanted: bytes) -> bool:
         """Whether one of them is the token: some clients always send a key of their own too."""
-        return any([hmac.compare_digest(_digest(each), wanted) for each in given])  # noqa: C419  compares all: the time tells nothing
+        return any([hmac.compare_digest(_digest(each), wanted) for each in tokens])  # noqa: C419  compares all: the time tells nothing
 
 
 def _digest(text: str) -> bytes:
@@ -57,17 +63,13 @@ def _digest(text: str) -> bytes:
     return hashlib.blake2b(text.encode("utf-8", "replace")).digest()
 
 
-def _is_open(scope: Scope) -> bool:
-    return scope["method"] in ("GET", "HEAD") and scope["path"] in _OPEN
-
-
-def _from_headers(headers: Headers) -> list[str]:
+def _read_headers(headers: Headers) -> list[str]:
     scheme, _, token = headers.get("authorization", "").partition(" ")
     bearer = token.strip() if scheme.lower() == "bearer" else ""
     return [each for each in (bearer, headers.get("x-api-key", "").strip()) if each]
 
 
-def _from_path(scope: Scope) -> list[str]:
+def _take_path(scope: Scope) -> list[str]:
     """The token of the path's prefix, which is taken off."""
     path: str = scope["path"]
     if not path.startswith(_PREFIX):
@@ -79,16 +81,8 @@ def _from_path(scope: Scope) -> list[str]:
     return [token] if token else []
 
 
-def _from_query(scope: Scope) -> list[str]:
+def _take_query(scope: Scope) -> list[str]:
     """The values of `token` in the query, which are taken out."""
     pairs = [pair.partition(b"=") for pair in scope["query_string"].split(b"&")]
     scope["query_string"] = b"&".join(b"".join(pair) for pair in pairs if pair[0] != b"token")
     return [unquote(value.decode("latin-1")) for name, _, value in pairs if name == b"token"]
-
-
-def _refusal(*, wrong: bool) -> ASGIApp:
-    told = "is not the one of this service" if wrong else "is needed"
-    # RFC 6750, section 3: no error code for who presented nothing.
-    challenge = 'Bearer realm="citemark"' + (', error="invalid_token"' if wrong else "")
-    error = Unauthorized(f"the API token {told}; {_WAYS}")
-    return answer(error.status, problem(error), {"WWW-Authenticate": challenge})

@@ -3,15 +3,17 @@
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Final
 
 import msgspec
+from fastapi import Header, Request
 from pydantic import ValidationError
 
-from citemark_schemas import BatchOptions, Knobs, ProblemDetail, Rollout
+from citemark_schemas import BatchOptions, Knobs, Priority, ProblemDetail, RequestOptions, Rollout
 from citemark_service.errors import InvalidRequest, TooLarge, clip
+from citemark_service.judges.tasks import Origin
 from citemark_service.settings import Settings
 
 _MAX_EXPANDED = 1000
@@ -19,9 +21,21 @@ _MAX_KEY = 80
 _TURN_S = 0.005
 _PREFIX = "Value error, "
 _ITEM = re.compile(r"item (\d+): ")
+_PRIORITIES: Final[Mapping[Priority, int]] = {"training": 0, "audit": 10}
 
 Check = Callable[[Rollout, Knobs], None]
 """Raises `InvalidRequest` for what the schema cannot know, with fields named from the rollout."""
+
+CallerName = Annotated[
+    str | None,
+    Header(
+        alias="X-Citemark-Caller",
+        max_length=64,
+        pattern=r"^[!-~]+$",
+        description="Requests of one name share their part of the judge; the address by default.",
+    ),
+]
+"""Printable ASCII without blanks, at most 64 characters; anything else is refused with 422."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,33 +61,25 @@ class Turns:
             self._since = time.perf_counter()
 
 
-def place(parts: Iterable[int | str], prefix: str = "") -> str:
-    """A pydantic location as `items[3].snippets[0].id`; `body` where it is empty."""
-    path = prefix
-    for part in parts:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        else:
-            path += f".{clip(part, _MAX_KEY)}" if path else clip(part, _MAX_KEY)
-    return path or "body"
+def to_origin(request: Request, caller: str | None, options: RequestOptions) -> Origin:
+    """The origin of all tasks of a request; `caller` is what its header says."""
+    address = "" if request.client is None else request.client.host
+    return Origin(caller or address, _PRIORITIES[options.priority], options.run, options.step)
 
 
-def details_of(errors: Sequence[Any], prefix: str = "") -> tuple[ProblemDetail, ...]:
+def to_details(errors: Sequence[Any], prefix: str = "") -> tuple[ProblemDetail, ...]:
     """Pydantic's error list as problem details, without any input text that it may quote."""
-    return tuple(
-        _detail(error["loc"], error["msg"].removeprefix(_PREFIX), prefix) for error in errors
-    )
+    details = []
+    for error in errors:
+        loc, message = error["loc"], error["msg"].removeprefix(_PREFIX)
+        # The shapes of rubrics name their item in the message, where pydantic cannot.
+        if item := _ITEM.match(message):
+            loc, message = (*loc, int(item[1])), message[item.end() :]
+        details.append(ProblemDetail(loc=_to_path(loc, prefix), message=message))
+    return tuple(details)
 
 
-def _detail(loc: tuple[int | str, ...], message: str, prefix: str) -> ProblemDetail:
-    """One problem; the shapes of rubrics tell their item in the message, where pydantic cannot."""
-    item = _ITEM.match(message)
-    if item is None:
-        return ProblemDetail(loc=place(loc, prefix), message=message)
-    return ProblemDetail(loc=place((*loc, int(item[1])), prefix), message=message[item.end() :])
-
-
-def validated(raw: bytes | memoryview, knobs: Knobs, check: Check, prefix: str = "") -> Rollout:
+def parse_rollout(raw: bytes | memoryview, knobs: Knobs, check: Check, prefix: str = "") -> Rollout:
     """One rollout from its JSON, validated and checked.
 
     Raises:
@@ -83,82 +89,18 @@ def validated(raw: bytes | memoryview, knobs: Knobs, check: Check, prefix: str =
         rollout = Rollout.model_validate_json(bytes(raw))
         check(rollout, knobs)
     except ValidationError as error:
-        raise _misfit(error, prefix) from error
+        raise _to_invalid(error, prefix) from error
     except InvalidRequest as error:
         details = error.details or (ProblemDetail(loc="", message=str(error)),)
-        raise InvalidRequest.of([_placed(detail, prefix) for detail in details]) from error
+        raise InvalidRequest.of(
+            [
+                ProblemDetail(
+                    loc=_to_path([each.loc] * bool(each.loc), prefix), message=each.message
+                )
+                for each in details
+            ]
+        ) from error
     return rollout
-
-
-def _misfit(error: ValidationError, prefix: str = "") -> InvalidRequest:
-    if error.error_count() > _MAX_EXPANDED:  # listing a hostile million would take seconds
-        message = f"has {error.error_count()} errors, too many to list"
-        return InvalidRequest.of([ProblemDetail(loc=place([], prefix), message=message)])
-    problems = error.errors(include_url=False, include_input=False, include_context=False)
-    return InvalidRequest.of(details_of(problems, prefix))
-
-
-def _placed(detail: ProblemDetail, prefix: str) -> ProblemDetail:
-    loc = place([detail.loc] if detail.loc else [], prefix)
-    return ProblemDetail(loc=loc, message=detail.message)
-
-
-def _malformed(message: str) -> InvalidRequest:
-    return InvalidRequest.of([ProblemDetail(loc="body", message=message)])
-
-
-def _decoded(raw: bytes | msgspec.Raw, kind: Any, what: str) -> Any:
-    """One level of JSON, with everything below left as raw bytes."""
-    try:
-        return msgspec.json.decode(raw, type=kind)
-    except msgspec.ValidationError as error:
-        raise _malformed(f"{what}: {error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _malformed(f"is not JSON: {error}") from error
-    except RecursionError as error:
-        raise _malformed("is nested too deeply") from error
-
-
-def _options(fields: dict[str, msgspec.Raw], query: BatchOptions) -> BatchOptions:
-    """Everything beside `items`, validated as the JSON that it was; it wins over the query."""
-    pairs = (msgspec.json.encode(name) + b":" + bytes(raw) for name, raw in fields.items())
-    try:
-        given = BatchOptions.model_validate_json(b"{" + b",".join(pairs) + b"}")
-    except ValidationError as error:
-        raise _misfit(error) from error
-    return query.model_copy(update={name: getattr(given, name) for name in given.model_fields_set})
-
-
-async def _items(
-    raws: Sequence[msgspec.Raw], options: Knobs, settings: Settings, check: Check
-) -> tuple[Rollout, ...]:
-    rollouts: list[Rollout] = []
-    problems: list[ProblemDetail] = []
-    turns = Turns()
-    for position, raw in enumerate(raws):
-        view = memoryview(raw)
-        prefix = f"items[{position}]"
-        _refuse_long(view.nbytes, settings, prefix)
-        try:
-            rollouts.append(validated(view, options, check, prefix))
-        except InvalidRequest as error:
-            problems += error.details
-        await turns.yield_if_due()
-    if problems:
-        raise InvalidRequest.of(problems)
-    return tuple(rollouts)
-
-
-def _refuse_long(length: int, settings: Settings, where: str) -> None:
-    if length > settings.max_rollout_bytes:
-        raise TooLarge(
-            f"{where} is {length} bytes, over max_rollout_bytes, {settings.max_rollout_bytes}"
-        )
-
-
-def _refuse_many(count: int, settings: Settings) -> None:
-    if count > settings.max_items:
-        raise TooLarge(f"{count} items are more than max_items, {settings.max_items}")
 
 
 async def parse_batch(
@@ -182,19 +124,83 @@ async def parse_batch(
         InvalidRequest: naming item and field.
         TooLarge: too many items, or one that is too long.
     """
-    fields = _decoded(body, dict[str, msgspec.Raw], "must be a rollout or a batch")
+    fields = _decode(body, dict[str, msgspec.Raw], "must be a rollout or a batch")
     raw_items = fields.pop("items", None)
     if raw_items is None:
         _refuse_long(len(body), settings, "the rollout")
-        return Batch((validated(body, query, check),), query, single=True)
+        return Batch((parse_rollout(body, query, check),), query, single=True)
     await asyncio.sleep(0)
-    raws = _decoded(raw_items, list[msgspec.Raw], "items")
+    raws = _decode(raw_items, list[msgspec.Raw], "items")
     await asyncio.sleep(0)
-    _refuse_many(len(raws), settings)
+    if len(raws) > settings.max_items:
+        raise TooLarge(f"{len(raws)} items are more than max_items, {settings.max_items}")
     if not raws:
-        raise InvalidRequest.of(
-            [ProblemDetail(loc="items", message="must hold at least one rollout")]
-        )
+        raise _to_refusal("must hold at least one rollout", loc="items")
     admit(len(raws))
-    options = _options(fields, query)
-    return Batch(await _items(raws, options, settings, check), options, single=False)
+    pairs = (msgspec.json.encode(name) + b":" + bytes(raw) for name, raw in fields.items())
+    try:
+        own = BatchOptions.model_validate_json(b"{" + b",".join(pairs) + b"}")
+    except ValidationError as error:
+        raise _to_invalid(error) from error
+    options = query.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
+    return Batch(await _parse_items(raws, options, settings, check), options, single=False)
+
+
+async def _parse_items(
+    raws: Sequence[msgspec.Raw], options: Knobs, settings: Settings, check: Check
+) -> tuple[Rollout, ...]:
+    rollouts: list[Rollout] = []
+    problems: list[ProblemDetail] = []
+    turns = Turns()
+    for position, raw in enumerate(raws):
+        view = memoryview(raw)
+        prefix = f"items[{position}]"
+        _refuse_long(view.nbytes, settings, prefix)
+        try:
+            rollouts.append(parse_rollout(view, options, check, prefix))
+        except InvalidRequest as error:
+            problems += error.details
+        await turns.yield_if_due()
+    if problems:
+        raise InvalidRequest.of(problems)
+    return tuple(rollouts)
+
+
+def _decode(raw: bytes | msgspec.Raw, kind: Any, what: str) -> Any:
+    """One level of JSON, with everything below left as raw bytes."""
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError as error:
+        raise _to_refusal(f"{what}: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _to_refusal(f"is not JSON: {error}") from error
+    except RecursionError as error:
+        raise _to_refusal("is nested too deeply") from error
+
+
+def _to_refusal(message: str, loc: str = "body") -> InvalidRequest:
+    return InvalidRequest.of([ProblemDetail(loc=loc, message=message)])
+
+
+def _refuse_long(length: int, settings: Settings, where: str) -> None:
+    limit = settings.max_rollout_bytes
+    if length > limit:
+        raise TooLarge(f"{where} is {length} bytes, over max_rollout_bytes, {limit}")
+
+
+def _to_invalid(error: ValidationError, prefix: str = "") -> InvalidRequest:
+    if error.error_count() > _MAX_EXPANDED:  # listing a hostile million would take seconds
+        return _to_refusal(f"has {error.error_count()} errors, too many to list", prefix or "body")
+    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    return InvalidRequest.of(to_details(problems, prefix))
+
+
+def _to_path(parts: Iterable[int | str], prefix: str = "") -> str:
+    """A pydantic location as `items[3].snippets[0].id`; `body` where it is empty."""
+    path = prefix
+    for part in parts:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        else:
+            path += f".{clip(part, _MAX_KEY)}" if path else clip(part, _MAX_KEY)
+    return path or "body"

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from citemark_schemas import Problem, ProblemDetail
 from citemark_service.errors import InvalidRequest, RequestError, ShuttingDown
-from citemark_service.web.intake import details_of
+from citemark_service.web.intake import to_details
 
 _CLIENT_CLOSED = 499  # what proxies log for a client that did not wait; never on the wire
 _NAMES = {404: "not_found", 405: "method_not_allowed"}
@@ -19,53 +19,53 @@ _NAMES = {404: "not_found", 405: "method_not_allowed"}
 Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
 
 
-def problem(error: RequestError) -> Problem:
-    """The body that tells a caller about `error`."""
+def to_problem(error: RequestError) -> Problem:
+    """The body that describes `error` to a caller."""
     details = error.details or (ProblemDetail(loc="body", message=str(error)),)
     return Problem(error=error.error, message=str(error), details=details)
 
 
-def answer(status: int, body: Problem, headers: dict[str, str] | None = None) -> Response:
+def to_response(status: int, body: Problem, headers: dict[str, str] | None = None) -> Response:
     """A problem as a JSON response."""
     content = body.model_dump_json().encode()
     return Response(content, status, headers, media_type="application/json")
 
 
-async def _refused(_: Request, error: RequestError) -> Response:
+async def _answer_refusal(_: Request, error: RequestError) -> Response:
     headers = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
     if isinstance(error, ShuttingDown):
         headers["Connection"] = "close"
-    return answer(error.status, problem(error), headers)
+    return to_response(error.status, to_problem(error), headers)
 
 
-async def _misfit(request: Request, error: RequestValidationError) -> Response:
-    return await _refused(request, InvalidRequest.of(details_of(error.errors())))
+async def _answer_invalid(request: Request, error: RequestValidationError) -> Response:
+    return await _answer_refusal(request, InvalidRequest.of(to_details(error.errors())))
 
 
-async def _unroutable(_: Request, error: HTTPException) -> Response:
+async def _answer_http(_: Request, error: HTTPException) -> Response:
     name = _NAMES.get(error.status_code, "http_error")
     headers = dict(error.headers) if error.headers else None
-    return answer(error.status_code, Problem(error=name, message=str(error.detail)), headers)
+    return to_response(error.status_code, Problem(error=name, message=str(error.detail)), headers)
 
 
-async def _gone(_: Request, __: ClientDisconnect) -> Response:
+async def _answer_nobody(_: Request, __: ClientDisconnect) -> Response:
     return Response(status_code=_CLIENT_CLOSED)
 
 
-async def _broken(request: Request, _: Exception) -> Response:
+async def _answer_defect(request: Request, _: Exception) -> Response:
     # The server logs the traceback; the caller gets an id to find it by.
     request_id = getattr(request.state, "request_id", "unknown")
     body = Problem(error="internal_error", message=f"unexpected error; request {request_id}")
-    return answer(500, body, {"X-Request-ID": request_id})
+    return to_response(500, body, {"X-Request-ID": request_id})
 
 
 HANDLERS: dict[int | type[Exception], Handler] = {
-    RequestError: _refused,
-    RequestValidationError: _misfit,
-    HTTPException: _unroutable,
-    ClientDisconnect: _gone,
-    Exception: _broken,
+    RequestError: _answer_refusal,
+    RequestValidationError: _answer_invalid,
+    HTTPException: _answer_http,
+    ClientDisconnect: _answer_nobody,
+    Exception: _answer_defect,
 }
 """Given to the app as they are; the most specific class wins."""

@@ -1,7 +1,7 @@
 """What NeMo Gym asks of a resources server beside `/verify`: sessions, modes and aggregates."""
 
 import asyncio
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from fastapi import APIRouter, Request, Response
@@ -12,8 +12,8 @@ from citemark_service.trainers.engine import decode_body
 from citemark_service.trainers.gym import aggregate_rows
 from citemark_service.trainers.trainer import bad_body
 from citemark_service.web.admission import Admission
-from citemark_service.web.body import declared_length, read_body
-from citemark_service.web.documented import REFUSALS
+from citemark_service.web.bodies import read_body
+from citemark_service.web.openapi import REFUSALS, raw_body
 
 
 class Seeded(BaseModel):
@@ -35,14 +35,14 @@ class AggregateMetrics(BaseModel):
     """The means among them."""
 
 
-_ROWS: dict[str, Any] = {
-    "schema": {
+_ROWS = raw_body(
+    {
         "type": "object",
         "required": ["verify_responses"],
         "properties": {"verify_responses": {"type": "array", "items": {"type": "object"}}},
     },
-    "example": {"verify_responses": [{"_ng_task_index": 0, "reward": 0.5}]},
-}
+    example={"verify_responses": [{"_ng_task_index": 0, "reward": 0.5}]},
+)
 
 
 def gym_router(*, settings: Settings, admission: Admission) -> APIRouter:
@@ -68,22 +68,15 @@ def gym_router(*, settings: Settings, admission: Admission) -> APIRouter:
         summary="NeMo Gym: statistics of verified rows",
         response_model=None,
         responses={200: {"model": AggregateMetrics}, **REFUSALS},
-        openapi_extra={"requestBody": {"required": True, "content": {"application/json": _ROWS}}},
+        openapi_extra=_ROWS,
     )
     async def aggregate_metrics(request: Request) -> Response:
         """Mean, max, min, median and standard deviation of every number, masked rows left out."""
         admission.require_open()
         with admission.buffered.hold() as held:
-            body = await read_body(
-                request.receive,
-                declared=declared_length(request.headers),
-                limit=settings.max_body_bytes,
-                held=held,
-                admission=admission,
-                timeout_s=settings.body_timeout_s,
-            )
-            answer = await asyncio.to_thread(_aggregate, body)
-            return Response(answer, media_type="application/json")
+            body = await read_body(request, admission, held, limit=settings.max_body_bytes)
+            rows = await asyncio.to_thread(_aggregate, body)
+            return Response(rows, media_type="application/json")
 
     return router
 

@@ -34,13 +34,10 @@ from citemark_service.printable import join_names
 from citemark_service.rescoring.comparing import SHOWN, Rescored, compare
 from citemark_service.rescoring.ranks import Ranked, StepMeans
 from citemark_service.rescoring.reward import Change
-from citemark_service.settings import Settings
-from citemark_service.web.admission import Admission
-from citemark_service.web.batch import unless_gone
-from citemark_service.web.body import declared_length, read_body
-from citemark_service.web.documented import RESCORE_BODY, UNKEPT
-from citemark_service.web.intake import details_of
-from citemark_service.web.quota import Quota
+from citemark_service.web.admission import Admission, Quota
+from citemark_service.web.bodies import read_body, run_unless_gone
+from citemark_service.web.intake import to_details
+from citemark_service.web.openapi import RESCORE_BODY, UNKEPT
 
 _log = logging.getLogger("citemark.ledger")
 
@@ -52,11 +49,8 @@ _RETRY_AFTER_S: Final = 5.0
 class RescoreEndpoint:
     """One comparison at a time, in a thread: it may be slow or refused, never the rewards."""
 
-    def __init__(
-        self, *, view: LedgerView | None, settings: Settings, admission: Admission
-    ) -> None:
+    def __init__(self, *, view: LedgerView | None, admission: Admission) -> None:
         self._view = view
-        self._settings = settings
         self._admission = admission
         self._seats = Quota(1, "rescorings")
 
@@ -73,7 +67,7 @@ class RescoreEndpoint:
         # The seat is free when the thread is, which may be later than the answer.
         work.add_done_callback(lambda _: self._seats.give(1))
         try:
-            answer = await unless_gone(request.receive, _ended(work))
+            answer = await run_unless_gone(request.receive, _ended(work))
         finally:
             given_up.set()
         if isinstance(answer, RequestError):
@@ -82,18 +76,11 @@ class RescoreEndpoint:
 
     async def _asked(self, request: Request) -> RescoreRequest:
         with self._admission.buffered.hold() as held:
-            body = await read_body(
-                request.receive,
-                declared=declared_length(request.headers),
-                limit=_BODY_BYTES,
-                held=held,
-                admission=self._admission,
-                timeout_s=self._settings.body_timeout_s,
-            )
+            body = await read_body(request, self._admission, held, limit=_BODY_BYTES)
         try:
             return RescoreRequest.model_validate_json(body)
         except ValidationError as error:
-            raise InvalidRequest.of(details_of(error.errors(include_url=False))) from error
+            raise InvalidRequest.of(to_details(error.errors(include_url=False))) from error
 
 
 async def _ended(work: "asyncio.Future[RescoreResponse]") -> RescoreResponse | RequestError:

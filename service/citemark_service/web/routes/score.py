@@ -1,66 +1,25 @@
 """`POST /v1/score`: one rollout or a batch, answered when all of it is judged."""
 
+import asyncio
+import time
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import TypeAdapter
 
 from citemark_schemas import BatchOptions, ScoreResponse, ScoreResult
+from citemark_service.judges.tasks import Origin
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission
-from citemark_service.web.batch import score_batch, unless_gone
-from citemark_service.web.body import declared_length, read_body
-from citemark_service.web.documented import REFUSALS, SCORE_ANSWER, SCORE_BODY
-from citemark_service.web.intake import Batch, parse_batch
-from citemark_service.web.origin import CallerName, origin_of
-from citemark_service.web.quota import Hold
+from citemark_service.web.bodies import read_body, run_unless_gone
+from citemark_service.web.intake import Batch, CallerName, parse_batch, to_origin
+from citemark_service.web.openapi import REFUSALS, SCORE_ANSWER, SCORE_BODY
+
+_RESULT: TypeAdapter[ScoreResult] = TypeAdapter(ScoreResult)
 
 
-class ScoreEndpoint:
-    """One request from bytes to bytes, inside the service's bounds."""
-
-    def __init__(self, *, pipeline: Pipeline, settings: Settings, admission: Admission) -> None:
-        self._pipeline = pipeline
-        self._settings = settings
-        self._admission = admission
-
-    async def answer(self, request: Request, query: BatchOptions, caller: str | None) -> bytes:
-        """The response body; `query` holds the URL's options, `caller` is what the header says.
-
-        Raises `RequestError` and `ClientDisconnect`.
-        """
-        self._admission.require_open()
-        with self._admission.rollouts.hold() as rollouts, self._admission.buffered.hold() as held:
-            rollouts.take()  # at least one; who cannot have that is refused before it uploads
-            batch = await self._batch(request, query, rollouts, held)
-            self._admission.require_open()
-            said = batch.options
-            origin = origin_of(request, caller, said.priority, run=said.run, step=said.step)
-            async with self._admission.work():
-                work = score_batch(self._pipeline, batch, origin)
-                return await unless_gone(request.receive, work)
-
-    async def _batch(
-        self, request: Request, query: BatchOptions, rollouts: Hold, held: Hold
-    ) -> Batch:
-        body = await read_body(
-            request.receive,
-            declared=declared_length(request.headers),
-            limit=self._settings.max_body_bytes,
-            held=held,
-            admission=self._admission,
-            timeout_s=self._settings.body_timeout_s,
-        )
-        return await parse_batch(
-            body,
-            query=query,
-            settings=self._settings,
-            check=self._pipeline.check,
-            admit=rollouts.grow,
-        )
-
-
-def score_router(endpoint: ScoreEndpoint) -> APIRouter:
+def score_router(*, pipeline: Pipeline, settings: Settings, admission: Admission) -> APIRouter:
     """The route, with its body documented by hand because it is read raw."""
     router = APIRouter(tags=["score"])
 
@@ -86,8 +45,48 @@ def score_router(endpoint: ScoreEndpoint) -> APIRouter:
         sent. A judge that fails is no HTTP error: that item has `reward: null` and a `failure`.
         Malformed input refuses the whole request before anything is judged.
         """
-        return Response(
-            await endpoint.answer(request, options, caller), media_type="application/json"
-        )
+        admission.require_open()
+        with admission.rollouts.hold() as rollouts, admission.buffered.hold() as held:
+            rollouts.take()  # at least one; who cannot have that is refused before it uploads
+            body = await read_body(request, admission, held, limit=settings.max_body_bytes)
+            batch = await parse_batch(
+                body, query=options, settings=settings, check=pipeline.check, admit=rollouts.grow
+            )
+            admission.require_open()
+            origin = to_origin(request, caller, batch.options)
+            async with admission.work():
+                work = score_batch(pipeline, batch, origin)
+                answer = await run_unless_gone(request.receive, work)
+        return Response(answer, media_type="application/json")
 
     return router
+
+
+async def score_batch(pipeline: Pipeline, batch: Batch, origin: Origin) -> bytes:
+    """The answer's JSON: a `ScoreResult` where the batch is single, else a `ScoreResponse`.
+
+    Results stand in the order of the items; a failed judge is in its item's result.
+    """
+    wait_s = batch.options.deadline_s
+    deadline = None if wait_s is None else time.monotonic() + wait_s
+
+    async def score(position: int) -> bytes:
+        result = await pipeline.score(
+            batch.items[position],
+            request=batch.options,
+            position=position,
+            deadline=deadline,
+            origin=origin,
+        )
+        # Written at once: a thousand results kept as objects make the collector's pauses long.
+        return _RESULT.dump_json(result)
+
+    tasks: list[asyncio.Task[bytes]] = []
+    async with asyncio.TaskGroup() as group:
+        for position in range(len(batch.items)):
+            tasks.append(group.create_task(score(position)))
+            # One start a turn: a thousand tasks started at once would all run their parsing
+            # before the loop looks at a socket again.
+            await asyncio.sleep(0)
+    results = [task.result() for task in tasks]
+    return results[0] if batch.single else b'{"items":[' + b",".join(results) + b"]}"

@@ -33,12 +33,10 @@ from citemark_service.trainers.engine import (
 from citemark_service.trainers.table import served_routes
 from citemark_service.trainers.trainer import Route, RouteOptions
 from citemark_service.trainers.unclaimed import Unclaimed, Work
-from citemark_service.web.admission import Admission
-from citemark_service.web.batch import unless_gone
-from citemark_service.web.body import declared_length, read_body
-from citemark_service.web.documented import UNJUDGED
-from citemark_service.web.origin import CallerName, origin_of
-from citemark_service.web.quota import Hold
+from citemark_service.web.admission import Admission, Hold
+from citemark_service.web.bodies import read_body, run_unless_gone
+from citemark_service.web.intake import CallerName, to_origin
+from citemark_service.web.openapi import UNJUDGED, raw_body
 
 _POLICIES = {
     "fallback": "the mean reward of its prompt's other rollouts, with `judge_failed` 1.0",
@@ -88,17 +86,10 @@ class TrainerEndpoint:
                     raise Overloaded(
                         "no room for this rollout before its deadline", retry_after_s=RETRY_AFTER_S
                     )
-                body = await read_body(
-                    request.receive,
-                    declared=declared_length(request.headers),
-                    limit=self._settings.max_body_bytes,
-                    held=held.enter_context(self._admission.buffered.hold()),
-                    admission=self._admission,
-                    timeout_s=self._settings.body_timeout_s,
-                )
-                origin = origin_of(
-                    request, caller, options.priority, run=options.run, step=options.step
-                )
+                buffered = held.enter_context(self._admission.buffered.hold())
+                limit = self._settings.max_body_bytes
+                body = await read_body(request, self._admission, buffered, limit=limit)
+                origin = to_origin(request, caller, options)
                 self._admission.require_open()
                 judge = partial(
                     self._judge, route, body, options, deadline=deadline, origin=origin, seats=seats
@@ -149,7 +140,7 @@ class TrainerEndpoint:
                 return error
 
         try:
-            return await unless_gone(request.receive, end())
+            return await run_unless_gone(request.receive, end())
         except ClientDisconnect:
             self._unclaimed.leave(key, work)
             raise
@@ -224,12 +215,6 @@ def _add_route(router: APIRouter, endpoint: TrainerEndpoint, route: Route) -> No
         for name, text in _POLICIES.items()
         if name in route.permits
     )
-    content = {
-        "application/json": {
-            "schema": {"type": "object", "additionalProperties": True},
-            "example": dict(route.request),
-        }
-    }
     answered = {
         "description": f"As {route.client} reads it.",
         "content": {"application/json": {"example": route.example}},
@@ -245,5 +230,7 @@ def _add_route(router: APIRouter, endpoint: TrainerEndpoint, route: Route) -> No
         "while it is judged, or after the client gave up, costs no second judgement.",
         response_model=None,
         responses={200: answered, **UNJUDGED},
-        openapi_extra={"requestBody": {"required": True, "content": content}},
+        openapi_extra=raw_body(
+            {"type": "object", "additionalProperties": True}, example=dict(route.request)
+        ),
     )

@@ -114,9 +114,7 @@ class LoginForm:
         """
         if self._token is None or sent_from_elsewhere(request.headers):
             return await self.show()
-        fields = await read_fields(
-            request, limit=_LOGIN_BYTES, settings=self._settings, admission=self._admission
-        )
+        fields = await read_fields(request, limit=_LOGIN_BYTES, admission=self._admission)
         wanted = fields.get("to", "")
         if not _opens(SecretStr(fields.get("token", "")), self._token):
             return self._templates.respond("login", status=403, wrong=True, to=wanted)

@@ -10,15 +10,13 @@ from fastapi import Request, Response
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
-from citemark_schemas import Knobs, ProblemDetail
+from citemark_schemas import Knobs, ProblemDetail, RequestOptions
 from citemark_service.errors import InvalidRequest, TooLarge
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission
-from citemark_service.web.batch import unless_gone
-from citemark_service.web.body import declared_length, read_body
-from citemark_service.web.intake import validated
-from citemark_service.web.origin import origin_of
+from citemark_service.web.bodies import read_body, run_unless_gone
+from citemark_service.web.intake import parse_rollout, to_origin
 from citemark_service.web.ui.pages import rollout_page
 from citemark_service.web.ui.reads import Reads
 from citemark_service.web.ui.templates import Templates, to_response
@@ -40,9 +38,7 @@ def sent_from_elsewhere(headers: Headers) -> bool:
     return origin not in (None, "null") and urlsplit(origin).netloc != headers.get("host")
 
 
-async def read_fields(
-    request: Request, *, limit: int, settings: Settings, admission: Admission
-) -> Mapping[str, str]:
+async def read_fields(request: Request, *, limit: int, admission: Admission) -> Mapping[str, str]:
     """A form's fields by name, of each the first; the body has at most `limit` bytes.
 
     Raises:
@@ -50,14 +46,7 @@ async def read_fields(
         ClientDisconnect: the client went away.
     """
     with admission.buffered.hold() as held:
-        body = await read_body(
-            request.receive,
-            declared=declared_length(request.headers),
-            limit=limit,
-            held=held,
-            admission=admission,
-            timeout_s=settings.body_timeout_s,
-        )
+        body = await read_body(request, admission, held, limit=limit)
         return await asyncio.to_thread(_parse_fields, body)
 
 
@@ -112,7 +101,6 @@ class PasteBox:
             fields = await read_fields(
                 request,
                 limit=_ESCAPED * limit,
-                settings=self._settings,
                 admission=self._admission,
             )
             text = fields.get("rollout", "")
@@ -121,7 +109,7 @@ class PasteBox:
                 message = f"{len(raw)} bytes are over max_rollout_bytes, {limit}"
                 return self._respond("", message, status=TooLarge.status)
             try:
-                rollout = validated(raw, Knobs(), self._pipeline.check)
+                rollout = parse_rollout(raw, Knobs(), self._pipeline.check)
             except InvalidRequest as error:
                 return self._respond(text, str(error), error.details, status=error.status)
             self._admission.require_open()
@@ -131,9 +119,9 @@ class PasteBox:
                     request=Knobs(),
                     position=0,
                     deadline=None,
-                    origin=origin_of(request, "ui", "training"),
+                    origin=to_origin(request, "ui", RequestOptions()),
                 )
-                result = await unless_gone(request.receive, scoring)
+                result = await run_unless_gone(request.receive, scoring)
         html = await self._reads.run(
             lambda: rollout_page(self._templates, self._pipeline, rollout, result)
         )

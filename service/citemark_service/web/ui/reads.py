@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Self, TypeVar
 
 from citemark_service.errors import LedgerError, LedgerUnavailable
-from citemark_service.web.quota import Quota
+from citemark_service.web.admission import Quota
 
 T = TypeVar("T")
 

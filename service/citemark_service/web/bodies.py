@@ -1,0 +1,126 @@
+"""Request bodies as bytes: bounded, timed, and never read further than their limit."""
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive
+
+from citemark_service.errors import BodyTimeout, TooLarge
+from citemark_service.web.admission import Admission, Hold
+
+T = TypeVar("T")
+
+
+async def read_body(request: Request, admission: Admission, held: Hold, *, limit: int) -> bytes:
+    """The whole body, whose bytes count in `held` for as long as the caller keeps that open.
+
+    Raises:
+        TooLarge: over `limit` bytes; where `Content-Length` says so, before any byte is read.
+        Overloaded: the service buffers as many bytes as it may.
+        BodyTimeout: the client sent nothing for `admission.body_timeout_s` seconds.
+        ShuttingDown: the client fell silent while the service was stopping.
+        ClientDisconnect: the client went away.
+    """
+    declared = request.headers.get("content-length", "")
+    length = int(declared) if declared.isascii() and declared.isdigit() else 0
+    body, more = bytearray(), True
+    while length <= limit and more:
+        try:
+            async with admission.patience(admission.body_timeout_s):
+                chunk, more = await _next_chunk(request.receive)
+        except TimeoutError as error:
+            admission.require_open()
+            message = f"nothing more of the body came for {admission.body_timeout_s:g} s"
+            raise BodyTimeout(message) from error
+        length = len(body) + len(chunk)
+        if length <= limit:
+            held.take(len(chunk))
+            body += chunk
+    if length > limit:
+        raise TooLarge(f"the body is larger than max_body_bytes, {limit} bytes")
+    return bytes(body)
+
+
+async def run_unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns; it is cancelled when the client goes away.
+
+    The whole body must have been read.
+
+    Raises:
+        ClientDisconnect: the client went away first.
+    """
+
+    async def raise_when_gone() -> None:
+        while True:
+            await _next_chunk(receive)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(work)
+            watch = group.create_task(raise_when_gone())
+            task.add_done_callback(lambda _: watch.cancel())
+    except* ClientDisconnect:
+        raise ClientDisconnect from None
+    return task.result()
+
+
+async def _next_chunk(receive: Receive) -> tuple[bytes, bool]:
+    """The next bytes of a body and whether more follow.
+
+    Raises:
+        ClientDisconnect: the client went away.
+    """
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    return message.get("body", b""), message.get("more_body", False)
+
+
+class Inlet:
+    """A body read a little ahead of its reader.
+
+    Reading stops when the reader lags by `ahead` bytes, so memory is bounded; up to there it
+    goes on, because a client that goes away is only noticed by who still reads.
+    """
+
+    def __init__(self, receive: Receive, *, ahead: int) -> None:
+        self._receive = receive
+        self._ahead = ahead
+        self._chunks: deque[bytes] = deque()
+        self._pending = 0
+        self._more = True
+        self._changed = asyncio.Event()
+
+    async def pump(self) -> None:
+        """Read until the client goes away; run it beside the reader and cancel it in the end.
+
+        Raises:
+            ClientDisconnect: always, unless cancelled.
+        """
+        while True:
+            chunk, more = await _next_chunk(self._receive)
+            self._more = self._more and more
+            if chunk:
+                self._chunks.append(chunk)
+                self._pending += len(chunk)
+            self._notify()
+            while self._pending >= self._ahead:
+                await self._changed.wait()
+
+    async def chunk(self) -> bytes | None:
+        """The next piece, or None at the end of the body."""
+        while not self._chunks:
+            if not self._more:
+                return None
+            await self._changed.wait()
+        chunk = self._chunks.popleft()
+        self._pending -= len(chunk)
+        self._notify()
+        return chunk
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()

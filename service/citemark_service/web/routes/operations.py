@@ -1,0 +1,162 @@
+"""What the service is and how it does: `/`, `/v1/rubrics`, `/healthz`, `/readyz`, `/metrics`."""
+
+import asyncio
+import time
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict
+
+from citemark_rubrics import RubricLibrary
+from citemark_schemas import Criterion, Problem
+from citemark_service.errors import JudgeError, JudgeTimeout
+from citemark_service.judges.tasks import Judge
+from citemark_service.telemetry.metrics import Metrics
+from citemark_service.web.admission import Admission
+from citemark_service.web.openapi import UNREADY
+from citemark_service.web.problems import to_response
+
+_CHECK_TIMEOUT_S = 5.0
+_CHECK_KEPT_S = 2.0
+
+
+class Readiness:
+    """Whether the judge can be reached: asked once for all who wait, and kept for 2 s."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self._check: asyncio.Task[JudgeError | None] | None = None
+        self._fresh_until = 0.0
+
+    async def failure(self) -> JudgeError | None:
+        """Why the judge cannot be reached, or None where it can."""
+        if self._check is None or (self._check.done() and time.monotonic() > self._fresh_until):
+            self._check = asyncio.create_task(self._ask())
+        # Shielded: one caller that leaves must not cancel the check of the others.
+        return await asyncio.shield(self._check)
+
+    async def _ask(self) -> JudgeError | None:
+        failure: JudgeError | None = None
+        try:
+            async with asyncio.timeout(_CHECK_TIMEOUT_S):
+                await self._judge.check()
+        except TimeoutError:
+            failure = JudgeTimeout(f"the judge did not answer within {_CHECK_TIMEOUT_S:g} s")
+        except JudgeError as error:
+            failure = error
+        self._fresh_until = time.monotonic() + _CHECK_KEPT_S
+        return failure
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: str = "ok"
+
+
+class Ready(BaseModel):
+    """Rollouts can be judged."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    status: str = "ready"
+    down: tuple[str, ...] = ()
+    """Servers of the judge that get no calls at the moment, by host and port."""
+
+
+class RubricSetView(BaseModel):
+    """One static set as `static_rubrics` names it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    version: str
+    """Hash of the criteria; equal versions judge alike."""
+    description: str
+    criteria: tuple[Criterion, ...]
+
+
+class RubricList(BaseModel):
+    """All static sets, by name."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sets: tuple[RubricSetView, ...]
+
+
+class Index(BaseModel):
+    """Where things are."""
+
+    model_config = ConfigDict(frozen=True)
+
+    service: str = "citemark"
+    version: str
+    judge: str
+    score: str = "/v1/score"
+    stream: str = "/v1/score/stream"
+    rubrics: str = "/v1/rubrics"
+    docs: str = "/docs"
+
+
+def health_router(*, admission: Admission, judge: Judge, metrics: Metrics) -> APIRouter:
+    """The routes that an orchestrator asks."""
+    router = APIRouter(tags=["operations"])
+    readiness = Readiness(judge)
+
+    @router.get("/healthz", operation_id="healthz", summary="Whether the process is alive")
+    async def healthz() -> Alive:
+        """200 for as long as anything is answered, while stopping too."""
+        return Alive()
+
+    @router.get(
+        "/readyz",
+        operation_id="readyz",
+        summary="Whether rollouts can be judged",
+        response_model=Ready,
+        responses=UNREADY,
+    )
+    async def readyz() -> Ready | Response:
+        """200 where a server of the judge can be reached; asked every two seconds at most."""
+        admission.require_open()
+        failure = await readiness.failure()
+        if failure is None:
+            return Ready(down=tuple(name for name, up in metrics.servers_up.items() if not up()))
+        message = f"{judge.identity.model}: {failure}"
+        return to_response(503, Problem(error=failure.kind.value, message=message))
+
+    @router.get(
+        "/metrics",
+        operation_id="metrics",
+        summary="Prometheus metrics",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
+    async def exposition(request: Request) -> Response:
+        """Text or OpenMetrics, as `Accept` prefers."""
+        body, content_type = metrics.exposition(request.headers.get("accept", ""))
+        return Response(body, headers={"Content-Type": content_type})
+
+    return router
+
+
+def about_router(*, library: RubricLibrary, judge: Judge, version: str) -> APIRouter:
+    """The routes that describe the service."""
+    router = APIRouter(tags=["about"])
+    fields = ("name", "version", "description", "criteria")
+    views = tuple(
+        RubricSetView.model_validate({field: getattr(each, field) for field in fields})
+        for each in library.sets()
+    )
+
+    @router.get("/", operation_id="index", summary="Where things are")
+    async def index() -> Index:
+        """The routes, and which judge answers."""
+        return Index(version=version, judge=judge.identity.model)
+
+    @router.get("/v1/rubrics", operation_id="rubrics", summary="The static rubric sets")
+    async def rubrics() -> RubricList:
+        """Each set with its criteria, as the judge reads them, and its version."""
+        return RubricList(sets=views)
+
+    return router
