@@ -20,7 +20,7 @@ from transformers import (
 )
 from trl import SFTConfig, SFTTrainer
 
-from citemark_grpo.training.prompt import RefinerPrompt
+from citemark_grpo.training.rows import RefinerPrompt
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE / "warm_start.jsonl"

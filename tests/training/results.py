@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from citemark_grpo.training.samples import JudgedRollout
+from citemark_grpo.training.reward import JudgedRollout
 from citemark_schemas import (
     CitationScore,
     ClaimScore,

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from citemark_grpo.training.card import ModelCard, to_cell, to_yaml
 from citemark_grpo.training.journal import (
     Journal,
     JournalLine,
@@ -18,8 +17,8 @@ from citemark_grpo.training.journal import (
     read_lines,
     smooth,
 )
+from citemark_grpo.training.pages import ModelCard, SamplePages, pick_samples, to_cell, to_yaml
 from citemark_grpo.training.plan import plan_run
-from citemark_grpo.training.samples import SamplePages, pick_samples
 from citemark_grpo.training.watch import RubricNames, RunWatch, average_step, metric_name
 from citemark_schemas import Source
 from training.results import claim, judged, refused, result, rubric

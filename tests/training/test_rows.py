@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from citemark_grpo.training.errors import RowsUnusable
 from citemark_grpo.training.plan import RowRules
-from citemark_grpo.training.prompt import Message, RefinerPrompt
 from citemark_grpo.training.rows import (
     NO_ROLLOUT,
     NO_RUBRICS,
     PROMPT_TOO_LONG,
     ROW_TOO_LONG,
+    Message,
     PreparedRows,
+    RefinerPrompt,
     RowPreparer,
     read_rows,
 )

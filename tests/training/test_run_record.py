@@ -98,7 +98,7 @@ def test_the_board_outlives_a_full_disk_and_writes_again(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
-    from citemark_grpo.training.board import Board
+    from citemark_grpo.training.trainer import Board
 
     with mounted("tmpfs", tmp_path / "disk", 1) as disk:
         board = Board(disk / "board")

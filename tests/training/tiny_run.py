@@ -21,16 +21,14 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, PrinterCallback
 from trl import GRPOConfig
 
-from citemark_grpo.training.board import Board
-from citemark_grpo.training.card import ModelCard
 from citemark_grpo.training.checkpoints import find_resumable
 from citemark_grpo.training.disk import Room, check_room, free_bytes
 from citemark_grpo.training.journal import Journal
 from citemark_grpo.training.keeper import CheckpointKeeper, Ranks
+from citemark_grpo.training.pages import ModelCard, SamplePages
 from citemark_grpo.training.plan import Plan, plan_run
 from citemark_grpo.training.reward import CitemarkReward
-from citemark_grpo.training.samples import SamplePages
-from citemark_grpo.training.trainer import RefinerTrainer
+from citemark_grpo.training.trainer import Board, RefinerTrainer
 from citemark_grpo.training.watch import RunWatch
 from citemark_schemas import FormatReport, JudgeUsage, Knobs, Rollout, ScoreResult, Versions
 

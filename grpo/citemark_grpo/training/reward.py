@@ -5,17 +5,39 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from citemark_grpo.client import ScoreClient
 from citemark_grpo.errors import Refused, ScoreError
 from citemark_grpo.outcome import shortfall
 from citemark_grpo.training.plan import ServicePatience
-from citemark_grpo.training.samples import JudgedRollout
 from citemark_schemas import Knobs, Rollout, ScoreResult
 from citemark_schemas.transcript import reply_in
 
 _log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedRollout:
+    """A rollout without its sources, and its result; all processes send theirs to the first."""
+
+    question: str
+    response: str
+    finish_reason: str | None
+    result: ScoreResult | None
+    """None where the service gave none."""
+
+    @property
+    def unscaled(self) -> float | None:
+        """The reward before `verification_reward`; None where there is none.
+
+        The reward of a refusal, 0 or a penalty, is not scaled and stands as it is.
+        """
+        result = self.result
+        if result is None or result.reward is None:
+            return None
+        return result.reward / (1.0 if result.refusal else result.knobs.verification_reward)
 
 
 class CitemarkReward:

@@ -1,15 +1,18 @@
 """Rows read and made ready: the policy's prompt, and the rollout that its answer will complete."""
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
+
+from jinja2 import Environment, StrictUndefined, TemplateError
 
 from citemark_grpo.training.errors import RowsUnusable
 from citemark_grpo.training.plan import RowRules
-from citemark_grpo.training.prompt import Message, RefinerPrompt
 from citemark_schemas import Knobs, Rollout
 from citemark_schemas.envelope import EnvelopeError, rollout_of
 from citemark_schemas.transcript import said_in
@@ -21,6 +24,8 @@ NO_ROLLOUT: Final = "no rollout can be made of it"
 
 _NAME_CHARACTERS: Final = 400  # a rollout's group holds 512, and a place is added
 
+Message = Mapping[str, str]
+"""One turn of a conversation: `role` and `content`."""
 CountTokens = Callable[[Sequence[Message]], int]
 """Tokens of a prompt as the policy reads it, chat template included."""
 RawRow = Mapping[str, Any]
@@ -80,6 +85,54 @@ def _load_data_set(name: str, split: str) -> Iterator[RawRow]:
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         reason = ": ".join(str(each) for each in (error, error.__cause__) if each is not None)
         raise RowsUnusable(f"{name} ({split}) cannot be loaded: {reason}") from error
+
+
+class RefinerPrompt:
+    """Renders question, reasoning and raw tool output into what the policy is asked.
+
+    The template gets `question`, `tool_output` and `reasoning` ("" where a row has none).
+    """
+
+    def __init__(self, text: str) -> None:
+        environment = Environment(
+            autoescape=False,  # noqa: S701 - a prompt is no page: the sources must reach it raw
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        try:
+            self._template = environment.from_string(text)
+        except TemplateError as error:
+            raise RowsUnusable(f"the prompt template is no Jinja template: {error}") from error
+        self.version = hashlib.sha256(text.encode()).hexdigest()[:12]
+        """Short hash of the template, for the model card."""
+
+    @classmethod
+    def load(cls, path: str | None = None) -> Self:
+        """The user's own file, or the prompt that comes with Citemark.
+
+        Raises:
+            RowsUnusable: the file cannot be read, or is no Jinja template.
+        """
+        if path is None:
+            packaged = resources.files(__package__).joinpath("templates/refiner.j2")
+            return cls(packaged.read_text("utf-8"))
+        try:
+            return cls(Path(path).read_text("utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise RowsUnusable(f"the prompt template {path} cannot be read: {error}") from error
+
+    def render(
+        self, *, question: str, tool_output: str, reasoning: str = ""
+    ) -> tuple[Message, ...]:
+        """One user message. Raises `RowsUnusable` where the template asks for something else."""
+        try:
+            text = self._template.render(
+                question=question, tool_output=tool_output, reasoning=reasoning
+            )
+        except TemplateError as error:
+            raise RowsUnusable(f"the prompt template cannot be rendered: {error}") from error
+        return ({"role": "user", "content": text.strip()},)
 
 
 @dataclass(frozen=True, slots=True)

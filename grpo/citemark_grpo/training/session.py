@@ -10,8 +10,6 @@ import datasets
 from transformers import PreTrainedTokenizerBase, PrinterCallback, ProgressCallback
 
 from citemark_grpo.settings import secret
-from citemark_grpo.training.board import Board
-from citemark_grpo.training.card import ModelCard
 from citemark_grpo.training.checkpoints import Contents, find_resumable, list_complete
 from citemark_grpo.training.config import build_config
 from citemark_grpo.training.disk import outlive_full_disk
@@ -19,13 +17,12 @@ from citemark_grpo.training.dry_run import report_rows
 from citemark_grpo.training.errors import Declined, PolicyUnsaved, RowsUnusable, Stopped
 from citemark_grpo.training.journal import JOURNAL, Journal
 from citemark_grpo.training.keeper import CheckpointKeeper, Ranks
+from citemark_grpo.training.pages import ModelCard, SamplePages
 from citemark_grpo.training.plan import Plan
 from citemark_grpo.training.policy import check_model, load_tokenizer
-from citemark_grpo.training.prompt import Message
 from citemark_grpo.training.reward import CitemarkReward
-from citemark_grpo.training.rows import PreparedRows, RowPreparer, read_rows
-from citemark_grpo.training.samples import SamplePages
-from citemark_grpo.training.trainer import RefinerTrainer
+from citemark_grpo.training.rows import Message, PreparedRows, RowPreparer, read_rows
+from citemark_grpo.training.trainer import Board, RefinerTrainer
 from citemark_grpo.training.watch import RunWatch
 
 _log: Final = logging.getLogger(__name__)

@@ -16,7 +16,8 @@ from statistics import fmean, pstdev
 from typing import Any, Final
 
 from citemark_grpo.training.journal import Journal, JournalLine, select_finite
-from citemark_grpo.training.samples import JudgedRollout, SamplePages
+from citemark_grpo.training.pages import SamplePages
+from citemark_grpo.training.reward import JudgedRollout
 from citemark_schemas import SIGNALS, RubricScore, ScoreResult, Source, metrics_of
 
 _log: Final = logging.getLogger(__name__)

@@ -1,8 +1,13 @@
-"""The model card of a checkpoint: what the model is, how it was trained, what it was paid for."""
+"""What a run leaves for people to read: pages of sampled rollouts, and a checkpoint's model card.
+
+The policy's text is hostile. A page holds no script, forbids any by its own policy, and escapes
+all that it shows; control characters are made visible and directions cannot leak between texts.
+"""
 
 import json
+import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,15 +15,78 @@ from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from citemark_grpo.training.disk import outlive_full_disk
 from citemark_grpo.training.plan import Plan
+from citemark_grpo.training.reward import JudgedRollout
 from citemark_schemas import Knobs, ScoreResult
 
+_log: Final = logging.getLogger(__name__)
+_MOST_CHARACTERS: Final = 20_000
+_PICTURES: Final = 0x2400  # where Unicode has pictures of the control characters
+_VISIBLE: Final = {code: _PICTURES + code for code in range(32) if chr(code) not in "\n\t"}
 # A card is published: what names this machine, or may hold a secret, stays out of it.
 _PRIVATE: Final = frozenset(
     {"dry_run", "output_dir", "resume", "reward_url", "vllm_server_base_url"}
 )
 _HALF_PAIR: Final = re.compile("[\ud800-\udfff]")  # alone it is no character
 _LIBRARIES: Final = ("citemark", "trl", "transformers", "torch")
+
+
+def pick_samples(rollouts: Sequence[JudgedRollout], count: int) -> list[JudgedRollout]:
+    """At most `count` rollouts from the failed and worst to the best, evenly spaced."""
+    ranked = sorted(rollouts, key=lambda each: (each.unscaled is not None, each.unscaled or 0.0))
+    if len(ranked) <= count:
+        return ranked
+    if count < 2:
+        return ranked[-1:] if count else []
+    return [ranked[place * (len(ranked) - 1) // (count - 1)] for place in range(count)]
+
+
+class SamplePages:
+    """Writes `step-000120.jsonl` and `step-000120.html` into a folder."""
+
+    def __init__(self, folder: Path, *, count: int = 8) -> None:
+        self._folder = folder
+        self._count = count
+        environment = _environment(autoescape=True)
+        environment.filters["shown"] = _to_visible
+        self._page = environment.get_template("samples.html.j2")
+
+    def write(self, rollouts: Sequence[JudgedRollout], step: int) -> None:
+        """Write a step's samples; on a full disk they are left out."""
+        chosen = pick_samples(rollouts, self._count)
+        records = [
+            {
+                "step": step,
+                "question": each.question,
+                "response": each.response,
+                "finish_reason": each.finish_reason,
+                "reward": each.unscaled,
+                "result": each.result and each.result.model_dump(mode="json"),
+            }
+            for each in chosen
+        ]
+        lines = "".join(f"{json.dumps(record)}\n" for record in records)
+        with outlive_full_disk("sampled rollouts", _log):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._replace(f"step-{step:06d}.jsonl", lines)
+            self._replace(f"step-{step:06d}.html", self._page.render(step=step, rollouts=chosen))
+
+    def _replace(self, name: str, text: str) -> None:
+        unfinished = self._folder / f".{name}"
+        try:
+            unfinished.write_bytes(text.encode(errors="backslashreplace"))
+        except OSError:
+            unfinished.unlink(missing_ok=True)
+            raise
+        unfinished.replace(self._folder / name)
+
+
+def _to_visible(text: str) -> str:
+    """Text for the page: bounded, with control characters as pictures."""
+    cut = text[:_MOST_CHARACTERS]
+    rest = len(text) - len(cut)
+    return cut.translate(_VISIBLE) + (f"… ({rest} more characters)" if rest else "")
 
 
 class ModelCard:
@@ -50,14 +118,7 @@ class ModelCard:
         }
         self._knobs = plan.knobs
         self._last_result = last_result
-        environment = Environment(
-            loader=PackageLoader("citemark_grpo.training"),
-            autoescape=False,  # noqa: S701 - Markdown; each value is quoted by a filter
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )
+        environment = _environment(autoescape=False)
         environment.filters |= {"yaml": to_yaml, "cell": to_cell}
         self._template = environment.get_template("card.md.j2")
 
@@ -103,3 +164,14 @@ def to_cell(value: object) -> str:
     text = str(value).lower() if isinstance(value, bool) else str(value)
     line = " ".join(text.split()).replace("`", "'").replace("|", "¦")
     return f"`{line or ' '}`"
+
+
+def _environment(*, autoescape: bool) -> Environment:
+    return Environment(
+        loader=PackageLoader("citemark_grpo.training"),
+        autoescape=autoescape,  # noqa: S701 - the card is Markdown: a filter quotes each value
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
