@@ -48,7 +48,7 @@ class SamplePages:
     def __init__(self, folder: Path, *, count: int = 8) -> None:
         self._folder = folder
         self._count = count
-        environment = _environment(autoescape=True)
+        environment = _build_environment(autoescape=True)
         environment.filters["shown"] = _to_visible
         self._page = environment.get_template("samples.html.j2")
 
@@ -118,7 +118,7 @@ class ModelCard:
         }
         self._knobs = plan.knobs
         self._last_result = last_result
-        environment = _environment(autoescape=False)
+        environment = _build_environment(autoescape=False)
         environment.filters |= {"yaml": to_yaml, "cell": to_cell}
         self._template = environment.get_template("card.md.j2")
 
@@ -166,7 +166,7 @@ def to_cell(value: object) -> str:
     return f"`{line or ' '}`"
 
 
-def _environment(*, autoescape: bool) -> Environment:
+def _build_environment(*, autoescape: bool) -> Environment:
     return Environment(
         loader=PackageLoader("citemark_grpo.training"),
         autoescape=autoescape,  # noqa: S701 - the card is Markdown: a filter quotes each value
