@@ -11,8 +11,10 @@ from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.judges.factory import build_judge
 from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.judges.smollm2 import model_file
-from citemark_service.settings import Settings, load_settings
+from citemark_service.judges.tasks import JudgeIdentity
+from citemark_service.settings import JUDGES, JudgeEntry, Settings, load_settings
 from citemark_service.telemetry.metrics import Metrics
+from support.counting_judge import CountingJudge
 
 
 async def test_the_embedded_judge_needs_nothing():
@@ -38,6 +40,16 @@ async def test_a_hosted_judge_needs_its_own_key(key, monkeypatch):
 def test_an_unknown_judge_is_refused_with_the_names_of_all():
     with pytest.raises(SettingsError, match="'gpt' is no judge; known are embedded, smollm2, vllm"):
         load_settings(judge="gpt")
+
+
+def build_own(settings, *, metrics, tracer):
+    return CountingJudge(JudgeIdentity(settings.judge_model, "own-1"))
+
+
+def test_a_judge_is_a_function_and_a_line_of_the_table(monkeypatch):
+    monkeypatch.setitem(JUDGES, "own", JudgeEntry(f"{__name__}:build_own"))
+    settings = load_settings(judge="own", judge_model="mine")
+    assert build_judge(settings, Metrics()).identity == JudgeIdentity("mine", "own-1")
 
 
 @pytest.mark.parametrize("wheel", ["no-such-wheel", "pytest"])

@@ -95,10 +95,10 @@ def test_a_message_that_echoes_the_prompt_is_dropped(
 
 def test_an_unrelated_message_survives_a_long_prompt() -> None:
     words = "This model's maximum context length is 4096 tokens."
-    started = time.monotonic()
+    started = time.process_time()
 
     assert quotable(words, [user("an answer about otters " * 50_000)]) == words
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 @given(st.binary() | st.builds(msgspec.json.encode, st.dictionaries(st.text(), st.integers())))

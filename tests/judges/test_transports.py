@@ -375,7 +375,7 @@ async def test_a_deadline_cuts_a_call(start_judge: StartJudge, open_pool: OpenPo
     judge = await start_judge(always(Hang()))
     metrics = Recorder()
     with pytest.raises(DeadlineExceeded):
-        await ask(open_pool(judge, metrics=metrics), within_s=0.2)
+        await ask(open_pool(judge, metrics=metrics), within_s=1.0)
 
     assert judge.calls == 1
     assert metrics.calls == [(FailureKind.DEADLINE, (0, 0, 0))]

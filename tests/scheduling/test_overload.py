@@ -11,7 +11,7 @@ PLAIN = {"evidence_quotes": False}
 
 
 async def until(condition) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110  nothing tells of a gauge
             await asyncio.sleep(0.01)
 

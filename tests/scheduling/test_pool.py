@@ -54,7 +54,7 @@ def server(judge: ScriptedJudge) -> str:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110  nothing tells of a gauge
             await asyncio.sleep(0.01)
 
@@ -208,13 +208,13 @@ async def test_a_server_that_lists_its_model_and_answers_no_call_is_tried_ever_m
     metrics = Metrics()
     policy = replace(QUICK, first_wait_s=0.01, max_wait_s=60.0)
     async with pooled([dead, good], metrics=metrics, policy=policy, attempts=4) as pool:
-        end, number = time.monotonic() + 0.6, 0
-        while time.monotonic() < end:
+        start, number = time.monotonic(), 0
+        while dead.calls < 7:
             await ask(pool, request(f"g{number}"))
             number += 1
-    # Three calls eject it; each return costs one more: after 10, 10, 20, 40, 80, 160 and 320 ms,
-    # or three quarters of that.
-    assert 4 <= dead.calls <= 3 + 7
+    # Three calls eject it; each return costs one more: after 10, 10, 20 and 40 ms, or three
+    # quarters of that.
+    assert time.monotonic() - start >= 0.75 * (0.01 + 0.01 + 0.02 + 0.04)
 
 
 async def test_calls_of_a_silent_server_go_elsewhere_without_losing_an_attempt(start_judge):
@@ -225,7 +225,7 @@ async def test_calls_of_a_silent_server_go_elsewhere_without_losing_an_attempt(s
         await stuck.until(lambda: stuck.calls == 1)
         stuck.models = ("other",)
         await pool.check()
-        replies = await asyncio.wait_for(asyncio.gather(*tasks), timeout=10)
+        replies = await asyncio.wait_for(asyncio.gather(*tasks), timeout=60)
         assert [reply.content for reply in replies] == ["1"] * 6
         await stuck.until(lambda: stuck.in_flight == 0)
     assert (stuck.calls, other.calls) == (1, 6)
@@ -327,11 +327,11 @@ async def test_looks_at_a_server_that_stays_away_become_rarer(start_judge):
 
 async def test_a_server_that_answers_calls_is_not_looked_at(start_judge):
     busy, idle = Watched(MODEL), Watched(MODEL)
-    async with busy, idle, pooled([busy, idle], policy=replace(QUICK, every_s=0.1)) as pool:
-        while len(idle.looks) < 8:
+    async with busy, idle, pooled([busy, idle], policy=replace(QUICK, every_s=1.5)) as pool:
+        while len(idle.looks) < 3:
             await ask(pool, request())  # to the first of those that carry nothing
             await asyncio.sleep(0.01)
-    assert len(busy.looks) <= 3
+    assert len(busy.looks) == 1
 
 
 class Busy:

@@ -119,8 +119,8 @@ async def test_a_prime_that_fails_harms_nobody(start_judge, answer):
 async def test_the_wait_for_a_prime_is_bounded(start_judge):
     judge = await start_judge(unless_prime(Hang()))
     metrics = Metrics()
-    async with pooled([judge], prime_wait_s=0.05, metrics=metrics) as pool:
-        async with asyncio.timeout(5):
+    async with pooled([judge], prime_wait_s=1.0, metrics=metrics) as pool:
+        async with asyncio.timeout(60):
             assert await group(pool) == ["1"] * 8
     assert len(primes(judge)) == 1
     assert counted(metrics, "late") == 1
@@ -190,7 +190,7 @@ async def test_a_deadline_ends_the_wait_for_another_callers_prime(start_judge):
         first = asyncio.create_task(group(pool, 1))
         await judge.until(lambda: judge.calls == 1)
         asked = request("g", shared=SHARED)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             with pytest.raises(DeadlineExceeded):
                 await ask(pool, asked, deadline=time.monotonic() + 0.05)
         first.cancel()

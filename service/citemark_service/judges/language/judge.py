@@ -14,8 +14,8 @@ import hashlib
 import logging
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from citemark_schemas import (
     ClaimVerdict,
@@ -53,13 +53,13 @@ _log = logging.getLogger("citemark.judge")
 _REPLY_ERRORS = (JudgeTruncated, JudgeUnreadable, InvalidVerdict)
 
 
-@dataclass(frozen=True, slots=True)
-class _Ask:
-    """One question to the model: how to word it, with or without quotes."""
+class _Ask(NamedTuple):
+    """One question to the model."""
 
     question: Question
     task: CriteriaTask | CitationTask
     write: Callable[[bool], tuple[Layout, tuple[Message, ...]]]
+    """How it is worded, with or without quotes."""
     meter: Meter
     deadline: float | None
 
@@ -126,13 +126,8 @@ class LanguageJudge(Judge):
         if not task.claims and not task.sentences:
             return CitationVerdicts((), ())
         layout = _citation_layout(task)
-        ask = _Ask(
-            question="citations",
-            task=task,
-            write=lambda _: (layout, self._writer.citations(task, layout)),
-            meter=meter,
-            deadline=deadline,
-        )
+        messages = self._writer.citations(task, layout)
+        ask = _Ask("citations", task, lambda _: (layout, messages), meter, deadline)
         scores = (await self._ask(ask, quotes=False)).scores
         claims = []
         for number, claim in enumerate(task.claims, start=1):
@@ -144,11 +139,9 @@ class LanguageJudge(Judge):
                     contributing=dict(zip(claim.ids, contributing, strict=False)),
                 )
             )
-        sentences = range(1, len(task.sentences) + 1)
-        return CitationVerdicts(
-            claims=tuple(claims),
-            sentences=tuple(SentenceVerdict(factual=scores[f"s{n}"][0]) for n in sentences),
-        )
+        numbers = range(1, len(task.sentences) + 1)
+        sentences = tuple(SentenceVerdict(factual=scores[f"s{n}"][0]) for n in numbers)
+        return CitationVerdicts(tuple(claims), sentences)
 
     def prompts(self, criteria: CriteriaTask, citations: CitationTask | None) -> tuple[Words, ...]:
         """Every question as it is first asked. Safe in any thread."""
@@ -185,7 +178,12 @@ class LanguageJudge(Judge):
         ask = _Ask("criteria", task, write, meter, deadline)
         reading = await self._ask(ask, quotes=self._quotes)
         keys = [str(number) for number in range(1, len(criteria) + 1)]
-        quotes = _read_quotes(reading, keys)
+        quotes: dict[str, str] = {}
+        for key in keys:
+            # Without the tags that the prompt wrote into the answer.
+            quote = _CITE_TAG.sub("", reading.quotes.get(f"q{key}", "")).strip()
+            if quote and reading.digits[key][0] > 0:
+                quotes[key] = quote
         passage = QuotedText(visible(task.answer.prose)) if quotes else None
         found = {key: passage is not None and passage.holds(quote) for key, quote in quotes.items()}
         unsteered = reading
@@ -253,13 +251,3 @@ def _divide(criteria: tuple[Criterion, ...], limit: int) -> list[tuple[Criterion
     count = -(-len(criteria) // limit)
     edges = [len(criteria) * part // count for part in range(count + 1)] if count else []
     return [criteria[start:stop] for start, stop in pairwise(edges)]
-
-
-def _read_quotes(reading: ParsedReply, keys: Sequence[str]) -> dict[str, str]:
-    """The quotes before verdicts above 0, without the tags that the prompt wrote into the answer.
-
-    Verdicts without a quote are left out.
-    """
-    raised = (key for key in keys if reading.digits[key][0] > 0)
-    quotes = {key: _CITE_TAG.sub("", reading.quotes.get(f"q{key}", "")).strip() for key in raised}
-    return {key: quote for key, quote in quotes.items() if quote}
