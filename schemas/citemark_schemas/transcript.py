@@ -49,7 +49,7 @@ _PIECE: Final = 4096
 def said_in(message: Mapping[str, Any]) -> str:
     """The text of one message, its parts joined by line breaks; empty where it has none."""
     content = message.get("content")
-    return _flat(message.get("output") if content is None else content)
+    return _text_of(message.get("output") if content is None else content)
 
 
 def reply_in(messages: object) -> str:
@@ -70,7 +70,11 @@ def question_in(prompt: object) -> str | None:
     None where the prompt says nothing.
     """
     if isinstance(prompt, str):
-        return _last_user_turn(prompt).strip() or None
+        for opening, closing in _USER_TURNS:
+            _, opened, turn = prompt.rpartition(opening)
+            if opened:
+                return turn.partition(closing)[0].strip() or None
+        return prompt.strip() or None
     asked = [said_in(message) for message in _messages(prompt) if _role(message) == "user"]
     return (asked[-1].strip() or None) if asked else None
 
@@ -104,7 +108,7 @@ def continuation(whole: str, prompt: str) -> str | None:
     seam = prompt.rstrip()[-_SEAM:].lstrip()
     if len(seam) < _SHORTEST_SEAM:
         return None
-    at = _nth(whole, seam, prompt.count(seam))
+    at = _find_nth(whole, seam, prompt.count(seam))
     end = at + len(seam)
     if at < 0 or abs(end - len(prompt)) > 2 * _SEAM + len(prompt) // 8:
         return None
@@ -135,21 +139,11 @@ def _role(message: Mapping[str, Any]) -> str | None:
     return role if isinstance(role, str) else None
 
 
-def _flat(content: object) -> str:
+def _text_of(content: object) -> str:
     if isinstance(content, str):
         return content
     parts = [part.get("text") for part in _messages(content)]
     return "\n".join(part for part in parts if isinstance(part, str))
-
-
-def _last_user_turn(text: str) -> str:
-    for opening, closing in _USER_TURNS:
-        at = text.rfind(opening)
-        if at >= 0:
-            start = at + len(opening)
-            end = text.find(closing, start)
-            return text[start : end if end >= 0 else len(text)]
-    return text
 
 
 def _has_sources(text: str) -> bool:
@@ -157,7 +151,7 @@ def _has_sources(text: str) -> bool:
     return any(tag in lowered for tag in _SOURCE_TAGS)
 
 
-def _nth(text: str, part: str, count: int) -> int:
+def _find_nth(text: str, part: str, count: int) -> int:
     """Where `part` stands in `text` for the `count`-th time; -1 where it does not."""
     at = -len(part)
     for _ in range(count):

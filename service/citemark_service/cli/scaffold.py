@@ -13,8 +13,6 @@ from citemark_service.cli.options import service_url
 from citemark_service.cli.terminal import count_noun
 from citemark_service.examples import example
 
-_TEMPLATE = ".j2"
-_URL = "{{ url }}"
 _GYM_FOLDER = Path("resources_servers", "citemark")
 
 
@@ -39,31 +37,27 @@ def nemo_gym(folder: Path, url: str, *, force: bool) -> None:
     FOLDER is a checkout of Gym, or the folder that you start it in. What is written into
     resources_servers/citemark there passes every /verify on to the service.
     """
-    template = resources.files("citemark_service.scaffolds") / "nemo_gym"
-    files = {**_filled(template, url), Path("data", "example.jsonl"): _gym_row()}
+    row: dict[str, Any] = dict(example("rollout"))
+    del row["response"]
+    question = {"role": "user", "content": row.pop("question")}
+    row = {"responses_create_params": {"input": [question]}, **row}
+    files = _fill_templates(resources.files("citemark_service.scaffolds") / "nemo_gym", url)
+    files[Path("data", "example.jsonl")] = json.dumps(row, ensure_ascii=False) + "\n"
     written = _write(folder / _GYM_FOLDER, files, force=force)
     click.echo(f"{count_noun(len(written), 'file')} written to {folder / _GYM_FOLDER}")
 
 
-def _filled(template: Traversable, url: str, folder: Path = Path()) -> dict[Path, str]:
+def _fill_templates(template: Traversable, url: str, folder: Path = Path()) -> dict[Path, str]:
     """Every template below the folder with its URL filled in, by the path that it is for."""
     files: dict[Path, str] = {}
     for each in template.iterdir():
         place = folder / each.name
         if each.is_dir():
-            files.update(_filled(each, url, place))
-        elif place.suffix == _TEMPLATE:
-            files[place.with_suffix("")] = each.read_text(encoding="utf-8").replace(_URL, url)
+            files.update(_fill_templates(each, url, place))
+        elif place.suffix == ".j2":
+            text = each.read_text(encoding="utf-8")
+            files[place.with_suffix("")] = text.replace("{{ url }}", url)
     return files
-
-
-def _gym_row() -> str:
-    """The worked example as a row of a data set."""
-    row: dict[str, Any] = dict(example("rollout"))
-    question = {"role": "user", "content": row.pop("question")}
-    del row["response"]
-    whole = {"responses_create_params": {"input": [question]}, **row}
-    return json.dumps(whole, ensure_ascii=False) + "\n"
 
 
 def _write(folder: Path, files: Mapping[Path, str], *, force: bool) -> list[Path]:
@@ -73,8 +67,11 @@ def _write(folder: Path, files: Mapping[Path, str], *, force: bool) -> list[Path
         click.UsageError: a file is there with other content, or cannot be written.
     """
     try:
-        pending = {folder / place: text for place, text in files.items()}
-        pending = {path: text for path, text in pending.items() if _differs(path, text)}
+        pending = {
+            path: text
+            for path, text in ((folder / place, text) for place, text in files.items())
+            if not path.exists() or path.read_bytes() != text.encode()
+        }
         taken = sorted(str(path) for path in pending if path.exists())
         if taken and not force:
             raise click.UsageError(f"{taken[0]} is there already and differs; --force overwrites")
@@ -84,7 +81,3 @@ def _write(folder: Path, files: Mapping[Path, str], *, force: bool) -> list[Path
     except OSError as error:
         raise click.UsageError(f"cannot write {error.filename}: {error.strerror}") from error
     return list(pending)
-
-
-def _differs(path: Path, text: str) -> bool:
-    return not path.exists() or path.read_bytes() != text.encode()
