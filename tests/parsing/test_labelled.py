@@ -9,7 +9,7 @@ import pytest
 from citemark_service.parsing.answer import read_answer
 from citemark_service.parsing.format import format_report
 from citemark_service.parsing.sources import read_sources
-from citemark_service.parsing.visible import folded
+from citemark_service.parsing.visible import fold_space
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 NOTES = ("judge_note_outside", "judge_note_in_claim", "delimiter_spoof")
@@ -25,7 +25,7 @@ def rows(name: str) -> list[dict[str, Any]]:
 def test_claims_and_sentences_are_the_labelled_ones() -> None:
     for row in rows("rollouts_labelled.jsonl"):
         answer = read_answer(row["response"])
-        labelled = [(folded(claim["text"]), tuple(claim["ids"])) for claim in row["claims"]]
+        labelled = [(fold_space(claim["text"]), tuple(claim["ids"])) for claim in row["claims"]]
         assert [(c.text, c.ids) for c in answer.claims] == [c for c in labelled if c[1]], row["id"]
         uncited = [text for text, ids in labelled if not ids]
         assert [sentence.text for sentence in answer.sentences] == uncited, row["id"]

@@ -10,7 +10,7 @@ from citemark_service.parsing.connectives import is_connective
 from citemark_service.parsing.format import format_report
 from citemark_service.parsing.parsed import Answer
 from citemark_service.parsing.sources import read_sources
-from citemark_service.parsing.visible import folded, normal_form
+from citemark_service.parsing.visible import fold_space, normal_form
 
 FRAGMENTS = (
     *("<answer>", "</answer>", "<answer", "<think>", "</think>", "</snippet>", "</snippet"),
@@ -76,7 +76,7 @@ def test_spans_are_where_things_stand(block: str) -> None:
         assert tag.startswith("<snippet")
         assert claim.malformed == "unclosed" or re.search(r"</snippet\s*>?$", tag)
     for sentence in answer.sentences:
-        assert folded(response[slice(*sentence.span)]) == sentence.text != ""
+        assert fold_space(response[slice(*sentence.span)]) == sentence.text != ""
 
 
 @given(blocks)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from citemark_service.parsing.visible import folded, visible
+from citemark_service.parsing.visible import fold_space, visible
 
 _PIECE_CHARS = 200
 _PIECES = 8
@@ -105,7 +105,7 @@ def addressed_pieces(text: str) -> tuple[str, ...]:
     at = 0
     while len(pieces) < _PIECES and (starts := _starts(patterns, shown, at)):
         at = min(starts) + _PIECE_CHARS
-        pieces.append(folded(shown[min(starts) : at]))
+        pieces.append(fold_space(shown[min(starts) : at]))
     return tuple(pieces)
 
 

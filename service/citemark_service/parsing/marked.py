@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from citemark_schemas import Span
 from citemark_service.parsing.parsed import Claim
 from citemark_service.parsing.tags import Tag, claim_tags
-from citemark_service.parsing.visible import folded, has_content, normal_form
+from citemark_service.parsing.visible import fold_space, has_content, normal_form
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Marked:
 
 
 @dataclass(frozen=True, slots=True)
-class _Pairs:
+class _TagPairs:
     """Tags by index: which closing tag ends an opening one, and which claim is around it."""
 
     closes: dict[int, int]
@@ -51,22 +51,22 @@ class _Pairs:
 def read_claims(text: str, block: Span) -> Marked:
     """Take `text[block]` apart. Spans are positions in `text`; never raises."""
     tags = list(claim_tags(text, *block))
-    pairs = _paired(tags)
-    texts, outside = _assigned(text, block, tags, pairs)
-    claims = list(_claims(tags, pairs, texts, block[1]))
+    pairs = _pair_tags(tags)
+    texts, outside = _assign_texts(text, block, tags, pairs)
+    claims = list(_read_claims(tags, pairs, texts, block[1]))
     malformed = sum(claim.malformed is not None for claim in claims)
-    prose = _prose(text, block, tags)
-    return Marked(_merged(claims), tuple(outside), malformed, pairs.stray, prose)
+    prose = _join_prose(text, block, tags)
+    return Marked(_merge_equal(claims), tuple(outside), malformed, pairs.stray, prose)
 
 
-def _prose(text: str, block: Span, tags: Sequence[Tag]) -> str:
+def _join_prose(text: str, block: Span, tags: Sequence[Tag]) -> str:
     starts = [block[0], *(tag.end for tag in tags)]
     ends = [*(tag.start for tag in tags), block[1]]
     return "\n".join([text[start:end] for start, end in zip(starts, ends, strict=True)])
 
 
-def _paired(tags: Sequence[Tag]) -> _Pairs:
-    pairs = _Pairs({}, {}, {}, 0)
+def _pair_tags(tags: Sequence[Tag]) -> _TagPairs:
+    pairs = _TagPairs({}, {}, {}, 0)
     stray, stack = 0, list[int]()
     for index, tag in enumerate(tags):
         if not tag.closing:
@@ -81,8 +81,8 @@ def _paired(tags: Sequence[Tag]) -> _Pairs:
     return replace(pairs, stray=stray)
 
 
-def _assigned(
-    text: str, block: Span, tags: Sequence[Tag], pairs: _Pairs
+def _assign_texts(
+    text: str, block: Span, tags: Sequence[Tag], pairs: _TagPairs
 ) -> tuple[dict[int, list[str]], list[Span]]:
     """Each stretch between tags, given to its claim or to the outside."""
     texts: dict[int, list[str]] = {}
@@ -97,14 +97,14 @@ def _assigned(
     return texts, [span for span in outside if span[0] < span[1]]
 
 
-def _claims(
-    tags: Sequence[Tag], pairs: _Pairs, texts: dict[int, list[str]], block_end: int
+def _read_claims(
+    tags: Sequence[Tag], pairs: _TagPairs, texts: dict[int, list[str]], block_end: int
 ) -> Iterator[Claim]:
-    nested = _nested(pairs)
+    nested = _find_nested(pairs)
     for index, tag in enumerate(tags):
         if tag.closing:
             continue
-        text = folded(" ".join(texts[index]))
+        text = fold_space(" ".join(texts[index]))
         following = tags[index + 1].start if index + 1 < len(tags) else block_end
         end = tags[pairs.closes[index]].end if index in pairs.closes else following
         closed = index in pairs.closes and not tag.cut
@@ -112,7 +112,7 @@ def _claims(
         yield Claim(text=text, ids=tag.ids, span=(tag.start, end), malformed=defect)
 
 
-def _nested(pairs: _Pairs) -> set[int]:
+def _find_nested(pairs: _TagPairs) -> set[int]:
     """Closed claims that contain, or are contained in, another closed claim."""
     inner = {index: pairs.around(index) for index in pairs.closes}
     return {
@@ -130,14 +130,14 @@ def _defect(tag: Tag, text: str, closed: bool) -> str | None:
     return "junk_attribute" if tag.junk else None
 
 
-def _merged(claims: Sequence[Claim]) -> tuple[Claim, ...]:
+def _merge_equal(claims: Sequence[Claim]) -> tuple[Claim, ...]:
     groups: dict[str, list[Claim]] = {}
     for claim in claims:
         groups.setdefault(normal_form(claim.text), []).append(claim)
-    return tuple(_united(group) for group in groups.values())
+    return tuple(_unite(group) for group in groups.values())
 
 
-def _united(group: Sequence[Claim]) -> Claim:
+def _unite(group: Sequence[Claim]) -> Claim:
     if len(group) == 1:
         return group[0]
     best = next((claim for claim in group if claim.malformed is None), group[0])

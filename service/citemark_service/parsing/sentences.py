@@ -12,7 +12,7 @@ from citemark_schemas import Span
 from citemark_service.parsing.abbreviations import is_abbreviation
 from citemark_service.parsing.connectives import is_connective
 from citemark_service.parsing.parsed import Sentence
-from citemark_service.parsing.visible import folded, has_content
+from citemark_service.parsing.visible import fold_space, has_content
 
 _LINE = re.compile(r"[^\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
 _STOP = re.compile(
@@ -38,7 +38,7 @@ def split_sentences(text: str, stretches: Sequence[Span], block_end: int) -> tup
     half-open; its text is what stands there, with white space folded.
     """
     return tuple(
-        Sentence(text=folded(text[start:end]), span=(start, end))
+        Sentence(text=fold_space(text[start:end]), span=(start, end))
         for stretch in stretches
         for start, end in _stating(text, stretch, before_claim=stretch[1] < block_end)
     )
@@ -53,23 +53,23 @@ def _stating(text: str, stretch: Span, *, before_claim: bool) -> Iterator[Span]:
     """The pieces of a stretch that may state something."""
     for line in _LINE.finditer(text, *stretch):
         shown_end = line.start() + len(line[0].rstrip())
-        for start, end in _pieces(text, line.span()):
+        for start, end in _split_line(text, line.span()):
             followed = end < shown_end or (before_claim and line.end() == stretch[1])
             if _may_state(text[start:end], followed=followed):
                 yield start, end
 
 
-def _pieces(text: str, line: Span) -> Iterator[Span]:
+def _split_line(text: str, line: Span) -> Iterator[Span]:
     marks = _MARKS.match(text, *line)
     start = marks.end() if marks else line[0]
     for stop in _STOP.finditer(text, start, line[1]):
         if _ends(text, stop, line[1]):
-            yield _trimmed(text, start, stop.end())
+            yield _trim(text, start, stop.end())
             start = stop.end()
-    yield _trimmed(text, start, line[1])
+    yield _trim(text, start, line[1])
 
 
-def _trimmed(text: str, start: int, end: int) -> Span:
+def _trim(text: str, start: int, end: int) -> Span:
     piece = text[start:end].rstrip()
     bare = piece.lstrip(_LEADING)
     first, last = start + len(piece) - len(bare), start + len(piece)

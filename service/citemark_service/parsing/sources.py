@@ -25,7 +25,7 @@ _PAPER_KEYS = ("paper_id", "corpusId", "corpus_id")
 
 
 @dataclass(frozen=True, slots=True)
-class _Tag:
+class _SourceTag:
     start: int
     end: int
     page: bool
@@ -43,20 +43,20 @@ def read_sources(tool_output: str | None, snippets: Sequence[Snippet] | None) ->
     """
     by_id: dict[str, SourceSnippet] = {}
     given = (SourceSnippet(item.id, item.text, item.paper_id) for item in snippets or ())
-    for source in (*given, *_tagged(tool_output or "")):
+    for source in (*given, *_read_tagged(tool_output or "")):
         by_id.setdefault(source.id, source)
     return Sources(by_id)
 
 
-def _tagged(text: str) -> Iterator[SourceSnippet]:
-    tags = list(_tags(text))
-    for tag, pieces in zip(tags, _bodies(text, tags), strict=True):
+def _read_tagged(text: str) -> Iterator[SourceSnippet]:
+    tags = list(_find_tags(text))
+    for tag, pieces in zip(tags, _read_bodies(text, tags), strict=True):
         if tag.id:
             body = " ".join(piece.strip() for piece in pieces if piece.strip())
             yield SourceSnippet(id=tag.id, text=body, paper_id=tag.paper_id)
 
 
-def _bodies(text: str, tags: Sequence[_Tag]) -> list[list[str]]:
+def _read_bodies(text: str, tags: Sequence[_SourceTag]) -> list[list[str]]:
     """What stands in each tag's source: a stretch belongs to its snippet and to its page."""
     bodies: list[list[str]] = [[] for _ in tags]
     closed = _closed_pages(tags)
@@ -71,30 +71,30 @@ def _bodies(text: str, tags: Sequence[_Tag]) -> list[list[str]]:
     return bodies
 
 
-def _closed_pages(tags: Sequence[_Tag]) -> set[int]:
+def _closed_pages(tags: Sequence[_SourceTag]) -> set[int]:
     """Indices of the pages that close before the next page opens."""
     pages = [(index, tag) for index, tag in enumerate(tags) if tag.page]
     following = itertools.pairwise(pages)
     return {index for (index, tag), (_, after) in following if after.closing and not tag.closing}
 
 
-def _tags(text: str) -> Iterator[_Tag]:
+def _find_tags(text: str) -> Iterator[_SourceTag]:
     starts = list(_START.finditer(text))
     cuts = [*(match.start() for match in starts), len(text)][1:]
     for start, cut in zip(starts, cuts, strict=True):
-        tag = _tag(start, text[start.end() : cut])
+        tag = _read_tag(start, text[start.end() : cut])
         if tag is not None:
             yield tag
 
 
-def _tag(start: re.Match[str], rest: str) -> _Tag | None:
+def _read_tag(start: re.Match[str], rest: str) -> _SourceTag | None:
     """The tag that `start` begins; None where it has no end within its cut."""
     metadata, plain = _without_metadata(rest)
     attributes, at = _attributes(plain)
     close = plain.find(">", at)
     if close < 0:
         return None
-    return _Tag(
+    return _SourceTag(
         start=start.start(),
         end=start.end() + close + 1,
         page=start[2].lower() == "webpage",

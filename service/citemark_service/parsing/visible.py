@@ -26,7 +26,7 @@ def visible(text: str) -> str:
     return _INVISIBLE.sub("", text)
 
 
-def folded(text: str) -> str:
+def fold_space(text: str) -> str:
     """`text` with each run of white space made one space, and none at its ends."""
     return " ".join(text.split())
 
@@ -53,11 +53,11 @@ def normal_form(text: str) -> str:
     15, 3 and -3 differ.
     """
     text = visible(text)
-    words = text if text.isascii() else " ".join(map(_composed, text.split()))
-    return folded(_PUNCTUATION.sub(" ", words.casefold()))
+    words = text if text.isascii() else " ".join(map(_normalise, text.split()))
+    return fold_space(_PUNCTUATION.sub(" ", words.casefold()))
 
 
-def _composed(word: str) -> str:
+def _normalise(word: str) -> str:
     if word.isascii():
         return word
     # Normalisation sorts a run of combining marks in quadratic time, so runs are cut.

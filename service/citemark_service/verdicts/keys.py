@@ -68,7 +68,7 @@ class Keys:
         claim.update(question)
         sentence.update(question)
         by_id = task.sources.by_id
-        claims = [Item(_claimed(claim, c, by_id), ClaimVerdict, c.ids) for c in task.claims]
+        claims = [Item(_claim_digest(claim, c, by_id), ClaimVerdict, c.ids) for c in task.claims]
         said = [Item(_digest(sentence, s.text), SentenceVerdict) for s in task.sentences]
         return (*claims, *said)
 
@@ -85,7 +85,7 @@ def _digest(shared: "hashlib.blake2b", *texts: str) -> bytes:
     return state.digest()
 
 
-def _claimed(
+def _claim_digest(
     shared: "hashlib.blake2b", cited: CitedClaim, by_id: Mapping[str, SourceSnippet]
 ) -> bytes:
     state = shared.copy()

@@ -144,7 +144,7 @@ def _unknown_share(answer: AnswerLayout, terms: Terms) -> float:
     return missing * len(new) / len(named) if named else 0.0
 
 
-def unsupported(answer: AnswerLayout) -> Presence:
+def measure_unsupported(answer: AnswerLayout) -> Presence:
     """Statements that their sources do not support.
 
     Without sources nothing can be checked; then it is the share of names and numbers that the
@@ -228,7 +228,7 @@ ASPECTS = (
         stem_list("redundancy redundant repeat repeats repeated repetition repetitive duplicate"),
     ),
     Aspect(
-        unsupported,
+        measure_unsupported,
         stem_list(
             """unsupported verified unverified unverifiable contradict contradicts hallucination
             hallucinated hallucinates fabricated incorrect inaccurate error errors false invented"""
