@@ -84,7 +84,7 @@ def mean_reward(journal: Sequence[JournalLine]) -> float | None:
     return round(fmean(rewards), 4) if rewards else None
 
 
-def summary(journal: Sequence[JournalLine], seconds: float) -> Summary:
+def summarise(journal: Sequence[JournalLine], seconds: float) -> Summary:
     """The summary of at least one step."""
     fifth = max(1, len(journal) // 5)
     rewards = chain.from_iterable(line.rewards for line in journal)
@@ -97,7 +97,7 @@ def summary(journal: Sequence[JournalLine], seconds: float) -> Summary:
     )
 
 
-def stage(name: str, *command: object) -> None:
+def run_stage(name: str, *command: object) -> None:
     """Run one process of the demo to its end. Raises `StageFailed`."""
     click.echo(f"== {name}")
     words = [sys.executable, *map(str, command)]
@@ -118,7 +118,7 @@ def warm_start(folder: Path, *, steps: int, seed: int) -> None:
     """Make the warm-started policy in `folder`."""
     options = ["--steps", steps, "--seed", seed]
     options += ["--bf16"] if calculates_bfloat16() else []
-    stage("warm start", HERE / "warm_start.py", model_file(), folder, *options)
+    run_stage("warm start", HERE / "warm_start.py", model_file(), folder, *options)
 
 
 def train(start: Path, run: Path, url: str, *, steps: int, seed: int) -> None:
@@ -134,7 +134,7 @@ def train(start: Path, run: Path, url: str, *, steps: int, seed: int) -> None:
         "dtype": "mixed" if calculates_bfloat16() else "float32",
     }
     flags = chain.from_iterable((f"--{name}", value) for name, value in {**FLAGS, **own}.items())
-    stage("GRPO", "-m", "citemark_grpo", "train", *flags)
+    run_stage("GRPO", "-m", "citemark_grpo", "train", *flags)
 
 
 def show_samples(run: Path) -> None:
@@ -160,13 +160,13 @@ def demonstrate(judge: str, run: Path, *, warm_steps: int, steps: int, seed: int
         start = Path(folder) / "warm-start"
         warm_start(start, steps=warm_steps, seed=seed)
         train(start, run, url, steps=steps, seed=seed)
-    stage("plot", "-m", "citemark_grpo", "plot", run)
-    journal = whole_journal(run, steps)
+    run_stage("plot", "-m", "citemark_grpo", "plot", run)
+    journal = read_journal(run, steps)
     show_samples(run)
-    return summary(journal, time.monotonic() - began)
+    return summarise(journal, time.monotonic() - began)
 
 
-def whole_journal(run: Path, steps: int) -> list[JournalLine]:
+def read_journal(run: Path, steps: int) -> list[JournalLine]:
     """The journal of all steps. Raises `StageFailed` where some are missing."""
     journal = list(read_lines(run / "journal.jsonl"))
     if len(journal) != steps:

@@ -235,7 +235,7 @@ class ScoreClient:
             )
             unstarted = []
             for place, result in zip(waiting, answer, strict=True):
-                results[batch.start + place] = result
+                results[batch.start + place] = result  # a failure too: it may be all there will be
                 if result.failure and result.failure.kind is FailureKind.SHUTTING_DOWN:
                     unstarted.append(place)
             waiting, tries = unstarted, tries + 1
@@ -247,6 +247,7 @@ class ScoreClient:
         # A `ScoreRequest` put together from rollouts that are JSON already.
         body = b'{"items":[%b],"deadline_s":%.3f%b%b' % (
             b",".join(parcel.body for parcel in parcels),
+            # Less than is left here, so that the service's own answer is still on time.
             max(0.001, left_s - min(2.0, left_s / 10)),
             b"" if fields == "}" else b",",
             fields.encode(),

@@ -126,6 +126,7 @@ class Gatherer:
         self._calls.add(call)
         call.add_done_callback(lambda done: _settle(tickets, done))
         call.add_done_callback(self._calls.discard)
+        # Done once each rollout has its outcome or was taken back: then nobody needs the call.
         everyone = asyncio.gather(*(each.outcome for each in tickets), return_exceptions=True)
         everyone.add_done_callback(lambda _: call.cancel())
 

@@ -109,6 +109,7 @@ class FileResults(StreamResults):
         self.close()
         ranks = {name: rank for rank, name in enumerate(order)}
         ordered = sorted(self._spans, key=lambda name: ranks.get(name, -1))
+        # A result that was scored again leaves its old line in the file until here.
         replaced_some = sum(size for _, size in self._spans.values()) != self._end
         if replaced_some or ordered != list(self._spans):
             spans = dict(self._spans)

@@ -111,6 +111,7 @@ async def remote_scorer(
         known = {**await _read_index(client), **knobs.model_dump(exclude_unset=True)}
 
         async def score(row: RolloutRow) -> ScoreResult:
+            # Under its place in the file, because the client numbers within its own call.
             rollout = row.rollout.model_copy(update={"id": row.id})
             try:
                 (result,) = await client.score([rollout], knobs)
