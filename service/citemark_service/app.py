@@ -1,12 +1,11 @@
 """The application factory: wiring and lifespan, nothing else."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
 from opentelemetry.trace import NoOpTracer, Tracer
-from pydantic import SecretStr
 from starlette.middleware import Middleware
 
 from citemark_rubrics import RubricLibrary
@@ -62,14 +61,24 @@ def create_app(
     admission = admission or Admission(settings)
     admission.report_to(metrics)
     metrics.add_rubrics(each.title for known in library.sets() for each in known.criteria)
-    around = [
-        Middleware(Envelope, admission=admission, metrics=metrics, tracer=tracer),
-        *_door(settings.api_token),
-        Middleware(TokenGate, token=settings.api_token),
-    ]
-    reads = Reads()
+    reads, templates, token = Reads(), Templates(), settings.api_token
     entered = [each for each in (ledger, view, reads, beside) if each is not None]
-    app = _framed(judge, around, entered)
+    door = [] if token is None else [Middleware(PageDoor, token=token, templates=templates)]
+    app = Citemark(
+        title="Citemark",
+        summary="Rubric and citation rewards for research refiners.",
+        version=version("citemark"),
+        lifespan=_lifespan(judge, entered),
+        redoc_url=None,
+        exception_handlers=answer_with_pages(HANDLERS, templates),
+        middleware=[
+            Middleware(Envelope, admission=admission, metrics=metrics, tracer=tracer),
+            *door,
+            Middleware(TokenGate, token=token),
+        ],
+        # FastAPI's own would name the path and quote what it cannot parse.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
     pipeline = Pipeline(
         judge=judge,
         library=library,
@@ -79,17 +88,14 @@ def create_app(
         tracer=tracer,
         logs=True,
     )
-    app.include_router(score_router(pipeline=pipeline, settings=settings, admission=admission))
-    rescoring = RescoreEndpoint(view=view, admission=admission)
-    app.include_router(rescore_router(rescoring))
-    app.include_router(stream_router(pipeline=pipeline, settings=settings, admission=admission))
-    app.include_router(
+    for router in (
+        score_router(pipeline=pipeline, settings=settings, admission=admission),
+        rescore_router(RescoreEndpoint(view=view, admission=admission)),
+        stream_router(pipeline=pipeline, settings=settings, admission=admission),
         trainer_router(
             pipeline=pipeline, settings=settings, admission=admission, registry=metrics.registry
-        )
-    )
-    app.include_router(gym_router(settings=settings, admission=admission))
-    app.include_router(
+        ),
+        gym_router(settings=settings, admission=admission),
         ui_router(
             pipeline=pipeline,
             view=view,
@@ -97,27 +103,19 @@ def create_app(
             reads=reads,
             settings=settings,
             admission=admission,
-        )
-    )
-    app.include_router(health_router(admission=admission, judge=judge, metrics=metrics))
-    app.include_router(about_router(library=library, judge=judge, version=app.version))
+        ),
+        health_router(admission=admission, judge=judge, metrics=metrics),
+        about_router(library=library, judge=judge, version=app.version),
+    ):
+        app.include_router(router)
     return app
 
 
-def _door(token: SecretStr | None) -> list[Middleware]:
-    """What lets browsers in, where a token is needed."""
-    return [] if token is None else [Middleware(PageDoor, token=token, templates=Templates())]
-
-
-def _framed(
-    judge: Judge,
-    around: list[Middleware],
-    beside: Sequence[AbstractAsyncContextManager[object]],
-) -> FastAPI:
-    """The empty application with what surrounds every route."""
-
+def _lifespan(
+    judge: Judge, beside: Sequence[AbstractAsyncContextManager[object]]
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def run(_: FastAPI) -> AsyncIterator[None]:
         try:
             async with AsyncExitStack() as stack:
                 for each in beside:
@@ -126,14 +124,4 @@ def _framed(
         finally:
             await judge.aclose()
 
-    return Citemark(
-        title="Citemark",
-        summary="Rubric and citation rewards for research refiners.",
-        version=version("citemark"),
-        lifespan=lifespan,
-        redoc_url=None,
-        exception_handlers=answer_with_pages(HANDLERS, Templates()),
-        middleware=around,
-        # FastAPI's own would name the path and quote what it cannot parse.
-        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
-    )
+    return run

@@ -80,15 +80,15 @@ class DrainingServer(uvicorn.Server):
             self._stop_by = time.monotonic() + self._grace_s
             self._admission.drain()
             _log.info("stopping: %d rollouts in flight", self._admission.rollouts.held)
-        return await super().on_tick(counter) or self._drained()
-
-    def _drained(self) -> bool:
+        is_due = await super().on_tick(counter)
+        if is_due or not self._admission.draining:
+            return is_due
         held = self._admission.rollouts.held
-        if self._admission.draining and held and time.monotonic() >= self._stop_by:
+        if held and time.monotonic() >= self._stop_by:
             _log.warning("cutting %d rollouts off after %g s", held, self._grace_s)
             self._admission.cut()
             return True
-        return self._admission.draining and held == 0
+        return held == 0
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the socket and deliver what is answered, as long as the grace lasts."""
@@ -119,7 +119,7 @@ def server_of(
 
 
 @contextmanager
-def _listening(settings: Settings) -> Iterator[list[socket.socket]]:
+def _listen(settings: Settings) -> Iterator[list[socket.socket]]:
     """Sockets on all addresses of the host; uvicorn would end the process over a taken one."""
     host, port = settings.host, settings.port
     with ExitStack() as stack:
@@ -134,14 +134,6 @@ def _listening(settings: Settings) -> Iterator[list[socket.socket]]:
         yield sockets
 
 
-def _told(judge: Judge, settings: Settings) -> str:
-    """The judge by name, model and server; a URL that holds a secret made no judge."""
-    told = f"judge {settings.judge}, model {judge.identity.model}"
-    if not JUDGES[settings.judge].served:
-        return told
-    return f"{told}, at {', '.join(settings.server_urls)}"
-
-
 def run(
     *,
     settings: Settings,
@@ -153,14 +145,7 @@ def run(
     view: LedgerView | None = None,
     tracer: Tracer = NoOpTracer(),
 ) -> None:
-    """Serve until a signal comes; the judge is closed in the end.
-
-    Args:
-        metrics: what the judge reports to, where it reports.
-        beside: as for `create_app`.
-        ledger: likewise.
-        view: likewise.
-        tracer: likewise.
+    """Serve until a signal comes; the arguments are those of `create_app`.
 
     Raises:
         SettingsError: the port is taken or the host is not ours, or as `create_app`.
@@ -185,7 +170,9 @@ def run(
     # A step's thousands of objects die by their reference counts; at the default of 700 they are
     # walked over and over, which took a tenth of the CPU.
     gc.set_threshold(_YOUNG_OBJECTS, 20, 50)
-    told = _told(judge, settings)
-    server = server_of(app, settings=settings, admission=admission, judged_by=told)
-    with _listening(settings) as sockets:
+    judged_by = f"judge {settings.judge}, model {judge.identity.model}"
+    if JUDGES[settings.judge].served:  # a URL that holds a secret made no judge
+        judged_by += f", at {', '.join(settings.server_urls)}"
+    server = server_of(app, settings=settings, admission=admission, judged_by=judged_by)
+    with _listen(settings) as sockets:
         server.run(sockets)

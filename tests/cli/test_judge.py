@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from citemark_service.cli.judge import accelerator_seen
-from citemark_service.serving import (
+from citemark_service.cli.vllm import (
     DEFAULT_MODEL,
     Serving,
     obstacles,

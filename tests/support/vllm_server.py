@@ -15,7 +15,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from citemark_service.serving import Serving, serve_arguments
+from citemark_service.cli.vllm import Serving, serve_arguments
 
 MODEL = "judge"
 _LEASH = Path(__file__).parents[1] / "vllm" / "leash.py"

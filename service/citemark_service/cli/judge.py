@@ -10,7 +10,7 @@ import click
 from rich.table import Table
 
 from citemark_service.cli.terminal import plain, show
-from citemark_service.serving import (
+from citemark_service.cli.vllm import (
     DEFAULT_MODEL,
     DEFAULT_PORT,
     Serving,

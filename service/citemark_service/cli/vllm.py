@@ -5,7 +5,6 @@ running that on a CPU.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,7 +21,7 @@ _HYBRID: Final = re.compile(r"qwen-?3(\.[5-9]|-?next)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """One flag of `vllm serve`, its values, and why a judge wants it."""
+    """One flag of `vllm serve`, its values, and what it is good for in a judge."""
 
     name: str
     values: tuple[str, ...]
@@ -57,64 +56,35 @@ class Serving:
 
 def serve_flags(serving: Serving) -> tuple[Flag, ...]:
     """The recommended flags for a judge that has one GPU to itself, in order."""
-    return (*_model_flags(serving), *_cache_flags(serving), *_reply_flags(), *_address(serving))
-
-
-def _model_flags(serving: Serving) -> Iterator[Flag]:
-    yield Flag(
-        "--served-model-name", (serving.model,), "the name that CITEMARK_JUDGE_MODEL has to match"
+    align = (
+        "a shared prefix can be resumed where recurrent state was kept, at a block's end; "
+        "only for hybrid models, one without such layers fails on its first request"
     )
-    yield Flag("--language-model-only", (), "no image or video tower: its memory goes to the cache")
-    yield Flag(
-        "--max-model-len", ("32768",), "holds the longest prompt, 80,000 bytes, with its reply"
-    )
-    yield Flag(
-        "--max-num-batched-tokens", ("16384",), "judging is nearly all prefill: few large steps"
-    )
-    yield Flag(
-        "--gpu-memory-utilization", ("0.92",), "the GPU is the judge's alone; the rest is slack"
-    )
-
-
-def _cache_flags(serving: Serving) -> Iterator[Flag]:
-    yield Flag(
-        "--enable-prefix-caching", (), "the samples of a group share rules, question and sources"
-    )
-    if serving.hybrid:
-        yield Flag(
-            "--mamba-cache-mode",
-            ("align",),
-            "a shared prefix can be resumed where recurrent state was kept, at a block's end; "
-            "only for hybrid models, one without such layers fails on its first request",
-        )
-    yield Flag(
-        "--prefix-cache-retention-interval",
-        (str(serving.retention),),
+    retention = (
         "None keeps each state that arises, at the end of a step and where two prompts part; the "
-        "default drops the first kind, which a group needs when its prompts take several steps",
+        "default drops the first kind, which a group needs when its prompts take several steps"
     )
-
-
-def _reply_flags() -> Iterator[Flag]:
-    yield Flag(
-        "--default-chat-template-kwargs",
-        ('{"enable_thinking": false}',),
-        "verdicts, not reasoning; for callers other than this service, which asks for it itself",
+    flags = (
+        ("--served-model-name", serving.model, "the name that CITEMARK_JUDGE_MODEL has to match"),
+        ("--language-model-only", None, "no image or video tower: its memory goes to the cache"),
+        ("--max-model-len", "32768", "holds the longest prompt, 80,000 bytes, with its reply"),
+        ("--max-num-batched-tokens", "16384", "judging is nearly all prefill: few large steps"),
+        ("--gpu-memory-utilization", "0.92", "the GPU is the judge's alone; the rest is slack"),
+        ("--enable-prefix-caching", None, "samples of a group share rules, question and sources"),
+        *((("--mamba-cache-mode", "align", align),) if serving.hybrid else ()),
+        ("--prefix-cache-retention-interval", str(serving.retention), retention),
+        (
+            "--default-chat-template-kwargs",
+            '{"enable_thinking": false}',
+            "verdicts, not reasoning; for others than this service, which asks for it itself",
+        ),
+        ("--generation-config", "vllm", "no sampling defaults of the model: verdicts are greedy"),
+        ("--scheduling-policy", "priority", "training goes before audits that are sent with 10"),
+        ("--enable-prompt-tokens-details", None, "replies say how many prompt tokens were cached"),
+        ("--host", serving.host, "vLLM has no login: loopback unless told otherwise"),
+        ("--port", str(serving.port), "where CITEMARK_JUDGE_URL points"),
     )
-    yield Flag(
-        "--generation-config", ("vllm",), "no sampling defaults of the model: verdicts are greedy"
-    )
-    yield Flag(
-        "--scheduling-policy", ("priority",), "training goes before audits that are sent with 10"
-    )
-    yield Flag(
-        "--enable-prompt-tokens-details", (), "replies say how many prompt tokens were cached"
-    )
-
-
-def _address(serving: Serving) -> Iterator[Flag]:
-    yield Flag("--host", (serving.host,), "vLLM has no login: loopback unless told otherwise")
-    yield Flag("--port", (str(serving.port),), "where CITEMARK_JUDGE_URL points")
+    return tuple(Flag(name, () if value is None else (value,), why) for name, value, why in flags)
 
 
 def serve_arguments(serving: Serving) -> tuple[str, ...]:
