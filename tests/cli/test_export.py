@@ -11,7 +11,7 @@ from sqlalchemy import update
 from citemark_schemas import SIGNALS, Knobs, Rollout, ScoreResult
 from citemark_service.ledger.database import opened
 from citemark_service.ledger.tables import rollouts
-from citemark_service.rescoring.reward import Change, rescored
+from citemark_service.rescoring.reward import Change, rescore
 from support.command_line import Cli
 from support.kept_examples import EXAMPLE_ROWS, keep_examples
 
@@ -62,7 +62,7 @@ def test_both_files_say_the_same(cli: Cli, ledger: str, tmp_path: Path) -> None:
 def test_what_is_exported_can_be_rescored(cli: Cli, ledger: str, tmp_path: Path) -> None:
     for row in exported(cli, ledger, tmp_path / "all.jsonl"):
         rollout, result = Rollout(**row["rollout"]), ScoreResult.model_validate(row["result"])
-        assert rescored(rollout, result, Change(Knobs(), {})) == result
+        assert rescore(rollout, result, Change(Knobs(), {})) == result
 
 
 def test_what_is_exported_can_be_explained_with_its_answer(

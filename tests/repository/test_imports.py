@@ -21,8 +21,7 @@ OURS = {
 PURE = (
     "score.formula",
     "rescoring.reward",
-    "rescoring.ranks",
-    "rescoring.agreement",
+    "rescoring.compare",
     "ledger.entry",
     "ledger.rollups",
     "score.citations",

@@ -1,30 +1,39 @@
 """Ranks within groups, and what a change of rewards does to them."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_service.rescoring.ranks import Comparison, Pair, Ranked, Tally, ranked
+from citemark_service.rescoring.compare import (
+    Comparison,
+    Ranked,
+    RewardPair,
+    RewardTally,
+    rank_pairs,
+)
 
 REWARDS = st.floats(0, 1.2) | st.sampled_from([0.0, 0.5, 1.0])
 
 
 @st.composite
-def families(draw) -> list[list[Pair]]:
+def families(draw) -> list[list[RewardPair]]:
     """Whole groups of two steps; every rollout has a number of its own."""
     found = []
     for name in draw(st.lists(st.sampled_from("abcdef"), unique=True)):
         place = ("r", "abcdef".index(name) % 2, name)
         rewards = draw(st.lists(st.tuples(REWARDS, REWARDS), min_size=1, max_size=6))
         number = 100 * ord(name)
-        found.append([Pair(number + at, "x", place, *both) for at, both in enumerate(rewards)])
+        found.append(
+            [RewardPair(number + at, "x", place, *both) for at, both in enumerate(rewards)]
+        )
     return found
 
 
-def tallied(groups, moves=5) -> Tally:
-    tally = Tally(moves)
+def tallied(groups, moves=5) -> RewardTally:
+    tally = RewardTally(moves)
     for members in groups:
         tally.add(members)
     return tally
@@ -34,14 +43,14 @@ def compared(groups) -> Comparison:
     return tallied(groups).comparison()
 
 
-def changed(groups, new) -> list[list[Pair]]:
-    return [[Pair(p.seq, p.id, p.group, p.old, new(p.old)) for p in pairs] for pairs in groups]
+def changed(groups, new) -> list[list[RewardPair]]:
+    return [[replace(pair, new=new(pair.old)) for pair in pairs] for pairs in groups]
 
 
 @given(families())
 def test_rank_one_has_the_highest_reward(groups):
     for members in groups:
-        for each in ranked(members):
+        for each in rank_pairs(members):
             assert each.old_rank == 1 + sum(pair.old > each.pair.old for pair in members)
 
 
@@ -60,14 +69,14 @@ def test_pairs_that_turned_are_those_whose_order_is_the_opposite(groups):
     assert found.turned == (turned / len(every) if every else None)
 
 
-def _turned(both: tuple[Pair, Pair]) -> bool:
+def _turned(both: tuple[RewardPair, RewardPair]) -> bool:
     a, b = both
     return (a.old < b.old and a.new > b.new) or (a.old > b.old and a.new < b.new)
 
 
 @given(families(), st.integers(0, 8))
 def test_the_largest_moves_are_kept(groups, moves):
-    every = [each for members in groups for each in ranked(members)]
+    every = [each for members in groups for each in rank_pairs(members)]
     wanted = sorted(every, key=lambda each: each.size, reverse=True)[:moves]
     assert tallied(groups, moves).largest() == wanted
 
@@ -83,14 +92,14 @@ def test_steps_have_the_means_of_their_rollouts(groups):
 
 
 def test_a_steeper_line_correlates_fully_and_a_falling_one_against():
-    pairs = [Pair(at, "x", ("r", 1, "a"), at / 4, 0.0) for at in range(4)]
+    pairs = [RewardPair(at, "x", ("r", 1, "a"), at / 4, 0.0) for at in range(4)]
     assert compared(changed([pairs], lambda old: 3 * old + 1)).correlation == pytest.approx(1)
     assert compared(changed([pairs], lambda old: -old)).correlation == pytest.approx(-1)
     assert compared(changed([pairs], lambda old: 1.0)).correlation is None
 
 
 def test_the_move_of_a_rank_counts_before_that_of_a_reward():
-    pair = Pair(1, "x", ("r", 1, "a"), 0.0, 1.0)
+    pair = RewardPair(1, "x", ("r", 1, "a"), 0.0, 1.0)
     assert Ranked(pair, 1, 2).size > Ranked(pair, 1, 1).size
 
 

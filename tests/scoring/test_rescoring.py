@@ -10,7 +10,7 @@ from citemark_rubrics import load_library
 from citemark_schemas import Failure, FailureKind, Knobs, Rollout
 from citemark_service.errors import NotJudged
 from citemark_service.judges.embedded.judge import EmbeddedJudge
-from citemark_service.rescoring.reward import Change, rescored
+from citemark_service.rescoring.reward import Change, rescore
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
@@ -53,7 +53,7 @@ def parts(result):
 @pytest.mark.parametrize("knobs", CHANGES.values(), ids=CHANGES)
 @pytest.mark.parametrize("rollout", ROLLOUTS, ids=lambda rollout: rollout.id)
 def test_it_is_what_scoring_anew_gives(score, rollout, knobs):
-    again = rescored(rollout, score(rollout), Change(knobs, {}))
+    again = rescore(rollout, score(rollout), Change(knobs, {}))
     anew = score(rollout, knobs)
     if not knobs.apply_citation_reward:  # what was judged of the claims is not forgotten
         again, anew = (
@@ -67,7 +67,7 @@ def test_weights_are_by_title(score):
     result = score(rollout)
     lowest = min(result.rubrics, key=lambda rubric: rubric.score)
     alone = {rubric.title: 0.0 for rubric in result.rubrics} | {lowest.title: 1.0}
-    again = rescored(rollout, result, Change(Knobs(citation_weight=0.0), alone))
+    again = rescore(rollout, result, Change(Knobs(citation_weight=0.0), alone))
     assert again.reward == pytest.approx(lowest.score)
 
 
@@ -83,18 +83,18 @@ def test_weights_are_by_title(score):
 def test_what_was_never_judged_is_no_number(score, first, then, missing):
     rollout = ROLLOUTS[0].model_copy(update={"finish_reason": "length"})
     with pytest.raises(NotJudged, match=missing):
-        rescored(rollout, score(rollout, first), Change(then, {}))
+        rescore(rollout, score(rollout, first), Change(then, {}))
 
 
 def test_a_failure_stays_one(score):
     failure = Failure(kind=FailureKind.TIMEOUT, message="late", retryable=True)
     result = score(ROLLOUTS[0]).model_copy(update={"reward": None, "failure": failure})
     with pytest.raises(NotJudged, match="judge_timeout"):
-        rescored(ROLLOUTS[0], result, Change(Knobs(), {}))
+        rescore(ROLLOUTS[0], result, Change(Knobs(), {}))
 
 
 def test_without_any_weight_there_is_nothing_to_average(score):
     result = score(ROLLOUTS[0])
     none = {rubric.title: 0.0 for rubric in result.rubrics}
     with pytest.raises(NotJudged, match="weight above 0"):
-        rescored(ROLLOUTS[0], result, Change(Knobs(), none))
+        rescore(ROLLOUTS[0], result, Change(Knobs(), none))

@@ -35,7 +35,7 @@ from citemark_service.cli.render import render_result
 from citemark_service.errors import NotJudged
 from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.judges.tasks import CitationVerdicts
-from citemark_service.rescoring.reward import Change, rescored
+from citemark_service.rescoring.reward import Change, rescore
 from citemark_service.score.explanation import attainable, losses, reason
 from citemark_service.score.formula import restore_terms
 from citemark_service.score.pipeline import Pipeline
@@ -149,9 +149,9 @@ def assert_terms_are_the_reward(rollout: Rollout, result: ScoreResult) -> None:
 
     if result.refusal is not None and result.refusal.kind is RefusalKind.NOT_STOPPED:
         with pytest.raises(NotJudged):
-            rescored(rollout, result, Change(Knobs(), {}))
+            rescore(rollout, result, Change(Knobs(), {}))
     else:
-        again = rescored(rollout, result, Change(Knobs(), {}))
+        again = rescore(rollout, result, Change(Knobs(), {}))
         assert (again.terms, again.reward) == (terms, result.reward)
 
 

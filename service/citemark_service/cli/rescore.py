@@ -20,10 +20,15 @@ from citemark_service.errors import DataError
 from citemark_service.judges.factory import build_judge
 from citemark_service.ledger.reading import KeptRollout, Place
 from citemark_service.printable import join_names
-from citemark_service.rescoring.agreement import rubric_agreements
-from citemark_service.rescoring.comparing import SHOWN, Rescored, compare
-from citemark_service.rescoring.ranks import Comparison, Pair, Tally
-from citemark_service.rescoring.rejudge import rejudged, sampled
+from citemark_service.rescoring.compare import (
+    SHOWN,
+    Comparison,
+    Rescored,
+    RewardPair,
+    RewardTally,
+    compare,
+)
+from citemark_service.rescoring.rejudge import rejudge, rubric_agreements, sample_rollouts
 from citemark_service.rescoring.reward import Change
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
@@ -77,7 +82,7 @@ def command(
         if any(value is not None for value in flags.values()):
             if knobs or weights:
                 raise click.UsageError("--judge compares judges: leave --knob and --weight out")
-            kept = require_kept(reader, place, sampled(reader, place, sample, seed))
+            kept = require_kept(reader, place, sample_rollouts(reader, place, sample, seed))
             asyncio.run(_judge_anew(kept, chosen_settings(flags), as_json=as_json))
             return
         change = Change(parse_knobs(knobs), dict(map(_parse_weight, weights)))
@@ -114,14 +119,14 @@ async def _judge_anew(kept: Sequence[KeptRollout], settings: Settings, *, as_jso
         identity = judge.identity
         doing = f"{identity.model} judges {count_noun(len(kept), 'rollout')}"
         with Console(stderr=True).status(doing):
-            new = await rejudged(pipeline, kept, concurrency=settings.judge_concurrency)
+            new = await rejudge(pipeline, kept, concurrency=settings.judge_concurrency)
     failures = [result.failure for result in new if result.failure]
     if len(failures) == len(new):
         raise DataError(f"the judge failed on all {len(new)}: {failures[0].message}")
-    tally, families = Tally(0), dict[tuple[str | None, int | None, str], list[Pair]]()
+    tally, families = RewardTally(0), dict[tuple[str | None, int | None, str], list[RewardPair]]()
     for each, result in zip(kept, new, strict=True):
         if result.reward is not None and each.result.reward is not None:
-            pair = Pair(each.seq, result.id, each.place, each.result.reward, result.reward)
+            pair = RewardPair(each.seq, result.id, each.place, each.result.reward, result.reward)
             families.setdefault(each.place, []).append(pair)
     for members in families.values():
         tally.add(members)

@@ -5,7 +5,7 @@ sentences. From these and the rollout's own text the reward is computed as it wa
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from citemark_schemas import (
@@ -15,17 +15,15 @@ from citemark_schemas import (
     Rollout,
     RubricScore,
     ScoreResult,
-    Snippet,
     Source,
 )
 from citemark_service.errors import NotJudged
 from citemark_service.parsing.answer import read_answer
-from citemark_service.parsing.parsed import Answer, Sources
+from citemark_service.parsing.parsed import Answer
 from citemark_service.parsing.sources import read_sources
 from citemark_service.score.citations import score_citations
 from citemark_service.score.formula import add_reward, rubric_reward
-
-ReadSources = Callable[[str | None, tuple[Snippet, ...] | None], Sources]
+from citemark_service.score.rollout import ReadSources
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +36,17 @@ class Change:
     """New weights, >= 0, by title of a criterion."""
 
 
-def rescored(
+def rescore(
     rollout: Rollout,
     result: ScoreResult,
     change: Change,
     *,
-    sources_of: ReadSources = read_sources,
+    read_sources: ReadSources = read_sources,
 ) -> ScoreResult:
     """`result` as it would be with the change.
 
     Args:
-        sources_of: `read_sources`, or one that remembers: the samples of a group share them.
+        read_sources: the function of that name, or one that remembers what it read.
 
     Raises:
         NotJudged: the judge failed, or was not asked what the change needs to know.
@@ -58,58 +56,45 @@ def rescored(
         raise NotJudged(f"the judge failed: {result.failure.kind}")
     if knobs.non_stop_penalty and rollout.finish_reason != "stop":
         raise NotJudged("non_stop_penalty refuses it, and a refusal needs no verdicts")
+    if result.refusal is not None and result.refusal.kind is RefusalKind.NOT_STOPPED:
+        raise NotJudged("it was refused for its finish_reason, unjudged")
     answer = read_answer(rollout.response)
-    if result.refusal is not None:
-        return add_reward(_still_refused(result, knobs), answer)
-    rubrics = _rubrics(result, knobs, change.weights)
-    draft = _under(knobs, result).model_copy(
-        update={
+    draft = result.model_copy(update={"knobs": knobs})
+    if knobs.instance_rubrics_only:
+        versions = result.versions.model_copy(update={"static_rubrics": "none"})
+        draft = draft.model_copy(update={"versions": versions})
+    if result.refusal is None:
+        rubrics = _choose_rubrics(result, knobs, change.weights)
+        parts = {
             "rubrics": rubrics,
             "rubric_reward": rubric_reward(rubrics),
-            "citation": _citation(rollout, answer, result, knobs, sources_of),
+            "citation": _score_citations(rollout, answer, result, knobs, read_sources),
         }
-    )
+        draft = draft.model_copy(update=parts)
     return add_reward(draft, answer)
 
 
-def _still_refused(result: ScoreResult, knobs: Knobs) -> ScoreResult:
-    if result.refusal is not None and result.refusal.kind is RefusalKind.NOT_STOPPED:
-        raise NotJudged("it was refused for its finish_reason, unjudged")
-    return _under(knobs, result)
-
-
-def _under(knobs: Knobs, result: ScoreResult) -> ScoreResult:
-    """`result` with what it records of its making brought up to these knobs."""
-    versions = result.versions
-    if knobs.instance_rubrics_only:
-        versions = versions.model_copy(update={"static_rubrics": "none"})
-    return result.model_copy(update={"knobs": knobs, "versions": versions})
-
-
-def _rubrics(
+def _choose_rubrics(
     result: ScoreResult, knobs: Knobs, weights: Mapping[str, float]
 ) -> tuple[RubricScore, ...]:
+    rubrics = result.rubrics
+    if knobs.instance_rubrics_only:
+        rubrics = tuple(rubric for rubric in rubrics if rubric.source is Source.INSTANCE)
+    elif result.knobs.instance_rubrics_only:
+        raise NotJudged("the static set was not judged")
+    elif knobs.static_rubrics != result.knobs.static_rubrics:
+        raise NotJudged(f"the static set {knobs.static_rubrics} was not judged")
     chosen = tuple(
         rubric.model_copy(update={"weight": weights.get(rubric.title, rubric.weight)})
-        for rubric in _criteria(result, knobs)
+        for rubric in rubrics
     )
     if math.fsum(rubric.weight for rubric in chosen) <= 0:
         raise NotJudged("no criterion with a weight above 0 is left")
     return chosen
 
 
-def _criteria(result: ScoreResult, knobs: Knobs) -> tuple[RubricScore, ...]:
-    if knobs.instance_rubrics_only:
-        return tuple(rubric for rubric in result.rubrics if rubric.source is Source.INSTANCE)
-    if result.knobs.instance_rubrics_only:
-        raise NotJudged("the static set was not judged")
-    if knobs.static_rubrics != result.knobs.static_rubrics:
-        raise NotJudged(f"the static set {knobs.static_rubrics} was not judged")
-    return result.rubrics
-
-
-def _citation(
-    rollout: Rollout, answer: Answer, result: ScoreResult, knobs: Knobs, sources_of: ReadSources
+def _score_citations(
+    rollout: Rollout, answer: Answer, result: ScoreResult, knobs: Knobs, read_sources: ReadSources
 ) -> CitationScore | None:
     if not knobs.apply_citation_reward:
         return None
@@ -122,7 +107,7 @@ def _citation(
         result.claims,
         result.uncited,
         answer=answer,
-        sources=sources_of(rollout.tool_output, rollout.snippets),
+        sources=read_sources(rollout.tool_output, rollout.snippets),
         unit=knobs.citation_unit,
         no_claims_score=knobs.no_claims_score,
     )

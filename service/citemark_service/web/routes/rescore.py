@@ -4,7 +4,8 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Final
 
 from fastapi import APIRouter, Request
@@ -28,11 +29,10 @@ from citemark_service.errors import (
     RequestError,
     TooLarge,
 )
-from citemark_service.ledger.reading import KeptRollout, Place
+from citemark_service.ledger.reading import KeptRollout, Numbers, Place
 from citemark_service.ledger.view import LedgerView
 from citemark_service.printable import join_names
-from citemark_service.rescoring.comparing import SHOWN, Rescored, compare
-from citemark_service.rescoring.ranks import Ranked, StepMeans
+from citemark_service.rescoring.compare import SHOWN, Ranked, compare
 from citemark_service.rescoring.reward import Change
 from citemark_service.web.admission import Admission, Quota
 from citemark_service.web.bodies import read_body, run_unless_gone
@@ -59,31 +59,28 @@ class RescoreEndpoint:
         self._admission.require_open()
         if self._view is None:
             raise LedgerOff("the service keeps no ledger: CITEMARK_LEDGER is off")
-        asked = await self._asked(request)
+        with self._admission.buffered.hold() as held:
+            body = await read_body(request, self._admission, held, limit=_BODY_BYTES)
+        try:
+            wanted = RescoreRequest.model_validate_json(body)
+        except ValidationError as error:
+            raise InvalidRequest.of(to_details(error.errors(include_url=False))) from error
         self._seats.take(1)
         given_up = threading.Event()
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(None, _answered, self._view, asked, given_up)
+        work = loop.run_in_executor(None, _compare, self._view, wanted, given_up)
         # The seat is free when the thread is, which may be later than the answer.
         work.add_done_callback(lambda _: self._seats.give(1))
         try:
-            answer = await run_unless_gone(request.receive, _ended(work))
+            answer = await run_unless_gone(request.receive, _await_answer(work))
         finally:
             given_up.set()
         if isinstance(answer, RequestError):
             raise answer
         return answer
 
-    async def _asked(self, request: Request) -> RescoreRequest:
-        with self._admission.buffered.hold() as held:
-            body = await read_body(request, self._admission, held, limit=_BODY_BYTES)
-        try:
-            return RescoreRequest.model_validate_json(body)
-        except ValidationError as error:
-            raise InvalidRequest.of(to_details(error.errors(include_url=False))) from error
 
-
-async def _ended(work: "asyncio.Future[RescoreResponse]") -> RescoreResponse | RequestError:
+async def _await_answer(work: "asyncio.Future[RescoreResponse]") -> RescoreResponse | RequestError:
     """What comes of the work, a refusal as a value; whoever waits here does not own it."""
     try:
         return await asyncio.shield(work)
@@ -97,76 +94,44 @@ async def _ended(work: "asyncio.Future[RescoreResponse]") -> RescoreResponse | R
         )
 
 
-def _answered(
-    view: LedgerView, asked: RescoreRequest, given_up: threading.Event
+def _compare(
+    view: LedgerView, wanted: RescoreRequest, given_up: threading.Event
 ) -> RescoreResponse:
     ends_at = time.monotonic() + _WORK_S
-    place = Place(asked.run, asked.step, asked.group)
+    place = Place(wanted.run, wanted.step, wanted.group)
+    given = wanted.model_fields_set & Knobs.model_fields.keys()
+    knobs = Knobs.model_validate({name: getattr(wanted, name) for name in given})
+
+    def whole(numbers: Numbers) -> Iterator[KeptRollout]:
+        for each in view.whole(numbers):
+            yield each
+            if time.monotonic() > ends_at or given_up.is_set():
+                raise TooLarge(f"more than {_WORK_S:g} s of work: lower `limit`, or name a step")
+            time.sleep(0)  # lets the event loop run now, and not when this thread's turn is over
+
     with view.within(_WORK_S):
-        numbers = view.numbers(place, limit=asked.limit, grouped=True)
+        numbers = view.numbers(place, limit=wanted.limit, grouped=True)
         if not numbers:
-            raise NotKept(f"no rollout is kept {_named(asked)}")
-        kept = _until(view.whole(numbers), ends_at, given_up)
-        found = compare(kept, Change(_knobs(asked), asked.weights), moves=asked.moves)
+            names = {"run": wanted.run, "step": wanted.step, "group": wanted.group}
+            named = [f"of {name} {value!r}" for name, value in names.items() if value is not None]
+            raise NotKept(f"no rollout is kept {' '.join(named)}")
+        found = compare(whole(numbers), Change(knobs, wanted.weights), moves=wanted.moves)
     if found.untitled:
-        raise InvalidRequest.of([_untitled(found, title) for title in found.untitled])
-    return _response(found, complete=len(numbers) < asked.limit)
-
-
-def _named(asked: RescoreRequest) -> str:
-    named = {"run": asked.run, "step": asked.step, "group": asked.group}
-    return " ".join(f"of {name} {value!r}" for name, value in named.items() if value is not None)
-
-
-def _until(
-    kept: Iterable[KeptRollout], ends_at: float, given_up: threading.Event
-) -> Iterator[KeptRollout]:
-    for each in kept:
-        yield each
-        if time.monotonic() > ends_at or given_up.is_set():
-            raise TooLarge(f"more than {_WORK_S:g} s of work: lower `limit`, or name a step")
-        time.sleep(0)  # lets the event loop run now, and not when this thread's turn is over
-
-
-def _knobs(asked: RescoreRequest) -> Knobs:
-    given = asked.model_fields_set & Knobs.model_fields.keys()
-    return Knobs.model_validate({name: getattr(asked, name) for name in given})
-
-
-def _untitled(found: Rescored, title: str) -> ProblemDetail:
-    there = join_names(found.titles, SHOWN, separator="; ")
-    return ProblemDetail(loc=f"weights.{title}", message=f"no criterion has it; there are: {there}")
-
-
-def _response(found: Rescored, *, complete: bool) -> RescoreResponse:
-    sums = found.comparison
+        there = join_names(found.titles, SHOWN, separator="; ")
+        message = f"no criterion has it; there are: {there}"
+        raise InvalidRequest.of(
+            [ProblemDetail(loc=f"weights.{title}", message=message) for title in found.untitled]
+        )
     return RescoreResponse(
-        rollouts=sums.rollouts,
-        complete=complete,
-        mean_old=sums.mean_old,
-        mean_new=sums.mean_new,
-        correlation=sums.correlation,
-        groups=sums.groups,
-        reordered=sums.reordered,
-        new_best=sums.new_best,
-        turned=sums.turned,
-        steps=tuple(map(_step, found.steps)),
-        moves=tuple(map(_move, found.moves)),
+        **asdict(found.comparison),
+        complete=len(numbers) < wanted.limit,
+        steps=tuple(StepRewards(**asdict(each)) for each in found.steps),
+        moves=tuple(map(_to_move, found.moves)),
         left_out=tuple(LeftOut(reason=why, rollouts=n) for why, n in found.left_out.items()),
     )
 
 
-def _step(each: StepMeans) -> StepRewards:
-    return StepRewards(
-        run=each.run,
-        step=each.step,
-        rollouts=each.rollouts,
-        mean_old=each.mean_old,
-        mean_new=each.mean_new,
-    )
-
-
-def _move(each: Ranked) -> RewardMove:
+def _to_move(each: Ranked) -> RewardMove:
     pair = each.pair
     run, step, group = pair.group
     return RewardMove(
