@@ -1,4 +1,8 @@
-"""A PostgreSQL server of its own on loopback, where the machine has one installed."""
+"""A PostgreSQL server of its own on loopback, where the machine has one installed.
+
+It ends with the process that started it, however that one ends: a leash, a shell that reads a pipe
+whose other end only that process holds, stops the server when the pipe breaks.
+"""
 
 import os
 import pwd
@@ -10,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 _WAIT_S = 60
+_LEASH = 'read -r line; "$1/pg_ctl" -D "$2" -m immediate stop; rm -rf "$2"'
 
 
 def binaries() -> Path | None:
@@ -19,11 +24,6 @@ def binaries() -> Path | None:
     if found:
         return found[-1].parent
     return Path(on_path).parent if on_path else None
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 class Server:
@@ -36,7 +36,8 @@ class Server:
         self._programs = programs
         self._data = folder / "data"
         self._user = "postgres" if os.geteuid() == 0 else None
-        self._port = _free_port()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = int(free.getsockname()[1])
 
     @contextmanager
     def running(self) -> Iterator[str]:
@@ -46,11 +47,21 @@ class Server:
             record = pwd.getpwnam(self._user)
             os.chown(self._data, record.pw_uid, record.pw_gid)
         self._control("initdb", "-A", "trust", "-U", "citemark", "-E", "UTF8")
-        self.start()
+        # In a session of its own, so that an interruption of the tests does not end the leash.
+        leash = subprocess.Popen(
+            ["/bin/sh", "-c", _LEASH, "leash", str(self._programs), str(self._data)],
+            user=self._user,
+            cwd="/",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         try:
+            self.start()
             yield f"postgresql://citemark@127.0.0.1:{self._port}/postgres"
         finally:
-            self.stop()
+            leash.communicate(timeout=_WAIT_S)  # closes the pipe
 
     def start(self) -> None:
         """Return when it takes connections."""
