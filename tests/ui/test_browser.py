@@ -233,8 +233,10 @@ def test_a_keyboard_is_enough(chromium, pages, addresses):
             if tab.locator(f".pager a[accesskey={key}]").count():
                 tab.keyboard.press(key)
                 tab.wait_for_function("url => location.href.split('#')[0] !== url", arg=first)
+                tab.wait_for_load_state()  # the next key is for a script of the new page
                 tab.keyboard.press(back)
                 tab.wait_for_function("url => location.href.split('#')[0] === url", arg=first)
+                tab.wait_for_load_state()
 
 
 def test_a_citation_leads_the_eye_to_its_source(chromium, pages, addresses):

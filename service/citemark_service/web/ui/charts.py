@@ -7,7 +7,7 @@ stand outside it: their places are in percent of its width and height.
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Final
 
@@ -90,8 +90,7 @@ class Chart:
     @property
     def data(self) -> str:
         """The values as JSON, for the script that shows them under the pointer."""
-        lines = [{"label": each.label, "tone": each.tone, "values": each.values}
-                 for each in self.lines]  # fmt: skip
+        lines = list(map(asdict, self.lines))
         return json.dumps({"steps": self.steps, "lines": lines, "bounds": self.bounds})
 
     @property

@@ -21,7 +21,6 @@ from citemark_service.web.ui.pages import rollout_page
 from citemark_service.web.ui.reads import Reads
 from citemark_service.web.ui.templates import Templates, to_response
 
-_FIELDS: Final = 8
 _ESCAPED: Final = 3
 """Bytes that a form may make of one: `%22`."""
 
@@ -53,7 +52,7 @@ async def read_fields(request: Request, *, limit: int, admission: Admission) -> 
 def _parse_fields(body: bytes) -> dict[str, str]:
     try:
         text = body.decode("utf-8", "replace")
-        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_FIELDS)
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=8)
     except ValueError:  # more fields than any of these forms has
         return {}
     # Browsers send line ends as CR LF.

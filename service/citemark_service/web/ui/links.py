@@ -7,7 +7,6 @@ percent-encoded.
 
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlencode
 
@@ -19,7 +18,6 @@ _PAGE: Final = re.compile(r"(?!login\b)[a-z]{0,16}(\?[!-~]{1,4096})?")
 """One of the pages with its query, as an address has it. It holds no slash before the query, and
 so, behind `./`, can be taken for no other folder's or host's."""
 
-_NO_QUESTIONS: Final[Mapping[str, str]] = MappingProxyType({})
 _HEX: Final = frozenset("0123456789abcdef")
 _TITLE: Final = 64
 
@@ -67,13 +65,13 @@ def step_title(step: int | None) -> str:
     return "no step" if step in (None, NO_STEP) else f"step {step}"
 
 
-def group_title(key: str, questions: Mapping[str, str] = _NO_QUESTIONS) -> str:
+def group_title(key: str, questions: Mapping[str, str] | None = None) -> str:
     """A group's own key; without one, how its question begins, or else its hash in short.
 
     Args:
         questions: by group key, of groups without a key of their own.
     """
-    if key in questions:
+    if questions and key in questions:
         question = " ".join(questions[key].split())
         return f"{question[:_TITLE]}…" if len(question) > _TITLE else question
     return f"prompt {key[:8]}" if len(key) == 32 and set(key) <= _HEX else key

@@ -238,11 +238,8 @@ def rollout_page(
     rubrics = result.rubrics[:_LISTED]
     static = pipeline.static_set(result.versions.static_rubrics)
     criteria = (*rollout.criteria, *(() if static is None else static.criteria))
-    sums = [explanation.reward_line(result)]
-    if result.rubrics:
-        sums.insert(0, explanation.rubric_line(result))
-    if result.citation is not None:
-        sums = [*explanation.citation_lines(result.citation), *sums]
+    sums = [] if result.citation is None else [*explanation.citation_lines(result.citation)]
+    sums += [explanation.rubric_line(result)] if result.rubrics else []
     losses = explanation.losses(result)[:_LOSSES]
     return templates.html(
         "rollout",
@@ -255,7 +252,7 @@ def rollout_page(
         rubrics=list(zip(rubrics, find_criteria(rubrics, criteria), strict=True)),
         static_known=static is not None,
         claims=result.claims[:_LISTED],
-        sums=sums,
+        sums=[*sums, explanation.reward_line(result)],
         kept=kept,
         siblings=siblings,
     )

@@ -1,7 +1,7 @@
 """The routes under `/ui`: pages for people, so none is in the OpenAPI document."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial, wraps
 from importlib import resources
 from typing import Final
@@ -108,10 +108,9 @@ def _add_pages(
 def _add_assets(router: APIRouter) -> None:
     folder = resources.files("citemark_service.web.ui") / "assets"
     # Nothing but the files of the folder can be asked for.
-    files: Mapping[str, bytes] = {file.name: file.read_bytes() for file in folder.iterdir()}
+    files = {file.name: file.read_bytes() for file in folder.iterdir()}
     tags = {
-        name: f'"{hashlib.blake2b(content, digest_size=8).hexdigest()}"'
-        for name, content in files.items()
+        name: f'"{hashlib.sha256(content).hexdigest()[:16]}"' for name, content in files.items()
     }
 
     @router.get("/assets/{name}")
