@@ -20,8 +20,7 @@ from citemark_service.judges.tasks import (
     Meter,
     Usage,
 )
-
-DATA = Path(__file__).parents[3] / "shared" / "data"
+from support.labelled_data import labelled_file
 
 
 class ReadingJudge(Judge):
@@ -200,13 +199,6 @@ def test_an_empty_or_absent_file_is_refused(write, tmp_path: Path) -> None:
         measured(ReadingJudge(), tmp_path / "absent.jsonl")
 
 
-def of_people(name: str) -> Path:
-    path = DATA / name
-    if not path.is_file():
-        pytest.skip(f"no labelled data: {name} is not in ../shared/data")
-    return path
-
-
 # Best balanced accuracy and AUC of plain word overlap between claim and snippets.
 OVERLAP = {
     "wice.jsonl": (0.60, 0.63),
@@ -219,7 +211,7 @@ OVERLAP = {
 
 @pytest.mark.parametrize("name", OVERLAP)
 def test_the_embedded_judge_reaches_word_overlap_on_support(name: str) -> None:
-    found = measured(EmbeddedJudge(), of_people(name)).figures
+    found = measured(EmbeddedJudge(), labelled_file(name)).figures
     assert found is not None
     accuracy, area = OVERLAP[name]
     assert (found.balanced_accuracy_best or 0) >= accuracy
@@ -246,7 +238,7 @@ OVERLAP_CRITERIA = {
 
 @pytest.mark.parametrize("name", OVERLAP_CRITERIA)
 def test_the_embedded_judge_beats_word_overlap_on_criteria(name: str) -> None:
-    found = measured(EmbeddedJudge(), of_people(name)).by_criterion
+    found = measured(EmbeddedJudge(), labelled_file(name)).by_criterion
     weaker = [
         title for title, bar in OVERLAP_CRITERIA[name].items() if (found[title].auc or 0) <= bar
     ]

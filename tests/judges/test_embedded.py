@@ -1,13 +1,11 @@
 """The embedded judge: what its scores must respect, whatever its constants are."""
 
 import asyncio
-import json
 import os
 import subprocess
 import sys
 import time
 from collections import defaultdict
-from pathlib import Path
 from statistics import mean
 
 import pytest
@@ -36,8 +34,7 @@ from citemark_service.judges.tasks import (
 from citemark_service.parsing.answer import read_answer
 from citemark_service.parsing.sources import read_sources
 from citemark_service.score.citations import judgeable_ids
-
-DATA = Path(__file__).parents[3] / "shared" / "data"
+from support.labelled_data import labelled_rows
 
 QUESTION = "When did the Harlow Bridge open and how long is it?"
 BRIDGE = (
@@ -396,14 +393,6 @@ def test_many_sources_and_many_sentences_take_seconds_of_a_processor_at_most() -
     assert time.process_time() - start < 20
 
 
-def labelled(name: str) -> list[dict]:
-    path = DATA / name
-    if not path.is_file():
-        pytest.skip(f"no labelled data: {name} is not in ../shared/data")
-    with path.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
-
-
 def substantive(row: dict) -> list[float]:
     rollout = Rollout.model_validate(
         {name: row[name] for name in ("question", "tool_output", "response")}
@@ -417,9 +406,11 @@ def substantive(row: dict) -> list[float]:
 
 
 def test_on_real_rollouts_substance_tells_claims_from_attacks() -> None:
-    ordinary = [score for row in labelled("rollouts_labelled.jsonl") for score in substantive(row)]
+    ordinary = [
+        score for row in labelled_rows("rollouts_labelled.jsonl") for score in substantive(row)
+    ]
     attacks: defaultdict[str, list[float]] = defaultdict(list)
-    for row in labelled("rollouts_adversarial.jsonl"):
+    for row in labelled_rows("rollouts_adversarial.jsonl"):
         if row["attack"] in ("trivial_only", "offtopic_copy"):
             attacks[row["attack"]] += substantive(row)
     assert mean(ordinary) > 0.8

@@ -1,9 +1,8 @@
 """The probe at start-up: what the servers do is told, and the service serves all the while."""
 
-import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,7 @@ from citemark_service.telemetry.metrics import Metrics
 from support.judge_tasks import filled, shape_of
 from support.scripted_judge import MODEL, Answer, Hang, Listed, Reply, Script, ScriptedJudge, always
 from support.scripted_service import listening
+from support.waiting import until
 
 VERDICTS = '{"1":0,"2":2}'
 TOKENS = tuple(Listed(character) for character in VERDICTS)
@@ -58,17 +58,11 @@ class Probed:
 
     async def told(self, findings: int) -> None:
         """Wait until the probe has logged so many lines."""
-        await eventually(lambda: len(self.log) >= findings)
+        await until(lambda: len(self.log) >= findings)
 
 
 def name_of(judge: ScriptedJudge) -> str:
     return httpx.URL(judge.url).netloc.decode()
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20.0):
-        while not condition():  # noqa: ASYNC110  what it looks at has no event
-            await asyncio.sleep(0.01)
 
 
 class Kept(logging.Handler):
@@ -239,7 +233,7 @@ async def test_a_probe_that_breaks_is_logged_and_raises_nothing():
     settings = Settings(judge="vllm", judge_url="ftp://a/v1")
     with collected() as log:
         async with StartProbe(settings, Metrics()):
-            await eventually(lambda: bool(log))
+            await until(lambda: bool(log))
     assert [record.levelname for record in log] == ["ERROR"]
     assert "ftp://a/v1" in str(log[0].exc_info)
 

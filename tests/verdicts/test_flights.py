@@ -11,6 +11,7 @@ from citemark_service.errors import DeadlineExceeded, JudgeRejected, JudgeStoppe
 from citemark_service.judges.tasks import Meter, Origin
 from support.counting_judge import CountingJudge
 from support.judge_tasks import CRITERIA, claims_task, criteria_task
+from support.waiting import until
 
 
 @pytest.fixture
@@ -25,12 +26,6 @@ def asking(cached, task=None, *, meter=None, deadline=None):
     return asyncio.create_task(
         cached.judge_criteria(task or criteria_task(), meter=meter or Meter(), deadline=deadline)
     )
-
-
-async def until(condition):
-    async with asyncio.timeout(10.0):
-        while not condition():  # noqa: ASYNC110  what it looks at has no event
-            await asyncio.sleep(0.002)
 
 
 async def turns():

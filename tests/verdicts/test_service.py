@@ -3,7 +3,8 @@
 import asyncio
 import re
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -19,6 +20,7 @@ from citemark_service.verdicts.factory import cache_verdicts
 from support.judge_tasks import by_shape, filled, shape_of
 from support.scripted_judge import MODEL, Hang, Reply, ScriptedJudge, Status
 from support.scripted_service import listening
+from support.waiting import until
 
 ROLLOUT = {
     "question": "When did the Alder viaduct open, and what did it cost?",
@@ -57,16 +59,13 @@ async def post(client: httpx.AsyncClient, **changes: Any) -> Any:
     return response.json()
 
 
-async def give_up(client: httpx.AsyncClient, after_s: float) -> None:
-    """Post, and close the connection when no answer came."""
-    with pytest.raises(httpx.ReadTimeout):
-        await client.post("/v1/score", json=ROLLOUT, timeout=after_s)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20.0):
-        while not condition():  # noqa: ASYNC110  what it looks at has no event
-            await asyncio.sleep(0.01)
+async def give_up(client: httpx.AsyncClient, judge: ScriptedJudge) -> None:
+    """Post, and close the connection when both questions have reached the judge."""
+    posting = asyncio.create_task(client.post("/v1/score", json=ROLLOUT))
+    await until(lambda: judge.calls >= 2)
+    await asyncio.sleep(0.05)
+    posting.cancel()
+    await asyncio.gather(posting, return_exceptions=True)
 
 
 def slow(seconds: float):
@@ -77,7 +76,7 @@ async def test_reposts_join_the_judgement_that_is_under_way(start_judge):
     judge = await start_judge(slow(1.5))
     async with service(judge) as client:
         for _ in range(3):
-            await give_up(client, 0.3)
+            await give_up(client, judge)
         result = await post(client)
     assert result["reward"] == pytest.approx(0.8)
     assert judge.calls == 2
@@ -87,7 +86,7 @@ async def test_reposts_join_the_judgement_that_is_under_way(start_judge):
 async def test_a_client_that_comes_back_after_the_verdict_finds_it(start_judge):
     judge = await start_judge(slow(0.5))
     async with service(judge) as client:
-        await give_up(client, 0.2)
+        await give_up(client, judge)
         await until(lambda: judge.calls == 2 and judge.in_flight == 0)
         result = await post(client)
     assert (judge.calls, judge.abandoned) == (2, 0)
@@ -97,24 +96,25 @@ async def test_a_client_that_comes_back_after_the_verdict_finds_it(start_judge):
 async def test_a_client_that_stays_away_frees_the_judge_after_the_linger(start_judge):
     judge = await start_judge(lambda _: Hang())
     async with service(judge, judge_linger_s=1.0) as client:
-        await give_up(client, 0.2)
-        await asyncio.sleep(0.3)
+        start = time.monotonic()
+        await give_up(client, judge)
         assert judge.abandoned == 0
         await until(lambda: judge.abandoned == 2)
+        assert time.monotonic() - start > 1.0
     assert judge.calls == 2
 
 
 async def test_without_linger_the_judge_is_freed_at_once(start_judge):
     judge = await start_judge(lambda _: Hang())
     async with service(judge, judge_linger_s=0) as client:
-        await give_up(client, 0.2)
+        await give_up(client, judge)
         await until(lambda: judge.abandoned == 2)
 
 
 async def test_a_stopping_service_leaves_no_call_behind(start_judge):
     judge = await start_judge(lambda _: Hang())
     async with service(judge, judge_linger_s=60) as client:
-        await give_up(client, 0.2)
+        await give_up(client, judge)
         assert judge.in_flight == 2
     await until(lambda: judge.abandoned == 2)
 

@@ -14,6 +14,7 @@ from citemark_service.verdicts.sqlite import SqliteStore
 from citemark_service.verdicts.store import BatchedStore, StoreError
 from support.counting_judge import CountingJudge
 from support.judge_tasks import claims_task, criteria_task
+from support.waiting import until
 
 
 def keys(count, start=0):
@@ -192,12 +193,6 @@ async def test_redis_killed_in_the_middle_costs_calls_and_nothing_else(
     assert log.errors["read"] == 3
     await fresh.aclose()
     await cached.aclose()
-
-
-async def until(condition):
-    async with asyncio.timeout(30.0):
-        while not condition():  # noqa: ASYNC110  what it looks at has no event
-            await asyncio.sleep(0.002)
 
 
 async def test_trouble_is_told_once_and_its_end_too(redis_server, log, caplog):
