@@ -64,12 +64,12 @@ async def test_a_judge_killed_in_the_middle_costs_no_run_and_no_false_reward(sta
     judge = await start_judge(slow(0.05))
     async with serve(await start_judge(by_content())) as trainer:
         truth = await trainer.truth(rows)
-    async with serve(judge, judge_concurrency=8, judge_deadline_s=5.0) as trainer:
+    async with serve(judge, judge_concurrency=8, judge_deadline_s=20.0) as trainer:
         posted = [
-            asyncio.create_task(trainer.told("/get_reward?deadline_s=20", for_openrlhf(row)))
+            asyncio.create_task(trainer.told("/get_reward?deadline_s=60", for_openrlhf(row)))
             for row in rows
         ]
-        await judge.until(lambda: judge.calls > 200)
+        await judge.until(lambda: judge.calls > 64)
         await judge.refuse()
         answers = await asyncio.gather(*posted)
         told = await trainer.metric("citemark_dialect_rollouts_total", outcome="fallback")
