@@ -49,14 +49,10 @@ def test_another_wording_server_or_kind_is_other_news() -> None:
     assert written(throttle, record(server="a", kind="x", seconds=2)) == []
 
 
-def test_a_message_that_is_no_text_is_counted_like_any_other() -> None:
+def test_dictionaries_are_counted_and_logs_of_events_are_never_held_back() -> None:
     throttle = Throttle(burst=2)
     records = [logging.makeLogRecord({"name": "other", "msg": {"status": 503}}) for _ in range(5)]
     assert written(throttle, *records) == ["{'status': 503}"] * 2
-
-
-def test_what_is_a_line_for_each_event_is_never_held_back() -> None:
-    throttle = Throttle(burst=1)
     assert len(written(throttle, *(record(name="citemark.access") for _ in range(50)))) == 50
 
 

@@ -36,7 +36,8 @@ ROLLOUT = {
     "positive_rubrics": ["Gives the year"],
     "negative_rubrics": ["Speaks of other bridges"],
 }
-FAST = {"judge_timeout_s": 0.4, "judge_deadline_s": 3.0, "judge_attempts": 2}
+IMPATIENT = {"judge_timeout_s": 0.4}
+SLOW = {"hangs", "drips"}
 EVERYTHING = {"reward", "rubric_reward", "citation"}
 
 
@@ -45,7 +46,13 @@ async def service(script: Script, **settings: Any) -> AsyncIterator[tuple[Any, S
     """An HTTP client of the real application, and the judge behind it."""
     async with ScriptedJudge(script) as judge:
         table = Settings(
-            **{**FAST, "judge": "vllm", "judge_url": judge.url, "judge_model": MODEL, **settings}
+            **{
+                "judge_attempts": 2,
+                "judge": "vllm",
+                "judge_url": judge.url,
+                "judge_model": MODEL,
+                **settings,
+            }
         )
         metrics = Metrics()
         built = build_judge(table, metrics)
@@ -96,7 +103,8 @@ FAILURES: dict[str, tuple[Script, FailureKind]] = {
 @pytest.mark.parametrize("name", FAILURES)
 async def test_each_way_to_fail_has_its_kind_and_no_number(name):
     script, kind = FAILURES[name]
-    result = await scored(script, evidence_quotes=False)
+    hasty: dict[str, Any] = IMPATIENT if name in SLOW else {}
+    result = await scored(script, evidence_quotes=False, **hasty)
     assert result["failure"]["kind"] == kind
     assert {result[part] for part in EVERYTHING} == {None}
     assert result["rubrics"] == []
@@ -165,17 +173,8 @@ async def test_numbers_are_those_of_the_verdicts():
 
 
 async def test_the_callers_deadline_ends_a_hanging_judgement():
-    async with service(lambda _: Hang(), judge_timeout_s=30.0) as (client, judge):
+    async with service(lambda _: Hang()) as (client, judge):
         body = {"items": [ROLLOUT], "deadline_s": 0.3}
         (result,) = (await client.post("/v1/score", json=body)).json()["items"]
         assert result["failure"]["kind"] == FailureKind.DEADLINE
         await judge.until(lambda: judge.in_flight == 0)
-
-
-async def test_failures_are_counted_by_kind():
-    async with service(lambda _: Status(400)) as (client, _):
-        await client.post("/v1/score", json=ROLLOUT)
-        metrics = (await client.get("/metrics")).text
-    assert 'citemark_failures_total{kind="judge_rejected"} 1.0' in metrics
-    assert 'citemark_rollouts_total{outcome="failed"} 1.0' in metrics
-    assert 'citemark_rollouts_total{outcome="scored"} 0.0' in metrics

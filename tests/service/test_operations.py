@@ -38,16 +38,6 @@ def test_the_catalogue_shows_what_is_judged(service: Running, rollout: Build) ->
     assert [criterion["title"] for criterion in static["criteria"]] == judged
 
 
-def test_alive_does_not_depend_on_the_judge(service: Running) -> None:
-    service.judge.unready = JudgeUnreachable("scripted: no connection")
-    assert service.client.get("/healthz").status_code == 200
-
-
-def test_ready_while_the_judge_answers(start: Start) -> None:
-    service = start()
-    assert service.client.get("/readyz").json() == {"status": "ready", "down": []}
-
-
 @pytest.mark.parametrize("failure", [JudgeUnreachable("no connection"), JudgeTimeout("slow")])
 def test_not_ready_names_the_failure(
     start: Start, failure: JudgeUnreachable | JudgeTimeout
@@ -57,15 +47,20 @@ def test_not_ready_names_the_failure(
     response = service.client.get("/readyz")
     assert response.status_code == 503
     assert response.json()["error"] == failure.kind.value
+    assert service.client.get("/healthz").status_code == 200
 
 
-def test_the_judge_is_asked_once_for_many_who_want_to_know(start: Start) -> None:
+def test_the_judge_is_asked_once_for_many_and_closed_in_the_end(
+    start: Start,
+) -> None:
     service = start()
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(service.client.get, ["/readyz"] * 4))
     assert [answer.status_code for answer in answers] == [200] * 4
-    assert service.client.get("/readyz").status_code == 200
+    assert service.client.get("/readyz").json() == {"status": "ready", "down": []}
     assert service.judge.checks == 1
+    service.stop()
+    assert service.judge.closed
 
 
 def test_metrics_count_what_happened(start: Start, rollout: Build) -> None:
@@ -91,8 +86,7 @@ def test_metrics_count_what_happened(start: Start, rollout: Build) -> None:
     assert all(name.startswith("citemark_") for name in seen)
 
 
-def test_what_is_in_flight_can_be_seen(start: Start, rollout: Build) -> None:
-    service = start()
+def test_what_is_in_flight_can_be_seen(service: Running, rollout: Build) -> None:
     running = service.in_background({"items": [rollout("wait")] * 3})
     until(lambda: service.admission.rollouts.held == 3)
     assert samples(service)["citemark_inflight_rollouts"] == 3
@@ -130,12 +124,6 @@ def test_the_access_log_holds_no_text_of_a_caller(
     assert first.endswith("id=r-1")
     assert "route=unmatched status=404" in second
     assert "secret" not in first + second
-
-
-def test_the_judge_is_closed_in_the_end(start: Start) -> None:
-    service = start()
-    service.stop()
-    assert service.judge.closed
 
 
 def test_a_defect_is_500_with_its_request_id_and_no_internals(

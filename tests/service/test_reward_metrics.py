@@ -85,10 +85,14 @@ def test_rubrics_of_rows_share_one_series_and_static_ones_have_their_own() -> No
     assert "own title" not in metrics.exposition("")[0].decode()
 
 
-def test_the_service_measures_the_answer_and_not_the_reasoning(
+def test_every_rubric_has_a_series_and_answers_are_measured_without_reasoning(
     start: Start, rollout: Build
 ) -> None:
     service = start()
+    (static,) = service.client.get("/v1/rubrics").json()["sets"]
+    before = service.client.get("/metrics").text
+    for title in ("instance", *(criterion["title"] for criterion in static["criteria"])):
+        assert f'citemark_rubric_verdicts_total{{rubric="{title}"}} 0.0' in before
     answer = "<snippet id=a>It opened in 1871.</snippet>"
     response = f"{'Let me think. ' * 500}<answer>{answer}</answer>"
     service.post(rollout(response=response)).raise_for_status()
@@ -96,11 +100,3 @@ def test_the_service_measures_the_answer_and_not_the_reasoning(
     text = service.client.get("/metrics").text
     assert f"citemark_answer_characters_sum {float(len(answer))}" in text
     assert "citemark_answer_characters_count 1.0" in text
-
-
-def test_every_static_rubric_has_a_series_before_the_first_rollout(start: Start) -> None:
-    service = start()
-    text = service.client.get("/metrics").text
-    (static,) = service.client.get("/v1/rubrics").json()["sets"]
-    for title in ("instance", *(criterion["title"] for criterion in static["criteria"])):
-        assert f'citemark_rubric_verdicts_total{{rubric="{title}"}} 0.0' in text

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from support.running_service import Build, Start, until
+from support.running_service import PATIENCE_S, Build, Start, until
 
 _ENTRY = """
 import sys, threading
@@ -50,7 +50,7 @@ class Process:
         until(lambda: any("serving on" in line for line in self.log))
         match = re.search(r"serving on (http://\S+)", "".join(self.log))
         assert match
-        self.client = httpx.Client(base_url=match[1], timeout=20.0)
+        self.client = httpx.Client(base_url=match[1], timeout=PATIENCE_S)
 
     def _read(self) -> None:
         assert self.popen.stderr is not None
@@ -97,7 +97,7 @@ def draining(one: Process) -> bool:
 def test_a_signal_lets_work_finish_and_refuses_more(
     process: Callable[[float], Process], rollout: Build, number: int
 ) -> None:
-    one = process(30.0)
+    one = process(600.0)
     with ThreadPoolExecutor(1) as pool:
         batch = {"items": [rollout("wait"), rollout("now")]}
         running = pool.submit(one.client.post, "/v1/score", json=batch)
@@ -114,15 +114,15 @@ def test_a_signal_lets_work_finish_and_refuses_more(
         one.open_gate()
         results = running.result().json()["items"]
     assert [result["reward"] for result in results] == pytest.approx([0.7, 0.7])
-    assert one.popen.wait(10.0) == 0
+    assert one.popen.wait(PATIENCE_S) == 0
     assert "Traceback" not in "".join(one.log)
 
 
 def test_an_idle_service_stops_at_once(process: Callable[[float], Process]) -> None:
-    one = process(60.0)
+    one = process(600.0)
     assert one.client.get("/healthz").status_code == 200  # leaves an idle connection open
     one.popen.terminate()
-    assert one.popen.wait(10.0) == 0
+    assert one.popen.wait(PATIENCE_S) == 0
 
 
 def test_the_grace_ends_and_says_so(process: Callable[[float], Process], rollout: Build) -> None:
@@ -133,26 +133,26 @@ def test_the_grace_ends_and_says_so(process: Callable[[float], Process], rollout
         one.popen.terminate()
         response = running.result()
     assert (response.status_code, response.json()["error"]) == (503, "shutting_down")
-    assert one.popen.wait(10.0) == 0
+    assert one.popen.wait(PATIENCE_S) == 0
     assert "cutting 1 rollouts off" in "".join(one.log)
 
 
 def test_a_second_signal_ends_it_at_once(
     process: Callable[[float], Process], rollout: Build
 ) -> None:
-    one = process(60.0)
+    one = process(600.0)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(one.client.post, "/v1/score", json=rollout("wait"))
         until(lambda: one.inflight() == 1)
         one.popen.terminate()
         until(lambda: draining(one))
         one.popen.terminate()
-        assert one.popen.wait(10.0) == -signal.SIGTERM
+        assert one.popen.wait(PATIENCE_S) == -signal.SIGTERM
         assert isinstance(running.exception(), httpx.HTTPError) or running.result().is_error
 
 
 def test_a_stream_delivers_what_it_has_and_refuses_new_lines(start: Start, rollout: Build) -> None:
-    service = start(stop_grace_s=20.0)
+    service = start(stop_grace_s=600.0)
     lines = [rollout("wait"), rollout("wait")]
     body, more = (b"".join(json.dumps(line).encode() + b"\n" for line in lines) for _ in "ab")
 
@@ -169,28 +169,28 @@ def test_a_stream_delivers_what_it_has_and_refuses_new_lines(start: Start, rollo
     answers = {answer["line"]: answer for answer in map(json.loads, response.text.splitlines())}
     assert [answers[n]["type"] for n in (1, 2, 3, 4)] == ["result", "result", "error", "error"]
     assert {answers[n]["error"]["error"] for n in (3, 4)} == {"shutting_down"}
-    service.thread.join(10.0)
+    service.thread.join(PATIENCE_S)
     assert not service.thread.is_alive()
 
 
 def test_an_idle_stream_does_not_hold_up_the_end(start: Start, rollout: Build) -> None:
-    service = start(stop_grace_s=60.0)
+    service = start(stop_grace_s=600.0)
     with service.connect() as connection:
         connection.sendall(
             b"POST /v1/score/stream HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
         )
         assert connection.recv(15).startswith(b"HTTP/1.1 200 OK")
         service.server.stop()
-        service.thread.join(10.0)
+        service.thread.join(PATIENCE_S)
         assert not service.thread.is_alive()
 
 
 def test_a_stalled_upload_does_not_hold_up_the_end(start: Start) -> None:
-    stalled = start(stop_grace_s=60.0)
+    stalled = start(stop_grace_s=600.0)
     with stalled.connect() as connection:
         connection.sendall(b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{")
         until(lambda: stalled.admission.rollouts.held == 1)
         stalled.server.stop()
         assert connection.recv(15).startswith(b"HTTP/1.1 503 ")
-        stalled.thread.join(10.0)
+        stalled.thread.join(PATIENCE_S)
         assert not stalled.thread.is_alive()

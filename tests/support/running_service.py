@@ -18,12 +18,12 @@ from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission
 from support.gated_judge import GatedJudge
 
-_PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 def until(condition: Callable[[], bool]) -> None:
     """Wait for something that another thread brings about."""
-    end = time.monotonic() + _PATIENCE_S
+    end = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.005)
@@ -42,7 +42,7 @@ class Running:
 
     def __post_init__(self) -> None:
         until(lambda: self.server.started)
-        self.client = httpx.Client(base_url=self.server.url, timeout=_PATIENCE_S)
+        self.client = httpx.Client(base_url=self.server.url, timeout=PATIENCE_S)
 
     def post(self, body: Any, path: str = "/v1/score", **options: Any) -> httpx.Response:
         """Send bytes as they are, anything else as JSON."""
@@ -56,7 +56,7 @@ class Running:
     def connect(self) -> socket.socket:
         """A bare connection, for clients that misbehave."""
         host, port = self.server.servers[0].sockets[0].getsockname()[:2]
-        return socket.create_connection((host, port), timeout=_PATIENCE_S)
+        return socket.create_connection((host, port), timeout=PATIENCE_S)
 
     def stop(self) -> None:
         """Let everything go and wait for the end."""
@@ -64,7 +64,7 @@ class Running:
         self._pool.shutdown()
         self.client.close()
         self.server.stop()
-        self.thread.join(_PATIENCE_S)
+        self.thread.join(PATIENCE_S)
         assert not self.thread.is_alive()
 
 

@@ -1,6 +1,7 @@
 """Prometheus metrics. Every label is from a closed set, and has its series from the start."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from importlib.metadata import version
 from typing import Final, Literal, TypeVar, get_args
 
@@ -20,6 +21,7 @@ CacheOperation = Literal["read", "write", "value"]
 ProbeAspect = Literal["grammar", "logprobs", "prefix_cache"]
 """What the probe looks at in a server of the judge."""
 
+_NAMESPACE: Final = "citemark"
 _INSTANCE: Final = "instance"
 _SERVER_GAUGES: Final = {
     "up": "1 while calls are sent to the server.",
@@ -40,135 +42,96 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        build = Info("citemark_build", "What is running.", registry=self.registry)
+        self._counter = partial(Counter, namespace=_NAMESPACE, registry=self.registry)
+        self._gauge = partial(Gauge, namespace=_NAMESPACE, registry=self.registry)
+        self._histogram = partial(Histogram, namespace=_NAMESPACE, registry=self.registry)
+        build = Info("build", "What is running.", namespace=_NAMESPACE, registry=self.registry)
         build.info({"version": version("citemark")})
         self._declare_service()
         self._declare_judge()
         self._declare_rewards()
 
     def _declare_service(self) -> None:
-        self.requests = self._counter("requests", "HTTP requests answered.", "route", "status")
-        self.request_seconds = self._histogram(
-            "request_seconds", "Wall time of a request.", _SECONDS, "route"
-        )
+        routed = ["route", "status"]
+        self.requests = self._counter("requests", "HTTP requests answered.", routed)
+        text = "Wall time of a request."
+        self.request_seconds = self._histogram("request_seconds", text, ["route"], buckets=_SECONDS)
         self.inflight_requests = self._gauge("inflight_requests", "Requests not yet answered.")
-        stages = self._histogram("stage_seconds", "Time of one stage.", _SECONDS, "stage")
+        text = "Time of one stage."
+        stages = self._histogram("stage_seconds", text, ["stage"], buckets=_SECONDS)
         self.stages: dict[Stage, Histogram] = {s: stages.labels(s) for s in get_args(Stage)}
         """Seconds; `queue` is one call's wait for its slot."""
-        self.trace_spans = self._counters(
-            "trace_spans", "Spans exported, or lost.", "outcome", ("exported", "lost")
-        )
-        self.verdicts = self._counters(
-            "verdicts", "Verdicts by where they came from.", "from", ("judge", "cache", "joined")
-        )
-        self.cache_errors: dict[CacheOperation, Counter] = self._counters(
-            "cache_errors", "Failures of the verdict cache.", "operation", get_args(CacheOperation)
+        spans = self._counter("trace_spans", "Spans exported, or lost.", ["outcome"])
+        self.trace_spans = _children(spans, ("exported", "lost"))
+        verdicts = self._counter("verdicts", "Verdicts by where they came from.", ["from"])
+        self.verdicts = _children(verdicts, ("judge", "cache", "joined"))
+        errors = self._counter("cache_errors", "Failures of the verdict cache.", ["operation"])
+        self.cache_errors: dict[CacheOperation, Counter] = _children(
+            errors, get_args(CacheOperation)
         )
         self.cache_entries = self._gauge("cache_entries", "Verdicts kept in memory.")
-        self.ledger_rollouts = self._counters(
-            "ledger_rollouts",
-            "Rollouts kept by the ledger, posted again, or lost.",
-            "outcome",
-            ("kept", "again", "lost"),
-        )
+        text = "Rollouts kept by the ledger, posted again, or lost."
+        kept = self._counter("ledger_rollouts", text, ["outcome"])
+        self.ledger_rollouts = _children(kept, ("kept", "again", "lost"))
         self.ledger_waiting = self._gauge("ledger_waiting", "Rollouts that wait to be kept.")
-        self.ledger_trouble = self._gauge(
-            "ledger_trouble", "1 while the ledger's database cannot be used."
-        )
+        text = "1 while the ledger's database cannot be used."
+        self.ledger_trouble = self._gauge("ledger_trouble", text)
 
     def _declare_judge(self) -> None:
         outcomes: tuple[CallOutcome, ...] = ("ok", *FailureKind)
-        self._calls = self._counters("judge_calls", "HTTP calls to the judge.", "outcome", outcomes)
-        self._tokens = self._counters(
-            "judge_tokens",
-            "Tokens the judge counted.",
-            "type",
-            ("prompt", "cached", "completion"),
-        )
-        self._call_seconds = self._histogram(
-            "judge_call_seconds", "Wall time of one call to the judge.", _SECONDS
-        )
-        self._retries = self._counters(
-            "judge_retries", "Calls and replies tried again.", "kind", FailureKind
-        )
-        self.primes = self._counters(
-            "primes",
-            "Prefixes sent ahead of their group.",
-            "outcome",
-            ("primed", "failed", "late"),
-        )
-        self.server_calls = self._counter(
-            "judge_server_calls", "Attempts at one server.", "server", "outcome"
-        )
-        self.server_ejections = self._counter(
-            "judge_server_ejections", "Times that a server was given up.", "server"
-        )
+        calls = self._counter("judge_calls", "HTTP calls to the judge.", ["outcome"])
+        self._calls = _children(calls, outcomes)
+        tokens = self._counter("judge_tokens", "Tokens the judge counted.", ["type"])
+        self._tokens = _children(tokens, ("prompt", "cached", "completion"))
+        text = "Wall time of one call to the judge."
+        self._call_seconds = self._histogram("judge_call_seconds", text, buckets=_SECONDS)
+        retries = self._counter("judge_retries", "Calls and replies tried again.", ["kind"])
+        self._retries = _children(retries, FailureKind)
+        primes = self._counter("primes", "Prefixes sent ahead of their group.", ["outcome"])
+        self.primes = _children(primes, ("primed", "failed", "late"))
+        pair = ["server", "outcome"]
+        self.server_calls = self._counter("judge_server_calls", "Attempts at one server.", pair)
+        text = "Times that a server was given up."
+        self.server_ejections = self._counter("judge_server_ejections", text, ["server"])
         self.servers_up: dict[str, Measure] = {}
         """Whether calls are sent to a server of the judge, by its name."""
         self._servers = {
-            name: self._gauge(f"judge_server_{name}", text, "server")
+            name: self._gauge(f"judge_server_{name}", text, ["server"])
             for name, text in _SERVER_GAUGES.items()
         }
-        self.probes = self._gauge(
-            "judge_probe",
-            "1 where the probe at start-up saw the server do it, 0 where it saw that it does not.",
-            "server",
-            "aspect",
+        text = (
+            "1 where the probe at start-up saw the server do it, 0 where it saw that it does not."
         )
+        self.probes = self._gauge("judge_probe", text, ["server", "aspect"])
 
     def _declare_rewards(self) -> None:
-        self._rollouts = self._counters(
-            "rollouts", "Rollouts answered.", "outcome", ("scored", "refused", "failed")
-        )
-        self._failures = self._counters(
-            "failures", "Rollouts without a verdict.", "kind", FailureKind
-        )
-        self._refusals = self._counters(
-            "refusals", "Rollouts that were not judged.", "kind", RefusalKind
-        )
-        self._reward = self._histogram(
-            "reward", "Reward over verification_reward.", (*_SHARE, 1.1, 1.2)
-        )
-        self._rubric = self._histogram("rubric_reward", "Rubric part of the reward.", _SHARE)
-        self._f1 = self._histogram("citation_f1", "Citation F1.", _SHARE)
-        self._precision = self._histogram("citation_precision", "Citation precision.", _SHARE)
-        self._recall = self._histogram("citation_recall", "Citation recall.", _SHARE)
+        rollouts = self._counter("rollouts", "Rollouts answered.", ["outcome"])
+        self._rollouts = _children(rollouts, ("scored", "refused", "failed"))
+        failures = self._counter("failures", "Rollouts without a verdict.", ["kind"])
+        self._failures = _children(failures, FailureKind)
+        refusals = self._counter("refusals", "Rollouts that were not judged.", ["kind"])
+        self._refusals = _children(refusals, RefusalKind)
+        histogram = self._histogram
+        text = "Reward over verification_reward."
+        self._reward = histogram("reward", text, buckets=(*_SHARE, 1.1, 1.2))
+        self._rubric = histogram("rubric_reward", "Rubric part of the reward.", buckets=_SHARE)
+        self._f1 = histogram("citation_f1", "Citation F1.", buckets=_SHARE)
+        self._precision = histogram("citation_precision", "Citation precision.", buckets=_SHARE)
+        self._recall = histogram("citation_recall", "Citation recall.", buckets=_SHARE)
         # A rubric's mean score over a time is the increase of the one by the other's.
-        self._rubric_scores = self._counter(
-            "rubric_scores", "Sum of scores, flipped where negative.", "rubric"
-        )
-        self._rubric_verdicts = self._counter("rubric_verdicts", "Verdicts scored.", "rubric")
+        text = "Sum of scores, flipped where negative."
+        self._rubric_scores = self._counter("rubric_scores", text, ["rubric"])
+        self._rubric_verdicts = self._counter("rubric_verdicts", "Verdicts scored.", ["rubric"])
         self.add_rubrics([_INSTANCE])
         # Sums for the correlation of length and reward; those of the values themselves, and the
         # count, are in the two histograms.
-        self._characters = self._histogram(
-            "answer_characters", "Length of a scored answer.", _CHARACTERS
-        )
-        self._products = self._counter(
-            "reward_answer_characters", "Sum of reward times length of the answer."
-        )
+        text = "Length of a scored answer."
+        self._characters = histogram("answer_characters", text, buckets=_CHARACTERS)
+        text = "Sum of reward times length of the answer."
+        self._products = self._counter("reward_answer_characters", text)
         self._reward_squares = self._counter("reward_squares", "Sum of squared rewards.")
-        self._length_squares = self._counter(
-            "answer_characters_squares", "Sum of squared lengths of answers."
-        )
-
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"citemark_{name}", text, labels, registry=self.registry)
-
-    def _counters(
-        self, name: str, text: str, label: str, values: Iterable[Label]
-    ) -> dict[Label, Counter]:
-        counter = self._counter(name, text, label)
-        return {value: counter.labels(value) for value in values}
-
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(f"citemark_{name}", text, labels, registry=self.registry)
-
-    def _histogram(
-        self, name: str, text: str, buckets: tuple[float, ...], *labels: str
-    ) -> Histogram:
-        full = f"citemark_{name}"
-        return Histogram(full, text, labels, buckets=buckets, registry=self.registry)
+        text = "Sum of squared lengths of answers."
+        self._length_squares = self._counter("answer_characters_squares", text)
 
     def add_rubrics(self, titles: Iterable[str]) -> None:
         """Give each of these titles a series; all rubrics of rows share one, `instance`.
@@ -249,3 +212,7 @@ class Metrics:
         """Everything as text, and its content type, in the format that `accept` prefers."""
         encode, content_type = choose_encoder(accept)
         return encode(self.registry), content_type
+
+
+def _children(counter: Counter, values: Iterable[Label]) -> dict[Label, Counter]:
+    return {value: counter.labels(value) for value in values}
