@@ -57,7 +57,7 @@ def _known_judge(name: str) -> str:
     return name
 
 
-def _listed(value: object) -> object:
+def _split_list(value: object) -> object:
     """A text from the environment or a flag as the list that it stands for."""
     if not isinstance(value, str):
         return value
@@ -66,7 +66,7 @@ def _listed(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
-def _fit_for_urls(token: SecretStr) -> SecretStr:
+def _check_token(token: SecretStr) -> SecretStr:
     """A token as it is: some clients can carry it in their URL only, where most else is escaped."""
     if not _URL_SAFE.fullmatch(token.get_secret_value()):
         raise ValueError(
@@ -93,13 +93,13 @@ class Settings(BaseSettings, Knobs):
     `OTEL_EXPORTER_OTLP_ENDPOINT` alone does not switch them on: it may be meant for others."""
     otlp_sample_ratio: float = Field(1.0, ge=0, le=1)
     """Share of the requests that are traced; one that comes with a trace is as its caller says."""
-    api_token: Annotated[SecretStr, AfterValidator(_fit_for_urls)] | None = None
+    api_token: Annotated[SecretStr, AfterValidator(_check_token)] | None = None
     """What callers must send; open to everyone where absent."""
 
     judge: Annotated[str, AfterValidator(_known_judge)] = "embedded"
     """`vllm` is any OpenAI-compatible server; `openai` goes through the vendor's SDK."""
     judge_url: str = "http://127.0.0.1:8001/v1"
-    judge_urls: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    judge_urls: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list)] = ()
     """Several servers of one model in place of `judge_url`: a JSON list, or commas between."""
     judge_model: str = "Qwen/Qwen3.5-35B-A3B-FP8"
     judge_api_key: SecretStr | None = None
