@@ -55,6 +55,13 @@ def test_rewards_that_follow_the_length_correlate_fully() -> None:
     assert correlation(watched(falling)) == pytest.approx(-1)
 
 
+def test_a_reward_below_zero_is_counted() -> None:
+    metrics = watched([(-0.25, 100), (0.5, 100)])
+    assert value(metrics, "reward_count") == 2
+    assert value(metrics, "reward_sum") == pytest.approx(0.25)
+    assert value(metrics, "reward_answer_characters_total") == pytest.approx(50)
+
+
 @given(
     st.lists(st.tuples(st.floats(0, 1.2), st.integers(1, 100_000)), min_size=2, max_size=20),
     st.sampled_from([1.0, 10.0]),

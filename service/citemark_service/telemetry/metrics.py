@@ -191,8 +191,9 @@ class Metrics:
             reward = result.reward / result.knobs.verification_reward
             self._reward.observe(reward)
             self._characters.observe(characters)
-            self._products.inc(reward * characters)
-            self._reward_squares.inc(reward * reward)
+            # A counter cannot fall: what a penalty takes below 0 counts as 0 in these two.
+            self._products.inc(max(0.0, reward) * characters)
+            self._reward_squares.inc(max(0.0, reward) ** 2)
             self._length_squares.inc(characters * characters)
         instance = [each.score for each in result.rubrics if each.source is not Source.STATIC]
         self._rubric_scores.labels(_INSTANCE).inc(sum(instance))
