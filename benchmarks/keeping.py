@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from citemark_service.ledger.database import opened
+from citemark_service.ledger.database import open_engine
 from latency import CALL_S, SLOTS
 from processes import Service, running_service, scripted_judge
 from report import Line
@@ -97,7 +97,7 @@ def _median_wall(rounds: tuple[Round, ...]) -> float:
 
 def _pages(ledger: Path) -> int:
     """Bytes in use, also those that only the log has yet."""
-    engine = opened(f"sqlite:///{ledger}")
+    engine = open_engine(f"sqlite:///{ledger}")
     with engine.connect() as connection:
         count = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         size = connection.exec_driver_sql("PRAGMA page_size").scalar_one()

@@ -29,9 +29,15 @@ from citemark_service.judges.tasks import (
     JudgeIdentity,
     Meter,
 )
-from citemark_service.ledger.database import migrated, opened
-from citemark_service.ledger.entry import Row, prompt_id, prompt_row, rollout_row
-from citemark_service.ledger.rollups import group_rows, step_rows
+from citemark_service.ledger.database import migrate, open_engine
+from citemark_service.ledger.rows import (
+    Row,
+    group_rows,
+    prompt_id,
+    prompt_row,
+    rollout_row,
+    step_rows,
+)
 from citemark_service.ledger.tables import groups, prompts, rollouts, steps
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.score.rollout import ScoredRollout
@@ -110,8 +116,8 @@ def filled(path: Path, *, size: int = 1_000_000) -> None:
     dice = random.Random(_SEED)
     pool = asyncio.run(_pool(dice))
     each = max(1, size // (len(RUNS) * PROMPTS * SAMPLES))
-    engine = opened(f"sqlite:///{path}")
-    migrated(engine)
+    engine = open_engine(f"sqlite:///{path}")
+    migrate(engine)
     with engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA synchronous = OFF")
         connection.exec_driver_sql("PRAGMA cache_size = -500000")

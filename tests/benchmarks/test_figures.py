@@ -15,7 +15,7 @@ from rich.console import Console
 import keeping
 import million
 import reading
-from citemark_service.ledger.database import opened
+from citemark_service.ledger.database import open_engine
 from citemark_service.ledger.reading import LedgerReader, Place
 from citemark_service.score.rollout import rollout_hash
 from keeping import Keeping
@@ -171,7 +171,7 @@ def test_a_ledger_is_measured_beside_the_same_service_without_one(tmp_path):
     path = tmp_path / "ledger.db"
     kept = keeping.measure(step, itertools.count(1), repetitions=2, ledger=path, call_s=0.0)
     assert len(kept.off) == len(kept.on) == 2
-    reader = LedgerReader(opened(f"sqlite:///{path}"))
+    reader = LedgerReader(open_engine(f"sqlite:///{path}"))
     assert len(reader.numbers(Place())) == 4 * len(step.rollouts)
     reader.close()
 
@@ -189,7 +189,7 @@ def test_pages_are_read_while_steps_are_scored(tmp_path):
 def test_a_filled_ledger_is_one_that_the_service_could_have_written(tmp_path):
     path = tmp_path / "ledger.db"
     million.filled(path, size=2048)
-    reader = LedgerReader(opened(f"sqlite:///{path}"))
+    reader = LedgerReader(open_engine(f"sqlite:///{path}"))
     runs = reader.runs()
     numbers = reader.numbers(Place())
     assert sum(run["rollouts"] for run in runs) == len(numbers) == 2048

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import update
 
 from citemark_schemas import SIGNALS, Knobs, Rollout, ScoreResult
-from citemark_service.ledger.database import opened
+from citemark_service.ledger.database import open_engine
 from citemark_service.ledger.tables import rollouts
 from citemark_service.rescoring.reward import Change, rescore
 from support.command_line import Cli
@@ -21,7 +21,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The 16 examples, each a step of the run `demo`, on the hours of a day in 2026."""
     address = f"sqlite:///{tmp_path_factory.mktemp('kept') / 'ledger.db'}"
     keep_examples(address, step=lambda place: place)
-    engine = opened(address)
+    engine = open_engine(address)
     with engine.begin() as connection:
         connection.execute(update(rollouts).values(at=1_767_225_600.0 + 3600 * rollouts.c.step))
     engine.dispose()
@@ -114,7 +114,7 @@ def test_an_interrupted_export_leaves_the_old_file(cli: Cli, ledger: str, tmp_pa
     old = path.read_bytes()
     copy = shutil.copy(ledger.removeprefix("sqlite:///"), tmp_path / "damaged.db")
     ledger = f"sqlite:///{copy}"
-    engine = opened(ledger)
+    engine = open_engine(ledger)
     with engine.begin() as connection:
         damaged = update(rollouts).where(rollouts.c.step == 9).values(detail=b"no zlib")
         connection.execute(damaged)

@@ -15,7 +15,8 @@ import pytest
 from citemark_rubrics import load_library
 from citemark_service.app import create_app
 from citemark_service.judges.factory import build_judge
-from citemark_service.ledger.ledger import Ledger, Store
+from citemark_service.ledger.ledger import Ledger
+from citemark_service.ledger.store import LedgerStore
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.factory import cache_verdicts
@@ -25,7 +26,9 @@ from support.scripted_service import listening
 
 
 @contextmanager
-def serving(judge: ScriptedJudge, *, store: Store | None = None, **settings: Any) -> Iterator[str]:
+def serving(
+    judge: ScriptedJudge, *, store: LedgerStore | None = None, **settings: Any
+) -> Iterator[str]:
     """The URL of a service in a thread that asks `judge`, and keeps its results in `store`."""
     asked = {"judge": "vllm", "judge_url": judge.url, "judge_model": MODEL, "judge_attempts": 1}
     fixed = {"evidence_quotes": False, "nonce_secret": "one for all services"}

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from citemark_service.ledger.ledger import Written
+from citemark_service.ledger.store import Written
 from citemark_service.score.rollout import ScoredRollout
 from support.dialect_bodies import for_open_instruct, for_openrlhf, for_slime
 from support.scripted_judge import Answer, Hang, Reply, Script, ScriptedJudge, Status

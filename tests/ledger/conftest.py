@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from citemark_rubrics import load_library
 from citemark_schemas import Knobs, Rollout, ScoreResult
 from citemark_service.judges.embedded.judge import EmbeddedJudge
-from citemark_service.ledger.database import opened
+from citemark_service.ledger.database import open_engine
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.score.rollout import ScoredRollout
 from citemark_service.settings import Settings
@@ -78,10 +78,10 @@ def postgres() -> Iterator[str]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def engine(request, tmp_path) -> Iterator[Engine]:
     if request.param == "sqlite":
-        engine = opened(f"sqlite:///{tmp_path / 'ledger.db'}")
+        engine = open_engine(f"sqlite:///{tmp_path / 'ledger.db'}")
         yield engine
     else:
-        engine = opened(request.getfixturevalue("postgres"))
+        engine = open_engine(request.getfixturevalue("postgres"))
         yield engine
         with engine.begin() as connection:
             connection.exec_driver_sql("DROP SCHEMA public CASCADE")

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from citemark_service.ledger.database import opened
+from citemark_service.ledger.database import open_engine
 from citemark_service.ledger.tables import rollouts, steps
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "rollouts.jsonl"
@@ -67,7 +67,7 @@ def test_every_acknowledged_reward_survives_a_kill(service):
     for worker in workers:
         worker.join(30)
 
-    engine = opened(f"sqlite:///{path}")
+    engine = open_engine(f"sqlite:///{path}")
     with engine.connect() as connection:
         kept = dict(connection.execute(select(rollouts.c.sample_id, rollouts.c.reward)).all())
         step = connection.execute(select(steps)).one()

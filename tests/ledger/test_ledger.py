@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from citemark_service.errors import LedgerError
-from citemark_service.ledger.entry import characters_of
-from citemark_service.ledger.ledger import Ledger, Written
+from citemark_service.ledger.ledger import Ledger
+from citemark_service.ledger.rows import characters_of
+from citemark_service.ledger.store import Written
 from citemark_service.telemetry.metrics import Metrics
 from support.ledger_service import kept_service, score
 

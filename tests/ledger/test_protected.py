@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from citemark_service.ledger.database import opened
+from citemark_service.ledger.database import open_engine
 from citemark_service.ledger.store import LedgerStore
 
 _UNPRIVILEGED = ["setpriv", "--inh-caps=-all", "--bounding-set=-dac_override,-dac_read_search"]
@@ -52,7 +52,7 @@ def protect(path: Path) -> None:
 
 
 def fill(path: Path, entries) -> LedgerStore:
-    store = LedgerStore(opened(f"sqlite:///{path}"), max_bytes=2**40, max_days=None)
+    store = LedgerStore(open_engine(f"sqlite:///{path}"), max_bytes=2**40, max_days=None)
     store.write(entries)
     return store
 
@@ -81,7 +81,7 @@ def test_a_file_that_another_user_is_writing_is_read_as_it_grows(path, output, m
 
 def test_a_file_without_a_log_of_writes_is_read(path, output, make):
     fill(path, [make(0, id="r0")]).close()
-    engine = opened(f"sqlite:///{path}")
+    engine = open_engine(f"sqlite:///{path}")
     with engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA journal_mode = DELETE")
     engine.dispose()

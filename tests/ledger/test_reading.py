@@ -4,9 +4,9 @@ import pytest
 from sqlalchemy import delete, update
 
 from citemark_service.errors import LedgerError
-from citemark_service.ledger.database import opened
-from citemark_service.ledger.entry import packed
+from citemark_service.ledger.database import open_engine
 from citemark_service.ledger.reading import LedgerReader, Place
+from citemark_service.ledger.rows import pack
 from citemark_service.ledger.store import LedgerStore
 from citemark_service.ledger.tables import prompts, rollouts
 from citemark_service.ledger.view import LedgerView
@@ -36,9 +36,10 @@ def test_runs_come_latest_first_with_their_sums(reader):
     assert [run["steps"] for run in runs] == [1, 2, 2]
 
 
-def test_steps_of_a_run_come_in_order(reader):
-    assert [step["step"] for step in reader.steps("a")] == [0, 1]
-    assert reader.steps("unknown") == []
+def test_steps_of_a_run_come_latest_first(reader, engine):
+    view = LedgerView(engine)
+    assert [step["step"] for step in view.latest_steps("a", limit=10)] == [1, 0]
+    assert view.latest_steps("unknown", limit=10) == []
 
 
 def test_groups_come_with_the_widest_spread_first(reader):
@@ -108,7 +109,7 @@ def test_what_goes_while_it_is_read_is_left_out(reader, engine):
 
 @pytest.mark.parametrize(
     "damage",
-    [b"no zlib", packed(b"no JSON"), packed(b'{"result": 5}')],
+    [b"no zlib", pack(b"no JSON"), pack(b'{"result": 5}')],
     ids=["bytes", "text", "shape"],
 )
 def test_a_damaged_detail_is_told_of_by_its_number(reader, engine, damage):
@@ -135,6 +136,6 @@ def test_damaged_sources_are_told_of(reader, engine):
 
 
 def test_a_ledger_that_cannot_be_read_says_so():
-    reader = LedgerReader(opened("sqlite:////nowhere/at/all.db"))
+    reader = LedgerReader(open_engine("sqlite:////nowhere/at/all.db"))
     with pytest.raises(LedgerError, match=r"/nowhere/at/all\.db"):
         reader.runs()

@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_service.ledger.rollups import GROUP_KEY, STEP_KEY, group_rows, merged, step_rows
+from citemark_service.ledger.rows import GROUP_KEY, STEP_KEY, group_rows, merge_values, step_rows
 
 SHARES = st.none() | st.floats(0, 1.2)
 
@@ -40,7 +40,7 @@ def together(batches, key):
             row
             if old is row
             else {
-                name: value if name in key else merged(name, old[name], value)
+                name: value if name in key else merge_values(name, old[name], value)
                 for name, value in row.items()
             }
         )

@@ -9,11 +9,10 @@ from sqlalchemy import func, inspect, select
 
 from citemark_schemas import Failure, FailureKind, Rollout, ScoreResult
 from citemark_service.errors import LedgerError, SettingsError
-from citemark_service.ledger.database import migrated, opened
-from citemark_service.ledger.entry import unpacked
-from citemark_service.ledger.ledger import Written
+from citemark_service.ledger.database import migrate, open_engine
 from citemark_service.ledger.reading import LedgerReader, Place
-from citemark_service.ledger.store import LedgerStore
+from citemark_service.ledger.rows import unpack
+from citemark_service.ledger.store import LedgerStore, Written
 from citemark_service.ledger.tables import groups, metadata, prompts, rollouts, steps
 from citemark_service.score.rollout import ScoredRollout
 
@@ -32,7 +31,7 @@ def rows(engine, table):
 # SQLite's reflection cannot tell an index over an expression, and says so.
 @pytest.mark.filterwarnings("ignore:Skipped unsupported reflection:sqlalchemy.exc.SAWarning")
 def test_the_migrations_make_the_tables_that_the_code_describes(engine):
-    migrated(engine)
+    migrate(engine)
     found = inspect(engine)
     for table in metadata.sorted_tables:
         made = {column["name"]: column["nullable"] for column in found.get_columns(table.name)}
@@ -44,13 +43,13 @@ def test_the_migrations_make_the_tables_that_the_code_describes(engine):
 
 def test_migrating_again_changes_nothing(engine, make):
     store_of(engine).write([make(0)])
-    migrated(engine)
+    migrate(engine)
     assert len(rows(engine, rollouts)) == 1
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_ledger_of_a_newer_version_is_left_alone(engine, make):
-    migrated(engine)
+    migrate(engine)
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(LedgerError, match="newer Citemark"):
@@ -62,8 +61,8 @@ def test_all_of_a_rollout_comes_back(engine, make):
     store_of(engine).write([entry])
     (row,) = rows(engine, rollouts)
     (prompt,) = rows(engine, prompts)
-    detail = unpacked(row["detail"])
-    shared = {"question": prompt["question"], **unpacked(prompt["sources"])}
+    detail = unpack(row["detail"])
+    shared = {"question": prompt["question"], **unpack(prompt["sources"])}
     assert ScoreResult.model_validate(detail["result"]) == entry.result
     assert Rollout.model_validate({**detail["rollout"], **shared}) == entry.rollout
     assert (row["run"], row["step"], row["group_key"]) == ("a", 3, "g")
@@ -133,7 +132,7 @@ def test_a_number_that_no_database_takes_costs_only_itself(engine, make, caplog)
 
 def test_a_file_is_told_of_as_where_it_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert store_of(opened("sqlite:///kept.db")).name == f"sqlite:///{tmp_path / 'kept.db'}"
+    assert store_of(open_engine("sqlite:///kept.db")).name == f"sqlite:///{tmp_path / 'kept.db'}"
 
 
 def test_writing_nothing_makes_the_tables(engine):
@@ -143,16 +142,16 @@ def test_writing_nothing_makes_the_tables(engine):
 
 def test_a_ledger_of_this_version_is_not_written_to_be_opened(tmp_path, make):
     path = tmp_path / "ledger.db"
-    engine = opened(f"sqlite:///{path}")
+    engine = open_engine(f"sqlite:///{path}")
     store_of(engine).write([make(0)])
     with engine.connect() as holder:
         holder.exec_driver_sql("BEGIN IMMEDIATE")
-        assert len(LedgerReader(opened(f"sqlite:///{path}")).runs()) == 1
+        assert len(LedgerReader(open_engine(f"sqlite:///{path}")).runs()) == 1
     engine.dispose()
 
 
 def test_nothing_too_old_is_found_without_reading_what_is_there(tmp_path, make):
-    engine = opened(f"sqlite:///{tmp_path / 'ledger.db'}")
+    engine = open_engine(f"sqlite:///{tmp_path / 'ledger.db'}")
     store = store_of(engine, max_days=1)
     store.write([make(0, at=time.time())])
     with engine.connect() as connection:
@@ -235,14 +234,14 @@ def test_odd_characters_are_no_trouble_elsewhere(engine, make, text):
 @pytest.mark.parametrize("address", ["mysql://h/d", "nonsense", "sqlite", "oracle://h"])
 def test_another_address_is_refused(address):
     with pytest.raises(SettingsError, match="ledger: off, sqlite"):
-        opened(address)
+        open_engine(address)
 
 
 @pytest.mark.parametrize(
     "address", ["user:hidden@127.0.0.1:1/none", "127.0.0.1:1/none?password=hidden"]
 )
 def test_a_database_that_cannot_be_used_is_told_without_its_password(make, address):
-    engine = opened(f"postgresql://{address}")
+    engine = open_engine(f"postgresql://{address}")
     with pytest.raises(LedgerError) as told:
         store_of(engine).write([make(0)])
     assert "hidden" not in str(told.value)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from citemark_service.ledger.database import migrated, opened
+from citemark_service.ledger.database import migrate, open_engine
 from citemark_service.ledger.ledger import Ledger
 from citemark_service.ledger.reading import LedgerReader, Place
 from citemark_service.ledger.store import LedgerStore
@@ -65,7 +65,7 @@ def address(request, tmp_path) -> Iterator[str]:
         return
     address = request.getfixturevalue("postgres")
     yield address
-    engine = opened(address)
+    engine = open_engine(address)
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP SCHEMA public CASCADE")
         connection.exec_driver_sql("CREATE SCHEMA public")
@@ -81,7 +81,7 @@ def test_two_services_begin_and_write_the_same_steps_at_once(address, make, tmp_
         for worker in range(2)
     ]
     assert together(address, works, tmp_path) == ""
-    engine = opened(address)
+    engine = open_engine(address)
     assert sums(engine) == (2 * 16 * _BATCHES, 2 * 16 * _BATCHES)
     engine.dispose()
 
@@ -92,7 +92,7 @@ def test_the_same_samples_from_two_services_are_kept_once(address, make, tmp_pat
         for batch in range(_BATCHES)
     ]
     assert together(address, [work, work], tmp_path) == ""
-    engine = opened(address)
+    engine = open_engine(address)
     assert sums(engine) == (16 * _BATCHES, 16 * _BATCHES)
     engine.dispose()
 
@@ -144,7 +144,7 @@ async def test_a_server_that_restarts_costs_no_entry_and_writes_none_twice(make,
         os.chmod(folder, 0o755)  # noqa: PTH101
         server = postgres_server.Server(programs, Path(folder))
         with server.running() as address:
-            store = LedgerStore(opened(address), max_bytes=2**40, max_days=None)
+            store = LedgerStore(open_engine(address), max_bytes=2**40, max_days=None)
             async with Ledger(store, metrics=counts, wait_s=5.0, room=10**9) as ledger:
                 await asyncio.gather(*(ledger.keep(make(n, at=float(n))) for n in range(100)))
                 server.stop()
@@ -154,7 +154,7 @@ async def test_a_server_that_restarts_costs_no_entry_and_writes_none_twice(make,
                 assert counts.written == 100
                 server.start()
                 await _until(lambda: counts.written == 200)
-            engine = opened(address)
+            engine = open_engine(address)
             assert sums(engine) == (200, 200)
             engine.dispose()
     assert counts.lost == 0
@@ -188,7 +188,7 @@ async def test_a_full_disk_costs_no_reward_and_what_waits_is_written_when_there_
     counts = Counts()
     with small_disk(tmp_path, 8) as folder:
         store = LedgerStore(
-            opened(f"sqlite:///{folder / 'ledger.db'}"), max_bytes=2**40, max_days=None
+            open_engine(f"sqlite:///{folder / 'ledger.db'}"), max_bytes=2**40, max_days=None
         )
         async with Ledger(store, metrics=counts, wait_s=5.0, room=10**9) as ledger:
             await ledger.keep(make(0))
@@ -199,7 +199,7 @@ async def test_a_full_disk_costs_no_reward_and_what_waits_is_written_when_there_
             assert counts.written < 501
             rest.unlink()
             await _until(lambda: counts.written == 501)
-        engine = opened(f"sqlite:///{folder / 'ledger.db'}")
+        engine = open_engine(f"sqlite:///{folder / 'ledger.db'}")
         assert sums(engine) == (501, 501)
         engine.dispose()
     assert counts.lost == 0
@@ -210,15 +210,15 @@ def test_a_migration_that_was_cut_off_is_done_anew(tmp_path):
     address = f"sqlite:///{tmp_path / 'ledger.db'}"
     killed = (
         "import os, sqlalchemy\n"
-        "from citemark_service.ledger.database import migrated, opened\n"
-        f"engine = opened({address!r})\n"
+        "from citemark_service.ledger.database import migrate, open_engine\n"
+        f"engine = open_engine({address!r})\n"
         "@sqlalchemy.event.listens_for(engine, 'after_cursor_execute')\n"
         "def kill(connection, cursor, statement, *rest):\n"
         "    if 'CREATE TABLE rollouts' in statement: os._exit(9)\n"
-        "migrated(engine)\n"
+        "migrate(engine)\n"
     )
     ended = subprocess.run([sys.executable, "-c", killed], timeout=60, check=False)
     assert ended.returncode == 9
-    engine = opened(address)
-    migrated(engine)
+    engine = open_engine(address)
+    migrate(engine)
     engine.dispose()

@@ -15,8 +15,8 @@ from citemark_rubrics import load_library
 from citemark_schemas import RescoreResponse, Rollout, ScoreResult
 from citemark_service.app import create_app
 from citemark_service.judges.embedded.judge import EmbeddedJudge
-from citemark_service.ledger.database import opened
-from citemark_service.ledger.factory import ledger_of
+from citemark_service.ledger.database import open_engine
+from citemark_service.ledger.ledger import ledger_of
 from citemark_service.ledger.view import ledger_view
 from citemark_service.serve import server_of
 from citemark_service.settings import Settings
@@ -173,7 +173,7 @@ def test_the_token_guards_it(tmp_path: Path) -> None:
 
 def test_a_ledger_that_cannot_be_read_is_a_moment_and_no_defect(tmp_path: Path) -> None:
     with keeping(tmp_path) as client:
-        engine = opened(f"sqlite:///{tmp_path / 'ledger.db'}")
+        engine = open_engine(f"sqlite:///{tmp_path / 'ledger.db'}")
         with engine.begin() as connection:
             connection.exec_driver_sql("ALTER TABLE prompts RENAME TO elsewhere")
         engine.dispose()

@@ -9,7 +9,7 @@ from citemark_rubrics import load_library
 from citemark_schemas import Knobs, Rollout
 from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.judges.tasks import Origin
-from citemark_service.ledger.factory import ledger_of
+from citemark_service.ledger.ledger import ledger_of
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics

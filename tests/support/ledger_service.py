@@ -13,7 +13,7 @@ import httpx
 from citemark_rubrics import load_library
 from citemark_service.app import create_app
 from citemark_service.judges.factory import build_judge
-from citemark_service.ledger.factory import ledger_of
+from citemark_service.ledger.ledger import ledger_of
 from citemark_service.ledger.view import ledger_view
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics

@@ -10,14 +10,14 @@ import sys
 from pathlib import Path
 
 from citemark_service.errors import LedgerError
-from citemark_service.ledger.database import opened
+from citemark_service.ledger.database import open_engine
 from citemark_service.ledger.store import LedgerStore
 
 
 def main(address: str, path: str) -> None:
     """Write them all."""
     batches = pickle.loads(Path(path).read_bytes())
-    store = LedgerStore(opened(address), max_bytes=2**40, max_days=None)
+    store = LedgerStore(open_engine(address), max_bytes=2**40, max_days=None)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     sys.stdin.readline()

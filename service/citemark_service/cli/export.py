@@ -10,7 +10,7 @@ from rich.console import Console
 
 from citemark_service.cli.kept import open_ledger, place_options, require_kept
 from citemark_service.cli.terminal import Progress, count_noun, plain
-from citemark_service.ledger.flat import FLAGS, INTEGERS, NUMBERS, TEXTS, WHOLE, flat
+from citemark_service.ledger.flat import FLAGS, INTEGERS, NUMBERS, TEXTS, WHOLE, flatten
 from citemark_service.ledger.reading import Place
 from citemark_service.trainers.files import PARQUET, open_writer, suffix_of
 from citemark_service.trainers.shapes import Kind, Shape
@@ -54,7 +54,7 @@ def command(*, output: Path, ledger: str | None, place: Place) -> None:
         ):
             for kept in reader.whole(numbers):
                 rollout, result = dump(kept.rollout, exclude_unset=True), dump(kept.result)
-                write({**flat(kept), "rollout": rollout, "result": result})
+                write({**flatten(kept), "rollout": rollout, "result": result})
                 progress.advance()
                 rows += 1
     console.print(plain(f"{count_noun(rows, 'rollout')} in {output}"), soft_wrap=True)

@@ -10,8 +10,7 @@ import click
 
 from citemark_service.cli.options import setting_option
 from citemark_service.errors import DataError
-from citemark_service.ledger.factory import ledger_reader
-from citemark_service.ledger.reading import KeptRollout, LedgerReader, Numbers, Place
+from citemark_service.ledger.reading import KeptRollout, LedgerReader, Numbers, Place, ledger_reader
 from citemark_service.printable import join_names
 from citemark_service.settings import load_settings
 

@@ -1,6 +1,9 @@
 """A ledger's database: the engine, and the tables as this version wants them."""
 
 import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -10,32 +13,32 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
-from sqlalchemy import Connection, Engine, NullPool, create_engine, text
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy import Engine, NullPool, create_engine, event, text
+from sqlalchemy.engine import Dialect, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from citemark_service.errors import LedgerError, SettingsError
-from citemark_service.ledger.file import BUSY_S, to_read, to_write
 
 _log = logging.getLogger("citemark.ledger")
 
-_CONNECT_S: Final = 5
 _DRIVERS: Final = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
-_STATEMENT_S: Final = 30
-_SILENCE_S: Final = 10
+_BUSY_S: Final = 5.0
+"""How long a lock of an SQLite file is waited for."""
 _SERVER: Final = {
-    "connect_timeout": _CONNECT_S,
-    "options": f"-c statement_timeout={_STATEMENT_S}s",
-    "keepalives_idle": _SILENCE_S,
-    "tcp_user_timeout": 1000 * _SILENCE_S,
+    "connect_timeout": 5,
+    "options": "-c statement_timeout=30s",
+    "keepalives_idle": 10,
+    "tcp_user_timeout": 10_000,
 }
 """What keeps a server that is gone, or stuck, from holding a thread for ever."""
+_PROTECTED: Final = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
 # Services that start at once take turns; the number is only ours.
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(8221944701)")
 _PATIENT: Final = text("SET LOCAL statement_timeout = 0")
 
 
-def opened(address: str, *, reading: bool = False) -> Engine:
+def open_engine(address: str, *, reading: bool = False) -> Engine:
     """An engine for `sqlite:///PATH` or `postgresql://HOST/DATABASE`; nothing is connected yet.
 
     Args:
@@ -44,96 +47,154 @@ def opened(address: str, *, reading: bool = False) -> Engine:
     Raises:
         SettingsError: it is neither, or its driver is not installed.
     """
-    url = _url(address)
+    try:
+        url = make_url(address)
+        url = url.set(drivername=_DRIVERS[url.get_backend_name()])
+    except (ArgumentError, NoSuchModuleError, KeyError) as error:
+        raise SettingsError("ledger: off, sqlite:///PATH or postgresql://HOST/DATABASE") from error
+    is_file = url.get_backend_name() == "sqlite"
+    server = {name: value for name, value in _SERVER.items() if name not in url.query}
     try:
         engine = create_engine(
             url,
-            connect_args=_arguments(url),
-            pool_pre_ping=_is_server(url),
-            poolclass=None if _is_server(url) or not reading else NullPool,
+            connect_args={"timeout": _BUSY_S} if is_file else server,
+            pool_pre_ping=not is_file,
+            # Of a file that nobody can write now, a connection that is kept would not see that
+            # somebody does later.
+            poolclass=NullPool if is_file and reading else None,
             hide_parameters=True,  # an error would quote rollouts, and errors are logged
         )
     except ModuleNotFoundError as error:
         raise SettingsError(
             "ledger: PostgreSQL needs pip install 'citemark[service,postgres]'"
         ) from error
-    if not _is_server(url):
-        (to_read if reading else to_write)(engine)
+    if is_file and reading:
+        event.listen(engine, "do_connect", _connect_to_read)
+    elif is_file:
+        event.listen(engine, "connect", _tune)
+    return engine
+
+
+def ledger_engine(address: str, *, reading: bool = False) -> Engine:
+    """As `open_engine`, for a file whose folder exists.
+
+    Raises:
+        SettingsError: as `open_engine`, or it names no file in a folder that exists.
+    """
+    engine = open_engine(address, reading=reading)
+    file = engine.url.database
+    if engine.dialect.name == "sqlite":
+        if not file or file == ":memory:":
+            raise SettingsError("ledger: sqlite:///relative/path or sqlite:////absolute/path")
+        if not Path(file).parent.is_dir():
+            raise SettingsError(f"ledger: there is no folder {Path(file).parent}")
     return engine
 
 
 def place_of(engine: Engine) -> str:
     """What may be told of where a database is: its file or its server, and no secret."""
     url = engine.url
-    if not _is_server(url):
+    if url.get_backend_name() == "sqlite":
         return f"sqlite:///{Path(url.database or '').absolute()}"
     bare = url.set(drivername=url.get_backend_name(), query={})  # a query can hold a password
     return bare.render_as_string(hide_password=True)
 
 
-def migrated(engine: Engine) -> None:
+@contextmanager
+def ledger_errors(engine: Engine) -> Iterator[None]:
+    """Raise the database's errors as `LedgerError`, with its place and without statements."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        reason = getattr(error, "orig", None) or error
+        raise LedgerError(f"{place_of(engine)}: {reason}") from error
+
+
+def migrate(engine: Engine) -> None:
     """Bring the tables to this version; where they are, nothing is written.
 
     Raises:
         LedgerError: a newer Citemark wrote them.
         SQLAlchemyError: the database cannot be used now.
     """
-    script = resources.files("citemark_service.ledger") / "migrations"
-    before = _current(engine)
-    if before == newest():
-        return
-    with resources.as_file(script) as folder, engine.begin() as connection:
-        _alone(connection)
-        config = Config()
-        config.set_main_option("script_location", str(folder).replace("%", "%%"))
-        config.attributes["connection"] = connection
-        _upgrade(config, connection)
-    _log.info("ledger %s: tables %s → %s", place_of(engine), before or "none", newest())
-
-
-def newest() -> str | None:
-    """The version of the tables that this Citemark writes."""
+    with engine.connect() as connection:
+        before = MigrationContext.configure(connection).get_current_revision()
     script = resources.files("citemark_service.ledger") / "migrations"
     with resources.as_file(script) as folder:
-        return ScriptDirectory(folder).get_current_head()
+        newest = ScriptDirectory(folder).get_current_head()
+        if before == newest:
+            return
+        with engine.begin() as connection:
+            # Take turns with other services, and keep all of a migration or nothing.
+            if connection.dialect.name == "postgresql":
+                connection.execute(_LOCK)
+                connection.execute(_PATIENT)
+            else:  # Python's driver would begin no transaction before the first row is written
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            config = Config()
+            config.set_main_option("script_location", str(folder).replace("%", "%%"))
+            config.attributes["connection"] = connection
+            try:
+                command.upgrade(config, "head")
+            except CommandError as error:
+                raise LedgerError(
+                    f"{place_of(engine)}: a newer Citemark wrote this ledger: {error}"
+                ) from error
+    _log.info("ledger %s: tables %s → %s", place_of(engine), before or "none", newest)
 
 
-def _current(engine: Engine) -> str | None:
-    with engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+def _tune(connection: sqlite3.Connection, _: object = None) -> None:
+    """Make what is committed survive a killed process, and readers never wait."""
+    # SQLite itself does not wait for the lock that the first change of mode takes.
+    patient = Retrying(
+        retry=retry_if_exception(
+            lambda error: (
+                isinstance(error, sqlite3.OperationalError)
+                and _primary_code(error) == sqlite3.SQLITE_BUSY
+            )
+        ),
+        wait=wait_random(0.005, 0.05),
+        stop=stop_after_delay(_BUSY_S),
+        reraise=True,
+    )
+    patient(connection.execute, "PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
 
 
-def _alone(connection: Connection) -> None:
-    """Take turns with other services, and keep all of a migration or nothing."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(_LOCK)
-        connection.execute(_PATIENT)
-    else:  # Python's driver would begin no transaction before the first row is written
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+def _read_schema(connection: sqlite3.Connection) -> None:
+    connection.execute("SELECT 1 FROM sqlite_master").fetchone()
 
 
-def _upgrade(config: Config, connection: Connection) -> None:
-    try:
-        command.upgrade(config, "head")
-    except CommandError as error:
-        where = place_of(connection.engine)
-        raise LedgerError(f"{where}: a newer Citemark wrote this ledger: {error}") from error
+def _connect_to_read(
+    dialect: Dialect, _: object, arguments: tuple[str, ...], parameters: dict[str, Any]
+) -> sqlite3.Connection:
+    """Connect as writers do, and also where nothing may be written: another user's file, a disk
+    mounted for reading."""
+    connection: sqlite3.Connection = dialect.loaded_dbapi.connect(*arguments, **parameters)
+    for attempt in (_tune, _read_schema):
+        try:
+            attempt(connection)
+        except sqlite3.OperationalError as error:
+            if _primary_code(error) not in _PROTECTED:
+                raise
+        else:
+            return connection
+    connection.close()
+    # Without the files that SQLite keeps beside it, as one that nobody writes now.
+    path = Path(arguments[0])
+    log = Path(f"{path}-wal")
+    if log.exists() and log.stat().st_size:
+        # Read without it, the newest rollouts would be missing, and nobody would know.
+        raise sqlite3.OperationalError(
+            f"its newest rollouts are in {log}, and reading them takes the right to write in"
+            f" {path.parent}: copy both files to where you may"
+        )
+    still: sqlite3.Connection = sqlite3.connect(
+        f"{path.as_uri()}?immutable=1", **parameters, uri=True
+    )
+    return still
 
 
-def _url(address: str) -> URL:
-    try:
-        url = make_url(address)
-        driver = _DRIVERS[url.get_backend_name()]
-    except (ArgumentError, NoSuchModuleError, KeyError) as error:
-        raise SettingsError("ledger: off, sqlite:///PATH or postgresql://HOST/DATABASE") from error
-    return url.set(drivername=driver)
-
-
-def _is_server(url: URL) -> bool:
-    return url.get_backend_name() != "sqlite"
-
-
-def _arguments(url: URL) -> dict[str, Any]:
-    if not _is_server(url):
-        return {"timeout": BUSY_S}
-    return {name: value for name, value in _SERVER.items() if name not in url.query}
+def _primary_code(error: sqlite3.OperationalError) -> int:
+    """SQLite's code without the part that says, for instance, busy with what."""
+    return error.sqlite_errorcode & 0xFF

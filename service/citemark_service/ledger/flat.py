@@ -1,10 +1,9 @@
 """A kept rollout as one flat row, for tables. Pure."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from citemark_schemas import SIGNALS, Rollout, ScoreResult, metrics_of
+from citemark_schemas import SIGNALS, metrics_of
 from citemark_service.ledger.reading import KeptRollout
 
 TEXTS: Final = (
@@ -23,31 +22,24 @@ WHOLE: Final = ("rollout", "result")
 """The columns that hold all the rest; everything else repeats a part of these."""
 
 
-def flat(kept: KeptRollout) -> dict[str, Any]:
+def flatten(kept: KeptRollout) -> dict[str, Any]:
     """One value for each of the columns above, but for `WHOLE`; None where there is none.
 
     `reward` is as it was answered, scaled by `verification_reward`; `at` is ISO 8601 in UTC. A
     signal that was not judged is None here, and 0 for trainers.
     """
+    result, judge, versions = kept.result, kept.result.judge, kept.result.versions
+    signals: dict[str, float | None] = dict(metrics_of(result))
+    if result.citation is None:
+        signals |= dict.fromkeys(set(SIGNALS) - _ALWAYS)
     return {
         "seq": kept.seq,
         "run": kept.run,
         "step": kept.step,
         "group": kept.group,
         "at": datetime.fromtimestamp(kept.at, UTC).isoformat(),
-        **_of_rollout(kept.rollout),
-        **_of_result(kept.result),
-        **_signals(kept.result),
-        **_of_judge(kept.result),
-    }
-
-
-def _of_rollout(rollout: Rollout) -> Mapping[str, Any]:
-    return {"finish_reason": rollout.finish_reason, "response_chars": len(rollout.response)}
-
-
-def _of_result(result: ScoreResult) -> Mapping[str, Any]:
-    return {
+        "finish_reason": kept.rollout.finish_reason,
+        "response_chars": len(kept.rollout.response),
         "id": result.id,
         "reward": result.reward,
         "verification_reward": result.knobs.verification_reward,
@@ -55,23 +47,12 @@ def _of_result(result: ScoreResult) -> Mapping[str, Any]:
         "refusal": None if result.refusal is None else result.refusal.kind.value,
         "rollout_hash": result.rollout_hash,
         "cached": result.cached,
-        "service_version": result.versions.service,
-        "scoring_version": result.versions.scoring,
-        "prompts_version": result.versions.prompts,
-        "static_rubrics": result.versions.static_rubrics,
-    }
-
-
-def _signals(result: ScoreResult) -> Mapping[str, float | None]:
-    values: dict[str, float | None] = dict(metrics_of(result))
-    if result.citation is None:
-        values |= dict.fromkeys(set(SIGNALS) - _ALWAYS)
-    return values | {"rubric_reward": result.rubric_reward}
-
-
-def _of_judge(result: ScoreResult) -> Mapping[str, Any]:
-    judge = result.judge
-    return {
+        "service_version": versions.service,
+        "scoring_version": versions.scoring,
+        "prompts_version": versions.prompts,
+        "static_rubrics": versions.static_rubrics,
+        **signals,
+        "rubric_reward": result.rubric_reward,
         "model": judge.model,
         "latency_s": judge.latency_s,
         "calls": judge.calls,

@@ -10,62 +10,30 @@ entry is tried again for as long as there is room.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
-from typing import Final, NamedTuple, Protocol, Self
+from typing import Final, Self
 
 from citemark_service.errors import LedgerError
-from citemark_service.ledger.entry import characters_of
+from citemark_service.ledger.database import ledger_engine
+from citemark_service.ledger.rows import characters_of
+from citemark_service.ledger.store import LedgerStore
 from citemark_service.score.rollout import ScoredRollout
+from citemark_service.settings import Settings
 from citemark_service.telemetry.logs import Outage
 from citemark_service.telemetry.metrics import Metrics
 
 _log = logging.getLogger("citemark.ledger")
 
+_MIB: Final = 1024 * 1024
+_ROOM: Final = 400 * _MIB
+"""Characters that wait for a database in trouble: some ten thousand ordinary rollouts."""
 _BATCH: Final = 256
 _BATCH_CHARACTERS: Final = 16 * 1024 * 1024
 _PACE_S: Final = 0.02
 """Between the beginnings of two transactions: each costs as much as keeping two rollouts does."""
 _PAUSE_S: Final = 1.0
 _CLOSE_S: Final = 10.0
-
-
-class Written(NamedTuple):
-    """What became of a batch: how many entries of each kind."""
-
-    kept: int = 0
-    again: int = 0
-    """Re-posts of what is kept already."""
-    refused: int = 0
-    """Those that no database would take."""
-
-
-class Store(Protocol):
-    """Where entries go; its methods block."""
-
-    @property
-    def name(self) -> str:
-        """What a log may call it."""
-        ...
-
-    def write(self, entries: Sequence[ScoredRollout]) -> Written:
-        """Keep all but re-posts and those that can never be; of none, open what it needs.
-        Raises `LedgerError`."""
-        ...
-
-    @property
-    def untidy(self) -> bool:
-        """Whether `tidy` would do anything now; does not block."""
-        ...
-
-    def tidy(self) -> None:
-        """Do what can wait until those that wait have been told. Raises `LedgerError`."""
-        ...
-
-    def close(self) -> None:
-        """Release what is open."""
-        ...
 
 
 class _Round:
@@ -94,7 +62,7 @@ class Ledger:
         room: characters of entries that may wait; beyond it they are lost, and counted.
     """
 
-    def __init__(self, store: Store, *, metrics: Metrics, wait_s: float, room: int) -> None:
+    def __init__(self, store: LedgerStore, *, metrics: Metrics, wait_s: float, room: int) -> None:
         self._store = store
         self._metrics = metrics
         self._wait_s = wait_s
@@ -121,7 +89,7 @@ class Ledger:
         _log.info("rollouts are kept in %s", self._store.name)
         self._metrics.ledger_waiting.set_function(lambda: self.waiting)
         self._metrics.ledger_trouble.set_function(lambda: self.troubled)
-        self._joined()  # a round of nothing yet: writing it opens the store
+        self._join_round()  # a round of nothing yet: writing it opens the store
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -142,13 +110,13 @@ class Ledger:
         if self._held + characters > self._room:
             self._metrics.ledger_rollouts["lost"].inc()
             return
-        joined = self._joined()
-        joined.add(entry, characters)
+        gathering = self._join_round()
+        gathering.add(entry, characters)
         self._held += characters
         if not self._outage.active:  # else each answer would wait in vain
-            await joined.over.wait()
+            await gathering.over.wait()
 
-    def _joined(self) -> _Round:
+    def _join_round(self) -> _Round:
         """The round that still gathers: the last one, unless it is under way or full."""
         if self._rounds and not self._rounds[-1].closed:
             return self._rounds[-1]
@@ -161,47 +129,50 @@ class Ledger:
         return self._rounds[-1]
 
     async def _write(self) -> None:
+        loop = asyncio.get_running_loop()
         while self._rounds:
             first = self._rounds[0]
-            await self._paced(first)
+            early = self._began + _PACE_S - loop.time()
+            # Lets it gather until the next transaction may begin; even of a full one, those that
+            # finished in this turn come along.
+            await asyncio.sleep(0 if first.closed else max(0.0, early))
+            if first.entries:  # else it only opens the store
+                self._began = loop.time()
             first.closed = True
-            if await self._written(first.entries):
-                self._rounds.popleft()
-                self._held -= first.characters
-                first.over.set()
-                await self._tidied()
-            else:
+            try:
+                written = await loop.run_in_executor(self._thread, self._store.write, first.entries)
+            except LedgerError as error:
+                self._outage.begin("rollouts are not being kept, rewards go on: %s", error)
                 for waiting in self._rounds:
                     waiting.over.set()
                 await asyncio.sleep(_PAUSE_S)
+                continue
+            outcomes = self._metrics.ledger_rollouts
+            outcomes["kept"].inc(written.kept)
+            outcomes["again"].inc(written.again)
+            outcomes["lost"].inc(written.refused)
+            self._outage.end("ledger %s: works again", self._store.name)
+            self._rounds.popleft()
+            self._held -= first.characters
+            first.over.set()
+            if self._store.untidy:
+                try:
+                    await loop.run_in_executor(self._thread, self._store.tidy)
+                except LedgerError as error:
+                    _log.error("the oldest rollouts cannot be deleted: %s", error)
 
-    async def _paced(self, gathering: _Round) -> None:
-        """Let a round gather until the next transaction may begin; a full one may at once."""
-        loop = asyncio.get_running_loop()
-        early = self._began + _PACE_S - loop.time()
-        # Even of no time: those that finished in this turn come along.
-        await asyncio.sleep(0 if gathering.closed else max(0.0, early))
-        if gathering.entries:  # else it only opens the store
-            self._began = loop.time()
 
-    async def _written(self, entries: Sequence[ScoredRollout]) -> bool:
-        loop = asyncio.get_running_loop()
-        try:
-            written = await loop.run_in_executor(self._thread, self._store.write, entries)
-        except LedgerError as error:
-            self._outage.begin("rollouts are not being kept, rewards go on: %s", error)
-            return False
-        outcomes = self._metrics.ledger_rollouts
-        outcomes["kept"].inc(written.kept)
-        outcomes["again"].inc(written.again)
-        outcomes["lost"].inc(written.refused)
-        self._outage.end("ledger %s: works again", self._store.name)
-        return True
+def ledger_of(settings: Settings, metrics: Metrics) -> Ledger | None:
+    """The ledger that `settings.ledger` names; None where it is off.
 
-    async def _tidied(self) -> None:
-        if not self._store.untidy:
-            return
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._store.tidy)
-        except LedgerError as error:
-            _log.error("the oldest rollouts cannot be deleted: %s", error)
+    Raises:
+        SettingsError: it names no database, one without a driver here, or a missing folder.
+    """
+    if settings.ledger == "off":
+        return None
+    store = LedgerStore(
+        ledger_engine(settings.ledger),
+        max_bytes=settings.ledger_max_mib * _MIB,
+        max_days=settings.ledger_max_days,
+    )
+    return Ledger(store, metrics=metrics, wait_s=settings.ledger_wait_s, room=_ROOM)

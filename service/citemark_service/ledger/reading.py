@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, func, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from citemark_schemas import Rollout, ScoreResult
-from citemark_service.errors import LedgerError
+from citemark_service.errors import LedgerError, SettingsError
 from citemark_service.judges.tasks import Words
-from citemark_service.ledger.database import migrated, place_of
-from citemark_service.ledger.entry import NO_RUN, NO_STEP, place_name, unpacked
+from citemark_service.ledger.database import ledger_engine, ledger_errors, migrate
+from citemark_service.ledger.rows import NO_RUN, NO_STEP, place_name, unpack
 from citemark_service.ledger.tables import groups, prompts, rollouts, steps
 from citemark_service.score.formula import restore_terms
 
@@ -28,7 +28,7 @@ Numbers: TypeAlias = "array[int]"
 Record = Mapping[str, Any]
 """A row by column."""
 
-SHORT: Final = tuple(column for column in rollouts.columns if column.name != "detail")
+_SHORT: Final = tuple(column for column in rollouts.columns if column.name != "detail")
 """What lists show of a rollout."""
 
 
@@ -87,16 +87,13 @@ class LedgerReader:
         self._ready = False
 
     @contextmanager
-    def _connected(self) -> Iterator[Connection]:
-        name = place_of(self._engine)
-        try:
+    def _connect(self) -> Iterator[Connection]:
+        with ledger_errors(self._engine):
             if not self._ready:
-                migrated(self._engine)
+                migrate(self._engine)
                 self._ready = True
             with self._engine.connect() as connection:
                 yield connection
-        except SQLAlchemyError as error:
-            raise LedgerError(f"{name}: {getattr(error, 'orig', None) or error}") from error
 
     def close(self) -> None:
         """Release the connections."""
@@ -104,22 +101,15 @@ class LedgerReader:
 
     def runs(self) -> list[Record]:
         """Each run with its sums over all steps, the latest first."""
-        sums = {
-            name: func.sum(steps.c[name])
-            for name in ("rollouts", "rewarded", "refused", "failed", "reward_sum")
-        }
+        sums = ("rollouts", "rewarded", "refused", "failed", "reward_sum")
         query = select(
             steps.c.run,
             func.count().label("steps"),
-            *(value.label(name) for name, value in sums.items()),
+            *(func.sum(steps.c[name]).label(name) for name in sums),
             func.min(steps.c.first_at).label("first_at"),
             func.max(steps.c.last_at).label("last_at"),
         ).group_by(steps.c.run)
         return self._records(query.order_by(func.max(steps.c.last_at).desc()))
-
-    def steps(self, run: str) -> list[Record]:
-        """The rows of `steps` of a run, in order."""
-        return self._records(select(steps).where(steps.c.run == run).order_by(steps.c.step))
 
     def kept_steps(self, run: str) -> tuple[int, int] | None:
         """The lowest and the highest step that rollouts of a run are kept of; None without any."""
@@ -143,14 +133,14 @@ class LedgerReader:
         limit: int,
     ) -> list[Record]:
         """Short columns of rollouts, in the order of writing where no other is given."""
-        query = select(*SHORT).where(*place.conditions(rollouts), *conditions)
+        query = select(*_SHORT).where(*place.conditions(rollouts), *conditions)
         return self._records(query.order_by(*order, rollouts.c.seq).limit(limit))
 
     def rollout(self, seq: int) -> KeptRollout | None:
         """One rollout; None where it is not, or no longer, kept."""
-        with self._connected() as connection:
+        with self._connect() as connection:
             row = connection.execute(_WHOLE.where(rollouts.c.seq == seq)).one_or_none()
-        return None if row is None else _kept(row, _shared(row))
+        return None if row is None else _read_rollout(row, _read_prompt(row))
 
     def numbers(self, place: Place, *, limit: int | None = None, grouped: bool = False) -> Numbers:
         """The `seq` of every rollout of a place, in the order of writing: 8 MB a million.
@@ -165,7 +155,7 @@ class LedgerReader:
             query = select(rollouts.c.seq).where(rollouts.c.seq.in_(latest))
         if grouped:
             query = query.order_by(*_BY_GROUP, rollouts.c.seq)
-        with self._connected() as connection:
+        with self._connect() as connection:
             found = connection.execution_options(yield_per=_FETCHED).scalars(query)
             # Sorted here: to have them in order, SQLite would walk the rollouts, not an index.
             return array("q", found if grouped else sorted(found))
@@ -173,7 +163,7 @@ class LedgerReader:
     def families(self, place: Place) -> Iterator[Numbers]:
         """The `seq` of the rollouts of each group of a place, group by group."""
         query = select(*_BY_GROUP, rollouts.c.seq).where(*place.conditions(rollouts))
-        with self._connected() as connection:
+        with self._connect() as connection:
             streamed = connection.execution_options(yield_per=_FETCHED).execute(
                 query.order_by(*_BY_GROUP, rollouts.c.seq)
             )
@@ -188,17 +178,17 @@ class LedgerReader:
         """
         for start in range(0, len(numbers), _PAGE):
             wanted = numbers[start : start + _PAGE]
-            with self._connected() as connection:
+            with self._connect() as connection:
                 found = connection.execute(_WHOLE.where(rollouts.c.seq.in_(wanted))).all()
             rows = {row.seq: row for row in found}
-            prompts_of = {row.prompt_id: row for row in found}
-            shared = {key: _shared(row) for key, row in prompts_of.items()}
+            by_prompt = {row.prompt_id: row for row in found}
+            texts = {key: _read_prompt(row) for key, row in by_prompt.items()}
             for number in wanted:
                 if number in rows:
-                    yield _kept(rows[number], shared[rows[number].prompt_id])
+                    yield _read_rollout(rows[number], texts[rows[number].prompt_id])
 
     def _records(self, query: Select[Any]) -> list[Record]:
-        with self._connected() as connection:
+        with self._connect() as connection:
             return [row._asdict() for row in connection.execute(query)]
 
 
@@ -213,12 +203,6 @@ _WHOLE: Final = select(
 ).join(prompts, prompts.c.id == rollouts.c.prompt_id)
 
 
-def _shared(row: Any) -> dict[str, Any]:
-    """The part of a rollout that all samples of its prompt have."""
-    with legible(row.seq):
-        return {"question": row.question, **unpacked(row.sources)}
-
-
 @contextmanager
 def legible(seq: int) -> Iterator[None]:
     """Around the reading of a stored detail. Raises `LedgerError` where it is not what was kept."""
@@ -228,19 +212,35 @@ def legible(seq: int) -> Iterator[None]:
         raise LedgerError(f"rollout {seq} of the ledger cannot be read: {error}") from error
 
 
-def _kept(row: Any, shared: Mapping[str, Any]) -> KeptRollout:
+def _read_prompt(row: Any) -> dict[str, Any]:
+    """The part of a rollout that all samples of its prompt have."""
     with legible(row.seq):
-        return _read(row, unpacked(row.detail), shared)
+        return {"question": row.question, **unpack(row.sources)}
 
 
-def _read(row: Any, detail: Mapping[str, Any], shared: Mapping[str, Any]) -> KeptRollout:
-    return KeptRollout(
-        seq=row.seq,
-        run=None if row.run == NO_RUN else row.run,
-        step=None if row.step == NO_STEP else row.step,
-        group=row.group_key,
-        at=row.at,
-        rollout=Rollout.model_validate({**detail["rollout"], **shared}),
-        result=restore_terms(ScoreResult.model_validate(detail["result"])),
-        replies=tuple(Words(*reply) for reply in detail.get("replies", ())),
-    )
+def _read_rollout(row: Any, prompt: Mapping[str, Any]) -> KeptRollout:
+    with legible(row.seq):
+        detail = unpack(row.detail)
+        return KeptRollout(
+            seq=row.seq,
+            run=None if row.run == NO_RUN else row.run,
+            step=None if row.step == NO_STEP else row.step,
+            group=row.group_key,
+            at=row.at,
+            rollout=Rollout.model_validate({**detail["rollout"], **prompt}),
+            result=restore_terms(ScoreResult.model_validate(detail["result"])),
+            replies=tuple(Words(*reply) for reply in detail.get("replies", ())),
+        )
+
+
+def ledger_reader(address: str) -> LedgerReader:
+    """A reader of the ledger at `address`.
+
+    Raises:
+        SettingsError: as `ledger_engine`, or there is no such file.
+    """
+    engine = ledger_engine(address, reading=True)
+    file = engine.url.database
+    if engine.dialect.name == "sqlite" and not Path(file or "").is_file():
+        raise SettingsError(f"ledger: there is no file {file}; name another with --ledger URL")
+    return LedgerReader(engine)

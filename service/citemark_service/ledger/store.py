@@ -5,11 +5,10 @@ SQLAlchemy Core on SQLite or PostgreSQL. Everything here blocks and belongs to o
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     Connection,
@@ -26,19 +25,20 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.sql.dml import Insert
 
-from citemark_service.errors import LedgerError
-from citemark_service.ledger.database import migrated, place_of
-from citemark_service.ledger.entry import Row, prompt_id, prompt_row, rollout_row
-from citemark_service.ledger.ledger import Written
-from citemark_service.ledger.rollups import (
+from citemark_service.ledger.database import ledger_errors, migrate, place_of
+from citemark_service.ledger.rows import (
     GROUP_KEY,
     HIGH,
     LOW,
     STEP_KEY,
+    Row,
     group_rows,
+    prompt_id,
+    prompt_row,
+    rollout_row,
     step_rows,
 )
 from citemark_service.ledger.tables import groups, prompts, rollouts, steps
@@ -46,6 +46,8 @@ from citemark_service.score.rollout import ScoredRollout
 
 _log = logging.getLogger("citemark.ledger")
 
+_INSERTS: Final[Mapping[str, Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+"""SQLAlchemy has its clause for conflicts in a class for each dialect."""
 _DAY_S: Final = 86_400.0
 # Deleting is as dear as writing; in pieces of this many it holds no batch up for long.
 _PRUNED: Final = 2_000
@@ -61,6 +63,16 @@ _PAGES: Final = text(
     "SELECT (pages.page_count - free.freelist_count) * size.page_size"
     " FROM pragma_page_count AS pages, pragma_freelist_count AS free, pragma_page_size AS size"
 )
+
+
+class Written(NamedTuple):
+    """What became of a batch: how many entries of each kind."""
+
+    kept: int = 0
+    again: int = 0
+    """Re-posts of what is kept already."""
+    refused: int = 0
+    """Those that no database would take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +121,17 @@ class LedgerStore:
         Raises:
             LedgerError: the database cannot be used now; none is kept.
         """
-        with _told(self.name):
+        with ledger_errors(self._engine):
             if not self._ready:
-                migrated(self._engine)
+                migrate(self._engine)
                 self._ready = True
-            records = list(_records(entries))
+            records = []
+            for entry in entries:
+                key = prompt_id(entry.rollout)
+                try:
+                    records.append(_Record(entry, key, rollout_row(entry, key)))
+                except ValueError as error:  # a text that is no Unicode
+                    _log.error("rollout %r cannot be kept: %s", entry.result.id, error)
             written = self._insert(records)
             return written._replace(refused=written.refused + len(entries) - len(records))
 
@@ -131,8 +149,18 @@ class LedgerStore:
         if not self.untidy:
             return
         self._prune_at = time.monotonic() + self._prune_every_s  # also where it fails
-        with _told(self.name):
-            self._prune()
+        with ledger_errors(self._engine), self._engine.begin() as connection:
+            gone = 0
+            if self._max_days is not None:
+                before = time.time() - self._max_days * _DAY_S
+                aged = select(rollouts.c.seq).where(rollouts.c.at < before).order_by(rollouts.c.at)
+                gone += _drop(connection, aged.limit(_PRUNED))
+            if _used_bytes(connection) > self._max_bytes:
+                piece = max(1, min(_PRUNED, _count(connection) // 10))
+                oldest = select(rollouts.c.seq).order_by(rollouts.c.seq).limit(piece)
+                gone += _drop(connection, oldest)
+        if gone:  # there may be more: come again at once
+            self._prune_at = time.monotonic()
 
     def close(self) -> None:
         """Release the connections."""
@@ -144,8 +172,10 @@ class LedgerStore:
             with self._engine.begin() as connection:
                 kept = _write(connection, records)
         except (DBAPIError, OverflowError) as error:
-            if not _about_a_row(error):
-                raise
+            if not isinstance(error, DataError | IntegrityError | OverflowError):
+                sqlstate = str(getattr(error.orig, "sqlstate", None))
+                if not sqlstate.startswith(_LIMIT_EXCEEDED):
+                    raise  # the database is not well, and does not object to a row
             if len(records) > 1:
                 each = [self._insert([record]) for record in records]
                 return Written(*map(sum, zip(*each, strict=True)))
@@ -153,140 +183,67 @@ class LedgerStore:
             return Written(refused=1)
         return Written(kept, again=len(records) - kept)
 
-    def _prune(self) -> None:
-        """Take a piece of what is too old or too much; come again at once where more is."""
-        with self._engine.begin() as connection:
-            gone = self._aged(connection) + self._excess(connection)
-        if gone:
-            self._prune_at = time.monotonic()
-
-    def _aged(self, connection: Connection) -> int:
-        if self._max_days is None:
-            return 0
-        before = time.time() - self._max_days * _DAY_S
-        aged = select(rollouts.c.seq).where(rollouts.c.at < before).order_by(rollouts.c.at)
-        return _drop(connection, aged.limit(_PRUNED))
-
-    def _excess(self, connection: Connection) -> int:
-        if _used_bytes(connection) <= self._max_bytes:
-            return 0
-        pieces = max(1, min(_PRUNED, _count(connection) // 10))
-        return _drop(connection, select(rollouts.c.seq).order_by(rollouts.c.seq).limit(pieces))
-
-
-@contextmanager
-def _told(name: str) -> Iterator[None]:
-    try:
-        yield
-    except SQLAlchemyError as error:
-        reason = getattr(error, "orig", None) or error
-        raise LedgerError(f"{name}: {reason}") from error
-
-
-def _records(entries: Sequence[ScoredRollout]) -> Iterator[_Record]:
-    for entry in entries:
-        key = prompt_id(entry.rollout)
-        try:
-            yield _Record(entry, key, rollout_row(entry, key))
-        except ValueError as error:  # a text that is no Unicode
-            _log.error("rollout %r cannot be kept: %s", entry.result.id, error)
-
-
-def _about_a_row(error: DBAPIError | OverflowError) -> bool:
-    """Whether the database is well, and objects to what it was given."""
-    if isinstance(error, DataError | IntegrityError | OverflowError):
-        return True
-    return str(getattr(error.orig, "sqlstate", None)).startswith(_LIMIT_EXCEEDED)
-
 
 def _write(connection: Connection, records: Sequence[_Record]) -> int:
-    """Write those that are no re-posts, and return their number."""
-    fresh = _unknown(connection, records)
+    """Write those that are no re-posts, of what is kept or of one another; their number."""
+    marks = [mark for record in records if (mark := record.row["once"]) is not None]
+    known: set[bytes | None] = set()
+    for start in range(0, len(marks), _VARIABLES):
+        part = marks[start : start + _VARIABLES]
+        known.update(connection.scalars(select(rollouts.c.once).where(rollouts.c.once.in_(part))))
+    fresh = []
+    for record in records:
+        mark = record.row["once"]
+        if mark is None or mark not in known:
+            fresh.append(record)
+            known.add(mark)
     if not fresh:
         return 0
     rows = [record.row for record in fresh]
     _write_prompts(connection, fresh)
     connection.execute(insert(rollouts), rows)
-    _add(connection, steps, STEP_KEY, step_rows(rows))
-    _add(connection, groups, GROUP_KEY, group_rows(rows))
+    _add_sums(connection, steps, STEP_KEY, step_rows(rows))
+    _add_sums(connection, groups, GROUP_KEY, group_rows(rows))
     return len(fresh)
-
-
-def _unknown(connection: Connection, records: Sequence[_Record]) -> list[_Record]:
-    """Those that are no re-post of a sample that is kept already, or of one another."""
-    known = _kept(connection, [record.row["once"] for record in records])
-    fresh = []
-    for record in records:
-        if record.row["once"] not in known:
-            fresh.append(record)
-            known.add(record.row["once"])
-            known.discard(None)
-    return fresh
-
-
-def _kept(connection: Connection, marks: Sequence[bytes | None]) -> set[bytes | None]:
-    known: set[bytes | None] = set()
-    marks = [mark for mark in marks if mark is not None]
-    for start in range(0, len(marks), _VARIABLES):
-        part = marks[start : start + _VARIABLES]
-        known.update(connection.scalars(select(rollouts.c.once).where(rollouts.c.once.in_(part))))
-    return known
 
 
 def _write_prompts(connection: Connection, records: Sequence[_Record]) -> None:
     """Sources are compressed only for prompts that are new; of the others the time is noted."""
     by_key = {record.key: record.entry for record in records}
-    known = _noted(connection, list(by_key))
-    late = [key for key in known if known[key] < by_key[key].at - _NOTED_S]
-    for key in late:
-        noted = update(prompts).where(prompts.c.id == key).values(last_at=by_key[key].at)
-        connection.execute(noted)
+    query = select(prompts.c.id, prompts.c.last_at).where(prompts.c.id.in_(list(by_key)))
+    known = {row.id: row.last_at for row in connection.execute(query)}
+    for key, noted_at in known.items():
+        at = by_key[key].at
+        if noted_at < at - _NOTED_S:
+            connection.execute(update(prompts).where(prompts.c.id == key).values(last_at=at))
     fresh = [prompt_row(entry, key) for key, entry in by_key.items() if key not in known]
     if fresh:
         # Another service may have written the same prompt meanwhile.
-        once = _dialect_insert(connection.dialect.name, prompts).on_conflict_do_nothing()
+        once = _INSERTS[connection.dialect.name](prompts).on_conflict_do_nothing()
         connection.execute(once, fresh)
 
 
-def _noted(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, float]:
-    """When each prompt that is kept was last noted."""
-    query = select(prompts.c.id, prompts.c.last_at).where(prompts.c.id.in_(keys))
-    return {row.id: row.last_at for row in connection.execute(query)}
-
-
-def _add(connection: Connection, table: Table, key: tuple[str, ...], rows: list[Row]) -> None:
+def _add_sums(connection: Connection, table: Table, key: tuple[str, ...], rows: list[Row]) -> None:
     """Insert sums, or add them to those that are there."""
     # In one order everywhere, so that services that write the same steps never wait in a circle.
     ordered = sorted(rows, key=lambda row: tuple(row[name] for name in key))
-    connection.execute(_adding(table, connection.dialect.name, key), ordered)
+    connection.execute(_build_upsert(table, connection.dialect.name, key), ordered)
 
 
 @cache
-def _adding(table: Table, dialect: str, key: tuple[str, ...]) -> Insert:
-    statement = _dialect_insert(dialect, table)
-    changes = {
-        column.name: _sum(column, statement.excluded[column.name])
-        for column in table.columns
-        if column.name not in key
-    }
-    adding: Insert = statement.on_conflict_do_update(index_elements=list(key), set_=changes)
-    return adding
-
-
-def _dialect_insert(dialect: str, table: Table) -> Any:
-    """SQLAlchemy spells the same clause in a class for each dialect."""
-    return {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[dialect](table)
-
-
-def _sum(old: Any, new: Any) -> Any:
-    """`rollups.merged` as SQL."""
-    if old.name in LOW:
-        better = case((new < old, new), else_=old)
-    elif old.name in HIGH:
-        better = case((new > old, new), else_=old)
-    else:
-        return old + new
-    return func.coalesce(better, old, new)
+def _build_upsert(table: Table, dialect: str, key: tuple[str, ...]) -> Insert:
+    """`rows.merge_values` as SQL."""
+    statement = _INSERTS[dialect](table)
+    changes: dict[str, Any] = {}
+    for old in table.columns:
+        new = statement.excluded[old.name]
+        if old.name in LOW | HIGH:
+            better = new < old if old.name in LOW else new > old
+            changes[old.name] = func.coalesce(case((better, new), else_=old), old, new)
+        elif old.name not in key:
+            changes[old.name] = old + new
+    upsert: Insert = statement.on_conflict_do_update(index_elements=list(key), set_=changes)
+    return upsert
 
 
 def _drop(connection: Connection, chosen: Select[tuple[int]]) -> int:

@@ -5,6 +5,9 @@ all the rest. What the samples of a prompt share stands once, in `prompts`. The 
 come from `steps` and `groups`, which grow with every batch, so that no page counts rollouts.
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -23,6 +26,12 @@ metadata = MetaData()
 
 _SERIAL = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts only INTEGER keys up
 
+
+def _columns(kind: Any, *names: str, nullable: bool = False) -> Iterator[Column[Any]]:
+    for name in names:
+        yield Column(name, kind, nullable=nullable)
+
+
 prompts = Table(
     "prompts",
     metadata,
@@ -38,28 +47,19 @@ rollouts = Table(
     "rollouts",
     metadata,
     Column("seq", _SERIAL, primary_key=True, autoincrement=True),
-    Column("run", String(256), nullable=False),
-    Column("step", BigInteger, nullable=False),
-    Column("group_key", String(512), nullable=False),
-    Column("sample_id", String(512), nullable=False),
+    *_columns(String(256), "run"),
+    *_columns(BigInteger, "step"),
+    *_columns(String(512), "group_key", "sample_id"),
     Column("once", LargeBinary, unique=True),
-    Column("prompt_id", LargeBinary, nullable=False),
-    Column("rollout_hash", String(64), nullable=False),
-    Column("at", Float, nullable=False),
-    Column("reward", Float),
-    Column("scale", Float, nullable=False),
-    Column("rubric_reward", Float),
-    Column("citation_f1", Float),
-    Column("format_bonus", Float, nullable=False),
-    Column("fabricated", Integer, nullable=False),
-    Column("addressed", Integer, nullable=False),
-    Column("chars", Integer, nullable=False),
-    Column("refusal", String(32)),
-    Column("failure", String(32)),
-    Column("cached", Boolean, nullable=False),
-    Column("model", String(256), nullable=False),
-    Column("latency_s", Float, nullable=False),
-    Column("detail", LargeBinary, nullable=False),
+    *_columns(LargeBinary, "prompt_id"),
+    *_columns(String(64), "rollout_hash"),
+    *_columns(Float, "at", "scale", "format_bonus", "latency_s"),
+    *_columns(Float, "reward", "rubric_reward", "citation_f1", nullable=True),
+    *_columns(Integer, "fabricated", "addressed", "chars"),
+    *_columns(String(32), "refusal", "failure", nullable=True),
+    *_columns(Boolean, "cached"),
+    *_columns(String(256), "model"),
+    *_columns(LargeBinary, "detail"),  # last: what stands behind a large value is slow to read
     Index("rollouts_by_place", "run", "step", "group_key"),
     Index("rollouts_by_step", "run", "step", "seq"),
     Index("rollouts_by_age", "at"),
@@ -69,46 +69,23 @@ rollouts = Table(
 `once` is None, or what a client that posts a sample of a step again posts again."""
 
 # Few rollouts are in these, so that they cost the others nothing.
-Index(
-    "rollouts_failed",
-    rollouts.c.run,
-    rollouts.c.seq,
-    sqlite_where=rollouts.c.failure.is_not(None),
-    postgresql_where=rollouts.c.failure.is_not(None),
-)
-Index(
-    "rollouts_addressed",
-    rollouts.c.run,
-    rollouts.c.seq,
-    sqlite_where=rollouts.c.addressed > 0,
-    postgresql_where=rollouts.c.addressed > 0,
-)
+for _name, _few in (
+    ("rollouts_failed", rollouts.c.failure.is_not(None)),
+    ("rollouts_addressed", rollouts.c.addressed > 0),
+):
+    Index(_name, rollouts.c.run, rollouts.c.seq, sqlite_where=_few, postgresql_where=_few)
 
 steps = Table(
     "steps",
     metadata,
     Column("run", String(256), primary_key=True),
     Column("step", BigInteger, primary_key=True, autoincrement=False),
-    Column("rollouts", Integer, nullable=False),
-    Column("rewarded", Integer, nullable=False),
-    Column("refused", Integer, nullable=False),
-    Column("failed", Integer, nullable=False),
-    Column("judged", Integer, nullable=False),
-    Column("cited", Integer, nullable=False),
-    Column("reward_sum", Float, nullable=False),
-    Column("reward_squares", Float, nullable=False),
-    Column("reward_min", Float),
-    Column("reward_max", Float),
-    Column("rubric_sum", Float, nullable=False),
-    Column("f1_sum", Float, nullable=False),
-    Column("format_sum", Float, nullable=False),
-    Column("fabricated", Integer, nullable=False),
-    Column("addressed", Integer, nullable=False),
-    Column("chars_sum", Float, nullable=False),
-    Column("chars_squares", Float, nullable=False),
-    Column("chars_reward", Float, nullable=False),
-    Column("first_at", Float, nullable=False),
-    Column("last_at", Float, nullable=False),
+    *_columns(Integer, "rollouts", "rewarded", "refused", "failed", "judged", "cited"),
+    *_columns(Float, "reward_sum", "reward_squares"),
+    *_columns(Float, "reward_min", "reward_max", nullable=True),
+    *_columns(Float, "rubric_sum", "f1_sum", "format_sum"),
+    *_columns(Integer, "fabricated", "addressed"),
+    *_columns(Float, "chars_sum", "chars_squares", "chars_reward", "first_at", "last_at"),
 )
 """One step of one run: counts and sums. `judged` have a rubric reward, `cited` a citation F1;
 `chars_squares` and `chars_reward` are of the rewarded, for the correlation with length."""
@@ -119,13 +96,9 @@ groups = Table(
     Column("run", String(256), primary_key=True),
     Column("step", BigInteger, primary_key=True, autoincrement=False),
     Column("group_key", String(512), primary_key=True),
-    Column("rollouts", Integer, nullable=False),
-    Column("rewarded", Integer, nullable=False),
-    Column("failed", Integer, nullable=False),
-    Column("reward_sum", Float, nullable=False),
-    Column("reward_min", Float),
-    Column("reward_max", Float),
-    Column("last_at", Float, nullable=False),
+    *_columns(Integer, "rollouts", "rewarded", "failed"),
+    *_columns(Float, "reward_sum", "last_at"),
+    *_columns(Float, "reward_min", "reward_max", nullable=True),
     Index("groups_by_age", "last_at"),
 )
 """The samples of one prompt in one step."""

@@ -10,16 +10,16 @@ from typing import Any, Final, Self
 
 from sqlalchemy import Connection, Engine, event, func, select
 
-from citemark_service.ledger.excerpt import Verdicts, verdicts_of
-from citemark_service.ledger.factory import ledger_engine
+from citemark_service.ledger.database import ledger_engine
 from citemark_service.ledger.reading import LedgerReader, Place, Record, legible
+from citemark_service.ledger.rows import KeptVerdicts, read_verdicts
 from citemark_service.ledger.tables import prompts, rollouts, steps
 from citemark_service.settings import Settings
 
 WINDOW: Final = 2_048
 """Rollouts of a step that a page looks at: the latest ones."""
 
-_WORK: Final = 20_000
+_INSTRUCTIONS: Final = 20_000
 """Instructions of SQLite between two looks at the clock: about a millisecond."""
 _EXCERPT_CHARS: Final = 24_000_000
 """Of responses whose details one page reads: a second of work, where details are what they
@@ -48,7 +48,7 @@ class Sample:
     """A rollout in short, with its verdicts."""
 
     row: Record
-    verdicts: Verdicts
+    verdicts: KeptVerdicts
 
 
 class _Clock(threading.local):
@@ -64,9 +64,9 @@ class LedgerView(LedgerReader):
         super().__init__(engine)
         self._clock = _Clock()
         if engine.dialect.name == "sqlite":
-            event.listen(engine, "connect", self._watch)
+            event.listen(engine, "connect", self._watch_clock)
         else:
-            event.listen(engine, "begin", self._limit)
+            event.listen(engine, "begin", self._limit_statements)
 
     async def __aenter__(self) -> Self:
         return self
@@ -84,29 +84,26 @@ class LedgerView(LedgerReader):
         finally:
             self._clock.ends_at = float("inf")
 
-    def _watch(self, connection: Any, _: object) -> None:
-        connection.set_progress_handler(self._late, _WORK)
+    def _watch_clock(self, connection: Any, _: object) -> None:
+        connection.set_progress_handler(
+            lambda: int(time.monotonic() > self._clock.ends_at), _INSTRUCTIONS
+        )
 
-    def _late(self) -> int:
-        return int(time.monotonic() > self._clock.ends_at)
-
-    def _limit(self, connection: Connection) -> None:
+    def _limit_statements(self, connection: Connection) -> None:
         left_s = self._clock.ends_at - time.monotonic()
         if left_s < float("inf"):
             milliseconds = max(1, int(1_000 * left_s))
             connection.exec_driver_sql(f"SET LOCAL statement_timeout = {milliseconds}")
-
-    def latest_runs(self, *, limit: int) -> list[Record]:
-        """As `runs`, the latest so many."""
-        return self.runs()[:limit]
 
     def curve(self, run: str, *, points: int) -> list[Record]:
         """The sums of `steps` over at most so many equal stretches of a run, in order.
 
         `step` is the first and `last` the last step of a stretch.
         """
-        low, high = self._span(run)
-        if low is None or high is None:
+        ends = select(func.min(steps.c.step).label("low"), func.max(steps.c.step).label("high"))
+        (span,) = self._records(ends.where(steps.c.run == run))
+        low, high = span["low"], span["high"]
+        if low is None:
             return []
         width = max(1, -(-(high - low + 1) // points))
         stretch = (steps.c.step - low) // width
@@ -123,13 +120,6 @@ class LedgerView(LedgerReader):
         )
         return self._records(query.order_by(func.min(steps.c.step)))
 
-    def _span(self, run: str) -> tuple[int | None, int | None]:
-        query = select(
-            func.min(steps.c.step).label("low"), func.max(steps.c.step).label("high")
-        ).where(steps.c.run == run)
-        (row,) = self._records(query)
-        return row["low"], row["high"]
-
     def latest_steps(self, run: str, *, before: int | None = None, limit: int) -> list[Record]:
         """Rows of `steps`, the highest step first; only those below `before`."""
         query = select(steps).where(steps.c.run == run)
@@ -144,12 +134,9 @@ class LedgerView(LedgerReader):
 
     def neighbours(self, run: str, step: int) -> tuple[int | None, int | None]:
         """The steps of a run next below and above this one."""
-        below = select(func.max(steps.c.step).label("n")).where(
-            steps.c.run == run, steps.c.step < step
-        )
-        above = select(func.min(steps.c.step).label("n")).where(
-            steps.c.run == run, steps.c.step > step
-        )
+        number = steps.c.step
+        below = select(func.max(number).label("n")).where(steps.c.run == run, number < step)
+        above = select(func.min(number).label("n")).where(steps.c.run == run, number > step)
         return self._records(below)[0]["n"], self._records(above)[0]["n"]
 
     def window(self, run: str, step: int, *, limit: int = WINDOW) -> list[Record]:
@@ -164,38 +151,30 @@ class LedgerView(LedgerReader):
 
     def questions(self, rows: Sequence[Record]) -> Mapping[str, str]:
         """How the questions begin of those groups that go by their prompt's id, by group key."""
-        keys = {key: bytes.fromhex(key) for key in _prompt_ids(rows)}
+        hashes = (key for key in dict.fromkeys(row["group_key"] for row in rows))
+        keys = {key: bytes.fromhex(key) for key in hashes if _PROMPT_ID.fullmatch(key)}
+        ids = list(keys.values())[:_VARIABLES]
         begun = func.substr(prompts.c.question, 1, _QUESTION_CHARS).label("question")
-        query = select(prompts.c.id, begun).where(prompts.c.id.in_(list(keys.values())))
+        query = select(prompts.c.id, begun).where(prompts.c.id.in_(ids))
         found = {row["id"]: row["question"] for row in self._records(query)}
         return {key: found[number] for key, number in keys.items() if number in found}
 
     def samples(self, rows: Sequence[Record]) -> list[Sample]:
         """These rollouts with their verdicts, as far as they are kept and not too long in all."""
-        wanted = {row["seq"]: row for row in _bounded(rows)}
+        wanted: dict[int, Record] = {}
+        left = _EXCERPT_CHARS
+        for row in rows:
+            left -= row["chars"]
+            if left < 0:
+                break
+            wanted[row["seq"]] = row
         query = select(rollouts.c.seq, rollouts.c.detail).where(rollouts.c.seq.in_(wanted))
-        with self._connected() as connection:
-            found = {row.seq: _verdicts(row) for row in connection.execute(query)}
+        found: dict[int, KeptVerdicts] = {}
+        with self._connect() as connection:
+            for seq, detail in connection.execute(query):
+                with legible(seq):
+                    found[seq] = read_verdicts(detail)
         return [Sample(row, found[seq]) for seq, row in wanted.items() if seq in found]
-
-
-def _verdicts(row: Any) -> Verdicts:
-    with legible(row.seq):
-        return verdicts_of(row.detail)
-
-
-def _prompt_ids(rows: Sequence[Record]) -> list[str]:
-    keys = dict.fromkeys(row["group_key"] for row in rows)
-    return [key for key in keys if _PROMPT_ID.fullmatch(key)][:_VARIABLES]
-
-
-def _bounded(rows: Sequence[Record]) -> Iterator[Record]:
-    left = _EXCERPT_CHARS
-    for row in rows:
-        left -= row["chars"]
-        if left < 0:
-            return
-        yield row
 
 
 def ledger_view(settings: Settings) -> LedgerView | None:

@@ -11,8 +11,8 @@ from sqlalchemy import ColumnElement
 from citemark_schemas import Rollout, ScoreResult
 from citemark_service.errors import InvalidRequest, NotKept
 from citemark_service.judges.tasks import JudgeIdentity, Words
-from citemark_service.ledger.entry import NO_STEP
 from citemark_service.ledger.reading import KeptRollout, Place, Record
+from citemark_service.ledger.rows import NO_STEP
 from citemark_service.ledger.tables import rollouts
 from citemark_service.ledger.view import WINDOW, LedgerView
 from citemark_service.score import explanation
@@ -70,7 +70,7 @@ class Pages:
         Args:
             waiting: rollouts that wait for a ledger that cannot be written now; None where it can.
         """
-        rows = self._view.latest_runs(limit=_RUNS + 1)
+        rows = self._view.runs()[: _RUNS + 1]
         more = len(rows) > _RUNS
         runs = []
         for row in rows[:_RUNS]:

@@ -1,129 +1,83 @@
 """Rollouts with their prompts, and the running sums of steps and groups."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0001"
 down_revision = None
 
+_SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def _columns(kind: Any, *names: str, nullable: bool = False) -> Iterator[sa.Column[Any]]:
+    for name in names:
+        yield sa.Column(name, kind, nullable=nullable)
+
 
 def upgrade() -> None:
     """Make the first tables."""
-    _groups()
-    _prompts()
-    _rollouts()
-    _steps()
-
-
-def _groups() -> None:
     op.create_table(
         "groups",
-        sa.Column("run", sa.String(length=256), nullable=False),
+        *_columns(sa.String(256), "run"),
         sa.Column("step", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("group_key", sa.String(length=512), nullable=False),
-        sa.Column("rollouts", sa.Integer(), nullable=False),
-        sa.Column("rewarded", sa.Integer(), nullable=False),
-        sa.Column("failed", sa.Integer(), nullable=False),
-        sa.Column("reward_sum", sa.Float(), nullable=False),
-        sa.Column("reward_min", sa.Float(), nullable=True),
-        sa.Column("reward_max", sa.Float(), nullable=True),
-        sa.Column("last_at", sa.Float(), nullable=False),
+        *_columns(sa.String(512), "group_key"),
+        *_columns(sa.Integer(), "rollouts", "rewarded", "failed"),
+        *_columns(sa.Float(), "reward_sum", "last_at"),
+        *_columns(sa.Float(), "reward_min", "reward_max", nullable=True),
         sa.PrimaryKeyConstraint("run", "step", "group_key"),
     )
     op.create_index("groups_by_age", "groups", ["last_at"])
     op.create_index("groups_by_spread", "groups", ["run", sa.text("(reward_max - reward_min)")])
-
-
-def _prompts() -> None:
     op.create_table(
         "prompts",
-        sa.Column("id", sa.LargeBinary(), nullable=False),
-        sa.Column("question", sa.Text(), nullable=False),
-        sa.Column("sources", sa.LargeBinary(), nullable=False),
-        sa.Column("last_at", sa.Float(), nullable=False),
+        *_columns(sa.LargeBinary(), "id"),
+        *_columns(sa.Text(), "question"),
+        *_columns(sa.LargeBinary(), "sources"),
+        *_columns(sa.Float(), "last_at"),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("prompts_by_age", "prompts", ["last_at"])
-
-
-def _rollouts() -> None:
     op.create_table(
         "rollouts",
-        sa.Column(
-            "seq",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            autoincrement=True,
-            nullable=False,
-        ),
-        sa.Column("run", sa.String(length=256), nullable=False),
-        sa.Column("step", sa.BigInteger(), nullable=False),
-        sa.Column("group_key", sa.String(length=512), nullable=False),
-        sa.Column("sample_id", sa.String(length=512), nullable=False),
-        sa.Column("once", sa.LargeBinary(), nullable=True),
-        sa.Column("prompt_id", sa.LargeBinary(), nullable=False),
-        sa.Column("rollout_hash", sa.String(length=64), nullable=False),
-        sa.Column("at", sa.Float(), nullable=False),
-        sa.Column("reward", sa.Float(), nullable=True),
-        sa.Column("scale", sa.Float(), nullable=False),
-        sa.Column("rubric_reward", sa.Float(), nullable=True),
-        sa.Column("citation_f1", sa.Float(), nullable=True),
-        sa.Column("format_bonus", sa.Float(), nullable=False),
-        sa.Column("fabricated", sa.Integer(), nullable=False),
-        sa.Column("addressed", sa.Integer(), nullable=False),
-        sa.Column("chars", sa.Integer(), nullable=False),
-        sa.Column("refusal", sa.String(length=32), nullable=True),
-        sa.Column("failure", sa.String(length=32), nullable=True),
-        sa.Column("cached", sa.Boolean(), nullable=False),
-        sa.Column("model", sa.String(length=256), nullable=False),
-        sa.Column("latency_s", sa.Float(), nullable=False),
-        sa.Column("detail", sa.LargeBinary(), nullable=False),
+        sa.Column("seq", _SERIAL, autoincrement=True, nullable=False),
+        *_columns(sa.String(256), "run"),
+        *_columns(sa.BigInteger(), "step"),
+        *_columns(sa.String(512), "group_key", "sample_id"),
+        *_columns(sa.LargeBinary(), "once", nullable=True),
+        *_columns(sa.LargeBinary(), "prompt_id"),
+        *_columns(sa.String(64), "rollout_hash"),
+        *_columns(sa.Float(), "at", "scale", "format_bonus", "latency_s"),
+        *_columns(sa.Float(), "reward", "rubric_reward", "citation_f1", nullable=True),
+        *_columns(sa.Integer(), "fabricated", "addressed", "chars"),
+        *_columns(sa.String(32), "refusal", "failure", nullable=True),
+        *_columns(sa.Boolean(), "cached"),
+        *_columns(sa.String(256), "model"),
+        *_columns(sa.LargeBinary(), "detail"),
         sa.PrimaryKeyConstraint("seq"),
         sa.UniqueConstraint("once"),
-    )
-    op.create_index(
-        "rollouts_addressed",
-        "rollouts",
-        ["run", "seq"],
-        sqlite_where=sa.text("addressed > 0"),
-        postgresql_where=sa.text("addressed > 0"),
     )
     op.create_index("rollouts_by_age", "rollouts", ["at"])
     op.create_index("rollouts_by_citation", "rollouts", ["run", "citation_f1"])
     op.create_index("rollouts_by_place", "rollouts", ["run", "step", "group_key"])
     op.create_index("rollouts_by_step", "rollouts", ["run", "step", "seq"])
-    op.create_index(
-        "rollouts_failed",
-        "rollouts",
-        ["run", "seq"],
-        sqlite_where=sa.text("failure IS NOT NULL"),
-        postgresql_where=sa.text("failure IS NOT NULL"),
-    )
-
-
-def _steps() -> None:
+    for name, condition in (
+        ("rollouts_addressed", "addressed > 0"),
+        ("rollouts_failed", "failure IS NOT NULL"),
+    ):
+        few = sa.text(condition)
+        op.create_index(name, "rollouts", ["run", "seq"], sqlite_where=few, postgresql_where=few)
     op.create_table(
         "steps",
-        sa.Column("run", sa.String(length=256), nullable=False),
+        *_columns(sa.String(256), "run"),
         sa.Column("step", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("rollouts", sa.Integer(), nullable=False),
-        sa.Column("rewarded", sa.Integer(), nullable=False),
-        sa.Column("refused", sa.Integer(), nullable=False),
-        sa.Column("failed", sa.Integer(), nullable=False),
-        sa.Column("judged", sa.Integer(), nullable=False),
-        sa.Column("cited", sa.Integer(), nullable=False),
-        sa.Column("reward_sum", sa.Float(), nullable=False),
-        sa.Column("reward_squares", sa.Float(), nullable=False),
-        sa.Column("reward_min", sa.Float(), nullable=True),
-        sa.Column("reward_max", sa.Float(), nullable=True),
-        sa.Column("rubric_sum", sa.Float(), nullable=False),
-        sa.Column("f1_sum", sa.Float(), nullable=False),
-        sa.Column("format_sum", sa.Float(), nullable=False),
-        sa.Column("fabricated", sa.Integer(), nullable=False),
-        sa.Column("addressed", sa.Integer(), nullable=False),
-        sa.Column("chars_sum", sa.Float(), nullable=False),
-        sa.Column("chars_squares", sa.Float(), nullable=False),
-        sa.Column("chars_reward", sa.Float(), nullable=False),
-        sa.Column("first_at", sa.Float(), nullable=False),
-        sa.Column("last_at", sa.Float(), nullable=False),
+        *_columns(sa.Integer(), "rollouts", "rewarded", "refused", "failed", "judged", "cited"),
+        *_columns(sa.Float(), "reward_sum", "reward_squares"),
+        *_columns(sa.Float(), "reward_min", "reward_max", nullable=True),
+        *_columns(sa.Float(), "rubric_sum", "f1_sum", "format_sum"),
+        *_columns(sa.Integer(), "fabricated", "addressed"),
+        *_columns(sa.Float(), "chars_sum", "chars_squares", "chars_reward", "first_at", "last_at"),
         sa.PrimaryKeyConstraint("run", "step"),
     )

@@ -1,9 +1,12 @@
-"""One scored rollout as the ledger's rows. Pure."""
+"""Scored rollouts as the ledger's rows, their sums, and what is read back of them. Pure."""
 
 import hashlib
 import json
 import zlib
+from collections.abc import Iterable
 from typing import Any, Final
+
+import msgspec
 
 from citemark_schemas import Rollout
 from citemark_service.parsing.fingerprint import frame_texts
@@ -15,6 +18,13 @@ NO_RUN: Final = ""
 """`run` of a rollout whose caller named none."""
 NO_STEP: Final = -1
 """`step` of such a rollout."""
+
+STEP_KEY: Final = ("run", "step")
+GROUP_KEY: Final = ("run", "step", "group_key")
+LOW: Final = frozenset({"reward_min", "first_at"})
+"""Columns of `steps` and `groups` that keep the lesser value."""
+HIGH: Final = frozenset({"reward_max", "last_at"})
+"""Those that keep the greater value; all others are summed."""
 
 _HASH_BYTES: Final = 16
 _FRAME: Final = 16_384
@@ -35,13 +45,13 @@ def characters_of(entry: ScoredRollout) -> int:
     return _FRAME + written + structured + replies
 
 
-def packed(value: bytes) -> bytes:
+def pack(value: bytes) -> bytes:
     """Bytes as they are stored."""
     return zlib.compress(value, _LEVEL)
 
 
-def unpacked(value: bytes) -> Any:
-    """The JSON value that was stored by `packed`."""
+def unpack(value: bytes) -> Any:
+    """The JSON value that was stored by `pack`."""
     return json.loads(zlib.decompress(value))
 
 
@@ -61,7 +71,7 @@ def prompt_row(entry: ScoredRollout, key: bytes) -> Row:
     return {
         "id": key,
         "question": _storable(entry.rollout.question),
-        "sources": packed(sources.encode()),
+        "sources": pack(sources.encode()),
         "last_at": entry.at,
     }
 
@@ -74,12 +84,19 @@ def rollout_row(entry: ScoredRollout, key: bytes) -> Row:
     """
     result = entry.result
     scale = result.knobs.verification_reward
+    rollout = entry.rollout.model_dump_json(exclude=set(_PROMPT_FIELDS), exclude_unset=True)
+    replies = [[reply.question, reply.text] for reply in entry.replies]
+    detail = b'{"rollout":%b,"result":%b,"replies":%b}' % (
+        rollout.encode(),
+        result.model_dump_json().encode(),
+        json.dumps(replies).encode(),
+    )
     return {
         "run": NO_RUN if entry.run is None else place_name(entry.run),
         "step": NO_STEP if entry.step is None else entry.step,
         "group_key": place_name(entry.rollout.group or key.hex()),
         "sample_id": _storable(result.id),
-        "once": _once(entry),
+        "once": _sample_mark(entry),
         "prompt_id": key,
         "rollout_hash": result.rollout_hash,
         "at": entry.at,
@@ -96,18 +113,8 @@ def rollout_row(entry: ScoredRollout, key: bytes) -> Row:
         "cached": result.cached,
         "model": _storable(result.judge.model),
         "latency_s": result.judge.latency_s,
-        "detail": packed(_detail(entry)),
+        "detail": pack(detail),
     }
-
-
-def _detail(entry: ScoredRollout) -> bytes:
-    rollout = entry.rollout.model_dump_json(exclude=set(_PROMPT_FIELDS), exclude_unset=True)
-    replies = [[reply.question, reply.text] for reply in entry.replies]
-    return b'{"rollout":%b,"result":%b,"replies":%b}' % (
-        rollout.encode(),
-        entry.result.model_dump_json().encode(),
-        json.dumps(replies).encode(),
-    )
 
 
 def place_name(text: str) -> str:
@@ -118,7 +125,7 @@ def place_name(text: str) -> str:
     return name.encode()[: _NAME_BYTES // 2].decode(errors="ignore") + _hash(name).hex()
 
 
-def _once(entry: ScoredRollout) -> bytes:
+def _sample_mark(entry: ScoredRollout) -> bytes:
     """Equal for a sample and its own re-post; where step and id do not say which sample it is,
     only for an entry that is written again because nobody knows whether it was written.
 
@@ -139,3 +146,98 @@ def _hash(*texts: str | None) -> bytes:
 def _storable(text: str) -> str:
     """Lone surrogates have no bytes, and PostgreSQL takes no NUL in a text."""
     return text.encode(errors="replace").decode().replace("\0", "�")
+
+
+def merge_values(name: str, old: float | None, new: float | None) -> float | None:
+    """A column of sums after both values; None is no value yet."""
+    if old is None or new is None:
+        return new if old is None else old
+    if name in LOW:
+        return min(old, new)
+    return max(old, new) if name in HIGH else old + new
+
+
+def step_rows(rows: Iterable[Row]) -> list[Row]:
+    """What these rows of `rollouts` add to `steps`, one row a step."""
+    return _sum_rows(rows, STEP_KEY)
+
+
+def group_rows(rows: Iterable[Row]) -> list[Row]:
+    """What these rows of `rollouts` add to `groups`, one row a group."""
+    return _sum_rows(rows, GROUP_KEY)
+
+
+def _sum_rows(rows: Iterable[Row], key: tuple[str, ...]) -> list[Row]:
+    sums: dict[tuple[Any, ...], Row] = {}
+    for row in rows:
+        place = tuple(row[name] for name in key)
+        reward = row["reward"]
+        values: Row = {
+            "rollouts": 1,
+            "rewarded": int(reward is not None),
+            "failed": int(row["failure"] is not None),
+            "reward_sum": reward or 0.0,
+            "reward_min": reward,
+            "reward_max": reward,
+            "last_at": row["at"],
+        }
+        if key == STEP_KEY:
+            values |= {
+                "refused": int(row["refusal"] is not None),
+                "judged": int(row["rubric_reward"] is not None),
+                "cited": int(row["citation_f1"] is not None),
+                "reward_squares": (reward or 0.0) ** 2,
+                "rubric_sum": row["rubric_reward"] or 0.0,
+                "f1_sum": row["citation_f1"] or 0.0,
+                "format_sum": row["format_bonus"],
+                "fabricated": row["fabricated"],
+                "addressed": int(row["addressed"] > 0),
+                "chars_sum": float(row["chars"]),
+                "chars_squares": 0.0 if reward is None else float(row["chars"]) ** 2,
+                "chars_reward": (reward or 0.0) * row["chars"],
+                "first_at": row["at"],
+            }
+        old = sums.get(place, dict.fromkeys(values))
+        sums[place] = {name: merge_values(name, old[name], new) for name, new in values.items()}
+    return [dict(zip(key, place, strict=True)) | values for place, values in sums.items()]
+
+
+class KeptRubric(msgspec.Struct, frozen=True):
+    """What is kept of one criterion's part in a reward; see `RubricScore`."""
+
+    title: str
+    polarity: str
+    source: str
+    score: float
+    weight: float
+
+
+class KeptClaim(msgspec.Struct, frozen=True):
+    """What is kept of one claim; see `ClaimScore`."""
+
+    text: str
+    support: float | None = None
+    fabricated: tuple[str, ...] = ()
+
+
+class KeptVerdicts(msgspec.Struct, frozen=True):
+    """The few fields of a kept detail that compare many rollouts, without parsing the rest."""
+
+    rubrics: tuple[KeptRubric, ...] = ()
+    claims: tuple[KeptClaim, ...] = ()
+
+
+class _Detail(msgspec.Struct):
+    result: KeptVerdicts
+
+
+_DETAIL: Final = msgspec.json.Decoder(_Detail)
+
+
+def read_verdicts(detail: bytes) -> KeptVerdicts:
+    """The verdicts in a stored detail.
+
+    Raises:
+        ValueError, zlib.error: it is none.
+    """
+    return _DETAIL.decode(zlib.decompress(detail)).result
