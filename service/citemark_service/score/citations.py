@@ -56,11 +56,11 @@ class _Citations:
             return ("paper", snippet.paper_id)
         return ("id", snippet_id)
 
-    def written(self, claim: ClaimScore) -> int:
+    def count_written(self, claim: ClaimScore) -> int:
         """m_i; at least one for each statement, so that a bad tag is as dear as none."""
         return max(claim.statements, len({self.unit(i) for i in claim.ids}))
 
-    def credited(self, claim: ClaimScore) -> float:
+    def sum_credit(self, claim: ClaimScore) -> float:
         """Σ_j c_ij; a paper contributes as much as its best snippet."""
         best: dict[tuple[str, str], float] = {}
         for snippet_id in claim.judged:
@@ -69,12 +69,12 @@ class _Citations:
         return math.fsum(best.values())
 
 
-def _earned(claim: ClaimScore) -> float:
+def _credit_of(claim: ClaimScore) -> float:
     """g·s of one claim; what was not judged earned nothing."""
     return (claim.support or 0.0) * (claim.substantive or 0.0)
 
 
-def _uncited(sentences: Sequence[SentenceScore]) -> float | None:
+def _count_uncited(sentences: Sequence[SentenceScore]) -> float | None:
     judged = [sentence.factual for sentence in sentences if sentence.factual is not None]
     return math.fsum(judged) if len(judged) == len(sentences) else None
 
@@ -107,11 +107,11 @@ def score_citations(
     only where no claim earned anything, so that F1 is 0 whatever they are.
     """
     citations = _Citations(sources, unit)
-    uncited = _uncited(sentences)
+    uncited = _count_uncited(sentences)
     stated = sum(claim.statements for claim in claims)
-    written = sum(citations.written(claim) for claim in claims)
-    earned = math.fsum(_earned(claim) for claim in claims)
-    credited = math.fsum(_earned(claim) * citations.credited(claim) for claim in claims)
+    written = sum(citations.count_written(claim) for claim in claims)
+    earned = math.fsum(_credit_of(claim) for claim in claims)
+    credited = math.fsum(_credit_of(claim) * citations.sum_credit(claim) for claim in claims)
     recall = _share(earned, stated + (uncited or 0.0))
     precision = _share(credited, written + (uncited or 0.0))
     harmonic = f1(precision, recall)

@@ -40,6 +40,22 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("prompts_by_age", "prompts", ["last_at"])
+    _create_rollouts()
+    op.create_table(
+        "steps",
+        *_columns(sa.String(256), "run"),
+        sa.Column("step", sa.BigInteger(), autoincrement=False, nullable=False),
+        *_columns(sa.Integer(), "rollouts", "rewarded", "refused", "failed", "judged", "cited"),
+        *_columns(sa.Float(), "reward_sum", "reward_squares"),
+        *_columns(sa.Float(), "reward_min", "reward_max", nullable=True),
+        *_columns(sa.Float(), "rubric_sum", "f1_sum", "format_sum"),
+        *_columns(sa.Integer(), "fabricated", "addressed"),
+        *_columns(sa.Float(), "chars_sum", "chars_squares", "chars_reward", "first_at", "last_at"),
+        sa.PrimaryKeyConstraint("run", "step"),
+    )
+
+
+def _create_rollouts() -> None:
     op.create_table(
         "rollouts",
         sa.Column("seq", _SERIAL, autoincrement=True, nullable=False),
@@ -69,15 +85,3 @@ def upgrade() -> None:
     ):
         few = sa.text(condition)
         op.create_index(name, "rollouts", ["run", "seq"], sqlite_where=few, postgresql_where=few)
-    op.create_table(
-        "steps",
-        *_columns(sa.String(256), "run"),
-        sa.Column("step", sa.BigInteger(), autoincrement=False, nullable=False),
-        *_columns(sa.Integer(), "rollouts", "rewarded", "refused", "failed", "judged", "cited"),
-        *_columns(sa.Float(), "reward_sum", "reward_squares"),
-        *_columns(sa.Float(), "reward_min", "reward_max", nullable=True),
-        *_columns(sa.Float(), "rubric_sum", "f1_sum", "format_sum"),
-        *_columns(sa.Integer(), "fabricated", "addressed"),
-        *_columns(sa.Float(), "chars_sum", "chars_squares", "chars_reward", "first_at", "last_at"),
-        sa.PrimaryKeyConstraint("run", "step"),
-    )
