@@ -4,25 +4,19 @@ What is kept under a key must not depend on the ids that some rollout used for i
 kept `ClaimVerdict` names them "0", "1", … in the order of the key's texts: it is *placed*.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from cachetools import LRUCache
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from citemark_schemas import ClaimVerdict, CriterionVerdict, SentenceVerdict
+from citemark_schemas import ClaimVerdict
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.keys import KEY_BYTES, Item, Verdict
 from citemark_service.verdicts.store import BatchedStore
 
 ENTRY_BYTES: Final = 320
 """What one entry of memory takes besides key and value, as measured: two headers, three tables."""
-
-_ADAPTERS: Final[dict[type[Verdict], TypeAdapter[Verdict]]] = {
-    CriterionVerdict: TypeAdapter[Verdict](CriterionVerdict),
-    ClaimVerdict: TypeAdapter[Verdict](ClaimVerdict),
-    SentenceVerdict: TypeAdapter[Verdict](SentenceVerdict),
-}
 
 
 class Memory(LRUCache[bytes, bytes]):
@@ -65,9 +59,9 @@ class VerdictCache:
                 self._memory.put(key, value)
         return found
 
-    def keep(self, judged: Iterable[tuple[Item, Verdict]]) -> None:
-        """Keep placed verdicts, in memory at once and in the store soon."""
-        entries = {item.key: _ADAPTERS[item.shape].dump_json(verdict) for item, verdict in judged}
+    def keep(self, placed: Mapping[bytes, Verdict]) -> None:
+        """Keep placed verdicts by key, in memory at once and in the store soon."""
+        entries = {key: verdict.model_dump_json().encode() for key, verdict in placed.items()}
         for key, value in entries.items():
             self._memory.put(key, value)
         if self._store is not None:
@@ -81,34 +75,39 @@ class VerdictCache:
 
     def _decode(self, item: Item, value: bytes) -> Verdict | None:
         try:
-            verdict = _ADAPTERS[item.shape].validate_json(value)
+            verdict = item.shape.model_validate_json(value)
         except ValidationError:
             verdict = None
-        if verdict is None or not _covers(verdict, item):
-            self._metrics.cache_errors["value"].inc()
-            self._memory.pop(item.key, None)
-            return None
-        return verdict
+        if verdict is not None and _covers(verdict, item):
+            return verdict
+        self._metrics.cache_errors["value"].inc()
+        self._memory.pop(item.key, None)
+        return None
 
 
 def place(item: Item, verdict: Verdict) -> Verdict:
     """The verdict with positions for the item's ids."""
-    return _rename(verdict, {name: str(place) for place, name in enumerate(item.ids)})
+    return _rename(verdict, item.ids, _positions(item))
 
 
 def unplace(item: Item, verdict: Verdict) -> Verdict:
     """The placed verdict with the item's ids for positions."""
-    return _rename(verdict, {str(place): name for place, name in enumerate(item.ids)})
+    return _rename(verdict, _positions(item), item.ids)
 
 
-def _rename(verdict: Verdict, names: dict[str, str]) -> Verdict:
+def _positions(item: Item) -> tuple[str, ...]:
+    return tuple(map(str, range(len(item.ids))))
+
+
+def _rename(verdict: Verdict, names: Iterable[str], others: Iterable[str]) -> Verdict:
     if not isinstance(verdict, ClaimVerdict) or not verdict.contributing:
         return verdict
+    renamed = dict(zip(names, others, strict=True))
     # Takes a third of the time of `model_copy`.
     return ClaimVerdict(
         support=verdict.support,
         substantive=verdict.substantive,
-        contributing={names[name]: share for name, share in verdict.contributing.items()},
+        contributing={renamed[name]: share for name, share in verdict.contributing.items()},
     )
 
 
@@ -116,6 +115,6 @@ def _covers(verdict: Verdict, item: Item) -> bool:
     """Whether a claim's verdict names each of the item's sources, and no other."""
     if not isinstance(verdict, ClaimVerdict):
         return True
-    places = set(verdict.contributing)
     # A single source may go unnamed: it contributes whatever the judge says.
-    return places == set(map(str, range(len(item.ids)))) or (not places and len(item.ids) <= 1)
+    unnamed = not verdict.contributing and len(item.ids) <= 1
+    return unnamed or verdict.contributing.keys() == set(_positions(item))

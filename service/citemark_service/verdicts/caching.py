@@ -15,7 +15,7 @@ import logging
 import time
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from citemark_schemas import ClaimVerdict, CriterionVerdict, SentenceVerdict
 from citemark_service.errors import DeadlineExceeded, JudgeError, JudgeStopped
@@ -27,11 +27,15 @@ from citemark_service.judges.tasks import (
     Meter,
     Words,
 )
+from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.cache import VerdictCache, place, unplace
 from citemark_service.verdicts.keys import Item, Keys, Verdict
 
 _log = logging.getLogger("citemark.verdicts")
+
+Landed = tuple[dict[bytes, Verdict], dict[bytes, Verdict]]
+"""Placed verdicts by key: those that the store had, and those that were judged."""
 
 
 @dataclass(slots=True, eq=False)
@@ -53,16 +57,12 @@ class Inquiry:
     def asked(self) -> list[bytes]:
         return [item.key for item in self.items]
 
-    @property
-    def priority(self) -> int:
-        return self.task.origin.priority
-
     def take(self, flight: "Flight", keys: Sequence[bytes]) -> None:
-        landed = flight.task.result()
+        stored, judged = flight.task.result()
         for key in keys:
-            self.found[key] = landed.verdicts[key]
-            self.kept += key in landed.kept
-            self.joined += flight.inquiry is not self and key not in landed.kept
+            self.found[key] = stored[key] if key in stored else judged[key]
+            self.kept += key in stored
+            self.joined += flight.inquiry is not self and key not in stored
 
     def fails_by(self, flight: "Flight", error: BaseException) -> bool:
         """Whether a flight's failure is this inquiry's own: where both ask for the same.
@@ -72,13 +72,6 @@ class Inquiry:
         if flight.inquiry is self or not isinstance(error, JudgeError):
             return True
         return flight.inquiry.asked == self.asked and not isinstance(error, DeadlineExceeded)
-
-
-class Landed(NamedTuple):
-    """What a flight brings: placed verdicts by key, and which of those the store had."""
-
-    verdicts: dict[bytes, Verdict]
-    kept: frozenset[bytes]
 
 
 class Flight:
@@ -138,26 +131,13 @@ class CachingJudge(Judge):
     """A `Judge` before a `Judge`; within one event loop. Closes both it and the cache."""
 
     def __init__(
-        self,
-        judge: Judge,
-        *,
-        cache: VerdictCache,
-        metrics: Metrics,
-        deadline_s: float,
-        linger_s: float,
+        self, judge: Judge, cache: VerdictCache, *, settings: Settings, metrics: Metrics
     ) -> None:
-        """Wrap `judge`.
-
-        Args:
-            deadline_s: for one judgement, whoever waits for it.
-            linger_s: how long a judgement goes on that nobody waits for any more.
-        """
         self.identity = judge.identity
         self._judge = judge
         self._cache = cache
+        self._settings = settings
         self._metrics = metrics
-        self._deadline_s = deadline_s
-        self._linger_s = linger_s
         self._keys = Keys(judge.identity)
         self._flights: set[Flight] = set()
         self._judging: dict[bytes, Flight] = {}
@@ -166,14 +146,12 @@ class CachingJudge(Judge):
     async def judge_criteria(
         self, task: CriteriaTask, *, meter: Meter, deadline: float | None
     ) -> tuple[CriterionVerdict, ...]:
-        """See `Judge.judge_criteria`; asks the wrapped judge for unknown criteria only."""
         inquiry = Inquiry(task, self._keys.criteria(task), meter, deadline)
         return cast("tuple[CriterionVerdict, ...]", await self._await_verdicts(inquiry))
 
     async def judge_citations(
         self, task: CitationTask, *, meter: Meter, deadline: float | None
     ) -> CitationVerdicts:
-        """See `Judge.judge_citations`; asks for unknown claims and sentences only."""
         inquiry = Inquiry(task, self._keys.citations(task), meter, deadline)
         verdicts = await self._await_verdicts(inquiry)
         cut = len(task.claims)
@@ -183,11 +161,9 @@ class CachingJudge(Judge):
         )
 
     def prompts(self, criteria: CriteriaTask, citations: CitationTask | None) -> tuple[Words, ...]:
-        """The wrapped judge's, as if nothing were kept."""
         return self._judge.prompts(criteria, citations)
 
     async def check(self) -> None:
-        """See `Judge.check`; asks the wrapped judge, whatever is kept."""
         await self._judge.check()
 
     async def aclose(self) -> None:
@@ -240,28 +216,27 @@ class CachingJudge(Judge):
         """
         seats: dict[Flight, list[bytes]] = {}
         unjudged: list[bytes] = []
+        priority = inquiry.task.origin.priority
         for key in keys:
             flight = self._judging.get(key)
             # A less urgent flight may wait behind calls that this one would overtake.
-            later = flight is not None and flight.inquiry.priority > inquiry.priority
+            later = flight is not None and flight.inquiry.task.origin.priority > priority
             if flight is None or later or flight.task.cancelling():
                 unjudged.append(key)
             else:
                 seats.setdefault(flight, []).append(key)
+        if unjudged and self._closed:
+            raise JudgeStopped("the judge is closed")
         if unjudged:
-            seats = {self._launch(inquiry, unjudged): unjudged, **seats}
+            work = self._judge_missing(inquiry, unjudged)
+            launched = Flight(work, inquiry, linger_s=self._settings.judge_linger_s)
+            launched.task.add_done_callback(lambda _: self._end(launched, unjudged))
+            self._flights.add(launched)
+            self._judging.update(dict.fromkeys(unjudged, launched))
+            seats = {launched: unjudged, **seats}
         for flight in seats:
             flight.join()
         return [*seats.items()]
-
-    def _launch(self, inquiry: Inquiry, keys: Sequence[bytes]) -> Flight:
-        if self._closed:
-            raise JudgeStopped("the judge is closed")
-        flight = Flight(self._judge_missing(inquiry, keys), inquiry, linger_s=self._linger_s)
-        self._flights.add(flight)
-        self._judging.update(dict.fromkeys(keys, flight))
-        flight.task.add_done_callback(lambda _: self._end(flight, keys))
-        return flight
 
     def _end(self, flight: Flight, keys: Iterable[bytes]) -> None:
         self._flights.discard(flight)
@@ -272,30 +247,27 @@ class CachingJudge(Judge):
 
     async def _judge_missing(self, inquiry: Inquiry, keys: Sequence[bytes]) -> Landed:
         """The store's verdicts on `keys`, and the judge's on the rest."""
-        task, items = inquiry.task, inquiry.items
+        task, items, meter = inquiry.task, inquiry.items, inquiry.meter
         limit = inquiry.deadline
         if limit is not None:
-            limit = max(limit, time.monotonic() + self._deadline_s)
+            limit = max(limit, time.monotonic() + self._settings.judge_deadline_s)
         first = {item.key: at for at, item in reversed([*enumerate(items)])}
-        found = await self._cache.load([items[first[key]] for key in keys])
-        kept = frozenset(found)
-        unknown = [first[key] for key in keys if key not in kept]
+        stored = await self._cache.load([items[first[key]] for key in keys])
+        unknown = [first[key] for key in keys if key not in stored]
         if not unknown:
-            return Landed(found, kept)
+            return stored, {}
         verdicts: Sequence[Verdict]
         if isinstance(task, CriteriaTask):
             part = replace(task, criteria=tuple(task.criteria[at] for at in unknown))
-            verdicts = await self._judge.judge_criteria(part, meter=inquiry.meter, deadline=limit)
+            verdicts = await self._judge.judge_criteria(part, meter=meter, deadline=limit)
         else:
             cut = len(task.claims)
-            cited = replace(
-                task,
-                claims=tuple(task.claims[at] for at in unknown if at < cut),
-                sentences=tuple(task.sentences[at - cut] for at in unknown if at >= cut),
-            )
-            both = await self._judge.judge_citations(cited, meter=inquiry.meter, deadline=limit)
+            claims = tuple(task.claims[at] for at in unknown if at < cut)
+            sentences = tuple(task.sentences[at - cut] for at in unknown if at >= cut)
+            cited = replace(task, claims=claims, sentences=sentences)
+            both = await self._judge.judge_citations(cited, meter=meter, deadline=limit)
             verdicts = (*both.claims, *both.sentences)
         asked = [items[at] for at in unknown]
-        fresh = [(item, place(item, v)) for item, v in zip(asked, verdicts, strict=True)]
-        self._cache.keep(fresh)
-        return Landed(found | {item.key: verdict for item, verdict in fresh}, kept)
+        judged = {item.key: place(item, v) for item, v in zip(asked, verdicts, strict=True)}
+        self._cache.keep(judged)
+        return stored, judged

@@ -30,8 +30,6 @@ B = TypeVar("B", bound=BaseModel)
 Count = Annotated[int, Field(ge=1)]
 
 _MIB: Final = 1024 * 1024
-_REDIS_TIMEOUT_S: Final = 0.5
-_INSTALL_REDIS: Final = "pip install 'citemark[service,redis]'"
 
 
 class _MemoryBounds(BaseModel, extra="forbid", frozen=True):
@@ -57,19 +55,7 @@ def cache_verdicts(judge: Judge, settings: Settings, metrics: Metrics) -> Judge:
     """
     if judge.instant:
         return judge
-    return CachingJudge(
-        judge,
-        cache=_build_cache(settings.verdict_cache, metrics),
-        metrics=metrics,
-        deadline_s=settings.judge_deadline_s,
-        linger_s=settings.judge_linger_s,
-    )
-
-
-def _build_cache(url: str, metrics: Metrics) -> VerdictCache:
-    if url == "off":
-        return VerdictCache(Memory(entries=0, max_bytes=0), None, metrics=metrics)
-    parts = urlsplit(url)
+    parts = urlsplit(settings.verdict_cache)
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     bounds, store = _MemoryBounds(), None
     match parts.scheme:
@@ -79,10 +65,12 @@ def _build_cache(url: str, metrics: Metrics) -> VerdictCache:
             store = BatchedStore(_sqlite_store(parts, query), metrics=metrics)
         case "redis" | "rediss":
             store = BatchedStore(_redis_store(parts, query), metrics=metrics)
-        case _:
+        case _ if settings.verdict_cache != "off":
             raise SettingsError("verdict_cache: off, memory://, sqlite:///PATH or redis://HOST")
-    memory = Memory(entries=bounds.entries, max_bytes=bounds.mib * _MIB)
-    return VerdictCache(memory, store, metrics=metrics)
+    entries = 0 if settings.verdict_cache == "off" else bounds.entries
+    memory = Memory(entries=entries, max_bytes=bounds.mib * _MIB)
+    cache = VerdictCache(memory, store, metrics=metrics)
+    return CachingJudge(judge, cache, settings=settings, metrics=metrics)
 
 
 def _sqlite_store(url: SplitResult, query: dict[str, str]) -> VerdictStore:
@@ -99,15 +87,12 @@ def _redis_store(url: SplitResult, query: dict[str, str]) -> VerdictStore:
     try:
         from citemark_service.verdicts.redis import RedisStore  # noqa: PLC0415  needs an extra
     except ImportError as error:
-        raise SettingsError(f"verdict_cache: Redis needs {_INSTALL_REDIS}") from error
+        install = "pip install 'citemark[service,redis]'"
+        raise SettingsError(f"verdict_cache: Redis needs {install}") from error
     own = {name: query.pop(name) for name in _ServerBounds.model_fields if name in query}
-    bounds = _parse_bounds(_ServerBounds, own)
-    return RedisStore(
-        urlunsplit(url._replace(query=urlencode(query))),  # what is left is the client's
-        namespace=bounds.namespace,
-        ttl_s=bounds.ttl_s,
-        timeout_s=_REDIS_TIMEOUT_S,
-    )
+    bounds = _parse_bounds(_ServerBounds, own).model_dump()
+    rest = urlunsplit(url._replace(query=urlencode(query)))  # what is left is the client's
+    return RedisStore(rest, **bounds, timeout_s=0.5)
 
 
 def _parse_bounds(kind: type[B], query: dict[str, str]) -> B:

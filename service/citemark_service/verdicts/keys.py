@@ -13,18 +13,11 @@ by their texts, because its verdict names them by position.
 """
 
 import hashlib
-from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from citemark_schemas import ClaimVerdict, CriterionVerdict, SentenceVerdict
-from citemark_service.judges.tasks import (
-    CitationTask,
-    CitedClaim,
-    CriteriaTask,
-    JudgeIdentity,
-)
+from citemark_service.judges.tasks import CitationTask, CriteriaTask, JudgeIdentity
 from citemark_service.parsing.fingerprint import frame_texts
-from citemark_service.parsing.parsed import SourceSnippet
 
 Verdict = CriterionVerdict | ClaimVerdict | SentenceVerdict
 
@@ -48,48 +41,36 @@ class Keys:
     """Names what one judge is asked. Linear in the length of the task's texts."""
 
     def __init__(self, identity: JudgeIdentity) -> None:
-        self._criterion = _begin_hash(b"criterion", identity)
-        self._claim = _begin_hash(b"claim", identity)
-        self._sentence = _begin_hash(b"sentence", identity)
+        judge = frame_texts(_VERSION, identity.model, identity.prompts)
+        self._criterion, self._claim, self._sentence = (
+            hashlib.blake2b(judge, digest_size=KEY_BYTES, person=kind)
+            for kind in (b"criterion", b"claim", b"sentence")
+        )
 
     def criteria(self, task: CriteriaTask) -> tuple[Item, ...]:
         """The task's criteria, in order."""
         shared = self._criterion.copy()
         shared.update(frame_texts(task.question, task.answer.text))
         shared.update(task.sources.digest)
-        return tuple(
-            Item(_digest(shared, *criterion.key), CriterionVerdict) for criterion in task.criteria
-        )
+        keys = (_digest(shared, frame_texts(*criterion.key)) for criterion in task.criteria)
+        return tuple(Item(key, CriterionVerdict) for key in keys)
 
     def citations(self, task: CitationTask) -> tuple[Item, ...]:
         """The task's claims, then its sentences, in order."""
         claim, sentence = self._claim.copy(), self._sentence.copy()
-        question = frame_texts(task.question)
-        claim.update(question)
-        sentence.update(question)
-        by_id = task.sources.by_id
-        claims = [Item(_claim_digest(claim, c, by_id), ClaimVerdict, c.ids) for c in task.claims]
-        said = [Item(_digest(sentence, s.text), SentenceVerdict) for s in task.sentences]
-        return (*claims, *said)
+        for state in (claim, sentence):
+            state.update(frame_texts(task.question))
+        items = []
+        for cited in task.claims:
+            texts = (task.sources.by_id[snippet_id].digest for snippet_id in cited.ids)
+            key = _digest(claim, frame_texts(cited.claim.text), *texts)
+            items.append(Item(key, ClaimVerdict, cited.ids))
+        keys = (_digest(sentence, frame_texts(said.text)) for said in task.sentences)
+        return (*items, *(Item(key, SentenceVerdict) for key in keys))
 
 
-def _begin_hash(kind: bytes, identity: JudgeIdentity) -> "hashlib.blake2b":
-    state = hashlib.blake2b(digest_size=KEY_BYTES, person=kind)
-    state.update(frame_texts(_VERSION, identity.model, identity.prompts))
-    return state
-
-
-def _digest(shared: "hashlib.blake2b", *texts: str) -> bytes:
+def _digest(shared: "hashlib.blake2b", *parts: bytes) -> bytes:
     state = shared.copy()
-    state.update(frame_texts(*texts))
-    return state.digest()
-
-
-def _claim_digest(
-    shared: "hashlib.blake2b", cited: CitedClaim, by_id: Mapping[str, SourceSnippet]
-) -> bytes:
-    state = shared.copy()
-    state.update(frame_texts(cited.claim.text))
-    for snippet_id in cited.ids:
-        state.update(by_id[snippet_id].digest)
+    for part in parts:
+        state.update(part)
     return state.digest()

@@ -5,8 +5,7 @@ policy on the server to bound its memory as well. Who can write there decides re
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Final
+from contextlib import asynccontextmanager, suppress
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -15,9 +14,6 @@ from redis.exceptions import RedisError
 
 from citemark_service.errors import SettingsError
 from citemark_service.verdicts.store import StoreError
-
-_KEYS: Final = 500
-_CONNECTIONS: Final = 4
 
 
 class RedisStore:
@@ -37,7 +33,7 @@ class RedisStore:
                 socket_timeout=timeout_s,
                 socket_connect_timeout=timeout_s,
                 retry=Retry(NoBackoff(), 0),
-                max_connections=_CONNECTIONS,
+                max_connections=4,
             )
             # Unconnected: an option that does not exist would show only at the first use.
             self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # theirs
@@ -51,27 +47,20 @@ class RedisStore:
         return f"redis {facts.get('host')}:{facts.get('port', 6379)}/{facts.get('db', 0)}"
 
     async def read(self, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
-        found: dict[bytes, bytes] = {}
         async with _store_errors():
-            for start in range(0, len(keys), _KEYS):
-                part = keys[start : start + _KEYS]
-                pairs = zip(part, await self._client.mget(map(self._redis_key, part)), strict=True)
-                found.update((key, value) for key, value in pairs if isinstance(value, bytes))
-        return found
+            values = await self._client.mget(map(self._redis_key, keys))
+        pairs = zip(keys, values, strict=True)
+        return {key: value for key, value in pairs if isinstance(value, bytes)}
 
     async def write(self, entries: Mapping[bytes, bytes]) -> None:
         async with _store_errors(), self._client.pipeline(transaction=False) as pipeline:
-            for count, (key, value) in enumerate(entries.items(), start=1):
+            for key, value in entries.items():
                 pipeline.set(self._redis_key(key), value, ex=self._ttl_s)
-                if count % _KEYS == 0:
-                    await pipeline.execute()
             await pipeline.execute()
 
     async def aclose(self) -> None:
-        try:
+        with suppress(RedisError, OSError):  # a connection that was lost is as closed as it gets
             await self._client.aclose()
-        except (RedisError, OSError):
-            return  # the connection was lost already, which is as closed as it gets
 
     def _redis_key(self, key: bytes) -> bytes:
         return self._prefix + key.hex().encode()

@@ -9,7 +9,6 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -17,10 +16,6 @@ from citemark_service.verdicts.store import StoreError
 
 T = TypeVar("T")
 
-_VARIABLES: Final = 500
-_BUSY_S: Final = 0.5
-_EVICTED_PART: Final = 10
-"""A full file drops one in so many rows at once."""
 # A crash of the machine may lose the last verdicts, never the file.
 _SETUP: Final = """
 PRAGMA journal_mode = WAL;
@@ -30,6 +25,11 @@ CREATE TABLE IF NOT EXISTS verdicts (
     key BLOB NOT NULL UNIQUE,
     value BLOB NOT NULL
 )
+"""
+# Of the pages that hold something; pages of deleted rows are used again.
+_USED_BYTES: Final = """
+SELECT (page_count - freelist_count) * page_size
+FROM pragma_page_count, pragma_freelist_count, pragma_page_size
 """
 
 
@@ -52,7 +52,10 @@ class SqliteStore:
         return str(self._path)
 
     async def read(self, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
-        return await self._run(lambda file: _select(file, keys))
+        marks = ",".join("?" * len(keys))
+        # Only question marks are put into the statement.
+        query = f"SELECT key, value FROM verdicts WHERE key IN ({marks})"  # noqa: S608
+        return await self._run(lambda file: dict(file.execute(query, keys).fetchall()))
 
     async def write(self, entries: Mapping[bytes, bytes]) -> None:
         await self._run(lambda file: self._insert(file, entries))
@@ -73,7 +76,7 @@ class SqliteStore:
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._connection = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)
+            self._connection = sqlite3.connect(self._path, timeout=0.5, isolation_level=None)
             self._connection.executescript(_SETUP)
         return self._connection
 
@@ -87,8 +90,8 @@ class SqliteStore:
             youngest = _read_number(file, "SELECT max(age) FROM verdicts")
             file.execute("DELETE FROM verdicts WHERE age <= ?", (youngest - self._entries,))
             oldest = _read_number(file, "SELECT min(age) FROM verdicts")
-            while oldest <= youngest and _used_bytes(file) > self._max_bytes:
-                oldest += -(-(youngest - oldest + 1) // _EVICTED_PART)
+            while oldest <= youngest and _read_number(file, _USED_BYTES) > self._max_bytes:
+                oldest += -(-(youngest - oldest + 1) // 10)  # a tenth at once
                 file.execute("DELETE FROM verdicts WHERE age < ?", (oldest,))
 
     def _close(self) -> None:
@@ -97,23 +100,5 @@ class SqliteStore:
             self._connection = None
 
 
-def _select(file: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-    found: dict[bytes, bytes] = {}
-    for start in range(0, len(keys), _VARIABLES):
-        part = keys[start : start + _VARIABLES]
-        marks = ",".join("?" * len(part))
-        # Only question marks are put into the statement.
-        query = f"SELECT key, value FROM verdicts WHERE key IN ({marks})"  # noqa: S608
-        found.update(file.execute(query, part).fetchall())
-    return found
-
-
 def _read_number(file: sqlite3.Connection, query: str) -> int:
-    with closing(file.execute(query)) as rows:
-        return int(rows.fetchone()[0] or 0)
-
-
-def _used_bytes(file: sqlite3.Connection) -> int:
-    """Bytes of the pages that hold something; pages of deleted rows are used again."""
-    pages = _read_number(file, "PRAGMA page_count") - _read_number(file, "PRAGMA freelist_count")
-    return pages * _read_number(file, "PRAGMA page_size")
+    return int(file.execute(query).fetchall()[0][0] or 0)

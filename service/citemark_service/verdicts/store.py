@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import Context
+from itertools import islice
 from typing import Any, Final, Protocol, TypeVar
 
 from citemark_service.errors import CitemarkError
@@ -14,6 +15,7 @@ from citemark_service.telemetry.metrics import CacheOperation, Metrics
 A = TypeVar("A")
 T = TypeVar("T")
 
+_CALL_KEYS: Final = 500
 _READ_KEYS: Final = 2_000
 _UNWRITTEN: Final = 50_000
 _log = logging.getLogger("citemark.verdicts")
@@ -24,9 +26,10 @@ class StoreError(CitemarkError):
 
 
 class VerdictStore(Protocol):
-    """Bytes by key, bounded by the store itself. One call of each kind runs at a time.
+    """Bytes by key, bounded by the store itself.
 
-    Every method raises `StoreError`, and nothing else, for whatever goes wrong outside.
+    One call of each kind runs at a time, with 1 to 500 keys. Every method raises `StoreError`,
+    and nothing else, for whatever goes wrong outside.
     """
 
     @property
@@ -103,15 +106,20 @@ class BatchedStore:
             _log.warning("verdict store %s did not close", self._store.name)
 
     async def _read_batch(self, keys: list[bytes]) -> Mapping[bytes, bytes]:
+        found: dict[bytes, bytes] = {}
         async with self._read_turn:
             if self._next_read is not None and self._next_read[0] is keys:
                 self._next_read = None
-            return await self._attempt("read", self._store.read, keys) or {}
+            for start in range(0, len(keys), _CALL_KEYS):
+                part = keys[start : start + _CALL_KEYS]
+                found.update(await self._attempt("read", self._store.read, part) or {})
+        return found
 
     async def _write_batches(self) -> None:
         while self._unwritten:
-            entries, self._unwritten = self._unwritten, {}
-            await self._attempt("write", self._store.write, entries)
+            keys = tuple(islice(self._unwritten, _CALL_KEYS))
+            part = {key: self._unwritten.pop(key) for key in keys}
+            await self._attempt("write", self._store.write, part)
 
     async def _attempt(
         self, operation: CacheOperation, call: Callable[[A], Awaitable[T]], argument: A
