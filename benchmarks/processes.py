@@ -60,7 +60,7 @@ def real_vllm() -> Iterator[str]:
     Raises:
         NotStarted: there is no environment for it; the message says how to make it.
     """
-    with _judge(["support.serve_vllm"]) as url:
+    with _judge(["support.vllm_server"]) as url:
         yield url
 
 

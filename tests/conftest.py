@@ -6,8 +6,9 @@ from contextlib import AsyncExitStack
 import hypothesis
 import pytest
 
+from citemark_service.settings import Settings
 from support.scripted_judge import Script, ScriptedJudge
-from support.scripted_service import Service, embedded_service, free_url, scripted_service
+from support.scripted_service import Service, free_url, listening, real_app, scripted_service
 
 # A busy machine is no failure: what an example costs is measured by the benchmarks.
 hypothesis.settings.register_profile(
@@ -45,5 +46,5 @@ def closed_url() -> str:
 @pytest.fixture(scope="session")
 def citemark_url() -> Iterator[str]:
     """The real service with the embedded judge, on a real socket; it keeps nothing of a call."""
-    with embedded_service() as url:
+    with listening(real_app(Settings())) as url:
         yield url

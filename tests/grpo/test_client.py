@@ -22,8 +22,7 @@ from citemark_grpo import (
     score,
 )
 from citemark_schemas import FailureKind, Knobs, Problem, ProblemDetail, ScoreResponse
-from support.failing_steps import failing
-from support.scripted_service import Service, answering, dripping, free_url, scored, status
+from support.scripted_service import Service, answering, dripping, failing, free_url, scored, status
 
 
 def rollouts(count: int) -> list[dict[str, Any]]:

@@ -1,30 +1,18 @@
-"""The real service on a real socket, before a scripted judge on another, for clients of any kind.
-
-    with judged_service(by_content()) as judged:
-        ...  # judged.url is the service; judged.judge counts what it was asked
-
-Both run in threads, so that what drives them may block, or be another process.
-"""
+"""The real service before a scripted judge, for clients of any kind, other processes too."""
 
 import asyncio
 import re
-import socket
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from anyio.from_thread import start_blocking_portal
 
-from citemark_rubrics import load_library
-from citemark_service.app import create_app
-from citemark_service.judges.factory import build_judge
 from citemark_service.settings import Settings
-from citemark_service.telemetry.metrics import Metrics
-from citemark_service.verdicts.factory import cache_verdicts
 from support.scripted_judge import MODEL, Answer, Hang, Script, ScriptedJudge
-from support.scripted_service import listening
+from support.scripted_service import listening, real_app
 from support.step_rollouts import by_content
 
 _PATIENCE_S = 60.0
@@ -46,11 +34,7 @@ class Mortal:
         self._answered = self._held = 0
         self._timer: asyncio.TimerHandle | None = None
         self._deaths: list[asyncio.Task[None]] = []
-        self._judge: ScriptedJudge | None = None
-
-    def attach(self, judge: ScriptedJudge) -> None:
-        """Say whose life it is."""
-        self._judge = judge
+        self.judge: ScriptedJudge | None = None
 
     def __call__(self, request: dict[str, Any]) -> Answer:
         found = _SAMPLE.search(request["messages"][-1]["content"])
@@ -66,8 +50,8 @@ class Mortal:
         return self._answer(request) if answers else Hang()
 
     def _die(self) -> None:
-        assert self._judge is not None
-        self._deaths.append(asyncio.get_running_loop().create_task(self._judge.refuse()))
+        assert self.judge is not None
+        self._deaths.append(asyncio.get_running_loop().create_task(self.judge.refuse()))
 
 
 @dataclass(frozen=True)
@@ -92,44 +76,28 @@ class Judged:
 @contextmanager
 def running_judge(judge: ScriptedJudge) -> Iterator[None]:
     """Let the judge answer, in a thread, while the context lasts."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        asyncio.run_coroutine_threadsafe(judge.listen(), loop).result(_PATIENCE_S)
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(judge):
         yield
-    finally:
-        asyncio.run_coroutine_threadsafe(judge.refuse(), loop).result(_PATIENCE_S)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(_PATIENCE_S)
-        loop.close()
 
 
 @contextmanager
 def judged_service(script: Script | Mortal, **settings: Any) -> Iterator[Judged]:
-    """The service with those settings, judged by the script."""
+    """The service with those settings, judged by the script; both in threads of their own."""
     judge = ScriptedJudge(script)
     if isinstance(script, Mortal):
-        script.attach(judge)
-    with running_judge(judge):
-        table = Settings(
-            **{
-                "judge": "vllm",
-                "judge_url": judge.url,
-                "judge_model": MODEL,
-                "judge_concurrency": 1024,
-                "judge_attempts": 2,
-                "judge_deadline_s": 30.0,
-                "nonce_secret": "one for all, so that services judge alike",
-                **settings,
-            }
-        )
-        metrics = Metrics()
-        remembered = cache_verdicts(build_judge(table, metrics), table, metrics)
-        app = create_app(settings=table, judge=remembered, library=load_library())
-        listener = socket.create_server(("127.0.0.1", 0))
-        with listening(app, listener):
-            yield Judged(f"http://127.0.0.1:{listener.getsockname()[1]}", judge)
+        script.judge = judge
+    given = {
+        "judge": "vllm",
+        "judge_url": judge.url,
+        "judge_model": MODEL,
+        "judge_concurrency": 1024,
+        "judge_attempts": 2,
+        "judge_deadline_s": 30.0,
+        "nonce_secret": "one for all, so that services judge alike",
+        **settings,
+    }
+    with running_judge(judge), listening(real_app(Settings(**given))) as url:
+        yield Judged(url, judge)
 
 
 def calls_for(rollouts: Sequence[dict[str, Any]]) -> int:

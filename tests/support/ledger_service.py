@@ -1,8 +1,7 @@
 """The real service with a ledger on a real socket, and its pages as a browser would read them."""
 
-import contextlib
-import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,38 +9,22 @@ from typing import Any
 
 import httpx
 
-from citemark_rubrics import load_library
-from citemark_service.app import create_app
-from citemark_service.judges.factory import build_judge
 from citemark_service.ledger.ledger import ledger_of
 from citemark_service.ledger.view import ledger_view
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.verdicts.factory import cache_verdicts
-from support.scripted_service import listening
+from support.scripted_service import listening, real_app
 
-_PATIENCE_S = 60.0
 _VOID = frozenset({"meta", "link", "img", "input", "br"})
 
 
-@contextlib.contextmanager
+@contextmanager
 def kept_service(folder: Path, **settings: Any) -> Iterator[httpx.Client]:
     """A client of a service whose ledger is in `folder`; its `base_url` ends in the port."""
     table = Settings(**{"ledger": f"sqlite:///{folder / 'ledger.db'}", **settings})
     metrics = Metrics()
-    app = create_app(
-        settings=table,
-        judge=cache_verdicts(build_judge(table, metrics), table, metrics),
-        library=load_library(table.rubrics_dir),
-        metrics=metrics,
-        ledger=ledger_of(table, metrics),
-        view=ledger_view(table),
-    )
-    listener = socket.create_server(("127.0.0.1", 0))
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    with listening(app, listener), httpx.Client(
-        base_url=url, timeout=_PATIENCE_S, trust_env=False
-    ) as client:  # fmt: skip
+    app = real_app(table, metrics, ledger=ledger_of(table, metrics), view=ledger_view(table))
+    with listening(app) as url, httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
         yield client
 
 
@@ -77,11 +60,8 @@ class Document(HTMLParser):
         if tag not in _VOID:
             self._open.append(element)
 
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append(Element(tag, {name: value or "" for name, value in attrs}))
-
     def handle_endtag(self, tag: str) -> None:
-        while self._open and self._open.pop().tag != tag:
+        while tag not in _VOID and self._open and self._open.pop().tag != tag:
             pass
 
     def handle_data(self, data: str) -> None:
@@ -89,21 +69,17 @@ class Document(HTMLParser):
             element.text += data
 
     def all(self, tag: str) -> list[Element]:
-        """Every element of that name."""
         return [element for element in self.elements if element.tag == tag]
 
     def classed(self, name: str) -> list[Element]:
-        """Every element of that class."""
         return [each for each in self.elements if name in each.attributes.get("class", "").split()]
 
     @property
     def links(self) -> list[str]:
-        """Where the links lead."""
         return [link.attributes["href"] for link in self.all("a")]
 
     @property
     def text(self) -> str:
-        """All that is there to read."""
         return next(element.text for element in self.elements if element.tag == "body")
 
 

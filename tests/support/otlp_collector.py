@@ -1,6 +1,5 @@
 """A collector on a real socket: it decodes what is posted to it, or fails as a test wants."""
 
-import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -10,7 +9,6 @@ from typing import Any
 
 import anyio
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as Encoded
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -41,7 +39,7 @@ class Seen:
 class Collector:
     """What came in, and how it answers."""
 
-    url: str
+    url: str = ""
     status: int = 200
     hang_s: float = 0.0
     spans: list[Seen] = field(default_factory=list)
@@ -58,22 +56,17 @@ class Collector:
         if self.hang_s:
             await anyio.sleep(self.hang_s)
         if self.status == 200:
-            self._take(body)
+            self.bodies.append(body)
+            for group in ExportTraceServiceRequest.FromString(body).resource_spans:
+                self.resources.append(_facts(group.resource.attributes))
+                for scope in group.scope_spans:
+                    self.spans += map(_parse_span, scope.spans)
         return Response(status_code=self.status, media_type="application/x-protobuf")
 
-    def _take(self, body: bytes) -> None:
-        self.bodies.append(body)
-        for group in ExportTraceServiceRequest.FromString(body).resource_spans:
-            self.resources.append(_facts(group.resource.attributes))
-            for scope in group.scope_spans:
-                self.spans += [_seen(span) for span in scope.spans]
-
     def named(self, name: str) -> list[Seen]:
-        """The spans of that name."""
         return [span for span in self.spans if span.name == name]
 
     def parent(self, span: Seen) -> Seen:
-        """The span within which this one is."""
         (found,) = [other for other in self.spans if other.id == span.parent]
         return found
 
@@ -90,15 +83,11 @@ class Collector:
 
 
 def _facts(pairs: Any) -> dict[str, Any]:
-    return {pair.key: _value(pair.value) for pair in pairs}
+    named = [(pair.key, pair.value, pair.value.WhichOneof("value")) for pair in pairs]
+    return {key: None if which is None else getattr(value, which) for key, value, which in named}
 
 
-def _value(value: AnyValue) -> Any:
-    which = value.WhichOneof("value")
-    return None if which is None else getattr(value, which)
-
-
-def _seen(span: Encoded) -> Seen:
+def _parse_span(span: Encoded) -> Seen:
     return Seen(
         name=span.name,
         trace=span.trace_id.hex(),
@@ -116,8 +105,7 @@ def _seen(span: Encoded) -> Seen:
 @contextmanager
 def collecting() -> Iterator[Collector]:
     """A running collector."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    collector = Collector(f"http://127.0.0.1:{listener.getsockname()[1]}")
+    collector = Collector()
     app = Starlette(routes=[Route("/v1/traces", collector.answer, methods=["POST"])])
-    with listening(app, listener):
+    with listening(app) as collector.url:
         yield collector

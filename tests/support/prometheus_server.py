@@ -1,8 +1,8 @@
 """A Prometheus of its own on loopback, where the machine has one installed."""
 
+import contextlib
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,10 +11,8 @@ from typing import Any
 
 import httpx
 
+from support.running_service import until
 from support.scripted_service import free_url
-
-_START_S = 30.0
-_CALL_S = 30.0
 
 
 def installed() -> bool:
@@ -24,9 +22,9 @@ def installed() -> bool:
 
 def promtool(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run the tool in a folder."""
-    command = ["promtool", *map(str, arguments)]
+    command = ["promtool", *arguments]
     return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, check=False, timeout=60
+        command, cwd=folder, capture_output=True, text=True, check=False, timeout=120
     )
 
 
@@ -46,9 +44,13 @@ class Prometheus:
 
     def answer(self, path: str, **parameters: str) -> Any:
         """The `data` of a successful answer; an expression that does not parse fails here."""
-        reply = httpx.post if parameters else httpx.get
-        options: dict[str, Any] = {"data": parameters} if parameters else {}
-        body = reply(f"{self.url}/api/v1/{path}", timeout=_CALL_S, trust_env=False, **options)
+        body = httpx.request(
+            "POST" if parameters else "GET",
+            f"{self.url}/api/v1/{path}",
+            data=parameters or None,
+            timeout=60,
+            trust_env=False,
+        )
         told = body.json()
         assert told["status"] == "success", told
         return told["data"]
@@ -72,24 +74,16 @@ def serving(config: Path, data: Path, flags: Sequence[str] = ()) -> Iterator[Pro
     ]
     with (data.parent / "prometheus.log").open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        try:
-            _await_ready(server, process)
-            yield server
-        finally:
-            process.terminate()
-            process.wait(_START_S)
 
-
-def _await_ready(server: Prometheus, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + _START_S
-    while not _ready(server):
+    def is_ready() -> bool:
         assert process.poll() is None, "Prometheus ended; see its log"
-        assert time.monotonic() < end, "Prometheus did not start in time"
-        time.sleep(0.1)
-
-
-def _ready(server: Prometheus) -> bool:
-    try:
-        return httpx.get(f"{server.url}/-/ready", timeout=_CALL_S, trust_env=False).is_success
-    except httpx.TransportError:
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"{server.url}/-/ready", timeout=60, trust_env=False).is_success
         return False
+
+    try:
+        until(is_ready, every_s=0.1)
+        yield server
+    finally:
+        process.terminate()
+        process.wait(60)

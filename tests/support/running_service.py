@@ -21,28 +21,26 @@ from support.gated_judge import GatedJudge
 PATIENCE_S = 60.0
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that another thread brings about."""
-    end = time.monotonic() + PATIENCE_S
+def until(
+    condition: Callable[[], bool], *, patience_s: float = PATIENCE_S, every_s: float = 0.005
+) -> None:
+    """Wait for something that another thread or process brings about."""
+    end = time.monotonic() + patience_s
     while not condition():
         assert time.monotonic() < end, "waited too long"
-        time.sleep(0.005)
+        time.sleep(every_s)
 
 
 @dataclass
 class Running:
-    """A service that answers at `url`."""
+    """A service that answers at `server.url`."""
 
     judge: GatedJudge
     admission: Admission
     server: DrainingServer
     thread: threading.Thread
-    client: httpx.Client = field(init=False)
+    client: httpx.Client
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4))
-
-    def __post_init__(self) -> None:
-        until(lambda: self.server.started)
-        self.client = httpx.Client(base_url=self.server.url, timeout=PATIENCE_S)
 
     def post(self, body: Any, path: str = "/v1/score", **options: Any) -> httpx.Response:
         """Send bytes as they are, anything else as JSON."""
@@ -50,7 +48,6 @@ class Running:
         return self.client.post(path, content=content, **options)
 
     def in_background(self, body: Any) -> Future[httpx.Response]:
-        """`post` from another thread."""
         return self._pool.submit(self.post, body)
 
     def connect(self) -> socket.socket:
@@ -82,4 +79,6 @@ def begin(**settings: Any) -> Running:
     server = server_of(app, settings=table, admission=admission)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    return Running(judge, admission, server, thread)
+    until(lambda: server.started)
+    client = httpx.Client(base_url=server.url, timeout=PATIENCE_S, trust_env=False)
+    return Running(judge, admission, server, thread, client)

@@ -1,19 +1,14 @@
 """Four hours of a training run in seconds: the real service, a scripted judge, a scripted clock.
 
-    hours = Hours(folder, recording)
-    async with hours.playing():
-        hours.exposition  # what a Prometheus would have scraped, as lines of OpenMetrics
-
 Every thirty scripted seconds a few rollouts are scored over a real socket and `/metrics` is read.
 In its course everything goes wrong that an alert tells of. Lengths are of whole minutes.
 """
 
 import asyncio
 import re
-import socket
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,25 +16,19 @@ from typing import Any, Final
 
 import httpx
 
-from citemark_rubrics import load_library
-from citemark_service.app import create_app
 from citemark_service.examination.server import start_probe
-from citemark_service.judges.factory import build_judge
 from citemark_service.ledger.ledger import ledger_of
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.verdicts.factory import cache_verdicts
 from support.dialect_bodies import for_openrlhf
 from support.judge_tasks import filled, shape_of
 from support.scripted_judge import MODEL, Answer, Reply, ScriptedJudge, Status
-from support.scripted_service import listening
+from support.scripted_service import listening, real_app
 
 STEP_S: Final = 30
 MINUTES: Final = 240
 _SAMPLES: Final = 5
-_SLOTS: Final = 4
 _HELD_S: Final = 6.0
-_PATIENCE_S: Final = 60.0
 _MARK: Final = re.compile(r"Mark (\d)\.")
 
 _BUSY: Final = {
@@ -73,26 +62,9 @@ def _rollout(number: int, mark: int, words: int) -> dict[str, Any]:
     }
 
 
-class _Verdicts:
-    """The judge's script, which changes with the time."""
-
-    def __init__(self) -> None:
-        self.minute = 0
-
-    def __call__(self, request: dict[str, Any]) -> Answer:
-        if self.minute in _FAILING:
-            return Status(400, "scripted: too long")
-        marks = _MARK.findall(request["messages"][-1]["content"]) or ["1"]
-        digit = int(marks[-1])
-        content = filled(shape_of(request), V=digit, S=digit, U=1, C=1)
-        cached = 5 if self.minute in _UNCACHED else 70
-        delay_s = _HELD_S if self.minute in _QUEUED else 0.0
-        return Reply(content, cached_tokens=cached, delay_s=delay_s)
-
-
 @dataclass
 class Hours:
-    """The run. It ends half a minute ago."""
+    """The run, which ends half a minute before it is played."""
 
     folder: Path
     """For the service's ledger."""
@@ -100,8 +72,11 @@ class Hours:
     """An exposition of a vLLM, whose counters grow by as much with each step."""
     start: float = field(default_factory=lambda: time.time() - MINUTES * 60 - STEP_S)
     exposition: list[str] = field(default_factory=list)
+    """What a Prometheus would have scraped, as lines of OpenMetrics."""
     url: str = ""
-    """The service, which goes on until `playing` is left."""
+    _minute: int = 0
+    _number: int = 0
+    _metrics: Metrics = field(default_factory=Metrics)
 
     @property
     def end(self) -> float:
@@ -111,143 +86,100 @@ class Hours:
     @asynccontextmanager
     async def playing(self) -> AsyncIterator[None]:
         """Play everything; inside, the service answers."""
-        script, metrics = _Verdicts(), Metrics()
-        async with ScriptedJudge(script) as judge:
-            settings = _settings(judge.url, self.folder)
-            listener = socket.create_server(("127.0.0.1", 0))
-            self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            app = create_app(
-                settings=settings,
-                judge=cache_verdicts(build_judge(settings, metrics), settings, metrics),
-                library=load_library(),
-                metrics=metrics,
-                beside=start_probe(settings, metrics),
-                ledger=ledger_of(settings, metrics),
+        metrics = self._metrics
+        async with ScriptedJudge(self._judge) as judge:
+            settings = Settings(
+                judge="vllm",
+                judge_url=judge.url,
+                judge_model=MODEL,
+                judge_concurrency=4,
+                judge_attempts=2,
+                judge_deadline_s=3 * _HELD_S,
+                ledger=f"sqlite:///{self.folder / 'ledger.db'}",
+                nonce_secret="the same in every run",
             )
-            with listening(app, listener):
-                options: dict[str, Any] = {"timeout": _PATIENCE_S, "trust_env": False}
-                async with httpx.AsyncClient(base_url=self.url, **options) as client:
-                    await _Play(self, script, metrics, judge, client).whole()
+            probe, ledger = start_probe(settings, metrics), ledger_of(settings, metrics)
+            app = real_app(settings, metrics, beside=probe, ledger=ledger)
+            with listening(app) as self.url:
+                async with httpx.AsyncClient(
+                    base_url=self.url, timeout=60.0, trust_env=False
+                ) as client:
+                    await self._play(judge, client)
                 yield
 
-    def sample(self, minute: float, text: str, job: str, instance: str, *, up: bool) -> None:
-        """Note what one scrape found, with what Prometheus itself adds."""
-        at = self.start + minute * 60
-        labels = f'job="{job}",instance="{instance}"'
-        self.exposition.append(f"up{{{labels}}} {int(up)} {at:.3f}")
-        self.exposition += (_stamped(line, labels, at) for line in _samples(text))
+    def _judge(self, request: dict[str, Any]) -> Answer:
+        if self._minute in _FAILING:
+            return Status(400, "scripted: too long")
+        marks = _MARK.findall(request["messages"][-1]["content"]) or ["1"]
+        digit = int(marks[-1])
+        content = filled(shape_of(request), V=digit, S=digit, U=1, C=1)
+        cached = 5 if self._minute in _UNCACHED else 70
+        delay_s = _HELD_S if self._minute in _QUEUED else 0.0
+        return Reply(content, cached_tokens=cached, delay_s=delay_s)
 
+    async def _play(self, judge: ScriptedJudge, client: httpx.AsyncClient) -> None:
+        down = broken = False
+        async with asyncio.TaskGroup() as held:
+            for step in range(MINUTES * 60 // STEP_S + 1):
+                minute = self._minute = step * STEP_S // 60
+                if minute in _STORES_BREAK:
+                    # Stores of verdicts that break, and ledgers that lose, have tests of their own.
+                    self._metrics.cache_errors["write"].inc()
+                    self._metrics.ledger_rollouts["lost"].inc()
+                if broken != (minute in _STORES_BREAK):
+                    broken = not broken
+                    self._rename_table(*("rollouts", "away") if broken else ("away", "rollouts"))
+                if down != (minute in _DOWN):
+                    down = not down
+                    await (judge.refuse() if down else judge.listen())
+                    if down:
+                        await self._score(client)  # until it is seen to be away
+                if minute in _QUEUED:
+                    held.create_task(self._score(client))
+                    await asyncio.sleep(0.02)
+                elif not down:
+                    await self._score(client)
+                text = (await client.get("/metrics")).text
+                grown = _grown(self.recording, step, max(0, minute - _PREEMPTED[0]) * 100)
+                for job, scraped in (("citemark", text), ("vllm", grown)):
+                    self._note(step, scraped, f'job="{job}",instance="{job}:8000"')
+            self._minute = MINUTES + 60
 
-@dataclass
-class _Play:
-    """One playing of the hours: the actors, and what the next rollout is."""
+    def _rename_table(self, old: str, new: str) -> None:
+        with closing(sqlite3.connect(self.folder / "ledger.db")) as connection:
+            connection.execute(f"ALTER TABLE {old} RENAME TO {new}")
 
-    hours: Hours
-    script: _Verdicts
-    metrics: Metrics
-    judge: ScriptedJudge
-    client: httpx.AsyncClient
-    number: int = 0
-    down: bool = False
-    broken: bool = False
-    held: list[asyncio.Task[None]] = field(default_factory=list)
-
-    async def whole(self) -> None:
-        """From the first scrape to the last."""
-        for step in range(MINUTES * 60 // STEP_S + 1):
-            minute = step * STEP_S // 60
-            self.script.minute = minute
-            await self._act(minute)
-            await self._scrape(step)
-        self.script.minute = MINUTES + 60
-        await asyncio.gather(*self.held)
-
-    async def _act(self, minute: int) -> None:
-        if minute in _STORES_BREAK:
-            # Stores of verdicts that break, and ledgers that lose, have tests of their own.
-            self.metrics.cache_errors["write"].inc()
-            self.metrics.ledger_rollouts["lost"].inc()
-        if self.broken != (minute in _STORES_BREAK):
-            self._toggle_ledger()
-        if self.down != (minute in _DOWN):
-            await self._toggle_judge(minute)
-        if minute in _QUEUED:
-            self.held.append(asyncio.create_task(self._score(minute)))
-            await asyncio.sleep(0.02)
-        elif not self.down:
-            await self._score(minute)
-
-    def _toggle_ledger(self) -> None:
-        self.broken = not self.broken
-        rename = "rollouts RENAME TO away" if self.broken else "away RENAME TO rollouts"
-        with closing(sqlite3.connect(_ledger(self.hours.folder))) as connection:
-            connection.execute(f"ALTER TABLE {rename}")
-
-    async def _toggle_judge(self, minute: int) -> None:
-        self.down = not self.down
-        if self.down:
-            await self.judge.refuse()
-            await self._score(minute)  # until it is seen to be away
-        else:
-            await self.judge.listen()
-
-    async def _score(self, minute: int) -> None:
-        items = [self._next(minute) for _ in range(_SAMPLES)]
-        if minute in _REFUSED:
+    async def _score(self, client: httpx.AsyncClient) -> None:
+        items = [self._next_rollout() for _ in range(_SAMPLES)]
+        if self._minute in _REFUSED:
             items += [{**item, "response": "I do not know."} for item in items + items]
-        (await self.client.post("/v1/score", json={"items": items})).raise_for_status()
-        if minute % 10 == 0 and minute not in _QUEUED:
-            body = for_openrlhf(self._next(minute))
-            (await self.client.post("/get_reward", json=body)).raise_for_status()
-            await self.client.post("/get_reward", json={"query": 1})
+        is_queued = self._minute in _QUEUED
+        (await client.post("/v1/score", json={"items": items})).raise_for_status()
+        if self._minute % 10 == 0 and not is_queued:
+            body = for_openrlhf(self._next_rollout())
+            (await client.post("/get_reward", json=body)).raise_for_status()
+            await client.post("/get_reward", json={"query": 1})
 
-    def _next(self, minute: int) -> dict[str, Any]:
-        self.number += 1
-        draw = self.number * 7 % 9
-        if minute in _COLLAPSED:
-            return _rollout(self.number, 1, 10)
-        if minute in _LONG_PAYS:
-            return _rollout(self.number, 1 + draw % 2, 10 + 40 * (draw % 2))
-        return _rollout(self.number, draw % 3, 5 + draw // 3 * 5)
+    def _next_rollout(self) -> dict[str, Any]:
+        self._number += 1
+        draw = self._number * 7 % 9
+        if self._minute in _COLLAPSED:
+            return _rollout(self._number, 1, 10)
+        if self._minute in _LONG_PAYS:
+            return _rollout(self._number, 1 + draw % 2, 10 + 40 * (draw % 2))
+        return _rollout(self._number, draw % 3, 5 + draw // 3 * 5)
 
-    async def _scrape(self, step: int) -> None:
-        minute = step * STEP_S / 60
-        text = (await self.client.get("/metrics")).text
-        down = int(minute) == MINUTES - 1
-        self.hours.sample(minute, text, "citemark", "citemark:8000", up=not down)
-        preempted = max(0, int(minute) - _PREEMPTED[0]) * 100
-        grown = _grown(self.hours.recording, step, preempted)
-        self.hours.sample(minute, grown, "vllm", "vllm:8000", up=not down)
-
-
-def _settings(judge_url: str, folder: Path) -> Settings:
-    return Settings(
-        judge="vllm",
-        judge_url=judge_url,
-        judge_model=MODEL,
-        judge_concurrency=_SLOTS,
-        judge_attempts=2,
-        judge_deadline_s=3 * _HELD_S,
-        ledger=f"sqlite:///{_ledger(folder)}",
-        nonce_secret="the same in every run",
-    )
-
-
-def _ledger(folder: Path) -> Path:
-    return folder / "ledger.db"
-
-
-def _samples(text: str) -> Iterator[str]:
-    """Lines of an exposition that Prometheus would keep."""
-    lines = (line for line in text.splitlines() if line and not line.startswith("#"))
-    return (line for line in lines if not re.match(r"\w+_created\b", line))
-
-
-def _stamped(line: str, labels: str, at: float) -> str:
-    series, _, value = line.rpartition(" ")
-    name, brace, own = series.partition("{")
-    own = own.removesuffix("}") + "," if brace else ""
-    return f"{name}{{{own}{labels}}} {value} {at:.3f}"
+    def _note(self, step: int, text: str, labels: str) -> None:
+        """Keep what one scrape found, with what Prometheus itself adds."""
+        at = f"{self.start + step * STEP_S:.3f}"
+        is_up = step * STEP_S // 60 != MINUTES - 1
+        self.exposition.append(f"up{{{labels}}} {int(is_up)} {at}")
+        for line in text.splitlines():
+            if line and not re.match(r"#|\w+_created\b", line):
+                series, _, value = line.rpartition(" ")
+                name, brace, own = series.partition("{")
+                own = own.removesuffix("}") + "," if brace else ""
+                self.exposition.append(f"{name}{{{own}{labels}}} {value} {at}")
 
 
 def _grown(recording: str, step: int, preempted: int) -> str:

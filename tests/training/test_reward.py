@@ -16,8 +16,7 @@ from citemark_grpo.errors import Refused
 from citemark_grpo.training.plan import ServicePatience
 from citemark_grpo.training.reward import CitemarkReward
 from citemark_schemas import FailureKind, Knobs, Rollout
-from support.failing_steps import failing
-from support.scripted_service import Service, free_url, listening, scripted_service, status
+from support.scripted_service import Service, failing, free_url, listening, scripted_service, status
 
 PATIENCE_S = 50.0
 ROWS = tuple(

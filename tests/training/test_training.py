@@ -15,8 +15,7 @@ from citemark_grpo.training.flags import PUBLISHED
 from citemark_grpo.training.plan import Plan
 from citemark_grpo.training.rows import PROMPT_TOO_LONG
 from citemark_schemas import FailureKind, RefusalKind
-from support.failing_steps import failing
-from support.scripted_service import Service, answering
+from support.scripted_service import Service, answering, failing
 
 pytestmark = [
     pytest.mark.train,

@@ -11,24 +11,6 @@ import subprocess
 import sys
 import threading
 
-GRACE_S = 20
-
-
-def end(child: subprocess.Popen[bytes]) -> None:
-    """Ask the group to stop, then make it."""
-    signal_group(child.pid, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        child.wait(GRACE_S)
-    signal_group(child.pid, signal.SIGKILL)
-
-
-def signal_group(group: int, number: signal.Signals) -> None:
-    """Signal a process group, which may be gone."""
-    try:
-        os.killpg(group, number)
-    except ProcessLookupError:
-        return
-
 
 def main(command: list[str]) -> int:
     """Run the command until it ends or our input does; its exit status."""
@@ -37,16 +19,22 @@ def main(command: list[str]) -> int:
     )
     sys.stdout.write(f"{child.pid}\n")
     sys.stdout.flush()
-    waiting = threading.Thread(target=_end_with_input, args=(child,), daemon=True)
-    waiting.start()
+
+    def signal_group(number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+
+    def end_with_input() -> None:
+        sys.stdin.buffer.read()
+        signal_group(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(20)
+        signal_group(signal.SIGKILL)
+
+    threading.Thread(target=end_with_input, daemon=True).start()
     status = child.wait()
-    signal_group(child.pid, signal.SIGKILL)  # what it started may outlive it
+    signal_group(signal.SIGKILL)  # what it started may outlive it
     return status
-
-
-def _end_with_input(child: subprocess.Popen[bytes]) -> None:
-    sys.stdin.buffer.read()
-    end(child)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
-"""vLLM dies under load and comes back: typed failures, no numbers, then scores again."""
+"""What an end in the middle costs: of a client no more judging, of vLLM no invented number."""
 
+import http.client
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,7 +13,19 @@ from support.vllm_server import VllmServer, patiently
 # The first test of the session waits for the server to start.
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
-_UNREACHABLE = "judge_unreachable"
+
+def test_vllm_stops_when_the_client_of_the_service_leaves(
+    vllm: VllmServer, service: httpx.Client, rollouts: list[dict[str, Any]]
+) -> None:
+    finished = vllm.finished()
+    items = [{**each, "question": f"{n}: {each['question']}"} for n, each in enumerate(rollouts)]
+    leaving = http.client.HTTPConnection(service.base_url.host, service.base_url.port or 80)
+    leaving.request("POST", "/v1/score", json.dumps({"items": items}).encode())
+    patiently(lambda: vllm.busy() >= 4)
+    leaving.close()
+    patiently(lambda: vllm.busy() == 0)
+    # vLLM counts no request that was given up; to finish, each rollout takes two or more.
+    assert vllm.finished() - finished < len(items)
 
 
 def numbers(result: dict[str, Any]) -> list[float]:
@@ -33,11 +47,11 @@ def test_a_killed_judge_gives_failures_and_a_restarted_one_scores(
         results = asked.result().json()["items"]
     lost = [result for result in results if result["failure"] is not None]
     assert lost
-    assert {result["failure"]["kind"] for result in lost} == {_UNREACHABLE}
+    assert {result["failure"]["kind"] for result in lost} == {"judge_unreachable"}
     assert [numbers(result) for result in lost] == [[]] * len(lost)
 
     patiently(lambda: service.get("/readyz").status_code == 503)
-    assert service.get("/readyz").json()["error"] == _UNREACHABLE
+    assert service.get("/readyz").json()["error"] == "judge_unreachable"
 
     vllm.start()
     patiently(lambda: service.get("/readyz").status_code == 200)

@@ -10,10 +10,12 @@ after it, unless `--prefix-match-unit` lets matches end within a block.
 """
 
 import asyncio
+import itertools
 import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import pytest
 
@@ -22,32 +24,16 @@ from citemark_schemas import Knobs, Rollout
 from citemark_service.judges.chat import ChatReply, ChatRequest
 from citemark_service.judges.factory import build_judge
 from citemark_service.judges.language.judge import LanguageJudge
-from citemark_service.judges.language.render import PromptWriter
-from citemark_service.judges.server.pool import JudgePool, to_prime
-from citemark_service.judges.tasks import Meter
+from citemark_service.judges.server.pool import to_prime
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from support.vllm_server import MODEL, VllmServer
+from support.vllm_server import VllmServer
 
 # The first test of the session waits for the server to start.
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
-GROUP = 8
-
-
-class Recording(JudgePool):
-    """Passes requests on to another pool and keeps them in the order of their departure."""
-
-    def __init__(self, pool: JudgePool) -> None:
-        self.requests: list[ChatRequest] = []
-        self._pool = pool
-
-    async def complete(
-        self, request: ChatRequest, *, meter: Meter, deadline: float | None
-    ) -> ChatReply:
-        self.requests.append(request)
-        return await self._pool.complete(request, meter=meter, deadline=deadline)
+Send = Callable[[Pipeline, list[Rollout]], Awaitable[None]]
 
 
 def group(nonce: str) -> list[Rollout]:
@@ -58,7 +44,7 @@ def group(nonce: str) -> list[Rollout]:
         f"was read {n + 4} times a day by two wardens.</snippet>"
         for n in range(24)
     )
-    return [_sample(nonce, sources, number) for number in range(GROUP)]
+    return [_sample(nonce, sources, number) for number in range(8)]
 
 
 def _sample(nonce: str, sources: str, number: int) -> Rollout:
@@ -76,24 +62,18 @@ def _sample(nonce: str, sources: str, number: int) -> Rollout:
     )
 
 
-Send = Callable[[Pipeline, list[Rollout]], Awaitable[None]]
-Record = Callable[[str, object], None]
-
-
 async def at_once(pipeline: Pipeline, samples: list[Rollout]) -> None:
     """As a trainer's batch arrives."""
-    await asyncio.gather(*(_scored(pipeline, sample) for sample in samples))
+    results = await asyncio.gather(
+        *(pipeline.score(each, request=Knobs(), position=0, deadline=None) for each in samples)
+    )
+    assert [result.failure for result in results] == [None] * len(samples)
 
 
 async def after_the_first(pipeline: Pipeline, samples: list[Rollout]) -> None:
     """One sample leads, the others follow it."""
-    await _scored(pipeline, samples[0])
+    await at_once(pipeline, samples[:1])
     await at_once(pipeline, samples[1:])
-
-
-async def _scored(pipeline: Pipeline, sample: Rollout) -> None:
-    result = await pipeline.score(sample, request=Knobs(), position=0, deadline=None)
-    assert result.failure is None
 
 
 @dataclass(frozen=True)
@@ -106,96 +86,81 @@ class Measured:
     shareable: int
     hit: int
 
-    @property
-    def share(self) -> float:
-        """Of the shareable tokens, what was hit."""
-        return self.hit / self.shareable
 
-    @property
-    def told(self) -> str:
-        """For the summary of the test run."""
-        return f"{self.share:.1%} of what is shareable; {self}"
-
-
-def shareable(prompts: list[list[int]]) -> int:
+def count_shareable(prompts: list[list[int]]) -> int:
     """Over all prompts, the longest beginning that an earlier one has as well."""
+
+    def in_common(one: list[int], other: list[int]) -> int:
+        pairs = zip(one, other, strict=False)
+        return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+
     return sum(
-        max((_common(prompt, earlier) for earlier in prompts[:number]), default=0)
+        max((in_common(prompt, earlier) for earlier in prompts[:number]), default=0)
         for number, prompt in enumerate(prompts)
     )
 
 
-def _common(one: list[int], other: list[int]) -> int:
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
-
-
-async def measured(vllm: VllmServer, settings: Settings, send: Send) -> Measured:
+async def measure(vllm: VllmServer, settings: Settings, send: Send) -> Measured:
     """Score a new group on a cold cache and count."""
     vllm.forget_prefixes()
-    judge = build_judge(settings, Metrics())
+    # A small model invents quotes, and each would cost another call.
+    quoteless = settings.model_copy(update={"evidence_quotes": False})
+    judge = build_judge(quoteless, Metrics())
     assert isinstance(judge, LanguageJudge)
-    recording = Recording(judge.pool)
+    requests: list[ChatRequest] = []
+    complete = judge.pool.complete
+
+    async def record(request: ChatRequest, **options: Any) -> ChatReply:
+        requests.append(request)
+        return await complete(request, **options)
+
+    judge.pool.complete = record  # type: ignore[method-assign]
+    pipeline = Pipeline(judge=judge, library=load_library(), settings=quoteless, metrics=Metrics())
     before, start = vllm.counters(), time.monotonic()
     try:
-        await send(_pipeline(settings, recording), group(secrets.token_hex(3)))
+        await send(pipeline, group(secrets.token_hex(3)))
     finally:
         await judge.aclose()
     after, seconds = vllm.counters(), time.monotonic() - start
-    sent = recording.requests if not settings.prime_prefix else with_primes(recording.requests)
+    if settings.prime_prefix:  # the service sends a prime ahead of each group's first request
+        firsts = {each.affinity: each for each in reversed(requests) if each.shared}
+        requests = [*map(to_prime, firsts.values()), *requests]
     prompts = [
         vllm.tokens([asdict(message) for message in each.messages], open_ended=each.open_ended)
-        for each in sent
+        for each in requests
     ]
     name = "vllm:prefix_cache_{}_total".format
-    assert after[name("queries")] - before[name("queries")] == sum(map(len, prompts))
-    return Measured(
-        calls=len(prompts),
-        seconds=round(seconds, 1),
-        sent=sum(map(len, prompts)),
-        shareable=shareable(prompts),
-        hit=int(after[name("hits")] - before[name("hits")]),
-    )
+    sent = sum(map(len, prompts))
+    assert after[name("queries")] - before[name("queries")] == sent
+    hit = int(after[name("hits")] - before[name("hits")])
+    return Measured(len(prompts), round(seconds, 1), sent, count_shareable(prompts), hit)
 
 
-def with_primes(requests: list[ChatRequest]) -> list[ChatRequest]:
-    """The requests, each group's first one after the prime that the service sends ahead of it."""
-    primed: dict[str, ChatRequest] = {}
-    for request in requests:
-        if request.shared:
-            primed.setdefault(request.affinity, to_prime(request))
-    return [*primed.values(), *requests]
-
-
-def _pipeline(settings: Settings, pool: JudgePool) -> Pipeline:
-    judge = LanguageJudge(
-        pool,
-        model=MODEL,
-        writer=PromptWriter(secret=secrets.token_bytes(8)),
-        metrics=Metrics(),
-        evidence_quotes=False,  # a small model invents them, and each would cost another call
-    )
-    return Pipeline(judge=judge, library=load_library(), settings=settings, metrics=Metrics())
-
-
-@pytest.mark.parametrize("send", [at_once, after_the_first])
+@pytest.mark.parametrize(
+    ("server", "send", "prime", "bar"),
+    [
+        ("vllm", at_once, False, 0.8),
+        ("vllm", after_the_first, False, 0.8),
+        ("hybrid_vllm", at_once, False, 0.7),
+        ("hybrid_vllm", at_once, True, 0.9),
+    ],
+)
 async def test_a_group_finds_its_prefix_in_the_cache(
-    vllm: VllmServer, settings: Settings, send: Send, record_property: Record
+    request: pytest.FixtureRequest,
+    settings: Settings,
+    *,
+    server: str,
+    send: Send,
+    prime: bool,
+    bar: float,
 ) -> None:
-    found = await measured(vllm, settings, send)
-    record_property("vllm", found.told)
-    assert found.share >= 0.8
-
-
-@pytest.mark.parametrize(("prime", "bar"), [(False, 0.7), (True, 0.9)])
-async def test_a_group_finds_it_in_a_hybrid_model_too(
-    hybrid_vllm: VllmServer, settings: Settings, prime: bool, bar: float, record_property: Record
-) -> None:
-    to_hybrid = {"judge_url": hybrid_vllm.base_url, "prime_prefix": prime, "prime_wait_s": 60.0}
-    found = await measured(hybrid_vllm, settings.model_copy(update=to_hybrid), at_once)
-    record_property("vllm", found.told)
-    assert found.share >= bar
+    vllm: VllmServer = request.getfixturevalue(server)
+    asking = {"judge_url": vllm.base_url, "prime_prefix": prime, "prime_wait_s": 60.0}
+    found = await measure(vllm, settings.model_copy(update=asking), send)
+    share = found.hit / found.shareable
+    request.node.user_properties.append(("vllm", f"{share:.1%} of what is shareable; {found}"))
+    assert share >= bar
 
 
 def test_shareable_counts_the_longest_beginning_of_each() -> None:
-    assert shareable([[1, 2, 3], [1, 2, 4], [1, 2, 4, 5], [9]]) == 2 + 3
+    assert count_shareable([[1, 2, 3], [1, 2, 4], [1, 2, 4, 5], [9]]) == 2 + 3

@@ -5,15 +5,12 @@ from typing import Any
 import httpx
 import pytest
 
-from citemark_rubrics import load_library
-from citemark_service.app import create_app
-from citemark_service.judges.factory import build_judge
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.telemetry.traces import open_tracer
 from support.otlp_collector import Collector
-from support.running_service import until
-from support.vllm_server import MODEL, VllmServer
+from support.scripted_service import listening, real_app
+from support.vllm_server import MODEL, VllmServer, patiently
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
@@ -21,7 +18,7 @@ _PATIENCE_S = 240.0
 CALLER = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
-async def test_each_call_has_vllms_own_span_within_it(
+def test_each_call_has_vllms_own_span_within_it(
     traced_vllm: VllmServer, collector: Collector, rollouts: list[dict[str, Any]]
 ) -> None:
     metrics = Metrics()
@@ -34,20 +31,16 @@ async def test_each_call_has_vllms_own_span_within_it(
         otlp_endpoint=collector.url,
     )
     asked = next(each for each in rollouts if "<answer>" in each["response"])
-    with open_tracer(settings, metrics) as tracer:
-        judge = build_judge(settings, metrics, tracer)
-        app = create_app(
-            settings=settings, judge=judge, library=load_library(), metrics=metrics, tracer=tracer
-        )
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-            headers = {"traceparent": f"00-{CALLER}-00f067aa0ba902b7-01"}
-            answer = await client.post("/v1/score", json=asked, headers=headers, timeout=None)
-            assert answer.json()["failure"] is None
-        await judge.aclose()
+    headers = {"traceparent": f"00-{CALLER}-00f067aa0ba902b7-01"}
+    with (
+        open_tracer(settings, metrics) as tracer,
+        listening(real_app(settings, metrics, tracer)) as url,
+    ):
+        answer = httpx.post(f"{url}/v1/score", json=asked, headers=headers, timeout=_PATIENCE_S)
+        assert answer.json()["failure"] is None
     calls = collector.named("judge call")
     assert len(calls) >= 2
-    until(lambda: len(collector.named("llm_request")) >= len(calls))
+    patiently(lambda: len(collector.named("llm_request")) >= len(calls))
     inside = collector.named("llm_request")
     assert {span.trace for span in inside} == {CALLER}
     assert {span.parent for span in inside} == {span.id for span in calls}
