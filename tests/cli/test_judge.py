@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from citemark_service.cli.judge import accelerator_seen
-from citemark_service.cli.vllm import (
+from citemark_service.cli.judge import (
     DEFAULT_MODEL,
     Serving,
-    obstacles,
+    detect_accelerator,
+    find_obstacles,
     serve_arguments,
     serve_flags,
 )
@@ -50,27 +50,22 @@ def fake_vllm(no_vllm: Path) -> None:
 def test_the_flags_are_those_of_the_compose_file() -> None:
     compose = YAML(typ="safe").load(ROOT / "docker" / "compose.yaml")
     command = compose["services"]["vllm"]["command"]
-    model = Serving(model=command[0])
-    assert list(serve_arguments(model)[: len(command)]) == command
-    assert list(serve_arguments(model)[len(command) :]) == ["--host", "127.0.0.1", "--port", "8001"]
-    assert model.model == DEFAULT_MODEL
-
-
-def test_the_default_port_is_where_the_service_looks() -> None:
-    assert Serving().base_url == Settings.model_fields["judge_url"].default
+    assert command[0] == DEFAULT_MODEL
+    assert serve_arguments(Serving()) == [*command, "--host", "127.0.0.1", "--port", "8001"]
 
 
 @pytest.mark.parametrize(
-    ("host", "url"),
+    ("serving", "url"),
     [
-        ("0.0.0.0", "http://127.0.0.1:9/v1"),
-        ("::", "http://127.0.0.1:9/v1"),
-        ("::1", "http://[::1]:9/v1"),
-        ("gpu7", "http://gpu7:9/v1"),
+        (Serving(), Settings.model_fields["judge_url"].default),
+        (Serving(host="0.0.0.0", port=9), "http://127.0.0.1:9/v1"),
+        (Serving(host="::", port=9), "http://127.0.0.1:9/v1"),
+        (Serving(host="::1", port=9), "http://[::1]:9/v1"),
+        (Serving(host="gpu7", port=9), "http://gpu7:9/v1"),
     ],
 )
-def test_the_address_is_one_to_connect_to(host: str, url: str) -> None:
-    assert Serving(host=host, port=9).base_url == url
+def test_the_address_is_one_to_connect_to(serving: Serving, url: str) -> None:
+    assert serving.base_url == url
 
 
 @pytest.mark.parametrize(
@@ -84,37 +79,31 @@ def test_the_address_is_one_to_connect_to(host: str, url: str) -> None:
     ],
 )
 def test_only_hybrid_models_get_a_mode_for_recurrent_state(model: str, hybrid: bool) -> None:
-    names = [flag.name for flag in serve_flags(Serving(model=model))]
-    assert ("--mamba-cache-mode" in names) is hybrid
-
-
-def test_extra_arguments_come_last_so_that_they_win() -> None:
-    serving = Serving(retention=528, extra=("--port", "9"))
-    assert serve_arguments(serving)[-2:] == ("--port", "9")
-    assert "528" in serve_arguments(serving)
+    assert ("--mamba-cache-mode" in serve_arguments(Serving(model=model))) is hybrid
 
 
 def test_every_obstacle_is_named() -> None:
-    no_vllm, no_gpu = obstacles(Serving(), launcher=None, accelerator=False)
+    no_vllm, no_gpu = find_obstacles(DEFAULT_MODEL, launcher=None, accelerator=False)
     assert "citemark[service,vllm]" in no_vllm
     assert "42 GB" in no_gpu
-    (unknown_size,) = obstacles(Serving(model="other"), launcher="/x/vllm", accelerator=False)
+    (unknown_size,) = find_obstacles("other", launcher="/x/vllm", accelerator=False)
     assert "GB" not in unknown_size
-    assert obstacles(Serving(), launcher="/x/vllm", accelerator=True) == ()
+    assert find_obstacles("other", launcher="/x/vllm", accelerator=True) == []
 
 
 def test_a_gpu_is_seen_by_its_device_file(tmp_path: Path) -> None:
     (tmp_path / "nvidiactl").touch()
-    assert not accelerator_seen(tmp_path)
+    assert not detect_accelerator(tmp_path)
     (tmp_path / "nvidia3").touch()
-    assert accelerator_seen(tmp_path)
+    assert detect_accelerator(tmp_path)
 
 
 @pytest.mark.usefixtures("no_vllm")
 def test_a_dry_run_prints_the_command_and_needs_nothing(cli: Cli) -> None:
-    result = cli("judge", "--dry-run", "--model", "a b", "--retention", "0", "--", "--seed", "1")
-    printed = shlex.split(result.stdout)
+    flags = ("--model", "a b", "--retention", "0", "--", "--seed", "1")
+    result = cli("judge", "--dry-run", *flags)
     assert result.exit_code == 0
+    printed = shlex.split(result.stdout)
     assert printed[:3] == ["vllm", "serve", "a b"]
     assert printed[-2:] == ["--seed", "1"]
     assert printed[printed.index("--prefix-cache-retention-interval") + 1] == "0"
@@ -137,9 +126,9 @@ def test_a_retention_that_is_no_number_is_refused(cli: Cli) -> None:
 
 def test_every_flag_says_why(cli: Cli) -> None:
     shown = cli("judge", "--why").stdout
-    assert all(
-        flag.name in shown and flag.why.split()[0] in shown for flag in serve_flags(Serving())
-    )
+    for words, why in serve_flags(Serving()):
+        assert words[0] in shown
+        assert why.split()[0] in shown
 
 
 @pytest.mark.usefixtures("fake_vllm")

@@ -9,105 +9,76 @@ from rich.console import Console
 from citemark_schemas import Rollout, ScoreResult
 from citemark_service.cli.results import Made, StreamResults
 from citemark_service.cli.rows import BadLine, RolloutRow
-from citemark_service.cli.scoring import NoService, Run, RunTally, Scorer
+from citemark_service.cli.scoring import NoService, Run, Scorer
 from citemark_service.cli.terminal import Progress
 from citemark_service.score.rollout import rollout_hash
 from support.scripted_service import scored
 
-
-def row(number: int) -> RolloutRow:
-    return RolloutRow(
-        line=number + 1,
-        position=number,
-        rollout=Rollout(question="q", tool_output="", response="r"),
-    )
+ROLLOUT = Rollout(question="q", tool_output="", response="r")
+ROWS = [RolloutRow(line=number + 1, position=number, rollout=ROLLOUT) for number in range(9)]
+SAME = Made(rollout_hash(ROLLOUT), {})
 
 
-def made(row: RolloutRow) -> Made:
-    return Made(rollout_hash(row.rollout), {})
+class Results(StreamResults):
+    """Results of an earlier run of these rows, on a disk that is full."""
 
+    name = "results.jsonl"
 
-class Falling:
-    """A scorer that raises for the rows that it was given errors for."""
-
-    def __init__(self, errors: dict[int, Exception]) -> None:
-        self.asked = 0
-        self._errors = errors
-
-    async def score(self, row: RolloutRow) -> ScoreResult:
-        self.asked += 1
-        if row.position in self._errors:
-            raise self._errors[row.position]
-        return scored(row.id)
-
-
-class FullDisk(StreamResults):
-    """Results that cannot be written."""
-
-    def __init__(self, kept: RolloutRow) -> None:
+    def __init__(self, kept: dict[str, Made]) -> None:
         super().__init__(io.BytesIO())
-        self.kept = {kept.id: made(kept)}
+        self.kept = kept
 
     def write(self, result: ScoreResult) -> None:
         raise OSError(28, "No space left on device")
 
 
-async def tally_of(
-    scorer: Falling,
+async def run_rows(
     rows: Sequence[RolloutRow | BadLine],
     results: StreamResults | None = None,
+    *,
+    gone_at: int | None = None,
     concurrency: int = 1,
-) -> tuple[RunTally, str]:
-    console = Console(file=io.StringIO(), width=200)
-    with Progress(console, None) as progress:
-        run = Run(
-            scorer=Scorer(scorer.score, made),
-            results=results or StreamResults(io.BytesIO()),
-            progress=progress,
-            concurrency=concurrency,
-        )
-        tally = await run.score_all(iter(rows))
-    assert isinstance(console.file, io.StringIO)
-    return tally, console.file.getvalue()
+) -> tuple[Run, list[int], str]:
+    """The run, the positions that were scored, and what was complained about."""
+    scored_at: list[int] = []
+
+    async def score(row: RolloutRow) -> ScoreResult:
+        scored_at.append(row.position)
+        if row.position == gone_at:
+            raise NoService("gone")
+        return scored(row.id)
+
+    shown = io.StringIO()
+    with Progress(Console(file=shown, width=200), None) as progress:
+        scorer = Scorer(score, lambda _: SAME)
+        run = Run(scorer, results or StreamResults(io.BytesIO()), progress, concurrency)
+        await run.score_all(iter(rows))
+    return run, scored_at, shown.getvalue()
 
 
 async def test_a_service_that_goes_away_ends_the_run() -> None:
-    scorer = Falling({1: NoService("gone")})
-    tally, _ = await tally_of(scorer, [row(number) for number in range(9)])
-    assert (tally.aborted, tally.exit_code) == ("gone", 1)
-    assert scorer.asked == 2
+    run, scored_at, _ = await run_rows(ROWS, gone_at=1)
+    assert (run.aborted, run.exit_code, scored_at) == ("gone", 1, [0, 1])
 
 
 async def test_a_full_disk_ends_the_run() -> None:
-    scorer = Falling({})
-    tally, _ = await tally_of(scorer, [row(number) for number in range(9)], FullDisk(row(0)))
-    assert tally.aborted is not None
-    assert "No space left" in tally.aborted
-    assert (tally.counts["kept"], scorer.asked) == (1, 1)
-
-
-class Held(StreamResults):
-    """Results of an earlier run over rows that have changed since."""
-
-    def __init__(self, rows: Sequence[RolloutRow]) -> None:
-        super().__init__(io.BytesIO())
-        self.name = "results.jsonl"
-        self.kept = {each.id: Made("of before", {}) for each in rows}
+    run, scored_at, _ = await run_rows(ROWS, Results({"0": SAME}))
+    assert run.aborted is not None
+    assert "No space left" in run.aborted
+    assert (run.counts["kept"], scored_at) == (1, [1])
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
 async def test_stale_results_in_a_pipe_end_the_run_at_the_first(concurrency: int) -> None:
-    rows = [row(number) for number in range(9)]
-    scorer = Falling({})
-    tally, _ = await tally_of(scorer, rows, Held(rows), concurrency)
-    assert tally.aborted is not None
-    assert tally.aborted.startswith("results.jsonl holds '0' for another rollout")
-    assert (tally.counts["bad"], tally.exit_code, scorer.asked) == (1, 2, 0)
+    stale = Results({row.id: Made("of before", {}) for row in ROWS})
+    run, scored_at, _ = await run_rows(ROWS, stale, concurrency=concurrency)
+    assert run.aborted is not None
+    assert run.aborted.startswith("results.jsonl holds '0' for another rollout")
+    assert (run.counts["bad"], run.exit_code, scored_at) == (1, 2, [])
 
 
 async def test_complaints_are_bounded() -> None:
-    bad = [BadLine(number, "is not JSON") for number in range(1, 31)]
-    tally, told = await tally_of(Falling({}), bad)
-    assert (tally.counts["bad"], tally.exit_code) == (30, 2)
+    run, _, told = await run_rows([BadLine(number, "is not JSON") for number in range(1, 31)])
+    assert (run.counts["bad"], run.exit_code) == (30, 2)
     assert told.count("is not JSON") == 20
     assert "and 10 more" in told

@@ -31,7 +31,7 @@ from citemark_schemas import (
     ScoreResult,
     SentenceVerdict,
 )
-from citemark_service.cli.render import render_result
+from citemark_service.cli.explain import render_result
 from citemark_service.errors import NotJudged
 from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.judges.tasks import CitationVerdicts

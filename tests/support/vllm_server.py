@@ -22,7 +22,7 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from citemark_service.cli.vllm import Serving, serve_arguments
+from citemark_service.cli.judge import Serving, serve_arguments
 from support.running_service import until
 from support.scripted_service import free_url
 

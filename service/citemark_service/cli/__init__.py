@@ -37,8 +37,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return super().get_command(ctx, cmd_name)
-        command = importlib.import_module(f"{__name__}.{cmd_name}").command
-        return command if isinstance(command, click.Command) else None
+        command: click.Command = importlib.import_module(f"{__name__}.{cmd_name}").command
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

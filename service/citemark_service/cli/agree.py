@@ -1,19 +1,17 @@
 """`citemark agree`: a judge against what people said."""
 
 import asyncio
-from collections.abc import Iterator
+import sys
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.table import Column, Table
 
-from citemark_service.agreement.figures import Figures
 from citemark_service.agreement.measure import Agreement, measure
-from citemark_service.cli.options import chosen_settings, judge_options
+from citemark_service.cli.options import INPUT, chosen_settings, judge_options
 from citemark_service.cli.terminal import plain, show
 from citemark_service.judges.factory import build_judge
 from citemark_service.settings import Settings
@@ -23,39 +21,36 @@ _COLUMNS = ("rows", "failed", "BA at 0.5", "best BA", "threshold", "AUC")
 
 
 @click.command("agree")
-@click.argument(
-    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
+@click.argument("files", nargs=-1, required=True, type=INPUT)
 @click.option("--concurrency", type=click.IntRange(1, 1024), default=16, show_default=True)
 @judge_options
-@click.pass_context
-def command(
-    ctx: click.Context, /, *, files: tuple[Path, ...], concurrency: int, **flags: Any
-) -> None:
+def command(*, files: tuple[Path, ...], concurrency: int, **flags: Any) -> None:
     """Measure a judge on labelled FILES: claims with their support, or rubric criteria.
 
     BA is balanced accuracy, at the threshold 0.5 and at the best one. Files of whole rollouts
     are skipped. Exit status 1 where judgements failed, 2 where a file is not labelled rows.
     """
-    settings = chosen_settings(flags)
-    agreements = asyncio.run(_measure_files(files, settings, concurrency, Console(stderr=True)))
-    table = Table("file", box=None, pad_edge=False, header_style="bold")
-    for column in _COLUMNS:
-        table.add_column(column, justify="right")
+    agreements = asyncio.run(_measure_files(files, chosen_settings(flags), concurrency))
+    numeric = (Column(name, justify="right") for name in _COLUMNS)
+    table = Table("file", *numeric, box=None, pad_edge=False, header_style="bold")
     for agreement in agreements:
-        if agreement.figures is not None:
-            table.add_row(*_cells(agreement.file, agreement.figures, str(agreement.failed)))
-        for title, figures in agreement.by_criterion.items():
-            table.add_row(*_cells(f"  {title}", figures, ""))
+        rows = [(agreement.file, str(agreement.failed), agreement.figures)]
+        rows += [(f"  {title}", "", figures) for title, figures in agreement.by_criterion.items()]
+        for name, failed, figures in rows:
+            if figures is not None:
+                best, threshold = figures.balanced_accuracy_best, figures.threshold_best
+                measures = (figures.balanced_accuracy, best, threshold, figures.auc)
+                shown = ("–" if value is None else f"{value:.3f}" for value in measures)
+                table.add_row(*map(plain, (name, str(figures.rows), failed, *shown)))
     show(table)
-    ctx.exit(1 if any(agreement.failed for agreement in agreements) else 0)
+    sys.exit(1 if any(agreement.failed for agreement in agreements) else 0)
 
 
 async def _measure_files(
-    files: tuple[Path, ...], settings: Settings, concurrency: int, console: Console
+    files: tuple[Path, ...], settings: Settings, concurrency: int
 ) -> list[Agreement]:
     """One file after another, so that a slow judge shows how far it is."""
-    agreements = []
+    console, agreements = Console(stderr=True), []
     async with aclosing(build_judge(settings, Metrics())) as judge:
         for file in files:
             with console.status(f"{judge.identity.model} judges {file.name}"):
@@ -65,14 +60,3 @@ async def _measure_files(
             else:
                 agreements.append(agreement)
     return agreements
-
-
-def _cells(name: str, figures: Figures, failed: str) -> Iterator[Text]:
-    measures = (
-        figures.balanced_accuracy,
-        figures.balanced_accuracy_best,
-        figures.threshold_best,
-        figures.auc,
-    )
-    shown = ("–" if measure is None else f"{measure:.3f}" for measure in measures)
-    return map(plain, (name, str(figures.rows), failed, *shown))

@@ -7,11 +7,11 @@ import click
 from rich.console import Console
 
 from citemark_schemas.envelope import EnvelopeError
+from citemark_service.cli.options import INPUT, OUTPUT
 from citemark_service.cli.terminal import Progress, count_noun, plain
 from citemark_service.errors import DataError
 from citemark_service.trainers.files import (
     Numbered,
-    WriteRow,
     count_rows,
     open_writer,
     read_rows,
@@ -19,20 +19,19 @@ from citemark_service.trainers.files import (
 )
 from citemark_service.trainers.rows import PromptTemplate
 from citemark_service.trainers.table import LAYOUTS, READ, task_of
-from citemark_service.trainers.trainer import Trainer
 
 _LAYOUT = click.Choice(tuple(LAYOUTS))
 _MOST_COLUMNS: Final = 50
 
 
 @click.command("convert")
-@click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("source", type=INPUT)
+@click.argument("output", type=OUTPUT)
 @click.option("--to", "target", type=_LAYOUT, required=True, help="Whose rows to write.")
 @click.option("--from", "origin", type=_LAYOUT, help="Whose rows SOURCE has.  [looked for]")
 @click.option(
     "--prompt-template",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=INPUT,
     metavar="FILE.j2",
     help="Make every prompt, of question, reasoning and tool_output.",
 )
@@ -60,65 +59,48 @@ def command(
         known = " or ".join(trainer.suffixes)
         raise DataError(f"{output}: {trainer.title} reads {known} alone")
     template = PromptTemplate(prompt_template)
-    conversion = Conversion(LAYOUTS[origin] if origin else None, trainer, template)
+    converted, skipped = 0, 0
+    left: dict[str, None] = {}  # columns that no rollout and no prompt has, and the output lacks
     console = Console(stderr=True)
     with (
         Progress(console, count_rows(source), "converting") as progress,
         open_writer(output, trainer.columns) as write,
     ):
-        for numbered in read_rows(source):
-            problem = conversion.convert(numbered, write)
-            if problem is not None and not skip_bad:
-                raise DataError(problem)
-            if problem is not None:
+        for numbered in progress.track(read_rows(source)):
+            try:
+                row = _convert_row(numbered, origin, target, template, index=converted)
+                write(row)
+            except ValueError as error:
+                problem = f"{numbered.place}: {error}"
+                if not skip_bad:
+                    raise DataError(problem) from error
+                skipped += 1
                 progress.complain(problem)
-            progress.advance()
-        if not conversion.converted:
-            problem = "none of its rows can be used" if conversion.skipped else "has no rows"
+                continue
+            converted += 1
+            if len(left) < _MOST_COLUMNS:
+                given = numbered.row or {}
+                left |= dict.fromkeys(each for each in given if each not in {*READ, *row})
+        if not converted:
+            problem = "none of its rows can be used" if skipped else "has no rows"
             raise DataError(f"{source}: {problem}; nothing was written")
-    if conversion.left:
-        console.print(plain(f"left behind: {', '.join(conversion.left)}", "yellow"))
-    summary = f"{count_noun(conversion.converted, 'row')} converted"
-    if conversion.skipped:
-        summary += f", {count_noun(conversion.skipped, 'bad row')} skipped"
+    if left:
+        console.print(plain(f"left behind: {', '.join(left)}", "yellow"))
+    summary = f"{count_noun(converted, 'row')} converted"
+    if skipped:
+        summary += f", {count_noun(skipped, 'bad row')} skipped"
     console.print(plain(f"{summary} for {trainer.title}: {trainer.flags}"), soft_wrap=True)
 
 
-class Conversion:
-    """Turns rows into those of one trainer.
-
-    Args:
-        source: whose layout the rows have; None to look everywhere in each.
-        target: whose layout they get.
-        template: makes prompts where there are none.
-    """
-
-    def __init__(self, source: Trainer | None, target: Trainer, template: PromptTemplate) -> None:
-        self._source = source
-        self._target = target
-        self._template = template
-        self.converted = 0
-        self.skipped = 0
-        self.left: dict[str, None] = {}
-        """Columns of the input that no rollout and no prompt has, and that the output lacks."""
-
-    def convert(self, numbered: Numbered, write: WriteRow) -> str | None:
-        """Write one row in its new layout; or say in which row, and where in it, what is wrong."""
-        row, problem = numbered.row, numbered.problem
-        laid: dict[str, Any] = {}
-        if row is not None:
-            try:
-                laid = self._target.lay(task_of(row, self._source, self._template), self.converted)
-                write(laid)
-            except EnvelopeError as error:
-                problem = "; ".join(f"{each.loc}: {each.message}" for each in error.details)
-            except ValueError as error:
-                problem = str(error)
-        if row is None or problem:
-            self.skipped += 1
-            return f"{numbered.place}: {problem}"
-        self.converted += 1
-        if len(self.left) < _MOST_COLUMNS:
-            left = (name for name in row if name not in READ and name not in laid)
-            self.left.update(dict.fromkeys(left))
-        return None
+def _convert_row(
+    numbered: Numbered, origin: str | None, target: str, template: PromptTemplate, *, index: int
+) -> dict[str, Any]:
+    """The row in its new layout. Raises `ValueError`, which says what is wrong and where in it."""
+    if numbered.row is None:
+        raise ValueError(numbered.problem)
+    try:
+        task = task_of(numbered.row, LAYOUTS[origin] if origin else None, template)
+    except EnvelopeError as error:
+        problems = (f"{each.loc}: {each.message}" for each in error.details)
+        raise ValueError("; ".join(problems)) from error
+    return LAYOUTS[target].lay(task, index)

@@ -3,8 +3,8 @@
 import asyncio
 import itertools
 import json
+import sys
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,7 @@ from rich.table import Table
 
 from citemark_rubrics import load_library
 from citemark_service.cli.options import (
+    INPUT,
     chosen_settings,
     given_flags,
     judge_options,
@@ -33,15 +34,17 @@ from citemark_service.trainers.round_trip import Trip, make_round_trip
 from citemark_service.trainers.table import TRAINERS
 from citemark_service.trainers.trainer import Trainer
 
-_COLOURS: Final = {State.OK: "green", State.LOOK: "yellow", State.FAILED: "red"}
-_SEVERITY_COLOURS: Final = {Severity.ERROR: "red", Severity.WARNING: "yellow"}
+_STATES: Final = {State.OK: "green", State.LOOK: "yellow", State.FAILED: "red"}
+_SEVERITIES: Final = {Severity.ERROR: "red", Severity.WARNING: "yellow"}
+_TABLE: Final[dict[str, Any]] = {"box": None, "padding": (0, 2, 0, 0)}
+_HEADED: Final = {**_TABLE, "pad_edge": False, "header_style": "dim"}
 
 
 @click.command("doctor")
 @click.option("--trainer", type=click.Choice(tuple(TRAINERS)), help="Examine its data set.")
 @click.option(
     "--dataset",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=INPUT,
     metavar="FILE",
     help="The data set, in that trainer's layout: JSON lines or Parquet.",
 )
@@ -50,10 +53,7 @@ _SEVERITY_COLOURS: Final = {Severity.ERROR: "red", Severity.WARNING: "yellow"}
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Rows to look at.  [all]")
 @click.option("--json", "as_json", is_flag=True, help="Print the data set's findings as JSON.")
 @judge_options
-@click.pass_context
 def command(
-    ctx: click.Context,
-    /,
     *,
     trainer: str | None,
     dataset: Path | None,
@@ -74,11 +74,10 @@ def command(
     status 1 where there are errors, 0 where there are warnings at most, 2 for wrong usage.
     """
     if trainer is None:
-        given = {"dataset": dataset, "url": url, "api-token": api_token, "limit": limit}
-        idle = [f"--{name}" for name, value in {**given, "json": as_json}.items() if value]
-        if idle:
+        given = {"dataset": dataset, "url": url, "api_token": api_token or None, "limit": limit}
+        if idle := given_flags({**given, "json": as_json or None}):
             raise click.UsageError(f"{', '.join(idle)} is for a data set; name its --trainer")
-        ctx.exit(_examine_judge(flags))
+        sys.exit(_examine_judge(flags))
     if dataset is None:
         raise click.UsageError(f"--trainer {trainer} needs a data set; name it with --dataset")
     if unfit := given_flags(flags):
@@ -96,26 +95,25 @@ def command(
         click.echo(json.dumps(report, indent=2))
     else:
         _show_dataset(TRAINERS[trainer], dataset, check, trip)
-    ctx.exit(int(any(each.severity is Severity.ERROR for each in check.findings)))
+    sys.exit(int(any(each.severity is Severity.ERROR for each in check.findings)))
 
 
 def _examine_judge(flags: dict[str, Any]) -> int:
     if flags["judge_url"] is not None and flags["judge"] is None:
         # A server that is named is the one to examine, though the default judge needs none.
         flags = {**flags, "judge": "vllm"}
-    findings = asyncio.run(_examine_servers(chosen_settings(flags)))
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    servers = split_servers(chosen_settings(flags)).values()
+
+    async def examine_servers() -> list[ServerFinding]:
+        return [finding for alone in servers for finding in await examine(alone)]
+
+    findings = asyncio.run(examine_servers())
+    table = Table(show_header=False, **_TABLE)
     for finding in findings:
-        aspect = finding.aspect.replace("_", " ")
-        state = plain(finding.state.value, _COLOURS[finding.state])
-        table.add_row(plain(aspect), state, plain(finding.seen))
+        state = plain(finding.state.value, _STATES[finding.state])
+        table.add_row(plain(finding.aspect.replace("_", " ")), state, plain(finding.seen))
     Console().print(table)
     return int(any(finding.state is State.FAILED for finding in findings))
-
-
-async def _examine_servers(settings: Settings) -> list[ServerFinding]:
-    servers = split_servers(settings).values()
-    return [finding for alone in servers for finding in await examine(alone)]
 
 
 def _examine_dataset(
@@ -136,9 +134,8 @@ def _examine_dataset(
     check = DatasetCheck(trainer, limits, typed=suffix == PARQUET)
     total = count_rows(dataset)
     with Progress(Console(stderr=True), min(total, limit or total), "reading") as progress:
-        for numbered in itertools.islice(read_rows(dataset), limit):
+        for numbered in progress.track(itertools.islice(read_rows(dataset), limit)):
             check.check(numbered)
-            progress.advance()
     if suffix not in trainer.suffixes:
         fix = f"citemark convert writes {trainer.suffixes[0]}"
         check.note("file", [error("file", f"{trainer.title} does not read {suffix}", fix)])
@@ -157,30 +154,19 @@ def _show_dataset(trainer: Trainer, dataset: Path, check: DatasetCheck, trip: Tr
     click.echo(f"{dataset}: {count_noun(check.rows, 'row')} for {trainer.title}, {kinds}")
     click.echo(f"the envelope travels in {trainer.carries}")
     if check.findings:
-        columns = ("", "rows", "field", "what is wrong, and what to do", "first")
-        table = _headed_table(columns)
+        table = Table("", "rows", "field", "what is wrong, and what to do", "first", **_HEADED)
         for each in check.findings:
-            table.add_row(
-                plain(each.severity, _SEVERITY_COLOURS[each.severity]),
-                str(each.count),
-                plain(each.field),
-                plain(f"{each.problem}\n→ {each.fix}"),
-                plain("\n".join(each.examples)),
-            )
+            severity = plain(each.severity, _SEVERITIES[each.severity])
+            advice, examples = f"{each.problem}\n→ {each.fix}", "\n".join(each.examples)
+            texts = map(plain, (str(each.count), each.field, advice, examples))
+            table.add_row(severity, *texts)
         show(table)
     if trip is not None and trip.legs:
         how = f"in {trainer.title}'s own dialect"
         if trainer.posts is None:
             how = f"as {trainer.title}'s function would post it"
         click.echo(f"\nround trip of {trip.place}, {how}:")
-        table = _headed_table(("answer", "route", "reward", "/v1/score"))
+        table = Table("answer", "route", "reward", "/v1/score", **_HEADED)
         for leg in trip.legs:
             table.add_row(leg.answer, leg.route, f"{leg.reward:.3f}", f"{leg.scored:.3f}")
         show(table)
-
-
-def _headed_table(columns: Sequence[str]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(column)
-    return table

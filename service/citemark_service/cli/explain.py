@@ -1,16 +1,32 @@
-"""`citemark explain`: one graded rollout, readably."""
+"""`citemark explain`: one graded rollout as a person reads it."""
 
 import asyncio
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final
 
 import click
+from rich.console import Group, RenderableType
+from rich.table import Column, Table
+from rich.text import Text
 
-from citemark_schemas import Knobs, Rollout, ScoreResult, StreamLine
-from citemark_service.cli.options import given_flags, judge_options, parse_knobs, service_url
-from citemark_service.cli.render import render_result
+from citemark_schemas import (
+    ClaimScore,
+    Polarity,
+    Rollout,
+    RubricScore,
+    ScoreResult,
+    StreamLine,
+)
+from citemark_service.cli.options import (
+    INPUT,
+    given_flags,
+    judge_options,
+    knob_option,
+    parse_knobs,
+    service_url,
+)
 from citemark_service.cli.rows import (
     BadLine,
     RolloutRow,
@@ -19,21 +35,29 @@ from citemark_service.cli.rows import (
     json_rows,
     read_answer,
 )
-from citemark_service.cli.score import chosen_scorer
-from citemark_service.cli.terminal import count_noun, show
+from citemark_service.cli.scoring import choose_scorer
+from citemark_service.cli.terminal import count_noun, plain, show
 from citemark_service.errors import DataError
+from citemark_service.score.explanation import (
+    Level,
+    citation_lines,
+    level_of,
+    reward_line,
+    rubric_line,
+    sign_of,
+)
 
-
-class _Graded(NamedTuple):
-    result: ScoreResult
-    rollout: Rollout | None
+_FAIR, _POOR, _UNKNOWN = "yellow", "red", "dim"
+_STYLES: Final = dict(zip(Level, ("green", _FAIR, _POOR, _UNKNOWN), strict=True))
+_UNCITED: Final = "magenta"
+_OPEN, _CLOSE = "<answer>", "</answer>"
 
 
 @click.command("explain")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=INPUT)
 @click.option("--id", "wanted", metavar="ID", help="Which one; the first where not given.")
 @click.option("--url", callback=service_url, help="Score by the service that runs there.")
-@click.option("--knob", "knobs", multiple=True, metavar="NAME=VALUE", help="Of the reward.")
+@knob_option("Of the reward.")
 @judge_options
 def command(
     *, file: Path, wanted: str | None, url: str | None, knobs: tuple[str, ...], **flags: Any
@@ -43,80 +67,180 @@ def command(
     FILE holds results, of `citemark score` or `citemark export` or as a service answered, or
     rollouts, of which one is scored first. Rollouts are shown with their whole answer.
     """
-    with file.open("rb") as lines:
-        rows = _Rows(lines, str(file))
-        if rows.are_results:
-            _refuse_scoring(url, flags)
-            graded = rows.result(wanted)
-        else:
-            graded = _scored(rows.rollout(wanted), url, parse_knobs(knobs), flags)
-    show(render_result(*graded))
 
+    async def score(row: RolloutRow) -> ScoreResult:
+        async with choose_scorer(url, parse_knobs(knobs), 1, flags) as scorer:
+            return await scorer.score(row)
 
-def _refuse_scoring(url: str | None, flags: dict[str, Any]) -> None:
-    given = given_flags({"url": url, **flags})
-    if given:
-        raise click.UsageError(f"FILE holds results, which are shown as they are; drop {given[0]}")
-
-
-class _Rows:
-    """The filled lines of a file, read once, so that a pipe will do. Raises `DataError`."""
-
-    def __init__(self, lines: Iterable[bytes], origin: str) -> None:
-        filled = (raw for raw in json_rows(lines) if raw.strip())
-        first = next(filled, None)
+    with file.open("rb") as lines:  # read once, so that a pipe will do
+        rows: Iterator[bytes] = (raw for raw in json_rows(lines) if raw.strip())
+        first = next(rows, None)
         if first is None:
-            raise DataError(f"{origin} is empty")
-        self._lines = itertools.chain([first], filled)
-        self._origin = origin
-        self.are_results = is_answer(first)
+            raise DataError(f"{file} is empty")
+        rows = itertools.chain([first], rows)
+        if is_answer(first):
+            if given := given_flags({"url": url, **flags}):
+                problem = f"FILE holds results, which are shown as they are; drop {given[0]}"
+                raise click.UsageError(problem)
+            shown = render_result(*find_result(rows, wanted, file))
+        else:
+            row = find_rollout(rows, wanted, file)
+            shown = render_result(asyncio.run(score(row)), row.rollout)
+    show(shown)
 
-    def result(self, wanted: str | None) -> _Graded:
-        """The result with the id `wanted`, or the first; errors of a stream are passed over."""
-        errors: list[StreamLine] = []
-        for answer, rollout in self._answers():
+
+def find_result(
+    rows: Iterable[bytes], wanted: str | None, file: Path
+) -> tuple[ScoreResult, Rollout | None]:
+    """The result with the id `wanted`, or the first; errors of a stream are passed over.
+
+    Raises:
+        DataError: there is none. It tells the error that stands in its place, else how many there
+            are: a rollout without an id goes by its place in the stream, counted from 0.
+    """
+    errors: list[StreamLine] = []
+    for number, raw in enumerate(rows, start=1):
+        try:
+            answers, rollout = read_answer(raw)
+        except ValueError as error:
+            raise DataError(f"{file}: row {number} is no result") from error
+        for answer in answers:
             if isinstance(answer, StreamLine):
                 errors.append(answer)
             elif wanted in (None, answer.id):
-                return _Graded(answer, rollout)
-        named = "result" if wanted is None else f"result with id {wanted!r}"
-        raise DataError(f"{self._origin} has no {named}{_reason(errors, wanted)}")
-
-    def _answers(self) -> Iterator[tuple[ScoreResult | StreamLine, Rollout | None]]:
-        for number, raw in enumerate(self._lines, start=1):
-            try:
-                answers, rollout = read_answer(raw)
-            except ValueError as error:
-                raise DataError(f"{self._origin}: row {number} is no result") from error
-            yield from ((answer, rollout) for answer in answers)
-
-    def rollout(self, wanted: str | None) -> RolloutRow:
-        """The rollout with the id `wanted`, or the first that is usable."""
-        bad: BadLine | None = None
-        for row in RowReader(self._lines):
-            if isinstance(row, BadLine):
-                bad = bad or row
-            elif wanted in (None, row.id):
-                return row
-        named = "usable rollout" if wanted is None else f"rollout with id {wanted!r}"
-        reason = f"; row {bad.line} {bad.message}" if bad else ""
-        raise DataError(f"{self._origin} has no {named}{reason}")
-
-
-def _reason(errors: Sequence[StreamLine], wanted: str | None) -> str:
-    """Why there is no result: the error that stands in its place, else how many there are.
-
-    A rollout without an id goes by its place in the stream, counted from 0.
-    """
+                return answer, rollout
+    reason = f"; it has {count_noun(len(errors), 'error')}, without ids" if errors else ""
     for line in errors:
         if line.error is not None and wanted in (None, str(line.line - 1)):
-            return f"; line {line.line}: {line.error.error}: {line.error.message}"
-    return f"; it has {count_noun(len(errors), 'error')}, without ids" if errors else ""
+            reason = f"; line {line.line}: {line.error.error}: {line.error.message}"
+            break
+    named = "result" if wanted is None else f"result with id {wanted!r}"
+    raise DataError(f"{file} has no {named}{reason}")
 
 
-def _scored(row: RolloutRow, url: str | None, knobs: Knobs, flags: dict[str, Any]) -> _Graded:
-    async def score() -> ScoreResult:
-        async with chosen_scorer(url, knobs, 1, flags) as scorer:
-            return await scorer.score(row)
+def find_rollout(rows: Iterable[bytes], wanted: str | None, file: Path) -> RolloutRow:
+    """The rollout with the id `wanted`, or the first that is usable. Raises `DataError`."""
+    bad: BadLine | None = None
+    for row in RowReader(rows):
+        if isinstance(row, BadLine):
+            bad = bad or row
+        elif wanted in (None, row.id):
+            return row
+    named = "usable rollout" if wanted is None else f"rollout with id {wanted!r}"
+    reason = f"; row {bad.line} {bad.message}" if bad else ""
+    raise DataError(f"{file} has no {named}{reason}")
 
-    return _Graded(asyncio.run(score()), row.rollout)
+
+def render_result(result: ScoreResult, rollout: Rollout | None) -> RenderableType:
+    """Everything that led to a reward; with `rollout`, also the question and the whole answer."""
+    style = _POOR if result.failure else _FAIR if result.refusal else "bold"
+    reward = plain(" ".join(reward_line(result).split()), style)
+    parts: list[RenderableType] = [plain(result.id, "bold underline") + Text("  ") + reward]
+    if rollout is not None:
+        parts += [plain(f"\n{rollout.question}", "italic"), _mark_answer(result, rollout.response)]
+    parts += [*_tabulate(result), ""]
+    if failing := [name for name, passed in result.format.checks.items() if not passed]:
+        bonus = f"format    {result.format.bonus:.3f}: fails {', '.join(failing)}"
+        parts.append(plain(bonus, _FAIR))
+    for piece in result.format.judge_addressed:
+        parts.append(plain(f"addresses the judge: “{piece}”", _FAIR))
+    if result.citation is not None:
+        parts += map(plain, citation_lines(result.citation))
+    if result.rubrics:
+        parts.append(plain(rubric_line(result)))
+    parts.append(plain(reward_line(result), "bold"))
+    usage, versions = result.judge, result.versions
+    calls = f"{usage.model}, {count_noun(usage.calls, 'call')}, {usage.prompt_tokens} prompt tokens"
+    pinned = f"static rubrics {versions.static_rubrics}, scoring {versions.scoring}"
+    return Group(*parts, plain(f"{calls}; {pinned}, prompts {versions.prompts}", "dim"))
+
+
+def _mark_answer(result: ScoreResult, response: str) -> Text:
+    """The answer block, else the whole response, with claims and uncited sentences marked."""
+    marks: list[tuple[int, int, str, str]] = []
+    for number, claim in enumerate(result.claims, start=1):
+        marks.append((*claim.span, f"{number}{sign_of(claim.support)}", _style(claim.support)))
+    for sentence in result.uncited:
+        factual = sentence.factual is None or sentence.factual >= 0.5
+        marks.append((*sentence.span, "uncited", _UNCITED if factual else _UNKNOWN))
+    position, end = 0, len(response)
+    if response.count(_OPEN) == response.count(_CLOSE) == 1:
+        position, end = response.index(_OPEN), response.index(_CLOSE) + len(_CLOSE)
+    text = Text("\n")
+    for first, last, label, style in sorted(marks):
+        if position <= first and last <= end:
+            text += plain(response[position:first])
+            text += plain(f"[{label}] {response[first:last]}", style)
+            position = last
+    return text + plain(response[position:end])
+
+
+def _tabulate(result: ScoreResult) -> Iterator[RenderableType]:
+    """The tables of claims, uncited sentences and rubrics, each after an empty line."""
+    claims, sentences, rubrics = [
+        # The first column takes the text; the others are as narrow as they can be.
+        Table(
+            Column(text, ratio=1),
+            *others,
+            box=None,
+            pad_edge=False,
+            header_style="dim",
+            expand=True,
+        )
+        for text, *others in (
+            ("claim", "support", "substance", "ids"),
+            ("outside the claim tags", "states a fact"),
+            ("rubric", "judged", "score", "weight", "from"),
+        )
+    ]
+    for number, claim in enumerate(result.claims, start=1):
+        text = plain(f"{number}. {claim.text}", _style(claim.support))
+        if claim.malformed:
+            text += plain(f" ({claim.malformed} tag)", _POOR)
+        if claim.occurrences > 1:
+            text += plain(f" (said {claim.occurrences} times)", _FAIR)
+        ids = Text("\n").join(_mark_id(claim, each) for each in claim.ids) or Text("none", _POOR)
+        claims.add_row(text, _mark_value(claim.support), _mark_value(claim.substantive), ids)
+    for sentence in result.uncited:
+        cited = None if sentence.factual is None else 1.0 - sentence.factual
+        shown = "not judged" if sentence.factual is None else f"{sentence.factual:.2f}"
+        mark = Text(f"{sign_of(cited)} {shown}", style=_style(cited))
+        sentences.add_row(plain(sentence.text, _UNCITED), mark)
+    for rubric in result.rubrics:
+        raw, weight = f"{rubric.raw:.2f}", f"{rubric.weight:g}"
+        score, source = _mark_value(rubric.score), rubric.source.value
+        rubrics.add_row(_title_rubric(rubric), raw, score, weight, source)
+    for table in (claims, sentences, rubrics):
+        if table.row_count:
+            yield from ("", table)
+
+
+def _style(value: float | None) -> str:
+    return _STYLES[level_of(value)]
+
+
+def _mark_value(value: float | None) -> Text:
+    """A value with the sign of its level, as `✓ 0.93`, or `? –` where it was not judged."""
+    shown = "–" if value is None else f"{value:.2f}"
+    return Text(f"{sign_of(value)} {shown}", style=_style(value))
+
+
+def _mark_id(claim: ClaimScore, snippet_id: str) -> Text:
+    if snippet_id in claim.fabricated:
+        return plain(f"✗ {snippet_id} fabricated", _POOR)
+    if snippet_id not in claim.judged:
+        return plain(f"? {snippet_id} not judged", _UNKNOWN)
+    share = claim.contributing.get(snippet_id, 1.0)
+    return plain(f"{sign_of(share)} {snippet_id} {share:.2f}", _style(share))
+
+
+def _title_rubric(rubric: RubricScore) -> Text:
+    flipped = rubric.polarity is Polarity.NEGATIVE
+    text = plain(f"{'−' if flipped else '+'} {rubric.title}")
+    if flipped:
+        text += Text(" (1 − judged)", style="dim")
+    if rubric.evidence:
+        text += plain(f"\n  “{rubric.evidence}”", "dim")
+    if rubric.evidence_found is False:
+        text += Text("\n  the judge's quote is not in the answer", style=_POOR)
+    return text

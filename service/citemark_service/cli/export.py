@@ -1,20 +1,33 @@
-"""`citemark export`: kept rollouts as JSON lines or a Parquet table."""
+"""`citemark export`: kept rollouts as JSON lines or a Parquet table; and how kept ones are chosen.
 
-from collections.abc import Mapping
+`citemark rescore` has the same flags for a ledger and a place in it.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import fields
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 from pydantic import BaseModel
 from rich.console import Console
 
-from citemark_service.cli.kept import open_ledger, place_options, require_kept
+from citemark_service.cli.options import OUTPUT, setting_option
 from citemark_service.cli.terminal import Progress, count_noun, plain
+from citemark_service.errors import DataError
 from citemark_service.ledger.flat import FLAGS, INTEGERS, NUMBERS, TEXTS, WHOLE, flatten
-from citemark_service.ledger.reading import Place
+from citemark_service.ledger.reading import KeptRollout, LedgerReader, Numbers, Place, ledger_reader
+from citemark_service.printable import join_names
+from citemark_service.settings import load_settings
 from citemark_service.trainers.files import PARQUET, open_writer, suffix_of
 from citemark_service.trainers.shapes import Kind, Shape
 
+_Kept = TypeVar("_Kept", Numbers, list[KeptRollout])
+
+_RUNS: Final = 20
 _COLUMNS: Final[Mapping[str, Shape]] = {
     **dict.fromkeys(TEXTS, Kind.TEXT),
     **dict.fromkeys(NUMBERS, Kind.NUMBER),
@@ -24,8 +37,78 @@ _COLUMNS: Final[Mapping[str, Shape]] = {
 }
 
 
+def _parse_time(ctx: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """ISO 8601, in UTC where it names no zone, as Unix time."""
+    if value is None:
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError as error:
+        message = f"{value!r} is no date or time such as 2026-01-31T18:00"
+        raise click.BadParameter(message, ctx, parameter) from error
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+
+
+_TIME: Final[dict[str, Any]] = {"callback": _parse_time, "metavar": "TIME"}
+_OPTIONS: Final = (
+    setting_option("ledger", "Where the rollouts are.", metavar="URL"),
+    click.option("--run", help="Only this run."),
+    click.option("--step", type=int, help="Only this step."),
+    click.option("--group", help="Only this group."),
+    click.option("--since", help="Only from then on, as 2026-01-31 or with a time.", **_TIME),
+    click.option("--until", help="Only before then.", **_TIME),
+)
+
+
+def place_options(command: Callable[..., object]) -> Callable[..., object]:
+    """Add the flags that name a ledger and a place in it; the command gets `ledger` and `place`."""
+
+    @functools.wraps(command)
+    def with_place(**flags: Any) -> object:
+        place = Place(**{each.name: flags.pop(each.name) for each in fields(Place)})
+        return command(place=place, **flags)
+
+    for option in reversed(_OPTIONS):
+        with_place = option(with_place)
+    return with_place
+
+
+@contextmanager
+def open_ledger(ledger: str | None) -> Iterator[LedgerReader]:
+    """A reader of the ledger that the flag or the environment names.
+
+    Raises:
+        click.UsageError: it is off.
+        SettingsError: there is none at that address.
+    """
+    address = ledger or load_settings().ledger
+    if address == "off":
+        raise click.UsageError("the ledger is off; name one with --ledger")
+    with closing(ledger_reader(address)) as reader:
+        yield reader
+
+
+def require_kept(reader: LedgerReader, place: Place, kept: _Kept) -> _Kept:
+    """The same rollouts, or their numbers.
+
+    Raises:
+        DataError: there are none; it says which steps or runs the ledger has.
+    """
+    if kept:
+        return kept
+    span = None if place.run is None else reader.kept_steps(place.run)
+    if span is None:
+        names = [str(row["run"]) or "(unnamed)" for row in reader.runs()]
+        there = f"the ledger's runs: {join_names(names, _RUNS) or 'none'}"
+    else:
+        low, high = span
+        steps = f"step {low}" if low == high else f"steps {low} to {high}"
+        there = f"the run {place.run} has {steps}"
+    raise DataError(f"no rollout is kept there; {there}")
+
+
 @click.command("export")
-@click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("output", type=OUTPUT)
 @place_options
 def command(*, output: Path, ledger: str | None, place: Place) -> None:
     """Write kept rollouts to OUTPUT, JSON lines or Parquet by its ending, in the order of writing.
@@ -35,26 +118,18 @@ def command(*, output: Path, ledger: str | None, place: Place) -> None:
     `citemark explain` shows rows of such JSON lines. OUTPUT appears when it is complete; what is
     scored meanwhile is not in it.
     """
-    as_text = suffix_of(output) == PARQUET
-
-    def dump(model: BaseModel, **options: Any) -> Any:
-        return (
-            model.model_dump_json(**options)
-            if as_text
-            else model.model_dump(mode="json", **options)
-        )
-
-    console = Console(stderr=True)
+    dump: Callable[..., Any] = functools.partial(BaseModel.model_dump, mode="json")
+    if suffix_of(output) == PARQUET:
+        dump = BaseModel.model_dump_json
+    console, rows = Console(stderr=True), 0
     with open_ledger(ledger) as reader:
         numbers = require_kept(reader, place, reader.numbers(place))
-        rows = 0
         with (
             Progress(console, len(numbers), "exporting") as progress,
             open_writer(output, _COLUMNS) as write,
         ):
-            for kept in reader.whole(numbers):
+            for kept in progress.track(reader.whole(numbers)):
                 rollout, result = dump(kept.rollout, exclude_unset=True), dump(kept.result)
                 write({**flatten(kept), "rollout": rollout, "result": result})
-                progress.advance()
                 rows += 1
     console.print(plain(f"{count_noun(rows, 'rollout')} in {output}"), soft_wrap=True)

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -11,6 +12,8 @@ from pydantic import ValidationError
 from citemark_schemas import Knobs
 from citemark_service.settings import JUDGES, Settings, load_settings
 
+INPUT: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+OUTPUT: Final = click.Path(dir_okay=False, path_type=Path)
 _SERVER_FLAGS: Final = {"judge_url", "judge_model"}
 
 Command = TypeVar("Command", bound=Callable[..., object])

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
@@ -10,19 +10,22 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from citemark_rubrics import load_library
-from citemark_service.cli.kept import open_ledger, place_options, require_kept
+from citemark_schemas import ScoreResult
+from citemark_service.cli.export import open_ledger, place_options, require_kept
 from citemark_service.cli.options import chosen_settings, judge_options, knob_option, parse_knobs
 from citemark_service.cli.terminal import Progress, count_noun, plain, show
 from citemark_service.errors import DataError
 from citemark_service.judges.factory import build_judge
+from citemark_service.judges.tasks import JudgeIdentity
 from citemark_service.ledger.reading import KeptRollout, Place
 from citemark_service.printable import join_names
 from citemark_service.rescoring.compare import (
     SHOWN,
     Comparison,
+    Group,
     Rescored,
     RewardPair,
     RewardTally,
@@ -83,22 +86,24 @@ def command(
             if knobs or weights:
                 raise click.UsageError("--judge compares judges: leave --knob and --weight out")
             kept = require_kept(reader, place, sample_rollouts(reader, place, sample, seed))
-            asyncio.run(_judge_anew(kept, chosen_settings(flags), as_json=as_json))
+            _compare_judges(kept, chosen_settings(flags), as_json=as_json)
             return
         change = Change(parse_knobs(knobs), dict(map(_parse_weight, weights)))
         numbers = require_kept(reader, place, reader.numbers(place, grouped=True))
         with Progress(Console(stderr=True), len(numbers), "rescoring") as progress:
-
-            def kept_rollouts() -> Iterator[KeptRollout]:
-                for each in reader.whole(numbers):
-                    yield each
-                    progress.advance()
-
-            found = compare(kept_rollouts(), change, moves=rows)
+            found = compare(progress.track(reader.whole(numbers)), change, moves=rows)
     if found.untitled:
         unknown, there = found.untitled[0], join_names(found.titles, SHOWN, separator="; ")
         raise DataError(f"no criterion is titled {unknown!r}; there are: {there}")
-    _show_rescored(found, as_json=as_json)
+    if as_json:
+        parts = {
+            "steps": [asdict(each) for each in found.steps],
+            "moves": [asdict(each) for each in found.moves],
+            "left_out": found.left_out,
+        }
+        click.echo(json.dumps({**asdict(found.comparison), **parts}, indent=2))
+    else:
+        _show_rescored(found)
 
 
 def _parse_weight(text: str) -> tuple[str, float]:
@@ -112,23 +117,31 @@ def _parse_weight(text: str) -> tuple[str, float]:
     return title, weight
 
 
-async def _judge_anew(kept: Sequence[KeptRollout], settings: Settings, *, as_json: bool) -> None:
-    async with aclosing(build_judge(settings, Metrics())) as judge:
-        library = load_library(settings.rubrics_dir)
-        pipeline = Pipeline(judge=judge, library=library, settings=settings, metrics=Metrics())
-        identity = judge.identity
-        doing = f"{identity.model} judges {count_noun(len(kept), 'rollout')}"
-        with Console(stderr=True).status(doing):
-            new = await rejudge(pipeline, kept, concurrency=settings.judge_concurrency)
+def _show_rescored(found: Rescored) -> None:
+    table = _build_table(["rollout", "group"], ["old", "new", "rank"])
+    for each in found.moves:
+        pair = each.pair
+        place = " ".join(str(part)[:24] for part in pair.group if part is not None)
+        ranks = f"{each.old_rank} → {each.new_rank}" if each.moved else str(each.old_rank)
+        table.add_row(plain(pair.id), plain(place), f"{pair.old:.3f}", f"{pair.new:.3f}", ranks)
+    show(table)
+    left_out = (f"{count} left out: {reason}" for reason, count in found.left_out.items())
+    for line in (*_summarise(found.comparison), *left_out):
+        show(plain(line))
+
+
+def _compare_judges(kept: Sequence[KeptRollout], settings: Settings, *, as_json: bool) -> None:
+    identity, new = asyncio.run(_judge_anew(kept, settings))
     failures = [result.failure for result in new if result.failure]
     if len(failures) == len(new):
         raise DataError(f"the judge failed on all {len(new)}: {failures[0].message}")
-    tally, families = RewardTally(0), dict[tuple[str | None, int | None, str], list[RewardPair]]()
+    groups: defaultdict[Group, list[RewardPair]] = defaultdict(list)
     for each, result in zip(kept, new, strict=True):
         if result.reward is not None and each.result.reward is not None:
             pair = RewardPair(each.seq, result.id, each.place, each.result.reward, result.reward)
-            families.setdefault(each.place, []).append(pair)
-    for members in families.values():
+            groups[each.place].append(pair)
+    tally = RewardTally(0)
+    for members in groups.values():
         tally.add(members)
     models = {f"{each.result.judge.model} ({each.result.versions.prompts})" for each in kept}
     was, now = ", ".join(sorted(models)), f"{identity.model} ({identity.prompts})"
@@ -146,39 +159,27 @@ async def _judge_anew(kept: Sequence[KeptRollout], settings: Settings, *, as_jso
         cells = (str(row.pairs), kappa, f"{row.difference:+.3f}", str(row.flips))
         table.add_row(plain(row.title), *cells)
     show(table)
-    show(plain(f"\n{was} → {now}"))
-    for line in _summarise(rewards):
+    for line in (f"\n{was} → {now}", *_summarise(rewards)):
         show(plain(line))
     for kind, count in failed.items():
         show(plain(f"{count} of {len(kept)} failed now: {kind}", "red"))
 
 
-def _show_rescored(found: Rescored, *, as_json: bool) -> None:
-    if as_json:
-        parts = {
-            "steps": [asdict(each) for each in found.steps],
-            "moves": [asdict(each) for each in found.moves],
-            "left_out": found.left_out,
-        }
-        click.echo(json.dumps({**asdict(found.comparison), **parts}, indent=2))
-        return
-    table = _build_table(["rollout", "group"], ["old", "new", "rank"])
-    for each in found.moves:
-        pair = each.pair
-        place = " ".join(str(part)[:24] for part in pair.group if part is not None)
-        ranks = f"{each.old_rank} → {each.new_rank}" if each.moved else str(each.old_rank)
-        table.add_row(plain(pair.id), plain(place), f"{pair.old:.3f}", f"{pair.new:.3f}", ranks)
-    show(table)
-    left_out = (f"{count} left out: {reason}" for reason, count in found.left_out.items())
-    for line in (*_summarise(found.comparison), *left_out):
-        show(plain(line))
+async def _judge_anew(
+    kept: Sequence[KeptRollout], settings: Settings
+) -> tuple[JudgeIdentity, list[ScoreResult]]:
+    async with aclosing(build_judge(settings, Metrics())) as judge:
+        library = load_library(settings.rubrics_dir)
+        pipeline = Pipeline(judge=judge, library=library, settings=settings, metrics=Metrics())
+        doing = f"{judge.identity.model} judges {count_noun(len(kept), 'rollout')}"
+        with Console(stderr=True).status(doing):
+            new = await rejudge(pipeline, kept, concurrency=settings.judge_concurrency)
+        return judge.identity, new
 
 
 def _build_table(texts: Sequence[str], numbers: Sequence[str]) -> Table:
-    table = Table(*texts, box=None, pad_edge=False, header_style="bold")
-    for column in numbers:
-        table.add_column(column, justify="right")
-    return table
+    numeric = (Column(name, justify="right") for name in numbers)
+    return Table(*texts, *numeric, box=None, pad_edge=False, header_style="bold")
 
 
 def _summarise(comparison: Comparison) -> Iterator[str]:

@@ -9,9 +9,8 @@ import functools
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from pydantic import ValidationError
 
@@ -20,20 +19,17 @@ from citemark_service.errors import DataError
 
 _OPENING = b'{"id":'
 
-Facts = Mapping[str, object]
-"""How a reward is made, by what it is called on the command line: knobs, judge and versions."""
 
-
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(NamedTuple):
     """What a result was made of, or will be as far as that is known."""
 
     rollout_hash: str
-    facts: Facts
+    facts: Mapping[str, object]
+    """Knobs, judge and versions, by what they are called on the command line."""
 
 
 @functools.lru_cache(maxsize=64)  # nearly all results of a file share them
-def facts_of(knobs: Knobs, model: str, versions: Versions) -> Facts:
+def facts_of(knobs: Knobs, model: str, versions: Versions) -> Mapping[str, object]:
     """Everything that must be equal for two rewards of one rollout to be comparable."""
     return {
         **knobs.model_dump(),
@@ -51,9 +47,8 @@ def find_difference(kept: Made, expected: Made) -> str | None:
     Only what `expected` has is compared: of a distant service not everything is known.
     """
     if kept.rollout_hash != expected.rollout_hash:
-        return (
-            "for another rollout (question, sources, response, finish_reason or criteria changed)"
-        )
+        fields = "question, sources, response, finish_reason or criteria"
+        return f"for another rollout ({fields} changed)"
     changed = [name for name, value in expected.facts.items() if kept.facts[name] != value]
     if not changed:
         return None
@@ -74,7 +69,7 @@ class StreamResults:
 
     def write(self, result: ScoreResult) -> None:
         """Write one line and hand it to the operating system."""
-        self._stream.write(_to_line(result))
+        self._stream.write(result.model_dump_json().encode() + b"\n")
         self._stream.flush()
 
     def settle(self, order: Sequence[str]) -> None:
@@ -88,8 +83,7 @@ class FileResults(StreamResults):
     """Results in a file that is resumed. Raises `DataError` or `OSError` when it is opened."""
 
     def __init__(self, path: Path) -> None:
-        # A symbolic link stays one: its target is replaced.
-        self._path = path.resolve()
+        self._path = path.resolve()  # a symbolic link stays one: its target is replaced
         self.name = path.name
         self.kept = {}
         self._spans: dict[str, tuple[int, int]] = {}
@@ -100,21 +94,19 @@ class FileResults(StreamResults):
         self._end = self._stream.tell()
 
     def write(self, result: ScoreResult) -> None:
-        """As of a stream."""
-        self._add(self._stream, result.id, _to_line(result))
-        self._stream.flush()
+        super().write(result)
+        self._add_span(result.id, self._stream.tell() - self._end)
 
     def settle(self, order: Sequence[str]) -> None:
         """Put the results into the input's order, those of other inputs first, and close."""
         self.close()
         ranks = {name: rank for rank, name in enumerate(order)}
-        ordered = sorted(self._spans, key=lambda name: ranks.get(name, -1))
+        spans = sorted(self._spans.items(), key=lambda item: ranks.get(item[0], -1))
         # A result that was scored again leaves its old line in the file until here.
         replaced_some = sum(size for _, size in self._spans.values()) != self._end
-        if replaced_some or ordered != list(self._spans):
-            spans = dict(self._spans)
+        if replaced_some or spans != list(self._spans.items()):
             with self._path.open("rb") as source:
-                self._replace((name, _read_span(source, *spans[name])) for name in ordered)
+                self._replace((name, _read_span(source, *span)) for name, span in spans)
 
     def close(self) -> None:
         """Close the file; a later run can complete it."""
@@ -146,13 +138,13 @@ class FileResults(StreamResults):
     def _replace(self, lines: Iterable[tuple[str, bytes]]) -> None:
         """Swap in a file of these lines; whatever happens, the old one or the new one is there."""
         self._spans, self._end = {}, 0
-        with tempfile.NamedTemporaryFile(
-            dir=self._path.parent, prefix=f".{self._path.name}.", delete=False
-        ) as fresh:
+        folder, prefix = self._path.parent, f".{self._path.name}."
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=prefix, delete=False) as fresh:
             scratch = Path(fresh.name)
             try:
                 for name, line in lines:
-                    self._add(fresh, name, line)
+                    fresh.write(line)
+                    self._add_span(name, len(line))
                 fresh.flush()
                 os.fsync(fresh.fileno())
                 scratch.chmod(self._path.stat().st_mode)
@@ -160,15 +152,10 @@ class FileResults(StreamResults):
             finally:
                 scratch.unlink(missing_ok=True)
 
-    def _add(self, file: IO[bytes], name: str, line: bytes) -> None:
-        file.write(line)
+    def _add_span(self, name: str, size: int) -> None:
         self._spans.pop(name, None)
-        self._spans[name] = (self._end, len(line))
-        self._end += len(line)
-
-
-def _to_line(result: ScoreResult) -> bytes:
-    return result.model_dump_json().encode() + b"\n"
+        self._spans[name] = (self._end, size)
+        self._end += size
 
 
 def _read_span(source: IO[bytes], offset: int, size: int) -> bytes:

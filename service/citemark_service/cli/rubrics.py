@@ -1,5 +1,6 @@
 """`citemark rubrics`: look at the static sets, and check a new one."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -7,6 +8,7 @@ from rich.console import Console
 
 from citemark_rubrics import RubricError, load_library, load_set
 from citemark_schemas import Polarity
+from citemark_service.cli.options import INPUT
 from citemark_service.cli.terminal import plain
 from citemark_service.printable import printable
 from citemark_service.settings import load_settings
@@ -37,11 +39,8 @@ def show(name: str | None) -> None:
 
 
 @command.command("check")
-@click.argument(
-    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
-@click.pass_context
-def check(ctx: click.Context, files: tuple[Path, ...]) -> None:
+@click.argument("files", nargs=-1, required=True, type=INPUT)
+def check(files: tuple[Path, ...]) -> None:
     """Validate sets in TOML FILES; what is wrong is named with its line. Exit status 2 if any is.
 
     A set that passes can be used from a folder named by CITEMARK_RUBRICS_DIR.
@@ -54,6 +53,6 @@ def check(ctx: click.Context, files: tuple[Path, ...]) -> None:
             click.echo(printable(str(error)), err=True)
             status = 2
         else:
-            told = f"{found.name}, {len(found.criteria)} criteria, version {found.version}"
-            click.echo(f"{file}: ok: {told}")
-    ctx.exit(status)
+            criteria = f"{len(found.criteria)} criteria"
+            click.echo(f"{file}: ok: {found.name}, {criteria}, version {found.version}")
+    sys.exit(status)

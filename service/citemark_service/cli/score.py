@@ -2,18 +2,15 @@
 
 import asyncio
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, closing, contextmanager
+from contextlib import closing
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import click
 from rich.console import Console
 
-from citemark_schemas import Knobs
 from citemark_service.cli.options import (
     chosen_settings,
-    given_flags,
     judge_options,
     knob_option,
     parse_knobs,
@@ -22,11 +19,10 @@ from citemark_service.cli.options import (
 )
 from citemark_service.cli.results import FileResults, StreamResults
 from citemark_service.cli.rows import RowReader
-from citemark_service.cli.scoring import Run, Scorer, local_scorer, remote_scorer
-from citemark_service.cli.terminal import Progress, count_lines, plain
-from citemark_service.settings import JUDGES, load_settings
+from citemark_service.cli.scoring import Run, choose_scorer
+from citemark_service.cli.terminal import Progress, plain
+from citemark_service.settings import JUDGES
 
-_STDIN = Path("-")
 _IN_FLIGHT = 16
 _IN_FLIGHT_SMALL = JUDGES["smollm2"].rollouts_at_once
 
@@ -55,10 +51,7 @@ _IN_FLIGHT_SMALL = JUDGES["smollm2"].rollouts_at_once
 )
 @knob_option()
 @judge_options
-@click.pass_context
 def command(
-    ctx: click.Context,
-    /,
     *,
     file: Path,
     url: str | None,
@@ -84,19 +77,16 @@ def command(
     console = Console(stderr=True)
     judge = None if url else JUDGES[chosen_settings(flags).judge]
     in_flight = concurrency or (judge.rollouts_at_once if judge else _IN_FLIGHT)
-    opening = chosen_scorer(url, parse_knobs(knobs), in_flight, flags, api_token=api_token)
-    with closing(_open_results(output)) as results, _open_lines(file) as (lines, total):
-        reader = RowReader(lines)
+    opening = choose_scorer(url, parse_knobs(knobs), in_flight, flags, api_token=api_token)
+    with closing(_open_results(output)) as results, click.open_file(str(file), "rb") as lines:
+        reader, total = RowReader(lines), None
+        if file.is_file() and str(file) != "-":
+            total = sum(1 for line in lines if line.strip())
+            lines.seek(0)
 
         async def score() -> Run:
             async with opening as scorer:
-                run = Run(
-                    scorer=scorer,
-                    results=results,
-                    progress=progress,
-                    concurrency=in_flight,
-                    rescore=rescore,
-                )
+                run = Run(scorer, results, progress, in_flight, rescore)
                 if lines.seekable():  # a pipe's rows are compared as they come
                     start = lines.tell()
                     await run.survey(iter(RowReader(lines)))
@@ -105,43 +95,15 @@ def command(
                 return run
 
         with Progress(console, total) as progress:
-            tally = asyncio.run(score()).tally
+            run = asyncio.run(score())
         if reader.moved:
             names = ", ".join(reader.moved)
             console.print(plain(f"moved into metadata, never judged: {names}", "yellow"))
-        if tally.aborted:
-            console.print(plain(f"stopped: {tally.aborted}", "red"))
-        console.print(plain(str(tally)))
+        if run.aborted:
+            console.print(plain(f"stopped: {run.aborted}", "red"))
+        console.print(plain(run.summarise()))
         results.settle(reader.ids)
-    ctx.exit(tally.exit_code)
-
-
-def chosen_scorer(
-    url: str | None,
-    knobs: Knobs,
-    concurrency: int,
-    flags: dict[str, Any],
-    *,
-    api_token: str | None = None,
-) -> AbstractAsyncContextManager[Scorer]:
-    """The service's scorer, or one with the judge of the flags and the environment.
-
-    Args:
-        api_token: the service's, where it was given as a flag; it wins over the environment.
-
-    Raises:
-        click.UsageError: a service is named together with a judge's flags, or a token without.
-        SettingsError: as `load_settings`.
-    """
-    if url is None:
-        if api_token is not None:
-            raise click.UsageError("--api-token is for a service; name it with --url")
-        return local_scorer(chosen_settings(flags), knobs)
-    given = given_flags(flags)
-    if given:
-        raise click.UsageError(f"--url leaves the judge to the service; drop {', '.join(given)}")
-    token = load_settings(**({} if api_token is None else {"api_token": api_token})).api_token
-    return remote_scorer(url, knobs, concurrency, token)
+    sys.exit(run.exit_code)
 
 
 def _open_results(output: Path | None) -> StreamResults:
@@ -151,13 +113,3 @@ def _open_results(output: Path | None) -> StreamResults:
         return FileResults(output)
     except OSError as error:
         raise click.UsageError(f"cannot write {output}: {error.strerror}") from error
-
-
-@contextmanager
-def _open_lines(file: Path) -> Iterator[tuple[BinaryIO, int | None]]:
-    """The file's lines and how many there are, None where that cannot be known."""
-    if file == _STDIN:
-        yield sys.stdin.buffer, None
-        return
-    with file.open("rb") as lines:
-        yield lines, count_lines(file) if file.is_file() else None

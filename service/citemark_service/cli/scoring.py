@@ -1,22 +1,19 @@
-"""How the command line scores rows: by a pipeline in this process, or by a running service.
-
-CitemarkError
-├── NotScored    the service failed on this rollout; the next one may do better
-└── NoService    there is no service that would score anything, so the run ends
-"""
+"""How the command line scores rows: by a pipeline in this process, or by a running service."""
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
+import click
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from citemark_grpo import Refused, ScoreClient, ScoreError, TimedOut, Unreachable
 from citemark_rubrics import load_library
 from citemark_schemas import Knobs, ScoreResult
+from citemark_service.cli.options import chosen_settings, given_flags
 from citemark_service.cli.results import Made, StreamResults, facts_of, find_difference
 from citemark_service.cli.rows import BadLine, RolloutRow
 from citemark_service.cli.terminal import Progress, count_noun
@@ -24,7 +21,7 @@ from citemark_service.errors import CitemarkError, DataError, InvalidRequest
 from citemark_service.judges.factory import build_judge
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.score.rollout import rollout_hash
-from citemark_service.settings import Settings
+from citemark_service.settings import Settings, load_settings
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.factory import cache_verdicts
 
@@ -36,11 +33,11 @@ _ADVICE: Final = {401: _STRANGER, 403: _STRANGER, 404: "is --url the root of a C
 
 
 class NotScored(CitemarkError):
-    """The service has no result for this rollout; the message says why."""
+    """The service has no result for this rollout; the next one may do better."""
 
 
 class NoService(CitemarkError):
-    """There is no service that would score anything; the message says why."""
+    """There is no service that would score anything, so the run ends."""
 
 
 class StaleResult(DataError):
@@ -56,6 +53,33 @@ class Scorer:
     expect: Callable[[RolloutRow], Made]
     """What the row's result would record of its making, as far as it is known beforehand. Raises
     `InvalidRequest` where the row would be refused."""
+
+
+def choose_scorer(
+    url: str | None,
+    knobs: Knobs,
+    concurrency: int,
+    flags: Mapping[str, Any],
+    *,
+    api_token: str | None = None,
+) -> AbstractAsyncContextManager[Scorer]:
+    """The service's scorer, or one with the judge of the flags and the environment.
+
+    Args:
+        api_token: the service's, where it was given as a flag; it wins over the environment.
+
+    Raises:
+        click.UsageError: a service is named together with a judge's flags, or a token without.
+        SettingsError: as `load_settings`.
+    """
+    if url is None:
+        if api_token is not None:
+            raise click.UsageError("--api-token is for a service; name it with --url")
+        return local_scorer(chosen_settings(flags), knobs)
+    if given := given_flags(flags):
+        raise click.UsageError(f"--url leaves the judge to the service; drop {', '.join(given)}")
+    token = load_settings(**({} if api_token is None else {"api_token": api_token})).api_token
+    return remote_scorer(url, knobs, concurrency, token)
 
 
 @asynccontextmanager
@@ -81,14 +105,6 @@ async def local_scorer(settings: Settings, knobs: Knobs) -> AsyncIterator[Scorer
         yield Scorer(score, expect)
 
 
-class ServiceIndex(BaseModel):
-    """What `GET /` says of a service, as far as results record it too."""
-
-    service: Literal["citemark"]
-    version: str
-    judge: str
-
-
 @asynccontextmanager
 async def remote_scorer(
     url: str, knobs: Knobs, concurrency: int, api_token: SecretStr | None
@@ -100,13 +116,13 @@ async def remote_scorer(
     Raises:
         NoService: nothing answers there; better known now than after every retry.
     """
-    token = None if api_token is None else f"Bearer {api_token.get_secret_value()}"
+    token = "" if api_token is None else f"Bearer {api_token.get_secret_value()}"
     async with ScoreClient(
         url,
         timeout_s=_CALL_S,
         deadline_s=_CALL_S + _RETRY_S,
         parallel=concurrency,
-        headers={} if token is None else {"authorization": token},
+        headers={"authorization": token} if token else {},
     ) as client:
         known = {**await _read_index(client), **knobs.model_dump(exclude_unset=True)}
 
@@ -126,15 +142,21 @@ async def remote_scorer(
         yield Scorer(score, expect)
 
 
+class ServiceIndex(BaseModel):
+    """What `GET /` says of a service, as far as results record it too."""
+
+    service: Literal["citemark"]
+    version: str
+    judge: str
+
+
 async def _read_index(client: ScoreClient) -> dict[str, object]:
     """Judge and version of the service; nothing where a gateway keeps that to itself."""
     try:
         index = ServiceIndex.model_validate_json(await client.get("/"))
-    except ValidationError:
-        return {}
     except TimedOut as error:
         raise NoService(f"cannot reach {client.root}: {error}") from error
-    except ScoreError as error:
+    except (ScoreError, ValidationError) as error:
         if isinstance(error, Unreachable) and error.status is None:
             raise NoService(f"cannot reach {error}") from error
         return {}
@@ -158,44 +180,6 @@ def _to_row_error(error: ScoreError, root: str) -> CitemarkError:
     return NotScored(f"the service answered {status}: {message}")
 
 
-class RunTally:
-    """How many rows ended how."""
-
-    def __init__(self) -> None:
-        self.counts = Counter[str]()
-        """Rows that were `judged` with a reward, `refused` for the rollout's own fault (with a
-        reward too), `failed` without one, `bad` lines, and `kept` from an earlier run."""
-        self.reward = 0.0
-        """Sum of the rewards of this run."""
-        self.aborted: str | None = None
-        """Why the run ended before its rows did."""
-
-    @property
-    def exit_code(self) -> int:
-        """2 where the input was bad, 1 where something has no reward, else 0."""
-        if self.counts["bad"]:
-            return 2
-        return 1 if self.counts["failed"] or self.aborted else 0
-
-    def count(self, result: ScoreResult) -> None:
-        """Count one result of this run."""
-        if result.reward is None:
-            self.counts["failed"] += 1
-        else:
-            self.counts["refused" if result.refusal else "judged"] += 1
-            self.reward += result.reward
-
-    def __str__(self) -> str:
-        parts = [f"{self.counts[name]} {name}" for name in ("judged", "refused", "failed")]
-        if bad := self.counts["bad"]:
-            parts.append(count_noun(bad, "bad line"))
-        if kept := self.counts["kept"]:
-            parts.append(f"{kept} kept from before")
-        rewarded = self.counts["judged"] + self.counts["refused"]
-        mean = f"; mean reward {self.reward / rewarded:.3f}" if rewarded else ""
-        return ", ".join(parts) + mean
-
-
 @dataclass
 class Run:
     """Scores rows with at most `concurrency` in flight; memory does not grow with the input.
@@ -209,8 +193,30 @@ class Run:
     progress: Progress
     concurrency: int
     rescore: bool = False
-    tally: RunTally = field(default_factory=RunTally)
+    counts: Counter[str] = field(default_factory=Counter)
+    """Rows that were `judged` with a reward, `refused` for the rollout's own fault (with a reward
+    too), `failed` without one, `bad` lines, and `kept` from an earlier run."""
+    reward_sum: float = 0.0
+    """Of this run's results."""
+    aborted: str | None = None
+    """Why the run ended before its rows did."""
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def exit_code(self) -> int:
+        """2 where the input was bad, 1 where something has no reward, else 0."""
+        return 2 if self.counts["bad"] else 1 if self.counts["failed"] or self.aborted else 0
+
+    def summarise(self) -> str:
+        """How many rows ended how, and the mean reward, in one line."""
+        parts = [f"{self.counts[name]} {name}" for name in ("judged", "refused", "failed")]
+        if bad := self.counts["bad"]:
+            parts.append(count_noun(bad, "bad line"))
+        if kept := self.counts["kept"]:
+            parts.append(f"{kept} kept from before")
+        rewarded = self.counts["judged"] + self.counts["refused"]
+        mean = f"; mean reward {self.reward_sum / rewarded:.3f}" if rewarded else ""
+        return ", ".join(parts) + mean
 
     async def survey(self, rows: Iterator[RolloutRow | BadLine]) -> None:
         """Look through all rows before any is scored.
@@ -225,16 +231,14 @@ class Run:
                 self._is_kept(row)
             await asyncio.sleep(0)  # an interruption is seen here
 
-    async def score_all(self, rows: Iterator[RolloutRow | BadLine]) -> RunTally:
+    async def score_all(self, rows: Iterator[RolloutRow | BadLine]) -> None:
         """Score every row. Each result is written before the worker takes its next row."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self.concurrency):
                 group.create_task(self._work(rows))
-        return self.tally
 
     async def _work(self, rows: Iterator[RolloutRow | BadLine]) -> None:
-        tally = self.tally
-        while tally.aborted is None:
+        while self.aborted is None:
             async with self._reading:
                 row = await asyncio.to_thread(next, rows, None)  # reading may block
             if row is None:
@@ -242,37 +246,40 @@ class Run:
             try:
                 await self._take(row)
             except NoService as error:
-                tally.aborted = str(error)
+                self.aborted = str(error)
             except OSError as error:
-                tally.aborted = f"cannot write the results: {error}"
+                self.aborted = f"cannot write the results: {error}"
             except StaleResult as error:
-                if tally.aborted is None:  # others in flight may be stale too
-                    tally.counts["bad"] += 1
-                    tally.aborted = str(error)
+                if self.aborted is None:  # others in flight may be stale too
+                    self.counts["bad"] += 1
+                    self.aborted = str(error)
             self.progress.advance()
 
     async def _take(self, row: RolloutRow | BadLine) -> None:
         if isinstance(row, BadLine):
-            self.tally.counts["bad"] += 1
+            self.counts["bad"] += 1
             self.progress.complain(f"line {row.line}: {row.message}")
             return
         if self._is_kept(row):
-            self.tally.counts["kept"] += 1
+            self.counts["kept"] += 1
             return
         try:
             result = await self.scorer.score(row)
         except InvalidRequest as error:
-            self.tally.counts["bad"] += 1
+            self.counts["bad"] += 1
             self.progress.complain(f"line {row.line}: {error}")
+            return
         except NotScored as error:
-            self.tally.counts["failed"] += 1
+            self.counts["failed"] += 1
             self.progress.complain(f"line {row.line} ({row.id}): {error}")
-        else:
-            self.results.write(result)
-            self.tally.count(result)
-            if failure := result.failure:
-                told = f"{failure.kind}: {failure.message}"
-                self.progress.complain(f"line {row.line} ({row.id}): {told}")
+            return
+        self.results.write(result)
+        rewarded = "refused" if result.refusal else "judged"
+        self.counts["failed" if result.reward is None else rewarded] += 1
+        self.reward_sum += result.reward or 0.0
+        if failure := result.failure:
+            problem = f"{failure.kind}: {failure.message}"
+            self.progress.complain(f"line {row.line} ({row.id}): {problem}")
 
     def _is_kept(self, row: RolloutRow) -> bool:
         """Whether the row has a result already that this run would make again."""

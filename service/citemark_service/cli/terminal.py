@@ -1,25 +1,18 @@
-"""Output for a person at a terminal: safe text, the levels of numbers, tables and progress."""
+"""Output for a person at a terminal: safe text, whole lines in pipes, and progress."""
 
-from pathlib import Path
-from typing import Final, Self
+from collections.abc import Iterable, Iterator
+from typing import Final, Self, TypeVar
 
 import click
 from rich.console import Console, RenderableType
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
 from citemark_service.printable import printable
-from citemark_service.score.explanation import Level, level_of, sign_of
 
-GOOD, FAIR, POOR, UNKNOWN = "green", "yellow", "red", "dim"
-_STYLES: Final = dict(zip(Level, (GOOD, FAIR, POOR, UNKNOWN), strict=True))
 _COMPLAINTS: Final = 20
+_Item = TypeVar("_Item")
 
 
 def plain(text: str, style: str = "") -> Text:
@@ -32,17 +25,6 @@ def count_noun(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def style_of(value: float | None) -> str:
-    """Colour of a value in [0, 1], by its level."""
-    return _STYLES[level_of(value)]
-
-
-def mark_value(value: float | None) -> Text:
-    """A value with the sign of its level, as `✓ 0.93`, or `? –` where it was not judged."""
-    shown = "–" if value is None else f"{value:.2f}"
-    return Text(f"{sign_of(value)} {shown}", style=style_of(value))
-
-
 def show(content: RenderableType) -> None:
     """Print to standard output; into a pipe or a file without the blanks that fill each line."""
     console = Console()
@@ -53,12 +35,6 @@ def show(content: RenderableType) -> None:
         console.print(content)
     lines = capture.get().split("\n")
     click.echo("\n".join(line.rstrip(" ") for line in lines), nl=False)
-
-
-def count_lines(path: Path) -> int:
-    """Lines of a file that are not blank."""
-    with path.open("rb") as lines:
-        return sum(1 for line in lines if line.strip())
 
 
 class Progress:
@@ -85,6 +61,12 @@ class Progress:
     def advance(self) -> None:
         """Count one row as done."""
         self._bar.advance(self._task)
+
+    def track(self, items: Iterable[_Item]) -> Iterator[_Item]:
+        """The same items; each counts as done when the next is asked for."""
+        for each in items:
+            yield each
+            self.advance()
 
     def complain(self, text: str) -> None:
         """Print what is wrong with one row."""
