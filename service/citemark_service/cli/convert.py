@@ -67,13 +67,15 @@ def command(
         open_writer(output, trainer.columns) as write,
     ):
         for numbered in progress.track(read_rows(source)):
+            problem = ""
             try:
                 row = _convert_row(numbered, origin, target, template, index=converted)
                 write(row)
             except ValueError as error:
                 problem = f"{numbered.place}: {error}"
-                if not skip_bad:
-                    raise DataError(problem) from error
+            if problem and not skip_bad:
+                raise DataError(problem)
+            if problem:
                 skipped += 1
                 progress.complain(problem)
                 continue
