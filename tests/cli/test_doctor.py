@@ -12,13 +12,16 @@ TOKENS = tuple(Listed(character) for character in VERDICTS)
 WELL = Reply(VERDICTS, tokens=TOKENS, prompt_tokens=4000, cached_tokens=2500)
 
 
-async def examined(cli: Cli, url: str):
+async def examine(cli: Cli, judge, *flags: str):
     """The command runs its own loop, so in a thread."""
-    return await asyncio.to_thread(cli, "doctor", "--judge-url", url, "--judge-model", MODEL)
+    return await asyncio.to_thread(cli, "doctor", "--judge-url", judge.url, *flags)
+
+
+NAMED = ("--judge-model", MODEL)
 
 
 async def test_a_good_server_passes(cli: Cli, start_judge) -> None:
-    result = await examined(cli, (await start_judge(always(WELL))).url)
+    result = await examine(cli, await start_judge(always(WELL)), *NAMED)
     assert result.exit_code == 0, result.output
     assert result.stdout.count(" ok ") == 4
     assert "2500 of about" in result.stdout
@@ -39,7 +42,7 @@ async def test_a_good_server_passes(cli: Cli, start_judge) -> None:
 async def test_what_only_costs_money_or_detail_is_pointed_out(
     cli: Cli, start_judge, reply: Reply, said: str
 ) -> None:
-    result = await examined(cli, (await start_judge(always(reply))).url)
+    result = await examine(cli, await start_judge(always(reply)), *NAMED)
     assert result.exit_code == 0, result.output
     assert result.stdout.count(" look ") == 1
     assert said in " ".join(result.stdout.split())
@@ -47,7 +50,7 @@ async def test_what_only_costs_money_or_detail_is_pointed_out(
 
 async def test_a_server_that_ignores_the_grammar_fails(cli: Cli, start_judge) -> None:
     judge = await start_judge(always(Reply("Shelves of books.", cached_tokens=90)))
-    result = await examined(cli, judge.url)
+    result = await examine(cli, judge, *NAMED)
     assert result.exit_code == 1
     assert "grammar" in result.stdout
     assert " failed " in result.stdout
@@ -60,8 +63,7 @@ def test_no_server_fails(cli: Cli, closed_url: str) -> None:
 
 
 async def test_another_model_than_the_served_one_fails(cli: Cli, start_judge) -> None:
-    url = (await start_judge(always(WELL))).url
-    result = await asyncio.to_thread(cli, "doctor", "--judge-url", url)
+    result = await examine(cli, await start_judge(always(WELL)))
     assert result.exit_code == 1
     assert MODEL in result.stdout
 

@@ -1,23 +1,19 @@
 """`citemark explain`: a graded rollout as a person reads it."""
 
 import json
+import os
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_schemas import (
-    CitationScore,
-    Failure,
-    FailureKind,
-    Problem,
-    ScoreResult,
-    StreamLine,
-)
+from citemark_schemas import CitationScore, Failure, FailureKind, Problem, ScoreResult, StreamLine
+from citemark_service.cli import main
 from citemark_service.printable import printable
 from citemark_service.score.explanation import citation_lines
 from support.command_line import EXAMPLES, Cli, WriteRows
@@ -27,10 +23,12 @@ STEERING = {"Cc", "Cf", "Cs"}
 ROLLOUTS = EXAMPLES / "rollouts.jsonl"
 
 
-@pytest.fixture
-def results(cli: Cli, tmp_path: Path) -> Path:
-    path = tmp_path / "results.jsonl"
-    assert cli("score", ROLLOUTS, "-o", path).exit_code == 0
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("scored") / "results.jsonl"
+    arguments = ["score", str(ROLLOUTS), "-o", str(path), "--judge", "embedded"]
+    foreign = {name: None for name in os.environ if name.startswith("CITEMARK_")}
+    assert CliRunner().invoke(main, arguments, env=foreign).exit_code == 0
     return path
 
 
@@ -47,15 +45,16 @@ def test_the_first_rollout_is_shown_where_none_is_named(cli: Cli) -> None:
     assert cli("explain", ROLLOUTS).stdout.startswith("cycle-lane-good  reward")
 
 
-def test_fabricated_ids_are_marked(cli: Cli, results: Path) -> None:
-    result = cli("explain", results, "--id", "broker-bug-invented")
-    assert "✗ rel-5.0.0 fabricated" in result.stdout
-    assert "fabricated ids 3" in result.stdout
-
-
-def test_a_refusal_says_why(cli: Cli, results: Path) -> None:
-    result = cli("explain", results, "--id", "light-trial-twice")
-    assert "not judged, the response has more than one <answer> block" in result.stdout
+@pytest.mark.parametrize(
+    ("wanted", "parts"),
+    [
+        ("broker-bug-invented", ["✗ rel-5.0.0 fabricated", "fabricated ids 3"]),
+        ("light-trial-twice", ["not judged, the response has more than one <answer> block"]),
+    ],
+)
+def test_what_was_wrong_is_shown(cli: Cli, results: Path, wanted: str, parts: list[str]) -> None:
+    shown = cli("explain", results, "--id", wanted).stdout
+    assert all(part in shown for part in parts)
 
 
 def test_a_failure_shows_no_number(cli: Cli, tmp_path: Path) -> None:
@@ -111,12 +110,6 @@ def test_a_mistake_is_one_line(cli: Cli, arguments: list[str], message: str) -> 
     assert message in result.stderr
 
 
-def test_results_are_not_scored_again(cli: Cli, results: Path) -> None:
-    result = cli("explain", results, "--judge", "embedded")
-    assert result.exit_code == 2
-    assert "drop --judge" in result.stderr
-
-
 def as_batch(lines: list[str]) -> str:
     return f'{{"items":[{",".join(lines)}]}}'
 
@@ -168,33 +161,18 @@ def test_answers_of_the_real_service_are_explained(
         (["--id", "0"], "has no result with id '0'; line 1: invalid_request: question: must"),
         (["--id", "nobody"], "has no result with id 'nobody'; it has 1 error, without ids"),
         (["--judge", "embedded"], "drop --judge"),
+        (None, "has no result; line 1: invalid_request"),
     ],
 )
 def test_an_error_is_told_where_it_is_asked_for(
-    cli: Cli, results: Path, tmp_path: Path, chosen: list[str], told: str
+    cli: Cli, results: Path, tmp_path: Path, chosen: list[str] | None, told: str
 ) -> None:
     answered = tmp_path / "answered.jsonl"
-    answered.write_text(as_stream(results.read_text().splitlines()))
-    result = cli("explain", answered, *chosen)
+    lines = [] if chosen is None else results.read_text().splitlines()
+    answered.write_text(as_stream(lines))
+    result = cli("explain", answered, *(chosen or []))
     assert result.exit_code == 2
     assert told in result.stderr
-
-
-def test_a_stream_of_errors_tells_the_first(cli: Cli, tmp_path: Path) -> None:
-    answered = tmp_path / "answered.jsonl"
-    answered.write_text(as_stream([]))
-    assert "has no result; line 1: invalid_request" in cli("explain", answered).stderr
-
-
-@pytest.mark.parametrize(
-    "body", ['{"items":[]}', '{"items":[{"id":"a"}]}', '{"line":1,"type":"x"}']
-)
-def test_something_else_is_one_line(cli: Cli, tmp_path: Path, body: str) -> None:
-    answered = tmp_path / "answered.json"
-    answered.write_text(body)
-    result = cli("explain", answered)
-    assert result.exit_code == 2
-    assert "Traceback" not in result.output
 
 
 def test_no_line_of_a_pipe_ends_in_blanks(cli: Cli, results: Path) -> None:
@@ -204,7 +182,15 @@ def test_no_line_of_a_pipe_ends_in_blanks(cli: Cli, results: Path) -> None:
         assert [line for line in lines if line != line.rstrip()] == []
 
 
-@pytest.mark.parametrize(("text", "message"), [("", "is empty"), ("nonsense", "is not JSON")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("nonsense", "is not JSON"),
+        *((text, "Error: ") for text in ('{"items":[]}', '{"items":[{"id":"a"}]}')),
+        ('{"line":1,"type":"x"}', "Error: "),
+    ],
+)
 def test_a_file_of_something_else_is_one_line(
     cli: Cli, tmp_path: Path, text: str, message: str
 ) -> None:
@@ -213,6 +199,7 @@ def test_a_file_of_something_else_is_one_line(
     result = cli("explain", path)
     assert result.exit_code == 2
     assert message in result.stderr
+    assert "Traceback" not in result.output
 
 
 def test_where_nothing_was_judged_no_formula_is_shown() -> None:

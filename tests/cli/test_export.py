@@ -16,15 +16,19 @@ from support.command_line import Cli
 from support.kept_examples import EXAMPLE_ROWS, keep_examples
 
 
+def change_rollouts(address: str, **values: Any) -> None:
+    engine = open_engine(address)
+    with engine.begin() as connection:
+        connection.execute(update(rollouts).values(**values))
+    engine.dispose()
+
+
 @pytest.fixture(scope="module")
 def ledger(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The 16 examples, each a step of the run `demo`, on the hours of a day in 2026."""
     address = f"sqlite:///{tmp_path_factory.mktemp('kept') / 'ledger.db'}"
     keep_examples(address, step=lambda place: place)
-    engine = open_engine(address)
-    with engine.begin() as connection:
-        connection.execute(update(rollouts).values(at=1_767_225_600.0 + 3600 * rollouts.c.step))
-    engine.dispose()
+    change_rollouts(address, at=1_767_225_600.0 + 3600 * rollouts.c.step)
     return address
 
 
@@ -109,17 +113,12 @@ def test_mistakes_are_named_and_leave_no_file(
 
 
 def test_an_interrupted_export_leaves_the_old_file(cli: Cli, ledger: str, tmp_path: Path) -> None:
-    path = tmp_path / "all.jsonl"
+    path, copy = tmp_path / "all.jsonl", tmp_path / "damaged.db"
     exported(cli, ledger, path)
     old = path.read_bytes()
-    copy = shutil.copy(ledger.removeprefix("sqlite:///"), tmp_path / "damaged.db")
-    ledger = f"sqlite:///{copy}"
-    engine = open_engine(ledger)
-    with engine.begin() as connection:
-        damaged = update(rollouts).where(rollouts.c.step == 9).values(detail=b"no zlib")
-        connection.execute(damaged)
-    engine.dispose()
-    told = cli("export", path, "--ledger", ledger)
+    shutil.copy(ledger.removeprefix("sqlite:///"), copy)
+    change_rollouts(f"sqlite:///{copy}", detail=b"no zlib")
+    told = cli("export", path, "--ledger", f"sqlite:///{copy}")
     assert told.exit_code == 2
     assert "cannot be read" in told.output
     assert path.read_bytes() == old

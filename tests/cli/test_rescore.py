@@ -108,26 +108,23 @@ def test_no_error_lets_a_kept_name_steer_the_terminal(cli: Cli, tmp_path: Path) 
         assert "<U+001B>]0;pwn<U+0007><U+202E><U+009B>2J" in told.output
 
 
-def test_a_file_that_is_not_there_is_answered_with_how_to_name_another(
-    cli: Cli, tmp_path: Path
-) -> None:
-    told = cli("rescore", "--ledger", f"sqlite:///{tmp_path / 'none.db'}")
-    assert told.exit_code == 2
-    assert "name another with --ledger URL" in " ".join(told.output.split())
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--ledger", "sqlite:///none.db"], "name another with --ledger URL"),
+        ([], "the ledger is off"),
+    ],
+)
+def test_a_ledger_that_cannot_be_read_is_one_line(cli: Cli, flags: list[str], told: str) -> None:
+    result = cli("rescore", *flags)
+    assert result.exit_code == 2
+    assert told in " ".join(result.output.split())
 
 
-def test_a_ledger_that_is_off_cannot_be_read(cli: Cli) -> None:
-    told = cli("rescore")
-    assert told.exit_code == 2
-    assert "the ledger is off" in told.output
-
-
-def test_a_judge_that_cannot_be_reached_agrees_with_nobody(
-    cli: Cli, ledger: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CITEMARK_JUDGE_ATTEMPTS", "1")
+def test_a_judge_that_cannot_be_reached_agrees_with_nobody(cli: Cli, ledger: str) -> None:
     flags = ("--judge", "vllm", "--judge-url", "http://127.0.0.1:9/v1", "--sample", "3")
-    told = cli("rescore", "--ledger", ledger, *flags)
+    env = {"CITEMARK_JUDGE_ATTEMPTS": "1"}
+    told = cli("rescore", "--ledger", ledger, *flags, env=env)
     assert told.exit_code == 2
     assert "the judge failed on all 3" in " ".join(told.output.split())
 

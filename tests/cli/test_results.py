@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from citemark_schemas import Failure, FailureKind, ScoreResult
@@ -37,6 +37,7 @@ def test_rewards_are_kept_and_failures_are_not(tmp_path: Path) -> None:
     assert ids_in(path) == ["a", "c"]
 
 
+@settings(max_examples=40)
 @given(st.integers(0, 3), st.floats(0, 1))
 def test_a_cut_anywhere_leaves_the_whole_lines(whole: int, share: float) -> None:
     kept = [scored(f"r{index}") for index in range(whole)]

@@ -3,6 +3,7 @@
 import json
 import signal
 import time
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -11,22 +12,26 @@ import pytest
 from click.testing import Result
 from pydantic import SecretStr
 
-from citemark_schemas import Rollout, ScoreResult
+from citemark_schemas import ScoreResult
 from support.command_line import EXAMPLES, Cli, Start, WriteRows
 from support.running_service import begin
 from support.scripted_service import Service, status
 
-TOOL_OUTPUT = "<snippet id=S1>The ferry has run since 1963.</snippet>"
 ROW = {
     "question": "Since when has the ferry run?",
-    "tool_output": TOOL_OUTPUT,
+    "tool_output": "<snippet id=S1>The ferry has run since 1963.</snippet>",
     "response": "<answer><snippet id=S1>The ferry has run since 1963.</snippet></answer>",
     "positive_rubrics": ["Gives 1963"],
 }
+ROLLOUTS = EXAMPLES / "rollouts.jsonl"
 
 
 def named(*ids: str) -> list[dict[str, Any]]:
     return [{**ROW, "id": name} for name in ids]
+
+
+UNDER = "under citation_weight 0.2, this run has 0.9"
+FORTY = named(*map(str, range(40)))
 
 
 def results_of(text: str) -> list[ScoreResult]:
@@ -44,16 +49,13 @@ def assert_one_line_error(result: Result, *parts: str) -> None:
 
 
 def test_the_examples_rank_as_anyone_would_rank_them(cli: Cli) -> None:
-    path = EXAMPLES / "rollouts.jsonl"
-    rows = [Rollout.model_validate_json(line) for line in path.read_text().splitlines()]
-    result = cli("score", path)
+    result = cli("score", ROLLOUTS)
     assert result.exit_code == 0
     rewards = {each.id: each.reward or 0.0 for each in results_of(result.stdout)}
     groups: dict[str, list[tuple[int, float]]] = {}
-    for row in rows:
-        assert row.metadata is not None
-        pair = (row.metadata["rank"], rewards[row.id or ""])
-        groups.setdefault(row.metadata["group"], []).append(pair)
+    for row in map(json.loads, ROLLOUTS.read_text().splitlines()):
+        pair = (row["metadata"]["rank"], rewards[row["id"]])
+        groups.setdefault(row["metadata"]["group"], []).append(pair)
     assert len(groups) == 4
     for pairs in groups.values():
         for rank, reward in pairs:
@@ -61,11 +63,8 @@ def test_the_examples_rank_as_anyone_would_rank_them(cli: Cli) -> None:
 
 
 def test_a_service_gives_what_this_process_gives(cli: Cli, citemark_url: str) -> None:
-    path = EXAMPLES / "rollouts.jsonl"
-    here = results_of(cli("score", path, "--knob", "citation_weight=0.5").stdout)
-    there = results_of(
-        cli("score", path, "--url", citemark_url, "--knob", "citation_weight=0.5").stdout
-    )
+    run = ["score", ROLLOUTS, "--knob", "citation_weight=0.5"]
+    here, there = (results_of(cli(*run, *more).stdout) for more in ([], ["--url", citemark_url]))
     by_id = {result.id: result.reward for result in there}
     assert {result.id: result.reward for result in here} == by_id
     assert all(result.knobs.citation_weight == 0.5 for result in there)
@@ -83,12 +82,10 @@ def test_standard_input_is_read(cli: Cli) -> None:
     assert "1 judged, 0 refused, 0 failed; mean reward 1." in result.stderr
 
 
-def test_bad_lines_do_not_stop_the_others(cli: Cli, tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
-    lines = [
-        json.dumps(row) for row in (*named("a"), {**ROW, "citation_wieght": 1}, *named("a", "b"))
-    ]
-    path.write_text("\n".join([*lines, "{"]))
+def test_bad_lines_do_not_stop_the_others(cli: Cli, rows: WriteRows) -> None:
+    path = rows([*named("a"), {**ROW, "citation_wieght": 1}, *named("a", "b")])
+    with path.open("a") as file:
+        file.write("{")
     result = cli("score", path)
     assert result.exit_code == 2
     assert sorted(ids_of(result.stdout)) == ["a", "b"]
@@ -134,7 +131,7 @@ def test_a_run_is_resumed(cli: Cli, rows: WriteRows, tmp_path: Path, service: Se
 def test_an_interrupted_run_leaves_a_file_that_can_be_resumed(
     cli: Cli, start: Start, rows: WriteRows, tmp_path: Path, service: Service
 ) -> None:
-    output, path = tmp_path / "results.jsonl", rows(named(*map(str, range(40))))
+    output, path = tmp_path / "results.jsonl", rows(FORTY)
     service.delay_s = 0.1
     options = ["-o", output, "--url", service.url, "--concurrency", "2"]
     process = start("score", path, *options)
@@ -142,7 +139,7 @@ def test_an_interrupted_run_leaves_a_file_that_can_be_resumed(
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in errors
     done = ids_of(output.read_text())
@@ -199,53 +196,45 @@ def test_an_unreadable_answer_is_a_failed_row(
     assert result.stdout == ""
 
 
-def test_no_service_is_said_at_once(cli: Cli, rows: WriteRows, closed_url: str) -> None:
-    result = cli("score", rows(named("a")), "--url", closed_url)
-    assert result.exit_code == 2
-    assert f"cannot reach {closed_url}" in result.stderr
-
-
 def test_a_judge_that_cannot_be_reached_is_a_failure_and_never_a_number(
     cli: Cli, rows: WriteRows, closed_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CITEMARK_JUDGE_ATTEMPTS", "1")
     output = tmp_path / "results.jsonl"
-    path = rows(named("a"))
-    judge = ["--judge", "vllm", "--judge-url", f"{closed_url}/v1"]
-    result = cli("score", path, "-o", output, *judge)
+    run = ["score", rows(named("a")), "-o", output]
+    result = cli(*run, "--judge", "vllm", "--judge-url", f"{closed_url}/v1")
     assert result.exit_code == 1
     assert "judge_unreachable" in result.stderr
     (failed,) = results_of(output.read_text())
     assert failed.reward is None
-    assert cli("score", path, "-o", output).exit_code == 0
+    assert cli(*run).exit_code == 0
     (scored,) = results_of(output.read_text())
     assert scored.reward is not None
 
 
 @pytest.fixture
-def kept(cli: Cli, rows: WriteRows, tmp_path: Path) -> tuple[Path, Path]:
-    """Rows a and b, and their results by the embedded judge."""
-    path, output = rows(named("a", "b")), tmp_path / "results.jsonl"
-    assert cli("score", path, "-o", output).exit_code == 0
-    return path, output
+def kept(cli: Cli, rows: WriteRows, tmp_path: Path) -> Path:
+    """The results of the rows a and b by the embedded judge."""
+    output = tmp_path / "results.jsonl"
+    assert cli("score", rows(named("a", "b")), "-o", output).exit_code == 0
+    return output
 
 
-def test_what_is_the_same_stands(cli: Cli, kept: tuple[Path, Path], rows: WriteRows) -> None:
-    path, output = kept
-    before = output.read_bytes()
-    rows({**row, "split": "other columns are never judged"} for row in named("b", "a"))
+def test_what_is_the_same_stands(cli: Cli, kept: Path, rows: WriteRows) -> None:
+    before = kept.read_bytes()
+    path = rows({**row, "split": "other columns are never judged"} for row in named("b", "a"))
     for more in ([], ["--rescore"]):
-        result = cli("score", path, "-o", output, "--knob", "citation_weight=0.2", *more)
+        result = cli("score", path, "-o", kept, "--knob", "citation_weight=0.2", *more)
         assert result.exit_code == 0
         assert "0 judged, 0 refused, 0 failed, 2 kept" in result.stderr
-    assert sorted(output.read_bytes().splitlines()) == sorted(before.splitlines())
+    assert sorted(kept.read_bytes().splitlines()) == sorted(before.splitlines())
 
 
 @pytest.mark.parametrize(
     ("change", "arguments", "told"),
     [
-        ({}, ["--knob", "citation_weight=0.9"], "under citation_weight 0.2, this run has 0.9"),
-        ({"citation_weight": 0.9}, [], "under citation_weight 0.2, this run has 0.9"),
+        ({}, ["--knob", "citation_weight=0.9"], UNDER),
+        ({"citation_weight": 0.9}, [], UNDER),
         ({"response": "<answer>Since May.</answer>"}, [], "for another rollout (question, sources"),
         ({"tool_output": ""}, [], "for another rollout"),
         ({"positive_rubrics": ["Gives May"]}, [], "for another rollout"),
@@ -257,78 +246,61 @@ def test_what_is_the_same_stands(cli: Cli, kept: tuple[Path, Path], rows: WriteR
     ],
 )
 def test_results_of_something_else_are_refused_before_anything_is_scored(
-    cli: Cli,
-    kept: tuple[Path, Path],
-    rows: WriteRows,
-    *,
-    change: dict[str, Any],
-    arguments: list[str],
-    told: str,
+    cli: Cli, kept: Path, rows: WriteRows, *, change: Any, arguments: list[str], told: str
 ) -> None:
-    path, output = kept
-    before = output.read_bytes()
-    rows([*named("c", "a"), {**ROW, **change, "id": "b"}])
-    result = cli("score", path, "-o", output, *arguments)
+    before = kept.read_bytes()
+    path = rows([*named("c", "a"), {**ROW, **change, "id": "b"}])
     first = "a" if arguments else "b"
-    assert_one_line_error(
-        result, f"results.jsonl holds '{first}' {told}", "another -o or --rescore"
-    )
-    assert output.read_bytes() == before
+    parts = (f"results.jsonl holds '{first}' {told}", "another -o or --rescore")
+    assert_one_line_error(cli("score", path, "-o", kept, *arguments), *parts)
+    assert kept.read_bytes() == before
 
 
 def test_what_does_not_stand_is_scored_again_where_that_is_wanted(
-    cli: Cli, kept: tuple[Path, Path], rows: WriteRows
+    cli: Cli, kept: Path, rows: WriteRows
 ) -> None:
-    path, output = kept
-    rows([*named("a"), {**ROW, "id": "b", "citation_weight": 0.9}])
-    result = cli("score", path, "-o", output, "--rescore")
+    path = rows([*named("a"), {**ROW, "id": "b", "citation_weight": 0.9}])
+    result = cli("score", path, "-o", kept, "--rescore")
     assert result.exit_code == 0
     assert "1 judged, 0 refused, 0 failed, 1 kept" in result.stderr
-    weights = [(each.id, each.knobs.citation_weight) for each in results_of(output.read_text())]
+    weights = [(each.id, each.knobs.citation_weight) for each in results_of(kept.read_text())]
     assert weights == [("a", 0.2), ("b", 0.9)]
 
 
 def test_another_static_set_is_another_run(
-    cli: Cli, kept: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, kept: Path, rows: WriteRows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, output = kept
     shipped = resources.files("citemark_rubrics") / "sets" / "v3.toml"
-    mine = shipped.read_text().replace('name = "v3"', 'name = "mine"')
-    (tmp_path / "mine.toml").write_text(mine)
+    mine, file = shipped.read_text().replace('name = "v3"', 'name = "mine"'), tmp_path / "mine.toml"
+    file.write_text(mine)
     monkeypatch.setenv("CITEMARK_RUBRICS_DIR", str(tmp_path))
-    chosen = ["--knob", "static_rubrics=mine"]
-    assert_one_line_error(cli("score", path, "-o", output, *chosen), "static_rubrics v3, ", "mine@")
-    assert cli("score", path, "-o", output, "--rescore", *chosen).exit_code == 0
-    (tmp_path / "mine.toml").write_text(mine + "# The criteria are what they were.")
-    assert cli("score", path, "-o", output, *chosen).exit_code == 0
-    (tmp_path / "mine.toml").write_text(mine.replace("zero = ", "weight = 2\nzero = ", 1))
-    result = cli("score", path, "-o", output, *chosen)
-    assert_one_line_error(result, "under static rubrics version mine@")
+    run = ["score", rows(named("a", "b")), "-o", kept, "--knob", "static_rubrics=mine"]
+    assert_one_line_error(cli(*run), "static_rubrics v3, ", "mine@")
+    assert cli(*run, "--rescore").exit_code == 0
+    file.write_text(mine + "# The criteria are what they were.")
+    assert cli(*run).exit_code == 0
+    file.write_text(mine.replace("zero = ", "weight = 2\nzero = ", 1))
+    assert_one_line_error(cli(*run), "under static rubrics version mine@")
 
 
 def test_a_service_is_compared_as_far_as_it_is_known(
     cli: Cli, rows: WriteRows, tmp_path: Path, service: Service, citemark_url: str
 ) -> None:
-    path, output = rows(named("a")), tmp_path / "results.jsonl"
-    scripted = ["score", path, "-o", output, "--url", service.url]
+    run = ["score", rows(named("a")), "-o", tmp_path / "results.jsonl"]
+    scripted, real = [*run, "--url", service.url], [*run, "--url", citemark_url]
     assert cli(*scripted).exit_code == 0
-    result = cli(*scripted, "--knob", "citation_weight=0.9")
-    assert_one_line_error(result, "under citation_weight 0.2, this run has 0.9")
+    assert_one_line_error(cli(*scripted, "--knob", "citation_weight=0.9"), UNDER)
     assert cli(*scripted).exit_code == 0
     assert len(service.requests) == 1
-    real = ["score", path, "-o", output, "--url", citemark_url]
     assert_one_line_error(cli(*real), "under judge model scripted", "this run has embedded")
     assert cli(*real, "--rescore").exit_code == 0
     assert cli(*real).exit_code == 0
-    assert cli("score", path, "-o", output).exit_code == 0
+    assert cli(*run).exit_code == 0
 
 
-def test_a_row_that_became_wrong_is_a_bad_line(
-    cli: Cli, kept: tuple[Path, Path], rows: WriteRows
-) -> None:
-    path, output = kept
-    rows([{**ROW, "id": "a", "static_rubrics": "v99"}, *named("b")])
-    result = cli("score", path, "-o", output)
+def test_a_row_that_became_wrong_is_a_bad_line(cli: Cli, kept: Path, rows: WriteRows) -> None:
+    path = rows([{**ROW, "id": "a", "static_rubrics": "v99"}, *named("b")])
+    result = cli("score", path, "-o", kept)
     assert result.exit_code == 2
     assert "line 1: " in result.stderr
     assert "1 bad line, 1 kept" in result.stderr
@@ -357,12 +329,16 @@ def test_a_foreign_output_file_is_left_alone(cli: Cli, rows: WriteRows) -> None:
         (["--url", "http://"], ["names no host"]),
         (["--url", "http://host:port"], ["port"]),
         (["-o", "no/such/folder/results.jsonl"], ["cannot write"]),
+        (["--api-token", "s3same"], ["--url"]),
+        (["--url", "http://127.0.0.1:1/t/s3same"], ["cannot reach http://127.0.0.1:1"]),
     ],
 )
 def test_a_mistaken_flag_is_one_line(
     cli: Cli, rows: WriteRows, arguments: list[str], parts: list[str]
 ) -> None:
-    assert_one_line_error(cli("score", rows(named("a")), *arguments), *parts)
+    result = cli("score", rows(named("a")), *arguments)
+    assert_one_line_error(result, *parts)
+    assert "s3same" not in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -376,45 +352,41 @@ def test_a_mistaken_flag_is_one_line(
     ],
 )
 def test_a_mistaken_variable_is_one_line(
-    cli: Cli, rows: WriteRows, monkeypatch: pytest.MonkeyPatch, *, variable: str, hint: str
+    cli: Cli, rows: WriteRows, monkeypatch: pytest.MonkeyPatch, variable: str, hint: str
 ) -> None:
     monkeypatch.setenv(variable, "embedded")
     result = cli("score", rows(named("a")))
     assert_one_line_error(result, f"Error: {variable} is not a setting{hint}\n")
 
 
-@pytest.mark.parametrize("given", ["environment", "flag", "path"])
-def test_a_service_gets_its_token(
-    cli: Cli, rows: WriteRows, monkeypatch: pytest.MonkeyPatch, given: str
-) -> None:
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[str]:
+    """The address of a service whose token is `s3same`."""
     service = begin(api_token=SecretStr("s3same"))
-    url, options = service.server.url, []
-    if given == "environment":
-        monkeypatch.setenv("CITEMARK_API_TOKEN", "s3same")
-    elif given == "flag":
-        monkeypatch.setenv("CITEMARK_API_TOKEN", "another")
-        options = ["--api-token", "s3same"]
-    else:
-        url += "/t/s3same"
-    try:
-        result = cli("score", rows([ROW]), "--url", url, *options)
-    finally:
-        service.stop()
+    yield service.server.url
+    service.stop()
+
+
+@pytest.mark.parametrize(
+    ("environment", "options"),
+    [("s3same", ["{}"]), ("another", ["{}", "--api-token", "s3same"]), (None, ["{}/t/s3same"])],
+    ids=["environment", "flag", "path"],
+)
+def test_a_service_gets_its_token(
+    cli: Cli, rows: WriteRows, guarded: str, environment: str | None, options: list[str]
+) -> None:
+    given = [option.format(guarded) for option in options]
+    result = cli("score", rows([ROW]), "--url", *given, env={"CITEMARK_API_TOKEN": environment})
     assert result.exit_code == 0, result.stderr
     assert "1 judged, 0 refused, 0 failed" in result.stderr
 
 
-@pytest.mark.parametrize("token", [None, "wr0ng"])
+@pytest.mark.parametrize("options", [[], ["--api-token", "wr0ng"]])
 def test_a_missing_or_wrong_token_is_told_once(
-    cli: Cli, rows: WriteRows, tmp_path: Path, token: str | None
+    cli: Cli, rows: WriteRows, tmp_path: Path, guarded: str, options: list[str]
 ) -> None:
-    service, output = begin(api_token=SecretStr("s3same")), tmp_path / "results.jsonl"
-    options = [] if token is None else ["--api-token", token]
-    path = rows(named(*map(str, range(40))))
-    try:
-        result = cli("score", path, "--url", service.server.url, "-o", output, *options)
-    finally:
-        service.stop()
+    output = tmp_path / "results.jsonl"
+    result = cli("score", rows(FORTY), "--url", guarded, "-o", output, *options)
     assert result.exit_code == 1
     told = " ".join(result.stderr.split())
     assert told.count("answered 401: no token, or a wrong one; set CITEMARK_API_TOKEN") == 1
@@ -426,20 +398,7 @@ def test_a_url_that_leads_elsewhere_is_told_once(
     cli: Cli, rows: WriteRows, service: Service
 ) -> None:
     service.steps = [status(404)] * 40
-    path = rows(named(*map(str, range(40))))
-    result = cli("score", path, "--url", service.url, "--concurrency", "1")
+    result = cli("score", rows(FORTY), "--url", service.url, "--concurrency", "1")
     assert result.exit_code == 1
     assert result.stderr.count("answered 404: is --url the root of a Citemark?") == 1
     assert len(service.requests) == 1
-
-
-def test_a_token_in_the_url_is_not_repeated(cli: Cli, rows: WriteRows, closed_url: str) -> None:
-    result = cli("score", rows([ROW]), "--url", f"{closed_url}/t/s3same")
-    assert f"cannot reach {closed_url}" in result.stderr
-    assert "s3same" not in result.stderr
-
-
-def test_a_token_without_a_service_is_refused(cli: Cli, rows: WriteRows) -> None:
-    result = cli("score", rows([ROW]), "--api-token", "s3same")
-    assert result.exit_code == 2
-    assert "--url" in result.stderr
