@@ -46,10 +46,8 @@ def get_log_context() -> Mapping[str, str | int]:
 
 
 def set_log_context(**fields: str | int) -> None:
-    """Replace the context for the rest of the task, and for the tasks that it starts.
-
-    Without an end, so that it also marks what a server logs after the task's code has failed.
-    """
+    """Replace the context for the rest of the task, what a server logs after its code has failed
+    included, and for the tasks that it starts."""
     _CONTEXT.set(fields)
 
 
@@ -75,26 +73,30 @@ class TextLines(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's
-        """The line, without a traceback."""
         own = _fields_of(record)
-        context = [
-            f"{key}={_quote(value)}" for key, value in _CONTEXT.get().items() if key not in own
-        ]
-        return " ".join([printable(super().formatMessage(record)).translate(_BREAKS), *context])
+        line = printable(super().formatMessage(record)).translate(_BREAKS)
+        for key, value in _CONTEXT.get().items():
+            if key not in own:
+                text = str(value)
+                if not _PLAIN.fullmatch(text):  # quoted, so that it ends where it seems to
+                    text = json.dumps(_replace_surrogates(text))
+                line += f" {key}={text}"
+        return line
 
     def formatException(self, ei: Any) -> str:  # noqa: N802  logging's
-        """The traceback, with nothing in it that could steer a terminal."""
         return printable(super().formatException(ei))
 
 
 class JsonLines(logging.Formatter):
-    """An object with time, level, logger and message, and every field under its own name."""
+    """An object with time, level, logger and message, and every field under its own name.
+
+    It is ASCII, so that no separator of another alphabet breaks the line.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line; ASCII, so that no separator of another alphabet breaks it."""
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line = {
-            **get_log_context(),
+            **_CONTEXT.get(),
             **_fields_of(record),
             "time": at.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
@@ -103,9 +105,8 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(
-            {key: _replace_surrogates(value) for key, value in line.items()}, default=str
-        )
+        legible = {key: _replace_surrogates(value) for key, value in line.items()}
+        return json.dumps(legible, default=str)
 
 
 class Throttle(logging.Filter):
@@ -128,7 +129,6 @@ class Throttle(logging.Filter):
         self._lock = threading.Lock()  # a handler filters before it takes its own
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is written."""
         if record.name in _UNTHROTTLED:
             return True
         fields = _fields_of(record)
@@ -187,14 +187,6 @@ def _fields_of(record: logging.LogRecord) -> LogFields:
     return fields
 
 
-def _quote(value: str | int) -> str:
-    """A value that ends where it seems to end: as it is, or as a JSON string."""
-    text = str(value)
-    return text if _PLAIN.fullmatch(text) else json.dumps(_replace_surrogates(text))
-
-
 def _replace_surrogates(value: object) -> object:
     """Half of a surrogate pair is JSON that half of the readers refuse."""
-    if not isinstance(value, str):
-        return value
-    return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value)
+    return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value) if isinstance(value, str) else value

@@ -21,7 +21,6 @@ CacheOperation = Literal["read", "write", "value"]
 ProbeAspect = Literal["grammar", "logprobs", "prefix_cache"]
 """What the probe looks at in a server of the judge."""
 
-_NAMESPACE: Final = "citemark"
 _INSTANCE: Final = "instance"
 _SERVER_GAUGES: Final = {
     "up": "1 while calls are sent to the server.",
@@ -42,53 +41,61 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._counter = partial(Counter, namespace=_NAMESPACE, registry=self.registry)
-        self._gauge = partial(Gauge, namespace=_NAMESPACE, registry=self.registry)
-        self._histogram = partial(Histogram, namespace=_NAMESPACE, registry=self.registry)
-        build = Info("build", "What is running.", namespace=_NAMESPACE, registry=self.registry)
-        build.info({"version": version("citemark")})
+        named = {"namespace": "citemark", "registry": self.registry}
+        self._counter = partial(Counter, **named)
+        self._gauge = partial(Gauge, **named)
+        self._shares = partial(Histogram, **named, buckets=_SHARE)
+        self._histogram = partial(Histogram, **named)
+        self._seconds = partial(Histogram, **named, buckets=_SECONDS)
+        Info("build", "What is running.", **named).info({"version": version("citemark")})
         self._declare_service()
         self._declare_judge()
         self._declare_rewards()
 
+    def _count_by(
+        self, label: str, values: Iterable[Label], name: str, text: str
+    ) -> dict[Label, Counter]:
+        counter = self._counter(name, text, [label])
+        return {value: counter.labels(value) for value in values}
+
     def _declare_service(self) -> None:
-        routed = ["route", "status"]
-        self.requests = self._counter("requests", "HTTP requests answered.", routed)
-        text = "Wall time of a request."
-        self.request_seconds = self._histogram("request_seconds", text, ["route"], buckets=_SECONDS)
+        self.requests = self._counter("requests", "HTTP requests answered.", ["route", "status"])
+        self.request_seconds = self._seconds(
+            "request_seconds", "Wall time of a request.", ["route"]
+        )
         self.inflight_requests = self._gauge("inflight_requests", "Requests not yet answered.")
-        text = "Time of one stage."
-        stages = self._histogram("stage_seconds", text, ["stage"], buckets=_SECONDS)
+        stages = self._seconds("stage_seconds", "Time of one stage.", ["stage"])
         self.stages: dict[Stage, Histogram] = {s: stages.labels(s) for s in get_args(Stage)}
         """Seconds; `queue` is one call's wait for its slot."""
-        spans = self._counter("trace_spans", "Spans exported, or lost.", ["outcome"])
-        self.trace_spans = _children(spans, ("exported", "lost"))
-        verdicts = self._counter("verdicts", "Verdicts by where they came from.", ["from"])
-        self.verdicts = _children(verdicts, ("judge", "cache", "joined"))
-        errors = self._counter("cache_errors", "Failures of the verdict cache.", ["operation"])
-        self.cache_errors: dict[CacheOperation, Counter] = _children(
-            errors, get_args(CacheOperation)
+        self.trace_spans = self._count_by(
+            "outcome", ("exported", "lost"), "trace_spans", "Spans exported, or lost."
+        )
+        self.verdicts = self._count_by(
+            "from", ("judge", "cache", "joined"), "verdicts", "Verdicts by where they came from."
+        )
+        operations: tuple[CacheOperation, ...] = get_args(CacheOperation)
+        self.cache_errors = self._count_by(
+            "operation", operations, "cache_errors", "Failures of the verdict cache."
         )
         self.cache_entries = self._gauge("cache_entries", "Verdicts kept in memory.")
         text = "Rollouts kept by the ledger, posted again, or lost."
-        kept = self._counter("ledger_rollouts", text, ["outcome"])
-        self.ledger_rollouts = _children(kept, ("kept", "again", "lost"))
+        outcomes = ("kept", "again", "lost")
+        self.ledger_rollouts = self._count_by("outcome", outcomes, "ledger_rollouts", text)
         self.ledger_waiting = self._gauge("ledger_waiting", "Rollouts that wait to be kept.")
         text = "1 while the ledger's database cannot be used."
         self.ledger_trouble = self._gauge("ledger_trouble", text)
 
     def _declare_judge(self) -> None:
         outcomes: tuple[CallOutcome, ...] = ("ok", *FailureKind)
-        calls = self._counter("judge_calls", "HTTP calls to the judge.", ["outcome"])
-        self._calls = _children(calls, outcomes)
-        tokens = self._counter("judge_tokens", "Tokens the judge counted.", ["type"])
-        self._tokens = _children(tokens, ("prompt", "cached", "completion"))
+        self._calls = self._count_by("outcome", outcomes, "judge_calls", "HTTP calls to the judge.")
+        kinds = ("prompt", "cached", "completion")
+        self._tokens = self._count_by("type", kinds, "judge_tokens", "Tokens the judge counted.")
         text = "Wall time of one call to the judge."
-        self._call_seconds = self._histogram("judge_call_seconds", text, buckets=_SECONDS)
-        retries = self._counter("judge_retries", "Calls and replies tried again.", ["kind"])
-        self._retries = _children(retries, FailureKind)
-        primes = self._counter("primes", "Prefixes sent ahead of their group.", ["outcome"])
-        self.primes = _children(primes, ("primed", "failed", "late"))
+        self._call_seconds = self._seconds("judge_call_seconds", text)
+        text = "Calls and replies tried again."
+        self._retries = self._count_by("kind", FailureKind, "judge_retries", text)
+        text = "Prefixes sent ahead of their group."
+        self.primes = self._count_by("outcome", ("primed", "failed", "late"), "primes", text)
         pair = ["server", "outcome"]
         self.server_calls = self._counter("judge_server_calls", "Attempts at one server.", pair)
         text = "Times that a server was given up."
@@ -105,19 +112,20 @@ class Metrics:
         self.probes = self._gauge("judge_probe", text, ["server", "aspect"])
 
     def _declare_rewards(self) -> None:
-        rollouts = self._counter("rollouts", "Rollouts answered.", ["outcome"])
-        self._rollouts = _children(rollouts, ("scored", "refused", "failed"))
-        failures = self._counter("failures", "Rollouts without a verdict.", ["kind"])
-        self._failures = _children(failures, FailureKind)
-        refusals = self._counter("refusals", "Rollouts that were not judged.", ["kind"])
-        self._refusals = _children(refusals, RefusalKind)
-        histogram = self._histogram
-        text = "Reward over verification_reward."
-        self._reward = histogram("reward", text, buckets=(*_SHARE, 1.1, 1.2))
-        self._rubric = histogram("rubric_reward", "Rubric part of the reward.", buckets=_SHARE)
-        self._f1 = histogram("citation_f1", "Citation F1.", buckets=_SHARE)
-        self._precision = histogram("citation_precision", "Citation precision.", buckets=_SHARE)
-        self._recall = histogram("citation_recall", "Citation recall.", buckets=_SHARE)
+        outcomes = ("scored", "refused", "failed")
+        self._rollouts = self._count_by("outcome", outcomes, "rollouts", "Rollouts answered.")
+        text = "Rollouts without a verdict."
+        self._failures = self._count_by("kind", FailureKind, "failures", text)
+        text = "Rollouts that were not judged."
+        self._refusals = self._count_by("kind", RefusalKind, "refusals", text)
+        buckets = (*_SHARE, 1.1, 1.2)
+        self._reward = self._histogram(
+            "reward", "Reward over verification_reward.", buckets=buckets
+        )
+        self._rubric = self._shares("rubric_reward", "Rubric part of the reward.")
+        self._f1 = self._shares("citation_f1", "Citation F1.")
+        self._precision = self._shares("citation_precision", "Citation precision.")
+        self._recall = self._shares("citation_recall", "Citation recall.")
         # A rubric's mean score over a time is the increase of the one by the other's.
         text = "Sum of scores, flipped where negative."
         self._rubric_scores = self._counter("rubric_scores", text, ["rubric"])
@@ -126,7 +134,7 @@ class Metrics:
         # Sums for the correlation of length and reward; those of the values themselves, and the
         # count, are in the two histograms.
         text = "Length of a scored answer."
-        self._characters = histogram("answer_characters", text, buckets=_CHARACTERS)
+        self._characters = self._histogram("answer_characters", text, buckets=_CHARACTERS)
         text = "Sum of reward times length of the answer."
         self._products = self._counter("reward_answer_characters", text)
         self._reward_squares = self._counter("reward_squares", "Sum of squared rewards.")
@@ -147,28 +155,23 @@ class Metrics:
         self._gauge(name, text).set_function(measure)
 
     def add_server(self, name: str, **measures: Measure) -> None:
-        """Add the series of a server of the judge.
+        """Add the series of a server of the judge: `up`, `limit`, `in_flight` and `waiting`.
 
-        Args:
-            name: its host and port, from the settings.
-            measures: `up`, `limit`, `in_flight` and `waiting`.
+        Its name is its host and port, from the settings.
         """
         self.servers_up[name] = measures["up"]
         self.server_ejections.labels(name)
-        for outcome in ("ok", *FailureKind):
+        for outcome in self._calls:
             self.server_calls.labels(name, outcome)
         for gauge, measure in measures.items():
             self._servers[gauge].labels(name).set_function(measure)
 
-    def count_call(
-        self, outcome: CallOutcome, seconds: float, *, prompt: int, cached: int, completion: int
-    ) -> None:
-        """One HTTP call to the judge ended; the last three are tokens."""
+    def count_call(self, outcome: CallOutcome, seconds: float, **tokens: int) -> None:
+        """One HTTP call to the judge ended; `tokens` are `prompt`, `cached` and `completion`."""
         self._calls[outcome].inc()
         self._call_seconds.observe(seconds)
-        self._tokens["prompt"].inc(prompt)
-        self._tokens["cached"].inc(cached)
-        self._tokens["completion"].inc(completion)
+        for kind, count in tokens.items():
+            self._tokens[kind].inc(count)
 
     def count_retry(self, kind: FailureKind) -> None:
         """A call or a reply is about to be tried again because of `kind`."""
@@ -213,7 +216,3 @@ class Metrics:
         """Everything as text, and its content type, in the format that `accept` prefers."""
         encode, content_type = choose_encoder(accept)
         return encode(self.registry), content_type
-
-
-def _children(counter: Counter, values: Iterable[Label]) -> dict[Label, Counter]:
-    return {value: counter.labels(value) for value in values}

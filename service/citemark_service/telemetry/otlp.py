@@ -1,9 +1,8 @@
 """Export of spans over OTLP/HTTP, with OpenTelemetry's SDK and a provider that is not global.
 
-Endpoint, sampling and limits are this service's settings. What else the exporter needs to reach
-a collector, its headers, certificates and compression, and the name and attributes of the
-resource, the SDK itself reads from the standard variables (`OTEL_EXPORTER_OTLP_HEADERS`,
-`OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, …).
+Endpoint, sampling and limits are this service's settings. The collector's headers, certificates
+and compression, and the resource's name and attributes, the SDK itself reads from the standard
+variables (`OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, …).
 
 The SDK would log each batch that is lost and count none. What is added here is a queue that
 refuses new spans when it is full, the count, and one line when an outage begins and one at its end.
@@ -27,15 +26,11 @@ from citemark_service.telemetry.logs import Outage
 from citemark_service.telemetry.metrics import Metrics
 
 _QUEUE: Final = 16_384  # a step of 1024 rollouts that end at once makes 10,000 spans
-_BATCH: Final = 512
-_DELAY_MS: Final = 1_000
 _EXPORT_S: Final = 3.0  # for one batch with the exporter's retries
 _CLOSE_S: Final = 2.0
-_ATTRIBUTES: Final = 48
-_ATTRIBUTE_CHARS: Final = 256
-_SDK_LOG: Final = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 
 _log = logging.getLogger("citemark.tracing")
+_sdk_log = logging.getLogger("opentelemetry.exporter.otlp.proto.http.trace_exporter")
 
 
 @contextmanager
@@ -54,9 +49,7 @@ def export_traces(
     provider = TracerProvider(
         sampler=ParentBasedTraceIdRatio(ratio),
         resource=own.merge(OTELResourceDetector().detect()),
-        span_limits=SpanLimits(
-            max_span_attributes=_ATTRIBUTES, max_span_attribute_length=_ATTRIBUTE_CHARS
-        ),
+        span_limits=SpanLimits(max_span_attributes=48, max_span_attribute_length=256),
         shutdown_on_exit=False,
     )
     provider.add_span_processor(_BoundedProcessor(exporter, queue=queue))
@@ -74,10 +67,7 @@ class _BoundedProcessor(BatchSpanProcessor):
 
     def __init__(self, exporter: "_CountingExporter", *, queue: int) -> None:
         super().__init__(
-            exporter,
-            max_queue_size=queue,
-            max_export_batch_size=_BATCH,
-            schedule_delay_millis=_DELAY_MS,
+            exporter, max_queue_size=queue, max_export_batch_size=512, schedule_delay_millis=1_000
         )
         self._admit = exporter.admit
         self._closed = False
@@ -105,7 +95,7 @@ class _CountingExporter(SpanExporter):
         self._complaint: str | None = None
         self._lock = threading.Lock()
         self._waiting = 0
-        logging.getLogger(_SDK_LOG).addFilter(self._silence)
+        _sdk_log.addFilter(self._silence)
 
     def admit(self) -> bool:
         """Whether there is room for one more span; without it the span is lost."""
@@ -136,8 +126,8 @@ class _CountingExporter(SpanExporter):
 
     def shutdown(self) -> None:
         """Close the connections."""
-        self._exporter.shutdown()  # type: ignore[no-untyped-call]  # the SDK's
-        logging.getLogger(_SDK_LOG).removeFilter(self._silence)
+        self.give_up()
+        _sdk_log.removeFilter(self._silence)
 
     def _silence(self, record: logging.LogRecord) -> bool:
         """Keep the SDK's complaints out of the log, and the first of each batch for ours: the
