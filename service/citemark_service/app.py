@@ -1,7 +1,7 @@
 """The application factory: wiring and lifespan, nothing else."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -22,7 +22,7 @@ from citemark_service.web.openapi import Citemark
 from citemark_service.web.problems import HANDLERS
 from citemark_service.web.routes.gym import gym_router
 from citemark_service.web.routes.operations import about_router, health_router
-from citemark_service.web.routes.rescore import RescoreEndpoint, rescore_router
+from citemark_service.web.routes.rescore import rescore_router
 from citemark_service.web.routes.score import score_router
 from citemark_service.web.routes.stream import stream_router
 from citemark_service.web.routes.trainers import trainer_router
@@ -44,38 +44,44 @@ def create_app(
     view: LedgerView | None = None,
     tracer: Tracer = NoOpTracer(),
 ) -> FastAPI:
-    """The service as an ASGI application; it closes `judge` when it ends.
+    """The service as an ASGI application; it closes `judge` and `view` when it ends.
 
     Args:
-        metrics: what a judge reports to as well, where it does; a new one by default.
-        admission: shared with who drains the service; a new one by default.
+        metrics, tracer: those that the judge reports to, where it does.
+        admission: shared with who drains the service.
         beside: entered while the service runs, such as a `StartProbe`.
         ledger: where every scored rollout is kept; nowhere by default.
-        view: of that ledger, for the pages; closed in the end.
-        tracer: what the judge traces to as well, where it does.
 
     Raises:
         SettingsError: the default static set is not in the library.
     """
-    metrics = metrics or Metrics()
-    admission = admission or Admission(settings)
+    metrics, admission = metrics or Metrics(), admission or Admission(settings)
     admission.report_to(metrics)
     metrics.add_rubrics(each.title for known in library.sets() for each in known.criteria)
     reads, templates, token = Reads(), Templates(), settings.api_token
-    entered = [each for each in (ledger, view, reads, beside) if each is not None]
-    door = [] if token is None else [Middleware(PageDoor, token=token, templates=templates)]
+    entered = [each for each in (aclosing(judge), ledger, view, reads, beside) if each is not None]
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for each in entered:
+                await stack.enter_async_context(each)
+            yield
+
+    middleware = [
+        Middleware(Envelope, admission=admission, metrics=metrics, tracer=tracer),
+        Middleware(TokenGate, token=token),
+    ]
+    if token is not None:
+        middleware.insert(1, Middleware(PageDoor, token=token, templates=templates))
     app = Citemark(
         title="Citemark",
         summary="Rubric and citation rewards for research refiners.",
         version=version("citemark"),
-        lifespan=_lifespan(judge, entered),
+        lifespan=lifespan,
         redoc_url=None,
         exception_handlers=answer_with_pages(HANDLERS, templates),
-        middleware=[
-            Middleware(Envelope, admission=admission, metrics=metrics, tracer=tracer),
-            *door,
-            Middleware(TokenGate, token=token),
-        ],
+        middleware=middleware,
         # FastAPI's own would name the path and quote what it cannot parse.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
@@ -90,7 +96,7 @@ def create_app(
     )
     for router in (
         score_router(pipeline=pipeline, settings=settings, admission=admission),
-        rescore_router(RescoreEndpoint(view=view, admission=admission)),
+        rescore_router(view=view, admission=admission),
         stream_router(pipeline=pipeline, settings=settings, admission=admission),
         trainer_router(
             pipeline=pipeline, settings=settings, admission=admission, registry=metrics.registry
@@ -109,19 +115,3 @@ def create_app(
     ):
         app.include_router(router)
     return app
-
-
-def _lifespan(
-    judge: Judge, beside: Sequence[AbstractAsyncContextManager[object]]
-) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    @asynccontextmanager
-    async def run(_: FastAPI) -> AsyncIterator[None]:
-        try:
-            async with AsyncExitStack() as stack:
-                for each in beside:
-                    await stack.enter_async_context(each)
-                yield
-        finally:
-            await judge.aclose()
-
-    return run

@@ -5,19 +5,18 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_service.web.routes.stream import LineCutter
-from citemark_service.web.routes.stream import NumberedLine as Line
+from citemark_service.web.routes.stream import LineCutter, NumberedLine
 
 
-def cut(chunks: list[bytes], limit: int) -> list[Line]:
+def cut(chunks: list[bytes], limit: int) -> list[NumberedLine]:
     cutter = LineCutter(limit)
     lines = [line for chunk in chunks for line in cutter.feed(chunk)]
     return lines + list(cutter.end())
 
 
-def expected(text: bytes, limit: int) -> list[Line]:
+def expected(text: bytes, limit: int) -> list[NumberedLine]:
     return [
-        Line(number, line if len(line) <= limit else None)
+        (number, line if len(line) <= limit else None)
         for number, line in enumerate(text.split(b"\n"), start=1)
         if len(line) > limit or line.strip()
     ]
@@ -34,9 +33,9 @@ def test_chunks_do_not_matter(text: bytes, cuts: list[int], limit: int) -> None:
 
 
 def test_blank_lines_count_and_are_skipped() -> None:
-    assert cut([b"\n \r\n{}\n\n{}"], 10) == [Line(3, b"{}"), Line(5, b"{}")]
+    assert cut([b"\n \r\n{}\n\n{}"], 10) == [(3, b"{}"), (5, b"{}")]
 
 
 def test_an_overlong_line_is_dropped_and_the_rest_goes_on() -> None:
     chunks = [b"x" * 100] * 1000 + [b"\n{}\n"]
-    assert cut(chunks, 50) == [Line(1, None), Line(2, b"{}")]
+    assert cut(chunks, 50) == [(1, None), (2, b"{}")]

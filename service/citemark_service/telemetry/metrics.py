@@ -21,6 +21,7 @@ CacheOperation = Literal["read", "write", "value"]
 ProbeAspect = Literal["grammar", "logprobs", "prefix_cache"]
 """What the probe looks at in a server of the judge."""
 
+_NAMESPACE: Final = "citemark"
 _INSTANCE: Final = "instance"
 _SERVER_GAUGES: Final = {
     "up": "1 while calls are sent to the server.",
@@ -41,13 +42,13 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        named = {"namespace": "citemark", "registry": self.registry}
-        self._counter = partial(Counter, **named)
-        self._gauge = partial(Gauge, **named)
-        self._shares = partial(Histogram, **named, buckets=_SHARE)
-        self._histogram = partial(Histogram, **named)
-        self._seconds = partial(Histogram, **named, buckets=_SECONDS)
-        Info("build", "What is running.", **named).info({"version": version("citemark")})
+        self._counter = partial(Counter, namespace=_NAMESPACE, registry=self.registry)
+        self._gauge = partial(Gauge, namespace=_NAMESPACE, registry=self.registry)
+        self._histogram = partial(Histogram, namespace=_NAMESPACE, registry=self.registry)
+        self._seconds = partial(self._histogram, buckets=_SECONDS)
+        self._shares = partial(self._histogram, buckets=_SHARE)
+        build = Info("build", "What is running.", namespace=_NAMESPACE, registry=self.registry)
+        build.info({"version": version("citemark")})
         self._declare_service()
         self._declare_judge()
         self._declare_rewards()
@@ -166,12 +167,15 @@ class Metrics:
         for gauge, measure in measures.items():
             self._servers[gauge].labels(name).set_function(measure)
 
-    def count_call(self, outcome: CallOutcome, seconds: float, **tokens: int) -> None:
-        """One HTTP call to the judge ended; `tokens` are `prompt`, `cached` and `completion`."""
+    def count_call(
+        self, outcome: CallOutcome, seconds: float, *, prompt: int, cached: int, completion: int
+    ) -> None:
+        """One HTTP call to the judge ended; the last three are tokens."""
         self._calls[outcome].inc()
         self._call_seconds.observe(seconds)
-        for kind, count in tokens.items():
-            self._tokens[kind].inc(count)
+        self._tokens["prompt"].inc(prompt)
+        self._tokens["cached"].inc(cached)
+        self._tokens["completion"].inc(completion)
 
     def count_retry(self, kind: FailureKind) -> None:
         """A call or a reply is about to be tried again because of `kind`."""

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Self
 
 from citemark_service.errors import Overloaded, ShuttingDown, TooLarge
@@ -28,8 +28,13 @@ class Quota:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     def hold(self) -> "Hold":
-        """An empty hold; what is taken through it is given back when its `with` ends."""
+        """An empty hold."""
         return Hold(self)
+
+    def require_possible(self, count: int) -> None:
+        """Raises `TooLarge` where `count` could never fit."""
+        if count > self.limit:
+            raise TooLarge(f"{count} {self._noun} can never fit the limit of {self.limit}")
 
     def take(self, count: int) -> None:
         """Hold `count` more now.
@@ -38,7 +43,7 @@ class Quota:
             TooLarge: `count` could never fit.
             Overloaded: it does not fit at the moment.
         """
-        self._refuse_impossible(count)
+        self.require_possible(count)
         if self.held + count > self.limit:
             raise Overloaded(
                 f"{self.held} of {self.limit} {self._noun} are taken and {count} more are needed",
@@ -52,7 +57,7 @@ class Quota:
         Raises:
             TooLarge: `count` could never fit.
         """
-        self._refuse_impossible(count)
+        self.require_possible(count)
         if not self._waiting and self.held + count <= self.limit:
             self.held += count
             return
@@ -65,27 +70,20 @@ class Quota:
                 self.give(count)  # granted and cancelled in the same turn of the loop
             else:
                 self._waiting.remove(ticket)
-                self._grant()
+                self.give(0)
             raise
 
     def give(self, count: int) -> None:
-        """Return `count` units."""
+        """Return `count` units, to those who wait."""
         self.held -= count
-        self._grant()
-
-    def _refuse_impossible(self, count: int) -> None:
-        if count > self.limit:
-            raise TooLarge(f"{count} {self._noun} can never fit the limit of {self.limit}")
-
-    def _grant(self) -> None:
         while self._waiting and self.held + self._waiting[0][0] <= self.limit:
-            count, granted = self._waiting.popleft()
-            self.held += count
+            wanted, granted = self._waiting.popleft()
+            self.held += wanted
             granted.set_result(None)
 
 
 class Hold:
-    """Units taken from one quota bit by bit; whatever is left goes back when it ends."""
+    """Units taken from one quota bit by bit; whatever is left goes back when its `with` ends."""
 
     def __init__(self, quota: Quota) -> None:
         self.count = 0
@@ -104,8 +102,7 @@ class Hold:
 
     def grow(self, total: int) -> None:
         """Hold `total` in all. Raises as `Quota.take`, and `TooLarge` for the total."""
-        if total > self._quota.limit:
-            self._quota.take(total)
+        self._quota.require_possible(total)
         self.take(max(0, total - self.count))
 
     async def wait(self, count: int = 1) -> None:
@@ -141,11 +138,7 @@ class Admission:
         metrics.add_gauge("draining", "1 while stopping.", lambda: self.draining)
 
     def require_open(self) -> None:
-        """Let new work in.
-
-        Raises:
-            ShuttingDown: the service is draining.
-        """
+        """Raises `ShuttingDown` where the service is draining."""
         if self.draining:
             message = "the service is stopping and takes no new rollouts"
             raise ShuttingDown(message, retry_after_s=_STOPPING_RETRY_AFTER_S)
@@ -172,30 +165,28 @@ class Admission:
             ShuttingDown: the service stopped first; what went on inside is cancelled.
         """
         try:
-            async with asyncio.timeout(None) as clock:
-                with _member(self._works, clock):
-                    yield
+            async with _limit_time(None, self._works):
+                yield
         except TimeoutError as error:
             message = "the service stopped before this was judged"
             raise ShuttingDown(message, retry_after_s=_STOPPING_RETRY_AFTER_S) from error
 
-    @asynccontextmanager
-    async def patience(self, seconds: float) -> AsyncIterator[None]:
+    def patience(self, seconds: float) -> AbstractAsyncContextManager[None]:
         """Wait for a client at most `seconds`, and half a second once the service drains.
 
         Raises:
             TimeoutError: the time is over.
         """
         limit_s = min(seconds, _DRAIN_PATIENCE_S) if self.draining else seconds
-        async with asyncio.timeout(limit_s) as clock:
-            with _member(self._waits, clock):
-                yield
+        return _limit_time(limit_s, self._waits)
 
 
-@contextmanager
-def _member(clocks: set[asyncio.Timeout], clock: asyncio.Timeout) -> Iterator[None]:
-    clocks.add(clock)
-    try:
-        yield
-    finally:
-        clocks.discard(clock)
+@asynccontextmanager
+async def _limit_time(seconds: float | None, clocks: set[asyncio.Timeout]) -> AsyncIterator[None]:
+    """A timeout that is in `clocks` while it runs, so that others can bring it forward."""
+    async with asyncio.timeout(seconds) as clock:
+        clocks.add(clock)
+        try:
+            yield
+        finally:
+            clocks.discard(clock)

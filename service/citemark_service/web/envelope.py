@@ -6,7 +6,7 @@ import re
 import time
 import uuid
 
-from opentelemetry.trace import Span, SpanKind, Tracer, format_trace_id
+from opentelemetry.trace import SpanKind, Tracer, format_trace_id
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -50,7 +50,19 @@ class Envelope:
                 else:
                     await self._app(scope, exchange.receive, exchange.send)
         finally:
-            self._record(scope, exchange, time.perf_counter() - start)
+            route, seconds = _route_of(scope), time.perf_counter() - start
+            self._metrics.requests.labels(route, exchange.status).inc()
+            self._metrics.request_seconds.labels(route).observe(seconds)
+            fields = {
+                "method": scope["method"] if scope["method"].isalpha() else "?",
+                "route": route,
+                "status": exchange.status,
+                "seconds": round(seconds, 4),
+                "bytes": exchange.sent,
+                "client": (scope.get("client") or ("-",))[0],
+                "request": exchange.id,
+            }
+            _access.info(_ACCESS, *fields.values(), extra=log_fields(**fields))
 
     async def _trace(self, scope: Scope, exchange: "Exchange") -> None:
         caller = Headers(scope=scope)
@@ -61,23 +73,17 @@ class Envelope:
             try:
                 await self._app(scope, exchange.receive, exchange.send)
             finally:
-                if span.is_recording():
-                    _describe(span, _route_of(scope), exchange)
-
-    def _record(self, scope: Scope, exchange: "Exchange", seconds: float) -> None:
-        route = _route_of(scope)
-        self._metrics.requests.labels(route, exchange.status).inc()
-        self._metrics.request_seconds.labels(route).observe(seconds)
-        fields = {
-            "method": scope["method"] if scope["method"].isalpha() else "?",
-            "route": route,
-            "status": exchange.status,
-            "seconds": round(seconds, 4),
-            "bytes": exchange.sent,
-            "client": (scope.get("client") or ("-",))[0],
-            "request": exchange.id,
-        }
-        _access.info(_ACCESS, *fields.values(), extra=log_fields(**fields))
+                route = _route_of(scope)
+                span.update_name(f"POST {route}")
+                attributes: Attributes = {
+                    "http.request.method": "POST",
+                    "http.route": route,
+                    "http.response.status_code": exchange.status,
+                    "citemark.request": exchange.id,
+                }
+                set_attributes(span, attributes)
+                if exchange.status >= 500:
+                    mark_failed(span, str(exchange.status))
 
 
 class Exchange:
@@ -136,19 +142,6 @@ class Exchange:
                     read += len((await self.receive()).get("body", b""))
         except TimeoutError:
             return
-
-
-def _describe(span: Span, route: str, exchange: Exchange) -> None:
-    span.update_name(f"POST {route}")
-    attributes: Attributes = {
-        "http.request.method": "POST",
-        "http.route": route,
-        "http.response.status_code": exchange.status,
-        "citemark.request": exchange.id,
-    }
-    set_attributes(span, attributes)
-    if exchange.status >= 500:
-        mark_failed(span, str(exchange.status))
 
 
 def _route_of(scope: Scope) -> str:

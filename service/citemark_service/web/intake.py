@@ -19,7 +19,6 @@ from citemark_service.settings import Settings
 _MAX_EXPANDED = 1000
 _MAX_KEY = 80
 _TURN_S = 0.005
-_PREFIX = "Value error, "
 _ITEM = re.compile(r"item (\d+): ")
 _PRIORITIES: Final[Mapping[Priority, int]] = {"training": 0, "audit": 10}
 
@@ -62,7 +61,7 @@ class Turns:
 
 
 def to_origin(request: Request, caller: str | None, options: RequestOptions) -> Origin:
-    """The origin of all tasks of a request; `caller` is what its header says."""
+    """The origin of a request's tasks; `caller` is what its header says, its address without."""
     address = "" if request.client is None else request.client.host
     return Origin(caller or address, _PRIORITIES[options.priority], options.run, options.step)
 
@@ -71,7 +70,7 @@ def to_details(errors: Sequence[Any], prefix: str = "") -> tuple[ProblemDetail, 
     """Pydantic's error list as problem details, without any input text that it may quote."""
     details = []
     for error in errors:
-        loc, message = error["loc"], error["msg"].removeprefix(_PREFIX)
+        loc, message = error["loc"], error["msg"].removeprefix("Value error, ")
         # The shapes of rubrics name their item in the message, where pydantic cannot.
         if item := _ITEM.match(message):
             loc, message = (*loc, int(item[1])), message[item.end() :]
@@ -92,12 +91,11 @@ def parse_rollout(raw: bytes | memoryview, knobs: Knobs, check: Check, prefix: s
         raise _to_invalid(error, prefix) from error
     except InvalidRequest as error:
         details = error.details or (ProblemDetail(loc="", message=str(error)),)
+        places = [_to_path([each.loc] if each.loc else [], prefix) for each in details]
         raise InvalidRequest.of(
             [
-                ProblemDetail(
-                    loc=_to_path([each.loc] * bool(each.loc), prefix), message=each.message
-                )
-                for each in details
+                ProblemDetail(loc=loc, message=each.message)
+                for loc, each in zip(places, details, strict=True)
             ]
         ) from error
     return rollout
@@ -143,12 +141,6 @@ async def parse_batch(
     except ValidationError as error:
         raise _to_invalid(error) from error
     options = query.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
-    return Batch(await _parse_items(raws, options, settings, check), options, single=False)
-
-
-async def _parse_items(
-    raws: Sequence[msgspec.Raw], options: Knobs, settings: Settings, check: Check
-) -> tuple[Rollout, ...]:
     rollouts: list[Rollout] = []
     problems: list[ProblemDetail] = []
     turns = Turns()
@@ -163,7 +155,7 @@ async def _parse_items(
         await turns.yield_if_due()
     if problems:
         raise InvalidRequest.of(problems)
-    return tuple(rollouts)
+    return Batch(tuple(rollouts), options, single=False)
 
 
 def _decode(raw: bytes | msgspec.Raw, kind: Any, what: str) -> Any:

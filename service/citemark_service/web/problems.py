@@ -26,7 +26,6 @@ def to_problem(error: RequestError) -> Problem:
 
 
 def to_response(status: int, body: Problem, headers: dict[str, str] | None = None) -> Response:
-    """A problem as a JSON response."""
     content = body.model_dump_json().encode()
     return Response(content, status, headers, media_type="application/json")
 

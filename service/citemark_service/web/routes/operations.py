@@ -35,16 +35,16 @@ class Readiness:
         return await asyncio.shield(self._check)
 
     async def _ask(self) -> JudgeError | None:
-        failure: JudgeError | None = None
         try:
             async with asyncio.timeout(_CHECK_TIMEOUT_S):
                 await self._judge.check()
         except TimeoutError:
-            failure = JudgeTimeout(f"the judge did not answer within {_CHECK_TIMEOUT_S:g} s")
+            return JudgeTimeout(f"the judge did not answer within {_CHECK_TIMEOUT_S:g} s")
         except JudgeError as error:
-            failure = error
-        self._fresh_until = time.monotonic() + _CHECK_KEPT_S
-        return failure
+            return error
+        finally:
+            self._fresh_until = time.monotonic() + _CHECK_KEPT_S
+        return None
 
 
 class Alive(BaseModel):
@@ -143,10 +143,8 @@ def health_router(*, admission: Admission, judge: Judge, metrics: Metrics) -> AP
 def about_router(*, library: RubricLibrary, judge: Judge, version: str) -> APIRouter:
     """The routes that describe the service."""
     router = APIRouter(tags=["about"])
-    fields = ("name", "version", "description", "criteria")
     views = tuple(
-        RubricSetView.model_validate({field: getattr(each, field) for field in fields})
-        for each in library.sets()
+        RubricSetView.model_validate(each, from_attributes=True) for each in library.sets()
     )
 
     @router.get("/", operation_id="index", summary="Where things are")

@@ -46,31 +46,42 @@ _WORK_S: Final = 30.0
 _RETRY_AFTER_S: Final = 5.0
 
 
-class RescoreEndpoint:
-    """One comparison at a time, in a thread: it may be slow or refused, never the rewards."""
+def rescore_router(*, view: LedgerView | None, admission: Admission) -> APIRouter:
+    """The route, with its body documented by hand because it is read raw.
 
-    def __init__(self, *, view: LedgerView | None, admission: Admission) -> None:
-        self._view = view
-        self._admission = admission
-        self._seats = Quota(1, "rescorings")
+    One comparison runs at a time, in a thread: it may be slow or refused, never the rewards.
+    """
+    router = APIRouter(tags=["ledger"])
+    seats = Quota(1, "rescorings")
 
-    async def answer(self, request: Request) -> RescoreResponse:
-        """The comparison. Raises `RequestError` and `ClientDisconnect`."""
-        self._admission.require_open()
-        if self._view is None:
+    @router.post(
+        "/v1/rescore",
+        operation_id="rescore",
+        summary="Compare kept rewards with those under other knobs",
+        responses={**UNKEPT},
+        openapi_extra=RESCORE_BODY,
+    )
+    async def rescore(request: Request) -> RescoreResponse:
+        """Compute kept rewards again from the verdicts they were made of; no judge is asked.
+
+        Say which rollouts (`run`, `step`, `group`; the latest `limit`) and what is different:
+        any knob, and `weights` by the titles of criteria. What would need a verdict that was
+        never given is left out, and counted by reason. One comparison runs at a time.
+        """
+        admission.require_open()
+        if view is None:
             raise LedgerOff("the service keeps no ledger: CITEMARK_LEDGER is off")
-        with self._admission.buffered.hold() as held:
-            body = await read_body(request, self._admission, held, limit=_BODY_BYTES)
+        with admission.buffered.hold() as held:
+            body = await read_body(request, admission, held, limit=_BODY_BYTES)
         try:
             wanted = RescoreRequest.model_validate_json(body)
         except ValidationError as error:
             raise InvalidRequest.of(to_details(error.errors(include_url=False))) from error
-        self._seats.take(1)
+        seats.take(1)
         given_up = threading.Event()
-        loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(None, _compare, self._view, wanted, given_up)
+        work = asyncio.get_running_loop().run_in_executor(None, _compare, view, wanted, given_up)
         # The seat is free when the thread is, which may be later than the answer.
-        work.add_done_callback(lambda _: self._seats.give(1))
+        work.add_done_callback(lambda _: seats.give(1))
         try:
             answer = await run_unless_gone(request.receive, _await_answer(work))
         finally:
@@ -78,6 +89,8 @@ class RescoreEndpoint:
         if isinstance(answer, RequestError):
             raise answer
         return answer
+
+    return router
 
 
 async def _await_answer(work: "asyncio.Future[RescoreResponse]") -> RescoreResponse | RequestError:
@@ -88,10 +101,8 @@ async def _await_answer(work: "asyncio.Future[RescoreResponse]") -> RescoreRespo
         return error
     except LedgerError as error:
         _log.error("rescoring failed: %s", error)
-        return LedgerUnavailable(
-            "the ledger cannot be read now; the service's log says why",
-            retry_after_s=_RETRY_AFTER_S,
-        )
+        message = "the ledger cannot be read now; the service's log says why"
+        return LedgerUnavailable(message, retry_after_s=_RETRY_AFTER_S)
 
 
 def _compare(
@@ -132,39 +143,6 @@ def _compare(
 
 
 def _to_move(each: Ranked) -> RewardMove:
-    pair = each.pair
-    run, step, group = pair.group
-    return RewardMove(
-        seq=pair.seq,
-        id=pair.id,
-        run=run,
-        step=step,
-        group=group,
-        old=pair.old,
-        new=pair.new,
-        old_rank=each.old_rank,
-        new_rank=each.new_rank,
-    )
-
-
-def rescore_router(endpoint: RescoreEndpoint) -> APIRouter:
-    """The route, with its body documented by hand because it is read raw."""
-    router = APIRouter(tags=["ledger"])
-
-    @router.post(
-        "/v1/rescore",
-        operation_id="rescore",
-        summary="Compare kept rewards with those under other knobs",
-        responses={**UNKEPT},
-        openapi_extra=RESCORE_BODY,
-    )
-    async def rescore(request: Request) -> RescoreResponse:
-        """Compute kept rewards again from the verdicts they were made of; no judge is asked.
-
-        Say which rollouts (`run`, `step`, `group`; the latest `limit`) and what is different:
-        any knob, and `weights` by the titles of criteria. What would need a verdict that was
-        never given is left out, and counted by reason. One comparison runs at a time.
-        """
-        return await endpoint.answer(request)
-
-    return router
+    place = zip(("run", "step", "group"), each.pair.group, strict=True)
+    fields = asdict(each.pair) | dict(place)
+    return RewardMove(**fields, old_rank=each.old_rank, new_rank=each.new_rank)

@@ -8,7 +8,6 @@ while it writes.
 import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
@@ -22,7 +21,7 @@ from citemark_service.errors import BodyTimeout, RequestError, ShuttingDown, Too
 from citemark_service.judges.tasks import Origin
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
-from citemark_service.web.admission import Admission, Hold, Quota
+from citemark_service.web.admission import Admission, Quota
 from citemark_service.web.bodies import Inlet
 from citemark_service.web.intake import CallerName, Turns, parse_rollout, to_origin
 from citemark_service.web.openapi import REFUSALS, STREAM_ANSWER, STREAM_BODY
@@ -32,6 +31,8 @@ _AHEAD = 256 * 1024
 # The end of an answer whose request was not read to its end is held back for a moment.
 _LINGER_S = 5.0
 _LINE: TypeAdapter[StreamLine] = TypeAdapter(StreamLine)
+
+NumberedLine = tuple[int, bytes | None]
 
 
 def stream_router(*, pipeline: Pipeline, settings: Settings, admission: Admission) -> APIRouter:
@@ -69,98 +70,48 @@ def stream_router(*, pipeline: Pipeline, settings: Settings, admission: Admissio
     return router
 
 
-@dataclass(frozen=True, slots=True)
-class NumberedLine:
-    """One line of the input that is not blank."""
-
-    number: int
-    """1-based; blank lines count."""
-    text: bytes | None
-    """Without its line break; None where it was longer than the limit and was dropped."""
-
-
 class LineCutter:
-    """Cuts chunks into lines and keeps at most `limit` bytes of an unfinished one."""
+    """Cuts chunks into lines and keeps at most `limit` bytes of an unfinished one.
+
+    Both methods yield the lines that are not blank: their number, 1-based with blank lines
+    counted, and their text without its line break, None where it was longer than the limit.
+    """
 
     def __init__(self, limit: int) -> None:
         self.number = 0
         """Lines finished so far."""
         self._limit = limit
-        self._partial = bytearray()
-        self._overlong = False
+        self._partial: bytearray | None = bytearray()
 
     def feed(self, chunk: bytes) -> Iterator[NumberedLine]:
         """The lines that `chunk` finishes; the iterator must be exhausted."""
         *endings, rest = chunk.split(b"\n")
         for ending in endings:
             self._append(ending)
-            yield from self._finish()
+            yield from self.end()
         self._append(rest)
 
     def end(self) -> Iterator[NumberedLine]:
-        """The last line, where it has no line break."""
-        if self._partial or self._overlong:
-            yield from self._finish()
+        """The line that is finished here."""
+        self.number += 1
+        text = self._partial
+        self._partial = bytearray()
+        if text is None or (text and not text.isspace()):
+            yield self.number, None if text is None else bytes(text)
 
     def _append(self, piece: bytes) -> None:
-        if self._overlong or len(self._partial) + len(piece) > self._limit:
-            self._overlong = True
-            self._partial.clear()
-        else:
+        if self._partial is not None and len(self._partial) + len(piece) <= self._limit:
             self._partial += piece
-
-    def _finish(self) -> Iterator[NumberedLine]:
-        self.number += 1
-        text, overlong = bytes(self._partial), self._overlong
-        self._partial.clear()
-        self._overlong = False
-        if overlong:
-            yield NumberedLine(self.number, None)
-        elif not text.isspace() and text:
-            yield NumberedLine(self.number, text)
-
-
-class Outlet:
-    """The body of the response, a line at a time from whoever has one.
-
-    Every write waits for a client that reads slowly, and raises `ClientDisconnect` for one that
-    read nothing for `timeout_s`.
-    """
-
-    def __init__(self, send: Send, *, timeout_s: float) -> None:
-        self._send = send
-        self._timeout_s = timeout_s
-        self._turn = asyncio.Lock()
-
-    async def open(self, headers: list[tuple[bytes, bytes]]) -> None:
-        """Send the status line and headers."""
-        await self._write({"type": "http.response.start", "status": 200, "headers": headers})
-
-    async def answer(self, line: StreamLine) -> None:
-        """Send one line."""
-        body = _LINE.dump_json(line) + b"\n"
-        async with self._turn:
-            await self._write({"type": "http.response.body", "body": body, "more_body": True})
-
-    async def refuse(self, number: int, error: RequestError) -> None:
-        """Send one line that says why the input line of that number is not judged."""
-        await self.answer(StreamLine(line=number, type="error", error=to_problem(error)))
-
-    async def close(self) -> None:
-        """End the body."""
-        end: Message = {"type": "http.response.body", "body": b"", "more_body": False}
-        await self._write(end, extra_s=_LINGER_S)
-
-    async def _write(self, message: Message, extra_s: float = 0.0) -> None:
-        try:
-            async with asyncio.timeout(self._timeout_s + extra_s):
-                await self._send(message)
-        except TimeoutError as error:
-            raise ClientDisconnect from error
+        else:
+            self._partial = None
 
 
 class ScoreStream(Response):
-    """A response that reads its request while it is written, a window of lines at a time."""
+    """A response that reads its request while it is written, a window of lines at a time.
+
+    Every write waits for a client that reads slowly, and raises `ClientDisconnect` for one that
+    read nothing for `stream_idle_s`.
+    """
 
     media_type = "application/x-ndjson"
 
@@ -176,15 +127,17 @@ class ScoreStream(Response):
         super().__init__()
         del self.headers["content-length"]
         self._pipeline = pipeline
-        self._settings = settings
         self._admission = admission
         self._knobs = knobs
         self._origin = origin
-        self._lines = LineCutter(settings.max_rollout_bytes)
+        self._idle_s = settings.stream_idle_s
+        self._longest = settings.max_rollout_bytes
+        self._lines = LineCutter(self._longest)
+        self._held = admission.rollouts.hold()
         self._window = Quota(settings.stream_window, "lines in flight")
         # As many bytes as a batch may have; a line that is allowed always fits.
-        most = max(settings.max_body_bytes, settings.max_rollout_bytes)
-        self._bytes = Quota(most, "bytes in flight")
+        self._bytes = Quota(max(settings.max_body_bytes, self._longest), "bytes in flight")
+        self._turn = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer every line; return when the last answer is written, or the client went away.
@@ -194,77 +147,84 @@ class ScoreStream(Response):
         """
         del scope
         self._admission.require_open()
-        with self._admission.streams.hold() as stream, self._admission.rollouts.hold() as held:
+        self._send = send
+        with self._admission.streams.hold() as stream, self._held, suppress(ClientDisconnect):
             stream.take()
-            inlet = Inlet(receive, ahead=_AHEAD)
-            outlet = Outlet(send, timeout_s=self._settings.stream_idle_s)
-            with suppress(ClientDisconnect):
-                await self._exchange(inlet, outlet, held)
+            await self._exchange(Inlet(receive, ahead=_AHEAD))
 
-    async def _exchange(self, inlet: Inlet, outlet: Outlet, held: Hold) -> None:
+    async def _exchange(self, inlet: Inlet) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 pump = group.create_task(inlet.pump())
                 await asyncio.sleep(0)  # a client that expects 100 Continue gets it first
-                await outlet.open(self.raw_headers)
+                start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+                await self._write(start)
                 async with asyncio.TaskGroup() as judging:
-                    await self._read(inlet, outlet, held, judging)
+                    await self._read(inlet, judging)
                 pump.cancel()
         except* ClientDisconnect:
             raise ClientDisconnect from None
-        await outlet.close()
+        await self._write({"type": "http.response.body", "body": b""}, extra_s=_LINGER_S)
 
-    async def _read(
-        self, inlet: Inlet, outlet: Outlet, held: Hold, judging: asyncio.TaskGroup
-    ) -> None:
+    async def _write(self, message: Message, extra_s: float = 0.0) -> None:
+        try:
+            async with asyncio.timeout(self._idle_s + extra_s):
+                await self._send(message)
+        except TimeoutError as error:
+            raise ClientDisconnect from error
+
+    async def _answer(self, line: StreamLine) -> None:
+        body = _LINE.dump_json(line) + b"\n"
+        async with self._turn:
+            await self._write({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def _refuse(self, number: int, error: RequestError) -> None:
+        await self._answer(StreamLine(line=number, type="error", error=to_problem(error)))
+
+    async def _read(self, inlet: Inlet, judging: asyncio.TaskGroup) -> None:
         turns = Turns()  # refusing a line may never wait, and a chunk may hold thousands of them
         try:
             while (chunk := await self._await_chunk(inlet)) is not None:
-                for line in self._lines.feed(chunk):
-                    await self._take(line, outlet, held, judging)
+                for number, text in self._lines.feed(chunk):
+                    await self._take(number, text, judging)
                     await turns.yield_if_due()
         except BodyTimeout as error:
-            await outlet.refuse(self._lines.number + 1, error)
+            await self._refuse(self._lines.number + 1, error)
             return
-        for line in self._lines.end():
-            await self._take(line, outlet, held, judging)
+        for number, text in self._lines.end():
+            await self._take(number, text, judging)
 
     async def _await_chunk(self, inlet: Inlet) -> bytes | None:
         """The next piece; None at the end, or when a draining service has waited enough."""
-        idle_s = self._settings.stream_idle_s
         while True:
             try:
-                async with self._admission.patience(idle_s):
+                async with self._admission.patience(self._idle_s):
                     return await inlet.chunk()
             except TimeoutError as error:
                 if not self._admission.draining:
-                    raise BodyTimeout(f"no line came for {idle_s:g} s") from error
+                    raise BodyTimeout(f"no line came for {self._idle_s:g} s") from error
                 if not self._window.held:
                     return None
 
-    async def _take(
-        self, line: NumberedLine, outlet: Outlet, held: Hold, judging: asyncio.TaskGroup
-    ) -> None:
+    async def _take(self, number: int, text: bytes | None, judging: asyncio.TaskGroup) -> None:
         """Start to judge a line as soon as there is room for it."""
         try:
             self._admission.require_open()
-            if line.text is None:
-                limit = self._settings.max_rollout_bytes
-                raise TooLarge(f"the line is longer than max_rollout_bytes, {limit} bytes")
-            rollout = parse_rollout(line.text, self._knobs, self._pipeline.check)
+            if text is None:
+                raise TooLarge(f"the line is longer than max_rollout_bytes, {self._longest} bytes")
+            rollout = parse_rollout(text, self._knobs, self._pipeline.check)
         except RequestError as error:
-            await outlet.refuse(line.number, error)
+            await self._refuse(number, error)
             return
-        size = len(line.text)
         await self._window.wait(1)
-        await self._bytes.wait(size)
-        await held.wait(1)
-        task = judging.create_task(self._judge(line.number, rollout, outlet))
+        await self._bytes.wait(len(text))
+        await self._held.wait(1)
+        task = judging.create_task(self._judge(number, rollout))
         # A callback, because a task that is cancelled before it starts runs no `finally`.
-        task.add_done_callback(partial(self._leave, size, held))
+        task.add_done_callback(partial(self._leave, len(text)))
         await asyncio.sleep(0)
 
-    async def _judge(self, number: int, rollout: Rollout, outlet: Outlet) -> None:
+    async def _judge(self, number: int, rollout: Rollout) -> None:
         try:
             async with self._admission.work():
                 result = await self._pipeline.score(
@@ -275,11 +235,11 @@ class ScoreStream(Response):
                     origin=self._origin,
                 )
         except ShuttingDown as error:
-            await outlet.refuse(number, error)
+            await self._refuse(number, error)
         else:
-            await outlet.answer(StreamLine(line=number, type="result", result=result))
+            await self._answer(StreamLine(line=number, type="result", result=result))
 
-    def _leave(self, size: int, held: Hold, _: asyncio.Task[None]) -> None:
+    def _leave(self, size: int, _: asyncio.Task[None]) -> None:
         self._window.give(1)
         self._bytes.give(size)
-        held.give(1)
+        self._held.give(1)
