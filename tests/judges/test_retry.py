@@ -1,131 +1,34 @@
-"""The retry policy: what is retried, how often, and that it never outlives a deadline."""
+"""When a call is tried again; that it is, and how often, the tests at sockets show."""
 
 import time
-from collections.abc import Awaitable, Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from citemark_schemas import FailureKind
-from citemark_service.errors import (
-    DeadlineExceeded,
-    InvalidVerdict,
-    JudgeError,
-    JudgeOverloaded,
-    JudgeRejected,
-    JudgeServerError,
-    JudgeStopped,
-    JudgeTimeout,
-    JudgeTruncated,
-    JudgeUnreachable,
-    JudgeUnreadable,
-)
+from citemark_service.errors import JudgeOverloaded, JudgeUnreachable
 from citemark_service.judges.server.pool import RetryPolicy
 
-TRANSPORT = [JudgeUnreachable, JudgeTimeout, JudgeOverloaded, JudgeServerError]
-FINAL = [
-    JudgeRejected,
-    JudgeUnreadable,
-    JudgeTruncated,
-    InvalidVerdict,
-    DeadlineExceeded,
-    JudgeStopped,
-]
+POLICY = RetryPolicy(attempts=10_000, first_wait_s=0.5, max_wait_s=30.0)
 
 
-class Attempt:
-    """Raises the given errors in turn, then returns `done`."""
-
-    def __init__(self, *errors: JudgeError) -> None:
-        self.errors = list(errors)
-        self.tries = 0
-
-    async def __call__(self) -> str:
-        self.tries += 1
-        if self.errors:
-            raise self.errors.pop(0)
-        return "done"
+@given(st.integers(1, 9_999), st.none() | st.floats(0, 30))
+def test_the_wait_is_what_the_server_asked_for_and_a_bounded_part_of_the_back_off(attempt, asked_s):
+    wait_s = POLICY.plan_retry(JudgeOverloaded("busy", retry_after_s=asked_s), attempt, None)
+    assert 0 <= wait_s - (asked_s or 0) <= min(30.0, 0.5 * 2.0 ** min(attempt - 1, 10)) + 1e-9
 
 
-def quick(attempts: int = 4) -> RetryPolicy:
-    return RetryPolicy(attempts=attempts, first_wait_s=0.001)
-
-
-async def run(
-    policy: RetryPolicy, attempt: Callable[[], Awaitable[str]], deadline_s: float | None = None
-) -> tuple[str, list[FailureKind]]:
-    heard: list[FailureKind] = []
-    deadline = None if deadline_s is None else time.monotonic() + deadline_s
-    async for each in policy.retrying(deadline, heard.append):
-        with each:
-            return await attempt(), heard
-    raise AssertionError("the last attempt raises")
-
-
-@pytest.mark.parametrize("error", TRANSPORT)
-async def test_a_transport_error_is_tried_again_and_heard_of(error: type[JudgeError]) -> None:
-    attempt = Attempt(error("x"), error("x"))
-
-    assert await run(quick(), attempt) == ("done", [error.kind, error.kind])
-    assert attempt.tries == 3
-
-
-@pytest.mark.parametrize("error", FINAL)
-async def test_every_other_error_is_raised_as_it_is(error: type[JudgeError]) -> None:
-    first = error("x")
-    attempt = Attempt(first)
-
-    with pytest.raises(error) as raised:
-        await run(quick(), attempt)
-    assert raised.value is first
-    assert attempt.tries == 1
-
-
-async def test_a_bug_is_not_a_judge_error_and_is_not_retried() -> None:
-    async def broken() -> str:
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        await run(quick(), broken)
-
-
-@pytest.mark.parametrize("attempts", [1, 2, 5])
-async def test_the_last_error_is_raised_after_so_many_attempts(attempts: int) -> None:
-    errors = [JudgeServerError(str(number)) for number in range(attempts + 3)]
-    attempt = Attempt(*errors)
-
-    with pytest.raises(JudgeServerError, match=f"^{attempts - 1}$"):
-        await run(quick(attempts), attempt)
-    assert attempt.tries == attempts
-
-
-async def test_retry_after_is_waited_for() -> None:
-    started = time.monotonic()
-    await run(quick(), Attempt(JudgeOverloaded("busy", retry_after_s=0.3)))
-
-    assert time.monotonic() - started >= 0.3
-
-
-async def test_a_retry_after_beyond_the_deadline_is_not_waited_for() -> None:
-    attempt = Attempt(JudgeOverloaded("busy", retry_after_s=20))
-
-    with pytest.raises(JudgeOverloaded) as raised:
-        await run(quick(), attempt, deadline_s=10)
-    assert raised.value.retry_after_s == 20
-    assert attempt.tries == 1
-
-
-async def test_a_retry_after_beyond_the_longest_wait_is_not_waited_for() -> None:
-    attempt = Attempt(JudgeOverloaded("busy", retry_after_s=3600))
-
-    with pytest.raises(JudgeOverloaded):
-        await run(quick(), attempt)
-    assert attempt.tries == 1
-
-
-async def test_a_deadline_ends_the_tries_with_the_last_transport_error() -> None:
-    attempt = Attempt(*[JudgeUnreachable("gone") for _ in range(1000)])
-    policy = RetryPolicy(attempts=1000, first_wait_s=0.05, max_wait_s=0.05)
-
-    with pytest.raises(JudgeUnreachable):
-        await run(policy, attempt, deadline_s=1.5)
-    assert 1 < attempt.tries < 1000
+@pytest.mark.parametrize(
+    ("error", "attempt", "left_s"),
+    [
+        (JudgeUnreachable("gone"), 10_000, None),
+        (JudgeUnreachable("gone"), 1, 0.0),
+        (JudgeOverloaded("busy", retry_after_s=20), 1, 10.0),
+        (JudgeOverloaded("busy", retry_after_s=31), 1, None),
+    ],
+)
+def test_where_waiting_is_pointless_the_error_is_raised_as_it_is(error, attempt, left_s):
+    deadline = None if left_s is None else time.monotonic() + left_s
+    with pytest.raises(type(error)) as raised:
+        POLICY.plan_retry(error, attempt, deadline)
+    assert raised.value is error

@@ -24,7 +24,7 @@ def user(text: str) -> Message:
 
 
 def error_of(status: int, body: bytes = b"", prompt: str = "") -> JudgeError:
-    return to_status_error(status, body, retry_after=None, prompt=[user(prompt)])
+    return to_status_error(status, body, None, [user(prompt)])
 
 
 @pytest.mark.parametrize(

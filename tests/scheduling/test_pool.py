@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
@@ -21,10 +20,10 @@ from citemark_service.errors import (
     SettingsError,
 )
 from citemark_service.judges.chat import ChatRequest
-from citemark_service.judges.server.server import CallLimits, Endpoint, Server, name_servers
+from citemark_service.judges.server.server import Endpoint, Server, ServerLimits, name_servers
 from citemark_service.judges.tasks import Meter
 from citemark_service.telemetry.metrics import Metrics
-from support.pooled_judge import QUICK, ask, pool_of, pooled, request
+from support.pooled_judge import NEVER, QUICK, ask, pool_of, pooled, request
 from support.scripted_judge import (
     MODEL,
     Hang,
@@ -37,8 +36,6 @@ from support.scripted_judge import (
 )
 
 OK = always(Reply("1"))
-NEVER = replace(QUICK, every_s=60.0, first_wait_s=60.0, max_wait_s=60.0)
-"""No look after the first one."""
 
 
 def groups(judge: ScriptedJudge) -> set[str]:
@@ -111,7 +108,7 @@ async def test_a_retry_goes_to_another_server_and_a_server_that_keeps_failing_is
 ):
     bad, good = await start_judge(always(Status(500))), await start_judge(OK)
     metrics = Metrics()
-    async with pooled([bad, good], metrics=metrics, policy=NEVER, attempts=2) as pool:
+    async with pooled([bad, good], metrics=metrics, looks=NEVER, attempts=2) as pool:
         for number in range(40):
             assert (await ask(pool, request(f"g{number}"))).content == "1"
     assert bad.calls == 3
@@ -124,7 +121,7 @@ async def test_a_retry_goes_to_another_server_and_a_server_that_keeps_failing_is
 
 
 async def test_one_call_that_fails_does_not_move_its_group(three):
-    async with pooled(three, policy=NEVER) as pool:
+    async with pooled(three, looks=NEVER) as pool:
         await ask(pool, request("g"))
         (home,) = (judge for judge in three if judge.calls)
         home.script = in_turn(Status(500), Reply("1"))
@@ -138,7 +135,7 @@ async def test_failures_that_are_not_in_a_row_eject_nobody(start_judge):
     scripts = [in_turn(*(Status(500), Status(500), Reply("1")) * 20) for _ in range(2)]
     judges = [await start_judge(script) for script in scripts]
     metrics = Metrics()
-    async with pooled(judges, metrics=metrics, policy=NEVER, attempts=6) as pool:
+    async with pooled(judges, metrics=metrics, looks=NEVER, attempts=6) as pool:
         for _ in range(15):
             await ask(pool, request("g"))
     assert (
@@ -183,7 +180,7 @@ async def test_a_server_of_another_model_gets_no_calls(start_judge):
 
 
 async def test_where_all_are_down_calls_are_sent_and_fail_by_their_own_error(three):
-    async with pooled(three, policy=NEVER, attempts=2) as pool:
+    async with pooled(three, looks=NEVER, attempts=2) as pool:
         await ask(pool, request("g"))
         for judge in three:
             await judge.refuse()
@@ -206,8 +203,8 @@ async def test_a_server_that_lists_its_model_and_answers_no_call_is_tried_ever_m
 ):
     dead, good = await start_judge(always(Status(500))), await start_judge(OK)
     metrics = Metrics()
-    policy = replace(QUICK, first_wait_s=0.01, max_wait_s=60.0)
-    async with pooled([dead, good], metrics=metrics, policy=policy, attempts=4) as pool:
+    looks = {**QUICK, "max_look_s": 60.0}
+    async with pooled([dead, good], metrics=metrics, looks=looks, attempts=4) as pool:
         start, number = time.monotonic(), 0
         while dead.calls < 7:
             await ask(pool, request(f"g{number}"))
@@ -220,7 +217,7 @@ async def test_a_server_that_lists_its_model_and_answers_no_call_is_tried_ever_m
 async def test_calls_of_a_silent_server_go_elsewhere_without_losing_an_attempt(start_judge):
     stuck = await start_judge(always(Hang()))
     other = await start_judge(always(Reply("1", delay_s=0.05)))
-    async with pooled([stuck, other], concurrency=1, attempts=1, policy=NEVER) as pool:
+    async with pooled([stuck, other], concurrency=1, attempts=1, looks=NEVER) as pool:
         tasks = [asyncio.create_task(ask(pool, request())) for _ in range(6)]
         await stuck.until(lambda: stuck.calls == 1)
         stuck.models = ("other",)
@@ -235,7 +232,7 @@ async def test_a_server_whose_calls_fail_keeps_what_it_was_sent_while_it_answers
     slow = Reply("slow", delay_s=0.3)
     ill = await start_judge(lambda asked: slow if "slow" in str(asked) else Status(500))
     good = await start_judge(OK)
-    async with pooled([ill, good], policy=NEVER, concurrency=8) as pool:
+    async with pooled([ill, good], looks=NEVER, concurrency=8) as pool:
         home = next(
             name
             for name in (f"slow{n}" for n in range(50))
@@ -250,7 +247,7 @@ async def test_a_server_whose_calls_fail_keeps_what_it_was_sent_while_it_answers
 async def test_an_overloaded_server_does_not_hold_up_a_call_that_another_can_take(start_judge):
     busy = await start_judge(always(Status(429, headers={"Retry-After": "60"})))
     free = await start_judge(OK)
-    async with pooled([busy, free], policy=NEVER) as pool:
+    async with pooled([busy, free], looks=NEVER) as pool:
         for number in range(12):
             assert (await ask(pool, request(f"g{number}"))).content == "1"
     assert busy.calls >= 3  # it is busy and not ill
@@ -266,7 +263,7 @@ async def test_what_is_rejected_is_rejected_everywhere(three):
 
 
 async def test_a_pool_is_ready_while_one_server_is(three):
-    async with pooled(three, policy=NEVER) as pool:
+    async with pooled(three, looks=NEVER) as pool:
         await three[0].refuse()
         await three[1].refuse()
         await pool.check()
@@ -315,9 +312,9 @@ class Watched(ScriptedJudge):
 
 async def test_looks_at_a_server_that_stays_away_become_rarer(start_judge):
     there = await start_judge(OK)
-    policy = replace(QUICK, first_wait_s=0.02, max_wait_s=0.16)
+    looks = {**QUICK, "first_look_s": 0.02, "max_look_s": 0.16}
     gone = Watched()
-    async with gone, pooled([there, gone], policy=policy) as pool:
+    async with gone, pooled([there, gone], looks=looks) as pool:
         await ask(pool, request())  # to the first of those that carry nothing
         await until(lambda: len(gone.looks) >= 6)
     gaps = [after - before for before, after in pairwise(gone.looks)][:5]
@@ -327,7 +324,7 @@ async def test_looks_at_a_server_that_stays_away_become_rarer(start_judge):
 
 async def test_a_server_that_answers_calls_is_not_looked_at(start_judge):
     busy, idle = Watched(MODEL), Watched(MODEL)
-    async with busy, idle, pooled([busy, idle], policy=replace(QUICK, every_s=1.5)) as pool:
+    async with busy, idle, pooled([busy, idle], looks={**QUICK, "look_every_s": 1.5}) as pool:
         while len(idle.looks) < 3:
             await ask(pool, request())  # to the first of those that carry nothing
             await asyncio.sleep(0.01)
@@ -356,14 +353,7 @@ class Busy:
 @pytest.mark.parametrize("answers", [True, False])
 async def test_a_server_too_busy_for_a_look_is_not_ill_while_it_answers(answers):
     transport, metrics = Busy(), Metrics()
-    watched = Server(
-        "busy",
-        transport,
-        limits=CallLimits(concurrency=8, timeout_s=5.0),
-        policy=QUICK,
-        metrics=metrics,
-        tracer=NoOpTracer(),
-    )
+    watched = Server("busy", transport, ServerLimits(8, 5.0), metrics, NoOpTracer())
     look = asyncio.create_task(watched.look())
     await asyncio.sleep(0)
     if answers:

@@ -11,7 +11,7 @@ from citemark_service.judges.language.render import PromptWriter
 from citemark_service.judges.tasks import Meter
 from citemark_service.telemetry.metrics import Metrics
 from support.judge_tasks import RESPONSE, by_shape, claims_task, criteria_task
-from support.pooled_judge import QUICK, ask, pooled, request
+from support.pooled_judge import ask, pooled, request
 from support.scripted_judge import Answer, Hang, Reply, Script, ScriptedJudge, Status, always
 
 SHARED = len("group g")
@@ -67,7 +67,7 @@ async def test_a_prime_is_the_shared_part_and_no_more(start_judge):
 
 async def test_each_group_is_primed_on_each_server_that_it_is_sent_to(start_judge):
     judges = [await start_judge(unless_prime(Reply("x"))) for _ in range(2)]
-    async with pooled(judges, prime_wait_s=5, policy=QUICK) as pool:
+    async with pooled(judges, prime_wait_s=5) as pool:
         for affinity in "gh":
             await group(pool, affinity=affinity)
         assert len(primes(*judges)) == 2

@@ -1,6 +1,6 @@
 """A pool over scripted judges, for tests: quick to retry, to eject and to look again."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,17 +10,14 @@ from citemark_service.judges.chat import ChatReply, ChatRequest, ConstraintStyle
 from citemark_service.judges.server.client import HttpTransport
 from citemark_service.judges.server.hosted import HostedTransport
 from citemark_service.judges.server.pool import JudgePool, RetryPolicy
-from citemark_service.judges.server.server import (
-    CallLimits,
-    Endpoint,
-    HealthPolicy,
-    Transport,
-)
+from citemark_service.judges.server.server import Endpoint, ServerLimits, Transport
 from citemark_service.judges.tasks import Meter
 from citemark_service.telemetry.metrics import Metrics
 from support.scripted_judge import MODEL, ScriptedJudge
 
-QUICK = HealthPolicy(failures=3, every_s=0.05, first_wait_s=0.01, max_wait_s=0.05, check_s=1.0)
+QUICK = {"look_every_s": 0.05, "first_look_s": 0.01, "max_look_s": 0.05}
+NEVER = dict.fromkeys(QUICK, 60.0)
+"""No look after the first one."""
 
 
 def request(affinity: str = "", *, shared: int = 0, **fields: Any) -> ChatRequest:
@@ -40,7 +37,7 @@ def pool_of(
     concurrency: int = 8,
     timeout_s: float = 5.0,
     attempts: int = 3,
-    policy: HealthPolicy = QUICK,
+    looks: Mapping[str, Any] = QUICK,
     prime_wait_s: float | None = None,
 ) -> JudgePool:
     """A pool as the settings would build it; the caller closes it."""
@@ -53,11 +50,10 @@ def pool_of(
 
     return JudgePool(
         [connect(url) for url in urls],
-        limits=CallLimits(concurrency=concurrency, timeout_s=timeout_s),
+        limits=ServerLimits(concurrency, timeout_s, **looks),
         retry=RetryPolicy(attempts=attempts, first_wait_s=0.001),
         metrics=metrics or Metrics(),
         tracer=NoOpTracer(),
-        policy=policy,
         prime_wait_s=prime_wait_s,
     )
 

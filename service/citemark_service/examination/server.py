@@ -18,7 +18,7 @@ from citemark_service.examination.prefix_metrics import PrefixMetrics
 from citemark_service.examination.probe import SHARED_LINES, probe
 from citemark_service.judges.factory import build_judge
 from citemark_service.judges.language.judge import LanguageJudge
-from citemark_service.judges.server.pool import RetryPolicy
+from citemark_service.judges.server.pool import TRANSPORT_ERRORS, RetryPolicy
 from citemark_service.judges.server.server import name_servers
 from citemark_service.settings import JUDGES, Settings
 from citemark_service.telemetry.metrics import Metrics
@@ -83,9 +83,16 @@ async def examine(settings: Settings, *, patience_s: float = 0.0) -> tuple[Serve
 
 async def _reach(judge: LanguageJudge, patience_s: float) -> None:
     deadline = time.monotonic() + patience_s
-    async for attempt in _LOOKS.retrying(deadline, on_retry=lambda _: None):
-        with attempt:
+    attempt = 1
+    while True:
+        try:
             await judge.check()
+        except TRANSPORT_ERRORS as error:
+            wait_s = _LOOKS.plan_retry(error, attempt, deadline)
+        else:
+            return
+        attempt += 1
+        await asyncio.sleep(wait_s)
 
 
 def start_probe(settings: Settings, metrics: Metrics) -> "StartProbe | None":

@@ -1,8 +1,4 @@
-"""One chat completion as values: what the language judge asks for and what comes back.
-
-How it travels is `server/`: to vLLM and other OpenAI-compatible servers in `client.py`, to hosted
-endpoints in `hosted.py`.
-"""
+"""One chat completion as values: what a language judge sends through `server/`, and gets back."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -16,13 +12,9 @@ from citemark_service.judges.tasks import Usage
 
 ConstraintStyle = Literal["structured_outputs", "json_schema"]
 
-_SEED: Final = 0  # fixed, so that all samples of a group meet the same judge
-
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One chat message."""
-
     role: Literal["system", "user"]
     content: str
 
@@ -71,7 +63,7 @@ class ChatRequest:
             "model": model,
             "messages": [{"role": each.role, "content": each.content} for each in self.messages],
             "temperature": self.temperature,
-            "seed": _SEED,
+            "seed": 0,  # fixed, so that all samples of a group meet the same judge
         }
         if self.top_logprobs:
             payload["logprobs"] = True
@@ -80,10 +72,8 @@ class ChatRequest:
 
     def without_surrogates(self) -> "ChatRequest":
         """The request with lone surrogates as `?`: a rollout may hold some, UTF-8 cannot."""
-        messages = tuple(
-            Message(each.role, each.content.encode(errors="replace").decode())
-            for each in self.messages
-        )
+        sound = [(each.role, each.content.encode(errors="replace")) for each in self.messages]
+        messages = tuple(Message(role, content.decode()) for role, content in sound)
         return dataclasses.replace(self, messages=messages)
 
 

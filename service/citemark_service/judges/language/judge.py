@@ -50,16 +50,14 @@ RETRY_TEMPERATURE = 0.3
 
 _CITE_TAG = re.compile(r"</?cite\b[^<>]*>")
 _log = logging.getLogger("citemark.judge")
-_REPLY_ERRORS = (JudgeTruncated, JudgeUnreadable, InvalidVerdict)
 
 
 class _Ask(NamedTuple):
-    """One question to the model."""
+    """One question to the model; `write` words it, with quotes or without."""
 
     question: Question
     task: CriteriaTask | CitationTask
     write: Callable[[bool], tuple[Layout, tuple[Message, ...]]]
-    """How it is worded, with or without quotes."""
     meter: Meter
     deadline: float | None
 
@@ -131,13 +129,10 @@ class LanguageJudge(Judge):
         scores = (await self._ask(ask, quotes=False)).scores
         claims = []
         for number, claim in enumerate(task.claims, start=1):
-            support, substantive, *contributing = scores[str(number)]
+            support, substantive, *parts = scores[str(number)]
+            contributing = dict(zip(claim.ids, parts, strict=False))
             claims.append(
-                ClaimVerdict(
-                    support=support,
-                    substantive=substantive,
-                    contributing=dict(zip(claim.ids, contributing, strict=False)),
-                )
+                ClaimVerdict(support=support, substantive=substantive, contributing=contributing)
             )
         numbers = range(1, len(task.sentences) + 1)
         sentences = tuple(SentenceVerdict(factual=scores[f"s{n}"][0]) for n in numbers)
@@ -198,34 +193,13 @@ class LanguageJudge(Judge):
             for key in keys
         )
 
-    async def _ask(self, ask: _Ask, *, quotes: bool) -> ParsedReply:
-        """A valid reply, the second one where the first was none."""
-        layout, request = self._to_request(ask, quotes=quotes, temperature=0.0)
-        try:
-            reply = await self.pool.complete(request, meter=ask.meter, deadline=ask.deadline)
-            ask.meter.keep_reply(ask.question, reply.content)
-            return parse_reply(reply, layout)
-        except _REPLY_ERRORS as error:
-            kind = error.kind
-        return await self._ask_again(ask, kind, temperature=RETRY_TEMPERATURE)
-
-    async def _ask_again(self, ask: _Ask, kind: FailureKind, *, temperature: float) -> ParsedReply:
-        """A reply to the question without quotes, because of `kind`; for the last time."""
-        self._metrics.count_retry(kind)
-        fields = log_fields(kind=kind.value, question=ask.question)
-        _log.info("%s: the %s are asked about again", kind.value, ask.question, extra=fields)
-        layout, request = self._to_request(ask, quotes=False, temperature=temperature)
-        with log_context(ask=2):
-            reply = await self.pool.complete(request, meter=ask.meter, deadline=ask.deadline)
-            ask.meter.keep_reply(ask.question, reply.content)
-            return parse_reply(reply, layout)
-
-    def _to_request(
-        self, ask: _Ask, *, quotes: bool, temperature: float
-    ) -> tuple[Layout, ChatRequest]:
+    async def _ask(
+        self, ask: _Ask, *, quotes: bool, temperature: float = 0.0, last: bool = False
+    ) -> ParsedReply:
+        """A valid reply; unless this is the `last` try, the second one where the first is none."""
         layout, messages = ask.write(quotes)
         origin = ask.task.origin
-        return layout, ChatRequest(
+        request = ChatRequest(
             messages=messages,
             constraint=layout.constraint,
             max_tokens=layout.max_tokens,
@@ -236,6 +210,23 @@ class LanguageJudge(Judge):
             affinity=self._writer.affinity(ask.task),
             shared=shared_part(messages),
         )
+        try:
+            reply = await self.pool.complete(request, meter=ask.meter, deadline=ask.deadline)
+            ask.meter.keep_reply(ask.question, reply.content)
+            return parse_reply(reply, layout)
+        except (JudgeTruncated, JudgeUnreadable, InvalidVerdict) as error:
+            if last:
+                raise
+            kind = error.kind
+        return await self._ask_again(ask, kind, temperature=RETRY_TEMPERATURE)
+
+    async def _ask_again(self, ask: _Ask, kind: FailureKind, *, temperature: float) -> ParsedReply:
+        """A reply to the question without quotes, because of `kind`; for the last time."""
+        self._metrics.count_retry(kind)
+        fields = log_fields(kind=kind.value, question=ask.question)
+        _log.info("%s: the %s are asked about again", kind.value, ask.question, extra=fields)
+        with log_context(ask=2):
+            return await self._ask(ask, quotes=False, temperature=temperature, last=True)
 
 
 def _citation_layout(task: CitationTask) -> Layout:

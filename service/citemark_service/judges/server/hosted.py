@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 import openai
 
-from citemark_service.errors import JudgeError, JudgeStopped, SettingsError
+from citemark_service.errors import JudgeStopped, SettingsError
 from citemark_service.judges.chat import ChatRequest, Message
 from citemark_service.judges.server.reply import read_bounded, to_status_error, to_unreachable
 from citemark_service.judges.server.server import Endpoint
@@ -33,19 +33,20 @@ class HostedTransport:
         if not endpoint.api_key:
             raise SettingsError("judge_api_key is needed for a hosted judge")
         self.endpoint = endpoint
+        client = httpx2.AsyncClient(
+            limits=httpx2.Limits(
+                max_connections=connections, max_keepalive_connections=connections
+            ),
+            timeout=httpx2.Timeout(None),
+            follow_redirects=False,
+            trust_env=False,
+        )
         self._client = openai.AsyncOpenAI(
             base_url=endpoint.base_url,
             api_key=endpoint.api_key,
             max_retries=0,
             timeout=httpx2.Timeout(None),  # one limit only, kept by `Server`
-            http_client=httpx2.AsyncClient(
-                limits=httpx2.Limits(
-                    max_connections=connections, max_keepalive_connections=connections
-                ),
-                timeout=httpx2.Timeout(None),
-                follow_redirects=False,
-                trust_env=False,
-            ),
+            http_client=client,
         )
 
     def send(self, request: ChatRequest) -> Coroutine[Any, Any, bytes]:
@@ -75,15 +76,10 @@ class HostedTransport:
             async with call() as response:
                 if response.status_code == 200:
                     return await read_bounded(response.iter_bytes())
-        except (openai.APIError, httpx2.HTTPError, OSError) as error:
-            raise self._to_judge_error(error, prompt) from error
-        raise to_status_error(response.status_code, b"", retry_after=None, prompt=prompt)
-
-    def _to_judge_error(self, error: Exception, prompt: Sequence[Message]) -> JudgeError:
-        if isinstance(error, openai.APIStatusError):
-            reply = error.response
+        except openai.APIStatusError as error:
+            body, reply = error.response.content, error.response
             wait = reply.headers.get("Retry-After")
-            return to_status_error(
-                reply.status_code, reply.content, retry_after=wait, prompt=prompt
-            )
-        return to_unreachable(error.__cause__ or error, self.endpoint.base_url)
+            raise to_status_error(reply.status_code, body, wait, prompt) from error
+        except (openai.APIError, httpx2.HTTPError, OSError) as error:
+            raise to_unreachable(error.__cause__ or error, self.endpoint.base_url) from error
+        raise to_status_error(response.status_code, b"", None, prompt)

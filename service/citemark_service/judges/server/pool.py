@@ -11,25 +11,19 @@ quarter of the calls in flight.
 import asyncio
 import dataclasses
 import logging
+import random
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from contextlib import nullcontext, suppress
 from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry.trace import Tracer
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception_type,
-    wait_random_exponential,
-)
 
-from citemark_schemas import FailureKind
 from citemark_service.errors import (
     JudgeError,
     JudgeOverloaded,
@@ -39,26 +33,22 @@ from citemark_service.errors import (
 )
 from citemark_service.judges.chat import ChatReply, ChatRequest
 from citemark_service.judges.server.queue import Displaced
-from citemark_service.judges.server.server import (
-    CallLimits,
-    HealthPolicy,
-    Server,
-    Transport,
-    name_servers,
-)
+from citemark_service.judges.server.server import Server, ServerLimits, Transport, name_servers
 from citemark_service.judges.tasks import Meter
 from citemark_service.telemetry.logs import log_context, log_fields
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.telemetry.traces import open_span
 
-SPILL_SHARE: Final = 0.25
 TRANSPORT_ERRORS: Final = (JudgeUnreachable, JudgeTimeout, JudgeOverloaded, JudgeServerError)
 """The errors after which the same bytes may be answered."""
 
+_SPILL_SHARE: Final = 0.25
 _GROUPS_KEPT: Final = 4096
 _PRIME_TTL_S: Final = 300.0
-_HEALTH: Final = HealthPolicy()
 _log = logging.getLogger("citemark.judge")
+
+Attempt = Callable[[Server, ChatRequest, Meter, float | None], Coroutine[Any, Any, ChatReply]]
+"""`Server.attempt`, or that behind a prime."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +61,7 @@ class RetryPolicy:
     return in step; where it asks for more than `max_wait_s`, or for more than the deadline
     leaves, waiting is pointless and the error is raised at once.
 
-    Only transport errors are tried again. A reply that was read and is useless is none: the
+    Only `TRANSPORT_ERRORS` are tried again. A reply that was read and is useless is none: the
     language judge decides about those, because it can ask again under another constraint.
     """
 
@@ -79,48 +69,18 @@ class RetryPolicy:
     first_wait_s: float = 0.5
     max_wait_s: float = 30.0
 
-    def retrying(
-        self, deadline: float | None, on_retry: Callable[[FailureKind], None]
-    ) -> AsyncRetrying:
-        """The attempts, to be looped over; `on_retry` is called before each but the first.
-
-        After the last one its error is raised, as is any that is no transport error.
-        """
-        jitter = wait_random_exponential(multiplier=self.first_wait_s, max=self.max_wait_s)
-
-        def is_over(state: RetryCallState) -> bool:
-            if state.attempt_number >= self.attempts or _retry_after_s(state) > self.max_wait_s:
-                return True
-            return deadline is not None and time.monotonic() + state.upcoming_sleep >= deadline
-
-        def announce(state: RetryCallState) -> None:
-            kind, wait_s = _error_of(state).kind, state.upcoming_sleep
-            following = state.attempt_number + 1
-            on_retry(kind)
-            fields = log_fields(kind=kind.value, wait_s=round(wait_s, 3), attempt=following)
-            text = "%s: attempt %d follows in %.2f s"
-            _log.info(text, kind.value, following, wait_s, extra=fields)
-
-        return AsyncRetrying(
-            retry=retry_if_exception_type(TRANSPORT_ERRORS),
-            wait=lambda state: _retry_after_s(state) + jitter(state),
-            stop=is_over,
-            before_sleep=announce,
-            sleep=asyncio.sleep,
-            reraise=True,
-        )
-
-
-def _retry_after_s(state: RetryCallState) -> float:
-    error = _error_of(state)
-    return (isinstance(error, JudgeOverloaded) and error.retry_after_s) or 0.0
-
-
-def _error_of(state: RetryCallState) -> JudgeError:
-    error = state.outcome.exception() if state.outcome is not None else None
-    if not isinstance(error, JudgeError):  # the retry predicate lets nothing else come here
-        raise TypeError(f"not a transport error: {error!r}")
-    return error
+    def plan_retry(self, error: JudgeError, attempt: int, deadline: float | None) -> float:
+        """The seconds to wait after `attempt` (from 1) failed; raises `error` for no other try."""
+        asked_s = (isinstance(error, JudgeOverloaded) and error.retry_after_s) or 0.0
+        backoff_s = min(self.max_wait_s, self.first_wait_s * 2.0 ** min(attempt - 1, 64))
+        wait_s = asked_s + random.uniform(0.0, backoff_s)  # noqa: S311 - a spread, not a secret
+        too_late = deadline is not None and time.monotonic() + wait_s >= deadline
+        if attempt >= self.attempts or asked_s > self.max_wait_s or too_late:
+            raise error
+        kind, following = error.kind.value, attempt + 1
+        fields = log_fields(kind=kind, wait_s=round(wait_s, 3), attempt=following)
+        _log.info("%s: attempt %d follows in %.2f s", kind, following, wait_s, extra=fields)
+        return wait_s
 
 
 class JudgePool:
@@ -136,11 +96,10 @@ class JudgePool:
         self,
         transports: Sequence[Transport],
         *,
-        limits: CallLimits,
+        limits: ServerLimits,
         retry: RetryPolicy,
         metrics: Metrics,
         tracer: Tracer,
-        policy: HealthPolicy = _HEALTH,
         prime_wait_s: float | None = None,
     ) -> None:
         """Set up a server for each of `transports`; the pool closes them.
@@ -151,12 +110,16 @@ class JudgePool:
         """
         names = name_servers([each.endpoint.base_url for each in transports])
         self._servers = tuple(
-            Server(name, each, limits=limits, policy=policy, metrics=metrics, tracer=tracer)
+            Server(name, each, limits, metrics, tracer)
             for name, each in zip(names, transports, strict=True)
         )
         self._retry = retry
         self._metrics = metrics
-        self._priming = None if prime_wait_s is None else Priming(prime_wait_s, metrics, tracer)
+        self._attempt: Attempt = Server.attempt
+        self._priming = None
+        if prime_wait_s is not None:
+            self._priming = Priming(prime_wait_s, metrics, tracer)
+            self._attempt = self._priming.attempt
         self._homes: OrderedDict[str, Server] = OrderedDict()
         """Where the groups are, by affinity; the latest last."""
         self._watchers: list[asyncio.Task[None]] | None = None
@@ -178,18 +141,24 @@ class JudgePool:
                 asyncio.create_task(server.watch(), context=Context()) for server in watched
             ]
         tried: set[Server] = set()
-        try:
-            return await self._attempt(request, tried, meter, deadline)
-        except TRANSPORT_ERRORS as error:
-            first = error
-        # Only now: tenacity's objects cost nearly as much CPU as the whole call that failed.
-        async for attempt in self._retry.retrying(deadline, self._metrics.count_retry):
-            number = attempt.retry_state.attempt_number
-            with attempt, log_context(attempt=number):
-                if number == 1:
-                    raise first
-                return await self._attempt(request, tried, meter, deadline)
-        raise first  # for the type checker: the last attempt raises
+        attempt = 1
+        while True:
+            server = self._pick(request.affinity, tried)
+            try:
+                with log_context(attempt=attempt) if attempt > 1 else nullcontext():
+                    return await self._attempt(server, request, meter, deadline)
+            except Displaced:
+                continue  # no attempt; only after an ejection, so that this ends
+            except TRANSPORT_ERRORS as error:
+                tried.add(server)
+                failure: JudgeError = error
+                others = (other for other in self._servers if other not in tried)
+                if isinstance(error, JudgeOverloaded) and any(other.up for other in others):
+                    failure = JudgeOverloaded(str(error))  # another need not wait so long
+                wait_s = self._retry.plan_retry(failure, attempt, deadline)
+            self._metrics.count_retry(failure.kind)
+            attempt += 1
+            await asyncio.sleep(wait_s)
 
     async def check(self) -> None:
         """Return when at least one server answers and serves the model.
@@ -214,25 +183,7 @@ class JudgePool:
         if watchers:
             await asyncio.wait(watchers)
         for server in self._servers:
-            await server.aclose()
-
-    async def _attempt(
-        self, request: ChatRequest, tried: set[Server], meter: Meter, deadline: float | None
-    ) -> ChatReply:
-        while True:
-            server = self._pick(request.affinity, tried)
-            try:
-                if self._priming is not None and request.affinity and request.shared:
-                    await self._priming.prime(server, request, meter=meter, deadline=deadline)
-                return await server.attempt(request, meter=meter, deadline=deadline)
-            except Displaced:
-                continue  # only after an ejection, so that this ends
-            except JudgeError as error:
-                tried.add(server)
-                others = (server for server in self._servers if server not in tried)
-                if isinstance(error, JudgeOverloaded) and any(server.up for server in others):
-                    raise JudgeOverloaded(str(error)) from error  # another need not wait so long
-                raise
+            await server.transport.aclose()
 
     def _pick(self, affinity: str, tried: Collection[Server]) -> Server:
         """The server for a call of the group `affinity`, which is empty where it has none.
@@ -250,8 +201,13 @@ class JudgePool:
             return least
         home = self._homes.get(affinity)
         if home is None or home not in fit:
-            home = max(fit, key=lambda server: _draw(affinity, server.name))
-        if home.slots.load > least.slots.load + home.slots.limit * SPILL_SHARE:
+            home = max(
+                fit,
+                key=lambda each: blake2b(
+                    f"{each.name} {affinity}".encode(), digest_size=8
+                ).digest(),
+            )
+        if home.slots.load > least.slots.load + home.slots.limit * _SPILL_SHARE:
             home = least
         if not tried:  # one call that failed does not move its group
             self._homes[affinity] = home
@@ -268,10 +224,6 @@ class JudgePool:
             for other in self._servers:
                 if not other.up:
                     other.displace()
-
-
-def _draw(affinity: str, name: str) -> bytes:
-    return blake2b(f"{name} {affinity}".encode(), digest_size=8).digest()
 
 
 @dataclass(slots=True)
@@ -296,60 +248,55 @@ class Priming:
         self._wait_s = wait_s
         self._metrics = metrics
         self._tracer = tracer
-        self._primes: dict[str, OrderedDict[str, _Prime]] = {}
+        self._primes: defaultdict[str, OrderedDict[str, _Prime]] = defaultdict(OrderedDict)
 
-    async def prime(
-        self, server: Server, request: ChatRequest, *, meter: Meter, deadline: float | None
-    ) -> None:
-        """Return when `request`, of a group, may be sent to `server`.
+    async def attempt(
+        self, server: Server, request: ChatRequest, meter: Meter, deadline: float | None
+    ) -> ChatReply:
+        """As `Server.attempt`, behind the prime of the request's group.
 
-        Its call pays for the prime where it is the group's first; the others wait for that one.
-
-        Raises:
-            Displaced: as `Server.attempt`.
+        The group's first call sends the prime and pays for it; the others wait for that one.
         """
-        primes = self._primes.setdefault(server.name, OrderedDict())
-        prime = primes.get(request.affinity)
-        if prime is None or time.monotonic() >= prime.until:
-            prime = primes[request.affinity] = _Prime(time.monotonic() + _PRIME_TTL_S)
-            primes.move_to_end(request.affinity)
-            if len(primes) > _GROUPS_KEPT:
-                primes.popitem(last=False)
-            with open_span(self._tracer, "prime"):
-                await self._send(prime, server, request, meter=meter, deadline=deadline)
-        elif not prime.done.is_set():
-            left_s = None if deadline is None else deadline - time.monotonic()
-            with open_span(self._tracer, "prime"), suppress(TimeoutError):
-                async with asyncio.timeout(left_s):
-                    await prime.done.wait()  # no longer than its sender's `wait_s`
+        if request.affinity and request.shared:
+            await self._prime(server, request, meter, deadline)
+        return await server.attempt(request, meter, deadline)
 
     def forget(self, server: Server) -> None:
         """Prime anew: the server went away, and its cache with it."""
         self._primes.pop(server.name, None)
 
-    async def _send(
-        self,
-        prime: _Prime,
-        server: Server,
-        request: ChatRequest,
-        *,
-        meter: Meter,
-        deadline: float | None,
+    async def _prime(
+        self, server: Server, request: ChatRequest, meter: Meter, deadline: float | None
     ) -> None:
-        try:
-            async with asyncio.timeout(self._wait_s):
-                await server.attempt(to_prime(request), meter=meter, deadline=deadline)
-        except TimeoutError:
-            self._metrics.primes["late"].inc()
-        except (Displaced, asyncio.CancelledError):
-            prime.until = 0.0  # nothing came of it, so that the next call of the group may try
-            raise
-        except JudgeError:
-            self._metrics.primes["failed"].inc()
-        else:
-            self._metrics.primes["primed"].inc()
-        finally:
-            prime.done.set()
+        primes, now = self._primes[server.name], time.monotonic()
+        prime = primes.get(request.affinity)
+        if prime is not None and now < prime.until:
+            if prime.done.is_set():
+                return
+            with open_span(self._tracer, "prime"), suppress(TimeoutError):
+                async with asyncio.timeout(None if deadline is None else deadline - now):
+                    await prime.done.wait()  # no longer than its sender's `wait_s`
+            return
+        prime = primes[request.affinity] = _Prime(now + _PRIME_TTL_S)
+        primes.move_to_end(request.affinity)
+        if len(primes) > _GROUPS_KEPT:
+            primes.popitem(last=False)
+        with open_span(self._tracer, "prime"):
+            outcome = "failed"
+            try:
+                async with asyncio.timeout(self._wait_s):
+                    await server.attempt(to_prime(request), meter, deadline)
+                outcome = "primed"
+            except TimeoutError:
+                outcome = "late"
+            except (Displaced, asyncio.CancelledError):
+                prime.until = 0.0  # nothing came of it, so that the next call may try
+                raise
+            except JudgeError:
+                pass
+            finally:
+                prime.done.set()
+            self._metrics.primes[outcome].inc()
 
 
 def to_prime(request: ChatRequest) -> ChatRequest:

@@ -17,8 +17,6 @@ RUN: Final = 64
 """Calls of one group served in a row before the caller's other groups have their turn, so that
 a group that never ends does not keep them out; a group of eight makes 16 calls."""
 
-_RETRY_AFTER_S: Final = 1.0
-
 T = TypeVar("T")
 
 
@@ -26,25 +24,12 @@ class Displaced(JudgeUnreachable):
     """The server was given up while the call waited for it, or went silent over it."""
 
 
-class _Desk(Generic[T]):
-    """What one caller waits for, by group."""
+# Ordered dictionaries: plain ones look past every removed entry for their first.
+class _Groups(OrderedDict[str, OrderedDict[T, None]]):
+    """What one caller waits for, by affinity."""
 
-    def __init__(self) -> None:
-        # Ordered dictionaries: plain ones look past every removed entry for their first.
-        self.groups: OrderedDict[str, OrderedDict[T, None]] = OrderedDict()
-        self._run = 0
-
-    def pop(self) -> T:
-        affinity, group = next(iter(self.groups.items()))
-        waiting, _ = group.popitem(last=False)
-        self._run += 1
-        if not group:
-            del self.groups[affinity]
-            self._run = 0
-        elif self._run >= RUN:
-            self.groups.move_to_end(affinity)
-            self._run = 0
-        return waiting
+    run = 0
+    """Calls of the first group that were served in a row."""
 
 
 class WaitingLine(Generic[T]):
@@ -53,15 +38,15 @@ class WaitingLine(Generic[T]):
     def __init__(self) -> None:
         self.size = 0
         """How many wait; kept up to date here, only read elsewhere."""
-        self._priorities: dict[int, OrderedDict[str, _Desk[T]]] = {}
+        self._priorities: dict[int, OrderedDict[str, _Groups[T]]] = {}
 
     def push(self, request: ChatRequest, item: T) -> None:
         """Let `item` wait; its place follows from the priority, caller and affinity."""
-        desks = self._priorities.setdefault(request.priority, OrderedDict())
-        desk = desks.get(request.caller)
-        if desk is None:
-            desk = desks[request.caller] = _Desk()
-        desk.groups.setdefault(request.affinity, OrderedDict())[item] = None
+        callers = self._priorities.setdefault(request.priority, OrderedDict())
+        groups = callers.get(request.caller)
+        if groups is None:
+            groups = callers[request.caller] = _Groups()
+        groups.setdefault(request.affinity, OrderedDict())[item] = None
         self.size += 1
 
     def pop(self) -> T:
@@ -73,33 +58,37 @@ class WaitingLine(Generic[T]):
         if not self.size:
             raise IndexError("nothing waits")
         priority = min(self._priorities)
-        desks = self._priorities[priority]
-        caller, desk = next(iter(desks.items()))
-        item = desk.pop()
-        desks.move_to_end(caller)
+        callers = self._priorities[priority]
+        caller, groups = next(iter(callers.items()))
+        affinity, group = next(iter(groups.items()))
+        item, _ = group.popitem(last=False)
         self.size -= 1
-        self._drop_empty(priority, caller)
+        callers.move_to_end(caller)
+        groups.run += 1
+        if group and groups.run >= RUN:
+            groups.move_to_end(affinity)
+        if not group or groups.run >= RUN:
+            groups.run = 0
+        self._drop_empty(priority, caller, affinity)
         return item
 
     def discard(self, request: ChatRequest, item: T) -> None:
         """Take `item` out, which came with `request`, where it still waits."""
-        desks = self._priorities.get(request.priority)
-        desk = desks.get(request.caller) if desks else None
-        group = desk.groups.get(request.affinity) if desk else None
-        if desk is None or group is None or item not in group:
-            return
-        del group[item]
-        self.size -= 1
-        if not group:
-            del desk.groups[request.affinity]
-            self._drop_empty(request.priority, request.caller)
+        callers = self._priorities.get(request.priority)
+        groups = callers.get(request.caller) if callers else None
+        if groups is not None and item in groups.get(request.affinity, ()):
+            del groups[request.affinity][item]
+            self.size -= 1
+            self._drop_empty(request.priority, request.caller, request.affinity)
 
-    def _drop_empty(self, priority: int, caller: str) -> None:
-        """Forget a caller and a priority for which nothing waits."""
-        desks = self._priorities[priority]
-        if not desks[caller].groups:
-            del desks[caller]
-        if not desks:
+    def _drop_empty(self, priority: int, caller: str, affinity: str) -> None:
+        callers = self._priorities[priority]
+        groups = callers[caller]
+        if not groups[affinity]:
+            del groups[affinity]
+        if not groups:
+            del callers[caller]
+        if not callers:
             del self._priorities[priority]
 
 
@@ -113,7 +102,6 @@ class Slots:
     def __init__(self, limit: int, queue: int) -> None:
         self.limit = limit
         self.in_flight = 0
-        """Calls that hold a slot."""
         self._queue = queue
         self._line: WaitingLine[asyncio.Future[None]] = WaitingLine()
 
@@ -142,24 +130,22 @@ class Slots:
             self.in_flight += 1
             return
         if self._line.size >= self._queue:
-            raise JudgeOverloaded(
-                f"{self._queue} calls wait for the judge already", retry_after_s=_RETRY_AFTER_S
-            )
-        loop = asyncio.get_running_loop()
-        ticket = loop.create_future()
+            message = f"{self._queue} calls wait for the judge already"
+            raise JudgeOverloaded(message, retry_after_s=1.0)
+        ticket = asyncio.get_running_loop().create_future()
         self._line.push(request, ticket)
-        clock = loop.call_later(left_s, self._expire, request, ticket) if left_s else None
         try:
-            await ticket
-        except asyncio.CancelledError:
+            async with asyncio.timeout(left_s):
+                await ticket
+        except (asyncio.CancelledError, TimeoutError) as error:
             if ticket.cancelled():
                 self._line.discard(request, ticket)
             elif ticket.exception() is None:
                 self.release()  # handed over and cancelled in the same turn of the loop
+            if isinstance(error, TimeoutError):
+                late = "the deadline passed while waiting for the judge"
+                raise DeadlineExceeded(late) from error
             raise
-        finally:
-            if clock is not None:
-                clock.cancel()
 
     def release(self) -> None:
         """Give one slot back."""
@@ -176,9 +162,3 @@ class Slots:
             ticket = self._line.pop()
             if not ticket.done():
                 ticket.set_exception(Displaced("the judge's server went away"))
-
-    def _expire(self, request: ChatRequest, ticket: asyncio.Future[None]) -> None:
-        if not ticket.done():
-            self._line.discard(request, ticket)
-            late = DeadlineExceeded("the deadline passed while waiting for the judge")
-            ticket.set_exception(late)

@@ -228,7 +228,7 @@ _ERROR_BODY: Final = msgspec.json.Decoder(_ErrorBody)
 
 
 def to_status_error(
-    status: int, body: bytes, *, retry_after: str | None, prompt: Iterable[Message]
+    status: int, body: bytes, retry_after: str | None, prompt: Iterable[Message]
 ) -> JudgeError:
     """The error that a reply with `status` != 200 stands for; `prompt` is what was sent."""
     try:

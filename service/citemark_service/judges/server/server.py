@@ -31,6 +31,9 @@ from citemark_service.telemetry.traces import open_span, set_attributes
 
 _DISTRESS: Final = (JudgeUnreachable, JudgeTimeout, JudgeServerError)
 """Errors that speak against the server, not against the call, its deadline or the load."""
+_EJECTING_FAILURES: Final = 3
+"""So many calls that fail in a row eject a server."""
+_LOOK_TIMEOUT_S: Final = 4.0  # less than `/readyz` waits for the looks at all servers
 _UNBILLED: Final = Usage()
 _log = logging.getLogger("citemark.judge")
 
@@ -94,8 +97,8 @@ def name_servers(urls: Sequence[str]) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class CallLimits:
-    """What one server is asked at once, and for how long."""
+class ServerLimits:
+    """What one server is asked at once and for how long, and when it is looked at."""
 
     concurrency: int
     """Calls that hold a slot."""
@@ -104,22 +107,11 @@ class CallLimits:
     cut like one that never comes."""
     queue: int = 32_768
     """Calls that wait for a slot."""
-
-
-@dataclass(frozen=True, slots=True)
-class HealthPolicy:
-    """When a server is given up and when it is looked at again."""
-
-    failures: int = 3
-    """So many calls that fail in a row eject a server."""
-    every_s: float = 3.0
+    look_every_s: float = 3.0
     """Between looks at a server that is up; none is needed where calls were answered since."""
-    first_wait_s: float = 0.5
+    first_look_s: float = 0.5
     """Before the first look at an ejected server; doubled with each until a call is answered."""
-    max_wait_s: float = 30.0
-    """The longest such wait."""
-    check_s: float = 4.0
-    """How long one look may take; less than `/readyz` waits for all of them."""
+    max_look_s: float = 30.0
 
 
 class Server:
@@ -136,21 +128,18 @@ class Server:
         self,
         name: str,
         transport: Transport,
-        *,
-        limits: CallLimits,
-        policy: HealthPolicy,
+        limits: ServerLimits,
         metrics: Metrics,
         tracer: Tracer,
     ) -> None:
         self.name = name
+        self.transport = transport
         self.slots = Slots(limits.concurrency, limits.queue)
         self.on_change: Callable[[], None] = lambda: None
         """Called when the server went up or down, or stays silent."""
-        self._transport = transport
-        self._timeout_s = limits.timeout_s
+        self._limits = limits
         self._metrics = metrics
         self._tracer = tracer
-        self._policy = policy
         self._sent: set[asyncio.Timeout] = set()
         self._answers = 0
         self._failures = 0
@@ -174,7 +163,7 @@ class Server:
         return not self._outage.active
 
     async def attempt(
-        self, request: ChatRequest, *, meter: Meter, deadline: float | None
+        self, request: ChatRequest, meter: Meter, deadline: float | None
     ) -> ChatReply:
         """One HTTP call, when it is this one's turn; its outcome counts for the server's health.
 
@@ -182,27 +171,43 @@ class Server:
             Displaced: the server was given up first; this is no failure of the call.
             JudgeError: any other; `DeadlineExceeded` also while it waits for its turn.
         """
-        await self._take_slot(request, deadline)
+        arrived = time.monotonic()
+        try:
+            with open_span(self._tracer, "queue"):
+                await self.slots.acquire(request, deadline)
+        except JudgeError as error:
+            if not isinstance(error, Displaced):
+                self._calls[error.kind].inc()
+            raise
+        finally:  # who waited in vain waited too
+            started = time.monotonic()
+            self._metrics.stages["queue"].observe(started - arrived)
         outcome: ChatReply | JudgeError
-        usage, started = _UNBILLED, time.monotonic()
+        usage, timeout_s = _UNBILLED, self._limits.timeout_s
         left_s = float("inf") if deadline is None else deadline - started
-        leash = asyncio.timeout(min(left_s, self._timeout_s))
+        leash = asyncio.timeout(min(left_s, timeout_s))
         self._sent.add(leash)
         with open_span(self._tracer, "judge call", SpanKind.CLIENT) as span:
             try:
                 async with leash:
-                    body = await self._transport.send(request)
+                    body = await self.transport.send(request)
                 completion = decode_completion(body)
                 usage = completion.cost()  # paid for, whatever the content is worth
                 outcome = completion.reply(usage)
             except TimeoutError:
-                outcome = self._to_late(left_s, displaced=leash not in self._sent)
+                if leash not in self._sent:
+                    outcome = Displaced(f"{self.name} does not answer any more")
+                elif left_s <= timeout_s:
+                    outcome = DeadlineExceeded("the deadline passed during a judge call")
+                else:
+                    outcome = JudgeTimeout(f"the judge did not answer within {timeout_s:g} s")
             except JudgeError as error:
                 outcome = error
             finally:
                 self._sent.discard(leash)
                 self.slots.release()
-            self._record(outcome, time.monotonic() - started, usage, meter, span)
+            if not isinstance(outcome, Displaced):
+                self._record(outcome, time.monotonic() - started, usage, meter, span)
             if isinstance(outcome, JudgeError):
                 raise outcome
             return outcome
@@ -228,7 +233,16 @@ class Server:
         again: a server whose engine has died may still list its model. One that answered a call
         in the meantime is busy and not ill.
         """
-        answers, failure = self._answers, await self._check()
+        answers, limit_s = self._answers, min(_LOOK_TIMEOUT_S, self._limits.timeout_s)
+        failure: JudgeError | None = None
+        try:
+            async with asyncio.timeout(limit_s):
+                listing = await self.transport.list_models()
+            verify_served(listing, self.transport.endpoint.model)
+        except TimeoutError:
+            failure = JudgeTimeout(f"the judge did not answer within {limit_s:g} s")
+        except JudgeError as error:
+            failure = error
         if failure is not None and self._answers != answers:
             return failure
         self._silent = failure is not None
@@ -236,7 +250,7 @@ class Server:
             return None
         self._looks += 1  # the next look has to wait longer, until a call is answered
         if failure is None:
-            self._failures = self._policy.failures - 1
+            self._failures = _EJECTING_FAILURES - 1
             self.turn(None)
         elif self.up:
             self.turn(failure)
@@ -247,12 +261,17 @@ class Server:
     async def watch(self) -> None:
         """Look again and again, until cancelled; more rarely the longer it stays away.
 
-        A look is due when for a whole pause nothing was heard of the server.
+        A look is due when for a whole pause the server answered no call and did not turn.
         """
         while True:
             await self.look()
-            while await self._hears(self._pause_s()):
-                pass
+            heard = True
+            while heard:
+                answers = self._answers
+                self._turned.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._turned.wait(), self._pause_s())
+                heard = self._turned.is_set() or self._answers != answers
 
     def turn(self, failure: JudgeError | None) -> None:
         """Give the server up because of `failure`; with None, send calls to it again."""
@@ -265,30 +284,6 @@ class Server:
         self._turned.set()
         self.on_change()
 
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._transport.aclose()
-
-    async def _take_slot(self, request: ChatRequest, deadline: float | None) -> None:
-        arrived = time.monotonic()
-        try:
-            with open_span(self._tracer, "queue"):
-                await self.slots.acquire(request, deadline)
-        except Displaced:
-            raise
-        except JudgeError as error:
-            self._calls[error.kind].inc()
-            raise
-        finally:  # who waited in vain waited too
-            self._metrics.stages["queue"].observe(time.monotonic() - arrived)
-
-    def _to_late(self, left_s: float, *, displaced: bool) -> JudgeError:
-        if displaced:
-            return Displaced(f"{self.name} does not answer any more")
-        if left_s <= self._timeout_s:
-            return DeadlineExceeded("the deadline passed during a judge call")
-        return JudgeTimeout(f"the judge did not answer within {self._timeout_s:g} s")
-
     def _record(
         self,
         outcome: ChatReply | JudgeError,
@@ -298,17 +293,13 @@ class Server:
         span: Span,
     ) -> None:
         """Account one call that was sent, in the meter, metrics, span, log and health."""
-        if isinstance(outcome, Displaced):
-            return
         error = outcome if isinstance(outcome, JudgeError) else None
         label: CallOutcome = "ok" if error is None else error.kind
         meter.add(usage)
+        prompt, cached = usage.prompt_tokens, usage.cached_tokens
+        completion = usage.completion_tokens
         self._metrics.count_call(
-            label,
-            seconds,
-            prompt=usage.prompt_tokens,
-            cached=usage.cached_tokens,
-            completion=usage.completion_tokens,
+            label, seconds, prompt=prompt, cached=cached, completion=completion
         )
         self._calls[label].inc()
         if span.is_recording():  # under OpenTelemetry's names where it has any
@@ -321,10 +312,10 @@ class Server:
                     **whose,
                     "citemark.server": self.name,
                     "gen_ai.operation.name": "chat",
-                    "gen_ai.request.model": self._transport.endpoint.model,
-                    "gen_ai.usage.input_tokens": usage.prompt_tokens,
-                    "gen_ai.usage.output_tokens": usage.completion_tokens,
-                    "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
+                    "gen_ai.request.model": self.transport.endpoint.model,
+                    "gen_ai.usage.input_tokens": prompt,
+                    "gen_ai.usage.output_tokens": completion,
+                    "gen_ai.usage.cache_read.input_tokens": cached,
                     "citemark.outcome": str(label),
                 },
             )
@@ -339,35 +330,14 @@ class Server:
         _log.info(text, self.name, seconds, error.kind.value, error, extra=fields)
         if isinstance(error, _DISTRESS):
             self._failures += 1
-            if self.up and self._failures >= self._policy.failures:
+            if self.up and self._failures >= _EJECTING_FAILURES:
                 self.turn(error)
-
-    async def _check(self) -> JudgeError | None:
-        limit_s = min(self._policy.check_s, self._timeout_s)
-        model = self._transport.endpoint.model
-        try:
-            async with asyncio.timeout(limit_s):
-                verify_served(await self._transport.list_models(), model)
-        except TimeoutError:
-            return JudgeTimeout(f"the judge did not answer within {limit_s:g} s")
-        except JudgeError as error:
-            return error
-        return None
-
-    async def _hears(self, seconds: float) -> bool:
-        """Whether within `seconds` it answers a call, or goes up or down."""
-        answers = self._answers
-        self._turned.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._turned.wait()
-        return self._turned.is_set() or self._answers != answers
 
     def _pause_s(self) -> float:
         """Until the next look, while nothing is heard."""
         if self.up:
-            return self._policy.every_s
+            return self._limits.look_every_s
         doublings = min(max(0, self._looks - 1), 16)
-        wait_s = min(self._policy.max_wait_s, self._policy.first_wait_s * 2.0**doublings)
+        wait_s = min(self._limits.max_look_s, self._limits.first_look_s * 2.0**doublings)
         # Spread, so that many services do not fall upon a server that has just come back.
         return wait_s * random.uniform(0.75, 1.25)  # noqa: S311 - a spread, not a secret
