@@ -1,5 +1,9 @@
-"""The service with the human labels as its judge: exact scores, and attacks that do not pay."""
+"""The service with the human labels as its judge: exact scores, and attacks that do not pay.
 
+Every test here skips where the labelled data are absent.
+"""
+
+import asyncio
 import collections
 import statistics
 
@@ -24,6 +28,7 @@ from citemark_service.judges.tasks import (
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
+from support.labelled_data import labelled_rows
 
 SUPPORT = {"supported": 1.0, "partially_supported": 0.5, "not_supported": 0.0}
 EXACT = ("recall_graded", "precision_graded_uncited_penalised", "f1_default")
@@ -57,81 +62,93 @@ class LabelJudge(Judge):
         return tuple(CriterionVerdict(score=0.5) for _ in task.criteria)
 
     async def judge_citations(self, task: CitationTask, *, meter, deadline) -> CitationVerdicts:
+        # What the labels do not know is a fact that nobody vouched for, also a once-cited claim.
         return CitationVerdicts(
-            tuple(self._claim(cited.claim.text, cited.ids) for cited in task.claims),
-            tuple(self._sentence(sentence.text) for sentence in task.sentences),
+            tuple(self._claim(folded(cited.claim.text), cited.ids) for cited in task.claims),
+            tuple(
+                SentenceVerdict(factual=self._uncited.get(folded(sentence.text), 1.0))
+                for sentence in task.sentences
+            ),
         )
 
     def _claim(self, text: str, ids: tuple[str, ...]) -> ClaimVerdict:
-        alone = {i: self._support.get((folded(text), i), 0.0) for i in ids}
-        known = folded(text) in self._texts
+        alone = {each: self._support.get((text, each), 0.0) for each in ids}
         return ClaimVerdict(
             support=max(alone.values()),
-            substantive=float(known),
-            contributing={i: float(value > 0) for i, value in alone.items()},
+            substantive=float(text in self._texts),
+            contributing={each: float(value > 0) for each, value in alone.items()},
         )
 
-    def _sentence(self, text: str) -> SentenceVerdict:
-        # What the labels do not know is a fact that nobody vouched for, also a once-cited claim.
-        return SentenceVerdict(factual=self._uncited.get(folded(text), 1.0))
+
+def score_all(*pairs: tuple[dict, dict]) -> list[ScoreResult]:
+    """Results of rows, each with the row whose labels judge it."""
+    library, settings, metrics = load_library(), Settings(), Metrics()
+
+    async def score(row: dict, labels: dict) -> ScoreResult:
+        pipeline = Pipeline(
+            judge=LabelJudge(labels), library=library, settings=settings, metrics=metrics
+        )
+        fields = ("id", "question", "tool_output", "response")
+        rollout = Rollout.model_validate({name: row[name] for name in fields})
+        return await pipeline.score(rollout, request=Knobs(), position=0, deadline=None)
+
+    async def each() -> list[ScoreResult]:
+        return [await score(*pair) for pair in pairs]
+
+    return asyncio.run(each())
 
 
-async def scored(row: dict, labels: dict) -> ScoreResult:
-    pipeline = Pipeline(
-        judge=LabelJudge(labels),
-        library=load_library(),
-        settings=Settings(),
-        metrics=Metrics(),
-    )
-    fields = ("id", "question", "tool_output", "response")
-    rollout = Rollout.model_validate({name: row[name] for name in fields})
-    return await pipeline.score(rollout, request=Knobs(), position=0, deadline=None)
+@pytest.fixture(scope="module")
+def bases() -> dict[str, tuple[dict, ScoreResult]]:
+    """129 whole rollouts with a human label for each claim, and their results, by id."""
+    rows = labelled_rows("rollouts_labelled.jsonl")
+    results = score_all(*((row, row) for row in rows))
+    return {row["id"]: (row, result) for row, result in zip(rows, results, strict=True)}
 
 
-def measured(result: ScoreResult) -> tuple[float, float, float]:
-    citation = result.citation
-    if citation is None:
-        return (0.0, 0.0, 0.0)
-    return citation.recall, citation.precision, citation.f1
+@pytest.fixture(scope="module")
+def attacked(bases) -> list[tuple[dict, ScoreResult]]:
+    """400 attacks on those rollouts, and their results."""
+    rows = labelled_rows("rollouts_adversarial.jsonl")
+    results = score_all(*((row, bases[row["base_id"]][0]) for row in rows))
+    return list(zip(rows, results, strict=True))
 
 
-async def test_exact_scores_under_the_human_labels(labelled):
-    whole = [row for row in labelled if row["n_fragments"] == 0]
+def f1(result: ScoreResult) -> float:
+    return 0.0 if result.citation is None else result.citation.f1
+
+
+def test_exact_scores_under_the_human_labels(bases):
+    whole = [pair for pair in bases.values() if pair[0]["n_fragments"] == 0]
     assert len(whole) > 100
-    for row in whole:
+    for row, result in whole:
         expected = [row["expected"][name] for name in EXACT]
-        assert measured(await scored(row, row)) == pytest.approx(expected, abs=1e-6), row["id"]
+        cited = result.citation
+        found = [0.0] * 3 if cited is None else [cited.recall, cited.precision, cited.f1]
+        assert found == pytest.approx(expected, abs=1e-6), row["id"]
 
 
-async def test_attacks_with_an_exact_outcome(labelled, attacked):
-    bases = {row["id"]: row for row in labelled}
-    exact = [row for row in attacked if row["expect"] == "equal"]
+def test_attacks_with_an_exact_outcome(attacked):
+    exact = [pair for pair in attacked if pair[0]["expect"] == "equal"]
     assert len(exact) >= 200
-    for row in exact:
-        result = await scored(row, bases[row["base_id"]])
-        f1 = measured(result)[2]
-        assert f1 == pytest.approx(row["expected_f1_default"], abs=1e-6), row["id"]
+    for row, result in exact:
+        assert f1(result) == pytest.approx(row["expected_f1_default"], abs=1e-6), row["id"]
 
 
-async def test_no_attack_gains_over_its_base(labelled, attacked):
-    bases = {row["id"]: row for row in labelled}
-    change = collections.defaultdict(list)
-    for row in attacked:
-        base = bases[row["base_id"]]
-        before = measured(await scored(base, base))[2]
-        after = measured(await scored(row, base))[2]
-        change[row["attack"]].append(after - before)
+def test_no_attack_gains_over_its_base(bases, attacked):
+    changes = collections.defaultdict(list)
+    for row, result in attacked:
+        before, after = f1(bases[row["base_id"]][1]), f1(result)
+        changes[row["attack"]].append(after - before)
         if row["expect"] in ("less", "not_more"):
             assert after <= before + 1e-6, row["id"]
-    assert len(change) == 16
-    for attack, changes in change.items():
-        assert statistics.fmean(changes) <= 1e-6, attack
+    assert len(changes) == 16
+    for attack, each in changes.items():
+        assert statistics.fmean(each) <= 1e-6, attack
 
 
-async def test_unscorable_answers_earn_nothing_at_all(labelled, attacked):
-    bases = {row["id"]: row for row in labelled}
-    for row in attacked:
+def test_unscorable_answers_earn_nothing_at_all(attacked):
+    for row, result in attacked:
         if row["attack"] in ("empty_answer", "no_answer_block", "two_answer_blocks"):
-            result = await scored(row, bases[row["base_id"]])
             assert (result.reward, result.judge.calls) == (0.0, 0)
             assert result.refusal is not None

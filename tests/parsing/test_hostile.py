@@ -10,9 +10,9 @@ from citemark_service.parsing.answer import read_answer
 from citemark_service.parsing.format import format_report
 from citemark_service.parsing.sources import read_sources
 
-SHORT, MEGABYTE = 200_000, 1_000_000
-BOUND_S = 4.0
-"""CPU seconds, so that a busy machine does not matter; a short text takes below 0.5."""
+SHORT, MEGABYTE = 50_000, 1_000_000
+SHORT_BOUND_S, BOUND_S = 1.0, 4.0
+"""CPU seconds, so that a busy machine does not matter; a short text takes below 0.15."""
 UNITS = (
     *("<", ">", "<snippet ", "<snippet id=", "<snippet id=a>", "<snippet id=a", '<snippet id="'),
     *("</snippet>", "</snippet", "<snippet id=a>x</snippet>", "<answer>", "</answer>", "<answer "),
@@ -21,6 +21,11 @@ UNITS = (
     *("\ufdfa", "。", "ignore ", "note to ", "give a ", "score of 1 ", '"verdict" ', "<|", "S_1 "),
     "in addition to ",
 )
+ANSWERS = (
+    ("", ""),
+    ("<answer>x ", " y</answer>"),
+    ("<answer>x <snippet id=", ">y</snippet></answer>"),
+)
 SOURCES = read_sources(None, [Snippet(id=f"S_{n}", text="x") for n in range(100)])
 
 
@@ -28,9 +33,9 @@ def repeated(unit: str, size: int) -> str:
     return (unit * (size // len(unit) + 1))[:size]
 
 
-def cpu_seconds(work: Callable[[], object]) -> float:
+def cpu_seconds(read: Callable[[str], object], text: str) -> float:
     start = time.process_time()
-    work()
+    read(text)
     return time.process_time() - start
 
 
@@ -39,31 +44,21 @@ def read(response: str) -> None:
 
 
 @pytest.mark.parametrize("unit", UNITS)
-@pytest.mark.parametrize(
-    "frame",
-    ["{}", "<answer>x {} y</answer>", "<answer>x <snippet id={}>y</snippet></answer>"],
-    ids=["bare", "block", "attribute"],
-)
-def test_answers(frame: str, unit: str) -> None:
-    response = frame.replace("{}", repeated(unit, SHORT))
-    assert cpu_seconds(lambda: read(response)) < BOUND_S
-
-
-@pytest.mark.parametrize("unit", UNITS)
-@pytest.mark.parametrize("head", ["", '<snippet id="', "<snippets id=a metadata='{"])
-def test_tool_output(head: str, unit: str) -> None:
-    tool_output = head + repeated(unit, SHORT)
-    assert cpu_seconds(lambda: read_sources(tool_output, None)) < BOUND_S
+def test_short_texts(unit: str) -> None:
+    units = repeated(unit, SHORT)
+    for before, after in ANSWERS:
+        assert cpu_seconds(read, before + units + after) < SHORT_BOUND_S, before
+    for before in ("", '<snippet id="', "<snippets id=a metadata='{"):
+        assert cpu_seconds(lambda text: read_sources(text, None), before + units) < SHORT_BOUND_S
 
 
 @pytest.mark.parametrize("unit", ["<", "<snippet ", "<snippet id=a>", "</snippet>", "<answer>"])
 def test_a_megabyte(unit: str) -> None:
-    response = f"<answer>x {repeated(unit, MEGABYTE)}</answer>"
-    assert cpu_seconds(lambda: read(response)) < BOUND_S
+    assert cpu_seconds(read, f"<answer>x {repeated(unit, MEGABYTE)}</answer>") < BOUND_S
 
 
 def test_deep_nesting() -> None:
-    depth = 40_000
+    depth = 10_000
     response = f"<answer>{'<snippet id=a>x' * depth}{'</snippet>y' * depth}</answer>"
-    assert cpu_seconds(lambda: read(response)) < BOUND_S
+    assert cpu_seconds(read, response) < SHORT_BOUND_S
     assert read_answer(response).malformed_tags == depth

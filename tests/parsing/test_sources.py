@@ -12,15 +12,9 @@ def texts(tool_output: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     "tag",
-    [
-        "<snippet id=S_1>",
-        '<snippet id="S_1">',
-        "<SNIPPET ID='S_1' >",
-        '<snippet rank=2 id="S_1" title="a > b">',
-        "<snippet title='x' id = S_1>",
-        '<snippet id="S_1>',
-    ],
-)
+    ["<snippet id=S_1>", '<snippet id="S_1">', "<SNIPPET ID='S_1' >", '<snippet id="S_1>',
+     '<snippet rank=2 id="S_1" title="a > b">', "<snippet title='x' id = S_1>"],
+)  # fmt: skip
 def test_reads_every_way_to_write_a_tag(tag: str) -> None:
     assert texts(f"found: {tag} Ice floats.\n</snippet> end") == {"S_1": "Ice floats."}
 
@@ -43,17 +37,24 @@ def test_reads_a_paper_attribute(attribute: str) -> None:
     assert sources.by_id["S_1"].paper_id == "P7"
 
 
-def test_a_page_holds_its_snippets() -> None:
-    output = "<webpage id=W1>top <snippet id=S_1>Ice.</snippet> end</webpage> none"
-    assert texts(output) == {"W1": "top Ice. end", "S_1": "Ice."}
-
-
-def test_an_unclosed_source_runs_to_the_next() -> None:
-    output = (
-        "<snippet id=S_1>Ice. <snippet id=S_2>Lead.</snippet> no"
-        "<webpage id=W1>Tin. <snippet id=S_3>Zinc."
-    )
-    assert texts(output) == {"S_1": "Ice.", "S_2": "Lead.", "W1": "Tin.", "S_3": "Zinc."}
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        (
+            "<webpage id=W1>top <snippet id=S_1>Ice.</snippet> end</webpage> none",
+            {"W1": "top Ice. end", "S_1": "Ice."},
+        ),
+        (
+            "<snippet id=S_1>Ice. <snippet id=S_2>Lead.</snippet> no"
+            "<webpage id=W1>Tin. <snippet id=S_3>Zinc.",
+            {"S_1": "Ice.", "S_2": "Lead.", "W1": "Tin.", "S_3": "Zinc."},
+        ),
+    ],
+)
+def test_a_page_holds_its_snippets_and_an_unclosed_source_runs_to_the_next(
+    output: str, expected: dict[str, str]
+) -> None:
+    assert texts(output) == expected
 
 
 def test_the_first_definition_wins_and_structured_ones_come_first() -> None:
@@ -65,16 +66,8 @@ def test_the_first_definition_wins_and_structured_ones_come_first() -> None:
 
 @pytest.mark.parametrize(
     "output",
-    [
-        None,
-        "",
-        "plain",
-        "<snippet>Ice.</snippet>",
-        "<snippet id=>Ice.",
-        "<snippet id=S_1",
-        "<snippet_text id=S_1>Ice.</snippet_text>",
-        "</snippet id=S_1>",
-    ],
-)
+    [None, "", "plain", "<snippet>Ice.</snippet>", "<snippet id=>Ice.", "<snippet id=S_1",
+     "<snippet_text id=S_1>Ice.</snippet_text>", "</snippet id=S_1>"],
+)  # fmt: skip
 def test_no_id_no_source(output: str | None) -> None:
     assert read_sources(output, None).by_id == {}
