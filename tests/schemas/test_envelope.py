@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_schemas import EnvelopeError, Polarity, Rollout, rollout_of
+from citemark_schemas import EnvelopeError, Rollout, rollout_of
 
 ENVELOPE = {
     "question": "How long is the Orm viaduct?",
@@ -111,16 +111,20 @@ def test_every_shape_of_rubrics_is_the_same_criterion(rubrics, field):
     assert criterion.weight == 1.0
 
 
-def test_a_negative_weight_is_a_negative_criterion():
-    label = {"query": "q", "tool_output": "", "rubrics": [{"description": "d", "weight": -0.5}]}
-    (criterion,) = rollout_of({"label": json.dumps(label)}, response=RESPONSE).criteria
-    assert (criterion.polarity, criterion.weight) == (Polarity.NEGATIVE, 0.5)
-
-
-def test_rubrics_by_importance_may_stand_in_the_envelope_itself():
-    row = {"query": "q", "documents": [], "Answer Critical": ["a"], "Context": ["b"]}
-    criteria = rollout_of({"label": row}, response=RESPONSE).criteria
-    assert [criterion.description for criterion in criteria] == ["a", "b"]
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"rubrics": [{"description": "a", "weight": -0.5}]}, [("a", "negative", 0.5)]),
+        (
+            {"Answer Critical": ["a"], "Context": ["b"]},
+            [("a", "positive", 1.0), ("b", "positive", 1.0)],
+        ),
+    ],
+)
+def test_polarity_follows_the_sign_and_importance_needs_no_field(row, expected):
+    label = json.dumps({"query": "q", "documents": [], **row})
+    criteria = rollout_of({"label": label}, response=RESPONSE).criteria
+    assert [(each.description, each.polarity, each.weight) for each in criteria] == expected
 
 
 def test_documents_are_snippets_without_their_other_keys():
@@ -159,40 +163,35 @@ def test_what_the_policy_says_defines_no_source_and_no_rubric():
     assert "label.tool_output" in only_said
 
 
+ASKED = {"question": "q", "tool_output": ""}
 BAD = {
-    "label.positive_rubircs": {"question": "q", "tool_output": "", "positive_rubircs": ["a"]},
-    "label.tool_ouput": {"question": "q", "tool_ouput": "x"},
-    "label.qustion": {"qustion": "q", "tool_output": ""},
-    "label.citation_wieght": {"question": "q", "tool_output": "", "citation_wieght": 0.3},
-    "label.knobs.citation_wieght": {
-        "question": "q",
-        "tool_output": "",
-        "knobs": {"citation_wieght": 0.3},
+    "positive_rubircs": {**ASKED, "positive_rubircs": ["a"]},
+    "tool_ouput": {"question": "q", "tool_ouput": "x"},
+    "qustion": {"qustion": "q", "tool_output": ""},
+    "citation_wieght": {**ASKED, "citation_wieght": 0.3},
+    "knobs.citation_wieght": {**ASKED, "knobs": {"citation_wieght": 0.3}},
+    "knobs": {**ASKED, "knobs": "citation_weight"},
+    "positive_rubrics[1]": {**ENVELOPE, "positive_rubrics": ["a", {"title": "no text"}]},
+    "positive_rubrics[0].weight": {
+        **ENVELOPE, "positive_rubrics": [{"description": "a", "weight": 1e9}]
     },
-    "label.knobs": {"question": "q", "tool_output": "", "knobs": "citation_weight"},
-    "label.positive_rubrics[1]": {**ENVELOPE, "positive_rubrics": ["a", {"title": "no text"}]},
-    "label.positive_rubrics[0].weight": {
-        **ENVELOPE,
-        "positive_rubrics": [{"description": "a", "weight": 1e9}],
-    },
-    "label.documents[0].text": {"question": "q", "documents": [{"id": "a"}]},
-    "label.extra_info.step": {"question": "q", "tool_output": "", "extra_info": {"step": -1}},
-    "label.tool_output": {"question": "q", "tool_output": {"a": 1}},
-}
+    "documents[0].text": {"question": "q", "documents": [{"id": "a"}]},
+    "extra_info.step": {**ASKED, "extra_info": {"step": -1}},
+    "tool_output": {"question": "q", "tool_output": {"a": 1}},
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(("loc", "row"), BAD.items(), ids=BAD)
-def test_an_error_names_place_and_field(loc, row):
-    assert list(details({"label": row})) == [loc]
-    assert list(details({"label": json.dumps(row)})) == [loc]
+@pytest.mark.parametrize(("field", "row"), BAD.items(), ids=BAD)
+def test_an_error_names_place_and_field(field, row):
+    assert list(details({"label": row})) == [f"label.{field}"]
+    assert list(details({"label": json.dumps(row)})) == [f"label.{field}"]
 
 
 def test_all_that_is_missing_is_named_at_once():
-    assert list(details({"label": "312", "row": None})) == [
-        "label.question",
-        "label.tool_output",
-    ]
+    assert list(details({"label": "312", "row": None})) == ["label.question", "label.tool_output"]
     assert list(details({})) == ["row.question", "row.tool_output"]
+    told = details({"label": ""}).values()
+    assert all("label (where no object stands)" in message for message in told)
 
 
 @pytest.mark.parametrize(
@@ -214,11 +213,6 @@ def test_an_answer_is_no_broken_envelope(text):
     assert rollout_of({"label": text}, response=RESPONSE, prompt=prompt).criteria == ()
 
 
-def test_what_is_missing_says_so_where_no_object_stands():
-    told = details({"label": ""}).values()
-    assert all("label (where no object stands)" in message for message in told)
-
-
 def test_hostile_rows_are_refused_or_read_quickly():
     deep = "[" * 100_000
     nested: dict[str, object] = {"question": "q", "tool_output": ""}
@@ -230,17 +224,15 @@ def test_hostile_rows_are_refused_or_read_quickly():
     assert "label" in details({"label": '{"a":' + deep})
     assert "label.question" in details({"label": nested})
     assert "label.rubrics" in details({"label": {**ENVELOPE, "rubrics": boxed}})
-    wide = {f"column {n}": n for n in range(100_000)} | ENVELOPE
+    wide = {f"column {n}": n for n in range(20_000)} | ENVELOPE
     assert rollout_of({"label": wide}, response=RESPONSE) == EXPECTED
     many = {"question": "q", "documents": [{"id": "a"}] * 100_000}
     assert list(details({"label": many})) == ["row"]
 
 
 def test_half_a_surrogate_pair_cannot_reach_the_judge():
-    label = json.dumps(
-        {"question": "q \ud800", "tool_output": "\udfff", "rubrics": ["\ud83d\ude00"]}
-    )
-    found = rollout_of({"label": label}, response="\ud800 é 😀")
+    row = {"question": "q \ud800", "tool_output": "\udfff", "rubrics": ["\ud83d\ude00"]}
+    found = rollout_of({"label": json.dumps(row)}, response="\ud800 é 😀")
     assert found.model_dump_json().encode()
     assert (found.response, found.rubrics[0].description) == ("� é 😀", "😀")
 

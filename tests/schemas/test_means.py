@@ -28,15 +28,7 @@ def test_nothing_is_known_of_a_prompt_before_its_first_reward():
     assert means.mean_of(b"q") is None
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=32))
-def test_a_groups_rewards_have_their_mean(rewards):
-    means = StandIns()
-    for reward in rewards:
-        means.add(b"q", reward)
-    assert means.mean_of(b"q") == pytest.approx(fmean(rewards))
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=15), st.integers(1, 8), st.integers(1, 8))
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=24), st.integers(1, 8), st.integers(1, 8))
 def test_a_sample_that_nobody_judged_has_no_advantage_and_moves_no_others(judged, refused, failed):
     known = [*judged, *[0.0] * refused]
     means = StandIns()
@@ -44,6 +36,7 @@ def test_a_sample_that_nobody_judged_has_no_advantage_and_moves_no_others(judged
         means.add(b"q", reward)
     stand_in = means.mean_of(b"q")
     assert stand_in is not None
+    assert stand_in == pytest.approx(fmean(known))
     baseline = fmean([*known, *[stand_in] * failed])
     assert stand_in == pytest.approx(baseline)
     assert baseline == pytest.approx(fmean(known))
@@ -103,18 +96,10 @@ def test_the_prompt_that_got_no_reward_for_longest_is_forgotten():
 
 @pytest.mark.parametrize(
     "change",
-    [
-        {"question": "p"},
-        {"tool_output": "u"},
-        {"snippets": [{"id": "a", "text": "t"}]},
-        {"positive_rubrics": ["x"]},
-        {"negative_rubrics": ["x"]},
-        {"rubrics": ["x"]},
-        {"run": "another"},
-        {"group": "g"},
-        {"knobs": Knobs(verification_reward=10.0)},
-    ],
-)
+    [{"question": "p"}, {"tool_output": "u"}, {"snippets": [{"id": "a", "text": "t"}]},
+     {"positive_rubrics": ["x"]}, {"negative_rubrics": ["x"]}, {"rubrics": ["x"]},
+     {"run": "another"}, {"group": "g"}, {"knobs": Knobs(verification_reward=10.0)}],
+)  # fmt: skip
 def test_what_makes_another_prompt(change):
     assert key(**change) != key()
 

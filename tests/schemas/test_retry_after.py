@@ -42,7 +42,6 @@ def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | No
 @given(st.integers(min_value=0, max_value=10**6))
 def test_a_date_is_as_good_as_seconds(seconds: int) -> None:
     moment = format_datetime(NOW + timedelta(seconds=seconds), usegmt=True)
-
     assert parse_retry_after(moment, now=NOW) == seconds
 
 
@@ -56,5 +55,4 @@ _date_like = st.tuples(_number, _number, _number, _number, _number, _zone).map(
 @given(st.text() | _number | _date_like)
 def test_no_value_raises(value: str) -> None:
     found = parse_retry_after(value, now=NOW)
-
     assert found is None or 0 <= found < float("inf")

@@ -69,51 +69,38 @@ def test_a_row_cannot_pass_its_criterion_off_as_static():
     assert found.source is Source.INSTANCE
 
 
-def test_null_empty_and_absent_are_no_rubrics():
+def test_null_empty_and_absent_are_the_default():
     assert criteria(positive_rubrics=None, rubrics=" ") == criteria() == ()
-
-
-def test_null_in_a_row_is_absent():
     row = {"description": "d", "title": None, "weight": None, "polarity": None, "type": "x"}
     (found,) = criteria(rubrics=[row])
     assert (found.title, found.weight, found.polarity) == ("d", 1.0, Polarity.POSITIVE)
 
 
+POSITIVE = "item 0: has a negative weight but is a positive criterion"
+NO_TEXT, NO_NUMBER = "item 0: needs a non-empty one of", "weight must be a number"
+
+
 @pytest.mark.parametrize(
-    ("rubrics", "place", "told"),
+    ("field", "rubrics", "place", "told"),
     [
-        ({"rubrics": "not json"}, "rubrics", "is a string but not JSON"),
-        ({"rubrics": {"description": "d"}}, "rubrics", "must be a list"),
-        ({"rubrics": ["ok", 3]}, "rubrics", "item 1: must be a string or an object"),
-        ({"rubrics": [{"text": "d"}]}, "rubrics", "item 0: needs a non-empty one of"),
-        ({"rubrics": [" "]}, "rubrics", "item 0: needs a non-empty one of"),
-        ({"rubrics": [{"description": "d", "weight": "2"}]}, "rubrics", "weight must be a number"),
-        ({"rubrics": [{"description": "d", "weight": True}]}, "rubrics", "weight must be a number"),
-        ({"rubrics": [{"description": "d", "weight": 1e400}]}, "rubrics.0.weight", "finite"),
-        ({"rubrics": [{"description": "d", "polarity": "bad"}]}, "rubrics.0.polarity", "positive"),
-        (
-            {"positive_rubrics": [{"description": "d", "weight": -1}]},
-            "positive_rubrics",
-            "item 0: has a negative weight but is a positive criterion",
-        ),
-        (
-            {"rubrics": [{"description": "d", "weight": -2, "polarity": "positive"}]},
-            "rubrics",
-            "item 0: has a negative weight but is a positive criterion",
-        ),
-        (
-            {"rubrics": [{"description": "d", "wieght": 2}]},
-            "rubrics",
-            "key 'wieght' is unknown; did you mean 'weight'?",
-        ),
-        (
-            {"negative_rubrics": [{"description": "d", "polarity": "positive"}]},
-            "negative_rubrics",
-            "item 0: contradicts its place among the negative rubrics",
-        ),
+        ("rubrics", "not json", "", "is a string but not JSON"),
+        ("rubrics", {"description": "d"}, "", "must be a list"),
+        ("rubrics", ["ok", 3], "", "item 1: must be a string or an object"),
+        ("rubrics", [{"text": "d"}], "", NO_TEXT),
+        ("rubrics", [" "], "", NO_TEXT),
+        ("rubrics", [{"description": "d", "weight": "2"}], "", NO_NUMBER),
+        ("rubrics", [{"description": "d", "weight": True}], "", NO_NUMBER),
+        ("rubrics", [{"description": "d", "weight": 1e400}], ".0.weight", "finite"),
+        ("rubrics", [{"description": "d", "polarity": "bad"}], ".0.polarity", "positive"),
+        ("positive_rubrics", [{"description": "d", "weight": -1}], "", POSITIVE),
+        ("rubrics", [{"description": "d", "weight": -2, "polarity": "positive"}], "", POSITIVE),
+        ("rubrics", [{"description": "d", "wieght": 2}], "",
+         "key 'wieght' is unknown; did you mean 'weight'?"),
+        ("negative_rubrics", [{"description": "d", "polarity": "positive"}], "",
+         "item 0: contradicts its place among the negative rubrics"),
     ],
-)
-def test_what_is_wrong_is_named(rubrics, place, told):
-    where, message = complaint(**rubrics)
-    assert where == place
+)  # fmt: skip
+def test_what_is_wrong_is_named(field, rubrics, place, told):
+    where, message = complaint(**{field: rubrics})
+    assert where == field + place
     assert told in message

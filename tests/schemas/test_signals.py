@@ -20,8 +20,8 @@ CITATION = CitationScore(
     precision=0.25,
     f1=1 / 3,
     score=1 / 3,
-    claims=4,
     uncited_factual=None,
+    claims=4,
     citations=6,
     fabricated=1,
     malformed=0,
@@ -32,7 +32,7 @@ REFUSAL = Refusal(kind=RefusalKind.NO_ANSWER, message="no answer block")
 RESULTS = {
     "judged": scored("a", rubric_reward=0.75, citation=CITATION),
     "without citations": scored("a", rubric_reward=0.75),
-    "failed": scored("a").model_copy(update={"reward": None, "failure": FAILURE}),
+    "failed": scored("a", None, failure=FAILURE),
     "refused": scored("a", 0.0, refusal=REFUSAL),
 }
 

@@ -43,21 +43,19 @@ def test_a_prompt_that_decoding_changed_is_still_cut(decoded):
 
 
 @pytest.mark.parametrize(
-    "whole",
+    ("whole", "prompt"),
     [
-        ANSWER,  # no prompt in it at all
-        "a short other text " + ANSWER,
-        PROMPT[: len(PROMPT) // 2] + ANSWER,
-        PROMPT.replace("assistant", "model") + ANSWER + PROMPT,  # the policy repeats the prompt
+        (ANSWER, PROMPT),
+        ("a short other text " + ANSWER, PROMPT),
+        (PROMPT[: len(PROMPT) // 2] + ANSWER, PROMPT),
+        # The policy repeats the prompt.
+        (PROMPT.replace("assistant", "model") + ANSWER + PROMPT, PROMPT),
+        (PROMPT + ANSWER, ""),
+        (PROMPT + ANSWER, "\n"),
     ],
 )
-def test_a_text_without_its_prompt_is_not_guessed_at(whole):
-    assert continuation(whole, PROMPT) is None
-
-
-def test_without_a_prompt_nothing_is_known_to_be_the_policys():
-    assert continuation(PROMPT + ANSWER, "") is None
-    assert continuation(PROMPT + ANSWER, "\n") is None
+def test_a_text_without_its_prompt_is_not_guessed_at(whole, prompt):
+    assert continuation(whole, prompt) is None
 
 
 def test_several_turns_are_all_the_prompt():
@@ -142,10 +140,10 @@ def test_a_prompt_that_says_nothing_gives_nothing(nothing):
 
 
 def test_hostile_texts_take_linear_time():
-    start = time.perf_counter()
-    flood = "<|im_end|> " * 400_000
+    start = time.process_time()
+    flood = "<|im_end|> " * 100_000
     assert unwrap_response(flood + "x" + flood) == flood + "x"
-    assert unwrap_response(" " * 20_000_000) == " " * 20_000_000
-    assert continuation("y" + "ab" * 2_000_000, "ab" * 1_000_000) is not None
-    assert question_in("<|im_start|>user" * 300_000) is None
-    assert time.perf_counter() - start < 10
+    assert unwrap_response(" " * 5_000_000) == " " * 5_000_000
+    assert continuation("y" + "ab" * 500_000, "ab" * 250_000) is not None
+    assert question_in("<|im_start|>user" * 75_000) is None
+    assert time.process_time() - start < 2.5

@@ -23,33 +23,25 @@ def attacked(pages):
     """Every page on which the hostile rollouts' texts stand."""
     first = page(pages, "")
     run = next(link for link in first.links if "script" in link)
-    found = [("", first)]
     addresses = [run, *(f"{run}&show={name}" for name in ("citation", "siblings", "addressed"))]
     addresses += [link for link in page(pages, run).links if link.startswith("step?")]
-    step = page(pages, addresses[-1])
-    addresses += [link for link in step.links if link.startswith(("group?", "rollout?"))]
-    addresses += [
-        link.replace("rollout?", "judge?") for link in step.links if link.startswith("rollout?")
-    ]
-    found += [(address, page(pages, address)) for address in dict.fromkeys(addresses)]
+    links = dict.fromkeys(page(pages, addresses[-1]).links)
+    addresses += [link for link in links if link.startswith(("group?", "rollout?"))]
+    addresses += [link.replace("rollout", "judge", 1) for link in links if "rollout?" in link]
+    found = [("", first), *((address, page(pages, address)) for address in addresses)]
     assert len(found) > 3 * len(PAYLOADS)
     return found
 
 
-def test_no_text_becomes_an_element(attacked):
+def test_no_text_becomes_an_element_a_handler_or_a_style(attacked):
     for address, seen in attacked:
         assert {element.tag for element in seen.elements} <= TAGS, address
         assert {img.attributes["src"] for img in seen.all("img")} <= {"assets/mark.svg"}
         for script in seen.all("script"):
             assert re.fullmatch(r"assets/[\w.-]+\.js", script.attributes["src"])
             assert script.text.strip() == ""
-
-
-def test_no_element_has_a_handler_or_a_style_of_its_own(attacked):
-    for _, seen in attacked:
-        for element in seen.elements:
-            named = [name for name in element.attributes if name.startswith("on")]
-            assert named + [name for name in element.attributes if name == "style"] == []
+        names = {name for element in seen.elements for name in element.attributes}
+        assert not [name for name in names if name == "style" or name.startswith("on")]
 
 
 def test_every_address_is_a_sibling_or_an_anchor_with_a_number(attacked):
@@ -77,14 +69,9 @@ def test_nothing_is_there_that_a_reader_cannot_see(attacked):
 
 def test_every_payload_can_be_read_as_it_was_written(attacked):
     every = "".join(seen.text for _, seen in attacked)
-    for payload in PAYLOADS:
+    for payload in PAYLOADS:  # a template is not rendered either
         if not UNSEEN.search(payload):
             assert payload in every
-
-
-def test_templates_in_a_text_are_not_rendered(attacked):
-    every = "".join(seen.text for _, seen in attacked)
-    assert "{{ 7 * 7 }}{% include 'base.html.j2' %}${7*7}" in every
 
 
 def test_a_huge_rollout_makes_no_huge_page(tmp_path):

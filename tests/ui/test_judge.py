@@ -3,8 +3,6 @@
 import asyncio
 import json
 
-import pytest
-
 from support.ledger_service import kept_service, page, score
 from support.scripted_judge import MODEL, Status, always
 from support.step_rollouts import by_content, rollout
@@ -18,40 +16,22 @@ SETTINGS = {
 }
 
 
-@pytest.fixture
-async def judged(tmp_path, start_judge):
-    """A service before a scripted judge, with one rollout scored twice."""
+async def test_prompts_are_worded_again_as_they_were_sent_and_replies_kept(tmp_path, start_judge):
     judge = await start_judge(by_content())
     with kept_service(tmp_path, judge_url=judge.url, **SETTINGS) as client:
-        await asyncio.to_thread(score, client, [rollout(1, 1)], run="a", step=1)
-        await asyncio.to_thread(score, client, [rollout(1, 1)], run="a", step=2)
-        yield client, judge
-
-
-async def test_prompts_are_worded_again_as_they_were_sent(judged):
-    client, judge = judged
-    seen = await asyncio.to_thread(page, client, "judge?n=1")
+        for step in (1, 2):
+            await asyncio.to_thread(score, client, [rollout(1, 1)], run="a", step=step)
+        seen = await asyncio.to_thread(page, client, "judge?n=1")
+        again = await asyncio.to_thread(page, client, "judge?n=2")
     shown = [each.text for each in seen.classed("text")]
     sent = [request["messages"][-1]["content"] for request in judge.requests]
     assert len(sent) == 2
     for prompt in sent:
         assert any(prompt.strip() in each for each in shown)
-
-
-async def test_replies_are_kept_as_they_came(judged):
-    client, _ = judged
-    seen = await asyncio.to_thread(page, client, "judge?n=1")
     told = [each.text for each in seen.all("summary")]
-    assert told[:2] in (["On criteria", "On citations"], ["On citations", "On criteria"])
-    replies = [each.text for each in seen.classed("text")][:2]
-    assert all(isinstance(json.loads(reply), dict) for reply in replies)
-
-
-async def test_nothing_was_said_where_every_verdict_was_known(judged):
-    client, judge = judged
-    assert len(judge.requests) == 2
-    seen = await asyncio.to_thread(page, client, "judge?n=2")
-    assert "every verdict was known" in seen.text
+    assert sorted(told[:2]) == ["On citations", "On criteria"]
+    assert all(isinstance(json.loads(reply), dict) for reply in shown[:2])
+    assert "every verdict was known" in again.text
 
 
 async def test_a_failed_judge_is_said_and_listed(tmp_path, start_judge):

@@ -22,17 +22,12 @@ def test_the_example_in_the_box_can_be_scored_as_it_is(pages):
     assert document(response.text).classed("reason")[0].text.startswith("Got ")
 
 
-def test_it_gets_the_reward_that_the_service_gives(pages, examples):
+def test_what_is_pasted_gets_the_services_reward_and_is_kept(pages, examples):
     reward = pages.post("/v1/score", json=examples[2]).json()["reward"]
-    shown = document(paste(pages, examples[2]).text)
-    assert shown.classed("figure")[0].text == f"{reward:.3f}"
-
-
-def test_what_is_pasted_is_kept(tmp_path, examples):
-    with kept_service(tmp_path) as client:
-        paste(client, {**examples[0], "run": "pasted", "step": 4})
-        assert "pasted" in page(client, "").text
-        assert "step 4" in page(client, "run?run=pasted").text
+    response = paste(pages, {**examples[2], "run": "pasted", "step": 4})
+    assert document(response.text).classed("figure")[0].text == f"{reward:.3f}"
+    assert "pasted" in page(pages, "").text
+    assert "step 4" in page(pages, "run?run=pasted").text
 
 
 @pytest.mark.parametrize(
@@ -60,13 +55,9 @@ def test_a_rollout_over_the_limit_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     "headers",
-    [
-        {"Sec-Fetch-Site": "cross-site"},
-        {"Sec-Fetch-Site": "same-site"},
-        {"Origin": "https://evil.example"},
-        {"Origin": "http://127.0.0.1:1"},
-    ],
-)
+    [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"},
+     {"Origin": "https://evil.example"}, {"Origin": "http://127.0.0.1:1"}],
+)  # fmt: skip
 def test_no_other_site_can_send_the_form(pages, examples, headers):
     response = paste(pages, examples[0], **headers)
     assert response.status_code == 403
