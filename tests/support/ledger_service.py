@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -37,36 +37,45 @@ def score(client: httpx.Client, items: list[dict[str, Any]], **options: Any) -> 
 
 @dataclass
 class Element:
-    """An element with the text in it."""
+    """An element; its text is the page's pieces from `start` to `end`."""
 
     tag: str
     attributes: dict[str, str]
-    text: str = ""
+    pieces: list[str]
+    start: int
+    end: int | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces[self.start : self.end])
 
 
-@dataclass
 class Document(HTMLParser):
     """A page's elements, in order."""
 
-    elements: list[Element] = field(default_factory=list)
-    _open: list[Element] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
+    def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
+        self.elements: list[Element] = []
+        self._open: list[Element] = []
+        self._pieces: list[str] = []
+        self.handle_data = self._pieces.append  # type: ignore[method-assign]
+        self.feed(html)
+        self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        element = Element(tag, {name: value or "" for name, value in attrs})
+        attributes = {name: value or "" for name, value in attrs}
+        element = Element(tag, attributes, self._pieces, len(self._pieces))
         self.elements.append(element)
-        if tag not in _VOID:
-            self._open.append(element)
+        self._open.append(element)
+        if tag in _VOID:
+            self.handle_endtag(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        while tag not in _VOID and self._open and self._open.pop().tag != tag:
-            pass
-
-    def handle_data(self, data: str) -> None:
-        for element in self._open:
-            element.text += data
+        while self._open:
+            element = self._open.pop()
+            element.end = len(self._pieces)
+            if element.tag == tag:
+                return
 
     def all(self, tag: str) -> list[Element]:
         return [element for element in self.elements if element.tag == tag]
@@ -83,16 +92,8 @@ class Document(HTMLParser):
         return next(element.text for element in self.elements if element.tag == "body")
 
 
-def document(html: str) -> Document:
-    """A page, read."""
-    found = Document()
-    found.feed(html)
-    found.close()
-    return found
-
-
 def page(client: httpx.Client, address: str) -> Document:
     """A page of the service that is there."""
     response = client.get(f"/ui/{address}")
     assert response.status_code == 200, response.text
-    return document(response.text)
+    return Document(response.text)

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import SecretStr
 
-from support.ledger_service import document, kept_service, page
+from support.ledger_service import Document, kept_service, page
 
 TOKEN = "correct-horse.battery~staple_1"
 
@@ -60,7 +60,7 @@ def test_another_token_opens_nothing(closed, token):
     response = closed.post("/ui/login", data={"token": token})
     assert response.status_code == 403
     assert "set-cookie" not in response.headers
-    assert "not the token" in document(response.text).text
+    assert "not the token" in Document(response.text).text
 
 
 def test_neither_a_flood_nor_a_forged_cookie_nor_another_site_opens_anything(closed):
@@ -120,7 +120,7 @@ def test_another_token_in_the_address_is_answered_with_the_form(closed, given, p
     assert response.status_code == 403
     assert "set-cookie" not in response.headers
     assert response.headers["referrer-policy"] == "no-referrer"
-    seen = document(response.text)
+    seen = Document(response.text)
     assert "not the token" in seen.text
     assert seen.all("form")[0].attributes["action"] == form
 
@@ -137,10 +137,10 @@ def test_what_is_no_page_for_a_browser_is_refused_as_it_was(closed):
 
 @pytest.mark.parametrize("address", ["/ui/run?run=a%2Fb", "/ui/rollout?n=1&token=wrong"])
 def test_the_form_leads_on_to_the_page_that_was_asked_for(closed, address):
-    form = document(closed.get(address, follow_redirects=True).text)
+    form = Document(closed.get(address, follow_redirects=True).text)
     fields = {each.attributes["name"]: each.attributes.get("value") for each in form.all("input")}
     again = closed.post("/ui/login", data={**fields, "token": "wrong"})
-    values = [each.attributes.get("value") for each in document(again.text).all("input")]
+    values = [each.attributes.get("value") for each in Document(again.text).all("input")]
     assert fields["to"] in values
     opened = closed.post("/ui/login", data={**fields, "token": TOKEN})
     assert opened.status_code == 303

@@ -2,41 +2,57 @@
 
 import re
 import sqlite3
-import time
+from contextlib import closing
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 import pytest
 
-from support.ledger_service import document, kept_service, page, score
+from support.ledger_service import Document, kept_service, page, score
+from support.running_service import until
 
+RUN, STEP = "run?run=demo", "step?run=demo&step=1"
 PAGES = [
-    "",
-    "run?run=demo",
-    "run?run=demo&show=failed",
-    "run?run=demo&show=citation",
-    "run?run=demo&show=siblings",
-    "run?run=demo&show=addressed",
-    "run?run=",
-    "step?run=demo&step=1",
-    "step?run=demo&step=1&sort=longest",
-    "step?run=demo&step=1&sort=best&show=refused",
-    "step?run=&step=-1",
-    "rollout?n=1",
-    "judge?n=1",
-    "score",
+    *("", RUN, STEP, "rollout?n=1", "judge?n=1", "score", "run?run=", "step?run=&step=-1"),
+    *(f"{RUN}&show={name}" for name in ("failed", "citation", "siblings", "addressed")),
+    *(f"{STEP}&sort=longest", f"{STEP}&sort=best&show=refused"),
 ]
 
 
-def named(client, name: str) -> str:
-    """The address of a rollout of the demo's first step."""
-    step = page(client, "step?run=demo&step=1")
-    return next(a.attributes["href"] for a in step.all("a") if a.text == name)
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    """A client of an empty service, for tests with runs of their own."""
+    with kept_service(tmp_path_factory.mktemp("others")) as client:
+        yield client
 
 
-def rollouts_of(links: list[str]) -> list[int]:
+def named(client, name, address=STEP):
+    """The address of a rollout that a step lists."""
+    return next(a.attributes["href"] for a in page(client, address).all("a") if a.text == name)
+
+
+def rollouts_of(links):
     """The numbers of the rollouts among these links, in order, each once."""
     numbers = [parse_qs(urlsplit(link).query)["n"][0] for link in links if "rollout?n=" in link]
     return list(map(int, dict.fromkeys(numbers)))
+
+
+def rows_of(step):
+    """Reward and outcome of each rollout that a step lists, in order."""
+    rows = [row.text for row in step.all("tr")]
+    found = [re.search(r"(\d\.\d{3})\D.*(judged|refused|failed)", row) for row in rows]
+    return [{"reward": float(each[1]), "outcome": each[2]} for each in found if each]
+
+
+def figures_of(card):
+    """The rewards of a list, each of which stands before a name."""
+    return re.findall(r"(\d\.\d{3})[a-z]", card.text)
+
+
+def assert_page(response):
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert response.headers["content-security-policy"].startswith("default-src 'none'")
+    assert response.headers["cache-control"] == "no-store"
+    assert Document(response.text).all("h1")
 
 
 @pytest.mark.parametrize("address", PAGES)
@@ -69,9 +85,9 @@ def test_runs_come_with_their_sums_the_latest_first(pages):
 
 
 def test_a_run_leads_straight_to_its_worst_and_best(pages):
-    cards = page(pages, "run?run=demo").classed("cards")
+    cards = page(pages, RUN).classed("cards")
     assert len(cards) == 2
-    worst, best = ([float(line) for line in _figures(card)] for card in cards)
+    worst, best = ([float(line) for line in figures_of(card)] for card in cards)
     assert worst == sorted(worst)
     assert best == sorted(best, reverse=True)
     assert 0.0 < worst[0] < 0.5
@@ -79,28 +95,21 @@ def test_a_run_leads_straight_to_its_worst_and_best(pages):
 
 
 def test_a_run_leads_to_what_was_refused_apart_from_the_worst(pages):
-    run = page(pages, "run?run=demo")
+    run = page(pages, RUN)
     assert "refused" not in run.classed("cards")[0].text
     assert "9 of these rollouts were refused without judging" in run.text
     latest = next(a.attributes["href"] for a in run.all("a") if a.text == "The latest of them")
-    assert [row["outcome"] for row in _rows(page(pages, latest))] == ["refused"] * 3
+    assert [row["outcome"] for row in rows_of(page(pages, latest))] == ["refused"] * 3
 
 
-def test_where_all_are_refused_these_are_the_worst(tmp_path, examples):
-    empty = [{**row, "response": ""} for row in examples[:3]]
-    with kept_service(tmp_path) as client:
-        score(client, empty, run="collapsed", step=1)
-        assert len(_figures(page(client, "run?run=collapsed").classed("cards")[0])) == 1
-        assert "judged 0" in page(client, "step?run=collapsed&step=1").text
-
-
-def _figures(card):
-    """The rewards of a list, each of which stands before a name."""
-    return re.findall(r"(\d\.\d{3})[a-z]", card.text)
+def test_where_all_are_refused_these_are_the_worst(others, examples):
+    score(others, [{**row, "response": ""} for row in examples[:3]], run="collapsed", step=1)
+    assert len(figures_of(page(others, "run?run=collapsed").classed("cards")[0])) == 1
+    assert "judged 0" in page(others, "step?run=collapsed&step=1").text
 
 
 def test_a_run_is_read_without_scripts(pages):
-    run = page(pages, "run?run=demo")
+    run = page(pages, RUN)
     curves = [path for path in run.all("path") if "curve" in path.attributes.get("class", "")]
     assert len(curves) == 8
     assert all(path.attributes["d"].startswith("M") for path in curves)
@@ -124,7 +133,7 @@ def test_a_step_lists_its_rollouts_in_the_order_asked_for(pages, examples):
 
 @pytest.mark.parametrize(("sort", "downwards"), [("worst", False), ("best", True)])
 def test_the_judged_ones_of_a_step_come_before_the_refused(pages, sort, downwards):
-    rows = _rows(page(pages, f"step?run=demo&step=2&sort={sort}"))
+    rows = rows_of(page(pages, f"step?run=demo&step=2&sort={sort}"))
     assert [row["outcome"] for row in rows] == ["judged"] * 13 + ["refused"] * 3
     rewards = [row["reward"] for row in rows[:13]]
     assert rewards == sorted(rewards, reverse=downwards)
@@ -135,54 +144,49 @@ def test_a_step_counts_its_outcomes_and_shows_each_alone(pages):
     links = {a.text: a.attributes["href"] for a in step.all("a")}
     for name, count in (("judged", 13), ("refused", 3), ("failed", 0)):
         alone = page(pages, links[f"{name} {count}"])
-        assert [row["outcome"] for row in _rows(alone)] == [name] * count
+        assert [row["outcome"] for row in rows_of(alone)] == [name] * count
         assert "sort=latest" in links[f"{name} {count}"]
     assert "sort=latest" in links["all 16"]
 
 
-def _rows(step):
-    """Reward and outcome of each rollout that a step lists, in order."""
-    rows = [row.text for row in step.all("tr")]
-    found = [re.search(r"(\d\.\d{3})\D.*(judged|refused|failed)", row) for row in rows]
-    return [{"reward": float(each[1]), "outcome": each[2]} for each in found if each]
+def test_a_list_that_is_cut_says_so(others, examples):
+    score(others, [{**examples[0], "id": str(n)} for n in range(101)], run="long", step=1)
+    assert "The first 100 of 101 are shown." in page(others, "step?run=long&step=1").text
+    assert "are shown" not in page(others, "step?run=long&step=1&show=refused").text
 
 
-def test_a_list_that_is_cut_says_so(tmp_path, examples):
-    with kept_service(tmp_path) as client:
-        score(client, [{**examples[0], "id": str(n)} for n in range(101)], run="long", step=1)
-        step = page(client, "step?run=long&step=1")
-        assert "The first 100 of 101 are shown." in step.text
-        assert "are shown" not in page(client, "step?run=long&step=1&show=refused").text
-
-
-def test_a_negative_number_has_a_minus_sign_everywhere(tmp_path, examples):
+def test_a_negative_number_has_a_minus_sign_everywhere(others, examples):
     stopped = {**examples[0], "finish_reason": "length"}
     penalty = {"non_stop_penalty": True, "non_stop_penalty_value": -1.5}
-    with kept_service(tmp_path) as client:
-        for step in (1, 2):
-            rows = [{**each, "group": "g"} for each in (stopped, examples[1])]
-            score(client, rows, run="a", step=step, **penalty)
-        addresses = ["", "run?run=a", "step?run=a&step=1", "group?run=a&step=1&group=g"]
-        for address in (*addresses, "rollout?n=1", "run?run=a&show=siblings"):
-            seen = page(client, address)
-            told = [seen.text, *(each.attributes.get("aria-label", "") for each in seen.elements)]
-            assert not re.search(r"(?<![\w.-])-\d", " ".join(told)), address
-            assert address == "" or "\N{MINUS SIGN}1" in " ".join(told), address
+    for step in (1, 2):
+        rows = [{**each, "group": "g"} for each in (stopped, examples[1])]
+        score(others, rows, run="a", step=step, **penalty)
+    addresses = ["run?run=a", "step?run=a&step=1", "group?run=a&step=1&group=g"]
+    worst = named(others, stopped["id"], addresses[1])
+    for address in ("", worst, *addresses, "run?run=a&show=siblings"):
+        seen = page(others, address)
+        told = [seen.text, *(each.attributes.get("aria-label", "") for each in seen.elements)]
+        assert not re.search(r"(?<![\w.-])-\d", " ".join(told)), address
+        assert address == "" or "\N{MINUS SIGN}1" in " ".join(told), address
+
+
+def test_a_long_name_is_there_in_full_where_it_is_cut(others, examples):
+    name = "n" * 256
+    score(others, [{**examples[0], "group": name, "id": name}], run=name, step=1)
+    for address in ("", f"run?run={name}", f"step?run={name}&step=1"):
+        cut = page(others, address).classed("named")
+        assert name in [each.attributes["title"] for each in cut]
 
 
 def test_a_group_stands_side_by_side_the_best_first(pages):
-    step = page(pages, "step?run=demo&step=1")
+    step = page(pages, STEP)
     group = page(pages, next(link for link in step.links if link.startswith("group?")))
     rewards = next(row.text for row in group.all("tr") if row.text.startswith("Reward"))
-    values = _numbers(rewards)
+    values = re.findall(r"\d\.\d{3}", rewards)
+    assert len(values) == 4
     assert values == sorted(values, reverse=True)
     assert group.classed("differs")
     assert group.classed("claims")
-
-
-def _numbers(text):
-    digits = text.removeprefix("Reward")
-    return [float(digits[at : at + 5]) for at in range(0, len(digits), 5)]
 
 
 def test_the_lowest_citation_comes_first(pages):
@@ -223,14 +227,9 @@ def test_invented_ids_and_uncited_facts_are_marked_in_words(pages):
     assert any("states a fact, cites nothing" in each.text for each in uncited)
 
 
-def test_the_worst_rollout_says_why_in_one_sentence(pages):
-    run = page(pages, "run?run=demo")
-    worst = rollouts_of(run.links)[0]
-    reason = page(pages, f"rollout?n={worst}").classed("reason")[0].text
-    assert reason.startswith("Got 0.")
-
-
 def test_losses_are_named_in_plain_words(pages):
+    worst = rollouts_of(page(pages, RUN).links)[0]
+    assert page(pages, f"rollout?n={worst}").classed("reason")[0].text.startswith("Got 0.")
     reason = page(pages, named(pages, "cycle-lane-invented")).classed("reason")[0].text
     assert reason.startswith("Got 0.35 of 1.20. Lost 0.")
     assert "not met" in reason
@@ -238,7 +237,7 @@ def test_losses_are_named_in_plain_words(pages):
 
 
 def test_siblings_are_one_key_away(pages):
-    step = page(pages, "step?run=demo&step=1")
+    step = page(pages, STEP)
     of_group = page(pages, next(link for link in step.links if link.startswith("group?")))
     first, second, third, *_ = sorted(rollouts_of(of_group.links))
     rollout = page(pages, f"rollout?n={second}")
@@ -255,7 +254,7 @@ def test_siblings_are_one_key_away(pages):
 def test_what_is_not_kept_is_said_on_a_page(pages, address):
     response = pages.get(f"/ui/{address}")
     assert response.status_code == 404
-    assert "kept" in document(response.text).text
+    assert "kept" in Document(response.text).text
     assert "content-security-policy" in response.headers
 
 
@@ -277,8 +276,8 @@ def test_an_address_that_says_too_little_is_answered_with_a_page_that_names_it(
 ):
     response = pages.get(f"/ui/{address}")
     assert response.status_code == 422
-    _is_a_page(response)
-    assert [code.text for code in document(response.text).all("code")] == names
+    assert_page(response)
+    assert [code.text for code in Document(response.text).all("code")] == names
 
 
 @pytest.mark.parametrize(
@@ -298,44 +297,17 @@ def test_an_address_that_is_no_page_is_answered_with_one(pages, method, address,
     response = pages.request(method, f"/ui/{address}")
     assert response.status_code == status
     assert ("allow" in response.headers) == (status == 405)
-    _is_a_page(response)
+    assert_page(response)
     assert "<img src=x>" not in response.text
-    links = [link for link in document(response.text).links if not link.startswith("#")]
+    links = [link for link in Document(response.text).links if not link.startswith("#")]
     assert all(pages.get(str(response.url.join(link))).status_code == 200 for link in links)
-    style = document(response.text).all("link")[-1].attributes["href"]
+    style = Document(response.text).all("link")[-1].attributes["href"]
     assert pages.get(str(response.url.join(style))).headers["content-type"].startswith("text/css")
 
 
 def test_what_is_no_page_is_answered_as_the_api_does(pages):
     for address in ("/nosuch", "/uix", "/v1/score"):
         assert pages.get(address).headers["content-type"] == "application/json"
-
-
-def _is_a_page(response):
-    assert response.headers["content-type"] == "text/html; charset=utf-8"
-    assert response.headers["content-security-policy"].startswith("default-src 'none'")
-    assert response.headers["cache-control"] == "no-store"
-    assert document(response.text).all("h1")
-
-
-def test_a_page_that_breaks_names_the_request_to_look_for(tmp_path, examples):
-    with kept_service(tmp_path) as client:
-        score(client, examples[:1])
-        with sqlite3.connect(tmp_path / "ledger.db") as connection:
-            connection.execute("UPDATE rollouts SET reward = 'no number'")
-        response = client.get("/ui/step?run=&step=-1")
-        assert response.status_code == 500
-        _is_a_page(response)
-        assert response.headers["x-request-id"] in document(response.text).text
-
-
-def test_a_long_name_is_there_in_full_where_it_is_cut(tmp_path, examples):
-    name = "n" * 256
-    with kept_service(tmp_path) as client:
-        score(client, [{**examples[0], "group": name, "id": name}], run=name, step=1)
-        for address in ("", f"run?run={name}", f"step?run={name}&step=1"):
-            named = page(client, address).classed("named")
-            assert name in [each.attributes["title"] for each in named]
 
 
 def test_the_bare_address_leads_to_the_pages_behind_any_prefix(pages):
@@ -352,14 +324,6 @@ def test_only_the_files_of_the_folder_are_assets(pages):
     assert pages.get("/ui/assets/keys.js", headers={"If-None-Match": tag}).status_code == 304
 
 
-def test_an_empty_ledger_says_what_to_do(tmp_path):
-    with kept_service(tmp_path) as client:
-        first = page(client, "")
-        assert "No rollouts yet" in first.text
-        assert "/v1/score" in first.text
-        assert "score" in first.links
-
-
 def test_without_a_ledger_the_pages_say_how_to_get_one(tmp_path):
     with kept_service(tmp_path, ledger="off") as client:
         assert "--ledger sqlite:///" in page(client, "").text
@@ -367,32 +331,37 @@ def test_without_a_ledger_the_pages_say_how_to_get_one(tmp_path):
         assert page(client, "score").all("textarea")
 
 
-def test_a_broken_ledger_is_said_and_rewards_go_on(tmp_path, examples):
+def alter(folder, change):
+    with closing(sqlite3.connect(folder / "ledger.db")) as connection, connection:
+        connection.execute(change)
+
+
+def test_a_ledger_is_empty_then_broken_then_unreadable(tmp_path, examples):
     with kept_service(tmp_path) as client:
+        first = page(client, "")
+        assert "No rollouts yet" in first.text
+        assert "/v1/score" in first.text
+        assert "score" in first.links
         score(client, examples[:1])
-        with sqlite3.connect(tmp_path / "ledger.db") as connection:
-            connection.execute("ALTER TABLE steps RENAME TO elsewhere")
+        alter(tmp_path, "ALTER TABLE steps RENAME TO elsewhere")
         response = client.get("/ui/")
         assert response.status_code == 503
-        assert "no such table" in document(response.text).text
+        assert "no such table" in Document(response.text).text
+        alter(tmp_path, "ALTER TABLE elsewhere RENAME TO steps")
+        alter(tmp_path, "UPDATE rollouts SET reward = 'no number'")
+        response = client.get("/ui/step?run=&step=-1")
+        assert response.status_code == 500
+        assert_page(response)
+        assert response.headers["x-request-id"] in Document(response.text).text
 
 
 def test_the_first_page_tells_of_a_ledger_that_cannot_be_written(tmp_path, examples):
     with kept_service(tmp_path, ledger_wait_s=0.5) as client:
         score(client, examples[:2], run="a", step=1)
         assert "cannot be used" not in page(client, "").text
-        _rename(tmp_path, "prompts", "elsewhere")
+        alter(tmp_path, "ALTER TABLE prompts RENAME TO elsewhere")
         score(client, examples[2:4], run="a", step=2)
         told = page(client, "").text
-        _rename(tmp_path, "elsewhere", "prompts")
-        ends_at = time.monotonic() + 60
-        while "cannot be used" in page(client, "").text:
-            assert time.monotonic() < ends_at
-            time.sleep(0.1)
+        alter(tmp_path, "ALTER TABLE elsewhere RENAME TO prompts")
+        until(lambda: "cannot be used" not in page(client, "").text, every_s=0.1)
     assert "The ledger's database cannot be used now: 2 rollouts wait to be kept." in told
-
-
-def _rename(folder, old, new):
-    connection = sqlite3.connect(folder / "ledger.db")
-    connection.execute(f"ALTER TABLE {old} RENAME TO {new}")
-    connection.close()

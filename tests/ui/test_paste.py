@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from support.ledger_service import document, kept_service, page
+from support.ledger_service import Document, kept_service, page
 
 
 def paste(client, rollout, **headers):
@@ -19,15 +19,16 @@ def test_the_example_in_the_box_can_be_scored_as_it_is(pages):
     assert (form.attributes["method"], form.attributes["action"]) == ("post", "score")
     response = paste(pages, area.text)
     assert response.status_code == 200
-    assert document(response.text).classed("reason")[0].text.startswith("Got ")
+    assert Document(response.text).classed("reason")[0].text.startswith("Got ")
 
 
-def test_what_is_pasted_gets_the_services_reward_and_is_kept(pages, examples):
-    reward = pages.post("/v1/score", json=examples[2]).json()["reward"]
-    response = paste(pages, {**examples[2], "run": "pasted", "step": 4})
-    assert document(response.text).classed("figure")[0].text == f"{reward:.3f}"
-    assert "pasted" in page(pages, "").text
-    assert "step 4" in page(pages, "run?run=pasted").text
+def test_what_is_pasted_gets_the_services_reward_and_is_kept(tmp_path, examples):
+    with kept_service(tmp_path) as client:
+        reward = client.post("/v1/score", json=examples[2]).json()["reward"]
+        response = paste(client, {**examples[2], "run": "pasted", "step": 4})
+        assert Document(response.text).classed("figure")[0].text == f"{reward:.3f}"
+        assert "pasted" in page(client, "").text
+        assert "step 4" in page(client, "run?run=pasted").text
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,7 @@ def test_what_is_pasted_gets_the_services_reward_and_is_kept(pages, examples):
 def test_what_is_wrong_is_said_above_the_text(pages, text, told):
     response = paste(pages, text)
     assert response.status_code == 422
-    seen = document(response.text)
+    seen = Document(response.text)
     assert told.lower() in seen.classed("warn")[0].text.lower()
     assert seen.all("textarea")[0].text.strip() == text
 
@@ -61,7 +62,7 @@ def test_a_rollout_over_the_limit_is_refused(tmp_path):
 def test_no_other_site_can_send_the_form(pages, examples, headers):
     response = paste(pages, examples[0], **headers)
     assert response.status_code == 403
-    assert "Another site" in document(response.text).text
+    assert "Another site" in Document(response.text).text
 
 
 def test_browsers_that_name_this_site_can(pages, examples):

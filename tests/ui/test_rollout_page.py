@@ -8,7 +8,7 @@ from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.web.ui.pages import rollout_page
 from citemark_service.web.ui.templates import Templates
-from support.ledger_service import document, kept_service, page, score
+from support.ledger_service import Document, kept_service, page, score
 
 LONG = "The answer says that the offset was written every five seconds, so that up to 5 s repeat."
 SET = """name = "house"
@@ -27,47 +27,36 @@ two_example = "Few."
 
 
 def rollout(*rubrics):
-    response = "<answer>It was written every five seconds.</answer>"
-    sources = "<snippet id=s1>It is written every five seconds.</snippet>"
     return {
         "id": "r1",
         "question": "How often?",
-        "response": response,
-        "tool_output": sources,
+        "response": "<answer>It was written every five seconds.</answer>",
+        "tool_output": "<snippet id=s1>It is written every five seconds.</snippet>",
         "rubrics": list(rubrics),
     }
 
 
 def whole(document):
     """The texts of the criteria that can be opened, by title."""
-    opened = [each.text for each in document.classed("criterion")]
     titles = [each.text for each in document.all("summary")]
-    return {
-        title: text.removeprefix(title)
-        for title in titles
-        for text in opened
-        if text.startswith(title)
-    }
+    opened = [(title, each.text) for each in document.classed("criterion") for title in titles]
+    return {title: text.removeprefix(title) for title, text in opened if text.startswith(title)}
 
 
 def test_a_criterion_stands_in_full_behind_its_title(tmp_path):
+    same = [{"title": "Depth", "description": f"<b>Part {part}</b>\u202e"} for part in (1, 2, 1)]
     with kept_service(tmp_path) as client:
         score(client, [rollout(LONG, "It is short.")], run="a", step=1)
         shown = page(client, "rollout?n=1")
+        score(client, [rollout(*same)], run="a", step=1)
+        parts = [each.text for each in page(client, "rollout?n=2").classed("criterion")]
     texts = whole(shown)
     (cut,) = [title for title in texts if title.endswith("…")]
     assert texts[cut] == LONG
     assert "2: " in texts["Citation Discipline"]
     assert "It is short." not in texts  # its title says it all
     assert "another version" not in shown.text
-
-
-def test_criteria_of_one_title_keep_their_own_texts(tmp_path):
-    same = [{"title": "Depth", "description": f"<b>Part {part}</b>\u202e"} for part in (1, 2, 1)]
-    with kept_service(tmp_path) as client:
-        score(client, [rollout(*same)], run="a", step=1)
-        shown = page(client, "rollout?n=1")
-    parts = [each.text for each in shown.classed("criterion") if "Depth" in each.text]
+    parts = [text for text in parts if "Depth" in text]
     assert parts == ["Depth<b>Part 1</b><U+202E>", "Depth<b>Part 2</b><U+202E>"]
 
 
@@ -97,6 +86,6 @@ async def test_a_term_that_the_page_has_never_heard_of_is_in_the_sum_and_the_los
     lost = (Loss(amount=0.3, cause="<b>too long</b>"),)
     term = Term(label="length", value=0.6, weight=-0.5, lost=lost)
     longer = result.model_copy(update={"terms": (*result.terms, term)})
-    seen = document(rollout_page(Templates(), pipeline, judged, longer))
+    seen = Document(rollout_page(Templates(), pipeline, judged, longer))
     assert seen.classed("formula")[0].text.endswith(" − 0.5 × 0.600 (length)")
     assert "−0.300<b>too long</b>" in seen.classed("losses")[0].text.replace("\n", "")
