@@ -58,7 +58,6 @@ class Document(HTMLParser):
         self.elements: list[Element] = []
         self._open: list[Element] = []
         self._pieces: list[str] = []
-        self.handle_data = self._pieces.append  # type: ignore[method-assign]
         self.feed(html)
         self.close()
 
@@ -76,6 +75,9 @@ class Document(HTMLParser):
             element.end = len(self._pieces)
             if element.tag == tag:
                 return
+
+    def handle_data(self, data: str) -> None:
+        self._pieces.append(data)
 
     def all(self, tag: str) -> list[Element]:
         return [element for element in self.elements if element.tag == tag]
