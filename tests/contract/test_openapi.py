@@ -68,25 +68,20 @@ def test_every_route_has_its_name(openapi: dict[str, Any]) -> None:
 
 def test_every_reference_leads_somewhere(openapi: dict[str, Any]) -> None:
     components = openapi["components"]["schemas"]
-    references = [node["$ref"] for node in walk(openapi) if isinstance(node.get("$ref"), str)]
-    assert len(references) > 20
-    missing = {
-        ref for ref in references if ref.removeprefix("#/components/schemas/") not in components
-    }
-    assert missing == set()
+    references = {node["$ref"] for node in walk(openapi) if isinstance(node.get("$ref"), str)}
+    assert len(references) > 10
+    assert {each.removeprefix("#/components/schemas/") for each in references} <= set(components)
 
 
 def test_every_refusal_is_a_problem(openapi: dict[str, Any]) -> None:
     refusals = [
-        response
+        response["content"]["application/json"]["schema"]
         for operation in operations(openapi).values()
         for status, response in operation["responses"].items()
         if int(status) >= 400
     ]
     assert len(refusals) >= 12
-    for response in refusals:
-        schema = response["content"]["application/json"]["schema"]
-        assert schema == {"$ref": "#/components/schemas/Problem"}
+    assert refusals == [{"$ref": "#/components/schemas/Problem"}] * len(refusals)
 
 
 def test_the_request_examples_are_requests(openapi: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -11,8 +10,6 @@ import pytest_asyncio
 from support.prometheus_server import Prometheus, backfill, installed, serving
 from support.provisioned import DOCKER, RECORDING, RULES, yaml
 from support.scripted_hours import Hours
-
-_SPEEDS = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,6 @@ class Past:
 
 @pytest.fixture(scope="session")
 def programs() -> None:
-    """Skip where there is no Prometheus."""
     if not installed():
         pytest.skip("needs Prometheus and promtool: apt-get install prometheus")
 
@@ -45,22 +41,13 @@ async def past(programs: None, tmp_path_factory: pytest.TempPathFactory) -> Asyn
     async with hours.playing():
         exposition.write_text("\n".join([*hours.exposition, "# EOF", ""]))
         backfill(exposition, data)
-        with serving(_config(hours, folder), data, _retention()) as prometheus:
+        # The configuration that ships, with the addresses of here and without its patience.
+        text = (DOCKER / "prometheus" / "prometheus.yml").read_text()
+        text = re.sub(r"((?:scrape|evaluation)_(?:interval|timeout)): \w+", r"\1: 1s", text)
+        text = text.replace("citemark:8000", hours.url.removeprefix("http://"))
+        config = folder / "prometheus.yml"
+        config.write_text(text.replace("rules/*.yml", str(RULES)))
+        command = yaml(DOCKER / "compose.dashboards.yaml")["services"]["prometheus"]["command"]
+        bounds = [flag for flag in command if "retention" in flag]
+        with serving(config, data, bounds) as prometheus:
             yield Past(prometheus, hours)
-
-
-def _config(hours: Hours, folder: Path) -> Path:
-    """The configuration that ships, with the addresses of here and without its patience."""
-    text = (DOCKER / "prometheus" / "prometheus.yml").read_text()
-    for name, value in _SPEEDS.items():
-        text = re.sub(rf"{name}: \w+", f"{name}: {value}", text)
-    text = text.replace("citemark:8000", hours.url.removeprefix("http://"))
-    config = folder / "prometheus.yml"
-    config.write_text(text.replace("rules/*.yml", str(RULES)))
-    return config
-
-
-def _retention() -> list[str]:
-    """The bounds that the compose file sets."""
-    command = yaml(DOCKER / "compose.dashboards.yaml")["services"]["prometheus"]["command"]
-    return [flag for flag in command if "retention" in flag]

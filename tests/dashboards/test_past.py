@@ -1,12 +1,11 @@
 """Every expression of every panel and rule has data in a real Prometheus after four hours."""
 
-import time
-from collections.abc import Callable
-from typing import Any
+import re
 
 import pytest
 
 from support.provisioned import alerts, boards, expressions
+from support.running_service import until
 
 pytestmark = [pytest.mark.prometheus, pytest.mark.timeout(180)]
 
@@ -18,7 +17,6 @@ QUERIES = [
     for name, board in boards().items()
     for number, (title, expression) in enumerate(expressions(board))
 ]
-_PATIENCE_S = 30.0
 
 
 def as_asked(expression: str) -> str:
@@ -27,14 +25,6 @@ def as_asked(expression: str) -> str:
         expression = expression.replace(name, value)
     assert "$" not in expression
     return expression
-
-
-def until_equal(asked: Callable[[], Any], expected: Any) -> None:
-    """Wait until Prometheus says this."""
-    end = time.monotonic() + _PATIENCE_S
-    while (found := asked()) != expected:
-        assert time.monotonic() < end, found
-        time.sleep(0.2)
 
 
 @pytest.mark.parametrize("expression", QUERIES)
@@ -63,20 +53,19 @@ def test_the_correlation_is_that_of_the_rollouts(past):
 
 
 def test_the_service_is_scraped_by_the_configuration_that_ships(past):
-    def health():
+    def is_scraped() -> bool:
         targets = past.prometheus.answer("targets")["activeTargets"]
-        return [each["health"] for each in targets if each["labels"]["job"] == "citemark"]
+        found = [each["health"] for each in targets if each["labels"]["job"] == "citemark"]
+        return found == ["up"]
 
-    until_equal(health, ["up"])
+    until(is_scraped, every_s=0.2)
     names = past.prometheus.answer("label/__name__/values")
-    assert not [
-        name for name in names if name.startswith("citemark_") and name.endswith("_created")
-    ]
+    assert not [name for name in names if re.fullmatch("citemark_.*_created", name)]
 
 
 def test_every_rule_is_evaluated(past):
-    def health():
+    def health() -> dict[str, str]:
         groups = past.prometheus.answer("rules")["groups"]
         return {rule["name"]: rule["health"] for group in groups for rule in group["rules"]}
 
-    until_equal(health, dict.fromkeys(alerts(), "ok"))
+    until(lambda: health() == dict.fromkeys(alerts(), "ok"), every_s=0.2)

@@ -60,7 +60,7 @@ def test_versions_follow_the_content():
         (('one = "Some."', "one = 1"), "line 10: criterion 1 (“Dates”): one: "),
         (
             ('title = "Dates"', 'title = "Dates"\nweight = -1'),
-            "line 6: criterion 1 (“Dates”): weight: ",
+            "line 6: criterion 1 (“Dates”): weight",
         ),
         (('title = "Dates"', 'title = "Dates"\nweight = 0'), "all weights are 0"),
         (('name = "mine"', 'name = "My Set"'), "line 1: name"),

@@ -20,7 +20,6 @@ from support.environments import CANNOT_INSTALL, CannotInstall, install, install
 
 _HERE = Path(__file__).parent
 _REQUIREMENTS = _HERE / "requirements.txt"
-_MAKE_S = 300
 
 
 def make(environment: Path, model: Path, script: str, source: Path) -> None:
@@ -28,10 +27,9 @@ def make(environment: Path, model: Path, script: str, source: Path) -> None:
     part = model.with_name(f"{model.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.parent.mkdir(parents=True, exist_ok=True)
-    python = str(environment / "bin" / "python")
+    command = [environment / "bin" / "python", _HERE / script, source, part]
     quiet = {**os.environ, "TQDM_DISABLE": "1"}
-    command = [python, str(_HERE / script), str(source), str(part)]
-    subprocess.run(command, check=True, timeout=_MAKE_S, env=quiet)
+    subprocess.run(list(map(str, command)), check=True, timeout=300, env=quiet)
     part.rename(model)
 
 
