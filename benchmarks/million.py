@@ -30,14 +30,7 @@ from citemark_service.judges.tasks import (
     Meter,
 )
 from citemark_service.ledger.database import migrate, open_engine
-from citemark_service.ledger.rows import (
-    Row,
-    group_rows,
-    prompt_id,
-    prompt_row,
-    rollout_row,
-    step_rows,
-)
+from citemark_service.ledger.rows import Row, prompt_id, prompt_row, rollout_row, sum_rows
 from citemark_service.ledger.tables import groups, prompts, rollouts, steps
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.score.rollout import ScoredRollout
@@ -139,8 +132,8 @@ def lines(path: Path) -> Iterator[Line]:
 def _write(connection: Connection, several: Sequence[list[Row]], run: str) -> None:
     rows = [{**row, "run": run} for step in several for row in step]
     connection.execute(insert(rollouts), rows)
-    connection.execute(insert(steps), step_rows(rows))
-    connection.execute(insert(groups), group_rows(rows))
+    connection.execute(insert(steps), sum_rows(rows, steps))
+    connection.execute(insert(groups), sum_rows(rows, groups))
     connection.commit()
 
 

@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from citemark_rubrics import RubricLibrary
 from citemark_service.judges.tasks import Judge
 from citemark_service.ledger.ledger import Ledger
-from citemark_service.ledger.view import LedgerView
+from citemark_service.ledger.reading import LedgerReader
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
@@ -41,7 +41,7 @@ def create_app(
     admission: Admission | None = None,
     beside: AbstractAsyncContextManager[None] | None = None,
     ledger: Ledger | None = None,
-    view: LedgerView | None = None,
+    view: LedgerReader | None = None,
     tracer: Tracer = NoOpTracer(),
 ) -> FastAPI:
     """The service as an ASGI application; it closes `judge` and `view` when it ends.

@@ -23,7 +23,7 @@ from citemark_service.app import create_app
 from citemark_service.errors import SettingsError
 from citemark_service.judges.tasks import Judge
 from citemark_service.ledger.ledger import Ledger
-from citemark_service.ledger.view import LedgerView
+from citemark_service.ledger.reading import LedgerReader
 from citemark_service.settings import JUDGES, Settings
 from citemark_service.telemetry.logs import start_log
 from citemark_service.telemetry.metrics import Metrics
@@ -142,7 +142,7 @@ def run(
     metrics: Metrics | None = None,
     beside: AbstractAsyncContextManager[None] | None = None,
     ledger: Ledger | None = None,
-    view: LedgerView | None = None,
+    view: LedgerReader | None = None,
     tracer: Tracer = NoOpTracer(),
 ) -> None:
     """Serve until a signal comes; the arguments are those of `create_app`.

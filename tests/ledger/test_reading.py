@@ -9,7 +9,6 @@ from citemark_service.ledger.reading import LedgerReader, Place
 from citemark_service.ledger.rows import pack
 from citemark_service.ledger.store import LedgerStore
 from citemark_service.ledger.tables import prompts, rollouts
-from citemark_service.ledger.view import LedgerView
 
 
 @pytest.fixture
@@ -36,10 +35,9 @@ def test_runs_come_latest_first_with_their_sums(reader):
     assert [run["steps"] for run in runs] == [1, 2, 2]
 
 
-def test_steps_of_a_run_come_latest_first(reader, engine):
-    view = LedgerView(engine)
-    assert [step["step"] for step in view.latest_steps("a", limit=10)] == [1, 0]
-    assert view.latest_steps("unknown", limit=10) == []
+def test_steps_of_a_run_come_latest_first(reader):
+    assert [step["step"] for step in reader.latest_steps("a", limit=10)] == [1, 0]
+    assert reader.latest_steps("unknown", limit=10) == []
 
 
 def test_groups_come_with_the_widest_spread_first(reader):
@@ -121,7 +119,7 @@ def test_a_damaged_detail_is_told_of_by_its_number(reader, engine, damage):
     for read in (
         lambda: reader.rollout(row["seq"]),
         lambda: list(reader.whole([row["seq"]])),
-        lambda: LedgerView(engine).samples([row]),
+        lambda: reader.samples([row]),
     ):
         with pytest.raises(LedgerError, match=f"rollout {row['seq']} of the ledger cannot be read"):
             read()
@@ -135,7 +133,7 @@ def test_damaged_sources_are_told_of(reader, engine):
         reader.rollout(row["seq"])
 
 
-def test_a_ledger_that_cannot_be_read_says_so():
-    reader = LedgerReader(open_engine("sqlite:////nowhere/at/all.db"))
-    with pytest.raises(LedgerError, match=r"/nowhere/at/all\.db"):
+def test_a_ledger_that_cannot_be_read_says_so(tmp_path):
+    reader = LedgerReader(open_engine(f"sqlite:///{tmp_path}"))
+    with pytest.raises(LedgerError, match=str(tmp_path)):
         reader.runs()

@@ -5,7 +5,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_service.ledger.rows import GROUP_KEY, STEP_KEY, group_rows, merge_values, step_rows
+from citemark_service.ledger.rows import merge_values, sum_rows
+from citemark_service.ledger.tables import groups, steps
 
 SHARES = st.none() | st.floats(0, 1.2)
 
@@ -30,8 +31,9 @@ def rollout_rows(draw):
     }
 
 
-def together(batches, key):
-    """What a database holds after these batches of sums."""
+def together(batches, of):
+    """What a table holds after these batches of sums."""
+    key = of.primary_key.columns.keys()
     table: dict = {}
     for row in (row for batch in batches for row in batch):
         place = tuple(row[name] for name in key)
@@ -60,14 +62,15 @@ def alike(one, other):
 @given(st.lists(rollout_rows(), max_size=12), st.integers(1, 5))
 def test_batches_do_not_matter(rows, size):
     cut = [rows[start : start + size] for start in range(0, len(rows), size)]
-    for of, key in ((step_rows, STEP_KEY), (group_rows, GROUP_KEY)):
-        assert alike(together([of(rows)], key), together([of(batch) for batch in cut], key))
+    for of in (steps, groups):
+        whole, pieces = [sum_rows(rows, of)], [sum_rows(batch, of) for batch in cut]
+        assert alike(together(whole, of), together(pieces, of))
 
 
 @given(st.lists(rollout_rows(), max_size=12))
 def test_every_rollout_counts_once(rows):
-    assert sum(row["rollouts"] for row in step_rows(rows)) == len(rows)
+    assert sum(row["rollouts"] for row in sum_rows(rows, steps)) == len(rows)
     rewarded = [row["reward"] for row in rows if row["reward"] is not None]
-    assert sum(row["rewarded"] for row in group_rows(rows)) == len(rewarded)
-    lows = [row["reward_min"] for row in step_rows(rows) if row["reward_min"] is not None]
+    assert sum(row["rewarded"] for row in sum_rows(rows, groups)) == len(rewarded)
+    lows = [row["reward_min"] for row in sum_rows(rows, steps) if row["reward_min"] is not None]
     assert min(lows, default=None) == min(rewarded, default=None)

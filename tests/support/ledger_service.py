@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from citemark_service.ledger.ledger import ledger_of
-from citemark_service.ledger.view import ledger_view
+from citemark_service.ledger.reading import ledger_view
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from support.scripted_service import listening, real_app

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from citemark_service.errors import LedgerError, Overloaded
-from citemark_service.ledger.view import LedgerView, ledger_view
+from citemark_service.ledger.reading import LedgerReader, ledger_view
 from citemark_service.settings import Settings
 from citemark_service.web.ui.reads import Reads
 from support.ledger_service import kept_service, score
@@ -28,7 +28,7 @@ def view(tmp_path_factory, examples):
 
 
 @pytest.mark.parametrize("points", [1, 2, 3, 5, 11, 100])
-def test_a_curve_has_few_points_that_hold_every_rollout(view: LedgerView, points):
+def test_a_curve_has_few_points_that_hold_every_rollout(view: LedgerReader, points):
     curve = view.curve("a", points=points)
     assert 1 <= len(curve) <= points
     assert sum(each["rollouts"] for each in curve) == 80
@@ -38,7 +38,7 @@ def test_a_curve_has_few_points_that_hold_every_rollout(view: LedgerView, points
     assert sum(each["reward_sum"] for each in curve) == pytest.approx(reward)
 
 
-def test_steps_come_from_the_last_to_the_first_piece_by_piece(view: LedgerView):
+def test_steps_come_from_the_last_to_the_first_piece_by_piece(view: LedgerReader):
     assert [row["step"] for row in view.latest_steps("a", limit=2)] == [10, 3]
     assert [row["step"] for row in view.latest_steps("a", before=3, limit=9)] == [2, 1, 0]
     assert view.neighbours("a", 3) == (2, 10)
@@ -46,21 +46,21 @@ def test_steps_come_from_the_last_to_the_first_piece_by_piece(view: LedgerView):
     assert view.curve("b", points=10) == []
 
 
-def test_a_window_holds_the_latest(view: LedgerView):
+def test_a_window_holds_the_latest(view: LedgerReader):
     numbers = [row["seq"] for row in view.window("a", 10, limit=5)]
     assert numbers == sorted(numbers, reverse=True)
     assert len(numbers) == 5
     assert len(view.window("", -1)) == 3
 
 
-def test_verdicts_are_read_only_as_far_as_there_is_room(view: LedgerView):
+def test_verdicts_are_read_only_as_far_as_there_is_room(view: LedgerReader):
     rows = view.window("a", 1)
     assert len(view.samples(rows)) == 16
     long = [{**rows[0], "chars": 23_999_990}, *rows[1:]]
     assert [sample.row["seq"] for sample in view.samples(long)] == [rows[0]["seq"]]
 
 
-def test_groups_go_by_their_question(view: LedgerView):
+def test_groups_go_by_their_question(view: LedgerReader):
     rows = view.window("a", 1)
     questions = view.questions(rows)
     assert len(questions) == 4
@@ -68,13 +68,13 @@ def test_groups_go_by_their_question(view: LedgerView):
     assert view.questions([{"group_key": "named"}]) == {}
 
 
-def test_the_indexes_that_the_pages_rely_on_are_there(view: LedgerView):
+def test_the_indexes_that_the_pages_rely_on_are_there(view: LedgerReader):
     with view._connect() as connection:
         names = connection.scalars(text("SELECT name FROM sqlite_master WHERE type = 'index'"))
         assert {"rollouts_by_step", "rollouts_failed", "rollouts_addressed"} <= set(names)
 
 
-def test_a_read_ends_when_its_time_is_over(view: LedgerView):
+def test_a_read_ends_when_its_time_is_over(view: LedgerReader):
     endless = text(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
     )

@@ -15,10 +15,10 @@ import click
 from pydantic import BaseModel
 from rich.console import Console
 
+from citemark_schemas import SIGNALS, metrics_of
 from citemark_service.cli.options import OUTPUT, setting_option
 from citemark_service.cli.terminal import Progress, count_noun, plain
 from citemark_service.errors import DataError
-from citemark_service.ledger.flat import FLAGS, INTEGERS, NUMBERS, TEXTS, WHOLE, flatten
 from citemark_service.ledger.reading import KeptRollout, LedgerReader, Numbers, Place, ledger_reader
 from citemark_service.printable import join_names
 from citemark_service.settings import load_settings
@@ -28,13 +28,25 @@ from citemark_service.trainers.shapes import Kind, Shape
 _Kept = TypeVar("_Kept", Numbers, list[KeptRollout])
 
 _RUNS: Final = 20
+_TEXTS: Final = (
+    "run", "group", "id", "at", "finish_reason", "failure", "refusal", "model",
+    "service_version", "scoring_version", "prompts_version", "static_rubrics", "rollout_hash",
+)  # fmt: skip
+_INTEGERS: Final = (
+    "seq", "step", "response_chars", "calls", "prompt_tokens", "cached_tokens",
+    "completion_tokens",
+)  # fmt: skip
 _COLUMNS: Final[Mapping[str, Shape]] = {
-    **dict.fromkeys(TEXTS, Kind.TEXT),
-    **dict.fromkeys(NUMBERS, Kind.NUMBER),
-    **dict.fromkeys(INTEGERS, Kind.INTEGER),
-    **dict.fromkeys(FLAGS, Kind.FLAG),
-    **dict.fromkeys(WHOLE, Kind.TEXT),
+    **dict.fromkeys(_TEXTS, Kind.TEXT),
+    **dict.fromkeys(("reward", "verification_reward", *SIGNALS, "latency_s"), Kind.NUMBER),
+    **dict.fromkeys(_INTEGERS, Kind.INTEGER),
+    "cached": Kind.FLAG,
+    # These two hold all the rest, and everything else repeats a part of them.
+    "rollout": Kind.TEXT,
+    "result": Kind.TEXT,
 }
+_ALWAYS: Final = {"rubric_reward", "format_bonus", "refused", "judge_failed"}
+"""Signals that need no judged citations."""
 
 
 def _parse_time(ctx: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
@@ -130,6 +142,41 @@ def command(*, output: Path, ledger: str | None, place: Place) -> None:
         ):
             for kept in progress.track(reader.whole(numbers)):
                 rollout, result = dump(kept.rollout, exclude_unset=True), dump(kept.result)
-                write({**flatten(kept), "rollout": rollout, "result": result})
+                write({**_flatten(kept), "rollout": rollout, "result": result})
                 rows += 1
     console.print(plain(f"{count_noun(rows, 'rollout')} in {output}"), soft_wrap=True)
+
+
+def _flatten(kept: KeptRollout) -> dict[str, Any]:
+    """The plain columns, None where there is no value.
+
+    `reward` is as it was answered, scaled by `verification_reward`; `at` is ISO 8601 in UTC. A
+    signal that was not judged is None here, and 0 for trainers.
+    """
+    result, judge, versions = kept.result, kept.result.judge, kept.result.versions
+    signals: dict[str, float | None] = dict(metrics_of(result))
+    if result.citation is None:
+        signals |= dict.fromkeys(set(SIGNALS) - _ALWAYS)
+    return {
+        "seq": kept.seq,
+        "run": kept.run,
+        "step": kept.step,
+        "group": kept.group,
+        "at": datetime.fromtimestamp(kept.at, UTC).isoformat(),
+        "finish_reason": kept.rollout.finish_reason,
+        "response_chars": len(kept.rollout.response),
+        "id": result.id,
+        "reward": result.reward,
+        "verification_reward": result.knobs.verification_reward,
+        "failure": None if result.failure is None else result.failure.kind.value,
+        "refusal": None if result.refusal is None else result.refusal.kind.value,
+        "rollout_hash": result.rollout_hash,
+        "cached": result.cached,
+        "service_version": versions.service,
+        "scoring_version": versions.scoring,
+        "prompts_version": versions.prompts,
+        "static_rubrics": versions.static_rubrics,
+        **signals,
+        "rubric_reward": result.rubric_reward,
+        **judge.model_dump(),
+    }

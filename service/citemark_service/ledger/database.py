@@ -4,7 +4,6 @@ import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,50 +44,36 @@ def open_engine(address: str, *, reading: bool = False) -> Engine:
         reading: nothing but reading is wanted, so that a file nobody may write does too.
 
     Raises:
-        SettingsError: it is neither, or its driver is not installed.
+        SettingsError: it is neither, its driver is not installed, or its folder is missing.
     """
     try:
         url = make_url(address)
         url = url.set(drivername=_DRIVERS[url.get_backend_name()])
     except (ArgumentError, NoSuchModuleError, KeyError) as error:
         raise SettingsError("ledger: off, sqlite:///PATH or postgresql://HOST/DATABASE") from error
-    is_file = url.get_backend_name() == "sqlite"
+    # An error would quote rollouts, and errors are logged.
+    options: dict[str, Any] = {"hide_parameters": True}
+    if url.get_backend_name() == "sqlite":
+        if not url.database or url.database == ":memory:":
+            raise SettingsError("ledger: sqlite:///relative/path or sqlite:////absolute/path")
+        if not (folder := Path(url.database).parent).is_dir():
+            raise SettingsError(f"ledger: there is no folder {folder}")
+        # Of a file that nobody can write now, a connection that is kept would not see that
+        # somebody does later.
+        pool = NullPool if reading else None
+        engine = create_engine(url, connect_args={"timeout": _BUSY_S}, poolclass=pool, **options)
+        if reading:
+            event.listen(engine, "do_connect", _connect_to_read)
+        else:
+            event.listen(engine, "connect", _tune)
+        return engine
     server = {name: value for name, value in _SERVER.items() if name not in url.query}
     try:
-        engine = create_engine(
-            url,
-            connect_args={"timeout": _BUSY_S} if is_file else server,
-            pool_pre_ping=not is_file,
-            # Of a file that nobody can write now, a connection that is kept would not see that
-            # somebody does later.
-            poolclass=NullPool if is_file and reading else None,
-            hide_parameters=True,  # an error would quote rollouts, and errors are logged
-        )
+        return create_engine(url, connect_args=server, pool_pre_ping=True, **options)
     except ModuleNotFoundError as error:
         raise SettingsError(
             "ledger: PostgreSQL needs pip install 'citemark[service,postgres]'"
         ) from error
-    if is_file and reading:
-        event.listen(engine, "do_connect", _connect_to_read)
-    elif is_file:
-        event.listen(engine, "connect", _tune)
-    return engine
-
-
-def ledger_engine(address: str, *, reading: bool = False) -> Engine:
-    """As `open_engine`, for a file whose folder exists.
-
-    Raises:
-        SettingsError: as `open_engine`, or it names no file in a folder that exists.
-    """
-    engine = open_engine(address, reading=reading)
-    file = engine.url.database
-    if engine.dialect.name == "sqlite":
-        if not file or file == ":memory:":
-            raise SettingsError("ledger: sqlite:///relative/path or sqlite:////absolute/path")
-        if not Path(file).parent.is_dir():
-            raise SettingsError(f"ledger: there is no folder {Path(file).parent}")
-    return engine
 
 
 def place_of(engine: Engine) -> str:
@@ -119,27 +104,26 @@ def migrate(engine: Engine) -> None:
     """
     with engine.connect() as connection:
         before = MigrationContext.configure(connection).get_current_revision()
-    script = resources.files("citemark_service.ledger") / "migrations"
-    with resources.as_file(script) as folder:
-        newest = ScriptDirectory(folder).get_current_head()
-        if before == newest:
-            return
-        with engine.begin() as connection:
-            # Take turns with other services, and keep all of a migration or nothing.
-            if connection.dialect.name == "postgresql":
-                connection.execute(_LOCK)
-                connection.execute(_PATIENT)
-            else:  # Python's driver would begin no transaction before the first row is written
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-            config = Config()
-            config.set_main_option("script_location", str(folder).replace("%", "%%"))
-            config.attributes["connection"] = connection
-            try:
-                command.upgrade(config, "head")
-            except CommandError as error:
-                raise LedgerError(
-                    f"{place_of(engine)}: a newer Citemark wrote this ledger: {error}"
-                ) from error
+    folder = Path(__file__).with_name("migrations")
+    newest = ScriptDirectory(folder).get_current_head()
+    if before == newest:
+        return
+    config = Config()
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    with engine.begin() as connection:
+        # Take turns with other services, and keep all of a migration or nothing.
+        if connection.dialect.name == "postgresql":
+            connection.execute(_LOCK)
+            connection.execute(_PATIENT)
+        else:  # Python's driver would begin no transaction before the first row is written
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise LedgerError(
+                f"{place_of(engine)}: a newer Citemark wrote this ledger: {error}"
+            ) from error
     _log.info("ledger %s: tables %s → %s", place_of(engine), before or "none", newest)
 
 
@@ -161,17 +145,13 @@ def _tune(connection: sqlite3.Connection, _: object = None) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")
 
 
-def _read_schema(connection: sqlite3.Connection) -> None:
-    connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-
-
 def _connect_to_read(
     dialect: Dialect, _: object, arguments: tuple[str, ...], parameters: dict[str, Any]
 ) -> sqlite3.Connection:
     """Connect as writers do, and also where nothing may be written: another user's file, a disk
     mounted for reading."""
     connection: sqlite3.Connection = dialect.loaded_dbapi.connect(*arguments, **parameters)
-    for attempt in (_tune, _read_schema):
+    for attempt in (_tune, lambda opened: opened.execute("SELECT 1 FROM sqlite_master").fetchone()):
         try:
             attempt(connection)
         except sqlite3.OperationalError as error:

@@ -15,7 +15,7 @@ from contextvars import Context
 from typing import Final, Self
 
 from citemark_service.errors import LedgerError
-from citemark_service.ledger.database import ledger_engine
+from citemark_service.ledger.database import open_engine
 from citemark_service.ledger.rows import characters_of
 from citemark_service.ledger.store import LedgerStore
 from citemark_service.score.rollout import ScoredRollout
@@ -171,7 +171,7 @@ def ledger_of(settings: Settings, metrics: Metrics) -> Ledger | None:
     if settings.ledger == "off":
         return None
     store = LedgerStore(
-        ledger_engine(settings.ledger),
+        open_engine(settings.ledger),
         max_bytes=settings.ledger_max_mib * _MIB,
         max_days=settings.ledger_max_days,
     )

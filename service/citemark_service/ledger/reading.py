@@ -1,35 +1,63 @@
-"""What the ledger knows, read. Every method blocks, and raises `LedgerError`."""
+"""What the ledger knows, read beside whoever writes: single rollouts, lists, and a run's curves."""
 
+import re
+import threading
+import time
 import zlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, event, func, select
 
 from citemark_schemas import Rollout, ScoreResult
 from citemark_service.errors import LedgerError, SettingsError
 from citemark_service.judges.tasks import Words
-from citemark_service.ledger.database import ledger_engine, ledger_errors, migrate
-from citemark_service.ledger.rows import NO_RUN, NO_STEP, place_name, unpack
+from citemark_service.ledger.database import ledger_errors, migrate, open_engine
+from citemark_service.ledger.rows import (
+    NO_RUN,
+    NO_STEP,
+    KeptVerdicts,
+    place_name,
+    read_verdicts,
+    unpack,
+)
 from citemark_service.ledger.tables import groups, prompts, rollouts, steps
 from citemark_service.score.formula import restore_terms
+from citemark_service.settings import Settings
+
+WINDOW: Final = 2_048
+"""Rollouts of a step that a page looks at: the latest ones."""
 
 _PAGE: Final = 64
 """Rollouts that are held at once; one may have megabytes of sources."""
-
 _FETCHED: Final = 10_000
+_INSTRUCTIONS: Final = 20_000
+"""Instructions of SQLite between two looks at the clock: about a millisecond."""
+_EXCERPT_CHARS: Final = 24_000_000
+"""Of responses whose details one page reads: about a second of work."""
+_QUESTION_CHARS: Final = 100
+_PROMPT_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 Numbers: TypeAlias = "array[int]"
-Record = Mapping[str, Any]
+Record = Mapping[Any, Any]
 """A row by column."""
 
-_SHORT: Final = tuple(column for column in rollouts.columns if column.name != "detail")
-"""What lists show of a rollout."""
+_SHORT: Final = [column for column in rollouts.columns if column.name != "detail"]
+_BY_GROUP: Final = (rollouts.c.run, rollouts.c.step, rollouts.c.group_key, rollouts.c.seq)
+_WHOLE: Final = select(
+    *rollouts.c["seq", "run", "step", "group_key", "prompt_id", "at", "detail"],
+    *prompts.c["question", "sources"],
+).join(prompts, prompts.c.id == rollouts.c.prompt_id)
+_NOT_SUMMED: Final = {"run", "step", "reward_min", "reward_max", "first_at", "last_at"}
+_SUMS: Final = [
+    func.sum(column).label(column.name) for column in steps.c if column.name not in _NOT_SUMMED
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,33 +107,85 @@ class KeptRollout:
         return self.run, self.step, self.group
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A rollout in short, with its verdicts."""
+
+    row: Record
+    verdicts: KeptVerdicts
+
+
+class _Clock(threading.local):
+    ends_at = float("inf")
+
+
 class LedgerReader:
-    """Reads beside whoever writes."""
+    """Safe in several threads. Every method blocks, and raises `LedgerError`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._ready = False
+        self._migrate = cache(lambda: migrate(engine))  # until it has succeeded once
+        self._clock = _Clock()
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", self._watch_clock)
+        else:
+            event.listen(engine, "begin", self._limit_statements)
 
-    @contextmanager
-    def _connect(self) -> Iterator[Connection]:
-        with ledger_errors(self._engine):
-            if not self._ready:
-                migrate(self._engine)
-                self._ready = True
-            with self._engine.connect() as connection:
-                yield connection
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Release the connections."""
         self._engine.dispose()
 
-    def runs(self) -> list[Record]:
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """What this thread reads inside fails with `LedgerError` when the time is over."""
+        self._clock.ends_at = time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._clock.ends_at = float("inf")
+
+    def _watch_clock(self, connection: Any, _: object) -> None:
+        connection.set_progress_handler(
+            lambda: int(time.monotonic() > self._clock.ends_at), _INSTRUCTIONS
+        )
+
+    def _limit_statements(self, connection: Connection) -> None:
+        left_s = self._clock.ends_at - time.monotonic()
+        if left_s < float("inf"):
+            milliseconds = max(1, int(1_000 * left_s))
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = {milliseconds}")
+
+    @contextmanager
+    def _connect(self) -> Iterator[Connection]:
+        with ledger_errors(self._engine):
+            self._migrate()
+            with self._engine.connect() as connection:
+                yield connection
+
+    def _records(self, query: Select[Any]) -> Sequence[Record]:
+        with self._connect() as connection:
+            return connection.execute(query).mappings().all()
+
+    def _span(
+        self, column: ColumnElement[int], *conditions: ColumnElement[bool]
+    ) -> tuple[int, int] | None:
+        query = select(func.min(column), func.max(column)).where(*conditions)
+        with self._connect() as connection:
+            low, high = connection.execute(query).one()
+        return None if low is None else (low, high)
+
+    def runs(self) -> Sequence[Record]:
         """Each run with its sums over all steps, the latest first."""
-        sums = ("rollouts", "rewarded", "refused", "failed", "reward_sum")
         query = select(
             steps.c.run,
             func.count().label("steps"),
-            *(func.sum(steps.c[name]).label(name) for name in sums),
+            *_SUMS,
             func.min(steps.c.first_at).label("first_at"),
             func.max(steps.c.last_at).label("last_at"),
         ).group_by(steps.c.run)
@@ -113,13 +193,48 @@ class LedgerReader:
 
     def kept_steps(self, run: str) -> tuple[int, int] | None:
         """The lowest and the highest step that rollouts of a run are kept of; None without any."""
-        query = select(
-            func.min(rollouts.c.step).label("low"), func.max(rollouts.c.step).label("high")
-        ).where(rollouts.c.run == run, rollouts.c.step != NO_STEP)
-        (row,) = self._records(query)
-        return None if row["low"] is None else (row["low"], row["high"])
+        return self._span(rollouts.c.step, rollouts.c.run == run, rollouts.c.step != NO_STEP)
 
-    def groups(self, place: Place, *, limit: int) -> list[Record]:
+    def curve(self, run: str, *, points: int) -> Sequence[Record]:
+        """The sums of `steps` over at most so many equal stretches of a run, in order.
+
+        `step` is the first and `last` the last step of a stretch.
+        """
+        span = self._span(steps.c.step, steps.c.run == run)
+        if span is None:
+            return []
+        low, high = span
+        width = max(1, -(-(high - low + 1) // points))
+        query = select(
+            func.min(steps.c.step).label("step"),
+            func.max(steps.c.step).label("last"),
+            func.min(steps.c.reward_min).label("reward_min"),
+            func.max(steps.c.reward_max).label("reward_max"),
+            *_SUMS,
+        ).where(steps.c.run == run)
+        stretch = (steps.c.step - low) // width
+        return self._records(query.group_by(stretch).order_by(func.min(steps.c.step)))
+
+    def latest_steps(self, run: str, *, before: int | None = None, limit: int) -> Sequence[Record]:
+        """Rows of `steps`, the highest step first; only those below `before`."""
+        query = select(steps).where(steps.c.run == run)
+        if before is not None:
+            query = query.where(steps.c.step < before)
+        return self._records(query.order_by(steps.c.step.desc()).limit(limit))
+
+    def step(self, run: str, step: int) -> Record | None:
+        """One row of `steps`, or None."""
+        query = select(steps).where(steps.c.run == run, steps.c.step == step)
+        return next(iter(self._records(query)), None)
+
+    def neighbours(self, run: str, step: int) -> tuple[int | None, int | None]:
+        """The steps of a run next below and above this one."""
+        number, of_run = steps.c.step, steps.c.run == run
+        below = self._span(number, of_run, number < step)
+        above = self._span(number, of_run, number > step)
+        return below and below[1], above and above[0]
+
+    def groups(self, place: Place, *, limit: int) -> Sequence[Record]:
         """Rows of `groups`; the widest spread of rewards first."""
         spread = (groups.c.reward_max - groups.c.reward_min).desc().nulls_last()
         query = select(groups).where(*place.conditions(groups)).order_by(spread).limit(limit)
@@ -131,16 +246,43 @@ class LedgerReader:
         *conditions: ColumnElement[bool],
         order: Sequence[ColumnElement[Any]] = (),
         limit: int,
-    ) -> list[Record]:
+    ) -> Sequence[Record]:
         """Short columns of rollouts, in the order of writing where no other is given."""
         query = select(*_SHORT).where(*place.conditions(rollouts), *conditions)
         return self._records(query.order_by(*order, rollouts.c.seq).limit(limit))
 
+    def window(self, run: str, step: int, *, limit: int = WINDOW) -> Sequence[Record]:
+        """The latest rollouts of a step in short, the latest first."""
+        return self.rollouts(Place(run, step), order=[rollouts.c.seq.desc()], limit=limit)
+
+    def questions(self, rows: Sequence[Record]) -> Mapping[str, str]:
+        """How the questions begin of those groups that go by their prompt's id, by group key."""
+        keys = {row["group_key"] for row in rows if _PROMPT_ID.fullmatch(row["group_key"])}
+        begun = func.substr(prompts.c.question, 1, _QUESTION_CHARS).label("question")
+        ids = map(bytes.fromhex, keys)
+        found = self._records(select(prompts.c.id, begun).where(prompts.c.id.in_(ids)))
+        return {row["id"].hex(): row["question"] for row in found}
+
+    def samples(self, rows: Sequence[Record]) -> list[Sample]:
+        """These rollouts with their verdicts, as far as they are kept and not too long in all."""
+        wanted: dict[int, Record] = {}
+        left = _EXCERPT_CHARS
+        for row in rows:
+            left -= row["chars"]
+            if left < 0:
+                break
+            wanted[row["seq"]] = row
+        query = select(rollouts.c.seq, rollouts.c.detail).where(rollouts.c.seq.in_(wanted))
+        found: dict[int, KeptVerdicts] = {}
+        with self._connect() as connection:
+            for seq, detail in connection.execute(query):
+                with _legible(seq):
+                    found[seq] = read_verdicts(detail)
+        return [Sample(row, found[seq]) for seq, row in wanted.items() if seq in found]
+
     def rollout(self, seq: int) -> KeptRollout | None:
         """One rollout; None where it is not, or no longer, kept."""
-        with self._connect() as connection:
-            row = connection.execute(_WHOLE.where(rollouts.c.seq == seq)).one_or_none()
-        return None if row is None else _read_rollout(row, _read_prompt(row))
+        return next(self.whole([seq]), None)
 
     def numbers(self, place: Place, *, limit: int | None = None, grouped: bool = False) -> Numbers:
         """The `seq` of every rollout of a place, in the order of writing: 8 MB a million.
@@ -154,7 +296,7 @@ class LedgerReader:
             latest = query.order_by(rollouts.c.seq.desc()).limit(limit)
             query = select(rollouts.c.seq).where(rollouts.c.seq.in_(latest))
         if grouped:
-            query = query.order_by(*_BY_GROUP, rollouts.c.seq)
+            query = query.order_by(*_BY_GROUP)
         with self._connect() as connection:
             found = connection.execution_options(yield_per=_FETCHED).scalars(query)
             # Sorted here: to have them in order, SQLite would walk the rollouts, not an index.
@@ -162,11 +304,9 @@ class LedgerReader:
 
     def families(self, place: Place) -> Iterator[Numbers]:
         """The `seq` of the rollouts of each group of a place, group by group."""
-        query = select(*_BY_GROUP, rollouts.c.seq).where(*place.conditions(rollouts))
+        query = select(*_BY_GROUP).where(*place.conditions(rollouts)).order_by(*_BY_GROUP)
         with self._connect() as connection:
-            streamed = connection.execution_options(yield_per=_FETCHED).execute(
-                query.order_by(*_BY_GROUP, rollouts.c.seq)
-            )
+            streamed = connection.execution_options(yield_per=_FETCHED).execute(query)
             for _, members in groupby(streamed, key=lambda row: row[:3]):
                 yield array("q", (row.seq for row in members))
 
@@ -179,68 +319,60 @@ class LedgerReader:
         for start in range(0, len(numbers), _PAGE):
             wanted = numbers[start : start + _PAGE]
             with self._connect() as connection:
-                found = connection.execute(_WHOLE.where(rollouts.c.seq.in_(wanted))).all()
-            rows = {row.seq: row for row in found}
-            by_prompt = {row.prompt_id: row for row in found}
-            texts = {key: _read_prompt(row) for key, row in by_prompt.items()}
-            for number in wanted:
-                if number in rows:
-                    yield _read_rollout(rows[number], texts[rows[number].prompt_id])
-
-    def _records(self, query: Select[Any]) -> list[Record]:
-        with self._connect() as connection:
-            return [row._asdict() for row in connection.execute(query)]
-
-
-_BY_GROUP: Final = (rollouts.c.run, rollouts.c.step, rollouts.c.group_key)
-_WHOLE: Final = select(
-    *(
-        rollouts.c[name]
-        for name in ("seq", "run", "step", "group_key", "prompt_id", "at", "detail")
-    ),
-    prompts.c.question,
-    prompts.c.sources,
-).join(prompts, prompts.c.id == rollouts.c.prompt_id)
+                found = connection.execute(_WHOLE.where(rollouts.c.seq.in_(wanted)))
+                rows = {row.seq: row for row in found}
+            shared: dict[bytes, dict[str, Any]] = {}  # what all samples of a prompt have
+            for row in (rows[number] for number in wanted if number in rows):
+                with _legible(row.seq):
+                    if row.prompt_id not in shared:
+                        prompt = {"question": row.question, **unpack(row.sources)}
+                        shared[row.prompt_id] = prompt
+                    kept = _read_rollout(row, shared[row.prompt_id])
+                yield kept
 
 
 @contextmanager
-def legible(seq: int) -> Iterator[None]:
-    """Around the reading of a stored detail. Raises `LedgerError` where it is not what was kept."""
+def _legible(seq: int) -> Iterator[None]:
+    """Around the reading of what is stored. Raises `LedgerError` where it is not what was kept."""
     try:
         yield
     except (zlib.error, ValueError, LookupError, TypeError) as error:
         raise LedgerError(f"rollout {seq} of the ledger cannot be read: {error}") from error
 
 
-def _read_prompt(row: Any) -> dict[str, Any]:
-    """The part of a rollout that all samples of its prompt have."""
-    with legible(row.seq):
-        return {"question": row.question, **unpack(row.sources)}
-
-
 def _read_rollout(row: Any, prompt: Mapping[str, Any]) -> KeptRollout:
-    with legible(row.seq):
-        detail = unpack(row.detail)
-        return KeptRollout(
-            seq=row.seq,
-            run=None if row.run == NO_RUN else row.run,
-            step=None if row.step == NO_STEP else row.step,
-            group=row.group_key,
-            at=row.at,
-            rollout=Rollout.model_validate({**detail["rollout"], **prompt}),
-            result=restore_terms(ScoreResult.model_validate(detail["result"])),
-            replies=tuple(Words(*reply) for reply in detail.get("replies", ())),
-        )
+    detail = unpack(row.detail)
+    return KeptRollout(
+        seq=row.seq,
+        run=None if row.run == NO_RUN else row.run,
+        step=None if row.step == NO_STEP else row.step,
+        group=row.group_key,
+        at=row.at,
+        rollout=Rollout.model_validate({**detail["rollout"], **prompt}),
+        result=restore_terms(ScoreResult.model_validate(detail["result"])),
+        replies=tuple(Words(*reply) for reply in detail.get("replies", ())),
+    )
 
 
 def ledger_reader(address: str) -> LedgerReader:
     """A reader of the ledger at `address`.
 
     Raises:
-        SettingsError: as `ledger_engine`, or there is no such file.
+        SettingsError: as `open_engine`, or there is no such file.
     """
-    engine = ledger_engine(address, reading=True)
+    engine = open_engine(address, reading=True)
     file = engine.url.database
     if engine.dialect.name == "sqlite" and not Path(file or "").is_file():
         raise SettingsError(f"ledger: there is no file {file}; name another with --ledger URL")
     return LedgerReader(engine)
+
+
+def ledger_view(settings: Settings) -> LedgerReader | None:
+    """A reader of the service's own ledger, for its pages; None where it is off.
+
+    Raises:
+        SettingsError: as `open_engine`.
+    """
+    if settings.ledger == "off":
+        return None
+    return LedgerReader(open_engine(settings.ledger, reading=True))

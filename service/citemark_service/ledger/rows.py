@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
+from sqlalchemy import Table
 
 from citemark_schemas import Rollout
 from citemark_service.parsing.fingerprint import frame_texts
@@ -19,8 +20,6 @@ NO_RUN: Final = ""
 NO_STEP: Final = -1
 """`step` of such a rollout."""
 
-STEP_KEY: Final = ("run", "step")
-GROUP_KEY: Final = ("run", "step", "group_key")
 LOW: Final = frozenset({"reward_min", "first_at"})
 """Columns of `steps` and `groups` that keep the lesser value."""
 HIGH: Final = frozenset({"reward_max", "last_at"})
@@ -33,7 +32,7 @@ _NAME_BYTES: Final = 1_024
 """Of a run's and of a group's name together, less than PostgreSQL takes in an index."""
 # The fastest level: the details are a fifth of their size, and a higher one gains a tenth.
 _LEVEL: Final = 1
-_PROMPT_FIELDS: Final = frozenset({"question", "tool_output", "snippets"})
+_PROMPT_FIELDS: Final = {"question", "tool_output", "snippets"}
 
 
 def characters_of(entry: ScoredRollout) -> int:
@@ -46,7 +45,6 @@ def characters_of(entry: ScoredRollout) -> int:
 
 
 def pack(value: bytes) -> bytes:
-    """Bytes as they are stored."""
     return zlib.compress(value, _LEVEL)
 
 
@@ -65,7 +63,6 @@ def prompt_id(rollout: Rollout) -> bytes:
 
 
 def prompt_row(entry: ScoredRollout, key: bytes) -> Row:
-    """A row of `prompts`."""
     # In ASCII, which any text has a spelling in.
     sources = json.dumps(entry.rollout.model_dump(include={"tool_output", "snippets"}))
     return {
@@ -84,7 +81,7 @@ def rollout_row(entry: ScoredRollout, key: bytes) -> Row:
     """
     result = entry.result
     scale = result.knobs.verification_reward
-    rollout = entry.rollout.model_dump_json(exclude=set(_PROMPT_FIELDS), exclude_unset=True)
+    rollout = entry.rollout.model_dump_json(exclude=_PROMPT_FIELDS, exclude_unset=True)
     replies = [[reply.question, reply.text] for reply in entry.replies]
     detail = b'{"rollout":%b,"result":%b,"replies":%b}' % (
         rollout.encode(),
@@ -157,49 +154,51 @@ def merge_values(name: str, old: float | None, new: float | None) -> float | Non
     return max(old, new) if name in HIGH else old + new
 
 
-def step_rows(rows: Iterable[Row]) -> list[Row]:
-    """What these rows of `rollouts` add to `steps`, one row a step."""
-    return _sum_rows(rows, STEP_KEY)
-
-
-def group_rows(rows: Iterable[Row]) -> list[Row]:
-    """What these rows of `rollouts` add to `groups`, one row a group."""
-    return _sum_rows(rows, GROUP_KEY)
-
-
-def _sum_rows(rows: Iterable[Row], key: tuple[str, ...]) -> list[Row]:
+def sum_rows(rows: Iterable[Row], table: Table) -> list[Row]:
+    """What these rows of `rollouts` add to `steps` or `groups`, one row for each key of those."""
+    key, names = table.primary_key.columns.keys(), table.columns.keys()
     sums: dict[tuple[Any, ...], Row] = {}
     for row in rows:
         place = tuple(row[name] for name in key)
-        reward = row["reward"]
-        values: Row = {
-            "rollouts": 1,
-            "rewarded": int(reward is not None),
-            "failed": int(row["failure"] is not None),
-            "reward_sum": reward or 0.0,
-            "reward_min": reward,
-            "reward_max": reward,
-            "last_at": row["at"],
+        old, new = sums.get(place), _to_sums(row)
+        sums[place] = {
+            name: new[name]
+            if old is None or name in key
+            else merge_values(name, old[name], new[name])
+            for name in names
         }
-        if key == STEP_KEY:
-            values |= {
-                "refused": int(row["refusal"] is not None),
-                "judged": int(row["rubric_reward"] is not None),
-                "cited": int(row["citation_f1"] is not None),
-                "reward_squares": (reward or 0.0) ** 2,
-                "rubric_sum": row["rubric_reward"] or 0.0,
-                "f1_sum": row["citation_f1"] or 0.0,
-                "format_sum": row["format_bonus"],
-                "fabricated": row["fabricated"],
-                "addressed": int(row["addressed"] > 0),
-                "chars_sum": float(row["chars"]),
-                "chars_squares": 0.0 if reward is None else float(row["chars"]) ** 2,
-                "chars_reward": (reward or 0.0) * row["chars"],
-                "first_at": row["at"],
-            }
-        old = sums.get(place, dict.fromkeys(values))
-        sums[place] = {name: merge_values(name, old[name], new) for name, new in values.items()}
-    return [dict(zip(key, place, strict=True)) | values for place, values in sums.items()]
+    return list(sums.values())
+
+
+def _to_sums(row: Row) -> Row:
+    """A row of `rollouts` as sums over it alone."""
+    reward, chars = row["reward"], float(row["chars"])
+    known = reward or 0.0
+    return {
+        "run": row["run"],
+        "step": row["step"],
+        "group_key": row["group_key"],
+        "rollouts": 1,
+        "rewarded": int(reward is not None),
+        "failed": int(row["failure"] is not None),
+        "refused": int(row["refusal"] is not None),
+        "judged": int(row["rubric_reward"] is not None),
+        "cited": int(row["citation_f1"] is not None),
+        "reward_sum": known,
+        "reward_squares": known**2,
+        "reward_min": reward,
+        "reward_max": reward,
+        "rubric_sum": row["rubric_reward"] or 0.0,
+        "f1_sum": row["citation_f1"] or 0.0,
+        "format_sum": row["format_bonus"],
+        "fabricated": row["fabricated"],
+        "addressed": int(row["addressed"] > 0),
+        "chars_sum": chars,
+        "chars_squares": 0.0 if reward is None else chars**2,
+        "chars_reward": known * chars,
+        "first_at": row["at"],
+        "last_at": row["at"],
+    }
 
 
 class KeptRubric(msgspec.Struct, frozen=True):

@@ -6,7 +6,6 @@ SQLAlchemy Core on SQLite or PostgreSQL. Everything here blocks and belongs to o
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, NamedTuple
 
@@ -30,28 +29,27 @@ from sqlalchemy.sql.dml import Insert
 
 from citemark_service.ledger.database import ledger_errors, migrate, place_of
 from citemark_service.ledger.rows import (
-    GROUP_KEY,
     HIGH,
     LOW,
-    STEP_KEY,
     Row,
-    group_rows,
     prompt_id,
     prompt_row,
     rollout_row,
-    step_rows,
+    sum_rows,
 )
 from citemark_service.ledger.tables import groups, prompts, rollouts, steps
 from citemark_service.score.rollout import ScoredRollout
 
 _log = logging.getLogger("citemark.ledger")
 
+_Entry = tuple[ScoredRollout, Row]
+"""A rollout, and its row of `rollouts`."""
+
 _INSERTS: Final[Mapping[str, Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 """SQLAlchemy has its clause for conflicts in a class for each dialect."""
 _DAY_S: Final = 86_400.0
 # Deleting is as dear as writing; in pieces of this many it holds no batch up for long.
 _PRUNED: Final = 2_000
-_VARIABLES: Final = 500
 _SAMPLED: Final = 1_000
 _NOTED_S: Final = 600.0
 """How old the time that a prompt is noted with may be: to note it is to write its sources."""
@@ -75,20 +73,10 @@ class Written(NamedTuple):
     """Those that no database would take."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
-    """An entry with its prompt's id and its row of `rollouts`."""
-
-    entry: ScoredRollout
-    key: bytes
-    row: Row
-
-
 class LedgerStore:
     """Writes entries; opened at the first use, and again after whatever went wrong.
 
     Args:
-        engine: of SQLite or PostgreSQL.
         max_bytes: what the database may take before the oldest rollouts go.
         max_days: age after which rollouts go, or None. Steps keep their sums.
         prune_every_s: how often that is looked at.
@@ -106,8 +94,8 @@ class LedgerStore:
         self._max_bytes = max_bytes
         self._max_days = max_days
         self._prune_every_s = prune_every_s
-        self._ready = False
         self._prune_at = 0.0
+        self._migrate = cache(lambda: migrate(engine))  # until it has succeeded once
 
     @property
     def name(self) -> str:
@@ -122,18 +110,15 @@ class LedgerStore:
             LedgerError: the database cannot be used now; none is kept.
         """
         with ledger_errors(self._engine):
-            if not self._ready:
-                migrate(self._engine)
-                self._ready = True
-            records = []
+            self._migrate()
+            valid: list[_Entry] = []
             for entry in entries:
-                key = prompt_id(entry.rollout)
                 try:
-                    records.append(_Record(entry, key, rollout_row(entry, key)))
+                    valid.append((entry, rollout_row(entry, prompt_id(entry.rollout))))
                 except ValueError as error:  # a text that is no Unicode
                     _log.error("rollout %r cannot be kept: %s", entry.result.id, error)
-            written = self._insert(records)
-            return written._replace(refused=written.refused + len(entries) - len(records))
+            written = self._insert(valid)
+            return written._replace(refused=written.refused + len(entries) - len(valid))
 
     @property
     def untidy(self) -> bool:
@@ -141,13 +126,11 @@ class LedgerStore:
         return time.monotonic() >= self._prune_at
 
     def tidy(self) -> None:
-        """Delete a piece of what is too old or too much, where it is time to look at that.
+        """Delete a piece of what is too old or too much.
 
         Raises:
             LedgerError: the database cannot be used now.
         """
-        if not self.untidy:
-            return
         self._prune_at = time.monotonic() + self._prune_every_s  # also where it fails
         with ledger_errors(self._engine), self._engine.begin() as connection:
             gone = 0
@@ -166,73 +149,65 @@ class LedgerStore:
         """Release the connections."""
         self._engine.dispose()
 
-    def _insert(self, records: Sequence[_Record]) -> Written:
+    def _insert(self, entries: Sequence[_Entry]) -> Written:
         """All at once or, where the database objects to one, each alone."""
         try:
             with self._engine.begin() as connection:
-                kept = _write(connection, records)
+                kept = _write(connection, entries)
         except (DBAPIError, OverflowError) as error:
             if not isinstance(error, DataError | IntegrityError | OverflowError):
                 sqlstate = str(getattr(error.orig, "sqlstate", None))
                 if not sqlstate.startswith(_LIMIT_EXCEEDED):
                     raise  # the database is not well, and does not object to a row
-            if len(records) > 1:
-                each = [self._insert([record]) for record in records]
+            if len(entries) > 1:
+                each = [self._insert([entry]) for entry in entries]
                 return Written(*map(sum, zip(*each, strict=True)))
-            _log.error("rollout %r cannot be kept: %s", records[0].entry.result.id, error)
+            ((entry, _),) = entries
+            _log.error("rollout %r cannot be kept: %s", entry.result.id, error)
             return Written(refused=1)
-        return Written(kept, again=len(records) - kept)
+        return Written(kept, again=len(entries) - kept)
 
 
-def _write(connection: Connection, records: Sequence[_Record]) -> int:
+def _write(connection: Connection, entries: Sequence[_Entry]) -> int:
     """Write those that are no re-posts, of what is kept or of one another; their number."""
-    marks = [mark for record in records if (mark := record.row["once"]) is not None]
-    known: set[bytes | None] = set()
-    for start in range(0, len(marks), _VARIABLES):
-        part = marks[start : start + _VARIABLES]
-        known.update(connection.scalars(select(rollouts.c.once).where(rollouts.c.once.in_(part))))
-    fresh = []
-    for record in records:
-        mark = record.row["once"]
-        if mark is None or mark not in known:
-            fresh.append(record)
-            known.add(mark)
+    by_mark: dict[bytes, _Entry] = {}
+    for entry, row in entries:
+        by_mark.setdefault(row["once"], (entry, row))
+    marks = select(rollouts.c.once).where(rollouts.c.once.in_(by_mark))
+    for mark in connection.scalars(marks):
+        del by_mark[mark]
+    fresh = by_mark.values()
     if not fresh:
         return 0
-    rows = [record.row for record in fresh]
-    _write_prompts(connection, fresh)
+    rows = [row for _, row in fresh]
+    _write_prompts(connection, {row["prompt_id"]: entry for entry, row in fresh})
     connection.execute(insert(rollouts), rows)
-    _add_sums(connection, steps, STEP_KEY, step_rows(rows))
-    _add_sums(connection, groups, GROUP_KEY, group_rows(rows))
+    for table in (steps, groups):
+        key = table.primary_key.columns.keys()
+        # In one order everywhere, so that no two services wait for each other's rows.
+        sums = sorted(sum_rows(rows, table), key=lambda row: [row[name] for name in key])
+        connection.execute(_build_upsert(table, connection.dialect.name), sums)
     return len(fresh)
 
 
-def _write_prompts(connection: Connection, records: Sequence[_Record]) -> None:
+def _write_prompts(connection: Connection, entries: Mapping[bytes, ScoredRollout]) -> None:
     """Sources are compressed only for prompts that are new; of the others the time is noted."""
-    by_key = {record.key: record.entry for record in records}
-    query = select(prompts.c.id, prompts.c.last_at).where(prompts.c.id.in_(list(by_key)))
+    query = select(prompts.c.id, prompts.c.last_at).where(prompts.c.id.in_(entries))
     known = {row.id: row.last_at for row in connection.execute(query)}
     for key, noted_at in known.items():
-        at = by_key[key].at
+        at = entries[key].at
         if noted_at < at - _NOTED_S:
             connection.execute(update(prompts).where(prompts.c.id == key).values(last_at=at))
-    fresh = [prompt_row(entry, key) for key, entry in by_key.items() if key not in known]
+    fresh = [prompt_row(entry, key) for key, entry in entries.items() if key not in known]
     if fresh:
         # Another service may have written the same prompt meanwhile.
         once = _INSERTS[connection.dialect.name](prompts).on_conflict_do_nothing()
         connection.execute(once, fresh)
 
 
-def _add_sums(connection: Connection, table: Table, key: tuple[str, ...], rows: list[Row]) -> None:
-    """Insert sums, or add them to those that are there."""
-    # In one order everywhere, so that services that write the same steps never wait in a circle.
-    ordered = sorted(rows, key=lambda row: tuple(row[name] for name in key))
-    connection.execute(_build_upsert(table, connection.dialect.name, key), ordered)
-
-
 @cache
-def _build_upsert(table: Table, dialect: str, key: tuple[str, ...]) -> Insert:
-    """`rows.merge_values` as SQL."""
+def _build_upsert(table: Table, dialect: str) -> Insert:
+    """Insert sums, or add them to those that are there: `rows.merge_values` as SQL."""
     statement = _INSERTS[dialect](table)
     changes: dict[str, Any] = {}
     for old in table.columns:
@@ -240,9 +215,11 @@ def _build_upsert(table: Table, dialect: str, key: tuple[str, ...]) -> Insert:
         if old.name in LOW | HIGH:
             better = new < old if old.name in LOW else new > old
             changes[old.name] = func.coalesce(case((better, new), else_=old), old, new)
-        elif old.name not in key:
+        elif not old.primary_key:
             changes[old.name] = old + new
-    upsert: Insert = statement.on_conflict_do_update(index_elements=list(key), set_=changes)
+    upsert: Insert = statement.on_conflict_do_update(
+        index_elements=list(table.primary_key), set_=changes
+    )
     return upsert
 
 

@@ -29,8 +29,7 @@ from citemark_service.errors import (
     RequestError,
     TooLarge,
 )
-from citemark_service.ledger.reading import KeptRollout, Numbers, Place
-from citemark_service.ledger.view import LedgerView
+from citemark_service.ledger.reading import KeptRollout, LedgerReader, Numbers, Place
 from citemark_service.printable import join_names
 from citemark_service.rescoring.compare import SHOWN, Ranked, compare
 from citemark_service.rescoring.reward import Change
@@ -46,7 +45,7 @@ _WORK_S: Final = 30.0
 _RETRY_AFTER_S: Final = 5.0
 
 
-def rescore_router(*, view: LedgerView | None, admission: Admission) -> APIRouter:
+def rescore_router(*, view: LedgerReader | None, admission: Admission) -> APIRouter:
     """The route, with its body documented by hand because it is read raw.
 
     One comparison runs at a time, in a thread: it may be slow or refused, never the rewards.
@@ -106,7 +105,7 @@ async def _await_answer(work: "asyncio.Future[RescoreResponse]") -> RescoreRespo
 
 
 def _compare(
-    view: LedgerView, wanted: RescoreRequest, given_up: threading.Event
+    view: LedgerReader, wanted: RescoreRequest, given_up: threading.Event
 ) -> RescoreResponse:
     ends_at = time.monotonic() + _WORK_S
     place = Place(wanted.run, wanted.step, wanted.group)

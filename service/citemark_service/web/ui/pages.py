@@ -11,10 +11,9 @@ from sqlalchemy import ColumnElement
 from citemark_schemas import Rollout, ScoreResult
 from citemark_service.errors import InvalidRequest, NotKept
 from citemark_service.judges.tasks import JudgeIdentity, Words
-from citemark_service.ledger.reading import KeptRollout, Place, Record
+from citemark_service.ledger.reading import WINDOW, KeptRollout, LedgerReader, Place, Record
 from citemark_service.ledger.rows import NO_STEP
 from citemark_service.ledger.tables import rollouts
-from citemark_service.ledger.view import WINDOW, LedgerView
 from citemark_service.score import explanation
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.web.ui import summaries
@@ -59,7 +58,7 @@ class Pages:
     cannot be read.
     """
 
-    def __init__(self, *, view: LedgerView, pipeline: Pipeline, templates: Templates) -> None:
+    def __init__(self, *, view: LedgerReader, pipeline: Pipeline, templates: Templates) -> None:
         self._view = view
         self._pipeline = pipeline
         self._templates = templates
@@ -135,7 +134,7 @@ class Pages:
         """Groups of a run by the spread of their rewards, each with its farthest sample."""
         groups = self._view.groups(Place(run=run), limit=_WIDEST)
         places = [Place(run, row["step"], row["group_key"]) for row in groups]
-        odd = [summaries.farthest(self._view.siblings(each, limit=_SIBLINGS)) for each in places]
+        odd = [summaries.farthest(self._view.rollouts(each, limit=_SIBLINGS)) for each in places]
         return self._templates.html(
             "filtered",
             run=run,
@@ -176,7 +175,7 @@ class Pages:
 
     def group(self, run: RunName, step: StepNumber, group: GroupKey) -> str:
         """The samples of a prompt side by side."""
-        rows = self._view.siblings(Place(run, step, group), limit=_SAMPLES + 1)
+        rows = self._view.rollouts(Place(run, step, group), limit=_SAMPLES + 1)
         if not rows:
             raise NotKept("no rollout of this group is kept")
         samples = summaries.best_first(self._view.samples(rows[:_SAMPLES]))
@@ -197,7 +196,7 @@ class Pages:
         """One rollout with everything that led to its reward."""
         kept = self._read_rollout(n)
         step = NO_STEP if kept.step is None else kept.step
-        siblings = self._view.siblings(Place(kept.run or "", step, kept.group), limit=_SIBLINGS)
+        siblings = self._view.rollouts(Place(kept.run or "", step, kept.group), limit=_SIBLINGS)
         return rollout_page(
             self._templates,
             self._pipeline,

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 
 from citemark_service.ledger.ledger import Ledger
-from citemark_service.ledger.view import LedgerView
+from citemark_service.ledger.reading import LedgerReader
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission
@@ -34,7 +34,7 @@ _TYPES: Final = {
 def ui_router(
     *,
     pipeline: Pipeline,
-    view: LedgerView | None,
+    view: LedgerReader | None,
     ledger: Ledger | None,
     reads: Reads,
     settings: Settings,
@@ -76,7 +76,7 @@ def ui_router(
 
 
 def _add_pages(
-    router: APIRouter, pages: Pages, view: LedgerView, ledger: Ledger | None, reads: Reads
+    router: APIRouter, pages: Pages, view: LedgerReader, ledger: Ledger | None, reads: Reads
 ) -> None:
     async def respond(make: Callable[[], str]) -> Response:
         def within_time() -> str:

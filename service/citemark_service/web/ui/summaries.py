@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from citemark_service.ledger.reading import Record
+from citemark_service.ledger.reading import Record, Sample
 from citemark_service.ledger.rows import KeptRubric
-from citemark_service.ledger.view import Sample
 from citemark_service.web.ui.charts import Chart, Curve, Histogram
 
 OUTCOMES: Final = ("judged", "refused", "failed")

@@ -1,1 +1,0 @@
-"""The ledger's tables, version by version. A version that was released is never edited."""
