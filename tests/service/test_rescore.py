@@ -16,8 +16,7 @@ from citemark_schemas import RescoreResponse, Rollout, ScoreResult
 from citemark_service.app import create_app
 from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.ledger.database import open_engine
-from citemark_service.ledger.ledger import ledger_of
-from citemark_service.ledger.reading import ledger_view
+from citemark_service.ledger.ledger import ledger_of, ledger_view
 from citemark_service.serve import server_of
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics

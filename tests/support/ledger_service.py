@@ -9,8 +9,7 @@ from typing import Any
 
 import httpx
 
-from citemark_service.ledger.ledger import ledger_of
-from citemark_service.ledger.reading import ledger_view
+from citemark_service.ledger.ledger import ledger_of, ledger_view
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from support.scripted_service import listening, real_app

@@ -9,8 +9,7 @@ from citemark_rubrics import load_library
 from citemark_service.cli.options import chosen_settings, judge_options, setting_option
 from citemark_service.examination.server import start_probe
 from citemark_service.judges.factory import build_judge
-from citemark_service.ledger.ledger import ledger_of
-from citemark_service.ledger.reading import ledger_view
+from citemark_service.ledger.ledger import ledger_of, ledger_view
 from citemark_service.serve import run
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.telemetry.traces import open_tracer

@@ -16,6 +16,7 @@ from typing import Final, Self
 
 from citemark_service.errors import LedgerError
 from citemark_service.ledger.database import open_engine
+from citemark_service.ledger.reading import LedgerReader
 from citemark_service.ledger.rows import characters_of
 from citemark_service.ledger.store import LedgerStore
 from citemark_service.score.rollout import ScoredRollout
@@ -176,3 +177,14 @@ def ledger_of(settings: Settings, metrics: Metrics) -> Ledger | None:
         max_days=settings.ledger_max_days,
     )
     return Ledger(store, metrics=metrics, wait_s=settings.ledger_wait_s, room=_ROOM)
+
+
+def ledger_view(settings: Settings) -> LedgerReader | None:
+    """A reader of the service's own ledger, for its pages; None where it is off.
+
+    Raises:
+        SettingsError: as `open_engine`.
+    """
+    if settings.ledger == "off":
+        return None
+    return LedgerReader(open_engine(settings.ledger, reading=True))

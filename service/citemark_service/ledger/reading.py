@@ -29,7 +29,6 @@ from citemark_service.ledger.rows import (
 )
 from citemark_service.ledger.tables import groups, prompts, rollouts, steps
 from citemark_service.score.formula import restore_terms
-from citemark_service.settings import Settings
 
 WINDOW: Final = 2_048
 """Rollouts of a step that a page looks at: the latest ones."""
@@ -365,14 +364,3 @@ def ledger_reader(address: str) -> LedgerReader:
     if engine.dialect.name == "sqlite" and not Path(file or "").is_file():
         raise SettingsError(f"ledger: there is no file {file}; name another with --ledger URL")
     return LedgerReader(engine)
-
-
-def ledger_view(settings: Settings) -> LedgerReader | None:
-    """A reader of the service's own ledger, for its pages; None where it is off.
-
-    Raises:
-        SettingsError: as `open_engine`.
-    """
-    if settings.ledger == "off":
-        return None
-    return LedgerReader(open_engine(settings.ledger, reading=True))

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import groupby, islice
-from typing import Final, Protocol
+from typing import Final
 
-from citemark_schemas import Rollout, ScoreResult
 from citemark_service.errors import NotJudged
+from citemark_service.ledger.reading import KeptRollout
 from citemark_service.parsing.sources import read_sources
 from citemark_service.rescoring.reward import Change, rescore
 
@@ -115,9 +115,8 @@ class RewardTally:
         everything = rank_pairs(members)
         for each in everything:
             self._add_pair(each.pair)
-            heapq.heappush(self._largest, (each.size, each))
-            if len(self._largest) > self.moves:
-                heapq.heappop(self._largest)
+        sized = ((each.size, each) for each in everything)
+        self._largest = heapq.nlargest(self.moves, [*self._largest, *sized])
         if len(members) > 1:
             self._groups += 1
             self._reordered += any(each.moved for each in everything)
@@ -143,12 +142,12 @@ class RewardTally:
 
     def comparison(self) -> Comparison:
         """The sums so far."""
-        everything = self._all
+        rollouts = self._all.rollouts
         scale = math.sqrt(self._squares_old) * math.sqrt(self._squares_new)
         return Comparison(
-            rollouts=everything.rollouts,
-            mean_old=everything.mean_old if everything.rollouts else None,
-            mean_new=everything.mean_new if everything.rollouts else None,
+            rollouts=rollouts,
+            mean_old=self._all.mean_old if rollouts else None,
+            mean_new=self._all.mean_new if rollouts else None,
             groups=self._groups,
             reordered=self._reordered,
             turned=self._turned / self._siblings if self._siblings else None,
@@ -158,7 +157,7 @@ class RewardTally:
 
     def largest(self) -> list[Ranked]:
         """The largest moves, the very largest first."""
-        return [each for _, each in sorted(self._largest, key=lambda item: item[0], reverse=True)]
+        return [each for _, each in self._largest]
 
     def steps(self) -> list[StepMeans]:
         """Each step, in the order in which they first came."""
@@ -188,22 +187,6 @@ def count_turned(members: Sequence[Ranked]) -> int:
     return turned
 
 
-class Kept(Protocol):
-    """A rollout of the ledger."""
-
-    @property
-    def seq(self) -> int: ...
-
-    @property
-    def place(self) -> Group: ...
-
-    @property
-    def rollout(self) -> Rollout: ...
-
-    @property
-    def result(self) -> ScoreResult: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Rescored:
     """What a change does to rewards."""
@@ -220,13 +203,13 @@ class Rescored:
     """Those that there are, the most common first; of more than 1000 not all."""
 
 
-def compare(kept: Iterable[Kept], change: Change, *, moves: int) -> Rescored:
+def compare(kept: Iterable[KeptRollout], change: Change, *, moves: int) -> Rescored:
     """Compare the rewards of `kept`, in which groups stand together, with those under `change`."""
     tally = RewardTally(moves)
     sources = lru_cache(maxsize=_SOURCES_KEPT)(read_sources)
     left_out, titles, untitled = Counter[str](), Counter[str](), set(change.weights)
 
-    def pairs(members: Iterable[Kept]) -> Iterator[RewardPair]:
+    def pairs(members: Iterable[KeptRollout]) -> Iterator[RewardPair]:
         for each in members:
             if untitled:  # titles are only wanted for the message about one that none has
                 here = {rubric.title for rubric in each.result.rubrics}
