@@ -320,14 +320,10 @@ class LedgerReader:
             with self._connect() as connection:
                 found = connection.execute(_WHOLE.where(rollouts.c.seq.in_(wanted)))
                 rows = {row.seq: row for row in found}
-            shared: dict[bytes, dict[str, Any]] = {}  # what all samples of a prompt have
-            for row in (rows[number] for number in wanted if number in rows):
-                with _legible(row.seq):
-                    if row.prompt_id not in shared:
-                        prompt = {"question": row.question, **unpack(row.sources)}
-                        shared[row.prompt_id] = prompt
-                    kept = _read_rollout(row, shared[row.prompt_id])
-                yield kept
+            shared: dict[bytes, dict[str, Any]] = {}
+            for number in wanted:
+                if number in rows:
+                    yield _read_rollout(rows[number], shared)
 
 
 @contextmanager
@@ -339,18 +335,22 @@ def _legible(seq: int) -> Iterator[None]:
         raise LedgerError(f"rollout {seq} of the ledger cannot be read: {error}") from error
 
 
-def _read_rollout(row: Any, prompt: Mapping[str, Any]) -> KeptRollout:
-    detail = unpack(row.detail)
-    return KeptRollout(
-        seq=row.seq,
-        run=None if row.run == NO_RUN else row.run,
-        step=None if row.step == NO_STEP else row.step,
-        group=row.group_key,
-        at=row.at,
-        rollout=Rollout.model_validate({**detail["rollout"], **prompt}),
-        result=restore_terms(ScoreResult.model_validate(detail["result"])),
-        replies=tuple(Words(*reply) for reply in detail.get("replies", ())),
-    )
+def _read_rollout(row: Any, shared: dict[bytes, dict[str, Any]]) -> KeptRollout:
+    """A row as it was kept; `shared` is what all samples of a prompt have, by the prompt's id."""
+    with _legible(row.seq):
+        if row.prompt_id not in shared:
+            shared[row.prompt_id] = {"question": row.question, **unpack(row.sources)}
+        detail = unpack(row.detail)
+        return KeptRollout(
+            seq=row.seq,
+            run=None if row.run == NO_RUN else row.run,
+            step=None if row.step == NO_STEP else row.step,
+            group=row.group_key,
+            at=row.at,
+            rollout=Rollout.model_validate({**detail["rollout"], **shared[row.prompt_id]}),
+            result=restore_terms(ScoreResult.model_validate(detail["result"])),
+            replies=tuple(Words(*reply) for reply in detail.get("replies", ())),
+        )
 
 
 def ledger_reader(address: str) -> LedgerReader:
