@@ -119,11 +119,7 @@ def _examine_judge(flags: dict[str, Any]) -> int:
 def _examine_dataset(
     trainer: Trainer, dataset: Path, settings: Settings, url: str | None, limit: int | None
 ) -> tuple[DatasetCheck, Trip | None]:
-    """Check every row, or the first `limit`, and try one with the service at `url`.
-
-    Raises:
-        DataError: the file cannot be read at all.
-    """
+    """Check every row, or the first `limit`, and try one with the service at `url`."""
     suffix = suffix_of(dataset)
     limits = Limits(
         rollout_bytes=settings.max_rollout_bytes,

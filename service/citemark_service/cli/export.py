@@ -87,12 +87,7 @@ def place_options(command: Callable[..., object]) -> Callable[..., object]:
 
 @contextmanager
 def open_ledger(ledger: str | None) -> Iterator[LedgerReader]:
-    """A reader of the ledger that the flag or the environment names.
-
-    Raises:
-        click.UsageError: it is off.
-        SettingsError: there is none at that address.
-    """
+    """A reader of the ledger that the flag or the environment names."""
     address = ledger or load_settings().ledger
     if address == "off":
         raise click.UsageError("the ledger is off; name one with --ledger")
@@ -101,11 +96,7 @@ def open_ledger(ledger: str | None) -> Iterator[LedgerReader]:
 
 
 def require_kept(reader: LedgerReader, place: Place, kept: _Kept) -> _Kept:
-    """The same rollouts, or their numbers.
-
-    Raises:
-        DataError: there are none; it says which steps or runs the ledger has.
-    """
+    """The same rollouts, or numbers; where there are none, the error tells what the ledger has."""
     if kept:
         return kept
     span = None if place.run is None else reader.kept_steps(place.run)
@@ -113,9 +104,8 @@ def require_kept(reader: LedgerReader, place: Place, kept: _Kept) -> _Kept:
         names = [str(row["run"]) or "(unnamed)" for row in reader.runs()]
         there = f"the ledger's runs: {join_names(names, _RUNS) or 'none'}"
     else:
-        low, high = span
-        steps = f"step {low}" if low == high else f"steps {low} to {high}"
-        there = f"the run {place.run} has {steps}"
+        steps = "step {0}" if span[0] == span[1] else "steps {0} to {1}"
+        there = f"the run {place.run} has {steps.format(*span)}"
     raise DataError(f"no rollout is kept there; {there}")
 
 

@@ -53,10 +53,8 @@ def judge_options(command: Command) -> Command:
 def chosen_settings(flags: Mapping[str, Any]) -> Settings:
     """Settings from the environment, with the flags that were given.
 
-    Raises:
-        SettingsError: as `load_settings`.
-        click.UsageError: a server's flag is given to a judge that has none, which would
-            otherwise judge in its place unnoticed.
+    Raises `click.UsageError` where a server's flag is given to a judge that has none, which would
+    otherwise judge in its place unnoticed.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     settings = load_settings(**given)

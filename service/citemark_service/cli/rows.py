@@ -6,7 +6,7 @@ What is wrong with a rollout is a `BadLine`, never an error: the other rows go o
 import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -22,11 +22,10 @@ _EXPORTED = {"rollout", "result"}
 
 @dataclass(frozen=True, slots=True)
 class RolloutRow:
-    """A rollout that has an id, and its place in the file."""
+    """A rollout that has an id, its line, and its position, 0-based among those not blank."""
 
     line: int
     position: int
-    """0-based among the lines that are not blank."""
     rollout: Rollout
 
     @property
@@ -35,8 +34,7 @@ class RolloutRow:
         return str(self.position) if self.rollout.id is None else self.rollout.id
 
 
-@dataclass(frozen=True, slots=True)
-class BadLine:
+class BadLine(NamedTuple):
     """A line that holds no usable rollout."""
 
     line: int
@@ -137,11 +135,10 @@ def is_answer(raw: bytes) -> bool:
         return False
     if not isinstance(row, dict):
         return False
-    if any(row.keys() >= form for form in (_RESULT, _STREAM_LINE, _EXPORTED)):
-        return True
     items = row.get("items")
-    return isinstance(items, list) and all(
-        isinstance(item, dict) and item.keys() >= _RESULT for item in items
+    return any(row.keys() >= form for form in (_RESULT, _STREAM_LINE, _EXPORTED)) or (
+        isinstance(items, list)
+        and all(isinstance(item, dict) and item.keys() >= _RESULT for item in items)
     )
 
 

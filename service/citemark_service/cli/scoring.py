@@ -26,7 +26,7 @@ from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.factory import cache_verdicts
 
 _CALL_S: Final = 600.0
-_RETRY_S: Final = 180.0
+_DEADLINE_S: Final = 780.0
 _STRANGER: Final = "no token, or a wrong one; set CITEMARK_API_TOKEN to the service's token"
 _ADVICE: Final = {401: _STRANGER, 403: _STRANGER, 404: "is --url the root of a Citemark?"}
 """The likeliest cause on the caller's side, by status; such an answer is the same for each row."""
@@ -51,7 +51,7 @@ class Scorer:
     score: Callable[[RolloutRow], Awaitable[ScoreResult]]
     """The row's result, under its id. Raises `InvalidRequest`, `NotScored` or `NoService`."""
     expect: Callable[[RolloutRow], Made]
-    """What the row's result would record of its making, as far as it is known beforehand. Raises
+    """What that result would record of its making, as far as it is known beforehand. Raises
     `InvalidRequest` where the row would be refused."""
 
 
@@ -63,14 +63,10 @@ def choose_scorer(
     *,
     api_token: str | None = None,
 ) -> AbstractAsyncContextManager[Scorer]:
-    """The service's scorer, or one with the judge of the flags and the environment.
+    """The scorer of the service at `url`, or one with the judge of the flags and the environment.
 
-    Args:
-        api_token: the service's, where it was given as a flag; it wins over the environment.
-
-    Raises:
-        click.UsageError: a service is named together with a judge's flags, or a token without.
-        SettingsError: as `load_settings`.
+    A token in `api_token` wins over the environment. Raises `click.UsageError` where a service is
+    named together with a judge's flags, or a token without a service.
     """
     if url is None:
         if api_token is not None:
@@ -85,16 +81,14 @@ def choose_scorer(
 @asynccontextmanager
 async def local_scorer(settings: Settings, knobs: Knobs) -> AsyncIterator[Scorer]:
     """A pipeline with the judge of these settings, whose failures are in the results."""
-    metrics = Metrics()
-    library = load_library(settings.rubrics_dir)
+    metrics, library = Metrics(), load_library(settings.rubrics_dir)
     judge = cache_verdicts(build_judge(settings, metrics), settings, metrics)
     pipeline = Pipeline(judge=judge, library=library, settings=settings, metrics=metrics)
 
     async def score(row: RolloutRow) -> ScoreResult:
         pipeline.check(row.rollout, knobs)
-        return await pipeline.score(
-            row.rollout, request=knobs, position=row.position, deadline=None
-        )
+        place = row.position
+        return await pipeline.score(row.rollout, request=knobs, position=place, deadline=None)
 
     def expect(row: RolloutRow) -> Made:
         resolved, versions = pipeline.provenance(row.rollout, knobs)
@@ -109,20 +103,14 @@ async def local_scorer(settings: Settings, knobs: Knobs) -> AsyncIterator[Scorer
 async def remote_scorer(
     url: str, knobs: Knobs, concurrency: int, api_token: SecretStr | None
 ) -> AsyncIterator[Scorer]:
-    """Posts one row a call to the service at `url`, which asks for `api_token` or for none.
+    """Posts one row a call to the service at `url`; `NoService` where nothing answers there.
 
     Of how it scores, its index and the knobs that are given here are known, not its defaults.
-
-    Raises:
-        NoService: nothing answers there; better known now than after every retry.
     """
     token = "" if api_token is None else f"Bearer {api_token.get_secret_value()}"
+    headers = {"authorization": token} if token else {}
     async with ScoreClient(
-        url,
-        timeout_s=_CALL_S,
-        deadline_s=_CALL_S + _RETRY_S,
-        parallel=concurrency,
-        headers={"authorization": token} if token else {},
+        url, timeout_s=_CALL_S, deadline_s=_DEADLINE_S, parallel=concurrency, headers=headers
     ) as client:
         known = {**await _read_index(client), **knobs.model_dump(exclude_unset=True)}
 
@@ -197,7 +185,6 @@ class Run:
     """Rows that were `judged` with a reward, `refused` for the rollout's own fault (with a reward
     too), `failed` without one, `bad` lines, and `kept` from an earlier run."""
     reward_sum: float = 0.0
-    """Of this run's results."""
     aborted: str | None = None
     """Why the run ended before its rows did."""
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -219,11 +206,7 @@ class Run:
         return ", ".join(parts) + mean
 
     async def survey(self, rows: Iterator[RolloutRow | BadLine]) -> None:
-        """Look through all rows before any is scored.
-
-        Raises:
-            StaleResult: one has a result that does not stand, and `rescore` is false.
-        """
+        """Look through all rows before any is scored. Raises `StaleResult` as `_is_kept`."""
         if self.rescore or not self.results.kept:
             return
         for row in rows:
@@ -263,26 +246,27 @@ class Run:
         if self._is_kept(row):
             self.counts["kept"] += 1
             return
+        place = f"line {row.line} ({row.id})"
         try:
             result = await self.scorer.score(row)
-        except InvalidRequest as error:
-            self.counts["bad"] += 1
-            self.progress.complain(f"line {row.line}: {error}")
-            return
-        except NotScored as error:
-            self.counts["failed"] += 1
-            self.progress.complain(f"line {row.line} ({row.id}): {error}")
+        except (InvalidRequest, NotScored) as error:
+            invalid = isinstance(error, InvalidRequest)
+            self.counts["bad" if invalid else "failed"] += 1
+            self.progress.complain(f"{f'line {row.line}' if invalid else place}: {error}")
             return
         self.results.write(result)
         rewarded = "refused" if result.refusal else "judged"
         self.counts["failed" if result.reward is None else rewarded] += 1
         self.reward_sum += result.reward or 0.0
         if failure := result.failure:
-            problem = f"{failure.kind}: {failure.message}"
-            self.progress.complain(f"line {row.line} ({row.id}): {problem}")
+            self.progress.complain(f"{place}: {failure.kind}: {failure.message}")
 
     def _is_kept(self, row: RolloutRow) -> bool:
-        """Whether the row has a result already that this run would make again."""
+        """Whether the row has a result already that this run would make again.
+
+        Raises:
+            StaleResult: it has one that does not stand, and `rescore` is false.
+        """
         kept = self.results.kept.get(row.id)
         if kept is None:
             return False
