@@ -21,6 +21,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
+def use(monkeypatch):
+    """`use(url)`: the environment names that service."""
+    return lambda url: monkeypatch.setenv("CITEMARK_URL", url)
+
+
+@pytest.fixture
 def start() -> Iterator[Start]:
     """`start(api_token="x")`: the real service with a judge that does what questions say."""
     with ExitStack() as stack:

@@ -34,10 +34,8 @@ def asked(reward_func, responses, label=LABEL):
     return reward_func(queries, [PROMPT] * len(queries), [label] * len(queries))
 
 
-def test_rewards_scores_and_logs_are_lists_of_floats_in_order(
-    reward_func, citemark_url, monkeypatch
-):
-    monkeypatch.setenv("CITEMARK_URL", citemark_url)
+def test_rewards_scores_and_logs_are_lists_of_floats_in_order(reward_func, citemark_url, use):
+    use(citemark_url)
     answer = asked(reward_func, RESPONSES)
     assert answer["rewards"] == answer["scores"] == expected(citemark_url)
     assert answer["extra_logs"].keys() == set(SIGNALS)
@@ -45,13 +43,13 @@ def test_rewards_scores_and_logs_are_lists_of_floats_in_order(
         assert [type(value) for value in values] == [float] * 4
 
 
-def test_an_empty_batch_is_one_too(reward_func, service, monkeypatch):
-    monkeypatch.setenv("CITEMARK_URL", service.url)
+def test_an_empty_batch_is_one_too(reward_func, service, use):
+    use(service.url)
     assert asked(reward_func, []) == {"rewards": [], "scores": [], "extra_logs": {}}
 
 
-def test_a_failed_judge_is_flagged_and_has_a_number(reward_func, start, monkeypatch):
-    monkeypatch.setenv("CITEMARK_URL", start().server.url)
+def test_a_failed_judge_is_flagged_and_has_a_number(reward_func, start, use):
+    use(start().server.url)
     label = {**ENVELOPE, "group": "g"}
     (known,) = asked(reward_func, RESPONSES[:1], label)["rewards"]
     answer = asked(reward_func, RESPONSES[:1], {**label, "question": "fail"})
@@ -60,7 +58,7 @@ def test_a_failed_judge_is_flagged_and_has_a_number(reward_func, start, monkeypa
     assert answer["extra_logs"]["judge_failed"] == [1.0]
 
 
-def test_a_response_that_cannot_be_told_from_its_prompt_is_not_judged(reward_func, monkeypatch):
-    monkeypatch.setenv("CITEMARK_URL", "http://127.0.0.1:9")
+def test_a_response_that_cannot_be_told_from_its_prompt_is_not_judged(reward_func, use):
+    use("http://127.0.0.1:9")
     with pytest.raises(EnvelopeError, match="does not begin with its prompt"):
         reward_func(["something else"], [PROMPT], [LABEL])

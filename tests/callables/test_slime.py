@@ -86,8 +86,8 @@ async def test_how_the_response_ended_is_told(service):
     assert [item["finish_reason"] for item in request["items"]] == ["length", "stop", "tool"]
 
 
-async def test_the_environment_names_the_service_where_no_flag_does(citemark_url, monkeypatch):
-    monkeypatch.setenv("CITEMARK_URL", citemark_url)
+async def test_the_environment_names_the_service_where_no_flag_does(citemark_url, use):
+    use(citemark_url)
     assert await rm(args(None), Sample(RESPONSES[0])) == expected(citemark_url)[0]
 
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -22,17 +21,9 @@ from citemark_grpo.errors import Broken, Overloaded, Refused, TimedOut, Unreacha
 from citemark_grpo.gathering import Gatherer
 from citemark_grpo.settings import ClientSettings
 from citemark_grpo.source import Source, source_of
-from citemark_schemas import (
-    Failure,
-    FailureKind,
-    Problem,
-    ProblemDetail,
-    Rollout,
-    ScoreResponse,
-    ScoreResult,
-)
+from citemark_schemas import FailureKind, Problem, ProblemDetail, Rollout
 from support.running_service import until
-from support.scripted_service import answering, status
+from support.scripted_service import answering, failing, status
 
 
 def rollout(size=0, **more):
@@ -51,21 +42,15 @@ def errors_in(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
 
 
-def items_of(response: Response) -> tuple[ScoreResult, ...]:
-    return ScoreResponse.model_validate_json(bytes(response.body)).items
+async def outcomes_of(source, rollouts, deadline_s=60.0):
+    return await asyncio.wrap_future(source.submit(source.gatherer.outcomes(rollouts, deadline_s)))
 
 
-async def outcomes_of(source, rollouts, deadline_s):
-    call = source.gatherer.outcomes(rollouts, deadline_s)
-    return await asyncio.wrap_future(source.submit(call))
+async def scores_of(source, rollouts):
+    return await asyncio.wrap_future(source.submit(source.gatherer.scores(rollouts, 60.0, 0.5)))
 
 
-async def scores_of(source, rollouts, deadline_s, fallback):
-    call = source.gatherer.scores(rollouts, deadline_s, fallback)
-    return await asyncio.wrap_future(source.submit(call))
-
-
-def scores_sync(source, rollouts, deadline_s, fallback):
+def scores_sync(source, rollouts, deadline_s=60.0, fallback=0.0):
     return source.submit(source.gatherer.scores(rollouts, deadline_s, fallback)).result()
 
 
@@ -78,12 +63,12 @@ def source(service):
 
 
 async def test_results_keep_their_order_whatever_the_batches(source):
-    outcomes = await outcomes_of(source, [rollout(size) for size in range(100)], 10.0)
+    outcomes = await outcomes_of(source, [rollout(size) for size in range(100)])
     assert rewards(outcomes) == [float(size) for size in range(100)]
 
 
 async def test_rollouts_that_come_one_by_one_travel_together(source, service):
-    calls = [outcomes_of(source, [rollout(size)], 10.0) for size in range(256)]
+    calls = [outcomes_of(source, [rollout(size)]) for size in range(256)]
     outcomes = await asyncio.gather(*calls)
     assert [rewards(each) for each in outcomes] == [[float(size)] for size in range(256)]
     assert sum(len(request["items"]) for request in service.requests) == 256
@@ -91,23 +76,23 @@ async def test_rollouts_that_come_one_by_one_travel_together(source, service):
 
 
 async def test_a_lone_rollout_does_not_wait_for_company(source, service):
-    (outcome,) = await outcomes_of(source, [rollout(3)], 10.0)
+    (outcome,) = await outcomes_of(source, [rollout(3)])
     assert outcome.reward == 3.0
     assert len(service.requests) == 1
 
 
 async def test_nothing_asked_costs_no_call(source, service):
-    assert await outcomes_of(source, [], 10.0) == []
+    assert await outcomes_of(source, []) == []
     assert service.requests == []
 
 
 def test_many_threads_and_loops_share_one_source(source, service):
     def in_loop(size):
-        (outcome,) = asyncio.run(outcomes_of(source, [rollout(size)], 10.0))
+        (outcome,) = asyncio.run(outcomes_of(source, [rollout(size)]))
         return outcome.reward
 
     def in_thread(size):
-        (outcome,) = scores_sync(source, [rollout(size)], 10.0, 0.0)
+        (outcome,) = scores_sync(source, [rollout(size)])
         return outcome.reward
 
     with ThreadPoolExecutor(32) as pool:
@@ -118,7 +103,7 @@ def test_many_threads_and_loops_share_one_source(source, service):
 
 async def test_waiting_does_not_stop_the_callers_loop(source, service):
     service.delay_s = 0.3
-    asked = asyncio.ensure_future(outcomes_of(source, [rollout()], 10.0))
+    asked = asyncio.ensure_future(outcomes_of(source, [rollout()]))
     turns = 0
     while not asked.done():
         turns += 1
@@ -127,13 +112,10 @@ async def test_waiting_does_not_stop_the_callers_loop(source, service):
 
 
 async def test_a_malformed_rollout_fails_alone_and_names_its_field(source, service):
-    problem = Problem(
-        error="invalid_request",
-        message="1 problem",
-        details=(ProblemDetail(loc="items[1].static_rubrics", message="unknown set 'v9'"),),
-    )
+    detail = ProblemDetail(loc="items[1].static_rubrics", message="unknown set 'v9'")
+    problem = Problem(error="invalid_request", message="1 problem", details=(detail,))
     service.steps = [status(422, problem.model_dump_json()), answering]
-    first, second, third = await outcomes_of(source, [rollout(1), rollout(2), rollout(3)], 10.0)
+    first, second, third = await outcomes_of(source, [rollout(1), rollout(2), rollout(3)])
     assert rewards([first, third]) == [1.0, 3.0]
     assert isinstance(second, Refused)
     assert str(second) == "the rollout is invalid; static_rubrics: unknown set 'v9'"
@@ -141,7 +123,7 @@ async def test_a_malformed_rollout_fails_alone_and_names_its_field(source, servi
 
 async def test_a_text_that_is_no_unicode_fails_alone(source):
     spoilt = rollout(2, question="\ud800")
-    first, second = await outcomes_of(source, [rollout(1), spoilt], 10.0)
+    first, second = await outcomes_of(source, [rollout(1), spoilt])
     assert first.reward == 1.0
     assert isinstance(second, Refused)
 
@@ -153,21 +135,13 @@ async def test_a_rollout_on_which_the_service_breaks_fails_alone(source, service
 
     service.steps = [breaking] * 9
     asked = [rollout(1), rollout(2, question="poison"), rollout(3)]
-    first, second, third = await outcomes_of(source, asked, 10.0)
+    first, second, third = await outcomes_of(source, asked)
     assert rewards([first, third]) == [1.0, 3.0]
     assert isinstance(second, Broken)
 
 
 async def test_what_a_stopping_service_sent_back_is_asked_of_the_next(source, service):
-    def stopping(body):
-        failure = Failure(kind=FailureKind.SHUTTING_DOWN, message="stopping", retryable=True)
-        first, *others = items_of(answering(body))
-        stopped = [each.model_copy(update={"reward": None, "failure": failure}) for each in others]
-        return Response(
-            ScoreResponse(items=(first, *stopped)).model_dump_json(), media_type="application/json"
-        )
-
-    service.steps = [stopping]
+    service.steps = [failing(FailureKind.SHUTTING_DOWN, 1, 2, 3)]
     outcomes = await outcomes_of(source, [rollout(size) for size in range(4)], 30.0)
     assert rewards(outcomes) == [0.0, 1.0, 2.0, 3.0]
     assert [len(request["items"]) for request in service.requests] == [4, 3]
@@ -189,35 +163,23 @@ def test_a_service_that_restarts_in_the_middle_costs_no_reward(start):
     assert len(second.judge.started) == 40
 
 
-def failing(body):
-    """A step whose judge failed for every response of length 9."""
-    failure = Failure(kind=FailureKind.TIMEOUT, message="too slow", retryable=True)
-    items = [
-        each.model_copy(update={"reward": None, "failure": failure}) if each.reward == 9 else each
-        for each in items_of(answering(body))
-    ]
-    return Response(
-        ScoreResponse(items=tuple(items)).model_dump_json(), media_type="application/json"
-    )
-
-
 async def test_a_failed_sample_gets_the_mean_of_its_prompts_rewards(source, service):
-    service.steps = [failing] * 2
-    scores = await scores_of(source, [rollout(1), rollout(9), rollout(2)], 10.0, 0.5)
-    other = await scores_of(source, [rollout(9, question="another")], 10.0, 0.5)
+    service.steps = [failing(FailureKind.TIMEOUT, 1), failing(FailureKind.TIMEOUT, 0)]
+    scores = await scores_of(source, [rollout(1), rollout(9), rollout(2)])
+    other = await scores_of(source, [rollout(9, question="another")])
     assert [each.reward for each in [*scores, *other]] == [1.0, 1.5, 2.0, 0.5]
 
 
 async def test_rewards_under_other_knobs_are_no_stand_in(source, service):
-    service.steps = [failing] * 2
-    await scores_of(source, [rollout(1, verification_reward=10.0)], 10.0, 0.5)
-    (score,) = await scores_of(source, [rollout(9)], 10.0, 0.5)
+    service.steps = [answering, failing(FailureKind.TIMEOUT, 0)]
+    await scores_of(source, [rollout(1, verification_reward=10.0)])
+    (score,) = await scores_of(source, [rollout(9)])
     assert score.reward == 0.5
 
 
 async def test_a_wrong_token_is_everyones_error_and_asked_about_once(source, service):
     service.steps = [status(401)] * 9
-    outcomes = await outcomes_of(source, [rollout(), rollout()], 10.0)
+    outcomes = await outcomes_of(source, [rollout(), rollout()])
     assert [refused_with(each) for each in outcomes] == [401, 401]
     assert len(service.requests) == 1
 
@@ -225,7 +187,7 @@ async def test_a_wrong_token_is_everyones_error_and_asked_about_once(source, ser
 async def test_the_token_opens_the_service(start):
     url = start(api_token="t0ken").server.url
     refused, scored = [
-        await outcomes_of(source_of(ClientSettings(url=url, api_token=token)), [rollout()], 10.0)
+        await outcomes_of(source_of(ClientSettings(url=url, api_token=token)), [rollout()])
         for token in ("another", "t0ken")
     ]
     assert refused_with(refused[0]) == 401
@@ -234,10 +196,9 @@ async def test_the_token_opens_the_service(start):
 
 async def test_the_deadline_ends_the_wait_and_the_log_says_so(source, service, caplog):
     service.delay_s = 30.0
-    start = time.monotonic()
     (outcome,) = await outcomes_of(source, [rollout()], 0.3)
     assert isinstance(outcome, TimedOut)
-    assert time.monotonic() - start < 10
+    assert service.busy == 1
     (line,) = errors_in(caplog)
     assert line.startswith("1 of 1 rollouts have no reward: TimedOut: ")
 
@@ -256,7 +217,7 @@ async def test_a_mates_longer_deadline_is_not_cut(service):
 
 async def test_a_cancelled_caller_takes_only_its_own_back(source, service):
     service.delay_s = 0.3
-    asked = [asyncio.ensure_future(outcomes_of(source, [rollout(n)], 10.0)) for n in (1, 2)]
+    asked = [asyncio.ensure_future(outcomes_of(source, [rollout(n)])) for n in (1, 2)]
     await asyncio.to_thread(until, lambda: service.busy == 1)
     asked[0].cancel()
     assert rewards(await asked[1]) == [2.0]
@@ -277,7 +238,7 @@ async def test_more_than_may_wait_is_refused_at_once_and_the_log_says_so(source,
     service.delay_s = 30.0
     waiting = asyncio.ensure_future(outcomes_of(source, [rollout()], 60.0))
     await asyncio.to_thread(until, lambda: service.busy == 1)
-    outcomes = await outcomes_of(source, [rollout()] * 20_000, 10.0)
+    outcomes = await outcomes_of(source, [rollout()] * 20_000)
     assert {type(each) for each in outcomes} == {Overloaded}
     (line,) = errors_in(caplog)
     assert line.startswith("20000 of 20000 rollouts have no reward: Overloaded: ")
@@ -319,7 +280,7 @@ async def test_the_log_tells_what_a_trainer_that_stands_still_waits_for(caplog):
 
 def test_what_has_no_reward_is_said_once_a_batch(source, service, caplog):
     service.steps = [status(401)]
-    scores_sync(source, [rollout()] * 3, 10.0, 0.0)
+    scores_sync(source, [rollout()] * 3)
     (line,) = errors_in(caplog)
     told = f"{service.url}/v1/score answered 401: no token, or a wrong one; "
     assert line == (
@@ -330,10 +291,10 @@ def test_what_has_no_reward_is_said_once_a_batch(source, service, caplog):
 
 async def test_rows_without_rubrics_are_told_once(source, caplog):
     with_rubrics = rollout(1, positive_rubrics=["Says x."])
-    await outcomes_of(source, [with_rubrics], 10.0)
+    await outcomes_of(source, [with_rubrics])
     assert caplog.records == []
     for _ in range(3):
-        await outcomes_of(source, [rollout(2), with_rubrics], 10.0)
+        await outcomes_of(source, [rollout(2), with_rubrics])
     (line,) = [each.getMessage() for each in caplog.records]
     assert line.startswith("1 of 2 rollouts bring no rubrics")
 
@@ -360,7 +321,7 @@ def test_closing_gives_up_what_is_under_way(service):
     thread.start()
     until(lambda: service.busy == 1)
     source.close()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
     assert ended == ["cancelled"]
 

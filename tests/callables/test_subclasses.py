@@ -32,47 +32,42 @@ print(json.dumps([verifier.name, module, [[each.score, each.reasoning] for each 
 """
 
 
-def run(*arguments, cwd, **variables):
-    """What a trainer that is started like this prints last, as JSON."""
+def start_trainer(*arguments, cwd, **variables):
     environ = {**os.environ, "PYTHONPATH": str(STAND_INS), **variables}
-    done = subprocess.run(
-        [sys.executable, "-m", *arguments],
-        env=environ,
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    command = [sys.executable, "-m", *arguments]
+    return subprocess.run(
+        command, env=environ, cwd=cwd, capture_output=True, text=True, timeout=120, check=False
     )
+
+
+def run(*arguments, **options):
+    """What a trainer that is started like this prints last, as JSON."""
+    done = start_trainer(*arguments, **options)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("label", [ENVELOPE, json.dumps(ENVELOPE)])
+def run_open_instruct(folder, url, rows):
+    (folder / "grpo_fast.py").write_text(SCRIPT)
+    arguments = ("citemark_grpo.open_instruct", "grpo_fast.py", json.dumps(rows))
+    return run(*arguments, cwd=folder, CITEMARK_URL=url)
+
+
 def test_open_instructs_script_finds_the_verifier_and_gets_the_services_rewards(
-    citemark_url, tmp_path, label
+    citemark_url, tmp_path
 ):
-    (tmp_path / "grpo_fast.py").write_text(SCRIPT)
-    rows = [{"prediction": response, "label": label} for response in RESPONSES]
-    name, module, scored = run(
-        "citemark_grpo.open_instruct",
-        "grpo_fast.py",
-        json.dumps(rows),
-        cwd=tmp_path,
-        CITEMARK_URL=citemark_url,
-    )
+    labels = (ENVELOPE, json.dumps(ENVELOPE))
+    rows = [{"prediction": each, "label": label} for label in labels for each in RESPONSES]
+    name, module, scored = run_open_instruct(tmp_path, citemark_url, rows)
     assert (name, module) == ("citemark", "citemark_grpo.open_instruct")
     wanted = expected(citemark_url)
-    assert scored == [[reward, None] for reward in [*wanted, wanted[0]]]
+    assert scored == [[reward, None] for reward in [*wanted, *wanted, wanted[0]]]
 
 
 def test_open_instruct_gets_the_mean_for_a_failed_judge_and_is_told(start, tmp_path):
-    (tmp_path / "grpo_fast.py").write_text(SCRIPT)
     labels = [{**ENVELOPE, "group": "g", "question": question} for question in ("fine", "fail")]
     rows = [{"prediction": RESPONSES[0], "label": label} for label in labels]
-    url = start().server.url
-    arguments = ("citemark_grpo.open_instruct", "grpo_fast.py", json.dumps(rows))
-    _, _, scored = run(*arguments, cwd=tmp_path, CITEMARK_URL=url)
+    _, _, scored = run_open_instruct(tmp_path, start().server.url, rows)
     (known, nothing), (stand_in, reason), _ = scored
     assert known == stand_in > 0
     assert nothing is None
@@ -81,11 +76,8 @@ def test_open_instruct_gets_the_mean_for_a_failed_judge_and_is_told(start, tmp_p
 
 @pytest.mark.parametrize("override", [[], ["trainer.override_entrypoint=citemark_grpo.skyrl"]])
 def test_skyrl_plays_an_episode_of_one_turn(citemark_url, tmp_path, override):
-    row = {
-        "reward_spec": {"ground_truth": json.dumps(ENVELOPE)},
-        "max_turns": 1,
-        "action": RESPONSES[0],
-    }
+    spec = {"ground_truth": json.dumps(ENVELOPE)}
+    row = {"reward_spec": spec, "max_turns": 1, "action": RESPONSES[0]}
     flags = ["environment.env_class=citemark", json.dumps(row), *override]
     played = run("citemark_grpo.skyrl", *flags, cwd=tmp_path, CITEMARK_URL=citemark_url)
     step, metrics = played["step"], played["metrics"]
@@ -99,28 +91,14 @@ def test_skyrl_plays_an_episode_of_one_turn(citemark_url, tmp_path, override):
 def test_skyrl_goes_on_when_the_judge_fails_and_counts_it(start, tmp_path):
     row = {**ENVELOPE, "question": "fail", "action": RESPONSES[0]}
     flags = ["environment.env_class=citemark", json.dumps(row)]
-    played = run(
-        "citemark_grpo.skyrl",
-        *flags,
-        cwd=tmp_path,
-        CITEMARK_URL=start().server.url,
-        CITEMARK_FALLBACK_REWARD="0.25",
-    )
+    environ = {"CITEMARK_URL": start().server.url, "CITEMARK_FALLBACK_REWARD": "0.25"}
+    played = run("citemark_grpo.skyrl", *flags, cwd=tmp_path, **environ)
     assert played["step"]["reward"] == 0.25
     assert played["metrics"]["judge_failed"] == 1.0
 
 
 @pytest.mark.parametrize("module", ["citemark_grpo.skyrl", "citemark_grpo.open_instruct"])
 def test_without_a_service_nothing_is_started(tmp_path, module):
-    environ = {**os.environ, "PYTHONPATH": str(STAND_INS)}
-    done = subprocess.run(
-        [sys.executable, "-m", module, "x.py"],
-        env=environ,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = start_trainer(module, "x.py", cwd=tmp_path)
     assert done.returncode != 0
     assert "export CITEMARK_URL" in done.stderr

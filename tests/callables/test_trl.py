@@ -47,11 +47,6 @@ def log():
     return Log()
 
 
-@pytest.fixture
-def use(monkeypatch):
-    return lambda url: monkeypatch.setenv("CITEMARK_URL", url)
-
-
 def test_trl_sees_a_coroutine_function_that_it_can_send_to_a_child():
     assert inspect.iscoroutinefunction(rubric_reward)
     assert pickle.loads(pickle.dumps(rubric_reward)) is rubric_reward
@@ -86,11 +81,7 @@ def test_what_nobody_judged_is_none_and_the_others_stand(start, use, log):
     assert rewards[0] == rewards[2] != 0
     assert log.metrics["citemark/judge_failed"] == pytest.approx(1 / 3)
     assert log.metrics["citemark/rubric_reward"] == 0.5  # of what was judged
-    assert [bool(reason) for reason in log.columns["judge_failure"]] == [
-        False,
-        True,
-        False,
-    ]
+    assert [bool(reason) for reason in log.columns["judge_failure"]] == [False, True, False]
 
 
 def test_a_service_that_cannot_be_reached_is_said_loudly(closed_url, use, log, monkeypatch, caplog):
@@ -111,9 +102,8 @@ def test_the_same_keys_are_logged_at_every_call(citemark_url, closed_url, use, c
         log.rewards(list(RESPONSES[:count]), **columns(count))
         assert log.metrics.keys() == KEYS
         assert all(math.isfinite(value) for value in log.metrics.values())
-        assert {name: len(values) for name, values in log.columns.items()} == dict.fromkeys(
-            COLUMNS, count
-        )
+        lengths = {name: len(values) for name, values in log.columns.items()}
+        assert lengths == dict.fromkeys(COLUMNS, count)
 
 
 def test_a_malformed_row_raises_with_its_place(citemark_url, use, log):

@@ -42,11 +42,6 @@ class Trace:
         self.metrics.update(values)
 
 
-@pytest.fixture
-def use(monkeypatch):
-    return lambda url: monkeypatch.setenv("CITEMARK_URL", url)
-
-
 async def test_every_reward_is_the_services_and_its_metrics_are_recorded(citemark_url, use):
     use(citemark_url)
     traces = [Trace(response) for response in RESPONSES]

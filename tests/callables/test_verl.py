@@ -55,15 +55,22 @@ async def test_a_deadline_in_the_configuration_comes_before_the_managers_own_lim
     assert (told["score"], told["judge_failed"]) == (0.25, 1.0)
 
 
-def test_the_three_forms_agree(citemark_url, monkeypatch):
-    monkeypatch.setenv("CITEMARK_URL", citemark_url)
-    one_by_one = [compute_score_sync(**arguments(each)) for each in RESPONSES]
-    batch = compute_score_batch(
-        data_sources=["citemark"] * 4,
-        solution_strs=list(RESPONSES),
-        ground_truths=[json.dumps(ENVELOPE)] * 4,
-        extra_infos=[None] * 4,
+def batch_of(rows, **settings):
+    return compute_score_batch(
+        data_sources=[row["data_source"] for row in rows],
+        solution_strs=[row["solution_str"] for row in rows],
+        ground_truths=[row["ground_truth"] for row in rows],
+        extra_infos=[row["extra_info"] for row in rows],
+        **settings,
     )
+
+
+def test_the_three_forms_agree(citemark_url, use):
+    use(citemark_url)
+    rows = [arguments(each) for each in RESPONSES]
+    one_by_one = [compute_score_sync(**row) for row in rows]
+    in_text = {"ground_truth": json.dumps(ENVELOPE), "extra_info": None}
+    batch = batch_of([{**row, **in_text} for row in rows])
     assert one_by_one == batch
     assert [each["score"] for each in batch] == expected(citemark_url)
 
@@ -91,17 +98,17 @@ def test_the_same_finite_floats_whatever_happens(start, closed_url):
 
 
 def test_a_failed_judge_gives_the_mean_of_the_prompts_rewards_else_the_constant(start):
-    running = start()
-    url = running.server.url
-    known = compute_score_sync(**arguments(group="g"), url=url)
-    failed = compute_score_sync(**arguments(group="g", question="fail"), url=url)
-    alone = compute_score_sync(**arguments(group="h", question="fail"), url=url)
-    told = compute_score_sync(
-        **arguments(group="h", question="fail"), url=url, fallback_reward=0.25
-    )
-    assert known["score"] > 0
-    assert failed["score"] == known["score"]
-    assert [alone["score"], told["score"]] == [0.0, 0.25]
+    url = start().server.url
+
+    def score_of(group, question="fine", **settings):
+        row = arguments(group=group, question=question)
+        return compute_score_sync(**row, url=url, **settings)["score"]
+
+    known = score_of("g")
+    assert known > 0
+    assert score_of("g", "fail") == known
+    assert score_of("h", "fail") == 0.0
+    assert score_of("h", "fail", fallback_reward=0.25) == 0.25
 
 
 @pytest.mark.parametrize(
@@ -122,26 +129,16 @@ def test_what_the_service_refuses_is_named(citemark_url):
         compute_score_sync(**arguments(static_rubrics="v99"), url=citemark_url)
 
 
-def batch_of(*changes, url):
-    rows = [arguments(**change) for change in changes]
-    return compute_score_batch(
-        data_sources=[row["data_source"] for row in rows],
-        solution_strs=[row["solution_str"] for row in rows],
-        ground_truths=[row["ground_truth"] for row in rows],
-        extra_infos=[row["extra_info"] for row in rows],
-        url=url,
-    )
-
-
 def test_of_many_the_refused_row_is_named(citemark_url):
+    rows = [arguments(), arguments(static_rubrics="v99"), arguments()]
     with pytest.raises(Refused, match=r"^row 1: .*static_rubrics"):
-        batch_of({}, {"static_rubrics": "v99"}, {}, url=citemark_url)
+        batch_of(rows, url=citemark_url)
 
 
 def test_a_wrong_token_is_no_rows_fault(start):
     url = start(api_token="t0ken").server.url
     with pytest.raises(Refused, match=r"^http.* answered 401: no token, or a wrong one"):
-        batch_of({}, {}, url=url)
+        batch_of([arguments()] * 2, url=url)
 
 
 def test_without_a_service_the_first_call_says_so():
