@@ -113,17 +113,12 @@ def _place(location: tuple[int | str, ...], data: Mapping[str, Any]) -> str:
     return ": ".join([f"criterion {location[1] + 1}{named}", *map(str, location[2:])])
 
 
-def _parsed(text: str, origin: str) -> dict[str, Any]:
+def _parse_file(text: str, origin: str) -> _File:
     try:
-        return tomllib.loads(text)
+        data = tomllib.loads(text)
+        return _File.model_validate(data)
     except tomllib.TOMLDecodeError as error:
         raise RubricError(f"{origin}: {error}") from error
-
-
-def _validated(text: str, origin: str) -> _File:
-    data = _parsed(text, origin)
-    try:
-        return _File.model_validate(data)
     except ValidationError as error:
         problems = (
             f"line {_line_of(text, item['loc'])}: {_place(item['loc'], data)}: {item['msg']}"
@@ -165,7 +160,7 @@ def parse_set(text: str, origin: str) -> RubricSet:
         RubricError: not TOML, a key is missing, unknown or of the wrong type, a title repeats,
             or all weights are 0.
     """
-    file = _validated(text, origin)
+    file = _parse_file(text, origin)
     _refuse_empty(file.criteria, text, origin)
     _refuse_repeats(file.criteria, text, origin)
     if not any(entry.weight for entry in file.criteria):
@@ -210,7 +205,7 @@ class RubricLibrary:
         """All sets, sorted by name."""
         return tuple(self._sets[name] for name in self.names())
 
-    def named(self, name: str) -> RubricSet:
+    def find(self, name: str) -> RubricSet:
         """The set of that name.
 
         Raises:

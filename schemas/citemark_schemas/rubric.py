@@ -51,7 +51,7 @@ class Criterion(ClosedModel):
         return (self.polarity.value, self.title, self.description)
 
 
-def _decoded(value: Any) -> Any:
+def _decode(value: Any) -> Any:
     """Undo one level of JSON in a string: some data sets store the list as text."""
     if not isinstance(value, str):
         return value
@@ -65,7 +65,7 @@ def _decoded(value: Any) -> Any:
         raise ValueError(f"is a string but not JSON: {error}") from error
 
 
-def _titled(text: str) -> str:
+def _make_title(text: str) -> str:
     """A title for a bare criterion: what stands before its first colon, or its first words."""
     head, colon, _ = text.partition(":")
     if colon and 0 < len(head.strip()) <= _TITLE_LIMIT:
@@ -81,7 +81,7 @@ def _item_text(item: Mapping[str, Any], position: int) -> str:
     raise ValueError(f"item {position}: needs a non-empty one of {', '.join(TEXT_KEYS)}")
 
 
-def _signed(item: Mapping[str, Any], position: int, fixed: Polarity | None) -> dict[str, Any]:
+def _read_weight(item: Mapping[str, Any], position: int, fixed: Polarity | None) -> dict[str, Any]:
     """Weight and polarity of one object, with a negative weight read as a negative criterion."""
     weight = item.get("weight")
     weight = 1.0 if weight is None else weight
@@ -104,7 +104,7 @@ def _refuse_misspelt(item: Mapping[str, Any], position: int) -> None:
             raise ValueError(f"item {position}: key {key!r} is unknown; did you mean {near[0]!r}?")
 
 
-def _normalised(item: Any, position: int, fixed: Polarity | None) -> Any:
+def _normalise(item: Any, position: int, fixed: Polarity | None) -> Any:
     if isinstance(item, Criterion):
         # Dumped as given, so that a default polarity does not contradict the list it stands in.
         item = item.model_dump(exclude_unset=True)
@@ -115,17 +115,17 @@ def _normalised(item: Any, position: int, fixed: Polarity | None) -> Any:
     _refuse_misspelt(item, position)
     text = _item_text(item, position)
     title = item.get("title")
-    named = title.strip() if isinstance(title, str) and title.strip() else _titled(text)
-    return {"title": named, "description": text, **_signed(item, position, fixed)}
+    named = title.strip() if isinstance(title, str) and title.strip() else _make_title(text)
+    return {"title": named, "description": text, **_read_weight(item, position, fixed)}
 
 
 def _list_of(value: Any, fixed: Polarity | None) -> list[Any]:
-    items = _decoded(value)
+    items = _decode(value)
     if items is None:
         return []
     if isinstance(items, Mapping) or not isinstance(items, Iterable) or isinstance(items, str):
         raise ValueError("must be a list of rubrics, or a JSON string of one")
-    return [_normalised(item, position, fixed) for position, item in enumerate(items)]
+    return [_normalise(item, position, fixed) for position, item in enumerate(items)]
 
 
 _SHAPES = {

@@ -237,7 +237,7 @@ class TestForm:
     @staticmethod
     def static(title: str, response: str) -> float:
         """How good the answer is by one static criterion, in [0, 1]."""
-        (asked,) = (one for one in load_library().named("v3").criteria if one.title == title)
+        (asked,) = (one for one in load_library().find("v3").criteria if one.title == title)
         raw = verdicts(response, asked)[0].score
         return raw if asked.polarity is Polarity.POSITIVE else 1.0 - raw
 
@@ -304,7 +304,7 @@ def test_any_text_is_judged_within_range(
     answer = read_answer(f"<answer>{response}</answer>")
     assert len(found.sentences) == len(answer.sentences)
     asked = [criterion(one or "x") for one in (question, source, stated, outside)]
-    static = load_library().named("v3").criteria
+    static = load_library().find("v3").criteria
     for verdict in verdicts(response, *asked, *static, sources=known):
         assert verdict.evidence is None or verdict.evidence in answer.text
 
@@ -377,7 +377,7 @@ def test_a_hostile_length_takes_seconds_of_a_processor_at_most(unit: str) -> Non
     )
     start = time.process_time()
     citations(response, sources=sources)
-    verdicts(response, *load_library().named("v3").criteria, criterion(stated), sources=sources)
+    verdicts(response, *load_library().find("v3").criteria, criterion(stated), sources=sources)
     assert time.process_time() - start < 20
 
 
@@ -389,7 +389,7 @@ def test_many_sources_and_many_sentences_take_seconds_of_a_processor_at_most() -
     start = time.process_time()
     citations(claims + sentences, sources=sources)
     formal = criterion("Unsupported Facts: the response states unsupported facts.")
-    verdicts(claims + sentences, *load_library().named("v3").criteria, formal, sources=sources)
+    verdicts(claims + sentences, *load_library().find("v3").criteria, formal, sources=sources)
     assert time.process_time() - start < 20
 
 

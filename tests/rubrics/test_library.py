@@ -32,7 +32,7 @@ two_example = "It opened on 3 May 1954."
 
 
 def test_v3_ships_as_the_design_page_names_it():
-    v3 = load_library().named("v3")
+    v3 = load_library().find("v3")
     assert [criterion.title for criterion in v3.criteria] == [
         "Citation Discipline",
         "Off-Query Padding",
@@ -102,7 +102,7 @@ def test_sets_are_added_as_files(tmp_path: Path):
     library = load_library(tmp_path)
     assert library.names() == ("mine", "v3")
     with pytest.raises(UnknownSet, match="'v4'; known: mine, v3"):
-        library.named("v4")
+        library.find("v4")
 
 
 def test_a_taken_name_and_a_missing_folder_are_refused(tmp_path: Path):

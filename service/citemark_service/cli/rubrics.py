@@ -27,7 +27,7 @@ def show(name: str | None) -> None:
     library = load_library(settings.rubrics_dir)
     console = Console()
     console.print(plain(f"sets: {', '.join(library.names())}", "dim"))
-    chosen = library.named(name or settings.static_rubrics)
+    chosen = library.find(name or settings.static_rubrics)
     console.print(plain(f"\n{chosen.name} ({chosen.version})", "bold"))
     console.print(plain(chosen.description))
     for criterion in chosen.criteria:

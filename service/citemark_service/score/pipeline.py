@@ -77,7 +77,7 @@ class Pipeline:
     ) -> None:
         if not settings.instance_rubrics_only:
             try:  # refused once, at the start, and not with every rollout
-                library.named(settings.static_rubrics)
+                library.find(settings.static_rubrics)
             except UnknownSet as error:
                 raise SettingsError(f"static_rubrics: {error}") from error
         self._judge = judge

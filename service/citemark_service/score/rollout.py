@@ -291,7 +291,7 @@ def find_static_set(library: RubricLibrary, knobs: Knobs) -> RubricSet | None:
     if knobs.instance_rubrics_only:
         return None
     try:
-        return library.named(knobs.static_rubrics)
+        return library.find(knobs.static_rubrics)
     except UnknownSet as error:
         raise _invalid("static_rubrics", str(error)) from error
 
