@@ -1,6 +1,7 @@
 """What `promtool` says of the configuration and the rules, and what each rule has to have."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -13,18 +14,16 @@ FIRING = re.compile(r'ALERTS\{alertname="(\w+)", alertstate="firing"\}')
 
 @pytest.mark.prometheus
 @pytest.mark.parametrize(
-    "what",
-    [("config", "prometheus.yml"), ("rules", "rules/citemark.yml")],
-    ids=lambda each: each[0],
+    ("folder", "arguments"),
+    [
+        (DOCKER / "prometheus", ("check", "config", "prometheus.yml")),
+        (DOCKER / "prometheus", ("check", "rules", "rules/citemark.yml")),
+        (Path(__file__).parent, ("test", "rules", UNITS)),
+    ],
+    ids=["configuration", "rules", "every alert fires when it should and not before"],
 )
-def test_promtool_accepts(programs, what):
-    done = promtool("check", *what, folder=DOCKER / "prometheus")
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.prometheus
-def test_every_alert_fires_when_it_should_and_not_before(programs, request):
-    done = promtool("test", "rules", UNITS, folder=request.path.parent)
+def test_promtool_accepts(programs, folder, arguments):
+    done = promtool(*arguments, folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

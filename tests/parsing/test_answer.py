@@ -19,26 +19,30 @@ def only_claim(block: str) -> Claim:
 
 
 @pytest.mark.parametrize(
-    ("response", "refusal"),
+    ("refusal", "responses"),
     [
-        ("", RefusalKind.NO_ANSWER),
-        ("Rivers freeze from the top.", RefusalKind.NO_ANSWER),
-        ("<answer>Rivers freeze", RefusalKind.NO_ANSWER),
-        ("Rivers freeze</answer>", RefusalKind.NO_ANSWER),
-        ("</answer>Rivers freeze<answer>", RefusalKind.NO_ANSWER),
-        ("<think><answer>Rivers freeze</answer>", RefusalKind.NO_ANSWER),
-        (" \n<THINK>hm <answer>Rivers freeze</answer>", RefusalKind.NO_ANSWER),
-        ("<answer>Rivers</think> freeze</answer>", RefusalKind.NO_ANSWER),
-        ("<answer>a fact</answer><answer>b fact</answer>", RefusalKind.SEVERAL_ANSWERS),
-        ("<answer>a <answer>fact</answer>", RefusalKind.SEVERAL_ANSWERS),
-        ("<answer>a fact</answer></answer>", RefusalKind.SEVERAL_ANSWERS),
-        ("<answer></answer>", RefusalKind.EMPTY_ANSWER),
-        ("<answer> \n…!\u200b\u3164</answer>", RefusalKind.EMPTY_ANSWER),
-        ("<answer><snippet id=a1></snippet><b></b></answer>", RefusalKind.EMPTY_ANSWER),
+        (
+            RefusalKind.NO_ANSWER,
+            ["", "Rivers freeze from the top.", "<answer>Rivers freeze", "Rivers freeze</answer>",
+             "</answer>Rivers freeze<answer>", "<think><answer>Rivers freeze</answer>",
+             " \n<THINK>hm <answer>Rivers freeze</answer>",
+             "<answer>Rivers</think> freeze</answer>"],
+        ),
+        (
+            RefusalKind.SEVERAL_ANSWERS,
+            ["<answer>a fact</answer><answer>b fact</answer>", "<answer>a <answer>fact</answer>",
+             "<answer>a fact</answer></answer>"],
+        ),
+        (
+            RefusalKind.EMPTY_ANSWER,
+            ["<answer></answer>", "<answer> \n…!\u200b\u3164</answer>",
+             "<answer><snippet id=a1></snippet><b></b></answer>"],
+        ),
     ],
-)
-def test_refuses_what_is_not_one_answer(response: str, refusal: RefusalKind) -> None:
-    assert read_answer(response) == Answer(refusal=refusal)
+)  # fmt: skip
+def test_refuses_what_is_not_one_answer(refusal: RefusalKind, responses: list[str]) -> None:
+    for response in responses:
+        assert read_answer(response) == Answer(refusal=refusal), response
 
 
 @pytest.mark.parametrize(

@@ -8,18 +8,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from citemark_rubrics import load_library
-from citemark_service.app import create_app
 from citemark_service.settings import Settings
-from support.gated_judge import GatedJudge
+from support.scripted_service import real_app
 
 SNAPSHOT = Path(__file__).parents[1] / "contract" / "openapi.json"
 
 
 def document() -> dict[str, Any]:
     """What `/openapi.json` answers."""
-    app = create_app(settings=Settings(), judge=GatedJudge(), library=load_library())
-    schema: dict[str, Any] = json.loads(json.dumps(app.openapi()))
+    schema: dict[str, Any] = json.loads(json.dumps(real_app(Settings()).openapi()))
     return schema
 
 

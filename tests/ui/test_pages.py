@@ -76,18 +76,13 @@ def test_every_link_of_a_page_leads_somewhere(pages, address):
         assert pages.get(link).status_code == 200, link
 
 
-def test_runs_come_with_their_sums_the_latest_first(pages):
+def test_runs_come_with_their_sums_and_a_run_leads_straight_to_its_worst_and_best(pages):
     first = page(pages, "")
-    assert first.all("tr")[1].text.startswith("without a run")
+    assert first.all("tr")[1].text.startswith("without a run")  # the latest
     demo = next(row.text for row in first.all("tr") if row.text.startswith("demo"))
     assert "48" in demo  # rollouts
     assert "refused" in demo
-
-
-def test_a_run_leads_straight_to_its_worst_and_best(pages):
-    cards = page(pages, RUN).classed("cards")
-    assert len(cards) == 2
-    worst, best = ([float(line) for line in figures_of(card)] for card in cards)
+    worst, best = (list(map(float, figures_of(card))) for card in page(pages, RUN).classed("cards"))
     assert worst == sorted(worst)
     assert best == sorted(best, reverse=True)
     assert 0.0 < worst[0] < 0.5
@@ -190,21 +185,16 @@ def test_a_group_stands_side_by_side_the_best_first(pages):
 
 
 def test_the_lowest_citation_comes_first(pages):
-    found = page(pages, "run?run=demo&show=citation")
-    rows = [row.text for row in found.all("tr")[1:]]
+    rows = [row.text for row in page(pages, f"{RUN}&show=citation").all("tr")[1:]]
     assert "✗ 0.00" in rows[0]
     assert "✓ 1.00" in rows[-1]
 
 
-def test_disagreeing_groups_name_the_odd_sample(pages):
-    found = page(pages, "run?run=demo&show=siblings")
+def test_disagreeing_groups_and_what_addresses_the_judge_are_listed(pages):
+    found = page(pages, f"{RUN}&show=siblings")
     assert len(found.all("tr")) == 13  # 4 groups in each of 3 steps, and the head
     assert rollouts_of(found.links)
-
-
-def test_who_talks_to_the_judge_is_listed(pages):
-    first = page(pages, "")
-    attack = next(link for link in first.links if "script" in link)
+    attack = next(link for link in page(pages, "").links if "script" in link)
     found = page(pages, f"{attack}&show=addressed")
     assert len(rollouts_of(found.links)) >= 5
     assert "addresses the judge" in found.text
