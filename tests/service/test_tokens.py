@@ -93,7 +93,13 @@ def test_who_does_not_know_it_is_told_how_to_send_it(
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", "/v1/score/stream"), ("GET", "/v1/rubrics"), ("POST", "/"), ("GET", "/nowhere")],
+    [
+        ("POST", "/v1/score/stream"),
+        ("POST", "/v1/rescore"),
+        ("GET", "/v1/rubrics"),
+        ("POST", "/"),
+        ("GET", "/nowhere"),
+    ],
 )
 def test_what_is_not_said_to_be_open_is_closed(closed: Running, method: str, path: str) -> None:
     assert closed.client.request(method, path).status_code == 401

@@ -55,8 +55,8 @@ def test_a_request_is_one_trace_with_every_stage(serve, collector: Collector) ->
         "http.response.status_code": 200,
         "citemark.request": answer.headers["x-request-id"],
     }
-    assert service.sent() == len(collector.spans)
-    assert service.lost() == 0
+    assert service.spans("exported") == len(collector.spans)
+    assert service.spans("lost") == 0
 
 
 def test_the_span_of_a_rollout_says_which_and_what_came_of_it(serve, collector: Collector) -> None:
@@ -107,7 +107,7 @@ def test_what_a_caller_samples_out_and_probes_and_pages_are_not_traced(
         for path in ("/healthz", "/metrics", "/v1/rubrics"):
             assert service.client.get(path).status_code == 200
     assert collector.spans == []
-    assert service.sent() == service.lost() == 0
+    assert service.spans("exported") == service.spans("lost") == 0
     assert {headers["traceparent"][-2:] for headers in service.judge.headers} == {"00"}
 
 

@@ -34,7 +34,7 @@ def test_a_collector_that_is_not_there_is_told_of_once_and_all_spans_are_counted
     with serve(GOOD, otlp_endpoint=free_url()) as service:
 
         def has_lost(spans: int) -> bool:
-            return bool(service.lost() == spans)
+            return bool(service.spans("lost") == spans)
 
         for sample in range(3):
             answer = service.client.post("/v1/score", json=rollout(1, sample))
@@ -44,7 +44,7 @@ def test_a_collector_that_is_not_there_is_told_of_once_and_all_spans_are_counted
     (line,) = told(caplog)
     assert line.startswith("traces are lost, rewards go on: ")
     assert "refused" in line.lower()
-    assert service.sent() == 0
+    assert service.spans("exported") == 0
 
 
 def test_a_collector_that_refuses_is_told_of_with_its_status(
@@ -54,14 +54,14 @@ def test_a_collector_that_refuses_is_told_of_with_its_status(
     collector.status = 400
     with serve(GOOD) as service:
         service.client.post("/v1/score", json=rollout(1, 0))
-        until(lambda: service.lost() > 0)
+        until(lambda: service.spans("lost") > 0)
         collector.status = 200
         service.client.post("/v1/score", json=rollout(1, 1))
-        until(lambda: service.sent() > 0)
+        until(lambda: service.spans("exported") > 0)
     failed, again = told(caplog)
     assert "400" in failed
     assert again == "traces are exported again"
-    assert service.sent() == len(collector.spans)
+    assert service.spans("exported") == len(collector.spans)
 
 
 def test_a_collector_that_hangs_holds_no_reward_up(serve, collector: Collector) -> None:
@@ -73,8 +73,8 @@ def test_a_collector_that_hangs_holds_no_reward_up(serve, collector: Collector) 
         assert None not in [item["reward"] for item in answer.json()["items"]]
         assert collector.spans == []
     # The end of the service, too, came long before the collector will answer.
-    assert service.sent() == 0
-    assert service.lost() > 0
+    assert service.spans("exported") == 0
+    assert service.spans("lost") > 0
 
 
 def test_what_waits_for_a_hanging_collector_is_bounded(collector: Collector) -> None:
