@@ -7,19 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from citemark_service.errors import JudgeTimeout, JudgeUnreachable
+from citemark_service.errors import JudgeError, JudgeTimeout, JudgeUnreachable
 from support.running_service import Build, Running, Start, until
 
 
 def samples(service: Running) -> dict[str, float]:
-    """All samples as `name{label=value,…}`."""
-    text = service.client.get("/metrics").text
+    """All samples as `name[label=value]…`."""
+    families = text_string_to_metric_families(service.client.get("/metrics").text)
     return {
-        sample.name + "".join(f"[{key}={value}]" for key, value in sample.labels.items()): (
-            sample.value
-        )
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
+        "".join([name, *(f"[{key}={value}]" for key, value in labels.items())]): number
+        for family in families
+        for name, labels, number, *_ in family.samples
     }
 
 
@@ -38,27 +36,23 @@ def test_the_catalogue_shows_what_is_judged(service: Running, rollout: Build) ->
     assert [criterion["title"] for criterion in static["criteria"]] == judged
 
 
-@pytest.mark.parametrize("failure", [JudgeUnreachable("no connection"), JudgeTimeout("slow")])
-def test_not_ready_names_the_failure(
-    start: Start, failure: JudgeUnreachable | JudgeTimeout
+@pytest.mark.parametrize("failure", [None, JudgeUnreachable("no connection"), JudgeTimeout("slow")])
+def test_the_judge_is_asked_once_for_many_and_closed_in_the_end(
+    start: Start, failure: JudgeError | None
 ) -> None:
     service = start()
     service.judge.unready = failure
-    response = service.client.get("/readyz")
-    assert response.status_code == 503
-    assert response.json()["error"] == failure.kind.value
-    assert service.client.get("/healthz").status_code == 200
-
-
-def test_the_judge_is_asked_once_for_many_and_closed_in_the_end(
-    start: Start,
-) -> None:
-    service = start()
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(service.client.get, ["/readyz"] * 4))
-    assert [answer.status_code for answer in answers] == [200] * 4
-    assert service.client.get("/readyz").json() == {"status": "ready", "down": []}
+    for answer in answers:
+        if failure is None:
+            assert answer.status_code == 200
+            assert answer.json() == {"status": "ready", "down": []}
+        else:
+            assert answer.status_code == 503
+            assert answer.json()["error"] == failure.kind.value
     assert service.judge.checks == 1
+    assert service.client.get("/healthz").status_code == 200
     service.stop()
     assert service.judge.closed
 
@@ -70,23 +64,24 @@ def test_metrics_count_what_happened(start: Start, rollout: Build) -> None:
     service.post(b"nonsense")
     service.client.get("/%0Aforged")
     seen = samples(service)
-    assert seen["citemark_rollouts_total[outcome=scored]"] == 1
-    assert seen["citemark_rollouts_total[outcome=failed]"] == 1
-    assert seen["citemark_rollouts_total[outcome=refused]"] == 1
-    assert seen["citemark_failures_total[kind=judge_unreachable]"] == 1
-    assert seen["citemark_refusals_total[kind=no_answer_block]"] == 1
-    assert seen["citemark_requests_total[route=/v1/score][status=200]"] == 2
-    assert seen["citemark_requests_total[route=/v1/score][status=422]"] == 1
-    assert seen["citemark_requests_total[route=unmatched][status=404]"] == 1
-    assert seen["citemark_reward_sum"] == pytest.approx(0.7)
-    assert seen["citemark_citation_f1_sum"] == pytest.approx(1.0)
-    assert seen["citemark_stage_seconds_count[stage=parse]"] == 3
-    assert seen["citemark_inflight_requests"] == 1
-    assert seen["citemark_inflight_rollouts"] == seen["citemark_draining"] == 0
+    counted = {
+        "rollouts_total[outcome=scored]": 1,
+        "rollouts_total[outcome=failed]": 1,
+        "rollouts_total[outcome=refused]": 1,
+        "failures_total[kind=judge_unreachable]": 1,
+        "refusals_total[kind=no_answer_block]": 1,
+        "requests_total[route=/v1/score][status=200]": 2,
+        "requests_total[route=/v1/score][status=422]": 1,
+        "requests_total[route=unmatched][status=404]": 1,
+        "reward_sum": pytest.approx(0.7),
+        "citation_f1_sum": pytest.approx(1.0),
+        "stage_seconds_count[stage=parse]": 3,
+        "inflight_requests": 1,
+        "inflight_rollouts": 0,
+        "draining": 0,
+    }
+    assert {name: seen[f"citemark_{name}"] for name in counted} == counted
     assert all(name.startswith("citemark_") for name in seen)
-
-
-def test_what_is_in_flight_can_be_seen(service: Running, rollout: Build) -> None:
     running = service.in_background({"items": [rollout("wait")] * 3})
     until(lambda: service.admission.rollouts.held == 3)
     assert samples(service)["citemark_inflight_rollouts"] == 3

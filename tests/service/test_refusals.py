@@ -9,6 +9,8 @@ from citemark_schemas import Problem
 from support.running_service import Build, Running, Start, until
 
 DEEP = b"[" * 100_000
+POST = b"POST /v1/score HTTP/1.1\r\nHost: x\r\n"
+UNFINISHED = POST + b"Content-Length: 50\r\n\r\n{"
 
 
 def problem_of(response_body: bytes, error: str) -> Problem:
@@ -62,13 +64,15 @@ def test_a_single_rollout_names_its_fields_bare(service: Running, rollout: Build
     response = service.post(rollout(question="", response=1))
     assert response.status_code == 422
     assert places(response.content) == {"question", "response"}
+    broken = problem_of(service.post(b'{"question": oops}').content, "invalid_request")
+    assert "byte 13" in broken.message
 
 
 def test_all_bad_items_are_told_up_to_a_bound(service: Running, rollout: Build) -> None:
     items = [rollout(question="") for _ in range(200)]
     response = service.post({"items": items})
     problem = problem_of(response.content, "invalid_request")
-    assert [detail.loc for detail in problem.details] == [f"items[{n}].question" for n in range(50)]
+    assert [each.loc for each in problem.details] == [f"items[{n}].question" for n in range(50)]
     assert "199 more" in problem.message
 
 
@@ -135,33 +139,16 @@ def test_hostile_json_is_the_callers_mistake(service: Running, body: bytes) -> N
     assert service.admission.rollouts.held == service.admission.buffered.held == 0
 
 
-def test_broken_json_names_its_position(service: Running) -> None:
-    problem = problem_of(service.post(b'{"question": oops}').content, "invalid_request")
-    assert "byte 13" in problem.message
-
-
-def test_a_body_over_the_limit_is_refused_by_its_announcement(start: Start) -> None:
+def test_a_body_over_the_limit_is_refused_early_and_the_client_can_read_why(start: Start) -> None:
     service = start(max_body_bytes=2048)
-    with service.connect() as connection:
-        connection.sendall(b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: 999999\r\n\r\n")
-        assert connection.recv(64).startswith(b"HTTP/1.1 413 ")
-
-
-def test_a_body_over_the_limit_is_refused_while_it_comes(start: Start) -> None:
-    service = start(max_body_bytes=2048)
-    with service.connect() as connection:
-        connection.sendall(
-            b"POST /v1/score HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-        )
-        connection.sendall(b"1000\r\n" + b" " * 4096 + b"\r\n")
-        assert connection.recv(64).startswith(b"HTTP/1.1 413 ")
-
-
-def test_who_is_refused_early_can_still_read_why(start: Start) -> None:
-    service = start(max_body_bytes=2048)
-    head = b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n"
-    with service.connect() as connection:
-        connection.sendall(head + b" " * 8_000_000)  # a reset, where the server just closed
+    announced = b"Content-Length: 999999\r\n\r\n"
+    growing = b"Transfer-Encoding: chunked\r\n\r\n1000\r\n" + b" " * 4096 + b"\r\n"
+    for rest in (announced, growing):
+        with service.connect() as connection:
+            connection.sendall(POST + rest)
+            assert connection.recv(64).startswith(b"HTTP/1.1 413 ")
+    with service.connect() as connection:  # a reset, where the server just closed
+        connection.sendall(POST + b"Content-Length: 8000000\r\n\r\n" + b" " * 8_000_000)
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"connection: close" in answer
@@ -194,13 +181,9 @@ def test_more_than_fits_now_is_429_and_all_or_nothing(start: Start, rollout: Bui
     service.judge.gate.set()
     assert running.result().status_code == 200
     assert service.post({"items": [rollout("other")] * 2}).status_code == 200
-
-
-def test_a_batch_that_never_fits_is_413(start: Start, rollout: Build) -> None:
-    service = start(max_inflight=4)
-    response = service.post({"items": [rollout()] * 5})
-    assert response.status_code == 413
-    assert "4" in problem_of(response.content, "too_large").message
+    never = service.post({"items": [rollout()] * 5})
+    assert never.status_code == 413
+    assert "4" in problem_of(never.content, "too_large").message
 
 
 def test_all_bodies_together_are_bounded(start: Start, rollout: Build) -> None:
@@ -216,14 +199,14 @@ def test_all_bodies_together_are_bounded(start: Start, rollout: Build) -> None:
 def test_a_body_that_stops_arriving_is_408(start: Start) -> None:
     service = start(body_timeout_s=0.2)
     with service.connect() as connection:
-        connection.sendall(b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{")
+        connection.sendall(UNFINISHED)
         assert connection.recv(64).startswith(b"HTTP/1.1 408 ")
     until(lambda: service.admission.rollouts.held == 0)
 
 
 def test_a_client_that_leaves_while_sending_leaves_nothing(service: Running) -> None:
     with service.connect() as connection:
-        connection.sendall(b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{")
+        connection.sendall(UNFINISHED)
         until(lambda: service.admission.rollouts.held == 1)
         connection.shutdown(socket.SHUT_RDWR)
     until(lambda: service.admission.rollouts.held == service.admission.buffered.held == 0)
