@@ -37,7 +37,6 @@ ROLLOUT = {
     "negative_rubrics": ["Speaks of other bridges"],
 }
 IMPATIENT = {"judge_timeout_s": 0.4}
-SLOW = {"hangs", "drips"}
 EVERYTHING = {"reward", "rubric_reward", "citation"}
 
 
@@ -45,16 +44,8 @@ EVERYTHING = {"reward", "rubric_reward", "citation"}
 async def service(script: Script, **settings: Any) -> AsyncIterator[tuple[Any, ScriptedJudge]]:
     """An HTTP client of the real application, and the judge behind it."""
     async with ScriptedJudge(script) as judge:
-        table = Settings(
-            **{
-                "judge_attempts": 2,
-                "judge": "vllm",
-                "judge_url": judge.url,
-                "judge_model": MODEL,
-                **settings,
-            }
-        )
-        metrics = Metrics()
+        given = {"judge": "vllm", "judge_url": judge.url, "judge_model": MODEL, **settings}
+        table, metrics = Settings(**{"judge_attempts": 2, **given}), Metrics()
         built = build_judge(table, metrics)
         app = create_app(settings=table, judge=built, library=load_library(), metrics=metrics)
         transport = httpx.ASGITransport(app)
@@ -68,6 +59,10 @@ async def scored(script: Script, rollout: dict[str, Any] = ROLLOUT, **settings: 
         response = await client.post("/v1/score", json=rollout)
         assert response.status_code == 200
         return response.json()
+
+
+def _replacing(old: str, new: str) -> Script:
+    return lambda request: Reply(filled(shape_of(request)).replace(old, new, 1))
 
 
 FAILURES: dict[str, tuple[Script, FailureKind]] = {
@@ -89,21 +84,15 @@ FAILURES: dict[str, tuple[Script, FailureKind]] = {
     "answers nothing asked": (lambda _: Reply("{}"), FailureKind.INVALID_VERDICT),
     "is off the menu": (by_shape(V=7, S=2, U=1, C=1), FailureKind.INVALID_VERDICT),
     "is off the claims' menu": (by_shape(V=2, S=3, U=1, C=1), FailureKind.INVALID_VERDICT),
-    "renames a key": (
-        lambda r: Reply(filled(shape_of(r)).replace('"1":', '"one":')),
-        FailureKind.UNREADABLE,
-    ),
-    "repeats a key": (
-        lambda r: Reply(filled(shape_of(r)).replace('{"', '{"2":2,"', 1)),
-        FailureKind.INVALID_VERDICT,
-    ),
+    "renames a key": (_replacing('"1":', '"one":'), FailureKind.UNREADABLE),
+    "repeats a key": (_replacing('{"', '{"2":2,"'), FailureKind.INVALID_VERDICT),
 }
 
 
 @pytest.mark.parametrize("name", FAILURES)
 async def test_each_way_to_fail_has_its_kind_and_no_number(name):
     script, kind = FAILURES[name]
-    hasty: dict[str, Any] = IMPATIENT if name in SLOW else {}
+    hasty: dict[str, Any] = IMPATIENT if kind is FailureKind.TIMEOUT else {}
     result = await scored(script, evidence_quotes=False, **hasty)
     assert result["failure"]["kind"] == kind
     assert {result[part] for part in EVERYTHING} == {None}
@@ -153,13 +142,9 @@ async def test_a_failed_neighbour_fails_alone():
         prompt = request["messages"][-1]["content"]
         return Status(400) if "doomed" in prompt else by_shape(V=2, S=2, U=1, C=1)(request)
 
-    items = [
-        {**ROLLOUT, "id": n, "question": q}
-        for n, q in (("a", "Fine?"), ("b", "doomed?"), ("c", "Fine."))
-    ]
+    items = [{**ROLLOUT, "question": question} for question in ("Fine?", "doomed?", "Fine.")]
     async with service(script) as (client, _):
         answer = (await client.post("/v1/score", json={"items": items})).json()["items"]
-    assert [item["id"] for item in answer] == ["a", "b", "c"]
     assert [item["reward"] is None for item in answer] == [False, True, False]
 
 

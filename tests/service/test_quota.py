@@ -23,22 +23,16 @@ def test_what_does_not_fit_is_refused_and_what_never_fits_is_too_large() -> None
     assert quota.held == 3
 
 
-def test_a_hold_gives_back_what_is_left() -> None:
+def test_a_hold_grows_up_to_the_limit_and_gives_back_what_is_left() -> None:
     quota = Quota(5, "things")
     with quota.hold() as held:
         held.take(2)
         held.grow(4)
+        with pytest.raises(TooLarge):  # although little is missing
+            held.grow(6)
         held.give(1)
         assert quota.held == 3
     assert quota.held == 0
-
-
-def test_growth_over_the_limit_is_too_large_although_little_is_missing() -> None:
-    quota = Quota(5, "things")
-    with quota.hold() as held:
-        held.take(4)
-        with pytest.raises(TooLarge):
-            held.grow(6)
 
 
 async def test_who_waits_is_served_in_order() -> None:
@@ -74,9 +68,8 @@ async def test_who_stops_waiting_leaves_nothing_behind(granted_first: bool) -> N
     await asyncio.sleep(0)
     if granted_first:
         quota.give(1)
-        leaving.cancel()
-    else:
-        leaving.cancel()
+    leaving.cancel()
+    if not granted_first:
         await asyncio.sleep(0)
         quota.give(1)
     await staying

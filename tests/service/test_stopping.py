@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -65,89 +65,74 @@ class Process:
         text = self.client.get("/metrics").text
         return float(re.findall(r"^citemark_inflight_rollouts (\S+)$", text, re.MULTILINE)[0])
 
+    def draining(self) -> bool:
+        return self.client.get("/readyz").status_code == 503
+
     def stop(self) -> None:
         self.client.close()
         self.popen.kill()
-        self.popen.wait()
         self._reader.join()
-        for pipe in (self.popen.stdin, self.popen.stderr):
-            assert pipe is not None
-            pipe.close()
+        self.popen.communicate()
 
 
 @pytest.fixture
-def process() -> Iterator[Callable[[float], Process]]:
-    """`process(grace_s)`: a service in a process, killed with the test."""
-    running: list[Process] = []
-
-    def start(grace_s: float) -> Process:
-        running.append(Process(grace_s))
-        return running[-1]
-
-    yield start
-    for one in running:
-        one.stop()
-
-
-def draining(one: Process) -> bool:
-    return one.client.get("/readyz").status_code == 503
+def process(request: pytest.FixtureRequest) -> Iterator[Process]:
+    """A service in a process with a grace of so many seconds, killed with the test."""
+    running = Process(getattr(request, "param", 600.0))
+    yield running
+    running.stop()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_work_finish_and_refuses_more(
-    process: Callable[[float], Process], rollout: Build, number: int
+    process: Process, rollout: Build, number: int
 ) -> None:
-    one = process(600.0)
     with ThreadPoolExecutor(1) as pool:
         batch = {"items": [rollout("wait"), rollout("now")]}
-        running = pool.submit(one.client.post, "/v1/score", json=batch)
-        until(lambda: one.inflight() == 2)
-        one.popen.send_signal(number)
-        until(lambda: draining(one))
+        running = pool.submit(process.client.post, "/v1/score", json=batch)
+        until(lambda: process.inflight() == 2)
+        process.popen.send_signal(number)
+        until(process.draining)
         for path in ("/v1/score", "/v1/score/stream"):
-            refused = one.client.post(path, json=rollout())
+            refused = process.client.post(path, json=rollout())
             assert refused.status_code == 503
             assert refused.json()["error"] == "shutting_down"
             assert refused.headers["retry-after"]
             assert refused.headers["connection"] == "close"
-        assert one.client.get("/healthz").status_code == 200
-        one.open_gate()
+        assert process.client.get("/healthz").status_code == 200
+        process.open_gate()
         results = running.result().json()["items"]
     assert [result["reward"] for result in results] == pytest.approx([0.7, 0.7])
-    assert one.popen.wait(PATIENCE_S) == 0
-    assert "Traceback" not in "".join(one.log)
+    assert process.popen.wait(PATIENCE_S) == 0
+    assert "Traceback" not in "".join(process.log)
 
 
-def test_an_idle_service_stops_at_once(process: Callable[[float], Process]) -> None:
-    one = process(600.0)
-    assert one.client.get("/healthz").status_code == 200  # leaves an idle connection open
-    one.popen.terminate()
-    assert one.popen.wait(PATIENCE_S) == 0
+def test_an_idle_service_stops_at_once(process: Process) -> None:
+    assert process.client.get("/healthz").status_code == 200  # leaves an idle connection open
+    process.popen.terminate()
+    assert process.popen.wait(PATIENCE_S) == 0
 
 
-def test_the_grace_ends_and_says_so(process: Callable[[float], Process], rollout: Build) -> None:
-    one = process(0.5)
+@pytest.mark.parametrize("process", [0.5], indirect=True)
+def test_the_grace_ends_and_says_so(process: Process, rollout: Build) -> None:
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(one.client.post, "/v1/score", json=rollout("wait"))
-        until(lambda: one.inflight() == 1)
-        one.popen.terminate()
+        running = pool.submit(process.client.post, "/v1/score", json=rollout("wait"))
+        until(lambda: process.inflight() == 1)
+        process.popen.terminate()
         response = running.result()
     assert (response.status_code, response.json()["error"]) == (503, "shutting_down")
-    assert one.popen.wait(PATIENCE_S) == 0
-    assert "cutting 1 rollouts off" in "".join(one.log)
+    assert process.popen.wait(PATIENCE_S) == 0
+    assert "cutting 1 rollouts off" in "".join(process.log)
 
 
-def test_a_second_signal_ends_it_at_once(
-    process: Callable[[float], Process], rollout: Build
-) -> None:
-    one = process(600.0)
+def test_a_second_signal_ends_it_at_once(process: Process, rollout: Build) -> None:
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(one.client.post, "/v1/score", json=rollout("wait"))
-        until(lambda: one.inflight() == 1)
-        one.popen.terminate()
-        until(lambda: draining(one))
-        one.popen.terminate()
-        assert one.popen.wait(PATIENCE_S) == -signal.SIGTERM
+        running = pool.submit(process.client.post, "/v1/score", json=rollout("wait"))
+        until(lambda: process.inflight() == 1)
+        process.popen.terminate()
+        until(process.draining)
+        process.popen.terminate()
+        assert process.popen.wait(PATIENCE_S) == -signal.SIGTERM
         assert isinstance(running.exception(), httpx.HTTPError) or running.result().is_error
 
 
@@ -173,24 +158,16 @@ def test_a_stream_delivers_what_it_has_and_refuses_new_lines(start: Start, rollo
     assert not service.thread.is_alive()
 
 
-def test_an_idle_stream_does_not_hold_up_the_end(start: Start, rollout: Build) -> None:
+def test_idle_streams_and_stalled_uploads_do_not_hold_up_the_end(start: Start) -> None:
     service = start(stop_grace_s=600.0)
-    with service.connect() as connection:
-        connection.sendall(
+    with service.connect() as stream, service.connect() as upload:
+        stream.sendall(
             b"POST /v1/score/stream HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
         )
-        assert connection.recv(15).startswith(b"HTTP/1.1 200 OK")
+        assert stream.recv(15).startswith(b"HTTP/1.1 200 OK")
+        upload.sendall(b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{")
+        until(lambda: service.admission.rollouts.held == 1)
         service.server.stop()
+        assert upload.recv(15).startswith(b"HTTP/1.1 503 ")
         service.thread.join(PATIENCE_S)
         assert not service.thread.is_alive()
-
-
-def test_a_stalled_upload_does_not_hold_up_the_end(start: Start) -> None:
-    stalled = start(stop_grace_s=600.0)
-    with stalled.connect() as connection:
-        connection.sendall(b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{")
-        until(lambda: stalled.admission.rollouts.held == 1)
-        stalled.server.stop()
-        assert connection.recv(15).startswith(b"HTTP/1.1 503 ")
-        stalled.thread.join(PATIENCE_S)
-        assert not stalled.thread.is_alive()
