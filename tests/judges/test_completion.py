@@ -19,7 +19,7 @@ def read_reply(body: bytes) -> ChatReply:
     return envelope.reply(envelope.cost())
 
 
-def test_a_reply_is_read_with_its_bill_and_its_tokens() -> None:
+def test_a_reply_is_read_with_its_bill_and_its_tokens():
     tokens = (Listed("{", -0.5), Listed("1", -0.1, (("1", -0.1), ("0", -2.4))), Listed("}"))
     reply = Reply("{1}", "stop", tokens, prompt_tokens=7, cached_tokens=4, completion_tokens=3)
 
@@ -33,7 +33,7 @@ def test_a_reply_is_read_with_its_bill_and_its_tokens() -> None:
     assert read.tokens[1].alternatives == [Alternative("1", -0.1), Alternative("0", -2.4)]
 
 
-def test_reasoning_is_never_read_for_content() -> None:
+def test_reasoning_is_never_read_for_content():
     body = completion(Reply(None, reasoning='{"C1": 2}'))
 
     with pytest.raises(JudgeUnreadable, match="no content"):
@@ -41,7 +41,7 @@ def test_reasoning_is_never_read_for_content() -> None:
     assert decode_completion(body).cost().calls == 1  # paid for all the same
 
 
-def test_a_server_that_counts_nothing_still_counts_as_a_call() -> None:
+def test_a_server_that_counts_nothing_still_counts_as_a_call():
     read = read_reply(b'{"choices":[{"message":{"content":"x"}}],"usage":null}')
 
     assert read.usage == Usage(calls=1)
@@ -72,19 +72,19 @@ def test_a_server_that_counts_nothing_still_counts_as_a_call() -> None:
     ],
     ids=range(18),
 )
-def test_any_other_envelope_is_unreadable(body: bytes) -> None:
+def test_any_other_envelope_is_unreadable(body):
     with pytest.raises(JudgeUnreadable):
         decode_completion(body)
 
 
-def test_no_choice_and_no_content_are_unreadable() -> None:
+def test_no_choice_and_no_content_are_unreadable():
     for body in (b"{}", b'{"choices":[]}', b'{"choices":[{"message":{"content":null}}]}'):
         with pytest.raises(JudgeUnreadable):
             read_reply(body)
 
 
 @given(st.binary() | st.builds(msgspec.json.encode, st.dictionaries(st.text(), st.integers())))
-def test_no_body_raises_anything_else(body: bytes) -> None:
+def test_no_body_raises_anything_else(body):
     with contextlib.suppress(JudgeUnreadable):
         read_reply(body)
 
@@ -93,25 +93,25 @@ def listed(*texts: str) -> list[Token]:
     return [Token(text, -float(place), msgspec.Raw(b"[{}]")) for place, text in enumerate(texts)]
 
 
-def test_tokens_that_join_are_left_as_they_are() -> None:
-    tokens = listed('{"', "a", '":', "2", "}")
+@pytest.mark.parametrize(
+    ("texts", "content", "kept"),
+    [
+        (('{"', "a", '":', "2", "}"), '{"a":2}', slice(None)),
+        (("2", "<|im_end|>", ""), "2", slice(1)),
+        (
+            ("```", "json", "\n", '{"', "1", '":', "2", "}", "\n", "```", ""),
+            '{"1":2}',
+            slice(3, 8),
+        ),
+    ],
+    ids=["joined", "end of turn", "code fence"],
+)
+def test_tokens_that_the_text_leaves_out_are_dropped(texts, content, kept):
+    tokens = listed(*texts)
+    assert align_tokens(tokens, content) == tuple(tokens[kept])
 
-    assert align_tokens(tokens, '{"a":2}') == tuple(tokens)
 
-
-def test_tokens_after_the_text_are_dropped() -> None:
-    tokens = listed("2", "<|im_end|>", "")
-
-    assert align_tokens(tokens, "2") == tuple(tokens[:1])
-
-
-def test_a_code_fence_that_the_text_leaves_out_is_dropped() -> None:
-    tokens = listed("```", "json", "\n", '{"', "1", '":', "2", "}", "\n", "```", "")
-
-    assert align_tokens(tokens, '{"1":2}') == tuple(tokens[3:8])
-
-
-def test_halves_of_a_character_become_one_token_and_verdicts_keep_their_places() -> None:
+def test_halves_of_a_character_become_one_token_and_verdicts_keep_their_places():
     tokens = listed('"', " \ufffd", "\ufffd\ufffd", 'x"', ":", "2", "")
     found = align_tokens(tokens, '" 🦦x":2')
 
@@ -121,7 +121,7 @@ def test_halves_of_a_character_become_one_token_and_verdicts_keep_their_places()
     assert found[-1] == tokens[5]
 
 
-def test_halves_at_the_end_are_merged_too() -> None:
+def test_halves_at_the_end_are_merged_too():
     found = align_tokens(listed("a", "\ufffd", "\ufffd"), "aé")
 
     assert found is not None
@@ -139,12 +139,12 @@ def test_halves_at_the_end_are_merged_too() -> None:
         (("think", "2"), "2"),
     ],
 )
-def test_tokens_that_tell_another_text_are_not_used(texts: tuple[str, ...], content: str) -> None:
+def test_tokens_that_tell_another_text_are_not_used(texts, content):
     assert align_tokens(listed(*texts), content) is None
 
 
 @given(st.lists(st.text(st.sampled_from('01{":,é🦦x'), min_size=1), max_size=30), st.data())
-def test_tokens_always_join_to_the_text(texts: list[str], data: st.DataObject) -> None:
+def test_tokens_always_join_to_the_text(texts, data):
     content = "".join(texts)
     shown = [
         piece
@@ -160,7 +160,7 @@ def test_tokens_always_join_to_the_text(texts: list[str], data: st.DataObject) -
 
 
 @given(st.lists(st.text(max_size=5)), st.text(max_size=30))
-def test_whatever_is_listed_joins_or_is_refused(texts: list[str], content: str) -> None:
+def test_whatever_is_listed_joins_or_is_refused(texts, content):
     found = align_tokens(listed(*texts), content)
 
     assert found is None or "".join(token.text for token in found) == content

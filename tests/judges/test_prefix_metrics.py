@@ -50,7 +50,7 @@ def answering(status: int, body: bytes) -> Iterator[str]:
         thread.join()
 
 
-async def test_the_counters_of_all_engines_are_added_up() -> None:
+async def test_the_counters_of_all_engines_are_added_up():
     with answering(200, EXPOSITION.encode()) as url:
         assert await PrefixMetrics(url).read() == PrefixCount(queried=1234, hit=800)
 
@@ -59,27 +59,27 @@ async def test_the_counters_of_all_engines_are_added_up() -> None:
     ("status", "body"),
     [(404, EXPOSITION.encode()), (200, b"<html>"), (200, b"up 1\n"), (200, b"")],
 )
-async def test_another_server_has_no_count(status: int, body: bytes) -> None:
+async def test_another_server_has_no_count(status, body):
     with answering(status, body) as url:
         assert await PrefixMetrics(url).read() is None
 
 
-async def test_nothing_there_is_no_count_either() -> None:
+async def test_nothing_there_is_no_count_either():
     with answering(200, b"") as url:
         pass
     assert await PrefixMetrics(url, timeout_s=2.0).read() is None
 
 
-def test_a_difference_is_by_field() -> None:
+def test_a_difference_is_by_field():
     assert PrefixCount(10, 7).since(PrefixCount(4, 2)) == PrefixCount(6, 5)
 
 
 @given(st.text(alphabet='vlm:_{}",=#\n 1eNaInf\\') | st.text())
-def test_no_text_is_too_odd(text: str) -> None:
+def test_no_text_is_too_odd(text):
     assert parse_prefix_count(text) is None
 
 
 @given(st.text(alphabet='vlm:_{}",=#\n 1eNaInf\\'))
-def test_an_odd_line_among_the_counters_does_no_harm(text: str) -> None:
+def test_an_odd_line_among_the_counters_does_no_harm(text):
     found = parse_prefix_count(EXPOSITION + text)
     assert found is None or found.hit >= 800 or "hits" in text

@@ -44,7 +44,7 @@ def error_of(status: int, body: bytes = b"", prompt: str = "") -> JudgeError:
         (504, JudgeServerError),
     ],
 )
-def test_each_status_has_its_error_and_is_named(status: int, error: type[JudgeError]) -> None:
+def test_each_status_has_its_error_and_is_named(status, error):
     found = error_of(status)
 
     assert type(found) is error
@@ -54,7 +54,7 @@ def test_each_status_has_its_error_and_is_named(status: int, error: type[JudgeEr
 @pytest.mark.parametrize(
     "body", [b'{"error":{"message":"too long"}}', b'{"object":"error","message":"too long"}']
 )
-def test_the_servers_own_message_is_kept(body: bytes) -> None:
+def test_the_servers_own_message_is_kept(body):
     assert str(error_of(400, body)) == "the judge answered HTTP 400: too long"
 
 
@@ -69,11 +69,11 @@ def test_the_servers_own_message_is_kept(body: bytes) -> None:
         b"[" * 100_000,
     ],
 )
-def test_any_other_body_is_not_quoted(body: bytes) -> None:
+def test_any_other_body_is_not_quoted(body):
     assert str(error_of(400, body)) == "the judge answered HTTP 400"
 
 
-def test_a_message_is_cut_and_kept_to_one_printable_line() -> None:
+def test_a_message_is_cut_and_kept_to_one_printable_line():
     said = quotable("a\r\n\x1b[31mb" + "c" * 1000, [])
 
     assert said.startswith("a [31mbc")
@@ -84,16 +84,14 @@ text = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 
 
 @given(before=text, shared=st.text("abcdefgh ", min_size=60), after=text, around=text)
-def test_a_message_that_echoes_the_prompt_is_dropped(
-    before: str, shared: str, after: str, around: str
-) -> None:
+def test_a_message_that_echoes_the_prompt_is_dropped(before, shared, after, around):
     run = " ".join(shared.split())
     said = quotable(before + run + after, [user(around + run + around)])
 
     assert len(run) < 23 or said == ""
 
 
-def test_an_unrelated_message_survives_a_long_prompt() -> None:
+def test_an_unrelated_message_survives_a_long_prompt():
     words = "This model's maximum context length is 4096 tokens."
     started = time.process_time()
 
@@ -102,5 +100,5 @@ def test_an_unrelated_message_survives_a_long_prompt() -> None:
 
 
 @given(st.binary() | st.builds(msgspec.json.encode, st.dictionaries(st.text(), st.integers())))
-def test_no_body_raises(body: bytes) -> None:
+def test_no_body_raises(body):
     assert isinstance(error_of(400, body), JudgeRejected)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -25,12 +26,13 @@ from citemark_service.judges.chat import Alternative, ChatReply, ChatRequest, Co
 from citemark_service.judges.server.pool import JudgePool
 from citemark_service.judges.server.server import Endpoint
 from citemark_service.judges.tasks import Meter, Usage
-from citemark_service.telemetry.metrics import CallOutcome, Metrics
+from citemark_service.telemetry.metrics import Metrics
+from support.judge_tasks import RetryLog
 from support.pooled_judge import pool_of
 from support.scripted_judge import (
+    CUT,
     MODEL,
     Answer,
-    Cut,
     Drip,
     Hang,
     Listed,
@@ -58,24 +60,13 @@ SCHEMA = {
 }
 PROMPT = "Otters hold hands while they sleep, says the answer under review."
 REQUEST = ChatRequest((Message("system", "Judge."), Message("user", PROMPT)), CONSTRAINT, 32)
-
-
-class Recorder(Metrics):
-    """Keeps what the client reported."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[tuple[CallOutcome, tuple[int, int, int]]] = []
-        self.retries: list[FailureKind] = []
-
-    def count_call(
-        self, outcome: CallOutcome, seconds: float, *, prompt: int, cached: int, completion: int
-    ) -> None:
-        assert seconds >= 0
-        self.calls.append((outcome, (prompt, cached, completion)))
-
-    def count_retry(self, kind: FailureKind) -> None:
-        self.retries.append(kind)
+BODY = {
+    "model": MODEL,
+    "messages": [{"role": "system", "content": "Judge."}, {"role": "user", "content": PROMPT}],
+    "temperature": 0.0,
+    "seed": 0,
+}
+"""What every server is sent for `REQUEST`."""
 
 
 @pytest.fixture
@@ -98,99 +89,51 @@ def open_pool(open_vllm: OpenPool, request: pytest.FixtureRequest) -> OpenPool:
     return partial(open_vllm, hosted=request.param)
 
 
-async def ask(
-    pool: JudgePool,
-    request: ChatRequest = REQUEST,
-    *,
-    meter: Meter | None = None,
-    within_s: float | None = None,
-) -> ChatReply:
+async def ask(pool: JudgePool, request=REQUEST, *, meter=None, within_s=None) -> ChatReply:
     deadline = None if within_s is None else time.monotonic() + within_s
     return await pool.complete(request, meter=meter or Meter(), deadline=deadline)
 
 
-async def test_the_body_is_what_vllm_reads(start_judge: StartJudge, open_vllm: OpenPool) -> None:
+async def test_the_body_is_what_vllm_reads(start_judge, open_vllm):
     judge = await start_judge(always(Reply("{1}")))
-    await ask(open_vllm(judge))
+    await ask(open_vllm(judge), replace(REQUEST, priority=10))  # which the server is not told
 
-    assert judge.requests == [
-        {
-            "model": MODEL,
-            "messages": [
-                {"role": "system", "content": "Judge."},
-                {"role": "user", "content": PROMPT},
-            ],
-            "temperature": 0.0,
-            "seed": 0,
-            "max_tokens": 32,
-            "chat_template_kwargs": {"enable_thinking": False},
-            "structured_outputs": {"regex": CONSTRAINT.regex},
-        }
-    ]
+    own = {
+        "max_tokens": 32,
+        "chat_template_kwargs": {"enable_thinking": False},
+        "structured_outputs": {"regex": CONSTRAINT.regex},
+    }
+    assert judge.requests == [BODY | own]
     assert judge.headers[0]["authorization"] == "Bearer key"
     assert judge.headers[0]["content-type"] == "application/json"
 
 
-async def test_what_is_optional_is_sent_when_it_is_asked_for(
-    start_judge: StartJudge, open_vllm: OpenPool
-) -> None:
+async def test_what_is_optional_is_sent_when_it_is_asked_for(start_judge, open_vllm):
     judge = await start_judge(always(Reply("{1}")))
     pool = open_vllm(judge, style="json_schema", priorities=True, api_key=None)
-    await ask(
-        pool,
-        ChatRequest(REQUEST.messages, CONSTRAINT, 32, temperature=0.3, top_logprobs=5, priority=10),
-    )
-    await ask(pool, ChatRequest(REQUEST.messages, None, 32))
+    await ask(pool, replace(REQUEST, temperature=0.3, top_logprobs=5, priority=10))
+    await ask(pool, replace(REQUEST, constraint=None))
 
     full, bare = judge.requests
     assert full["response_format"] == SCHEMA
     assert (full["logprobs"], full["top_logprobs"]) == (True, 5)
     assert (full["temperature"], full["priority"]) == (0.3, 10)
-    assert full.keys() - bare.keys() == {
-        "response_format",
-        "logprobs",
-        "top_logprobs",
-        "priority",
-    }
+    optional = {"response_format", "logprobs", "top_logprobs", "priority"}
+    assert full.keys() - bare.keys() == optional
     assert "authorization" not in judge.headers[0]
 
 
-async def test_a_priority_stays_here_unless_the_server_schedules_by_it(
-    start_judge: StartJudge, open_vllm: OpenPool
-) -> None:
+async def test_the_body_has_only_fields_of_the_hosted_api(start_judge, open_vllm):
     judge = await start_judge(always(Reply("{1}")))
-    await ask(open_vllm(judge), ChatRequest(REQUEST.messages, CONSTRAINT, 32, priority=10))
-    assert "priority" not in judge.requests[0]
-
-
-async def test_the_body_has_only_fields_of_the_hosted_api(
-    start_judge: StartJudge, open_vllm: OpenPool
-) -> None:
-    judge = await start_judge(always(Reply("{1}")))
-    request = ChatRequest(REQUEST.messages, CONSTRAINT, 32, top_logprobs=5, priority=10)
+    request = replace(REQUEST, top_logprobs=5, priority=10)
     await ask(open_vllm(judge, hosted=True, priorities=True), request)
 
-    assert judge.requests == [
-        {
-            "model": MODEL,
-            "messages": [
-                {"role": "system", "content": "Judge."},
-                {"role": "user", "content": PROMPT},
-            ],
-            "temperature": 0.0,
-            "seed": 0,
-            "max_completion_tokens": 32,
-            "logprobs": True,
-            "top_logprobs": 5,
-            "response_format": SCHEMA,
-        }
-    ]
+    own = {"max_completion_tokens": 32, "logprobs": True, "top_logprobs": 5}
+    assert judge.requests == [BODY | own | {"response_format": SCHEMA}]
     assert judge.headers[0]["authorization"] == "Bearer key"
 
 
-async def test_a_lone_surrogate_in_a_rollout_is_sent_as_a_question_mark(
-    start_judge: StartJudge, open_pool: OpenPool
-) -> None:
+async def test_a_lone_surrogate_in_a_rollout_is_sent_as_a_question_mark(start_judge, open_pool):
     judge = await start_judge(always(Reply("{1}")))
     messages = (Message("user", "é \ud800 🦦"),)
     await ask(open_pool(judge), ChatRequest(messages, None, 8))
@@ -198,25 +141,19 @@ async def test_a_lone_surrogate_in_a_rollout_is_sent_as_a_question_mark(
     assert judge.requests[0]["messages"][0]["content"] == "é ? 🦦"
 
 
-async def test_a_prompt_of_megabytes_arrives_whole_and_again(
-    start_judge: StartJudge, open_pool: OpenPool
-) -> None:
+async def test_a_prompt_of_megabytes_arrives_whole_and_again(start_judge, open_pool):
     judge = await start_judge(in_turn(Status(500), Reply("{1}")))
     messages = (Message("user", "otter " * 500_000),)
     await ask(open_pool(judge), ChatRequest(messages, None, 8))
 
-    assert [body["messages"][0]["content"] == messages[0].content for body in judge.requests] == [
-        True,
-        True,
-    ]
+    assert len(judge.requests) == 2
+    assert all(body["messages"][0]["content"] == messages[0].content for body in judge.requests)
 
 
-async def test_the_reply_the_meter_and_the_observer_agree(
-    start_judge: StartJudge, open_pool: OpenPool
-) -> None:
+async def test_the_reply_the_meter_and_the_observer_agree(start_judge, open_pool):
     tokens = (Listed("{"), Listed("1", -0.2, (("1", -0.2), ("0", -1.7))), Listed("}"))
     judge = await start_judge(always(Reply("{1}", "stop", tokens, cached_tokens=60)))
-    metrics, meter = Recorder(), Meter()
+    metrics, meter = RetryLog(), Meter()
     reply = await ask(open_pool(judge, metrics=metrics), meter=meter)
 
     assert (reply.content, reply.finish_reason) == ("{1}", "stop")
@@ -226,9 +163,7 @@ async def test_the_reply_the_meter_and_the_observer_agree(
     assert metrics.calls == [("ok", (100, 60, 10))]
 
 
-async def test_a_truncated_or_empty_reply_is_handed_on(
-    start_judge: StartJudge, open_pool: OpenPool
-) -> None:
+async def test_a_truncated_or_empty_reply_is_handed_on(start_judge, open_pool):
     judge = await start_judge(in_turn(Reply("{", "length"), Reply("")))
     pool = open_pool(judge)
 
@@ -253,7 +188,7 @@ FINAL: list[tuple[Answer, type[JudgeError]]] = [
     (Status(404), JudgeRejected),
     (Status(409), JudgeRejected),
     (Raw(b"", 307, {"location": "http://127.0.0.1:1/v1"}), JudgeRejected),
-    (Cut(), JudgeUnreadable),
+    (CUT, JudgeUnreadable),
     (HTML, JudgeUnreadable),
     (Raw(b""), JudgeUnreadable),
     (Raw(b'{"verdicts":[1,2]}'), JudgeUnreadable),
@@ -270,11 +205,9 @@ def limit_of(fault: Answer) -> float:
 
 
 @pytest.mark.parametrize(("fault", "error"), RETRIED)
-async def test_a_transport_fault_is_retried_until_it_passes(
-    fault: Answer, error: type[JudgeError], start_judge: StartJudge, open_pool: OpenPool
-) -> None:
+async def test_a_transport_fault_is_retried_until_it_passes(fault, error, start_judge, open_pool):
     judge = await start_judge(in_turn(fault, fault, Reply("{1}")))
-    metrics, meter = Recorder(), Meter()
+    metrics, meter = RetryLog(), Meter()
     pool = open_pool(judge, metrics=metrics, timeout_s=limit_of(fault))
     reply = await ask(pool, meter=meter)
 
@@ -286,8 +219,8 @@ async def test_a_transport_fault_is_retried_until_it_passes(
 
 @pytest.mark.parametrize(("fault", "error"), RETRIED)
 async def test_a_transport_fault_that_stays_is_raised_by_its_name(
-    fault: Answer, error: type[JudgeError], start_judge: StartJudge, open_pool: OpenPool
-) -> None:
+    fault, error, start_judge, open_pool
+):
     judge = await start_judge(always(fault))
     with pytest.raises(error) as raised:
         await ask(open_pool(judge, timeout_s=limit_of(fault)))
@@ -297,11 +230,9 @@ async def test_a_transport_fault_that_stays_is_raised_by_its_name(
 
 
 @pytest.mark.parametrize(("fault", "error"), FINAL, ids=range(len(FINAL)))
-async def test_a_reply_that_would_come_again_is_not_retried(
-    fault: Answer, error: type[JudgeError], start_judge: StartJudge, open_pool: OpenPool
-) -> None:
+async def test_a_reply_that_would_come_again_is_not_retried(fault, error, start_judge, open_pool):
     judge = await start_judge(always(fault))
-    metrics = Recorder()
+    metrics = RetryLog()
     with pytest.raises(error) as raised:
         await ask(open_pool(judge, metrics=metrics))
 
@@ -310,18 +241,14 @@ async def test_a_reply_that_would_come_again_is_not_retried(
     assert [kind for kind, _ in metrics.calls] == [error.kind]
 
 
-async def test_a_compressed_reply_that_is_none_breaks_off(
-    start_judge: StartJudge, open_vllm: OpenPool
-) -> None:
+async def test_a_compressed_reply_that_is_none_breaks_off(start_judge, open_vllm):
     body = Raw(b"<html>busy</html>", headers={"content-encoding": "gzip"})
     judge = await start_judge(always(body))
     with pytest.raises(JudgeUnreachable):
         await ask(open_vllm(judge, hosted=True, attempts=1))
 
 
-async def test_an_unreadable_reply_is_paid_for(
-    start_judge: StartJudge, open_pool: OpenPool
-) -> None:
+async def test_an_unreadable_reply_is_paid_for(start_judge, open_pool):
     judge = await start_judge(always(Reply(None, prompt_tokens=9, completion_tokens=3)))
     meter = Meter()
     with pytest.raises(JudgeUnreadable):
@@ -330,9 +257,7 @@ async def test_an_unreadable_reply_is_paid_for(
     assert meter.usage == Usage(1, 9, 0, 3)
 
 
-async def test_nobody_listening_is_unreachable_and_a_return_is_noticed(
-    start_judge: StartJudge, open_pool: OpenPool
-) -> None:
+async def test_nobody_listening_is_unreachable_and_a_return_is_noticed(start_judge, open_pool):
     judge = await start_judge(always(Reply("{1}")))
     pool = open_pool(judge)
     await ask(pool)
@@ -346,9 +271,7 @@ async def test_nobody_listening_is_unreachable_and_a_return_is_noticed(
     assert (await ask(pool)).content == "{1}"
 
 
-async def test_retry_after_reaches_the_caller_when_the_deadline_is_nearer(
-    start_judge: StartJudge, open_pool: OpenPool
-) -> None:
+async def test_retry_after_reaches_the_caller_when_the_deadline_is_nearer(start_judge, open_pool):
     judge = await start_judge(always(Status(429, headers={"Retry-After": "20"})))
     with pytest.raises(JudgeOverloaded) as raised:
         await ask(open_pool(judge), within_s=10)
@@ -357,9 +280,7 @@ async def test_retry_after_reaches_the_caller_when_the_deadline_is_nearer(
     assert judge.calls == 1
 
 
-async def test_a_rejection_says_why_unless_it_echoes_the_prompt(
-    start_judge: StartJudge, open_pool: OpenPool
-) -> None:
+async def test_a_rejection_says_why_unless_it_echoes_the_prompt(start_judge, open_pool):
     judge = await start_judge(
         in_turn(Status(400, "regex is too deep"), Status(400, f"cannot tokenize: {PROMPT}"))
     )
@@ -371,9 +292,9 @@ async def test_a_rejection_says_why_unless_it_echoes_the_prompt(
         await ask(pool)
 
 
-async def test_a_deadline_cuts_a_call(start_judge: StartJudge, open_pool: OpenPool) -> None:
+async def test_a_deadline_cuts_a_call(start_judge, open_pool):
     judge = await start_judge(always(Hang()))
-    metrics = Recorder()
+    metrics = RetryLog()
     with pytest.raises(DeadlineExceeded):
         await ask(open_pool(judge, metrics=metrics), within_s=1.0)
 
@@ -382,7 +303,7 @@ async def test_a_deadline_cuts_a_call(start_judge: StartJudge, open_pool: OpenPo
     await judge.until(lambda: judge.abandoned == 1)
 
 
-async def test_a_past_deadline_asks_nobody(start_judge: StartJudge, open_pool: OpenPool) -> None:
+async def test_a_past_deadline_asks_nobody(start_judge, open_pool):
     judge = await start_judge(always(Reply("{1}")))
     with pytest.raises(DeadlineExceeded):
         await ask(open_pool(judge), within_s=-1)
@@ -390,9 +311,7 @@ async def test_a_past_deadline_asks_nobody(start_judge: StartJudge, open_pool: O
     assert judge.calls == 0
 
 
-async def test_no_more_calls_are_in_flight_than_slots(
-    start_judge: StartJudge, open_pool: OpenPool
-) -> None:
+async def test_no_more_calls_are_in_flight_than_slots(start_judge, open_pool):
     judge = await start_judge(always(Reply("{1}", delay_s=0.02)))
     pool = open_pool(judge, concurrency=3)
     replies = await asyncio.gather(*(ask(pool) for _ in range(20)))
@@ -401,9 +320,7 @@ async def test_no_more_calls_are_in_flight_than_slots(
     assert judge.most_in_flight == 3
 
 
-async def test_no_slot_is_held_during_a_pause_before_a_retry(
-    start_judge: StartJudge, open_pool: OpenPool
-) -> None:
+async def test_no_slot_is_held_during_a_pause_before_a_retry(start_judge, open_pool):
     judge = await start_judge(in_turn(Status(429, headers={"Retry-After": "20"}), Reply("{1}")))
     pool = open_pool(judge, concurrency=1)
     pausing = asyncio.create_task(ask(pool))
@@ -415,11 +332,9 @@ async def test_no_slot_is_held_during_a_pause_before_a_retry(
     await asyncio.wait([pausing])
 
 
-async def test_cancellation_reaches_the_server_and_frees_the_slot(
-    start_judge: StartJudge, open_pool: OpenPool
-) -> None:
+async def test_cancellation_reaches_the_server_and_frees_the_slot(start_judge, open_pool):
     judge = await start_judge(in_turn(Hang(), Reply("{1}")))
-    metrics = Recorder()
+    metrics = RetryLog()
     pool = open_pool(judge, concurrency=1, metrics=metrics)
     call = asyncio.create_task(ask(pool))
     await judge.until(lambda: judge.in_flight == 1)
@@ -432,7 +347,7 @@ async def test_cancellation_reaches_the_server_and_frees_the_slot(
     assert (await ask(pool)).content == "{1}"
 
 
-async def test_a_closed_client_asks_nobody(start_judge: StartJudge, open_pool: OpenPool) -> None:
+async def test_a_closed_client_asks_nobody(start_judge, open_pool):
     judge = await start_judge(always(Reply("{1}")))
     pool = open_pool(judge)
     await ask(pool)
@@ -443,7 +358,7 @@ async def test_a_closed_client_asks_nobody(start_judge: StartJudge, open_pool: O
     assert judge.calls == 1
 
 
-async def test_closing_ends_what_is_in_flight(start_judge: StartJudge, open_pool: OpenPool) -> None:
+async def test_closing_ends_what_is_in_flight(start_judge, open_pool):
     judge = await start_judge(always(Hang()))
     pool = open_pool(judge)
     call = asyncio.create_task(ask(pool))
@@ -456,34 +371,25 @@ async def test_closing_ends_what_is_in_flight(start_judge: StartJudge, open_pool
 
 
 async def test_check_passes_where_the_model_is_served_or_the_list_is_not_readable(
-    start_judge: StartJudge, open_pool: OpenPool
-) -> None:
+    start_judge, open_pool
+):
     judge = await start_judge(always(Hang()))
     await open_pool(judge).check()
     judge.models = None
     await open_pool(judge).check()
 
 
-async def test_check_names_the_models_that_are_served(
-    start_judge: StartJudge, open_pool: OpenPool
-) -> None:
+@pytest.mark.parametrize(("path", "why"), [("", f"serves one, two, not {MODEL}"), ("/typo", "404")])
+async def test_check_says_what_is_served_and_when_the_path_is_wrong(
+    start_judge, open_pool, path, why
+):
     judge = await start_judge(always(Hang()))
     judge.models = ("one", "two")
-    with pytest.raises(JudgeRejected, match=f"serves one, two, not {MODEL}"):
-        await open_pool(judge).check()
+    with pytest.raises(JudgeRejected, match=why):
+        await open_pool(judge, path=path).check()
 
 
-async def test_check_says_when_the_path_is_wrong(
-    start_judge: StartJudge, open_pool: OpenPool
-) -> None:
-    judge = await start_judge(always(Hang()))
-    with pytest.raises(JudgeRejected, match="404"):
-        await open_pool(judge, path="/typo").check()
-
-
-async def test_the_environment_sends_no_prompt_elsewhere(
-    start_judge: StartJudge, open_pool: OpenPool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_environment_sends_no_prompt_elsewhere(start_judge, open_pool, monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "OPENAI_BASE_URL"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     monkeypatch.setenv("OPENAI_API_KEY", "other")
@@ -493,9 +399,7 @@ async def test_the_environment_sends_no_prompt_elsewhere(
     assert judge.headers[0]["authorization"] == "Bearer key"
 
 
-async def test_the_wait_for_a_slot_is_observed_whether_it_is_in_vain_or_not(
-    start_judge: StartJudge, open_pool: OpenPool
-) -> None:
+async def test_the_wait_for_a_slot_is_observed_whether_it_is_in_vain_or_not(start_judge, open_pool):
     busy_s, metrics = 0.3, Metrics()
     judge = await start_judge(always(Reply("{1}", delay_s=busy_s)))
     pool = open_pool(judge, concurrency=1, metrics=metrics, timeout_s=60.0)
@@ -520,25 +424,19 @@ async def test_the_wait_for_a_slot_is_observed_whether_it_is_in_vain_or_not(
     assert waits("sum") - before > busy_s * 0.9
 
 
+UNUSABLE = """127.0.0.1:8001/v1 ftp://judge/v1 http:// http://me:secret@judge/v1
+ftp://me:secret@judge/v1 http://judge:port/v1 http://judge/v1?key=value http://[judge/v1"""
+
+
 @pytest.mark.parametrize(
     ("base_url", "api_key"),
     [
-        ("127.0.0.1:8001/v1", None),
-        ("ftp://judge/v1", None),
-        ("http://", None),
-        ("", None),
-        ("http://me:secret@judge/v1", None),
-        ("ftp://me:secret@judge/v1", None),
-        ("http://judge:port/v1", None),
-        ("http://judge/v1?key=value", None),
-        ("http://[judge/v1", None),
+        *((url, None) for url in ["", *UNUSABLE.split()]),
         ("http://judge/v1", "key\n"),
         ("http://judge/v1", "schlüssel"),
     ],
 )
-def test_an_address_or_key_that_cannot_work_is_refused_at_once(
-    base_url: str, api_key: str | None
-) -> None:
+def test_an_address_or_key_that_cannot_work_is_refused_at_once(base_url, api_key):
     with pytest.raises(SettingsError) as raised:
         Endpoint(base_url, MODEL, api_key)
     assert "secret" not in str(raised.value)

@@ -3,16 +3,13 @@
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from citemark_rubrics import load_library
-from citemark_schemas import CriterionVerdict
 from citemark_service.app import create_app
-from citemark_service.judges.tasks import CriteriaTask, Meter, Origin
+from citemark_service.judges.tasks import Origin
 from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission
 from support.gated_judge import GatedJudge
@@ -34,9 +31,7 @@ class OriginJudge(GatedJudge):
         super().__init__()
         self.origins: list[Origin] = []
 
-    async def judge_criteria(
-        self, task: CriteriaTask, *, meter: Meter, deadline: float | None
-    ) -> tuple[CriterionVerdict, ...]:
+    async def judge_criteria(self, task, *, meter, deadline):
         self.origins.append(task.origin)
         return await super().judge_criteria(task, meter=meter, deadline=deadline)
 
@@ -49,19 +44,13 @@ def judge() -> OriginJudge:
 @pytest.fixture(scope="module")
 def client(judge: OriginJudge) -> Iterator[httpx.Client]:
     table = Settings()
-    with ExitStack() as stack:
-        app = create_app(
-            settings=table, judge=judge, library=load_library(), admission=Admission(table)
-        )
-        url = stack.enter_context(served(app))
-        yield stack.enter_context(httpx.Client(base_url=url, trust_env=False))
-
-
-@contextmanager
-def served(app: FastAPI) -> Iterator[str]:
+    app = create_app(
+        settings=table, judge=judge, library=load_library(), admission=Admission(table)
+    )
     listener = socket.create_server(("127.0.0.1", 0))
-    with listening(app, listener):
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with listening(app, listener), httpx.Client(base_url=url, trust_env=False) as client:
+        yield client
 
 
 def origins(judge: OriginJudge, response: httpx.Response) -> list[tuple[str, int]]:

@@ -6,14 +6,9 @@ import httpx
 
 from support.scripted_judge import Hang, always
 from support.step_rollouts import by_content, rollout, step
+from support.waiting import until
 
 PLAIN = {"evidence_quotes": False}
-
-
-async def until(condition) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110  nothing tells of a gauge
-            await asyncio.sleep(0.01)
 
 
 def post(service, rollouts, *, caller: str = "", **options) -> asyncio.Task[httpx.Response]:

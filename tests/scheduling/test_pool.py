@@ -2,9 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from contextlib import AsyncExitStack
-from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -34,6 +32,7 @@ from support.scripted_judge import (
     completion,
     in_turn,
 )
+from support.waiting import until
 
 OK = always(Reply("1"))
 
@@ -48,12 +47,6 @@ def value(metrics: Metrics, name: str, **labels: str) -> float:
 
 def server(judge: ScriptedJudge) -> str:
     return name_servers([judge.url])[0]
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110  nothing tells of a gauge
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -81,15 +74,11 @@ async def test_two_replicas_send_a_group_to_the_same_server(three):
 
 async def test_a_group_beyond_its_share_goes_on_at_the_least_loaded_and_stays_there(start_judge):
     judges = [await start_judge(always(Hang())) for _ in range(3)]
-
-    def arrived(count: int) -> bool:
-        return bool(count == sum(judge.calls for judge in judges))
-
     async with pooled(judges, concurrency=8) as pool, AsyncExitStack() as stack:
         for expected in range(1, 10):
             task = asyncio.create_task(ask(pool, request("hot")))
             stack.callback(task.cancel)
-            await until(partial(arrived, expected))
+            await until(lambda n=expected: sum(j.calls for j in judges) == n)  # type: ignore[misc]
         # A quarter of eight slots is two: each server takes three calls before the next one does.
         assert sorted(judge.calls for judge in judges) == [3, 3, 3]
 
@@ -138,9 +127,8 @@ async def test_failures_that_are_not_in_a_row_eject_nobody(start_judge):
     async with pooled(judges, metrics=metrics, looks=NEVER, attempts=6) as pool:
         for _ in range(15):
             await ask(pool, request("g"))
-    assert (
-        sum(value(metrics, "judge_server_ejections_total", server=server(j)) for j in judges) == 0
-    )
+    ejections = [value(metrics, "judge_server_ejections_total", server=server(j)) for j in judges]
+    assert ejections == [0, 0]
 
 
 async def test_a_killed_server_is_left_alone_and_gets_work_again_when_it_is_back(three):

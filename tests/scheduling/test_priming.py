@@ -56,9 +56,7 @@ async def test_a_prime_is_the_shared_part_and_no_more(start_judge):
     (prime,) = primes(judge)
     assert [message["content"] for message in prime["messages"]] == ["Judge.", "group g"]
     assert prime["temperature"] == 0
-    assert prime["continue_final_message"] is True, (
-        "a closed message would end past the shared part"
-    )
+    assert prime["continue_final_message"] is True  # closed, it would end past the shared part
     assert prime["add_generation_prompt"] is False
     others = [asked for asked in judge.requests if not is_prime(asked)]
     assert not any("continue_final_message" in asked for asked in others)
@@ -163,12 +161,9 @@ async def test_the_samples_of_a_group_share_their_prime_and_their_citations_do_n
     by_prompt = by_shape(V=1, S=1, U=1, C=1, F=1)
     judge = await start_judge(lambda asked: Reply("x") if is_prime(asked) else by_prompt(asked))
     async with pooled([judge], prime_wait_s=5) as pool:
+        writer = PromptWriter(secret=b"s")
         language = LanguageJudge(
-            pool,
-            model="m",
-            writer=PromptWriter(secret=b"s"),
-            metrics=Metrics(),
-            evidence_quotes=False,
+            pool, model="m", writer=writer, metrics=Metrics(), evidence_quotes=False
         )
         for number in range(4):
             response = RESPONSE.replace("48,000", f"{number}8,000")

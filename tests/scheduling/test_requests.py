@@ -20,9 +20,7 @@ class Notebook(JudgePool):
     def __init__(self) -> None:
         self.requests: list[ChatRequest] = []
 
-    async def complete(
-        self, request: ChatRequest, *, meter: Meter, deadline: float | None
-    ) -> ChatReply:
+    async def complete(self, request, *, meter, deadline):
         self.requests.append(request)
         shape = request.messages[-1].content.splitlines()[-1]
         return ChatReply(filled(shape), "stop", Usage())
@@ -35,13 +33,8 @@ def pool() -> Notebook:
 
 @pytest.fixture
 def judge(pool: Notebook) -> LanguageJudge:
-    return LanguageJudge(
-        pool,
-        model="m",
-        writer=PromptWriter(secret=b"s"),
-        metrics=Metrics(),
-        criteria_per_call=2,
-    )
+    writer = PromptWriter(secret=b"s")
+    return LanguageJudge(pool, model="m", writer=writer, metrics=Metrics(), criteria_per_call=2)
 
 
 async def ask(judge: LanguageJudge, response: str, **fields: Any) -> None:
@@ -74,7 +67,6 @@ async def test_what_a_criteria_call_shares_ends_where_the_answer_begins(judge, p
     for call in (first, second):
         assert call.messages[-1].content[call.shared :].startswith("<answer-")
         assert "48,000 pounds.</cite>" not in call.messages[-1].content[: call.shared]
-    assert (
-        first.messages[-1].content[: first.shared] == second.messages[-1].content[: second.shared]
-    )
+    parts = [call.messages[-1].content[: call.shared] for call in (first, second)]
+    assert parts[0] == parts[1]
     assert citation.shared == 0

@@ -15,9 +15,9 @@ from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from support.judge_tasks import by_shape, filled, shape_of
 from support.scripted_judge import (
+    CUT,
     MODEL,
     Answer,
-    Cut,
     Drip,
     Hang,
     Raw,
@@ -74,7 +74,7 @@ FAILURES: dict[str, tuple[Script, FailureKind]] = {
     "breaks": (lambda _: Status(500), FailureKind.SERVER_ERROR),
     "rejects": (lambda _: Status(400, "too long"), FailureKind.REJECTED),
     "is forbidden": (lambda _: Status(401), FailureKind.REJECTED),
-    "cuts its JSON": (lambda _: Cut(), FailureKind.UNREADABLE),
+    "cuts its JSON": (lambda _: CUT, FailureKind.UNREADABLE),
     "answers in HTML": (lambda _: Raw(b"<html>"), FailureKind.UNREADABLE),
     "says nothing": (lambda _: Reply(""), FailureKind.UNREADABLE),
     "has no content": (lambda _: Reply(None), FailureKind.UNREADABLE),

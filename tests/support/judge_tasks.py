@@ -9,7 +9,7 @@ from citemark_service.judges.tasks import CitationTask, CriteriaTask, Origin
 from citemark_service.parsing.answer import read_answer
 from citemark_service.parsing.sources import read_sources
 from citemark_service.score.rollout import parse_rollout
-from citemark_service.telemetry.metrics import Metrics
+from citemark_service.telemetry.metrics import CallOutcome, Metrics
 from support.scripted_judge import Reply, Script
 
 QUESTION = "When did the Alder viaduct open, and what did it cost?"
@@ -70,12 +70,18 @@ def by_shape(*, quote: str = "", **digits: int) -> Script:
 
 
 class RetryLog(Metrics):
-    """Keeps the kinds of the retries that were announced."""
+    """Keeps what was reported: calls with their prompt, cached and completion tokens; retries."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.calls: list[tuple[CallOutcome, tuple[int, int, int]]] = []
         self.retries: list[FailureKind] = []
 
+    def count_call(
+        self, outcome: CallOutcome, seconds: float, *, prompt: int, cached: int, completion: int
+    ) -> None:
+        assert seconds >= 0
+        self.calls.append((outcome, (prompt, cached, completion)))
+
     def count_retry(self, kind: FailureKind) -> None:
-        """Keep the kind."""
         self.retries.append(kind)

@@ -5,13 +5,10 @@
 
 A script is a callable from the decoded request to a `Reply` or a fault. The server is a bare
 `asyncio.Protocol`, cheap enough to stand behind a benchmark, and it sees when a client leaves.
-`PYTHONPATH=tests python -m support.scripted_judge [content] [seconds]` serves one fixed reply
-until it is stopped.
 """
 
 import asyncio
 import itertools
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,18 +73,16 @@ class Reset:
 
 
 @dataclass(frozen=True)
-class Cut:
-    """Reply with a proper length but JSON that ends in the middle."""
-
-
-@dataclass(frozen=True)
 class Drip:
     """A good reply, one byte every `every_s`."""
 
     every_s: float = 0.05
 
 
-Answer = Reply | Status | Raw | Hang | Reset | Cut | Drip
+CUT = Raw(b'{"id":"x","object":"chat.completion","created":0,"model":"scripted')
+"""A proper length, but JSON that ends in the middle."""
+
+Answer = Reply | Status | Raw | Hang | Reset | Drip
 Script = Callable[[dict[str, Any]], Answer]
 
 
@@ -102,39 +97,6 @@ def in_turn(*answers: Answer) -> Script:
     return lambda _request: next(coming)
 
 
-def schema_instance(schema: Mapping[str, Any], *, last: bool = False) -> Any:
-    """The smallest value of a JSON schema; of enumerated values the first, or the last."""
-    root = schema
-
-    def of(part: Mapping[str, Any]) -> Any:
-        if "$ref" in part:
-            name = part["$ref"].rsplit("/", 1)[-1]
-            return of(root["$defs"][name])
-        if "const" in part:
-            return part["const"]
-        if "enum" in part:
-            return part["enum"][-1 if last else 0]
-        if part.get("type") == "object":
-            return {key: of(value) for key, value in part.get("properties", {}).items()}
-        if part.get("type") == "array":
-            return [of(part["items"]) for _ in range(part.get("minItems", 0))]
-        return {"integer": part.get("minimum", 0), "number": 0.0, "boolean": False}.get(
-            part.get("type", "string"), ""
-        )
-
-    return of(schema)
-
-
-def by_schema(*, last: bool = False) -> Script:
-    """Answer each request with the smallest value of its own `response_format` schema."""
-
-    def script(request: dict[str, Any]) -> Answer:
-        schema = request["response_format"]["json_schema"]["schema"]
-        return Reply(msgspec.json.encode(schema_instance(schema, last=last)).decode())
-
-    return script
-
-
 def completion(reply: Reply, *, model: str = MODEL) -> bytes:
     """The body of a chat completion, with the fields that vLLM sends."""
     usage: dict[str, Any] = {
@@ -145,26 +107,19 @@ def completion(reply: Reply, *, model: str = MODEL) -> bytes:
     }
     if reply.cached_tokens is not None:
         usage["prompt_tokens_details"] = {"cached_tokens": reply.cached_tokens}
+    tokens = [
+        _listed(token.text, token.logprob)
+        | {"top_logprobs": [_listed(*pair) for pair in token.alternatives]}
+        for token in reply.tokens or ()
+    ]
     choice = {
         "index": 0,
         "message": {"role": "assistant", "content": reply.content, "reasoning": reply.reasoning},
-        "logprobs": _logprobs(reply.tokens),
+        "logprobs": None if reply.tokens is None else {"content": tokens},
         "finish_reason": reply.finish_reason,
     }
     envelope = {"id": "x", "object": "chat.completion", "created": 0, "model": model}
     return msgspec.json.encode({**envelope, "choices": [choice], "usage": usage})
-
-
-def _logprobs(tokens: Sequence[Listed] | None) -> dict[str, Any] | None:
-    if tokens is None:
-        return None
-    return {
-        "content": [
-            _listed(token.text, token.logprob)
-            | {"top_logprobs": [_listed(*pair) for pair in token.alternatives]}
-            for token in tokens
-        ]
-    }
 
 
 def _listed(text: str, logprob: float) -> dict[str, Any]:
@@ -192,7 +147,7 @@ class ScriptedJudge:
         """Calls whose client left before it was answered."""
         self._port = 0
         self._server: asyncio.Server | None = None
-        self._connections: set[_Connection] = set()
+        self.connections: set[_Connection] = set()
         self._changed = asyncio.Event()
         self._bodies: dict[Reply, bytes] = {}
 
@@ -219,7 +174,7 @@ class ScriptedJudge:
     async def refuse(self) -> None:
         """Drop all connections and refuse new ones, as a killed server does."""
         server, self._server = self._server, None
-        for connection in tuple(self._connections):
+        for connection in tuple(self.connections):
             connection.drop()
         if server is not None:
             server.close()
@@ -265,14 +220,6 @@ class ScriptedJudge:
         self.abandoned += abandoned
         self._changed.set()
 
-    def joined(self, connection: "_Connection") -> None:
-        """Note a new connection."""
-        self._connections.add(connection)
-
-    def left(self, connection: "_Connection") -> None:
-        """Note a closed connection."""
-        self._connections.discard(connection)
-
 
 class _Connection(asyncio.Protocol):
     """One keep-alive connection; one request at a time, as HTTP/1.1 clients send them."""
@@ -289,10 +236,10 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        self._judge.joined(self)
+        self._judge.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._judge.left(self)
+        self._judge.connections.discard(self)
         if self._timer is not None:
             self._timer.cancel()
         if self._answering:
@@ -334,10 +281,11 @@ class _Connection(asyncio.Protocol):
                 self._finish(answer.code, body, answer.headers)
             case Raw():
                 self._finish(answer.code, answer.body, answer.headers)
-            case Cut():
-                self._finish(200, completion(Reply("cut"))[:60], {})
             case Reset():
-                self._reset(completion(Reply("reset")), answer.sent)
+                body = completion(Reply("reset"))
+                self._transport.write(_head(200, len(body), {}) + body[: answer.sent])
+                # Aborted at once, the bytes might be thrown away unsent.
+                self._later(0.01, self._transport.abort)
             case Drip():
                 body = completion(Reply("drip"))
                 self._transport.write(_head(200, len(body), {}))
@@ -350,11 +298,6 @@ class _Connection(asyncio.Protocol):
             call(*args)
         else:
             self._timer = asyncio.get_running_loop().call_later(seconds, call, *args)
-
-    def _reset(self, body: bytes, sent: int) -> None:
-        self._transport.write(_head(200, len(body), {}) + body[:sent])
-        # Aborted at once, the bytes might be thrown away unsent.
-        self._later(0.01, self._transport.abort)
 
     def _drip(self, body: bytes, every_s: float) -> None:
         self._transport.write(body[:1])
@@ -379,16 +322,3 @@ def _head(code: int, length: int, headers: Mapping[str, str]) -> bytes:
     lines = [f"HTTP/1.1 {code} Scripted", "content-type: application/json"]
     lines += [f"content-length: {length}", *(f"{name}: {value}" for name, value in headers.items())]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
-
-
-async def _serve(content: str, seconds: float) -> None:
-    script = always(Reply(content, delay_s=seconds))
-    async with ScriptedJudge(script, record=False) as judge:
-        sys.stdout.write(judge.url + "\n")
-        sys.stdout.flush()
-        await asyncio.Event().wait()
-
-
-if __name__ == "__main__":
-    words = sys.argv[1:]
-    asyncio.run(_serve(words[0] if words else "{}", float(words[1]) if len(words) > 1 else 0.0))

@@ -38,7 +38,7 @@ class Constraint:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One call. `top_logprobs` 0 asks for none."""
+    """One call."""
 
     messages: tuple[Message, ...]
     constraint: Constraint | None
@@ -50,7 +50,6 @@ class ChatRequest:
     priority: int = 0
     """Lower goes first; sent to servers that schedule by it."""
     caller: str = ""
-    """Slots are shared out fairly between callers."""
     affinity: str = ""
     """Equal for calls that share a long prefix: they go to one server, one after another."""
     shared: int = 0

@@ -6,7 +6,7 @@ reasoning, only the answer block, and returns a verdict for every key or raises 
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 from citemark_schemas import (
     ClaimVerdict,
@@ -17,11 +17,7 @@ from citemark_schemas import (
 )
 from citemark_service.parsing.parsed import Answer, Claim, Sentence, Sources
 
-_REPLIES_KEPT: Final = 16
-_REPLY_CHARS: Final = 16_000
-
 Question = Literal["criteria", "citations"]
-"""What a judge is asked about a rollout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +29,7 @@ class Origin:
     priority: int = 0
     """Lower goes first: 0 for training, 10 for audits."""
     run: str | None = None
-    """The training run, as the request says; like `step` only recorded."""
+    """The training run; like `step` only recorded."""
     step: int | None = None
 
 
@@ -70,7 +66,7 @@ class CitationTask:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one task cost. Addition is fieldwise."""
+    """What one task cost."""
 
     calls: int = 0
     prompt_tokens: int = 0
@@ -103,7 +99,7 @@ class Meter:
     def __init__(self) -> None:
         self.usage = Usage()
         self.replies: tuple[Words, ...] = ()
-        """What the judge said, in order of arrival: the first 16 replies, each clipped."""
+        """The first 16 of what the judge said, in order of arrival, each clipped."""
         self._kept = 0
         self._fresh = 0
 
@@ -113,13 +109,12 @@ class Meter:
         return self._kept > 0 and self._fresh == 0
 
     def add(self, usage: Usage) -> None:
-        """Record the cost of one call, whatever came of it."""
         self.usage = self.usage + usage
 
     def keep_reply(self, question: Question, reply: str) -> None:
         """Keep what the judge said, readable or not, as the reason of a verdict."""
-        if len(self.replies) < _REPLIES_KEPT:
-            self.replies = (*self.replies, Words(question, reply[:_REPLY_CHARS]))
+        if len(self.replies) < 16:
+            self.replies = (*self.replies, Words(question, reply[:16_000]))
 
     def count_verdicts(self, *, kept: int, fresh: int) -> None:
         """Record how many verdicts a cache had, and how many were judged for anyone."""
@@ -148,9 +143,8 @@ class Judge(ABC):
     """A judge of structured tasks. Implementations are safe to call concurrently."""
 
     identity: JudgeIdentity
-    """Model and prompt version, for results and cache keys."""
     instant: bool = False
-    """Whether it answers at once and for nothing, so that keeping its verdicts gains nothing."""
+    """It answers at once and for nothing, so that keeping its verdicts gains nothing."""
 
     @abstractmethod
     async def judge_criteria(

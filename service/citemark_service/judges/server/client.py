@@ -1,7 +1,6 @@
 """The transport to vLLM and other OpenAI-compatible servers: aiohttp and msgspec, nothing between.
 
-A training step makes hundreds of calls at once, so their CPU cost is the service's own: the
-body is encoded once a call, and of the reply only the needed fields are decoded.
+A training step makes hundreds of calls at once, so their CPU cost is the service's own.
 """
 
 import io
@@ -51,11 +50,9 @@ class HttpTransport:
         return self._exchange("POST", "chat/completions", body, request.messages)
 
     def list_models(self) -> Coroutine[Any, Any, bytes]:
-        """As `send`, of the list of models."""
         return self._exchange("GET", "models", None, ())
 
     async def aclose(self) -> None:
-        """Close the connections; calls from now on raise `JudgeStopped`."""
         self._closed = True
         if self._session is not None:
             await self._session.close()

@@ -50,7 +50,6 @@ class HostedTransport:
         )
 
     def send(self, request: ChatRequest) -> Coroutine[Any, Any, bytes]:
-        """As `HttpTransport.send`."""
         # Only fields of OpenAI's reference: others are refused.
         sound = request.without_surrogates()
         payload = sound.payload(self.endpoint.model)
@@ -61,11 +60,9 @@ class HostedTransport:
         return self._read(partial(create, **payload), request.messages)
 
     def list_models(self) -> Coroutine[Any, Any, bytes]:
-        """As `HttpTransport.list_models`."""
         return self._read(self._client.models.with_streaming_response.list, ())
 
     async def aclose(self) -> None:
-        """Close the connections; calls from now on raise `JudgeStopped`."""
         await self._client.close()
 
     async def _read(self, call: Callable[[], Any], prompt: Sequence[Message]) -> bytes:

@@ -27,9 +27,8 @@ from citemark_service.judges.tasks import Usage
 
 MAX_REPLY_BYTES: Final = 8 * 1024 * 1024
 """A reply above this is refused unread: verdicts of a rollout take a few kilobytes."""
-MESSAGE_LIMIT: Final = 300
-"""Characters of a server's message that are kept."""
 
+_MESSAGE_CHARS: Final = 300  # of what a server says in an error
 _ECHO_BLOCK: Final = 12
 _FENCE: Final = re.compile(r"```[a-z]*\s*")
 _HALF: Final = "\N{REPLACEMENT CHARACTER}"
@@ -196,9 +195,6 @@ class _Models(msgspec.Struct):
     data: list[_Model]
 
 
-_MODELS: Final = msgspec.json.Decoder(_Models)
-
-
 def verify_served(listing: bytes, model: str) -> None:
     """Return where `model` is in the list, or where the list is not OpenAI's.
 
@@ -206,11 +202,11 @@ def verify_served(listing: bytes, model: str) -> None:
         JudgeRejected: the server has other models; the message names them.
     """
     try:
-        served = [each.id for each in _MODELS.decode(listing).data]
+        served = [each.id for each in msgspec.json.decode(listing, type=_Models).data]
     except _UNDECODABLE:
         return
     if model not in served:
-        names = ", ".join(served)[:MESSAGE_LIMIT] or "no model"
+        names = ", ".join(served)[:_MESSAGE_CHARS] or "no model"
         raise JudgeRejected(f"the judge serves {names}, not {model}")
 
 
@@ -224,15 +220,12 @@ class _ErrorBody(msgspec.Struct):
     """Older vLLM puts the message at the top level."""
 
 
-_ERROR_BODY: Final = msgspec.json.Decoder(_ErrorBody)
-
-
 def to_status_error(
     status: int, body: bytes, retry_after: str | None, prompt: Iterable[Message]
 ) -> JudgeError:
     """The error that a reply with `status` != 200 stands for; `prompt` is what was sent."""
     try:
-        error = _ERROR_BODY.decode(body)
+        error = msgspec.json.decode(body, type=_ErrorBody)
         words = quotable(error.error.message if error.error else error.message, prompt)
     except _UNDECODABLE:
         words = ""
@@ -249,8 +242,7 @@ def to_status_error(
 
 
 def to_unreachable(error: BaseException, base_url: str) -> JudgeUnreachable:
-    """The error that a broken connection stands for."""
-    detail = str(error)[:MESSAGE_LIMIT] or type(error).__name__
+    detail = str(error)[:_MESSAGE_CHARS] or type(error).__name__
     return JudgeUnreachable(f"no whole reply from {base_url}: {detail}")
 
 
@@ -261,8 +253,8 @@ def quotable(words: str, prompt: Iterable[Message]) -> str:
     characters that `words` shares with the prompt is caught, as it covers one whole aligned
     block of 12; a chance hit only costs the detail of a message.
     """
-    line = " ".join(words[: 2 * MESSAGE_LIMIT].split())
-    kept = "".join(filter(str.isprintable, line))[:MESSAGE_LIMIT]
+    line = " ".join(words[: 2 * _MESSAGE_CHARS].split())
+    kept = "".join(filter(str.isprintable, line))[:_MESSAGE_CHARS]
     starts = range(0, len(kept) - _ECHO_BLOCK + 1, _ECHO_BLOCK)
     blocks = [kept[start : start + _ECHO_BLOCK] for start in starts]
     for message in prompt:

@@ -31,8 +31,7 @@ from citemark_service.telemetry.traces import open_span, set_attributes
 
 _DISTRESS: Final = (JudgeUnreachable, JudgeTimeout, JudgeServerError)
 """Errors that speak against the server, not against the call, its deadline or the load."""
-_EJECTING_FAILURES: Final = 3
-"""So many calls that fail in a row eject a server."""
+_EJECTING_FAILURES: Final = 3  # in a row
 _LOOK_TIMEOUT_S: Final = 4.0  # less than `/readyz` waits for the looks at all servers
 _UNBILLED: Final = Usage()
 _log = logging.getLogger("citemark.judge")
@@ -43,7 +42,7 @@ class Endpoint:
     """An OpenAI-compatible API, usually with a path that ends in `/v1`.
 
     Raises:
-        SettingsError: the URL is not http(s), or carries a password; the key has line breaks.
+        SettingsError: every call would fail with it, or an error message could show a secret.
     """
 
     base_url: str
@@ -51,7 +50,6 @@ class Endpoint:
     api_key: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse what would fail on every call, or show a secret in error messages."""
         try:
             parts = urlsplit(self.base_url)
             host, _port = parts.hostname, parts.port
@@ -72,15 +70,12 @@ class Transport(Protocol):
 
     def send(self, request: ChatRequest) -> Coroutine[Any, Any, bytes]:
         """Post once; the body of a reply with status 200. Raises `JudgeError`."""
-        ...
 
     def list_models(self) -> Coroutine[Any, Any, bytes]:
-        """Ask once for the list of models; likewise."""
-        ...
+        """As `send`, of the list of models."""
 
     async def aclose(self) -> None:
         """Close the connections; calls from now on raise `JudgeStopped`."""
-        ...
 
 
 def name_servers(urls: Sequence[str]) -> list[str]:
@@ -101,10 +96,8 @@ class ServerLimits:
     """What one server is asked at once and for how long, and when it is looked at."""
 
     concurrency: int
-    """Calls that hold a slot."""
     timeout_s: float
-    """For one call, from connecting to the last byte of the reply, so that a reply that drips is
-    cut like one that never comes."""
+    """For one call, from connecting to the last byte of a reply that may drip."""
     queue: int = 32_768
     """Calls that wait for a slot."""
     look_every_s: float = 3.0
