@@ -1,7 +1,5 @@
 """Entries as a step makes them, and a ledger in each kind of database."""
 
-import asyncio
-import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -10,17 +8,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from citemark_rubrics import load_library
-from citemark_schemas import Knobs, Rollout, ScoreResult
-from citemark_service.judges.embedded.judge import EmbeddedJudge
+from citemark_schemas import Rollout, ScoreResult
 from citemark_service.ledger.database import open_engine
-from citemark_service.score.pipeline import Pipeline
 from citemark_service.score.rollout import ScoredRollout
-from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from support import postgres_server
-
-EXAMPLES = Path(__file__).parents[2] / "examples" / "rollouts.jsonl"
+from support.scored_examples import ROLLOUTS, score_one
 
 MakeEntry = Callable[..., ScoredRollout]
 """`make(3, run="a", step=1, at=5.0)`: the third example, scored, under its own id."""
@@ -28,20 +21,7 @@ MakeEntry = Callable[..., ScoredRollout]
 
 @pytest.fixture(scope="session")
 def examples() -> list[tuple[Rollout, ScoreResult]]:
-    rollouts = [
-        Rollout.model_validate(json.loads(line)) for line in EXAMPLES.read_bytes().splitlines()
-    ]
-    pipeline = Pipeline(
-        judge=EmbeddedJudge(),
-        library=load_library(),
-        settings=Settings(),
-        metrics=Metrics(),
-    )
-
-    async def scored(rollout: Rollout) -> ScoreResult:
-        return await pipeline.score(rollout, request=Knobs(), position=0, deadline=None)
-
-    return [(rollout, asyncio.run(scored(rollout))) for rollout in rollouts]
+    return [(rollout, score_one(rollout)) for rollout in ROLLOUTS]
 
 
 @pytest.fixture
@@ -62,6 +42,26 @@ def make(examples) -> MakeEntry:
     return entry
 
 
+class Counts(Metrics):
+    """Metrics whose figures can be read."""
+
+    def sample(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(f"citemark_{name}", labels)
+
+    @property
+    def written(self) -> float | None:
+        return self.sample("ledger_rollouts_total", outcome="kept")
+
+    @property
+    def lost(self) -> float | None:
+        return self.sample("ledger_rollouts_total", outcome="lost")
+
+
+@pytest.fixture
+def counts() -> Counts:
+    return Counts()
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The address of a server that all tests share; each cleans up what it wrote."""
@@ -76,14 +76,22 @@ def postgres() -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request, tmp_path) -> Iterator[Engine]:
+def address(request, tmp_path) -> Iterator[str]:
+    """Of a database without tables."""
     if request.param == "sqlite":
-        engine = open_engine(f"sqlite:///{tmp_path / 'ledger.db'}")
-        yield engine
-    else:
-        engine = open_engine(request.getfixturevalue("postgres"))
-        yield engine
-        with engine.begin() as connection:
-            connection.exec_driver_sql("DROP SCHEMA public CASCADE")
-            connection.exec_driver_sql("CREATE SCHEMA public")
+        yield f"sqlite:///{tmp_path / 'ledger.db'}"
+        return
+    address = request.getfixturevalue("postgres")
+    yield address
+    engine = open_engine(address)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+        connection.exec_driver_sql("CREATE SCHEMA public")
+    engine.dispose()
+
+
+@pytest.fixture
+def engine(address) -> Iterator[Engine]:
+    engine = open_engine(address)
+    yield engine
     engine.dispose()

@@ -11,8 +11,8 @@ from citemark_service.errors import LedgerError
 from citemark_service.ledger.ledger import Ledger
 from citemark_service.ledger.rows import characters_of
 from citemark_service.ledger.store import Written
-from citemark_service.telemetry.metrics import Metrics
 from support.ledger_service import kept_service, score
+from support.waiting import until
 
 
 class Shelf:
@@ -50,27 +50,9 @@ class Shelf:
         return [entry for batch in self.batches for entry in batch]
 
 
-class Counts(Metrics):
-    @property
-    def written(self):
-        return self.sample("ledger_rollouts_total", outcome="kept")
-
-    @property
-    def lost(self):
-        return self.sample("ledger_rollouts_total", outcome="lost")
-
-    def sample(self, name, **labels):
-        return self.registry.get_sample_value(f"citemark_{name}", labels)
-
-
 @pytest.fixture
 def shelf():
     return Shelf()
-
-
-@pytest.fixture
-def counts():
-    return Counts()
 
 
 def ledger_of(shelf, counts, wait_s=5.0, room=10**9):
@@ -85,17 +67,11 @@ async def test_what_was_awaited_is_kept(shelf, counts, make):
     assert shelf.closed
 
 
-async def _until(condition):
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - the ledger tells nobody
-            await asyncio.sleep(0.01)
-
-
 async def test_a_store_is_named_and_opened_before_anything_is_kept(shelf, counts, caplog):
     caplog.set_level("INFO")
     async with ledger_of(shelf, counts):
         assert "rollouts are kept in shelf" in caplog.text
-        await _until(lambda: shelf.batches == [[]])
+        await until(lambda: shelf.batches == [[]])
     assert (counts.written, counts.lost) == (0, 0)
 
 
@@ -104,7 +80,7 @@ async def test_a_store_that_does_not_open_is_told_at_the_start_and_delays_no_end
 ):
     shelf.broken = True
     async with ledger_of(shelf, counts):
-        await _until(lambda: "are not being kept" in caplog.text)
+        await until(lambda: "are not being kept" in caplog.text)
         since = time.perf_counter()
     assert time.perf_counter() - since < 5
     assert shelf.closed
@@ -173,7 +149,7 @@ async def test_what_a_broken_store_refused_is_written_when_it_works_again(
         assert counts.sample("ledger_trouble")
         assert counts.sample("ledger_waiting") == 2
         shelf.broken = False
-        await _until(lambda: counts.sample("ledger_waiting") == 0)
+        await until(lambda: counts.sample("ledger_waiting") == 0)
         assert not counts.sample("ledger_trouble")
     assert len(shelf.kept) == 2
     assert (counts.written, counts.lost) == (2, 0)

@@ -68,47 +68,40 @@ def test_all_of_a_rollout_comes_back(engine, make):
     assert (row["run"], row["step"], row["group_key"]) == ("a", 3, "g")
 
 
-def test_a_sample_that_is_posted_again_is_kept_once(engine, make):
+STEP = {"run": "a", "step": 3}
+
+
+@pytest.mark.parametrize(
+    ("batches", "kept"),
+    [
+        ([[STEP, STEP | {"at": 2e3}], [STEP | {"at": 3e3}]], 1),
+        ([[STEP | {"reward": None, "failure": FAILURE}], [STEP]], 2),
+        ([[{"at": 1.0}, {"at": 2.0}]], 2),
+        (2 * [[{"at": 1.0}, {"at": 2.0}, {"at": 1.0, "run": "a"}]], 3),
+        ([[STEP | {"position": place} for place in range(8)]], 8),
+        ([[STEP, STEP | {"step": 4}]], 2),
+    ],
+    ids=[
+        "posted again",
+        "failed and came again",
+        "each post without run and step",
+        "written again because nobody knows whether it was",
+        "answered alike in other places",
+        "in two steps",
+    ],
+)
+def test_samples_are_kept_once(engine, make, batches, kept):
     store = store_of(engine)
-    again = [make(1, run="a", step=3, at=at) for at in (1.0, 2.0, 3.0)]
-    assert store.write(again[:2]) == Written(kept=1, again=1)
-    assert store.write(again[2:]) == Written(again=1)
-    assert len(rows(engine, rollouts)) == 1
-    (step,) = rows(engine, steps)
-    assert (step["rollouts"], step["last_at"]) == (1, 1.0)
-
-
-def test_a_sample_that_failed_and_came_again_is_kept_twice(engine, make):
-    store = store_of(engine)
-    store.write([make(1, run="a", step=3, reward=None, failure=FAILURE)])
-    store.write([make(1, run="a", step=3)])
-    (step,) = rows(engine, steps)
-    assert (step["rollouts"], step["rewarded"], step["failed"]) == (2, 1, 1)
-
-
-def test_without_run_and_step_every_post_counts(engine, make):
-    store_of(engine).write([make(1, at=1.0), make(1, at=2.0)])
-    assert len(rows(engine, rollouts)) == 2
+    written = [store.write([make(1, **fields) for fields in batch]) for batch in batches]
+    assert sum(each.kept for each in written) == len(rows(engine, rollouts)) == kept
+    assert [each.kept + each.again for each in written] == list(map(len, batches))
+    sums = rows(engine, steps)
+    assert sum(step["rollouts"] for step in sums) == kept
+    assert sum(step["failed"] for step in sums) == sum(
+        "failure" in fields for batch in batches for fields in batch
+    )
+    assert max(step["last_at"] for step in sums) <= 1000.0
     assert len(rows(engine, prompts)) == 1
-
-
-def test_what_is_written_again_because_nobody_knows_is_kept_once(engine, make):
-    store = store_of(engine)
-    entries = [make(1, at=1.0), make(2, at=1.0), make(1, run="a", at=1.0)]
-    store.write(entries)
-    store.write(entries)
-    assert len(rows(engine, rollouts)) == 3
-
-
-def test_samples_that_a_policy_answered_alike_are_told_apart_by_their_place(engine, make):
-    store_of(engine).write([make(1, run="a", step=1, position=place) for place in range(8)])
-    (step,) = rows(engine, steps)
-    assert step["rollouts"] == 8
-
-
-def test_a_sample_of_two_steps_is_kept_in_both(engine, make):
-    store_of(engine).write([make(1, run="a", step=1), make(1, run="a", step=2)])
-    assert [row["rollouts"] for row in rows(engine, steps)] == [1, 1]
 
 
 def test_names_that_no_index_takes_are_cut_and_stay_apart(engine, make):

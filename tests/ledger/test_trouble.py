@@ -19,8 +19,8 @@ from citemark_service.ledger.ledger import Ledger
 from citemark_service.ledger.reading import LedgerReader, Place
 from citemark_service.ledger.store import LedgerStore
 from citemark_service.ledger.tables import prompts, rollouts, steps
-from citemark_service.telemetry.metrics import Metrics
 from support import postgres_server
+from support.waiting import until
 
 _WRITER = Path(__file__).parents[1] / "support" / "ledger_writer.py"
 _BATCHES = 40
@@ -57,22 +57,7 @@ def together(address, works, folder):
     return "".join(told)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def address(request, tmp_path) -> Iterator[str]:
-    """Of a database without tables."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'ledger.db'}"
-        return
-    address = request.getfixturevalue("postgres")
-    yield address
-    engine = open_engine(address)
-    with engine.begin() as connection:
-        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
-        connection.exec_driver_sql("CREATE SCHEMA public")
-    engine.dispose()
-
-
-def test_two_services_begin_and_write_the_same_steps_at_once(address, make, tmp_path):
+def test_two_services_begin_and_write_the_same_steps_at_once(address, engine, make, tmp_path):
     works = [
         [
             [make(index, run="a", step=batch, id=f"{worker}-{index}") for index in range(16)]
@@ -81,20 +66,16 @@ def test_two_services_begin_and_write_the_same_steps_at_once(address, make, tmp_
         for worker in range(2)
     ]
     assert together(address, works, tmp_path) == ""
-    engine = open_engine(address)
     assert sums(engine) == (2 * 16 * _BATCHES, 2 * 16 * _BATCHES)
-    engine.dispose()
 
 
-def test_the_same_samples_from_two_services_are_kept_once(address, make, tmp_path):
+def test_the_same_samples_from_two_services_are_kept_once(address, engine, make, tmp_path):
     work = [
         [make(index, run="a", step=batch, position=index) for index in range(16)]
         for batch in range(_BATCHES)
     ]
     assert together(address, [work, work], tmp_path) == ""
-    engine = open_engine(address)
     assert sums(engine) == (16 * _BATCHES, 16 * _BATCHES)
-    engine.dispose()
 
 
 def test_reading_and_pruning_while_another_writes(engine, make):
@@ -116,30 +97,10 @@ def test_reading_and_pruning_while_another_writes(engine, make):
     assert seen > 1000
 
 
-async def _until(condition) -> None:
-    async with asyncio.timeout(_PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 - the ledger tells nobody
-            await asyncio.sleep(0.05)
-
-
-class Counts(Metrics):
-    @property
-    def written(self):
-        return self.sample("ledger_rollouts_total", outcome="kept")
-
-    @property
-    def lost(self):
-        return self.sample("ledger_rollouts_total", outcome="lost")
-
-    def sample(self, name, **labels):
-        return self.registry.get_sample_value(f"citemark_{name}", labels)
-
-
-async def test_a_server_that_restarts_costs_no_entry_and_writes_none_twice(make, caplog):
+async def test_a_server_that_restarts_costs_no_entry_and_writes_none_twice(make, counts, caplog):
     programs = postgres_server.binaries()
     if programs is None:
         pytest.skip("no PostgreSQL server is installed (Debian: apt-get install postgresql)")
-    counts = Counts()
     with tempfile.TemporaryDirectory(prefix="citemark-pg-") as folder:
         os.chmod(folder, 0o755)  # noqa: PTH101
         server = postgres_server.Server(programs, Path(folder))
@@ -153,7 +114,7 @@ async def test_a_server_that_restarts_costs_no_entry_and_writes_none_twice(make,
                 assert time.monotonic() - started < _PATIENCE_S / 2
                 assert counts.written == 100
                 server.start()
-                await _until(lambda: counts.written == 200)
+                await until(lambda: counts.written == 200)
             engine = open_engine(address)
             assert sums(engine) == (200, 200)
             engine.dispose()
@@ -183,9 +144,8 @@ def fill(path: Path) -> None:
 
 
 async def test_a_full_disk_costs_no_reward_and_what_waits_is_written_when_there_is_room(
-    tmp_path, make, caplog
+    tmp_path, make, counts, caplog
 ):
-    counts = Counts()
     with small_disk(tmp_path, 8) as folder:
         store = LedgerStore(
             open_engine(f"sqlite:///{folder / 'ledger.db'}"), max_bytes=2**40, max_days=None
@@ -198,7 +158,7 @@ async def test_a_full_disk_costs_no_reward_and_what_waits_is_written_when_there_
             await asyncio.wait_for(asyncio.gather(*map(ledger.keep, full)), _PATIENCE_S)
             assert counts.written < 501
             rest.unlink()
-            await _until(lambda: counts.written == 501)
+            await until(lambda: counts.written == 501)
         engine = open_engine(f"sqlite:///{folder / 'ledger.db'}")
         assert sums(engine) == (501, 501)
         engine.dispose()

@@ -1,22 +1,12 @@
 """A reward computed again from its verdicts is the one that scoring anew would give."""
 
-import asyncio
-import json
-from pathlib import Path
-
 import pytest
 
-from citemark_rubrics import load_library
-from citemark_schemas import Failure, FailureKind, Knobs, Rollout
+from citemark_schemas import Failure, FailureKind, Knobs
 from citemark_service.errors import NotJudged
-from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.rescoring.reward import Change, rescore
-from citemark_service.score.pipeline import Pipeline
-from citemark_service.settings import Settings
-from citemark_service.telemetry.metrics import Metrics
+from support.scored_examples import ROLLOUTS, score_one
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "rollouts.jsonl"
-ROLLOUTS = [Rollout.model_validate(json.loads(line)) for line in EXAMPLES.read_text().splitlines()]
 CHANGES = {
     "nothing": Knobs(),
     "citation weight": Knobs(citation_weight=0.7),
@@ -29,32 +19,15 @@ CHANGES = {
 }
 
 
-@pytest.fixture(scope="module")
-def score():
-    pipeline = Pipeline(
-        judge=EmbeddedJudge(),
-        library=load_library(),
-        settings=Settings(),
-        metrics=Metrics(),
-    )
-
-    def scored(rollout, knobs=None):
-        request = knobs or Knobs()
-        work = pipeline.score(rollout, request=request, position=0, deadline=None)
-        return asyncio.run(work)
-
-    return scored
-
-
 def parts(result):
     return result.model_dump(exclude={"judge", "cached"})
 
 
 @pytest.mark.parametrize("knobs", CHANGES.values(), ids=CHANGES)
 @pytest.mark.parametrize("rollout", ROLLOUTS, ids=lambda rollout: rollout.id)
-def test_it_is_what_scoring_anew_gives(score, rollout, knobs):
-    again = rescore(rollout, score(rollout), Change(knobs, {}))
-    anew = score(rollout, knobs)
+def test_it_is_what_scoring_anew_gives(rollout, knobs):
+    again = rescore(rollout, score_one(rollout), Change(knobs, {}))
+    anew = score_one(rollout, knobs)
     if not knobs.apply_citation_reward:  # what was judged of the claims is not forgotten
         again, anew = (
             each.model_copy(update={"claims": (), "uncited": ()}) for each in (again, anew)
@@ -62,9 +35,9 @@ def test_it_is_what_scoring_anew_gives(score, rollout, knobs):
     assert parts(again) == parts(anew)
 
 
-def test_weights_are_by_title(score):
+def test_weights_are_by_title():
     rollout = ROLLOUTS[0]
-    result = score(rollout)
+    result = score_one(rollout)
     lowest = min(result.rubrics, key=lambda rubric: rubric.score)
     alone = {rubric.title: 0.0 for rubric in result.rubrics} | {lowest.title: 1.0}
     again = rescore(rollout, result, Change(Knobs(citation_weight=0.0), alone))
@@ -80,21 +53,21 @@ def test_weights_are_by_title(score):
         (Knobs(), Knobs(non_stop_penalty=True), "non_stop_penalty"),
     ],
 )
-def test_what_was_never_judged_is_no_number(score, first, then, missing):
+def test_what_was_never_judged_is_no_number(first, then, missing):
     rollout = ROLLOUTS[0].model_copy(update={"finish_reason": "length"})
     with pytest.raises(NotJudged, match=missing):
-        rescore(rollout, score(rollout, first), Change(then, {}))
+        rescore(rollout, score_one(rollout, first), Change(then, {}))
 
 
-def test_a_failure_stays_one(score):
+def test_a_failure_stays_one():
     failure = Failure(kind=FailureKind.TIMEOUT, message="late", retryable=True)
-    result = score(ROLLOUTS[0]).model_copy(update={"reward": None, "failure": failure})
+    result = score_one(ROLLOUTS[0]).model_copy(update={"reward": None, "failure": failure})
     with pytest.raises(NotJudged, match="judge_timeout"):
         rescore(ROLLOUTS[0], result, Change(Knobs(), {}))
 
 
-def test_without_any_weight_there_is_nothing_to_average(score):
-    result = score(ROLLOUTS[0])
+def test_without_any_weight_there_is_nothing_to_average():
+    result = score_one(ROLLOUTS[0])
     none = {rubric.title: 0.0 for rubric in result.rubrics}
     with pytest.raises(NotJudged, match="weight above 0"):
         rescore(ROLLOUTS[0], result, Change(Knobs(), none))

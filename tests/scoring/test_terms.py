@@ -4,13 +4,10 @@ Each knob of `Knobs.model_fields` is turned, with values of its own type and bou
 one is covered without being named here.
 """
 
-import asyncio
 import io
-import json
 import math
 import re
 from itertools import cycle
-from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
@@ -19,7 +16,6 @@ from hypothesis import strategies as st
 from pydantic.fields import FieldInfo
 from rich.console import Console
 
-from citemark_rubrics import load_library
 from citemark_schemas import (
     ClaimVerdict,
     CriterionVerdict,
@@ -38,14 +34,9 @@ from citemark_service.judges.tasks import CitationVerdicts
 from citemark_service.rescoring.reward import Change, rescore
 from citemark_service.score.explanation import attainable, losses, reason
 from citemark_service.score.formula import restore_terms
-from citemark_service.score.pipeline import Pipeline
-from citemark_service.settings import Settings
-from citemark_service.telemetry.metrics import Metrics
+from support.scored_examples import EMBEDDED, LIBRARY, ROLLOUTS
+from support.scored_examples import score_one as score
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "rollouts.jsonl"
-ROLLOUTS = [Rollout.model_validate(json.loads(line)) for line in EXAMPLES.read_text().splitlines()]
-LIBRARY, SETTINGS, METRICS = load_library(), Settings(), Metrics()
-EMBEDDED = EmbeddedJudge()
 SUMMAND = re.compile(r"([+−]?) ?(−?[\d.]+(?:e\+?\d+|e−\d+)?) × (\d\.\d{3}) \(")
 
 units = st.floats(0, 1, allow_nan=False)
@@ -102,13 +93,6 @@ rollouts = st.builds(
     st.sampled_from(ROLLOUTS),
     st.sampled_from(["stop", "length"]),
 )
-
-
-def score(rollout: Rollout, knobs: Knobs, judge: EmbeddedJudge | None = None) -> ScoreResult:
-    pipeline = Pipeline(
-        judge=judge or EMBEDDED, library=LIBRARY, settings=SETTINGS, metrics=METRICS
-    )
-    return asyncio.run(pipeline.score(rollout, request=knobs, position=0, deadline=None))
 
 
 def printed_reward(result: ScoreResult) -> str:
