@@ -134,7 +134,7 @@ def test_every_flag_says_why(cli: Cli) -> None:
 @pytest.mark.usefixtures("fake_vllm")
 def test_the_exit_status_is_that_of_vllm(start: Start) -> None:
     process = start("judge", "--any-device", "--port", "9")
-    stdout, stderr = process.communicate(timeout=30)
+    stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 42
     assert "arguments serve Qwen/" in stdout
     assert "citemark serve --judge vllm --judge-url http://127.0.0.1:9/v1" in stderr
@@ -147,4 +147,4 @@ def test_a_signal_reaches_vllm(start: Start) -> None:
     while not process.stdout.readline().startswith("arguments"):
         assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 43
+    assert process.wait(60) == 43

@@ -13,6 +13,7 @@ from pydantic_core import from_json
 
 from citemark_schemas import Rollout, ScoreResponse, ScoreResult, StreamLine
 from citemark_service.score.formula import restore_terms
+from citemark_service.trainers.files import parse_line
 
 _NEAR = 0.88  # "citation_wieght" is .93 from its field, "response_id" .84 from "response"
 _RESULT = {"reward", "versions"}  # a rollout has neither
@@ -65,13 +66,10 @@ class RowReader:
             yield self._read(line, position, raw.removeprefix(b"\xef\xbb\xbf"))
 
     def _read(self, line: int, position: int, raw: bytes) -> RolloutRow | BadLine:
-        try:
-            # Unlike json, it refuses lone surrogates, which no result could be written with.
-            row = from_json(raw)
-        except ValueError as error:
-            return BadLine(line, f"is not JSON: {error}")
-        if not isinstance(row, dict):
-            return BadLine(line, "is not a JSON object")
+        numbered = parse_line(line, raw)
+        if numbered.row is None:
+            return BadLine(line, numbered.problem)
+        row = dict(numbered.row)
         unknown = [name for name in row if name not in Rollout.model_fields]
         aside = {name: row.pop(name) for name in unknown}
         for column in aside:

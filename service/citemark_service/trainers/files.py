@@ -74,7 +74,7 @@ def read_rows(path: Path) -> Iterator[Numbered]:
         rows = enumerate(_parquet().read_table(path), start=1)
         return (Numbered("row", number, row) for number, row in rows)
     lines = enumerate(_lines(path), start=1)
-    return (_parse(number, line) for number, line in lines if line is None or line.strip())
+    return (parse_line(number, line) for number, line in lines if line is None or line.strip())
 
 
 def count_rows(path: Path) -> int:
@@ -104,7 +104,8 @@ def _lines(path: Path) -> Iterator[bytes | None]:
                 yield None if cut else piece.removeprefix(_BOM)
 
 
-def _parse(number: int, line: bytes | None) -> Numbered:
+def parse_line(number: int, line: bytes | None) -> Numbered:
+    """The JSON object of one line; None stands for one that is too long to be held."""
     if line is None:
         return Numbered("line", number, None, f"is longer than {_LONGEST_LINE // 2**20} MiB")
     try:
