@@ -7,7 +7,7 @@ import pytest
 from support.provisioned import alerts, boards, expressions
 from support.running_service import until
 
-pytestmark = [pytest.mark.prometheus, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.prometheus, pytest.mark.timeout(600)]
 
 VARIABLES = {"$window": "15m", "$__rate_interval": "2m", "$instance": ".*", "$model": ".*"}
 IDLE = ("ALERTS", "reposts", "primes", "open_streams", "draining", "trace_spans")

@@ -44,9 +44,9 @@ _ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "VLLM_SERVER_DEV_MODE": "1",  # for /reset_prefix_cache
 }
-_START_S = 300.0
+_START_S = 900.0
 
-patiently = partial(until, patience_s=240.0, every_s=0.1)
+patiently = partial(until, patience_s=900.0, every_s=0.1)
 """`until` for what a model on a busy CPU brings about in seconds."""
 
 

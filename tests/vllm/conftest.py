@@ -13,7 +13,7 @@ from support.otlp_collector import Collector, collecting
 from support.scripted_service import listening, real_app
 from support.vllm_server import HYBRID, MODEL, PYTHON, SMALL, VllmServer, serving_vllm
 
-PATIENCE_S = 240.0
+PATIENCE_S = 900.0
 _EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "rollouts.jsonl"
 
 

@@ -16,7 +16,7 @@ from citemark_service.telemetry.metrics import Metrics
 from support.vllm_server import VllmServer
 
 # The first test of the session waits for the server to start.
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
 
 _MENU = {0.0, 0.5, 1.0}
 """The scores of the digits 0, 1 and 2."""

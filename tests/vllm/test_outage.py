@@ -11,7 +11,7 @@ import pytest
 from support.vllm_server import VllmServer, patiently
 
 # The first test of the session waits for the server to start.
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
 
 
 def test_vllm_stops_when_the_client_of_the_service_leaves(

@@ -31,7 +31,7 @@ from citemark_service.telemetry.metrics import Metrics
 from support.vllm_server import VllmServer
 
 # The first test of the session waits for the server to start.
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
 
 Send = Callable[[Pipeline, list[Rollout]], Awaitable[None]]
 

@@ -12,9 +12,9 @@ from support.otlp_collector import Collector
 from support.scripted_service import listening, real_app
 from support.vllm_server import MODEL, VllmServer, patiently
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
 
-_PATIENCE_S = 240.0
+_PATIENCE_S = 900.0
 CALLER = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
