@@ -7,7 +7,7 @@ content: whether the answer says what it names.
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from citemark_schemas import Criterion, CriterionVerdict, Polarity, Source
 from citemark_service.judges.embedded.statements import (
@@ -22,52 +22,42 @@ from citemark_service.judges.embedded.words import (
     ABOUT_TEXT,
     GENERIC,
     Terms,
-    content_stems,
+    read_lexemes,
     read_terms,
     stem_list,
 )
 
-# A block, about one long sentence of a source, is told when the answer has most of its words.
-_TOLD = 0.7
-_BLOCK_WORDS = 30
+_BLOCK_WORDS = 30  # about one long sentence of a source
 _MAX_BLOCKS = 200
-# Two statements' worth of padding are halfway to the worst, whatever the length of the rest.
-_HALF_PADDED = 2.0
-# An answer need not retell its sources: a fifth of them told is halfway to complete.
-_HALF_COMPLETE = 0.2
-# New words at which an answer is halfway to saying much; about three sentences.
-_HALF_USEFUL = 40
-# A formal criterion may use one word in five that is neither about texts nor an aspect's.
-_FORMAL_SHARE = 0.8
+_TOLD = 0.7  # of a block's words, which the answer must have to tell it
+_HALF_PADDED = 2.0  # statements that make padding half as bad as it gets
+_HALF_COMPLETE = 0.2  # share of the sources: an answer need not retell them
+_HALF_USEFUL = 40  # new words, about three sentences
+_FORMAL_SHARE = 0.8  # of a formal criterion's words are about texts or an aspect's
 _QUOTE_CHARS = 300
 
-# "Fails to mention X", "does not state X", "omits X": the criterion is about X's absence.
+# "Fails to mention X", "does not state X", "omits X": the criterion is about X's absence. Such
+# words open a criterion; further on they belong to what it names.
 _ABSENCE = re.compile(
     r"\b(?:does(?:\s+not|n['’]t)|fail(?:s|ed)?\s+to|omit(?:s|ted)?|lacks?|never|avoids?)\b",
     re.IGNORECASE,
 )
-# Such words open a criterion; further on they belong to what it names.
 _OPENING_CHARS = 60
 
-
-@dataclass(frozen=True, slots=True)
-class Presence:
-    """How far something is present, in [0, 1], and the statement that shows it best."""
-
-    score: float
-    quote: str | None
+Presence = tuple[float, str | None]
+"""How far something is present, in [0, 1], and the statement that shows it best."""
 
 
 def judge_criterion(criterion: Criterion, answer: AnswerLayout) -> CriterionVerdict:
     """One criterion: by its aspect of form where it has one, else by what it names."""
     aspect = find_aspect(criterion)
-    presence = aspect.measure(answer) if aspect else mention(criterion.description, answer)
+    measured = aspect.measure(answer) if aspect else mention(criterion.description, answer)
+    score, quote = measured
     if aspect and aspect.defect != (criterion.polarity is Polarity.NEGATIVE):
-        return CriterionVerdict(score=1.0 - presence.score)
-    if not presence.quote:
-        return CriterionVerdict(score=presence.score)
-    quote = presence.quote[:_QUOTE_CHARS]
-    return CriterionVerdict(score=presence.score, evidence=quote, evidence_found=True)
+        return CriterionVerdict(score=1.0 - score)
+    if not quote:
+        return CriterionVerdict(score=score)
+    return CriterionVerdict(score=score, evidence=quote[:_QUOTE_CHARS], evidence_found=True)
 
 
 def mention(description: str, answer: AnswerLayout) -> Presence:
@@ -86,15 +76,15 @@ def mention(description: str, answer: AnswerLayout) -> Presence:
         )
     present = support(terms, [answer.whole])
     if absent:
-        return Presence(1.0 - present, None)
+        return 1.0 - present, None
     values = [support(terms, [statement.passage]) for statement in answer.statements]
-    return _shown_by(answer, values, present)
+    return present, _find_quote(answer, values)
 
 
-def _shown_by(answer: AnswerLayout, values: Sequence[float], score: float) -> Presence:
-    """The score with the first statement of the highest value, if that is above 0."""
-    best = max(range(len(values)), key=lambda place: (values[place], -place))
-    return Presence(score, answer.statements[best].quote if values[best] > 0 else None)
+def _find_quote(answer: AnswerLayout, values: Sequence[float]) -> str | None:
+    """The first statement of the highest value, if that is above 0."""
+    highest = max(values)
+    return answer.statements[values.index(highest)].quote if highest > 0 else None
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -103,7 +93,7 @@ def _mean(values: Sequence[float]) -> float:
 
 def _any_and_many(answer: AnswerLayout, values: Sequence[float]) -> Presence:
     """A defect is there as soon as one statement shows it, and more so the more do."""
-    return _shown_by(answer, values, (max(values) + _mean(values)) / 2)
+    return (max(values) + _mean(values)) / 2, _find_quote(answer, values)
 
 
 def _repeated_shares(answer: AnswerLayout) -> list[float]:
@@ -127,13 +117,13 @@ def padding(answer: AnswerLayout) -> Presence:
         said_again = max(0.0, 4.0 * repeated - 3.0)
         values.append(max(1.0 - substance(statement.terms) * relevant, said_again))
     amount = sum(values) / (sum(values) + _HALF_PADDED)
-    return _shown_by(answer, values, (_mean(values) + amount) / 2)
+    return (_mean(values) + amount) / 2, _find_quote(answer, values)
 
 
 def repetition(answer: AnswerLayout) -> Presence:
     """The statement of whose words earlier ones have said most."""
     values = _repeated_shares(answer)
-    return _shown_by(answer, values, max(values))
+    return max(values), _find_quote(answer, values)
 
 
 def _unknown_share(answer: AnswerLayout, terms: Terms) -> float:
@@ -156,7 +146,7 @@ def measure_unsupported(answer: AnswerLayout) -> Presence:
     values = [_unknown_share(answer, statement.terms) for statement in statements]
     named = frozenset().union(*(one.terms.names | one.terms.numbers for one in statements))
     unknown = named - answer.subject.question.weights.keys()
-    return _shown_by(answer, values, len(unknown) / len(named) if named else 0.0)
+    return len(unknown) / len(named) if named else 0.0, _find_quote(answer, values)
 
 
 def invention(answer: AnswerLayout) -> Presence:
@@ -180,64 +170,61 @@ def indiscipline(answer: AnswerLayout) -> Presence:
         # Half a support is enough to bear on a statement; whether it is true is not asked here.
         bearing = [min(1.0, 2.0 * support(statement.terms, [one])) for one in statement.cited]
         values.append(1.0 - statement.valid_share * _mean(bearing) if bearing else 1.0)
-    return _shown_by(answer, values, max(_mean(values), 1.0 - answer.bonus))
+    return max(_mean(values), 1.0 - answer.bonus), _find_quote(answer, values)
 
 
 def usefulness(answer: AnswerLayout) -> Presence:
     """How much the answer says beyond the question: its distinct words, with falling returns."""
     new = {stem for statement in answer.statements for stem in statement.terms.specific}
     count = len(new - answer.subject.question.weights.keys())
-    return Presence(count / (count + _HALF_USEFUL), None)
+    return count / (count + _HALF_USEFUL), None
 
 
 def completeness(answer: AnswerLayout) -> Presence:
     """How much of the sources the answer tells; without sources, how much it says."""
-    tokens = (text.split() for text in answer.source_texts)
     texts = [
         " ".join(words[start : start + _BLOCK_WORDS])
-        for words in tokens
+        for words in map(str.split, answer.source_texts)
         for start in range(0, len(words), _BLOCK_WORDS)
     ][:_MAX_BLOCKS]
     if not texts:
         return usefulness(answer)
     told = sum(coverage(read_terms(text), [answer.whole]) >= _TOLD for text in texts) / len(texts)
-    return Presence(told / (told + _HALF_COMPLETE), None)
+    return told / (told + _HALF_COMPLETE), None
 
 
-@dataclass(frozen=True, slots=True)
 class Aspect:
     """A quality or a defect of form, and the words by which criteria speak of it."""
 
-    measure: Callable[[AnswerLayout], Presence]
-    stems: frozenset[str]
-    defect: bool = True
+    def __init__(
+        self, measure: Callable[[AnswerLayout], Presence], words: str, *, defect: bool = True
+    ) -> None:
+        self.measure = measure
+        self.stems = stem_list(words)
+        self.defect = defect
 
 
 # In the order in which they are looked for: the more particular first.
-ASPECTS = (
-    Aspect(indiscipline, stem_list("citation citations cite cites cited citing uncited")),
-    Aspect(invention, stem_list("confabulation confabulated confabulates entity entities")),
+_ASPECTS = (
+    Aspect(indiscipline, "citation citations cite cites cited citing uncited"),
+    Aspect(invention, "confabulation confabulated confabulates entity entities"),
     Aspect(
         padding,
-        stem_list(
-            "padding padded irrelevant query off uninformative unimportant filler tangential"
-        ),
+        "padding padded irrelevant query off uninformative unimportant filler tangential",
     ),
     Aspect(
         repetition,
-        stem_list("redundancy redundant repeat repeats repeated repetition repetitive duplicate"),
+        "redundancy redundant repeat repeats repeated repetition repetitive duplicate",
     ),
     Aspect(
         measure_unsupported,
-        stem_list(
-            """unsupported verified unverified unverifiable contradict contradicts hallucination
-            hallucinated hallucinates fabricated incorrect inaccurate error errors false invented"""
-        ),
+        """unsupported verified unverified unverifiable contradict contradicts hallucination
+        hallucinated hallucinates fabricated incorrect inaccurate error errors false invented""",
     ),
-    Aspect(completeness, stem_list("completeness complete comprehensive includes"), defect=False),
-    Aspect(usefulness, stem_list("usefulness useful helpful helpfulness"), defect=False),
+    Aspect(completeness, "completeness complete comprehensive includes", defect=False),
+    Aspect(usefulness, "usefulness useful helpful helpfulness", defect=False),
 )
-_FORMAL = ABOUT_TEXT.union(*(aspect.stems for aspect in ASPECTS))
+_FORMAL = ABOUT_TEXT.union(*(aspect.stems for aspect in _ASPECTS))
 
 
 def find_aspect(criterion: Criterion) -> Aspect | None:
@@ -247,15 +234,17 @@ def find_aspect(criterion: Criterion) -> Aspect | None:
     counts as formal only where its description names nothing else.
     """
     title, description = (
-        [stem for stem in content_stems(text) if stem not in GENERIC]
+        [word.stem for word in read_lexemes(text) if not word.stop and word.stem not in GENERIC]
         for text in (criterion.title, criterion.description)
     )
     if criterion.source is Source.INSTANCE:
         formal = sum(stem in _FORMAL for stem in description)
         if not description or formal < _FORMAL_SHARE * len(description):
             return None
-    for stems in (title, description):
-        for aspect in ASPECTS:
-            if not aspect.stems.isdisjoint(stems):
-                return aspect
-    return None
+    matching = (
+        aspect
+        for stems in (title, description)
+        for aspect in _ASPECTS
+        if not aspect.stems.isdisjoint(stems)
+    )
+    return next(matching, None)

@@ -24,9 +24,6 @@ from citemark_service.judges.tasks import (
     Meter,
 )
 
-# Changes whenever a score may change; it is part of every cache key.
-_VERSION = "1"
-
 
 class EmbeddedJudge(Judge):
     """A `Judge` that never fails and spends nothing.
@@ -34,21 +31,19 @@ class EmbeddedJudge(Judge):
     It counts words in a thread, so that a long rollout does not hold up the service's loop.
     """
 
-    # Its own version stands in for prompts.
-    identity = JudgeIdentity(model="embedded", prompts=f"embedded-{_VERSION}")
+    # The version stands in for prompts: it changes whenever a score may change.
+    identity = JudgeIdentity(model="embedded", prompts="embedded-1")
     instant = True
 
     async def judge_criteria(
         self, task: CriteriaTask, *, meter: Meter, deadline: float | None
     ) -> tuple[CriterionVerdict, ...]:
-        """One verdict per criterion, in order."""
         del meter, deadline  # there is nothing to spend, and nothing to wait for
         return await asyncio.to_thread(_judge_criteria, task)
 
     async def judge_citations(
         self, task: CitationTask, *, meter: Meter, deadline: float | None
     ) -> CitationVerdicts:
-        """One verdict per claim and per sentence, in order."""
         del meter, deadline
         return await asyncio.to_thread(_judge_citations, task)
 
@@ -66,13 +61,10 @@ def _judge_criteria(task: CriteriaTask) -> tuple[CriterionVerdict, ...]:
 def _judge_citations(task: CitationTask) -> CitationVerdicts:
     passages = index_sources(task.sources, (one for cited in task.claims for one in cited.ids))
     subject = read_subject(task.question, passages.values())
-    return CitationVerdicts(
-        claims=tuple(judge_claim(claim, subject, passages) for claim in task.claims),
-        sentences=tuple(_judge_sentence(sentence.text) for sentence in task.sentences),
-    )
-
-
-def _judge_sentence(text: str) -> SentenceVerdict:
-    """Any sentence that says something of the world needs a citation; a question says nothing."""
-    asks = text.rstrip().endswith("?")
-    return SentenceVerdict(factual=1.0 if read_terms(text).specific and not asks else 0.0)
+    sentences = []
+    for sentence in task.sentences:
+        # Any that says something of the world needs a citation; a question says nothing.
+        factual = read_terms(sentence.text).specific and not sentence.text.rstrip().endswith("?")
+        sentences.append(SentenceVerdict(factual=1.0 if factual else 0.0))
+    claims = tuple(judge_claim(claim, subject, passages) for claim in task.claims)
+    return CitationVerdicts(claims, tuple(sentences))

@@ -8,7 +8,8 @@ import operator
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from functools import cached_property
+from itertools import chain
 
 from citemark_schemas import ClaimVerdict, Span
 from citemark_service.judges.embedded.words import (
@@ -22,17 +23,13 @@ from citemark_service.judges.embedded.words import (
 from citemark_service.judges.tasks import CitedClaim, CriteriaTask
 from citemark_service.parsing.parsed import Answer, Sources
 
-# What is read of one rollout: more than a refiner's prompt holds.
-_MAX_SOURCE_CHARS = 400_000
+_MAX_SOURCE_CHARS = 400_000  # read of one rollout: more than a refiner's prompt holds
 _MAX_STATEMENTS = 100
 _MAX_COPIES = 5
 _MAX_CITED = 20
-# The least span in words within which a claim's words must stand together.
-_MIN_SPAN = 20
+_MIN_SPAN = 20  # the least span in words within which a claim's words must stand together
 # Below a fifth, shared words are chance; a tenth of paraphrase still is full support.
 _FLOOR, _CEILING = 0.2, 0.9
-# Three words of its own make a statement ("Paris hosted 1900").
-_FULL_SUBSTANCE = 3
 # Of what the best source shares with the question, a quarter is chance and half is enough:
 # ordinary claims use few of the question's words.
 _CHANCE, _FULLY_RELEVANT = 0.25, 0.5
@@ -57,11 +54,10 @@ def coverage(terms: Terms, passages: Sequence[Passage]) -> float:
     return found / total if total else 0.0
 
 
-def missing_share(stems: Iterable[str], passages: Sequence[Passage]) -> float:
+def missing_share(stems: Sequence[str], passages: Sequence[Passage]) -> float:
     """Share in [0, 1] of the stems that no passage has; 0 for none."""
-    sought = tuple(stems)
-    missing = sum(1.0 - _credit(stem, passages) for stem in sought)
-    return missing / len(sought) if sought else 0.0
+    missing = sum(1.0 - _credit(stem, passages) for stem in stems)
+    return missing / len(stems) if stems else 0.0
 
 
 def _best_window(terms: Terms, passage: Passage) -> tuple[float, bool]:
@@ -91,10 +87,9 @@ def _adjacency(terms: Terms, passages: Sequence[Passage]) -> float:
     """Share in [0, 1] of the terms' neighbours that are neighbours in a passage too."""
     if not terms.pairs:
         return coverage(terms, passages)
-    known = [passage.pairs for passage in passages]
     hits = sum(
-        any((left, right) in pairs or (right, left) in pairs for pairs in known)
-        for left, right in terms.pairs
+        any(pair in one.pairs or pair[::-1] in one.pairs for one in passages)
+        for pair in terms.pairs
     )
     return hits / len(terms.pairs)
 
@@ -151,7 +146,7 @@ def relevance(subject: Subject, terms: Terms, own: Passage, cited: Sequence[Pass
 
 def substance(terms: Terms) -> float:
     """How much the claim says of the world rather than of texts, in [0, 1]."""
-    return min(1.0, len(terms.specific) / _FULL_SUBSTANCE)
+    return min(1.0, len(terms.specific) / 3)  # three words make a statement ("Paris hosted 1900")
 
 
 def judge_claim(
@@ -175,20 +170,27 @@ def judge_claim(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Statement:
     """A claim of the answer, or a sentence outside the claim tags."""
 
     quote: str
     """As it stands in the answer, character for character."""
-    terms: Terms
-    passage: Passage
+    text: str
     cited: tuple[Passage, ...]
     """The sources it cites; for a sentence outside the tags all of them, merged into one."""
-    valid_share: float
-    """Share in [0, 1] of its ids that the tool output defines; 0 for an uncited sentence."""
-    claimed: bool
+    valid_share: float = 0.0
+    """Share in [0, 1] of its ids that the tool output defines."""
+    claimed: bool = False
     """It stands in a well-formed claim tag."""
+
+    @cached_property
+    def terms(self) -> Terms:
+        return read_terms(self.text)
+
+    @cached_property
+    def passage(self) -> Passage:
+        return read_passage(self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +215,9 @@ def index_sources(sources: Sources, cited: Iterable[str]) -> dict[str, Passage]:
     left = _MAX_SOURCE_CHARS
     for one in dict.fromkeys(chain(cited, sources.by_id)):
         if one in sources.by_id:
-            text = sources.by_id[one].text
-            limit = min(left, MAX_CHARS)
-            passages[one] = read_passage(text, limit)
-            left -= min(len(text), limit)
+            text = sources.by_id[one].text[: min(left, MAX_CHARS)]
+            passages[one] = read_passage(text)
+            left -= len(text)
     return passages
 
 
@@ -241,28 +242,26 @@ def _read_statements(
 ) -> tuple[Statement, ...]:
     placed: list[tuple[Span, Statement]] = []
     for claim in answer.claims[:_MAX_STATEMENTS]:
-        valid = [one for one in claim.ids if one in sources]
+        valid = [sources[one] for one in claim.ids if one in sources]
         statement = Statement(
-            quote=_inner_text(answer, claim.span),
-            terms=read_terms(claim.text),
-            passage=read_passage(claim.text),
-            cited=tuple(sources[one] for one in valid[:_MAX_CITED]),
+            _inner_text(answer, claim.span),
+            claim.text,
+            cited=tuple(valid[:_MAX_CITED]),
             valid_share=len(valid) / len(claim.ids) if claim.ids else 0.0,
             claimed=claim.malformed is None,
         )
         placed.append((claim.span, statement))
     for sentence in answer.sentences[:_MAX_STATEMENTS]:
         quote = _inner_text(answer, sentence.span)
-        placed.append((sentence.span, _uncited_statement(sentence.text, quote, every)))
+        placed.append((sentence.span, Statement(quote, sentence.text, (every,))))
     if not placed:
-        return (_uncited_statement(answer.text, answer.text.strip(), every),)
-    ordered = (statement for _, statement in sorted(placed, key=lambda pair: pair[0]))
-    copied = (one for one in ordered for _ in range(_count_copies(answer, one.quote)))
-    return tuple(islice(copied, 2 * _MAX_STATEMENTS))
-
-
-def _uncited_statement(text: str, quote: str, every: Passage) -> Statement:
-    return Statement(quote, read_terms(text), read_passage(text), (every,), 0.0, claimed=False)
+        return (Statement(answer.text.strip(), answer.text, (every,)),)
+    statements: list[Statement] = []
+    for _, statement in sorted(placed, key=operator.itemgetter(0)):
+        # The parser merges equal statements, a reader sees each; an empty text stands anywhere.
+        copies = answer.text.count(statement.quote) if statement.quote else 1
+        statements += [statement] * min(_MAX_COPIES, max(1, copies))
+    return tuple(statements[: 2 * _MAX_STATEMENTS])
 
 
 def _inner_text(answer: Answer, span: Span) -> str:
@@ -273,8 +272,3 @@ def _inner_text(answer: Answer, span: Span) -> str:
         body = marked[marked.find(">") + 1 :]
         marked = body[: body.rindex("<")] if body.endswith(">") and "<" in body else body
     return marked.strip()
-
-
-def _count_copies(answer: Answer, quote: str) -> int:
-    """How often the answer says it: the parser merges equal statements, a reader sees each."""
-    return min(_MAX_COPIES, max(1, answer.text.count(quote))) if quote else 1

@@ -10,15 +10,11 @@ from itertools import pairwise
 # One snippet or claim is read up to here: what a claim needs stands in far less, and the
 # length of a hostile text must not buy it time.
 MAX_CHARS = 20_000
-# A claim is a sentence or two; what follows cannot raise its coverage.
-_CLAIM_CHARS = 2_000
+_CLAIM_CHARS = 2_000  # a claim is a sentence or two; what follows cannot raise its coverage
 # A word that stands in more places than this locates nothing; its first places are enough.
-_MAX_PLACES = 50
-_MAX_PLACES_MERGED = 200
-# Longer than any span in which a claim's words are looked for.
-_GAP = 10_000
-# Inflection and derivation rarely reach into the first five letters of a long word.
-_ROOT = 5
+_MAX_PLACES, _MAX_PLACES_MERGED = 50, 200
+_GAP = 10_000  # longer than any span in which a claim's words are looked for
+_ROOT = 5  # inflection and derivation rarely reach into the first letters of a long word
 
 # Words are bounded, since each distinct one is remembered; a longer run is several words.
 _TOKEN = re.compile(
@@ -30,7 +26,6 @@ _BREAKS = frozenset(".!?;:\n")
 
 
 def _split_list(text: str) -> frozenset[str]:
-    """A closed list of words, written as running text."""
     return frozenset(text.split())
 
 
@@ -68,8 +63,8 @@ def stem_word(word: str) -> str:
 
 
 def stem_list(text: str) -> frozenset[str]:
-    """The stems of such a list."""
-    return frozenset(map(stem_word, _split_list(text)))
+    """The stems of a list of words."""
+    return frozenset(map(stem_word, text.split()))
 
 
 GENERIC = stem_list(
@@ -120,9 +115,8 @@ def read_lexeme(token: str) -> Lexeme:
     return Lexeme(stem_word(folded), number=False, negation=negation, stop=stop)
 
 
-def split_tokens(text: str, limit: int = MAX_CHARS) -> Iterator[str]:
-    """Words, numbers and sentence ends of the first `limit` characters, without accents."""
-    text = text[:limit]
+def split_tokens(text: str) -> Iterator[str]:
+    """Words, numbers and sentence ends, without accents."""
     if not text.isascii():
         decomposed = unicodedata.normalize("NFKD", text)
         text = "".join(char for char in decomposed if not unicodedata.combining(char))
@@ -133,10 +127,10 @@ def split_tokens(text: str, limit: int = MAX_CHARS) -> Iterator[str]:
             yield token
 
 
-def content_stems(text: str) -> list[str]:
-    """The stems of the text's content words in order, with repetitions."""
-    known = (read_lexeme(token) for token in split_tokens(text) if token not in _BREAKS)
-    return [lexeme.stem for lexeme in known if not lexeme.stop]
+def read_lexemes(text: str) -> Iterator[Lexeme]:
+    """The words and numbers of the first 20,000 characters, in order."""
+    tokens = split_tokens(text[:MAX_CHARS])
+    return (read_lexeme(token) for token in tokens if token not in _BREAKS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +138,7 @@ class Terms:
     """A claim, a question or a criterion as it is looked for."""
 
     weights: Mapping[str, float]
-    """Content stem to its weight, in order of appearance."""
+    """By content stem, in order of appearance."""
     pairs: tuple[tuple[str, str], ...]
     names: frozenset[str]
     """Stems that are capitalised where a plain word would not be."""
@@ -165,7 +159,7 @@ def read_terms(text: str) -> Terms:
     weights: dict[str, float] = {}
     names, numbers = set[str](), set[str]()
     length, negated, inside = 0, False, False
-    for token in split_tokens(text, _CLAIM_CHARS):
+    for token in split_tokens(text[:_CLAIM_CHARS]):
         if token in _BREAKS:
             inside = False
             continue
@@ -201,10 +195,8 @@ class Passage:
 
     def credit(self, stem: str) -> float:
         """1 where the passage has the word, 0.7 for a relative of it, else 0."""
-        if stem in self.positions:
-            return 1.0
-        # Less than the word itself: a relative may say something else ("organ", "organise").
-        return 0.7 if _root(stem) in self.roots else 0.0
+        # A relative may say something else ("organ", "organise").
+        return 1.0 if stem in self.positions else 0.7 if _root(stem) in self.roots else 0.0
 
 
 def _root(stem: str) -> str | None:
@@ -212,15 +204,14 @@ def _root(stem: str) -> str | None:
     return stem[:_ROOT] if len(stem) >= _ROOT and not stem[0].isdigit() else None
 
 
-def read_passage(text: str, limit: int = MAX_CHARS) -> Passage:
-    """Index the first `limit` characters of a text."""
+def read_passage(text: str) -> Passage:
+    """Index the first 20,000 characters of a text."""
     positions: dict[str, list[int]] = {}
     stems: list[str] = []
     negations: list[int] = []
-    place = -1
-    tokens = (token for token in split_tokens(text, limit) if token not in _BREAKS)
-    for place, token in enumerate(tokens):
-        lexeme = read_lexeme(token)
+    length = 0
+    for place, lexeme in enumerate(read_lexemes(text)):
+        length += 1
         if lexeme.negation:
             negations.append(place)
         if not lexeme.stop:
@@ -233,7 +224,7 @@ def read_passage(text: str, limit: int = MAX_CHARS) -> Passage:
         roots=frozenset(filter(None, map(_root, positions))),
         pairs=frozenset(pairwise(stems)) | frozenset(zip(stems, stems[2:], strict=False)),
         negations=tuple(negations),
-        length=place + 1,
+        length=length,
     )
 
 
