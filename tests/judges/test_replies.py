@@ -18,7 +18,7 @@ from citemark_service.judges.language.grammar import (
     citation_layout,
     criteria_layout,
 )
-from citemark_service.judges.language.replies import TokenMap, expected_score, parse_reply
+from citemark_service.judges.language.replies import expected_score, parse_reply
 from citemark_service.judges.tasks import Usage
 from support.judge_tasks import filled
 
@@ -212,14 +212,14 @@ logprobs = st.floats(allow_nan=True, allow_infinity=True) | finite
 def test_a_score_stays_within_the_hull_of_what_was_offered(verdict, logprob, alternatives):
     top, digit = verdict
     tokens = (Token(str(digit), logprob, weighed(*alternatives)),)
-    score = expected_score(digit, top, TokenMap.over(str(digit), tokens), 0)
+    score = expected_score(digit, top, (tokens[0], 0))
     offered = {int(text) for text, _ in alternatives if text in "012"[: top + 1]} | {digit}
     assert min(offered) / top <= score <= max(offered) / top
 
 
 @given(st.integers(0, 2))
 def test_without_probabilities_the_digit_is_the_score(digit):
-    assert expected_score(digit, 2, None, 0) == digit / 2
+    assert expected_score(digit, 2, None) == digit / 2
 
 
 @pytest.mark.parametrize("listed", [b"null", b"{}", b"[7]", b'[{"token":"2","logprob":"-1"}]'])

@@ -11,12 +11,10 @@ FIXED_THRESHOLD = 0.5
 
 @dataclass(frozen=True, slots=True)
 class LabelledScore:
-    """One judged row."""
+    """What a judge gave one row and what people gave it, both in [0, 1]."""
 
     score: float
-    """What the judge gave, in [0, 1]."""
     label: float
-    """What people gave, in [0, 1]."""
 
     @property
     def positive(self) -> bool:
@@ -29,7 +27,6 @@ class Figures:
     """How well scores agree with labels; None where a figure is undefined for these rows."""
 
     rows: int
-    """Rows that were judged."""
     positives: int
     balanced_accuracy: float | None
     """In [0, 1], at the fixed threshold of 0.5; None where one class is empty."""
@@ -46,7 +43,6 @@ class Figures:
 
 
 def _count_classes(pairs: Sequence[LabelledScore]) -> tuple[int, int]:
-    """Positives and negatives."""
     positives = sum(pair.positive for pair in pairs)
     return positives, len(pairs) - positives
 
@@ -97,11 +93,9 @@ def best_threshold(pairs: Sequence[LabelledScore]) -> tuple[float, float] | None
 
 def pearson(pairs: Sequence[LabelledScore]) -> float | None:
     """Pearson's correlation of scores and graded labels."""
-    if not pairs:
-        return None
     scores, labels = [pair.score for pair in pairs], [pair.label for pair in pairs]
     # An exact test: a mean of equal floats need not equal them, and would correlate its error.
-    if min(scores) == max(scores) or min(labels) == max(labels):
+    if len(set(scores)) < 2 or len(set(labels)) < 2:
         return None
     score_mean, label_mean = math.fsum(scores) / len(pairs), math.fsum(labels) / len(pairs)
     score_parts = [score - score_mean for score in scores]
@@ -126,13 +120,13 @@ def kappa(pairs: Sequence[LabelledScore]) -> float | None:
 
 def compute_figures(pairs: Sequence[LabelledScore]) -> Figures:
     """Every figure of these rows."""
-    best = best_threshold(pairs)
+    threshold_best, accuracy_best = best_threshold(pairs) or (None, None)
     return Figures(
         rows=len(pairs),
         positives=_count_classes(pairs)[0],
         balanced_accuracy=balanced_accuracy(pairs, FIXED_THRESHOLD),
-        threshold_best=best[0] if best else None,
-        balanced_accuracy_best=best[1] if best else None,
+        threshold_best=threshold_best,
+        balanced_accuracy_best=accuracy_best,
         auc=auc(pairs),
         pearson=pearson(pairs),
         kappa=kappa(pairs),

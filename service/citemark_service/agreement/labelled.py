@@ -35,7 +35,6 @@ class SupportRow(BaseModel, frozen=True):
 
     @property
     def label(self) -> float:
-        """1 supported, 0.5 partly, 0 not."""
         return _SUPPORT[self.human_label]
 
     def to_task(self) -> CitationTask:
@@ -63,17 +62,13 @@ class CriterionRow(BaseModel, frozen=True):
 
     def to_task(self) -> CriteriaTask:
         """The response as an answer without claim tags; of its format there is nothing to say."""
-        span = (0, len(self.response))
+        text, span = self.response, (0, len(self.response))
+        sentences = split_sentences(text, (span,), span[1])
         given = {"description": self.criterion, "polarity": self.polarity}
         return CriteriaTask(
             question=self.question,
             sources=read_sources(None, self.snippets),
-            answer=Answer(
-                text=self.response,
-                prose=self.response,
-                span=span,
-                sentences=split_sentences(self.response, (span,), span[1]),
-            ),
+            answer=Answer(text=text, prose=text, span=span, sentences=sentences),
             format=FormatReport(checks={}, bonus=1.0),
             criteria=_CRITERIA.validate_python([given]),
         )
@@ -97,34 +92,33 @@ def read_labelled(path: Path) -> list[LabelledRow] | None:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        place = f"{path}:{number}"
-        fields = _decode_fields(line, place)
-        kind = None if "tool_output" in fields else _choose_kind(fields, place)
-        if kind is None and not rows:
-            return None
-        if kind is None or (rows and kind is not type(rows[0])):
-            raise DataError(f"{place}: is of another kind than the rows before it")
         try:
-            rows.append(kind.model_validate(fields))
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(map(str, first["loc"]))
-            raise DataError(f"{place}: {field}: {first['msg']}") from error
+            row = _read_row(line)
+        except ValueError as error:
+            raise DataError(f"{path}:{number}: {error}") from error
+        if row is None and not rows:
+            return None
+        if row is None or (rows and type(row) is not type(rows[0])):
+            raise DataError(f"{path}:{number}: is of another kind than the rows before it")
+        rows.append(row)
     if not rows:
         raise DataError(f"{path}: holds no row")
     return rows
 
 
-def _decode_fields(line: bytes, place: str) -> dict[str, Any]:
+def _read_row(line: bytes) -> LabelledRow | None:
+    """The row of one line, None for a whole rollout; a `ValueError` says what is wrong."""
     try:
-        return msgspec.json.decode(line, type=dict[str, Any])
+        fields = msgspec.json.decode(line, type=dict[str, Any])
+        if "tool_output" in fields:
+            return None
+        if "criterion" in fields:
+            return CriterionRow.model_validate(fields)
+        if "claim" in fields:
+            return SupportRow.model_validate(fields)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{place}: not a JSON object: {error}") from error
-
-
-def _choose_kind(fields: dict[str, Any], place: str) -> type[LabelledRow]:
-    if "criterion" in fields:
-        return CriterionRow
-    if "claim" in fields:
-        return SupportRow
-    raise DataError(f"{place}: has neither claim nor criterion nor tool_output")
+        raise ValueError(f"not a JSON object: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    raise ValueError("has neither claim nor criterion nor tool_output")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from citemark_service.agreement.figures import Figures, LabelledScore, compute_figures
-from citemark_service.agreement.labelled import CriterionRow, LabelledRow, read_labelled
+from citemark_service.agreement.labelled import CriterionRow, read_labelled
 from citemark_service.errors import JudgeError
 from citemark_service.judges.tasks import CriteriaTask, Judge, Meter, Usage
 
@@ -49,11 +49,18 @@ async def measure(judge: Judge, path: Path, *, concurrency: int) -> Agreement:
 
     async def work() -> None:
         for row in waiting:  # the workers share one iterator
-            title, score = await _judge_row(judge, row, meter)
-            if score is not None:
-                judged.append(LabelledScore(score, row.label))
-                if title is not None:
-                    by_title[title].append(judged[-1])
+            task = row.to_task()
+            try:
+                if isinstance(task, CriteriaTask):
+                    criteria = await judge.judge_criteria(task, meter=meter, deadline=None)
+                    pair = LabelledScore(criteria[0].score, row.label)
+                    by_title[task.criteria[0].title].append(pair)
+                else:
+                    citations = await judge.judge_citations(task, meter=meter, deadline=None)
+                    pair = LabelledScore(citations.claims[0].support, row.label)
+            except JudgeError:
+                continue
+            judged.append(pair)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(min(concurrency, len(rows))):
@@ -66,19 +73,3 @@ async def measure(judge: Judge, path: Path, *, concurrency: int) -> Agreement:
         by_criterion={title: compute_figures(by_title[title]) for title in sorted(by_title)},
         usage=meter.usage,
     )
-
-
-async def _judge_row(
-    judge: Judge, row: LabelledRow, meter: Meter
-) -> tuple[str | None, float | None]:
-    """The title of the row's criterion, if it has one, and the score, None where there is none."""
-    task = row.to_task()
-    title = task.criteria[0].title if isinstance(task, CriteriaTask) else None
-    try:
-        if isinstance(task, CriteriaTask):
-            criteria = await judge.judge_criteria(task, meter=meter, deadline=None)
-            return title, criteria[0].score
-        citations = await judge.judge_citations(task, meter=meter, deadline=None)
-        return title, citations.claims[0].support
-    except JudgeError:
-        return title, None

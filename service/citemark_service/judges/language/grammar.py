@@ -15,13 +15,10 @@ from typing import Any
 from citemark_service.judges.chat import Constraint
 
 GRAMMAR_VERSION = "1"
-QUOTE_LIMIT = 160
-"""Characters of a quote; white space and punctuation included."""
 
-_QUOTE_PATTERN = rf'[^"\\\n\r\t]{{0,{QUOTE_LIMIT}}}'
+_QUOTE_PATTERN = r'[^"\\\n\r\t]{0,160}'
 _QUOTE_TOKENS = 64
-_FIELD_SLACK_TOKENS = 4
-_REPLY_SLACK_TOKENS = 16
+_FIELD_SLACK_TOKENS, _REPLY_SLACK_TOKENS = 4, 16  # for white space that some servers add
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,22 +29,18 @@ class Quote:
 
     @property
     def regex(self) -> str:
-        """The field with its key, compact."""
         return f'"{self.key}":"{_QUOTE_PATTERN}"'
 
     @property
     def schema(self) -> dict[str, Any]:
-        """The value as JSON schema."""
         return {"type": "string", "pattern": f"^{_QUOTE_PATTERN}$"}
 
     @property
     def shape(self) -> str:
-        """The field as the prompt shows it."""
         return f'"{self.key}":"Q"'
 
     @property
     def max_tokens(self) -> int:
-        """Tokens that this field may take."""
         return _QUOTE_TOKENS + len(self.shape)
 
 
@@ -69,42 +62,40 @@ class Verdict:
         return f'"{value}"' if self.packed else value
 
     @property
-    def menu(self) -> str:
-        """The digits as a regular expression."""
+    def _menu(self) -> str:
         return "".join(f"[0-{top}]" for top in self.tops)
 
     @property
     def regex(self) -> str:
-        """The field with its key, compact."""
-        return f'"{self.key}":{self._enclose(self.menu)}'
+        return f'"{self.key}":{self._enclose(self._menu)}'
 
     @property
     def schema(self) -> dict[str, Any]:
-        """The value as JSON schema."""
         if self.packed:
-            return {"type": "string", "pattern": f"^{self.menu}$"}
+            return {"type": "string", "pattern": f"^{self._menu}$"}
         return {"type": "integer", "enum": list(range(self.tops[0] + 1))}
 
     @property
     def shape(self) -> str:
-        """The field as the prompt shows it."""
         return f'"{self.key}":{self._enclose(self.letters)}'
 
     @property
     def max_tokens(self) -> int:
-        """Tokens that this field may take: at most one a character."""
-        return len(self.shape)
+        return len(self.shape)  # at most one a character
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The fields of one reply, in order. What follows from them is worked out once."""
+    """The fields of one reply, in order. What follows from them is worked out once.
+
+    A field has its `regex` with the key, compact; its value's JSON `schema`; its `shape`, as the
+    prompt shows it; and `max_tokens`, which it may take.
+    """
 
     fields: tuple[Quote | Verdict, ...]
 
     @cached_property
     def keys(self) -> frozenset[str]:
-        """Every key that the reply must have, once."""
         return frozenset(field.key for field in self.fields)
 
     @cached_property
@@ -145,13 +136,10 @@ def criteria_layout(count: int, *, quotes: bool) -> Layout:
 @lru_cache
 def citation_layout(ids_per_claim: tuple[int, ...], sentences: int) -> Layout:
     """Claims numbered from 1, by how many ids each cites, then sentences `s1`, …"""
-    claims = [
-        _claim_field(str(number), ids if ids > 1 else 0)
-        for number, ids in enumerate(ids_per_claim, start=1)
-    ]
-    facts = [Verdict(f"s{number}", (1,), "F") for number in range(1, sentences + 1)]
-    return Layout((*claims, *facts))
-
-
-def _claim_field(key: str, contributions: int) -> Verdict:
-    return Verdict(key, (2, 1, *(1,) * contributions), "SU" + "C" * contributions)
+    fields = []
+    for number, ids in enumerate(ids_per_claim, start=1):
+        contributions = ids if ids > 1 else 0
+        tops = (2, 1, *(1,) * contributions)
+        fields.append(Verdict(str(number), tops, "SU" + "C" * contributions))
+    facts = (Verdict(f"s{number}", (1,), "F") for number in range(1, sentences + 1))
+    return Layout((*fields, *facts))

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
-from typing import Literal, NamedTuple, Self
 
+from cachetools import FIFOCache
 from jinja2 import DictLoader, Environment, StrictUndefined
 
 from citemark_schemas import Criterion, Polarity, Source
@@ -37,11 +37,9 @@ PROMPT_BYTES = 80_000
 _SCAFFOLD_BYTES = 1_000
 _ID_BYTES = 80
 _SHOWN_IDS = 12
-_GROUPS_KEPT = 128
-_GROUP_CHARACTERS = 200_000  # larger ones are read anew each time: memory is bounded by both
-_WORDINGS_KEPT = 256
-_ANSWER = "<answer-"
-_CUT = "\0"
+_GROUP_CHARACTERS = 200_000  # larger groups are read anew each time, to bound memory
+_CUT = "\0"  # a control character, which no neutral text holds
+_KINDS = {Polarity.NEGATIVE: "defect", Polarity.POSITIVE: "quality"}
 _OPEN, _OPENED, _CLOSE = "\ue000", "\ue001", "\ue002"
 _MARKS = {_OPEN: "<cite ", _OPENED: ">", _CLOSE: "</cite>"}
 
@@ -55,42 +53,6 @@ class Budget:
     answer: int
     items: int
     """Criteria, or claims and sentences."""
-
-    @classmethod
-    def within(cls, prompt_bytes: int) -> "Budget":
-        """Divide what the rules leave: the sources get half, the answer a quarter."""
-        return cls(
-            question=prompt_bytes // 16,
-            sources=prompt_bytes // 2,
-            answer=prompt_bytes // 4,
-            items=prompt_bytes * 3 // 16,
-        )
-
-
-class _PromptCriterion(NamedTuple):
-    """What of a criterion is put to the judge."""
-
-    title: str
-    description: str
-    kind: Literal["defect", "quality"]
-    standing: bool
-    """Whether it is of the static set, and so defined among the rules."""
-
-    @classmethod
-    def of(cls, criterion: Criterion) -> Self:
-        return cls(
-            criterion.title,
-            criterion.description,
-            "defect" if criterion.polarity is Polarity.NEGATIVE else "quality",
-            standing=criterion.source is Source.STATIC,
-        )
-
-    @property
-    def statement(self) -> str:
-        """Title and description on one line, without a title that the description begins with."""
-        title, description = neutral_line(self.title), neutral_line(self.description)
-        repeated = description.startswith(title.rstrip("…"))
-        return description if repeated else f"{title}: {description}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +82,14 @@ class PromptWriter:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        rules = {name: size(self._texts[f"{name}.system.j2"]) for name in ("criteria", "citations")}
-        self._budgets = {
-            name: Budget.within(max(0, prompt_bytes - taken - _SCAFFOLD_BYTES))
-            for name, taken in rules.items()
-        }
+        self._budgets = {}
+        for name in ("criteria", "citations"):
+            taken = size(self._texts[f"{name}.system.j2"]) + _SCAFFOLD_BYTES
+            left = max(0, prompt_bytes - taken)
+            self._budgets[name] = Budget(left // 16, left // 2, left // 4, left * 3 // 16)
         self._citation_rules = self._fill("citations.system")
-        self._groups: dict[bytes, _Group] = {}
-        self._write_wording = lru_cache(maxsize=_WORDINGS_KEPT)(self._word_criteria)
+        self._groups = FIFOCache[bytes, _Group](128)
+        self._write_wording = lru_cache(maxsize=256)(self._word_criteria)
 
     def apart(self) -> "PromptWriter":
         """A writer of the same prompts that remembers nothing of this one, for another thread."""
@@ -135,7 +97,7 @@ class PromptWriter:
 
     @property
     def budget(self) -> Budget:
-        """What each part of a criteria prompt may take."""
+        """Of a criteria prompt."""
         return self._budgets["criteria"]
 
     @property
@@ -154,10 +116,10 @@ class PromptWriter:
         parts too share their beginning.
         """
         group = self._read_group(task.question, task.sources)
-        every = tuple(map(_PromptCriterion.of, task.criteria))
-        part = tuple(map(_PromptCriterion.of, criteria))
-        system, tail = self._write_wording(every, part, group.nonce, quotes, layout.shape)
-        answer = render_answer(task.answer.text, self._budgets["criteria"].answer)
+        system, tail = self._write_wording(
+            task.criteria, tuple(criteria), group.nonce, quotes, layout.shape
+        )
+        answer = render_answer(task.answer.text, self.budget.answer)
         return (Message("system", system), Message("user", group.head + answer + tail))
 
     def citations(self, task: CitationTask, layout: Layout) -> tuple[Message, ...]:
@@ -196,8 +158,8 @@ class PromptWriter:
 
     def _word_criteria(
         self,
-        every: tuple[_PromptCriterion, ...],
-        part: tuple[_PromptCriterion, ...],
+        every: tuple[Criterion, ...],
+        part: tuple[Criterion, ...],
         nonce: str,
         quotes: bool,
         shape: str,
@@ -206,20 +168,20 @@ class PromptWriter:
 
         The same for all samples of a group, and so remembered.
         """
-        texts = clip_all([c.statement for c in every], self._budgets["criteria"].items)
-        statements = dict(zip(every, texts, strict=True))
-        standing = [(c.kind, statements[c]) for c in every if c.standing]
-        listed = [
-            (c.kind, f"{neutral_line(c.title)} (defined above)" if c.standing else statements[c])
-            for c in part
-        ]
+        texts = clip_all([*map(_state_criterion, every)], self.budget.items)
+        stated = dict(zip(every, texts, strict=True))
+        standing = [(_KINDS[c.polarity], stated[c]) for c in every if c.source is Source.STATIC]
+        listed = []
+        for c in part:
+            defined = c.source is Source.STATIC
+            text = f"{neutral_line(c.title)} (defined above)" if defined else stated[c]
+            listed.append((_KINDS[c.polarity], text))
         _, tail = self._around_answer(nonce, criteria=listed, quotes=quotes, shape=shape)
         return self._fill("criteria.system", standing=standing), tail
 
     def _around_answer(self, nonce: str, **values: object) -> tuple[str, str]:
         """The criteria prompt before and after its answer; what is not given is empty."""
         nothing = {"question": "", "sources": (), "criteria": (), "quotes": False, "shape": ""}
-        # A control character, which no neutral text holds.
         given = {**nothing, **values, "nonce": nonce, "answer": _CUT}
         head, _, tail = self._fill("criteria.user", **given).partition(_CUT)
         return head, tail
@@ -229,18 +191,16 @@ class PromptWriter:
         content = sources.digest + question.encode(errors="surrogatepass")
         if (known := self._groups.get(content)) is not None:
             return known
-        budget = self._budgets["criteria"]
         # Unforgeable without the secret, equal for all samples of the group.
         nonce = hmac.digest(self._secret, content, "sha256").hex()[:8]
         texts = {name: neutral(s.text).strip() for name, s in sources.by_id.items()}
-        clipped = clip(neutral(question).strip(), budget.question)
-        terms, cap = find_terms([question]), fair_cap(map(size, texts.values()), budget.sources)
+        clipped = clip(neutral(question).strip(), self.budget.question)
+        terms = find_terms([question])
+        cap = fair_cap(map(size, texts.values()), self.budget.sources)
         shown = [(_join_ids([name]), excerpt(text, terms, cap)) for name, text in texts.items()]
         head, _ = self._around_answer(nonce, question=clipped, sources=shown)
         group = _Group(nonce=nonce, question=clipped, texts=texts, head=head)
         if sum(map(len, texts.values())) <= _GROUP_CHARACTERS:
-            if len(self._groups) >= _GROUPS_KEPT:
-                del self._groups[next(iter(self._groups))]
             self._groups[content] = group
         return group
 
@@ -250,7 +210,7 @@ def shared_part(messages: Sequence[Message]) -> int:
 
     Only the template writes `<`, so that no question or source can move this boundary.
     """
-    return max(0, messages[-1].content.find(_ANSWER))
+    return max(0, messages[-1].content.find("<answer-"))
 
 
 def render_answer(text: str, budget: int) -> str:
@@ -270,6 +230,13 @@ def render_answer(text: str, budget: int) -> str:
     for mark, tag_text in _MARKS.items():
         shown = shown.replace(mark, tag_text)
     return clip(shown.strip(), budget)
+
+
+def _state_criterion(criterion: Criterion) -> str:
+    """Title and description on one line, without a title that the description begins with."""
+    title, description = neutral_line(criterion.title), neutral_line(criterion.description)
+    repeated = description.startswith(title.rstrip("…"))
+    return description if repeated else f"{title}: {description}"
 
 
 def _join_ids(ids: Sequence[str]) -> str:

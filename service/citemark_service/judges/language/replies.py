@@ -15,19 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
-from typing import Any, Self
+from typing import Any
 
 from citemark_service.errors import InvalidVerdict, JudgeTruncated, JudgeUnreadable
 from citemark_service.judges.chat import ChatReply, Token
 from citemark_service.judges.language.grammar import Layout, Quote, Verdict
 
-_MENUS_KEPT = 256
-
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _PAIR = re.compile(rf"\s*({_STRING})\s*:\s*({_STRING}|-?\d+)\s*[,}}]")
-
-_MIN_OVERLAP = 0.8
-_FUZZY_FROM = 5
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
 _WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+")
 
@@ -61,12 +56,12 @@ def parse_reply(reply: ChatReply, layout: Layout) -> ParsedReply:
     verdicts = [field for field in layout.fields if isinstance(field, Verdict)]
     digits = {field.key: _parse_digits(field, values[field.key]) for field in verdicts}
     places = _find_digits(reply.content)
-    tokens = TokenMap.over(reply.content, reply.tokens)
+    tokens = TokenMap(reply.content, reply.tokens)
     scores: dict[str, tuple[float, ...]] = {}
     for key, tops in ((field.key, field.tops) for field in verdicts):
         place = places.get(key)
         scores[key] = tuple(
-            expected_score(digit, top, tokens, None if place is None else place + index)
+            expected_score(digit, top, None if place is None else tokens.find(place + index))
             for index, (digit, top) in enumerate(zip(digits[key], tops, strict=True))
         )
     quotes: dict[str, str] = {}
@@ -126,25 +121,21 @@ def _find_digits(content: str) -> dict[str, int]:
 class TokenMap:
     """Finds the token that holds a character of the reply's content."""
 
-    def __init__(self, tokens: tuple[Token, ...], starts: tuple[int, ...]) -> None:
-        self._tokens = tokens
-        self._starts = starts
-
-    @classmethod
-    def over(cls, content: str, tokens: tuple[Token, ...] | None) -> Self | None:
-        """Tokens that spell the content; None where there are none, or they spell another text."""
+    def __init__(self, content: str, tokens: tuple[Token, ...] | None) -> None:
         texts = [token.text for token in tokens or ()]
-        if not tokens or "".join(texts) != content:
-            return None
-        return cls(tokens, tuple(accumulate(map(len, texts[:-1]), initial=0)))
+        self._tokens = tokens if "".join(texts) == content else None
+        self._starts = tuple(accumulate(map(len, texts[:-1]), initial=0))
 
-    def at(self, offset: int) -> tuple[Token, int]:
-        """The token that holds the character at `offset`, and its place within the token."""
+    def find(self, offset: int) -> tuple[Token, int] | None:
+        """The token that holds the character at `offset`, and its place within the token.
+
+        None where there are no tokens, or they spell another text.
+        """
         index = bisect_right(self._starts, offset) - 1
-        return self._tokens[index], offset - self._starts[index]
+        return (self._tokens[index], offset - self._starts[index]) if self._tokens else None
 
 
-def expected_score(digit: int, top: int, tokens: TokenMap | None, offset: int | None) -> float:
+def expected_score(digit: int, top: int, place: tuple[Token, int] | None) -> float:
     """The mean of 0…`top` under the token's alternatives, over `top`: in [0, 1].
 
     The mean of a judge's verdict distribution agrees better with people than its mode does
@@ -154,9 +145,7 @@ def expected_score(digit: int, top: int, tokens: TokenMap | None, offset: int | 
     only digits on the menu, renormalised: servers give probabilities before the grammar's mask.
     Without usable probabilities it is `digit / top`.
     """
-    if tokens is None or offset is None:
-        return digit / top
-    logprobs = _weigh_menu(*tokens.at(offset), top)
+    logprobs = _weigh_menu(*place, top) if place else {}
     if digit not in logprobs or len(logprobs) == 1:
         return digit / top
     highest = max(logprobs.values())
@@ -168,7 +157,7 @@ def expected_score(digit: int, top: int, tokens: TokenMap | None, offset: int | 
     return min(max(weighted / total, min(logprobs)), max(logprobs)) / top
 
 
-@lru_cache(maxsize=_MENUS_KEPT)
+@lru_cache(maxsize=256)
 def _menu(head: str, tail: str, top: int) -> Mapping[str, int]:
     """The texts that differ in the digit alone; most tokens are a digit and nothing else."""
     return {f"{head}{value}{tail}": value for value in range(top + 1)}
@@ -211,7 +200,7 @@ class QuotedText:
             return False
         if f" {' '.join(words)} " in self._joined:
             return True
-        return len(words) >= _FUZZY_FROM and self._overlap(words) >= _MIN_OVERLAP
+        return len(words) > 4 and self._overlap(words) >= 0.8
 
     def _overlap(self, words: Sequence[str]) -> float:
         """The best share of `words`, counted with repetition, within a window of their number."""

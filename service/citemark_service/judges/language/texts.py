@@ -22,10 +22,9 @@ _BLANKS = ("   ", "\t", "\u00a0")
 _EMPTY_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
 
 _MARK_BYTES = 40
-_BLOCK_CHARS = 240
 _GAP = " […] "
 _WORD = re.compile(r"\w+")
-_BLOCK = re.compile(rf"(?s).{{1,{_BLOCK_CHARS}}}(?:\s+|$)|.{{{_BLOCK_CHARS}}}")
+_BLOCK = re.compile(r"(?s).{1,240}(?:\s+|$)|.{240}")
 
 
 def neutral(text: str) -> str:
