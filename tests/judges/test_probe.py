@@ -5,27 +5,27 @@ import itertools
 import pytest
 
 from citemark_service.errors import JudgeUnreachable
-from citemark_service.examination.prefix_metrics import PrefixCount, PrefixMetrics
-from citemark_service.examination.probe import CachedTokens, ProbeReport, probe
+from citemark_service.examination.counters import PrefixCount
+from citemark_service.examination.probe import CachedTokens, ProbeReport, ReadCount, probe
 from support.pooled_judge import pooled
 from support.scripted_judge import Listed, Reply, ScriptedJudge, always, in_turn
 
 VERDICTS = '{"1":0,"2":2}'
 
 
-class Counted(PrefixMetrics):
-    """Gives the counts in turn, over and over."""
+def counting(*counts: PrefixCount | None) -> ReadCount:
+    """Give the counts in turn, over and over."""
+    coming = itertools.cycle(counts)
 
-    def __init__(self, *counts: PrefixCount | None) -> None:
-        self._counts = itertools.cycle(counts)
+    async def read_count() -> PrefixCount | None:
+        return next(coming)
 
-    async def read(self) -> PrefixCount | None:
-        return next(self._counts)
+    return read_count
 
 
-async def probed(judge: ScriptedJudge, counters: PrefixMetrics | None = None) -> ProbeReport:
+async def probed(judge: ScriptedJudge, read_count: ReadCount | None = None) -> ProbeReport:
     async with pooled([judge], attempts=1) as pool:
-        return await probe(pool, nonce="n0", counters=counters, deadline=None)
+        return await probe(pool, nonce="n0", read_count=read_count, deadline=None)
 
 
 async def test_a_server_that_does_all_of_it(start_judge) -> None:
@@ -72,23 +72,24 @@ async def test_the_calls_share_a_beginning_and_ask_for_prose_under_a_grammar(sta
 async def test_the_counters_are_asked_where_the_usage_is_silent(start_judge) -> None:
     judge = await start_judge(always(Reply(VERDICTS, prompt_tokens=4000)))
     counts = [(0, 0), (4000, 0), (4000, 0), (8000, 100), (9000, 100), (13000, 2100)]
-    report = await probed(judge, Counted(*(PrefixCount(*count) for count in counts)))
+    report = await probed(judge, counting(*(PrefixCount(*count) for count in counts)))
     assert report.second == CachedTokens(100, "metrics")
     assert report.third == CachedTokens(2000, "metrics")
 
 
 @pytest.mark.parametrize(
-    "counters",
+    "read_count",
     [
         None,
-        Counted(None, None),
-        Counted(PrefixCount(0, 0), None),
-        Counted(PrefixCount(0, 0), PrefixCount(4001, 2000)),
+        counting(None, None),
+        counting(PrefixCount(0, 0), None),
+        counting(PrefixCount(0, 0), PrefixCount(4001, 2000)),
     ],
     ids=["none", "not vLLM", "gone", "other traffic"],
 )
-async def test_what_is_not_known_is_not_told(start_judge, counters: PrefixMetrics | None) -> None:
-    report = await probed(await start_judge(always(Reply(VERDICTS, prompt_tokens=4000))), counters)
+async def test_what_is_not_known_is_not_told(start_judge, read_count: ReadCount | None) -> None:
+    judge = await start_judge(always(Reply(VERDICTS, prompt_tokens=4000)))
+    report = await probed(judge, read_count)
     assert report.third == CachedTokens()
     assert report.cached_share is None
 

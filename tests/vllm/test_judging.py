@@ -2,13 +2,14 @@
 
 import secrets
 import time
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 
-from citemark_service.examination.prefix_metrics import PrefixMetrics
-from citemark_service.examination.probe import ProbeReport, probe
+from citemark_service.examination.counters import read_prefix_count
+from citemark_service.examination.probe import ProbeReport, ReadCount, probe
 from citemark_service.judges.factory import build_judge
 from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.settings import Settings
@@ -54,14 +55,14 @@ def test_a_repeated_rollout_is_told_to_be_mostly_cached(
     assert second["cached_tokens"] >= 0.8 * first["prompt_tokens"]
 
 
-async def probed(settings: Settings, counters: PrefixMetrics | None) -> ProbeReport:
+async def probed(settings: Settings, read_count: ReadCount | None) -> ProbeReport:
     judge = build_judge(settings, Metrics())
     assert isinstance(judge, LanguageJudge)
     try:
         return await probe(
             judge.pool,
             nonce=secrets.token_hex(4),
-            counters=counters,
+            read_count=read_count,
             deadline=time.monotonic() + settings.judge_deadline_s,
         )
     finally:
@@ -78,12 +79,12 @@ async def test_the_probe_finds_grammar_logprobs_and_cache(settings: Settings) ->
 
 
 async def test_the_counters_agree_with_the_usage(vllm: VllmServer, settings: Settings) -> None:
-    counters = PrefixMetrics(settings.judge_url)
-    before = await counters.read()
-    report = await probed(settings, counters)
-    after = await counters.read()
+    read_count = partial(read_prefix_count, settings.judge_url)
+    before = await read_count()
+    report = await probed(settings, read_count)
+    after = await read_count()
     assert before is not None
     assert after is not None
-    gained = after.since(before)
-    assert gained.hit == (report.second.tokens or 0) + (report.third.tokens or 0)
-    assert gained.queried == pytest.approx(3 * report.prompt_tokens, rel=0.05)
+    assert after.hit - before.hit == (report.second.tokens or 0) + (report.third.tokens or 0)
+    queried = after.queried - before.queried
+    assert queried == pytest.approx(3 * report.prompt_tokens, rel=0.05)

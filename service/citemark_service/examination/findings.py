@@ -1,8 +1,7 @@
 """What a probe's report says about a server, in words that name what mends it. Pure."""
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from citemark_service.errors import JudgeError, JudgeRejected
 from citemark_service.examination.probe import ProbeReport
@@ -10,15 +9,6 @@ from citemark_service.telemetry.metrics import ProbeAspect
 
 POOR_SHARE: Final = 0.5
 """Below this share of the shared tokens a cache does not work."""
-
-_GRAMMAR: Final = (
-    "serve vLLM without a reasoning parser; elsewhere CITEMARK_JUDGE_CONSTRAINT may help"
-)
-_REFUSED: Final = (
-    "CITEMARK_JUDGE_URL (with its /v1), CITEMARK_JUDGE_MODEL, CITEMARK_JUDGE_API_KEY and "
-    "CITEMARK_JUDGE_CONSTRAINT say what is asked of it"
-)
-_AWAY: Final = "does it run, and is CITEMARK_JUDGE_URL its address?"
 
 
 class State(Enum):
@@ -31,8 +21,7 @@ class State(Enum):
     """It costs verdicts."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServerFinding:
+class ServerFinding(NamedTuple):
     """One aspect of one server; `judge` is whether it answers at all."""
 
     aspect: ProbeAspect | Literal["judge"]
@@ -50,7 +39,12 @@ class ServerFinding:
 
 def explain_failure(error: JudgeError) -> ServerFinding:
     """The one finding about a server that could not be asked."""
-    advice = _REFUSED if isinstance(error, JudgeRejected) else _AWAY
+    advice = "does it run, and is CITEMARK_JUDGE_URL its address?"
+    if isinstance(error, JudgeRejected):
+        advice = (
+            "CITEMARK_JUDGE_URL (with its /v1), CITEMARK_JUDGE_MODEL, CITEMARK_JUDGE_API_KEY and "
+            "CITEMARK_JUDGE_CONSTRAINT say what is asked of it"
+        )
     return ServerFinding("judge", False, f"{error.kind}: {error}; {advice}")
 
 
@@ -59,21 +53,22 @@ def explain_report(report: ProbeReport, server: str) -> tuple[ServerFinding, ...
     times = ", ".join(f"{seconds:.2f}" for seconds in report.seconds)
     grammar = "asked for prose, it replied with verdicts only"
     if report.grammar is not None:
-        grammar = f"{report.grammar}; {_GRAMMAR}"
+        grammar = (
+            f"{report.grammar}; serve vLLM without a reasoning parser; "
+            "elsewhere CITEMARK_JUDGE_CONSTRAINT may help"
+        )
     logprobs = "verdicts are weighted by probability"
     if not report.logprobs:
         logprobs = "none: scores are bare verdicts, and tie more often; vLLM gives them to who asks"
     share = report.cached_share
     works = None if share is None else share >= POOR_SHARE
-    if share is None:
-        cache = "the server does not tell; vLLM does with --enable-prompt-tokens-details"
-    else:
+    cache = "the server does not tell; vLLM does with --enable-prompt-tokens-details"
+    if share is not None:
         cache = (
             f"{report.third.tokens} of about {report.shared_tokens} shared tokens ({share:.0%}) at "
             f"the third call, {report.second.tokens or 'none'} at the second, "
-            f"by its {report.third.source}"
+            f"by its {report.third.source}{'' if works else '; is --enable-prefix-caching on?'}"
         )
-        cache += "" if works else "; is --enable-prefix-caching on?"
     return (
         ServerFinding("judge", True, f"{server} answered in {times} s"),
         ServerFinding("grammar", report.grammar is None, grammar),

@@ -9,29 +9,30 @@ one does it keep a state for the third.
 """
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from citemark_service.errors import InvalidVerdict, JudgeTruncated, JudgeUnreadable
-from citemark_service.examination.prefix_metrics import PrefixCount, PrefixMetrics
+from citemark_service.examination.counters import PrefixCount
 from citemark_service.judges.chat import ChatReply, ChatRequest, Message
-from citemark_service.judges.language.grammar import Layout, criteria_layout
+from citemark_service.judges.language.grammar import criteria_layout
 from citemark_service.judges.language.replies import parse_reply
 from citemark_service.judges.server.pool import JudgePool
 from citemark_service.judges.tasks import Meter
 
-_LAYOUT: Final[Layout] = criteria_layout(2, quotes=False)
+_LAYOUT: Final = criteria_layout(2, quotes=False)
 _SYSTEM: Final = "You describe shelves in plain prose."
 _ASK: Final = "Describe the first shelf in two sentences of plain prose, without any digit."
 SHARED_LINES: Final = 140
 """About 2,900 tokens; with half as many for the own part, each is longer than one block of the
 hybrid models known."""
-_TOP_LOGPROBS: Final = 8
+
+ReadCount = Callable[[], Awaitable[PrefixCount | None]]
 
 
-@dataclass(frozen=True, slots=True)
-class CachedTokens:
-    """How many tokens of a prompt the server had in its cache."""
+class CachedTokens(NamedTuple):
+    """How many tokens of a prompt the server had in its cache, and who says so."""
 
     tokens: int | None = None
     """None where the server neither says nor counts."""
@@ -41,7 +42,7 @@ class CachedTokens:
 
 @dataclass(frozen=True, slots=True)
 class ProbeReport:
-    """What was found."""
+    """What three calls found."""
 
     grammar: str | None
     """Why a reply is not what the grammar allows; None where all are."""
@@ -69,7 +70,7 @@ async def probe(
     pool: JudgePool,
     *,
     nonce: str,
-    counters: PrefixMetrics | None,
+    read_count: ReadCount | None,
     deadline: float | None,
     lines: int = SHARED_LINES,
 ) -> ProbeReport:
@@ -77,7 +78,7 @@ async def probe(
 
     Args:
         nonce: starts the shared text, so that nothing of an earlier probe is in the cache.
-        counters: read where the replies do not tell of cached tokens.
+        read_count: asked where the replies do not tell of cached tokens.
         deadline: `time.monotonic()` value for all calls together, None for none.
         lines: length of the shared part, each line about 21 tokens.
 
@@ -95,14 +96,14 @@ async def probe(
             messages=(Message("system", _SYSTEM), Message("user", prompt)),
             constraint=_LAYOUT.constraint,
             max_tokens=_LAYOUT.max_tokens,
-            top_logprobs=_TOP_LOGPROBS,
+            top_logprobs=8,
             affinity=nonce,  # all to one server, where there are several
         )
-        before = await counters.read() if counters else None
+        before = await read_count() if read_count else None
         start = time.perf_counter()
         replies.append(await pool.complete(request, meter=Meter(), deadline=deadline))
         seconds.append(time.perf_counter() - start)
-        after = await counters.read() if counters else None
+        after = await read_count() if read_count else None
         cached.append(_count_cached(replies[-1], before, after))
     last = replies[-1]
     # By characters, which is by tokens nearly, since both parts are of one kind.
@@ -128,13 +129,10 @@ def _count_cached(
     """From the reply's usage, or else from what the counters gained."""
     if reply.usage.cached_tokens:
         return CachedTokens(reply.usage.cached_tokens, "usage")
-    if before is None or after is None:
-        return CachedTokens()
-    gained = after.since(before)
     # More or fewer than this call's tokens: others were asking too, and the hits may be theirs.
-    if gained.queried != reply.usage.prompt_tokens:
+    if not before or not after or after.queried - before.queried != reply.usage.prompt_tokens:
         return CachedTokens()
-    return CachedTokens(gained.hit, "metrics")
+    return CachedTokens(after.hit - before.hit, "metrics")
 
 
 def _find_violation(reply: ChatReply) -> str | None:

@@ -5,16 +5,17 @@ import logging
 import secrets
 import time
 from contextlib import AbstractAsyncContextManager, aclosing
+from functools import partial
 from typing import Final
 
 from citemark_service.errors import JudgeError
+from citemark_service.examination.counters import read_prefix_count
 from citemark_service.examination.findings import (
     ServerFinding,
     State,
     explain_failure,
     explain_report,
 )
-from citemark_service.examination.prefix_metrics import PrefixMetrics
 from citemark_service.examination.probe import SHARED_LINES, probe
 from citemark_service.judges.factory import build_judge
 from citemark_service.judges.language.judge import LanguageJudge
@@ -23,16 +24,9 @@ from citemark_service.judges.server.server import name_servers
 from citemark_service.settings import JUDGES, Settings
 from citemark_service.telemetry.metrics import Metrics
 
-PATIENCE_S: Final = 900.0
-"""How long a judge may load its model."""
-
 _FEW_LINES: Final = 24  # a model in this process reads slowly, and is no hybrid with large blocks
 _LOOKS: Final = RetryPolicy(attempts=10_000)  # the deadline ends them
-_LEVELS: Final = {
-    State.OK: logging.INFO,
-    State.LOOK: logging.WARNING,
-    State.FAILED: logging.ERROR,
-}
+_LEVELS: Final = {State.OK: logging.INFO, State.LOOK: logging.WARNING, State.FAILED: logging.ERROR}
 _log = logging.getLogger("citemark.probe")
 
 
@@ -71,7 +65,7 @@ async def examine(settings: Settings, *, patience_s: float = 0.0) -> tuple[Serve
             report = await probe(
                 judge.pool,
                 nonce=secrets.token_hex(4),
-                counters=PrefixMetrics(settings.judge_url) if remote else None,
+                read_count=partial(read_prefix_count, settings.judge_url) if remote else None,
                 deadline=time.monotonic() + settings.judge_deadline_s,
                 lines=SHARED_LINES if remote else _FEW_LINES,
             )
@@ -105,15 +99,13 @@ class StartProbe(AbstractAsyncContextManager[None]):
     """Examines each server while it is entered; leaving cancels what still waits or asks.
 
     It logs one line for each finding, counts in `metrics` what works, and raises nothing. A
-    server that cannot be reached is waited for, `patience_s` at most.
+    server that cannot be reached is waited for, `patience_s` at most: it may load its model.
 
     Raises:
         SettingsError: as `split_servers`.
     """
 
-    def __init__(
-        self, settings: Settings, metrics: Metrics, *, patience_s: float = PATIENCE_S
-    ) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, *, patience_s: float = 900.0) -> None:
         self._servers = split_servers(settings)
         self._metrics = metrics
         self._patience_s = patience_s
@@ -128,10 +120,9 @@ class StartProbe(AbstractAsyncContextManager[None]):
 
     async def __aexit__(self, *_exc: object) -> None:
         """End, with all connections closed."""
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.wait(tasks)
+        await asyncio.wait(self._tasks)
 
     async def _examine_server(self, name: str, alone: Settings) -> None:
         for finding in await examine(alone, patience_s=self._patience_s):

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_service.examination.prefix_metrics import (
+from citemark_service.examination.counters import (
     PrefixCount,
-    PrefixMetrics,
     parse_prefix_count,
+    read_prefix_count,
 )
 
 EXPOSITION = """\
@@ -39,8 +39,7 @@ def answering(status: int, body: bytes) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
+        def log_message(self, *_: object) -> None: ...
 
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -50,36 +49,24 @@ def answering(status: int, body: bytes) -> Iterator[str]:
         thread.join()
 
 
-async def test_the_counters_of_all_engines_are_added_up():
-    with answering(200, EXPOSITION.encode()) as url:
-        assert await PrefixMetrics(url).read() == PrefixCount(queried=1234, hit=800)
-
-
 @pytest.mark.parametrize(
-    ("status", "body"),
-    [(404, EXPOSITION.encode()), (200, b"<html>"), (200, b"up 1\n"), (200, b"")],
+    ("status", "body", "count"),
+    [
+        (200, EXPOSITION.encode(), PrefixCount(queried=1234, hit=800)),
+        (404, EXPOSITION.encode(), None),
+        (200, b"<html>", None),
+        (200, b"up 1\n", None),
+        (200, b"", None),
+    ],
 )
-async def test_another_server_has_no_count(status, body):
+async def test_the_counters_of_all_engines_are_added_up(status, body, count):
     with answering(status, body) as url:
-        assert await PrefixMetrics(url).read() is None
-
-
-async def test_nothing_there_is_no_count_either():
-    with answering(200, b"") as url:
-        pass
-    assert await PrefixMetrics(url, timeout_s=2.0).read() is None
-
-
-def test_a_difference_is_by_field():
-    assert PrefixCount(10, 7).since(PrefixCount(4, 2)) == PrefixCount(6, 5)
+        assert await read_prefix_count(url) == count
+    assert await read_prefix_count(url, timeout_s=2.0) is None  # nothing is there any more
 
 
 @given(st.text(alphabet='vlm:_{}",=#\n 1eNaInf\\') | st.text())
 def test_no_text_is_too_odd(text):
     assert parse_prefix_count(text) is None
-
-
-@given(st.text(alphabet='vlm:_{}",=#\n 1eNaInf\\'))
-def test_an_odd_line_among_the_counters_does_no_harm(text):
     found = parse_prefix_count(EXPOSITION + text)
     assert found is None or found.hit >= 800 or "hits" in text
