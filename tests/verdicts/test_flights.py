@@ -34,6 +34,14 @@ async def turns():
         await asyncio.sleep(0)
 
 
+async def ask_and_leave(cached):
+    """Ask, and be gone once the judge has been asked."""
+    first = asking(cached)
+    await turns()
+    first.cancel()
+    await turns()
+
+
 async def test_who_asks_meanwhile_joins_and_is_not_billed(judge, remember, log):
     cached = remember(judge)
     first, second = Meter(), Meter()
@@ -48,14 +56,15 @@ async def test_who_asks_meanwhile_joins_and_is_not_billed(judge, remember, log):
     assert log.origins == {"judge": 3, "joined": 3, "cache": 0}
 
 
-async def test_a_repost_after_the_first_client_left_joins(judge, remember):
-    cached = remember(judge, judge_linger_s=30)
-    first = asking(cached)
-    await turns()
-    first.cancel()
-    await turns()
+@pytest.mark.parametrize(("linger_s", "pause_s"), [(30, 0.0), (0.1, 0.3)])
+async def test_a_repost_in_time_joins_and_stops_the_end_that_was_coming(
+    judge, remember, linger_s, pause_s
+):
+    cached = remember(judge, judge_linger_s=linger_s)
+    await ask_and_leave(cached)
     again = asking(cached)
     await turns()
+    await asyncio.sleep(pause_s)
     judge.gate.set()
     assert len(await again) == 3
     assert (judge.calls, judge.cancelled) == (1, 0)
@@ -63,10 +72,7 @@ async def test_a_repost_after_the_first_client_left_joins(judge, remember):
 
 async def test_a_repost_after_the_judgement_ended_alone_finds_it(judge, remember):
     cached = remember(judge, judge_linger_s=30)
-    first = asking(cached)
-    await turns()
-    first.cancel()
-    await turns()
+    await ask_and_leave(cached)
     judge.gate.set()
     await turns()
     meter = Meter()
@@ -77,10 +83,7 @@ async def test_a_repost_after_the_judgement_ended_alone_finds_it(judge, remember
 
 async def test_without_a_repost_the_judge_is_cancelled(judge, remember):
     cached = remember(judge, judge_linger_s=0.1)
-    first = asking(cached)
-    await turns()
-    first.cancel()
-    await turns()
+    await ask_and_leave(cached)
     assert judge.cancelled == 0
     await until(lambda: judge.cancelled == 1)
     judge.gate.set()
@@ -97,19 +100,6 @@ async def test_while_one_waits_nothing_is_cancelled(judge, remember):
     assert judge.cancelled == 0
     judge.gate.set()
     assert len(await waiting[1]) == 3
-
-
-async def test_a_repost_in_time_stops_the_end_that_was_coming(judge, remember):
-    cached = remember(judge, judge_linger_s=0.1)
-    first = asking(cached)
-    await turns()
-    first.cancel()
-    await turns()
-    again = asking(cached)
-    await asyncio.sleep(0.3)
-    judge.gate.set()
-    assert len(await again) == 3
-    assert (judge.calls, judge.cancelled) == (1, 0)
 
 
 async def test_what_is_partly_known_and_partly_joined_is_not_called_cached(judge, remember, log):
@@ -204,27 +194,14 @@ async def test_those_who_waited_for_a_neighbour_that_failed_ask_once_for_all(rem
     cached = remember(judge)
     hostile = asking(cached, criteria_task(criteria=(*CRITERIA, POISON)))
     await turns()
-    decent = [asking(cached) for _ in range(5)]
+    meters = [Meter() for _ in range(5)]
+    decent = [asking(cached, meter=meter) for meter in meters]
     with pytest.raises(JudgeRejected):
         await hostile
-    assert len({await each for each in decent}) == 1
-    assert judge.calls == 2
-
-
-async def test_an_overlapping_task_asks_for_itself_what_a_neighbour_failed_at(remember):
-    judge = Fussy()
-    cached = remember(judge)
-    hostile = asking(cached, criteria_task(criteria=(*CRITERIA, POISON)))
-    await turns()
-    meter = Meter()
-    decent = asking(cached, meter=meter)
-    with pytest.raises(JudgeRejected):
-        await hostile
-    assert await decent == await CountingJudge().judge_criteria(
-        criteria_task(), meter=Meter(), deadline=None
-    )
-    assert meter.usage.calls == 1
-    assert judge.asked["poison"] == 1
+    alone = await CountingJudge().judge_criteria(criteria_task(), meter=Meter(), deadline=None)
+    assert await asyncio.gather(*decent) == [alone] * 5
+    assert sum(meter.usage.calls for meter in meters) == 1
+    assert (judge.calls, judge.asked["poison"]) == (2, 1)
 
 
 async def test_an_urgent_task_does_not_wait_in_an_audits_place(judge, remember):
@@ -247,18 +224,14 @@ async def test_closing_cancels_what_is_judged_and_tells_who_waits(judge, remembe
     await turns()
     await cached.aclose()
     assert judge.cancelled == 1
-    with pytest.raises(JudgeStopped):
-        await waiting
-    with pytest.raises(JudgeStopped):
-        await asking(cached)
+    for each in (waiting, asking(cached)):
+        with pytest.raises(JudgeStopped):
+            await each
 
 
 async def test_closing_ends_what_lingers(judge, remember):
     cached = remember(judge, judge_linger_s=60)
-    first = asking(cached)
-    await turns()
-    first.cancel()
-    await turns()
+    await ask_and_leave(cached)
     await cached.aclose()
     assert judge.cancelled == 1
 
@@ -282,10 +255,7 @@ async def test_a_defect_reaches_who_waits_and_is_logged_where_nobody_does(rememb
 
 async def test_a_failure_that_nobody_waited_for_is_not_logged(judge, remember, caplog):
     cached = remember(judge, judge_linger_s=30)
-    first = asking(cached)
-    await turns()
-    first.cancel()
-    await turns()
+    await ask_and_leave(cached)
     judge.failure = JudgeRejected("no")
     judge.gate.set()
     await turns()

@@ -3,9 +3,8 @@
 import asyncio
 import re
 import socket
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -14,9 +13,11 @@ import pytest
 from citemark_rubrics import load_library
 from citemark_service.app import create_app
 from citemark_service.judges.factory import build_judge
+from citemark_service.judges.tasks import Judge
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.factory import cache_verdicts
+from support.gated_judge import GatedJudge
 from support.judge_tasks import by_shape, filled, shape_of
 from support.scripted_judge import MODEL, Hang, Reply, ScriptedJudge, Status
 from support.scripted_service import listening
@@ -32,24 +33,22 @@ ROLLOUT = {
 GOOD = by_shape(V=2, S=2, U=1, C=1)
 
 
-@contextmanager
-def serving(judge: ScriptedJudge, **settings: Any) -> Iterator[str]:
-    """The URL of a service in a thread that asks `judge`."""
-    asked = {"judge": "vllm", "judge_url": judge.url, "judge_model": MODEL}
-    table = Settings.model_validate({**asked, "evidence_quotes": False, **settings})
-    metrics = Metrics()
-    built = cache_verdicts(build_judge(table, metrics), table, metrics)
-    app = create_app(settings=table, judge=built, library=load_library(), metrics=metrics)
-    listener = socket.create_server(("127.0.0.1", 0))
-    with listening(app, listener):
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-
 @asynccontextmanager
-async def service(judge: ScriptedJudge, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of such a service."""
-    with serving(judge, **settings) as url:
-        async with httpx.AsyncClient(base_url=url, timeout=20.0, trust_env=False) as client:
+async def service(
+    judge: ScriptedJudge | Judge, metrics: Metrics | None = None, **settings: Any
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a service, in a thread, that asks `judge` at its socket or in process."""
+    url = "" if isinstance(judge, Judge) else judge.url
+    asked = {"judge": "vllm", "judge_url": url or "http://unused", "judge_model": MODEL}
+    table = Settings.model_validate({**asked, "evidence_quotes": False, **settings})
+    metrics = metrics or Metrics()
+    alone = judge if isinstance(judge, Judge) else build_judge(table, metrics)
+    cached = cache_verdicts(alone, table, metrics)
+    app = create_app(settings=table, judge=cached, library=load_library(), metrics=metrics)
+    listener = socket.create_server(("127.0.0.1", 0))
+    base = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with listening(app, listener):
+        async with httpx.AsyncClient(base_url=base, timeout=60.0, trust_env=False) as client:
             yield client
 
 
@@ -59,11 +58,10 @@ async def post(client: httpx.AsyncClient, **changes: Any) -> Any:
     return response.json()
 
 
-async def give_up(client: httpx.AsyncClient, judge: ScriptedJudge) -> None:
-    """Post, and close the connection when both questions have reached the judge."""
-    posting = asyncio.create_task(client.post("/v1/score", json=ROLLOUT))
-    await until(lambda: judge.calls >= 2)
-    await asyncio.sleep(0.05)
+async def give_up(client: httpx.AsyncClient, reached: Callable[[], object], **changes: Any) -> None:
+    """Post, and close the connection when the request has come so far."""
+    posting = asyncio.create_task(client.post("/v1/score", json={**ROLLOUT, **changes}))
+    await until(reached)
     posting.cancel()
     await asyncio.gather(posting, return_exceptions=True)
 
@@ -72,49 +70,51 @@ def slow(seconds: float):
     return lambda request: Reply(filled(shape_of(request), V=2, S=2, U=1, C=1), delay_s=seconds)
 
 
-async def test_reposts_join_the_judgement_that_is_under_way(start_judge):
-    judge = await start_judge(slow(1.5))
-    async with service(judge) as client:
+async def test_reposts_join_the_judgement_that_is_under_way():
+    judge, metrics = GatedJudge(), Metrics()
+    asked = {"question": "wait", "response": ROLLOUT["response"].replace("S_2,S_1", "S_2")}
+
+    def posts() -> float | None:
+        return metrics.registry.get_sample_value("citemark_inflight_requests")
+
+    async with service(judge, metrics) as client:
         for _ in range(3):
-            await give_up(client, judge)
-        result = await post(client)
-    assert result["reward"] == pytest.approx(0.8)
-    assert judge.calls == 2
-    assert judge.abandoned == 0
+            await give_up(client, lambda: posts() and judge.started, **asked)
+            await until(lambda: not posts())
+        last = asyncio.create_task(post(client, **asked))
+        await until(posts)
+        judge.gate.set()
+        result = await last
+    assert result["reward"] > 0
+    assert judge.started == ["wait"]
+    assert judge.cancelled == []
 
 
 async def test_a_client_that_comes_back_after_the_verdict_finds_it(start_judge):
     judge = await start_judge(slow(0.5))
     async with service(judge) as client:
-        await give_up(client, judge)
-        await until(lambda: judge.calls == 2 and judge.in_flight == 0)
+        await give_up(client, lambda: judge.calls == 2)
+        await until(lambda: judge.in_flight == 0)
         result = await post(client)
     assert (judge.calls, judge.abandoned) == (2, 0)
     assert (result["cached"], result["judge"]["calls"]) == (True, 0)
 
 
-async def test_a_client_that_stays_away_frees_the_judge_after_the_linger(start_judge):
+@pytest.mark.parametrize("linger_s", [0.0, 1.0])
+async def test_a_client_that_stays_away_frees_the_judge_after_the_linger(start_judge, linger_s):
     judge = await start_judge(lambda _: Hang())
-    async with service(judge, judge_linger_s=1.0) as client:
-        start = time.monotonic()
-        await give_up(client, judge)
-        assert judge.abandoned == 0
+    async with service(judge, judge_linger_s=linger_s) as client:
+        start = asyncio.get_running_loop().time()
+        await give_up(client, lambda: judge.calls == 2)
         await until(lambda: judge.abandoned == 2)
-        assert time.monotonic() - start > 1.0
+        assert asyncio.get_running_loop().time() - start > linger_s
     assert judge.calls == 2
-
-
-async def test_without_linger_the_judge_is_freed_at_once(start_judge):
-    judge = await start_judge(lambda _: Hang())
-    async with service(judge, judge_linger_s=0) as client:
-        await give_up(client, judge)
-        await until(lambda: judge.abandoned == 2)
 
 
 async def test_a_stopping_service_leaves_no_call_behind(start_judge):
     judge = await start_judge(lambda _: Hang())
     async with service(judge, judge_linger_s=60) as client:
-        await give_up(client, judge)
+        await give_up(client, lambda: judge.calls == 2)
         assert judge.in_flight == 2
     await until(lambda: judge.abandoned == 2)
 
@@ -195,26 +195,18 @@ async def test_a_failure_is_not_kept(start_judge):
     assert not result["cached"]
 
 
-async def test_a_file_outlives_the_service(start_judge, tmp_path):
+async def test_a_file_outlives_the_service_and_another_prompt_is_another_judge(
+    start_judge, tmp_path
+):
     judge = await start_judge(GOOD)
     url = f"sqlite:///{tmp_path}/verdicts.db"
     rewards = []
-    for cached in (False, True):
-        async with service(judge, verdict_cache=url) as client:
-            result = await post(client)
-            assert result["cached"] is cached
-            rewards.append(result["reward"])
-    assert rewards[0] == rewards[1]
-    assert judge.calls == 2
-
-
-async def test_another_prompt_is_another_judge(start_judge, tmp_path):
-    judge = await start_judge(GOOD)
-    url = f"sqlite:///{tmp_path}/verdicts.db"
-    for per_call in (12, 6):
+    for per_call, cached, calls in ((12, False, 2), (12, True, 2), (6, False, 4)):
         async with service(judge, verdict_cache=url, criteria_per_call=per_call) as client:
-            assert not (await post(client))["cached"]
-    assert judge.calls == 4
+            result = await post(client)
+        assert (result["cached"], judge.calls) == (cached, calls)
+        rewards.append(result["reward"])
+    assert rewards[0] == rewards[1]
 
 
 async def test_redis_dies_in_the_middle_of_a_batch(start_judge, redis_server):

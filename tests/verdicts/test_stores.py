@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import sqlite3
-from pathlib import Path
 
 import pytest
 
@@ -46,10 +45,20 @@ def url(request, tmp_path):
 
 
 async def ask(cached):
+    """Ask for all of the rollout's verdicts."""
     meter = Meter()
     criteria = await cached.judge_criteria(criteria_task(), meter=meter, deadline=None)
     citations = await cached.judge_citations(claims_task(), meter=meter, deadline=None)
     return criteria, citations, meter
+
+
+async def fill(remember, url):
+    """Keep the verdicts of a judge in the store, as a service does that ends."""
+    judge = CountingJudge()
+    cached = remember(judge, verdict_cache=url)
+    await ask(cached)
+    await cached.aclose()
+    return judge
 
 
 async def unharmed(cached):
@@ -62,19 +71,16 @@ async def unharmed(cached):
 
 
 async def test_what_is_written_is_read_and_the_last_wins(store):
-    entries = {key: b"v" + key for key in keys(1_200)}
+    entries = {key: b"v" + key for key in keys(400)}
     assert await store.read(keys(3)) == {}
     await store.write(entries)
     await store.write({keys(1)[0]: b"later"})
-    assert await store.read(keys(1_300)) == entries | {keys(1)[0]: b"later"}
+    assert await store.read(keys(500)) == entries | {keys(1)[0]: b"later"}
     await store.aclose()
 
 
 async def test_a_restart_keeps_verdicts(url, remember, log):
-    first, second = CountingJudge(), CountingJudge()
-    cached = remember(first, verdict_cache=url)
-    await ask(cached)
-    await cached.aclose()
+    first, second = await fill(remember, url), CountingJudge()
     again = remember(second, verdict_cache=url)
     meter = await unharmed(again)
     assert (first.calls, second.calls) == (2, 0)
@@ -86,9 +92,7 @@ async def test_a_restart_keeps_verdicts(url, remember, log):
 
 async def test_what_a_store_had_is_in_memory_from_then_on(tmp_path, remember):
     url = f"sqlite:///{tmp_path}/verdicts.db"
-    cached = remember(CountingJudge(), verdict_cache=url)
-    await ask(cached)
-    await cached.aclose()
+    await fill(remember, url)
     again = remember(CountingJudge(), verdict_cache=url)
     await ask(again)
     with sqlite3.connect(tmp_path / "verdicts.db") as file:
@@ -99,9 +103,7 @@ async def test_what_a_store_had_is_in_memory_from_then_on(tmp_path, remember):
 
 
 async def test_what_a_store_had_is_told_as_cached_to_who_joins(url, remember, log):
-    cached = remember(CountingJudge(), verdict_cache=url)
-    await ask(cached)
-    await cached.aclose()
+    await fill(remember, url)
     again = remember(CountingJudge(), verdict_cache=url)
     meters = [meter for *_, meter in await asyncio.gather(ask(again), ask(again))]
     assert [meter.all_kept for meter in meters] == [True, True]
@@ -115,14 +117,12 @@ async def test_what_a_store_had_is_told_as_cached_to_who_joins(url, remember, lo
      b'{"support":1,"substantive":1,"contributing":{"1":1}}'],
 )  # fmt: skip
 async def test_a_value_that_is_no_verdict_is_judged_again(tmp_path, remember, log, value):
-    path = tmp_path / "verdicts.db"
-    cached = remember(CountingJudge(), verdict_cache=f"sqlite:///{path}")
-    await ask(cached)
-    await cached.aclose()
-    with sqlite3.connect(path) as file:
+    url = f"sqlite:///{tmp_path}/verdicts.db"
+    await fill(remember, url)
+    with sqlite3.connect(tmp_path / "verdicts.db") as file:
         file.execute("UPDATE verdicts SET value = ?", (value,))
     file.close()
-    again = remember(CountingJudge(), verdict_cache=f"sqlite:///{path}")
+    again = remember(CountingJudge(), verdict_cache=url)
     meter = await unharmed(again)
     assert meter.usage.calls == 2
     assert log.errors["value"] == 6
@@ -247,17 +247,10 @@ async def test_a_store_that_hangs_is_left_alone_for_a_while(log, caplog):
     assert "sleepy did not close" in caplog.text
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-async def test_a_disk_without_room_is_a_miss(remember, log):
-    cached = remember(CountingJudge(), verdict_cache="sqlite:////dev/full")
-    assert (await unharmed(cached)).usage.calls == 2
-    await cached.aclose()
-    assert log.errors["read"] >= 1
-
-
-async def test_a_file_that_is_no_database_is_a_miss(tmp_path, remember, log):
+@pytest.mark.parametrize("name", ["/dev/full", "v.db"], ids=["no room", "no database"])
+async def test_a_file_that_cannot_be_used_is_a_miss(tmp_path, remember, log, name):
     (tmp_path / "v.db").write_bytes(b"not a database" * 1000)
-    cached = remember(CountingJudge(), verdict_cache=f"sqlite:///{tmp_path}/v.db")
+    cached = remember(CountingJudge(), verdict_cache=f"sqlite:///{tmp_path / name}")
     assert (await unharmed(cached)).usage.calls == 2
     await cached.aclose()
     assert log.errors["read"] >= 1
@@ -278,22 +271,23 @@ async def test_a_file_that_is_locked_is_a_store_error(tmp_path):
 
 
 class Slow:
-    """A store that takes a moment, and notes the size of each read and write."""
+    """A store that holds each call until its gate opens, and notes its size."""
 
     name = "slow"
 
     def __init__(self):
+        self.gate = asyncio.Event()
         self.reads = []
         self.writes = []
 
     async def read(self, keys):
         self.reads.append(len(keys))
-        await asyncio.sleep(0.02)
+        await self.gate.wait()
         return dict.fromkeys(keys, b"v")
 
     async def write(self, entries):
         self.writes.append(len(entries))
-        await asyncio.sleep(0.02)
+        await self.gate.wait()
 
     async def aclose(self):
         """Nothing to release."""
@@ -301,30 +295,35 @@ class Slow:
 
 async def test_many_reads_are_few(log):
     slow = Slow()
-    batches = BatchedStore(slow, metrics=log)
+    batches = BatchedStore(slow, metrics=log, timeout_s=60.0)
     tasks = [asyncio.create_task(batches.read([key])) for key in keys(50)]
-    await asyncio.sleep(0.005)
-    tasks += [asyncio.create_task(batches.read([key])) for key in keys(50, 50)]
+    await until(lambda: slow.reads)
+    tasks += [asyncio.create_task(batches.read([key])) for key in keys(600, 50)]
     tasks[0].cancel()
+    await asyncio.sleep(0)
+    slow.gate.set()
     found = await asyncio.gather(*tasks, return_exceptions=True)
-    assert found[1:] == [{key: b"v"} for key in keys(100)[1:]]
-    assert slow.reads == [50, 50]
+    assert found[1:] == [{key: b"v"} for key in keys(650)[1:]]
+    assert slow.reads == [50, 500, 100]
 
 
 async def test_many_writes_are_few_and_all_done_before_the_end(log):
     slow = Slow()
-    batches = BatchedStore(slow, metrics=log)
+    batches = BatchedStore(slow, metrics=log, timeout_s=60.0)
     for key in keys(60):
         batches.write({key: b"v"})
-    await asyncio.sleep(0.005)
-    for key in keys(60, 60):
+    await until(lambda: slow.writes)
+    for key in keys(600, 60):
         batches.write({key: b"v"})
+    slow.gate.set()
     await batches.aclose()
-    assert slow.writes == [60, 60]
+    assert slow.writes == [60, 500, 100]
 
 
 async def test_writes_that_find_no_room_are_counted(log):
-    batches = BatchedStore(Slow(), metrics=log)
+    slow = Slow()
+    slow.gate.set()
+    batches = BatchedStore(slow, metrics=log)
     batches.write(dict.fromkeys(keys(60_000), b"v"))
     batches.write(dict.fromkeys(keys(1), b"v"))
     assert log.errors["write"] == 1
