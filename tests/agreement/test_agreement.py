@@ -90,31 +90,20 @@ def measured(judge: ReadingJudge | EmbeddedJudge, path: Path, concurrency: int =
     return asyncio.run(measure(judge, path, concurrency=concurrency))
 
 
-def test_support_is_compared_with_fully_supported(write) -> None:
+def test_support_is_compared_with_fully_supported_and_a_failure_is_never_scored(write) -> None:
     path = write(
         support_row("0.9", "supported"),
         support_row("0.6", "partially_supported"),
-        support_row("0.1", "not_supported"),
-    )
-    found = measured(ReadingJudge(), path)
-    assert (found.file, found.kind, found.failed) == ("rows.jsonl", "support", 0)
-    assert found.figures is not None
-    assert (found.figures.rows, found.figures.positives) == (3, 1)
-    assert found.figures.auc == 1.0
-    assert found.figures.balanced_accuracy == pytest.approx(0.75)
-    assert found.usage == Usage(calls=3)
-
-
-def test_a_failed_judgement_is_counted_and_never_scored(write) -> None:
-    path = write(
-        support_row("0.9", "supported"),
         support_row("fails", "supported"),
         support_row("0.1", "not_supported"),
     )
     found = measured(ReadingJudge(), path)
-    assert found.failed == 1
+    assert (found.file, found.kind, found.failed) == ("rows.jsonl", "support", 1)
     assert found.figures is not None
-    assert (found.figures.rows, found.figures.balanced_accuracy) == (2, 1.0)
+    assert (found.figures.rows, found.figures.positives) == (3, 1)
+    assert found.figures.auc == 1.0
+    assert found.figures.balanced_accuracy == pytest.approx(0.75)
+    assert found.usage == Usage(calls=4)
 
 
 def test_a_claim_is_judged_over_at_most_five_of_its_snippets(write) -> None:
@@ -139,19 +128,13 @@ def test_criteria_are_broken_down_by_title(write) -> None:
         "Usefulness": 1,
     }
     assert found.by_criterion["Padding"].auc == 1.0
-    asked = [task.criteria[0] for task in judge.tasks if isinstance(task, CriteriaTask)]
+    tasks = [task for task in judge.tasks if isinstance(task, CriteriaTask)]
+    assert {task.answer.sentences[0].text for task in tasks} == {"It rained."}
+    asked = [task.criteria[0] for task in tasks]
     assert {(one.title, one.polarity.value) for one in asked} == {
         ("Padding", "negative"),
         ("Usefulness", "positive"),
     }
-
-
-def test_prose_is_judged_sentence_by_sentence(write) -> None:
-    judge = ReadingJudge()
-    measured(judge, write(criterion_row("0.8", 1, "Padding: it says too much.")))
-    (task,) = judge.tasks
-    assert isinstance(task, CriteriaTask)
-    assert task.answer.sentences[0].text == "It rained."
 
 
 def test_no_more_rows_than_asked_for_are_judged_at_once(write) -> None:

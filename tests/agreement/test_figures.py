@@ -4,9 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_service.agreement.figures import (
-    LabelledScore as Pair,
-)
+from citemark_service.agreement.figures import LabelledScore as Pair
 from citemark_service.agreement.figures import (
     auc,
     balanced_accuracy,
@@ -24,28 +22,16 @@ pairs = st.lists(st.builds(Pair, unit, st.sampled_from((0.0, 0.5, 1.0))), max_si
 both_classes = pairs.filter(lambda found: len({pair.positive for pair in found}) == 2)
 
 
-def test_auc_counts_a_tie_half() -> None:
+def test_the_figures_worked_out_by_hand() -> None:
     # Six positive-negative pairs: .9 beats two, .5 beats one and ties one, .2 beats one.
     assert auc(WORKED) == pytest.approx(4.5 / 6)
-
-
-def test_balanced_accuracy_at_a_threshold() -> None:
     # At .5: two of three positives, one of two negatives.
     assert balanced_accuracy(WORKED, 0.5) == pytest.approx((2 / 3 + 1 / 2) / 2)
-
-
-def test_the_best_threshold() -> None:
     # At .2: all positives, one of two negatives.
     assert best_threshold(WORKED) == (0.2, pytest.approx(0.75))
-
-
-def test_pearson() -> None:
-    assert pearson([Pair(0.0, 0.0), Pair(0.5, 1.0), Pair(1.0, 0.5)]) == pytest.approx(0.5)
-
-
-def test_kappa() -> None:
     # Called positive: .9 .5 .5; labelled: three. Agreement 3/5, chance .6 * .6 + .4 * .4.
     assert kappa(WORKED) == pytest.approx((0.6 - 0.52) / 0.48)
+    assert pearson([Pair(0.0, 0.0), Pair(0.5, 1.0), Pair(1.0, 0.5)]) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("rows", [[], [Pair(0.3, 1.0)], [Pair(0.3, 0.0), Pair(0.9, 0.5)]])

@@ -32,6 +32,7 @@ from citemark_service.judges.tasks import (
     Usage,
 )
 from citemark_service.parsing.answer import read_answer
+from citemark_service.parsing.parsed import Answer, Sources
 from citemark_service.parsing.sources import read_sources
 from citemark_service.score.citations import judgeable_ids
 from support.labelled_data import labelled_rows
@@ -46,20 +47,24 @@ BAKING = "Rye bread needs a sourdough starter, since yeast alone leaves the crum
 CLAIM = "The Harlow Bridge opened in May 1937 and is 412 metres long."
 
 
-def citations(
-    response: str, *, question: str = QUESTION, sources: dict[str, str] | None = None
-) -> CitationVerdicts:
-    known = {"a": BRIDGE, "b": TOLL, "c": BAKING} if sources is None else sources
-    given_sources = read_sources(None, [Snippet(id=one, text=text) for one, text in known.items()])
-    answer = read_answer(f"<answer>{response}</answer>")
-    cited = [CitedClaim(claim, judgeable_ids(claim, given_sources)) for claim in answer.claims]
-    task = CitationTask(
-        question=question,
-        sources=given_sources,
-        claims=tuple(claim for claim in cited if claim.ids),
-        sentences=answer.sentences,
-    )
+SOURCES = {"a": BRIDGE, "b": TOLL, "c": BAKING}
+
+
+def judge_answer(answer: Answer, sources: Sources, question: str) -> CitationVerdicts:
+    cited = [CitedClaim(claim, judgeable_ids(claim, sources)) for claim in answer.claims]
+    claims = tuple(claim for claim in cited if claim.ids)
+    task = CitationTask(question, sources, claims, answer.sentences)
     return asyncio.run(EmbeddedJudge().judge_citations(task, meter=Meter(), deadline=None))
+
+
+def snippets(texts: dict[str, str]) -> Sources:
+    return read_sources(None, [Snippet(id=one, text=text) for one, text in texts.items()])
+
+
+def citations(
+    response: str, *, question: str = QUESTION, sources: dict[str, str] = SOURCES
+) -> CitationVerdicts:
+    return judge_answer(read_answer(f"<answer>{response}</answer>"), snippets(sources), question)
 
 
 def claim(text: str, ids: str = "a") -> ClaimVerdict:
@@ -67,12 +72,11 @@ def claim(text: str, ids: str = "a") -> ClaimVerdict:
 
 
 def verdicts(
-    response: str, *criteria: Criterion, sources: dict[str, str] | None = None
+    response: str, *criteria: Criterion, sources: dict[str, str] = SOURCES
 ) -> tuple[CriterionVerdict, ...]:
-    known = {"a": BRIDGE, "b": TOLL, "c": BAKING} if sources is None else sources
     task = CriteriaTask(
         question=QUESTION,
-        sources=read_sources(None, [Snippet(id=one, text=text) for one, text in known.items()]),
+        sources=snippets(sources),
         answer=read_answer(f"<answer>{response}</answer>"),
         format=FormatReport(checks={}, bonus=1.0),
         criteria=criteria,
@@ -85,14 +89,24 @@ def criterion(text: str, polarity: Polarity = Polarity.POSITIVE) -> Criterion:
 
 
 class TestSupport:
-    def test_a_verbatim_claim_is_fully_supported(self) -> None:
-        assert claim("It opened to traffic in May 1937").support == 1.0
-
-    def test_a_close_paraphrase_is_supported(self) -> None:
-        assert claim(CLAIM).support > 0.5
-
-    def test_an_unrelated_source_supports_nothing(self) -> None:
-        assert claim(CLAIM, "c").support == 0.0
+    @pytest.mark.parametrize(
+        ("text", "ids", "low", "high"),
+        [
+            pytest.param("It opened to traffic in May 1937", "a", 1.0, 1.0, id="verbatim"),
+            pytest.param(CLAIM, "a", 0.51, 1.0, id="a close paraphrase"),
+            pytest.param(CLAIM, "c", 0.0, 0.0, id="an unrelated source"),
+            pytest.param(
+                "Tolls on the Harlow Bridge were never raised.", "b", 0.91, 1.0, id="a denial"
+            ),
+            pytest.param(
+                "Work led by the engineer took 4 years", "a", 0.51, 1.0, id="numeral, inflection"
+            ),
+        ],
+    )
+    def test_support_follows_what_the_source_says(
+        self, text: str, ids: str, low: float, high: float
+    ) -> None:
+        assert low <= claim(text, ids).support <= high
 
     @pytest.mark.parametrize(
         "worse",
@@ -106,12 +120,6 @@ class TestSupport:
     )
     def test_a_change_of_fact_lowers_support(self, worse: str) -> None:
         assert claim(worse).support < claim(CLAIM).support
-
-    def test_a_denial_that_the_source_makes_is_supported(self) -> None:
-        assert claim("Tolls on the Harlow Bridge were never raised.", "b").support > 0.9
-
-    def test_numerals_and_inflections_do_not_matter(self) -> None:
-        assert claim("Work led by the engineer took 4 years").support > 0.5
 
     def test_words_scattered_over_a_source_support_less_than_words_together(self) -> None:
         filler = "Nothing of note happened in the valley that season. " * 20
@@ -137,33 +145,33 @@ class TestSupport:
 
 
 class TestSubstance:
-    def test_a_claim_toward_the_question_is_substantive(self) -> None:
-        assert claim(CLAIM).substantive == 1.0
-
     @pytest.mark.parametrize(
-        "empty", ["This source contains text.", "The passage provides relevant information."]
+        ("text", "substantive"),
+        [
+            (CLAIM, 1.0),
+            ("This source contains text.", 0.0),
+            ("The passage provides relevant information.", 0.0),
+        ],
     )
-    def test_a_claim_about_the_source_itself_is_not(self, empty: str) -> None:
-        assert claim(empty).substantive == 0.0
+    def test_a_claim_toward_the_question_is_substantive_and_one_about_its_source_is_not(
+        self, text: str, substantive: float
+    ) -> None:
+        assert claim(text).substantive == substantive
 
-    def test_a_supported_copy_off_the_question_is_not(self) -> None:
+    def test_a_supported_copy_off_the_question_is_not_even_beside_a_relevant_source(self) -> None:
         copied = claim(BAKING, "c")
         assert (copied.support, copied.substantive) == (1.0, 0.0)
-
-    def test_citing_a_relevant_source_beside_it_does_not_make_it_so(self) -> None:
         assert claim(BAKING, "c,a").substantive < 0.25
 
 
 class TestContribution:
-    def test_only_the_source_that_helps_contributes(self) -> None:
+    def test_only_the_source_that_helps_contributes_and_a_single_one_needs_no_verdict(self) -> None:
         assert claim(CLAIM, "a,c").contributing == {"a": 1.0, "c": 0.0}
+        assert claim(CLAIM).contributing == {}
 
     def test_both_halves_of_a_joint_claim_contribute(self) -> None:
         joint = claim("The Harlow Bridge opened in May 1937; tolls were abolished in 1968.", "a,b")
         assert min(joint.contributing.values()) > 0.5
-
-    def test_a_single_id_needs_no_verdict(self) -> None:
-        assert claim(CLAIM).contributing == {}
 
 
 @pytest.mark.parametrize(
@@ -241,24 +249,27 @@ class TestForm:
         raw = verdicts(response, asked)[0].score
         return raw if asked.polarity is Polarity.POSITIVE else 1.0 - raw
 
-    @pytest.mark.parametrize("bad", [UNCITED, FABRICATED, GOOD.replace("id=a", "id=c")])
-    def test_citation_discipline(self, bad: str) -> None:
-        title = "Citation Discipline"
-        assert self.static(title, bad) < 0.25
-        assert self.static(title, GOOD) > 0.75
-
-    def test_padding(self) -> None:
-        title = "Off-Query Padding"
-        assert self.static(title, PADDED) < 0.5 < self.static(title, GOOD)
+    @pytest.mark.parametrize(
+        ("title", "bad", "low", "high"),
+        [
+            ("Citation Discipline", UNCITED, 0.25, 0.75),
+            ("Citation Discipline", FABRICATED, 0.25, 0.75),
+            ("Citation Discipline", GOOD.replace("id=a", "id=c"), 0.25, 0.75),
+            ("Off-Query Padding", PADDED, 0.5, 0.5),
+            ("Wrong-Entity Confabulation", INVENTED, 0.5, 0.5),
+        ],
+    )
+    def test_a_static_criterion_tells_good_from_bad(
+        self, title: str, bad: str, low: float, high: float
+    ) -> None:
+        assert self.static(title, bad) < low
+        assert self.static(title, GOOD) > high
 
     def test_repetition_is_padding(self) -> None:
-        assert self.static("Off-Query Padding", f"{UNCITED} {UNCITED}") < self.static(
-            "Off-Query Padding", UNCITED
+        once, twice = (
+            self.static("Off-Query Padding", text) for text in (UNCITED, f"{UNCITED} {UNCITED}")
         )
-
-    def test_confabulation(self) -> None:
-        title = "Wrong-Entity Confabulation"
-        assert self.static(title, INVENTED) < 0.5 < self.static(title, GOOD)
+        assert twice < once
 
     def test_a_formal_criterion_reads_the_same_from_either_side(self) -> None:
         text = "Redundancy: the response repeats information that it has already given."
@@ -293,7 +304,7 @@ class TestForm:
 text = st.text(max_size=200)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(question=text, source=text, stated=text, outside=text)
 def test_any_text_is_judged_within_range(
     question: str, source: str, stated: str, outside: str
@@ -309,7 +320,7 @@ def test_any_text_is_judged_within_range(
         assert verdict.evidence is None or verdict.evidence in answer.text
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(stated=st.text(st.sampled_from("abcdeäñ 東京.,1"), min_size=1, max_size=80))
 def test_a_claim_is_supported_by_itself_and_by_nothing_else(stated: str) -> None:
     found = citations(
@@ -397,11 +408,8 @@ def substantive(row: dict) -> list[float]:
     rollout = Rollout.model_validate(
         {name: row[name] for name in ("question", "tool_output", "response")}
     )
-    sources = read_sources(rollout.tool_output, None)
-    answer = read_answer(rollout.response)
-    cited = [CitedClaim(one, judgeable_ids(one, sources)) for one in answer.claims]
-    task = CitationTask(rollout.question, sources, tuple(one for one in cited if one.ids), ())
-    found = asyncio.run(EmbeddedJudge().judge_citations(task, meter=Meter(), deadline=None))
+    sources, answer = read_sources(rollout.tool_output, None), read_answer(rollout.response)
+    found = judge_answer(answer, sources, rollout.question)
     return [verdict.substantive for verdict in found.claims]
 
 

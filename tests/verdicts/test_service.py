@@ -72,7 +72,7 @@ def slow(seconds: float):
 
 async def test_reposts_join_the_judgement_that_is_under_way():
     judge, metrics = GatedJudge(), Metrics()
-    asked = {"question": "wait", "response": ROLLOUT["response"].replace("S_2,S_1", "S_2")}
+    asked = {"question": "wait", "response": str(ROLLOUT["response"]).replace("S_2,S_1", "S_2")}
 
     def posts() -> float | None:
         return metrics.registry.get_sample_value("citemark_inflight_requests")
