@@ -6,6 +6,7 @@ import secrets
 import time
 from contextlib import AbstractAsyncContextManager, aclosing
 from functools import partial
+from itertools import count
 from typing import Final
 
 from citemark_service.errors import JudgeError
@@ -77,15 +78,11 @@ async def examine(settings: Settings, *, patience_s: float = 0.0) -> tuple[Serve
 
 async def _reach(judge: LanguageJudge, patience_s: float) -> None:
     deadline = time.monotonic() + patience_s
-    attempt = 1
-    while True:
+    for attempt in count(1):
         try:
-            await judge.check()
+            return await judge.check()
         except TRANSPORT_ERRORS as error:
             wait_s = _LOOKS.plan_retry(error, attempt, deadline)
-        else:
-            return
-        attempt += 1
         await asyncio.sleep(wait_s)
 
 
