@@ -80,10 +80,11 @@ async def _reach(judge: LanguageJudge, patience_s: float) -> None:
     deadline = time.monotonic() + patience_s
     for attempt in count(1):
         try:
-            return await judge.check()
+            await judge.check()
         except TRANSPORT_ERRORS as error:
-            wait_s = _LOOKS.plan_retry(error, attempt, deadline)
-        await asyncio.sleep(wait_s)
+            await asyncio.sleep(_LOOKS.plan_retry(error, attempt, deadline))
+        else:
+            return
 
 
 def start_probe(settings: Settings, metrics: Metrics) -> "StartProbe | None":
