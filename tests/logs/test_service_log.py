@@ -6,9 +6,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,20 @@ import pytest
 
 from support.judge_tasks import by_shape, shape_of
 from support.judged_service import running_judge
+from support.running_service import PATIENCE_S, until
 from support.scripted_judge import MODEL, Reply, Script, ScriptedJudge, Status, always
 from support.scripted_service import free_url
 from support.step_rollouts import rollout, step
 
 GOOD = by_shape(V=2, S=2, U=1, C=1)
 SECRET = "zanzibar-quokka"
-_PATIENCE_S = 60.0
 
 
 class Served:
     """A service in a process of its own; `lines` is what it logged, once it has ended."""
 
     def __init__(self, url: str) -> None:
-        self.client = httpx.Client(base_url=url, timeout=_PATIENCE_S, trust_env=False)
+        self.client = httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False)
         self.text = ""
 
     @property
@@ -68,26 +67,21 @@ def logged(script: Script, **settings: str) -> Iterator[Served]:
             )
             served = Served(url)
             try:
-                _await(served.client, process)
+                until(lambda: _answers(served.client, process))
                 yield served
             finally:
                 served.client.close()
                 process.send_signal(signal.SIGTERM)
-                process.wait(_PATIENCE_S)
+                process.wait(PATIENCE_S)
                 served.text = log.read_text()
 
 
-def _await(client: httpx.Client, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + _PATIENCE_S
-    while True:
-        assert process.poll() is None, "the service ended"
-        assert time.monotonic() < end, "the service did not start"
-        try:
-            client.get("/healthz")
-        except httpx.TransportError:
-            time.sleep(0.1)
-        else:
-            return
+def _answers(client: httpx.Client, process: subprocess.Popen[bytes]) -> bool:
+    assert process.poll() is None, "the service ended"
+    with suppress(httpx.TransportError):
+        client.get("/healthz")
+        return True
+    return False
 
 
 def test_lines_say_which_request_and_rollout_and_hold_no_text() -> None:

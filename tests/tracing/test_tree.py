@@ -15,7 +15,7 @@ from citemark_service.telemetry.metrics import Metrics
 from citemark_service.telemetry.traces import open_tracer, traces_url
 from support.gated_judge import GatedJudge
 from support.judge_tasks import by_shape
-from support.otlp_collector import Collector
+from support.otlp_collector import Collector, Seen
 from support.scripted_judge import MODEL, Reply, Status, in_turn
 from support.step_rollouts import rollout, step
 
@@ -30,6 +30,12 @@ WHOLE = {
     "score": {},
     "ledger": {},
 }
+
+
+def calls_of(stage: Seen, collector: Collector) -> list[Seen]:
+    """The calls of one stage, in order."""
+    calls = [span for span in collector.named("judge call") if span.parent == stage.id]
+    return sorted(calls, key=lambda span: span.begin)
 
 
 def carrying(flags: str = "01") -> dict[str, str]:
@@ -124,26 +130,21 @@ def test_a_broken_traceparent_begins_a_new_trace(serve, collector: Collector) ->
 
 
 def test_each_attempt_is_a_span_that_says_how_it_ended(serve, collector: Collector) -> None:
-    said = GOOD
     answers = iter([Status(500), Status(429), None])
 
     def script(request):
         if "S" in request["messages"][-1]["content"].splitlines()[-1]:
-            return said(request)
-        return next(answers) or said(request)
+            return GOOD(request)
+        return next(answers) or GOOD(request)
 
     with serve(script) as service:
         answer = service.client.post("/v1/score", json=rollout(1, 0))
         assert answer.json()["reward"] is not None
     (criteria,) = collector.named("criteria")
-    calls = [span for span in collector.named("judge call") if span.parent == criteria.id]
-    calls.sort(key=lambda span: span.begin)
+    calls = calls_of(criteria, collector)
     assert [span.facts["citemark.attempt"] for span in calls] == [1, 2, 3]
-    assert [span.facts["citemark.outcome"] for span in calls] == [
-        "judge_server_error",
-        "judge_overloaded",
-        "ok",
-    ]
+    outcomes = [span.facts["citemark.outcome"] for span in calls]
+    assert outcomes == ["judge_server_error", "judge_overloaded", "ok"]
     assert [span.failed for span in calls] == [True, True, False]
     assert calls[0].facts["error.type"] == "JudgeServerError"
     assert {span.facts["citemark.rollout"] for span in calls} == {"1-0"}
@@ -167,8 +168,7 @@ def test_a_useless_reply_is_asked_for_again_under_the_same_question(
     with serve(script) as service:
         service.client.post("/v1/score", json=rollout(1, 0))
     (criteria,) = collector.named("criteria")
-    calls = [span for span in collector.named("judge call") if span.parent == criteria.id]
-    calls.sort(key=lambda span: span.begin)
+    calls = calls_of(criteria, collector)
     asks = [(span.facts["citemark.ask"], span.facts["citemark.attempt"]) for span in calls]
     assert asks == [(1, 1), (2, 1)]
 
