@@ -49,7 +49,6 @@ class _Round:
         """Set when the entries are kept, or when they have been waited for long enough."""
 
     def add(self, entry: ScoredRollout, characters: int) -> None:
-        """Take one more."""
         self.entries.append(entry)
         self.characters += characters
         self.closed = len(self.entries) >= _BATCH or self.characters >= _BATCH_CHARACTERS

@@ -137,7 +137,6 @@ class LedgerReader:
         self.close()
 
     def close(self) -> None:
-        """Release the connections."""
         self._engine.dispose()
 
     @contextmanager

@@ -146,7 +146,6 @@ class LedgerStore:
             self._prune_at = time.monotonic()
 
     def close(self) -> None:
-        """Release the connections."""
         self._engine.dispose()
 
     def _insert(self, entries: Sequence[_Entry]) -> Written:

@@ -160,7 +160,7 @@ class RewardTally:
         return [each for _, each in self._largest]
 
     def steps(self) -> list[StepMeans]:
-        """Each step, in the order in which they first came."""
+        """In the order in which they first came."""
         return list(self._steps.values())
 
 

@@ -93,7 +93,6 @@ class Pipeline:
 
     @property
     def judged_by(self) -> JudgeIdentity:
-        """The judge's model and prompts."""
         return self._judge.identity
 
     def check(self, rollout: Rollout, request: Knobs) -> None:

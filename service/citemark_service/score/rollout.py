@@ -106,7 +106,6 @@ class ParsedRollout:
         return self.answer.refusal
 
     def criteria_task(self, origin: Origin) -> CriteriaTask:
-        """What is asked of the whole answer."""
         return CriteriaTask(
             question=self.rollout.question,
             sources=self.sources,
