@@ -16,9 +16,9 @@ import pytest
 from citemark_grpo.training.journal import read_lines
 from support.command_line import EXAMPLES
 
-pytestmark = [pytest.mark.train, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.train, pytest.mark.timeout(2000)]
 
-PATIENCE_S = 600.0
+PATIENCE_S = 1800.0
 KEYS = ("reward_first_fifth", "reward_last_fifth", "steps", "judge_failures", "seconds")
 
 
