@@ -25,7 +25,7 @@ from citemark_service.web.routes.operations import about_router, health_router
 from citemark_service.web.routes.rescore import rescore_router
 from citemark_service.web.routes.score import score_router
 from citemark_service.web.routes.stream import stream_router
-from citemark_service.web.routes.trainers import trainer_router
+from citemark_service.web.routes.trainers import TrainerEndpoint, trainer_router
 from citemark_service.web.ui.door import PageDoor
 from citemark_service.web.ui.reads import Reads
 from citemark_service.web.ui.routes import ui_router
@@ -98,9 +98,7 @@ def create_app(
         score_router(pipeline=pipeline, settings=settings, admission=admission),
         rescore_router(view=view, admission=admission),
         stream_router(pipeline=pipeline, settings=settings, admission=admission),
-        trainer_router(
-            pipeline=pipeline, settings=settings, admission=admission, registry=metrics.registry
-        ),
+        trainer_router(TrainerEndpoint(pipeline, settings, admission, metrics.registry)),
         gym_router(settings=settings, admission=admission),
         ui_router(
             pipeline=pipeline,

@@ -116,6 +116,14 @@ def serve() -> Serve:
     return started
 
 
+@pytest.fixture(scope="module")
+def gated() -> Iterator[Running]:
+    """A service whose judge gives full marks, and fails where a question says so."""
+    running = begin()
+    yield running
+    running.stop()
+
+
 @pytest.fixture
 def briefly() -> Iterator[Running]:
     """A service with the gated judge that waits half a second when it stops."""

@@ -135,7 +135,7 @@ async def more_calls_than(judge: ScriptedJudge, calls: int) -> None:
 @pytest.mark.parametrize("cache", ["off", "memory://"])
 @pytest.mark.parametrize("back", ["while it is judged", "afterwards"])
 async def test_a_re_post_causes_no_second_judgement(start_judge, serve, cache, back):
-    judge = await start_judge(slow(1.0))
+    judge = await start_judge(slow(1.0 if back == "afterwards" else 5.0))
     async with serve(judge, verdict_cache=cache, judge_linger_s=0) as trainer:
         for path, body in (
             ("/get_reward", for_openrlhf(rollout(0, 0))),

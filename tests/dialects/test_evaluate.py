@@ -1,7 +1,6 @@
 """CaRR's and eval-protocol's bodies on `/evaluate`, through a real server."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -9,20 +8,12 @@ import pytest
 
 from citemark_schemas import SIGNALS, Problem
 from support.gym_rows import ROLLOUTS
-from support.running_service import Running, begin
+from support.running_service import Running
 
 SOURCE = "<snippet id=s1>The Orm viaduct is 312 metres long.</snippet>"
 ANSWER = "<answer><snippet id=s1>It is 312 metres long.</snippet></answer>"
 QUESTION = "How long is the Orm viaduct?"
 UNIT = set(SIGNALS) - {"claims", "uncited_facts", "fabricated_ids"}
-
-
-@pytest.fixture(scope="module")
-def gated() -> Iterator[Running]:
-    """A service whose judge gives full marks, and fails where a question says so."""
-    running = begin()
-    yield running
-    running.stop()
 
 
 def envelope(rollout: dict[str, Any]) -> str:
@@ -63,32 +54,23 @@ def searched(*outputs: str, answer: str = ANSWER) -> list[dict[str, Any]]:
     ]
 
 
-def test_carr_gets_the_rewards_of_the_canonical_route(citemark_url: str) -> None:
+def test_both_get_the_rewards_of_the_canonical_route(citemark_url: str) -> None:
     with httpx.Client(base_url=citemark_url, trust_env=False, timeout=30.0) as client:
         wanted = client.post("/v1/score", json={"items": ROLLOUTS}).json()["items"]
         for rollout, result in zip(ROLLOUTS, wanted, strict=True):
-            sent = {
+            carr = {
                 "history": messages_of(rollout),
                 "label": envelope(rollout),
                 "task_unfinished": False,
                 "remote_env_info": {"search_forbidden_strs": [rollout["question"]]},
             }
-            answer = client.post("/evaluate", json=sent).json()
+            answer = client.post("/evaluate", json=carr).json()
             assert answer["reward"] == answer["outcome_reward"] == result["reward"]
             assert answer["rubric_reward"] == (result["rubric_reward"] or 0.0)
-
-
-@pytest.mark.parametrize("path", ["/evaluate", "/reward"])
-def test_eval_protocol_gets_the_rewards_of_the_canonical_route(
-    citemark_url: str, path: str
-) -> None:
-    with httpx.Client(base_url=citemark_url, trust_env=False, timeout=30.0) as client:
-        wanted = client.post("/v1/score", json={"items": ROLLOUTS}).json()["items"]
-        for rollout, result in zip(ROLLOUTS, wanted, strict=True):
             sent = {"messages": messages_of(rollout), "ground_truth": envelope(rollout)}
-            answer = client.post(path, json=sent).json()
-            assert answer["score"] == result["reward"]
-            assert answer["is_score_valid"] is True
+            for path in ("/evaluate", "/reward"):
+                answer = client.post(path, json=sent).json()
+                assert (answer["score"], answer["is_score_valid"]) == (result["reward"], True)
 
 
 def test_carr_reads_what_its_own_server_would_send(gated: Running) -> None:

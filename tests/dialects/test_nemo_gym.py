@@ -1,7 +1,6 @@
 """NeMo Gym's protocol through a real server: `/verify` and what stands beside it."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -9,7 +8,7 @@ import pytest
 
 from citemark_schemas import SIGNALS, Problem
 from support.gym_rows import ROLLOUTS, answered, called, response_of, said, verify_body
-from support.running_service import Running, begin
+from support.running_service import Running
 
 SOURCE = "<snippet id=s1>The Orm viaduct is 312 metres long.</snippet>"
 ANSWER = "<answer><snippet id=s1>It is 312 metres long.</snippet></answer>"
@@ -22,14 +21,6 @@ ROW: dict[str, Any] = {
 FULL = 0.7
 """What the gated judge's full marks come to: two of the static criteria are defects."""
 AGENTIC = {**PARAMS, "tools": [{"type": "function", "name": "search", "parameters": {}}]}
-
-
-@pytest.fixture(scope="module")
-def gated() -> Iterator[Running]:
-    """A service whose judge gives full marks, and fails where a question says so."""
-    running = begin()
-    yield running
-    running.stop()
 
 
 def body(*items: Any, **row: Any) -> dict[str, Any]:
@@ -175,17 +166,16 @@ def test_a_malformed_row_is_named(gated: Running, change: dict[str, Any], place:
     assert problem.details[0].loc == place, problem
 
 
-def test_tools_answers_are_the_sources(gated: Running) -> None:
-    assert (
-        citation_f1(gated, agentic(called("search", "c1"), answered(SOURCE), said(ANSWER))) == 1.0
-    )
-    assert (
-        citation_f1(gated, agentic(called("search", "c1"), answered("none"), said(ANSWER))) == 0.0
-    )
-
-
-def test_a_policy_that_called_no_tool_found_nothing_and_is_judged(gated: Running) -> None:
-    assert citation_f1(gated, agentic(said(ANSWER))) == 0.0
+@pytest.mark.parametrize(
+    ("items", "f1"),
+    [
+        ([called("search", "c1"), answered(SOURCE)], 1.0),
+        ([called("search", "c1"), answered("none")], 0.0),
+        ([], 0.0),  # a policy that called no tool found nothing, and is judged
+    ],
+)
+def test_tools_answers_are_the_sources(gated: Running, items: list[Any], f1: float) -> None:
+    assert citation_f1(gated, agentic(*items, said(ANSWER))) == f1
 
 
 def test_the_rows_sources_stay_beside_those_of_tools(gated: Running) -> None:

@@ -1,8 +1,14 @@
 """What must hold of a step's rewards as a trainer has them, whichever trainer it is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
+
+from support.cutting_proxy import cutting_proxy
+from support.judged_service import judged_service
+from support.step_rollouts import by_content
 
 SAMPLES = 8
 
@@ -43,3 +49,20 @@ def judged_or_absent(rewards: Sequence[float | None], expected: Sequence[float])
     assert mixed
     for reward, wanted in zip(rewards, expected, strict=True):
         assert reward is None or reward == wanted
+
+
+@contextmanager
+def cut_service(
+    cuts: int, calls: int, *, delay_s: float = 0.6, after_s: float = 0.3, **settings: Any
+) -> Iterator[str]:
+    """The URL of a service whose first `cuts` connections break, so that clients post again.
+
+    The judge must have been asked `calls` times in the end, which is once for every rollout.
+    """
+    with (
+        judged_service(by_content(delay_s=delay_s), **settings) as judged,
+        cutting_proxy(judged.url, cuts=cuts, after_s=after_s) as proxy,
+    ):
+        yield proxy.url
+        assert proxy.cut == cuts
+        assert judged.judge.calls == calls

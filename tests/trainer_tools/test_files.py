@@ -8,8 +8,7 @@ import pytest
 
 from citemark_service.errors import DataError
 from citemark_service.trainers.files import count_rows, open_writer, read_rows, replace_file
-from citemark_service.trainers.rows import MESSAGES
-from citemark_service.trainers.shapes import Kind, Shape
+from citemark_service.trainers.rows import MESSAGES, Kind, Shape
 
 COLUMNS: dict[str, Shape] = {"id": Kind.TEXT, "n": Kind.INTEGER, "messages": MESSAGES}
 ENDINGS = pytest.mark.parametrize("ending", ["jsonl", "parquet"])

@@ -9,8 +9,14 @@ from hypothesis import given, settings
 from pyarrow.json import read_json
 
 from citemark_schemas import Knobs, Rollout
-from citemark_service.trainers.rows import FIELDS, PromptTemplate, Row, Task, envelope_of
-from citemark_service.trainers.shapes import misfit
+from citemark_service.trainers.rows import (
+    FIELDS,
+    PromptTemplate,
+    Row,
+    Task,
+    envelope_of,
+    misfit,
+)
 from citemark_service.trainers.table import LAYOUTS, TRAINERS, task_of
 from citemark_service.trainers.trainer import Trainer
 from support.made_tasks import ROW, TASKS, json_lines

@@ -7,9 +7,10 @@ import pytest
 
 from support.driving import PYTHON, drive
 from support.judged_service import judged_service
+from support.step_checks import SAMPLES
 from support.step_rollouts import by_content, step
 
-GROUPS, SAMPLES, JUDGED = 32, 8, 4
+GROUPS = 32
 Drive = Callable[..., Any]
 
 
@@ -50,7 +51,12 @@ def calls(scored: tuple[list[float], int]) -> int:
 
 @pytest.fixture(scope="session")
 def trainer() -> Drive:
-    """`trainer("trl", job)`: what that trainer's driver made of the job."""
+    """`trainer("trl", rollouts, …)`: what that trainer's driver made of the job."""
     if not PYTHON.is_file():
         pytest.skip("needs an environment with the trainers: make test-trainers")
-    return drive
+
+    def run(driver: str, rollouts: Any, *, citemark_url: str = "", **job: Any) -> Any:
+        whole = {"rollouts": rollouts, "samples": SAMPLES, **job}
+        return drive(driver, whole, **({"CITEMARK_URL": citemark_url} if citemark_url else {}))
+
+    return run

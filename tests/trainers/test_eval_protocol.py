@@ -2,9 +2,8 @@
 
 import pytest
 
-from support.cutting_proxy import cutting_proxy
 from support.judged_service import Mortal, calls_for, judged_service
-from support.step_checks import SAMPLES, judged_or_absent, judged_or_flagged
+from support.step_checks import cut_service, judged_or_absent, judged_or_flagged
 from support.step_rollouts import by_content
 
 pytestmark = pytest.mark.trainers
@@ -12,13 +11,9 @@ pytestmark = pytest.mark.trainers
 CUTS = 5
 
 
-def job(rollouts, endpoint, **more):
-    return {"rollouts": rollouts, "samples": SAMPLES, "endpoint": endpoint, **more}
-
-
 def test_a_step_arrives_in_order_and_is_judged_once(trainer, rollouts, expected, calls):
     with judged_service(by_content()) as judged:
-        told = trainer("eval_protocol", job(rollouts, f"{judged.url}/evaluate"))
+        told = trainer("eval_protocol", rollouts, endpoint=f"{judged.url}/evaluate")
         assert judged.judge.calls == calls
     assert [each["score"] for each in told] == expected
     assert all(each["metrics"]["judge_failed"]["score"] == 0.0 for each in told)
@@ -28,27 +23,22 @@ def test_what_a_dead_judge_left_unjudged_gets_its_prompts_mean_and_a_flag(
     trainer, rollouts, expected
 ):
     with judged_service(Mortal(judged=4)) as judged:
-        told = trainer("eval_protocol", job(rollouts, f"{judged.url}/evaluate"))
+        told = trainer("eval_protocol", rollouts, endpoint=f"{judged.url}/evaluate")
     failed = [each["metrics"]["judge_failed"]["score"] == 1.0 for each in told]
     judged_or_flagged([each["score"] for each in told], failed, expected)
-    assert [each["metrics"]["rubric_reward"]["is_score_valid"] for each in told] == [
-        not each for each in failed
-    ]
+    valid = [each["metrics"]["rubric_reward"]["is_score_valid"] for each in told]
+    assert valid == [not each for each in failed]
 
 
 def test_or_its_client_raises_where_the_url_asks_for_that(trainer, rollouts, expected):
     with judged_service(Mortal(judged=4)) as judged:
-        told = trainer("eval_protocol", job(rollouts, f"{judged.url}/evaluate?on_error=http"))
+        endpoint = f"{judged.url}/evaluate?on_error=http"
+        told = trainer("eval_protocol", rollouts, endpoint=endpoint)
     judged_or_absent([each and each["score"] for each in told], expected)
 
 
 def test_a_rollout_that_is_posted_again_is_judged_once(trainer, rollouts, expected):
     few = rollouts[:CUTS]
-    with (
-        judged_service(by_content(delay_s=0.6)) as judged,
-        cutting_proxy(judged.url, cuts=CUTS) as proxy,
-    ):
-        told = trainer("eval_protocol", job(few, f"{proxy.url}/evaluate", tries=9))
-        assert proxy.cut == CUTS
-        assert judged.judge.calls == calls_for(few)
+    with cut_service(CUTS, calls_for(few)) as url:
+        told = trainer("eval_protocol", few, endpoint=f"{url}/evaluate", tries=9)
     assert [each["score"] for each in told] == expected[:CUTS]

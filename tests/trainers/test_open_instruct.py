@@ -12,12 +12,12 @@ from statistics import fmean
 import pytest
 import requests
 
-from support.cutting_proxy import cutting_proxy
 from support.judged_service import Mortal, judged_service
-from support.step_checks import judged_or_flagged
+from support.step_checks import cut_service, judged_or_flagged
 from support.step_rollouts import by_content
 
 _THREADS = 256
+ROUTE = {"test_program_route": True}
 
 
 def posted(url, rollout):
@@ -45,29 +45,16 @@ def step_of(rollouts, url, tries=1):
         return list(pool.map(score, rollouts))
 
 
-@pytest.fixture
-def route():
-    """The route is off unless it is asked for."""
-    return {"test_program_route": True}
-
-
 def test_a_step_arrives_in_order_and_is_judged_once_though_it_is_posted_again(
-    rollouts, expected, calls, route
+    rollouts, expected, calls
 ):
-    with (
-        judged_service(by_content(delay_s=0.6), **route) as judged,
-        cutting_proxy(judged.url, cuts=40) as proxy,
-    ):
-        told = step_of(
-            rollouts, f"{proxy.url}/test_program", tries=9
-        )  # a re-post may be cut as well
-        assert proxy.cut == 40
-        assert judged.judge.calls == calls
+    with cut_service(40, calls, **ROUTE) as url:
+        told = step_of(rollouts, f"{url}/test_program", tries=9)  # a re-post may be cut as well
     assert told == expected
 
 
-def test_what_a_dead_judge_left_unjudged_gets_its_prompts_mean(rollouts, expected, route):
-    with judged_service(Mortal(judged=4), **route) as judged:
+def test_what_a_dead_judge_left_unjudged_gets_its_prompts_mean(rollouts, expected):
+    with judged_service(Mortal(judged=4), **ROUTE) as judged:
         told = step_of(rollouts, f"{judged.url}/test_program")
     # Nothing in the answer tells a stand-in: what the judge had answered is known here alone.
     judged_or_flagged(told, [at % 8 >= 4 for at in range(len(rollouts))], expected)

@@ -3,28 +3,17 @@
 import pytest
 
 from citemark_schemas import SIGNALS
-from support.cutting_proxy import cutting_proxy
 from support.judged_service import Mortal, judged_service
-from support.step_checks import SAMPLES
-from support.step_rollouts import by_content
+from support.step_checks import SAMPLES, cut_service
 
 pytestmark = pytest.mark.trainers
-
-
-def job(rollouts):
-    return {"rollouts": rollouts, "samples": SAMPLES}
 
 
 def test_a_step_arrives_in_order_and_is_judged_once_though_connections_break(
     trainer, rollouts, expected, calls
 ):
-    with (
-        judged_service(by_content(delay_s=0.6)) as judged,
-        cutting_proxy(judged.url, cuts=5) as proxy,
-    ):
-        told = trainer("trl", job(rollouts), CITEMARK_URL=proxy.url)
-        assert proxy.cut == 5
-        assert judged.judge.calls == calls
+    with cut_service(5, calls) as url:
+        told = trainer("trl", rollouts, citemark_url=url)
     assert told["completions"] == [rollout["response"] for rollout in rollouts]
     assert told["rewards"] == pytest.approx(expected, abs=1e-6)
     assert set(told["failures"]) == {""}
@@ -35,7 +24,7 @@ def test_what_a_dead_judge_left_unjudged_moves_neither_policy_nor_baseline(
     trainer, rollouts, expected
 ):
     with judged_service(Mortal(judged=4)) as judged:
-        told = trainer("trl", job(rollouts), CITEMARK_URL=judged.url)
+        told = trainer("trl", rollouts, citemark_url=judged.url)
     rewards, advantages = told["rewards"], told["advantages"]
     failed = [reward is None for reward in rewards]
     assert failed == [at % SAMPLES >= 4 for at in range(len(rollouts))]

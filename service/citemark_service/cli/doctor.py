@@ -25,9 +25,8 @@ from citemark_service.cli.options import (
 from citemark_service.cli.terminal import Progress, count_noun, plain, show
 from citemark_service.examination.findings import ServerFinding, State
 from citemark_service.examination.server import examine, split_servers
-from citemark_service.judges.language.render import PromptWriter
 from citemark_service.settings import Settings
-from citemark_service.trainers.checks import DatasetCheck, Limits
+from citemark_service.trainers.checks import DatasetCheck
 from citemark_service.trainers.faults import Severity, error
 from citemark_service.trainers.files import PARQUET, count_rows, read_rows, suffix_of
 from citemark_service.trainers.round_trip import Trip, make_round_trip
@@ -121,13 +120,8 @@ def _examine_dataset(
 ) -> tuple[DatasetCheck, Trip | None]:
     """Check every row, or the first `limit`, and try one with the service at `url`."""
     suffix = suffix_of(dataset)
-    limits = Limits(
-        rollout_bytes=settings.max_rollout_bytes,
-        prompt=PromptWriter(secret=b"").budget,
-        knobs=settings,
-        library=load_library(settings.rubrics_dir),
-    )
-    check = DatasetCheck(trainer, limits, typed=suffix == PARQUET)
+    library = load_library(settings.rubrics_dir)
+    check = DatasetCheck(trainer, settings, library, typed=suffix == PARQUET)
     total = count_rows(dataset)
     with Progress(Console(stderr=True), min(total, limit or total), "reading") as progress:
         for numbered in progress.track(itertools.islice(read_rows(dataset), limit)):

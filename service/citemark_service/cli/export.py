@@ -23,7 +23,7 @@ from citemark_service.ledger.reading import KeptRollout, LedgerReader, Numbers, 
 from citemark_service.printable import join_names
 from citemark_service.settings import load_settings
 from citemark_service.trainers.files import PARQUET, open_writer, suffix_of
-from citemark_service.trainers.shapes import Kind, Shape
+from citemark_service.trainers.rows import Kind, Shape
 
 _Kept = TypeVar("_Kept", Numbers, list[KeptRollout])
 

@@ -11,8 +11,8 @@ from typing import Final
 
 from citemark_service.trainers.faults import Fault, error, warning
 from citemark_service.trainers.nemo_gym import NEMO_GYM, PARAMS, read_reward, response_of
+from citemark_service.trainers.route import Body
 from citemark_service.trainers.rows import Row
-from citemark_service.trainers.trainer import Body
 
 _FIELD: Final = f"{PARAMS}.input"
 

@@ -12,28 +12,16 @@ from citemark_schemas import Source, metrics_of
 from citemark_schemas.cells import object_in
 from citemark_schemas.transcript import reply_in, sources_in
 from citemark_service.trainers.faults import Fault, error, json_text_faults, text_faults
-from citemark_service.trainers.rows import MESSAGES, Row, value_at
-from citemark_service.trainers.shapes import Kind, ListOf
-from citemark_service.trainers.trainer import (
-    Body,
-    Outcome,
-    PostedRollout,
-    Trainer,
-    bad_body,
-)
+from citemark_service.trainers.route import Body, Outcome, PostedRollout, bad_body
+from citemark_service.trainers.rows import MESSAGES, Kind, ListOf, Row, value_at
+from citemark_service.trainers.trainer import Trainer
 
 _INFO: Final = "remote_env_info"
 _INFO_AT: Final = f"metadata.{_INFO}"
-_MET: Final = 0.5
-_WHY: Final = "the fork passes it on as it is, other releases do not"
 
 
 def read(body: Body) -> list[PostedRollout]:
-    """The last message as the response; empty, and so worth 0, where the policy did not finish.
-
-    Raises:
-        InvalidRequest: the history is no list of messages.
-    """
+    """The last message as the response; empty, and so worth 0, where the policy did not finish."""
     history = body.get("history")
     if not isinstance(history, list) or not all(isinstance(each, Mapping) for each in history):
         raise bad_body("history", "must be a list of messages")
@@ -53,7 +41,7 @@ def _flatten(message: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _places(label: object, info: object) -> dict[str, object]:
-    """The label and `remote_env_info`, the latter in our words."""
+    """The label and `remote_env_info`, the latter as an envelope."""
     row: dict[str, Any] = {"finish_reason": "stop", **(info if isinstance(info, Mapping) else {})}
     forbidden = row.get("search_forbidden_strs")
     if isinstance(forbidden, list) and forbidden:
@@ -76,7 +64,7 @@ def write(outcome: Outcome) -> dict[str, Any]:
     scores = {
         str(position): {
             "raw_rubric": rubric.title,
-            "is_supported": rubric.score >= _MET,
+            "is_supported": rubric.score >= 0.5,
             "score": float(rubric.score),
         }
         for position, rubric in enumerate(own)
@@ -94,7 +82,8 @@ def find_faults(row: Row) -> Iterator[Fault]:
     yield from text_faults(row.get("source"), "source", "name an entry of source_config.json")
     if not isinstance(value_at(row, _INFO_AT), Mapping):
         yield error(_INFO_AT, "is no object; the fork's tools need it", "write it, if only as {}")
-        yield from json_text_faults(row.get("label"), "label", _WHY)
+        why = "the fork passes it on as it is, other releases do not"
+        yield from json_text_faults(row.get("label"), "label", why)
 
 
 def make_posts(row: Row, response: str) -> Mapping[str, Body]:

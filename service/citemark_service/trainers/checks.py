@@ -5,41 +5,38 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from dataclasses import field as made
-from typing import Final
+from typing import Any, Final
 
 from pydantic_core import to_json
 
 from citemark_rubrics import RubricLibrary
 from citemark_schemas import Criterion, EnvelopeError, Knobs, Polarity, Rollout
 from citemark_service.errors import InvalidRequest
-from citemark_service.judges.language.render import Budget
+from citemark_service.judges.language.render import PromptWriter
 from citemark_service.judges.language.texts import size
 from citemark_service.parsing.sources import read_sources
 from citemark_service.score.rollout import check_rollout
+from citemark_service.settings import Settings
 from citemark_service.trainers.faults import Fault, Severity, error, prompt_faults, warning
 from citemark_service.trainers.files import Numbered
 from citemark_service.trainers.rows import Row, messages_of
-from citemark_service.trainers.shapes import ColumnTypes
 from citemark_service.trainers.table import rollout_anywhere
 from citemark_service.trainers.trainer import Trainer
 
 _SHOWN: Final = 3
 _MOST_FINDINGS: Final = 200
 _MOST_IDS: Final = 1_000_000  # about 130 MB; a repetition beyond them goes unseen
+_MOST_PATHS: Final = 2000  # a column of free keys would fill the memory otherwise
+_DEEPEST: Final = 6
 _LONGEST_ID: Final = 60
 _INDEX: Final = re.compile(r"\[\d+\]")
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the service takes, and what its judge sees."""
-
-    rollout_bytes: int
-    """`max_rollout_bytes` of the settings."""
-    prompt: Budget
-    """Of the criteria prompt, in bytes; what is longer is cut."""
-    knobs: Knobs
-    library: RubricLibrary
+_TYPES: Final = (
+    (bool, "true or false"),
+    (int | float, "a number"),
+    (str, "text"),
+    (list, "a list"),
+    (dict, "an object"),
+)
 
 
 @dataclass
@@ -67,16 +64,20 @@ class SoundRow:
 class DatasetCheck:
     """Checks rows one by one; what it keeps does not grow with them, save a digest of each id.
 
-    Args:
-        typed: Whether the file itself declares the types of its columns.
+    `typed` says whether the file itself declares the types of its columns.
     """
 
-    def __init__(self, trainer: Trainer, limits: Limits, *, typed: bool) -> None:
+    def __init__(
+        self, trainer: Trainer, settings: Settings, library: RubricLibrary, *, typed: bool
+    ) -> None:
         self._trainer = trainer
-        self._limits = limits
-        self._types = ColumnTypes() if trainer.one_type and not typed else None
+        self._settings = settings
+        self._library = library
+        self._room = PromptWriter(secret=b"").budget
+        self._one_type = trainer.one_type and not typed
+        self._types: dict[str, str] = {}
         self._findings: dict[tuple[Severity, str, str, str], RowFinding] = {}
-        self._ids: dict[int, int] = {}
+        self._ids: dict[bytes, int] = {}
         self.rows = 0
         self.sound: SoundRow | None = None
         """The first row without an error, of those with sources if there is one."""
@@ -94,14 +95,14 @@ class DatasetCheck:
         failed = False
         for fault in faults:
             failed |= fault.severity is Severity.ERROR
-            field = _INDEX.sub("[…]", fault.field)
-            key = (fault.severity, field, fault.problem, fault.fix)
+            path = _INDEX.sub("[…]", fault.field)
+            key = (fault.severity, path, fault.problem, fault.fix)
             if key not in self._findings and len(self._findings) >= _MOST_FINDINGS:
                 continue
             finding = self._findings.setdefault(key, RowFinding(*key))
             finding.count += 1
             if len(finding.examples) < _SHOWN:
-                parts = (fault.field if fault.field != field else "", fault.detail)
+                parts = (fault.field if fault.field != path else "", fault.detail)
                 particular = ", ".join(filter(None, parts))
                 finding.examples.append(f"{place} ({particular})" if particular else place)
         return failed
@@ -114,19 +115,19 @@ class DatasetCheck:
             fix = "repair the file, or leave the row out"
             self.note(numbered.place, [error("row", numbered.problem, fix)])
             return
-        prompt, field = trainer.prompt(row), trainer.prompt_at[0]
-        faults = [*prompt_faults(prompt, field, text_too=trainer.text_prompt), *trainer.faults(row)]
+        prompt, at = trainer.prompt(row), trainer.prompt_at[0]
+        faults = [*prompt_faults(prompt, at, text_too=trainer.text_prompt), *trainer.faults(row)]
         rollout: Rollout | None = None
         try:
             rollout = trainer.read_rollout(row)
         except EnvelopeError as failure:
             fix = f"the envelope belongs into {trainer.carries}"
-            unread = (error(each.loc, each.message, fix) for each in failure.details)
-            faults += list(_misplaced_rubrics(row, trainer)) or list(unread)
+            unread = [error(each.loc, each.message, fix) for each in failure.details]
+            faults += list(_misplaced_rubrics(row, trainer)) or unread
         else:
-            faults += _rollout_faults(rollout, row, trainer, self._limits)
-        if self._types is not None:
-            faults += self._types.faults(row)
+            faults += self._rollout_faults(rollout, row)
+        if self._one_type:
+            faults += self._type_faults(row)
         if rollout is not None:
             faults += self._repetitions(numbered, rollout)
         if self.note(numbered.place, faults) or rollout is None:
@@ -134,18 +135,66 @@ class DatasetCheck:
         if self.sound is None or (not _has_sources(self.sound.rollout) and _has_sources(rollout)):
             self.sound = SoundRow(numbered.place, row, rollout)
 
+    def _rollout_faults(self, rollout: Rollout, row: Row) -> Iterator[Fault]:
+        """Everything that can be known of a rollout before the policy answers."""
+        trainer, room, limit = self._trainer, self._room, self._settings.max_rollout_bytes
+        misplaced = [] if rollout.criteria else list(_misplaced_rubrics(row, trainer))
+        yield from misplaced or _criterion_faults(rollout.criteria)
+        sources = read_sources(rollout.tool_output, rollout.snippets).by_id.values()
+        if not sources:
+            place = "tool_output" if rollout.snippets is None else "snippets"
+            fix = "write each result as <snippet id=ID>…</snippet>, or give snippets"
+            yield warning(place, "defines no source id: every citation will count as made up", fix)
+        try:
+            # The policy is not asked yet, so it cannot have stopped wrongly.
+            stopped = rollout.model_copy(update={"finish_reason": "stop"})
+            check_rollout(stopped, Knobs.resolve(self._settings, rollout), self._library)
+        except InvalidRequest as refusal:
+            for each in refusal.details:
+                yield error(each.loc, each.message, "the service would refuse the row")
+        sent = len(to_json(rollout))
+        if trainer.sends_prompt:
+            sent += len(to_json(messages_of(trainer.prompt(row)), fallback=str))
+        if sent > limit:
+            problem = "is larger than the service takes, without any response"
+            fix = "raise CITEMARK_MAX_ROLLOUT_BYTES, or shorten the tool output"
+            yield error("row", problem, fix, f"{sent} bytes of {limit}")
+        criteria = sum(size(each.title) + size(each.description) for each in rollout.criteria)
+        fewer = "of each source the judge sees the parts nearest to the question; fewer are better"
+        for place, length, most, fix in (
+            ("question", size(rollout.question), room.question, "shorten it"),
+            ("tool_output", sum(size(each.text) for each in sources), room.sources, fewer),
+            ("rubrics", criteria, room.items, "fewer or shorter criteria"),
+        ):
+            if length > most:
+                problem = "is longer than the judge's prompt has room for"
+                yield warning(place, problem, fix, f"{length} bytes of {most}")
+
+    def _type_faults(self, row: Row) -> Iterator[Fault]:
+        """One for each place whose type differs from that of the first row that had one."""
+        for path, kind in _types_in(row, "", 0):
+            known = self._types.get(path)
+            if known is None and len(self._types) < _MOST_PATHS:
+                self._types[path] = kind
+            elif known is not None and known != kind:
+                first, second = sorted((known, kind))
+                yield error(
+                    path,
+                    f"is {first} in one row and {second} in another; the loader takes one type",
+                    "citemark convert writes one",
+                )
+
     def _repetitions(self, numbered: Numbered, rollout: Rollout) -> Iterator[Fault]:
         if rollout.id is None:
             return
         digest = hashlib.blake2b(rollout.id.encode(), digest_size=8).digest()
-        key = int.from_bytes(digest)
-        first = self._ids.get(key)
+        first = self._ids.get(digest)
         if first is not None:
             fix = "give each row an id of its own: results are told apart by it"
             detail = f"{rollout.id[:_LONGEST_ID]!r}, that of {numbered.unit} {first}"
             yield warning("id", "several rows have one id", fix, detail)
         elif len(self._ids) < _MOST_IDS:
-            self._ids[key] = numbered.number
+            self._ids[digest] = numbered.number
 
 
 def _has_sources(rollout: Rollout) -> bool:
@@ -163,43 +212,6 @@ def _misplaced_rubrics(row: Row, trainer: Trainer) -> Iterator[Fault]:
         yield error("rubrics", f"stand where {trainer.title} sends nothing from", fix)
 
 
-def _rollout_faults(
-    rollout: Rollout, row: Row, trainer: Trainer, limits: Limits
-) -> Iterator[Fault]:
-    """Everything that can be known of a rollout before the policy answers."""
-    misplaced = [] if rollout.criteria else list(_misplaced_rubrics(row, trainer))
-    yield from misplaced or _criterion_faults(rollout.criteria)
-    sources = read_sources(rollout.tool_output, rollout.snippets).by_id.values()
-    if not sources:
-        field = "tool_output" if rollout.snippets is None else "snippets"
-        fix = "write each result as <snippet id=ID>…</snippet>, or give snippets"
-        yield warning(field, "defines no source id: every citation will count as made up", fix)
-    try:
-        # The policy is not asked yet, so it cannot have stopped wrongly.
-        stopped = rollout.model_copy(update={"finish_reason": "stop"})
-        check_rollout(stopped, Knobs.resolve(limits.knobs, rollout), limits.library)
-    except InvalidRequest as refusal:
-        for each in refusal.details:
-            yield error(each.loc, each.message, "the service would refuse the row")
-    sent = len(to_json(rollout))
-    if trainer.sends_prompt:
-        sent += len(to_json(messages_of(trainer.prompt(row)), fallback=str))
-    if sent > limits.rollout_bytes:
-        fix = "raise CITEMARK_MAX_ROLLOUT_BYTES, or shorten the tool output"
-        detail = f"{sent} bytes of {limits.rollout_bytes}"
-        yield error("row", "is larger than the service takes, without any response", fix, detail)
-    criteria = sum(size(each.title) + size(each.description) for each in rollout.criteria)
-    nearest = "of each source the judge sees the parts nearest to the question; fewer are better"
-    for field, length, room, fix in (
-        ("question", size(rollout.question), limits.prompt.question, "shorten it"),
-        ("tool_output", sum(size(each.text) for each in sources), limits.prompt.sources, nearest),
-        ("rubrics", criteria, limits.prompt.items, "fewer or shorter criteria"),
-    ):
-        if length > room:
-            problem = "is longer than the judge's prompt has room for"
-            yield warning(field, problem, fix, f"{length} bytes of {room}")
-
-
 def _criterion_faults(criteria: Sequence[Criterion]) -> Iterator[Fault]:
     if any(each.weight and each.polarity is Polarity.POSITIVE for each in criteria):
         return
@@ -207,3 +219,17 @@ def _criterion_faults(criteria: Sequence[Criterion]) -> Iterator[Fault]:
     if not criteria:
         problem = "no rubric of its own: the static set alone is judged"
     yield warning("positive_rubrics", problem, "say what a good answer states")
+
+
+def _types_in(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
+    """The dotted path and the type of everything in a value, down to `_DEEPEST`."""
+    items: list[tuple[str, Any]] = []
+    if depth <= _DEEPEST and isinstance(value, dict):
+        items = [(f"{path}.{key}" if path else str(key), item) for key, item in value.items()]
+    elif depth <= _DEEPEST and isinstance(value, list):
+        items = [(f"{path}[…]", item) for item in value]
+    for place, item in items:
+        kind = next((name for type_, name in _TYPES if isinstance(item, type_)), None)
+        if kind is not None:
+            yield place, kind
+            yield from _types_in(item, place, depth + 1)

@@ -28,13 +28,7 @@ from citemark_schemas.cells import TooDeep, to_json_value
 from citemark_schemas.means import StandIns, prompt_key
 from citemark_service.errors import InvalidRequest, JudgeFailed, TooLarge
 from citemark_service.settings import Settings
-from citemark_service.trainers.trainer import (
-    Outcome,
-    PostedRollout,
-    Route,
-    RouteOptions,
-    bad_body,
-)
+from citemark_service.trainers.route import Outcome, PostedRollout, Route, RouteOptions, bad_body
 
 RETRY_AFTER_S: Final = 5.0
 _LISTS: Final = 8
@@ -44,8 +38,6 @@ _ENDS: Final = ("judged", "static_only", "refused", "fallback", "mask", "null", 
 
 _log = logging.getLogger("citemark.dialects")
 
-Check = Callable[[Rollout, Knobs], None]
-"""Raises `InvalidRequest` for what the schema cannot know."""
 Score = Callable[[Rollout, int], Awaitable[ScoreResult]]
 """Judges a rollout, given its position in the request."""
 
@@ -83,9 +75,14 @@ class RouteCounts:
 
 
 class TrainerEngine:
-    """Answers the bodies of all trainers' routes; one for the service. Used in one event loop."""
+    """Answers the bodies of all trainers' routes; one for the service. Used in one event loop.
 
-    def __init__(self, *, settings: Settings, check: Check, counts: RouteCounts) -> None:
+    `check` raises `InvalidRequest` for what the schema cannot know of a rollout.
+    """
+
+    def __init__(
+        self, *, settings: Settings, check: Callable[[Rollout, Knobs], None], counts: RouteCounts
+    ) -> None:
         self._settings = settings
         self._check = check
         self._counts = counts
@@ -97,9 +94,8 @@ class TrainerEngine:
     ) -> RouteAnswer:
         """Every rollout of the body is read and checked before the first is judged.
 
-        Args:
-            options: as `settle_options` made them.
-            deadline: `time.monotonic()` until which a stand-in may wait for other rollouts.
+        `options` are those of `settle_options`; `deadline`, of `time.monotonic()`, is how long a
+        stand-in may wait for other rollouts.
 
         Raises:
             InvalidRequest: naming each place and field.
@@ -107,13 +103,29 @@ class TrainerEngine:
             JudgeFailed: one has no verdict, and `on_error` is `http`.
         """
         sent = decode_body(body)
-        rollouts = await self._read(route.read(sent), options)
+        rollouts = await self._parse_rollouts(route.read(sent), options)
         self._warn_static_only(route, rollouts, options.run)
+
+        async def judge(rollout: Rollout, position: int) -> Outcome:
+            knobs = Knobs.resolve(self._settings, options, rollout)
+            prompt = prompt_key(rollout, knobs, options.run)
+            reward: float | None = None
+            self._standins.begin(prompt)
+            try:
+                result = await score(rollout, position)
+                reward = result.reward
+            finally:
+                self._standins.end(prompt, reward)
+            if reward is None and options.on_error in ("fallback", "mask"):
+                mean = await self._standins.await_mean(prompt, deadline)
+                reward = self._settings.fallback_reward if mean is None else mean
+            masked = result.failure is not None and options.on_error == "mask"
+            return Outcome(result, reward, masked)
+
         tasks: list[asyncio.Task[Outcome]] = []
         async with asyncio.TaskGroup() as group:
             for position, rollout in enumerate(rollouts):
-                judging = self._judge(rollout, position, options, deadline, score)
-                tasks.append(group.create_task(judging))
+                tasks.append(group.create_task(judge(rollout, position)))
                 await asyncio.sleep(0)  # one start a turn, as for a batch
         outcomes = [task.result() for task in tasks]
         for outcome in outcomes:
@@ -125,10 +137,14 @@ class TrainerEngine:
                 f"{failures[0].kind.value}: {failures[0].message}",
                 retry_after_s=RETRY_AFTER_S,
             )
-        answer = route.write(outcomes, sent, options)
+        answer = route.write(outcomes, sent)
+        if options.format == "scalar":
+            answer = answer["reward"]
         return RouteAnswer(msgspec.json.encode(answer), whole=not failures)
 
-    async def _read(self, posted: Sequence[PostedRollout], options: RouteOptions) -> list[Rollout]:
+    async def _parse_rollouts(
+        self, posted: Sequence[PostedRollout], options: RouteOptions
+    ) -> list[Rollout]:
         limit = _LISTS * self._settings.max_items
         if len(posted) > limit:
             raise TooLarge(f"{len(posted)} rollouts are more than {_LISTS} x max_items, {limit}")
@@ -136,7 +152,19 @@ class TrainerEngine:
         problems: list[ProblemDetail] = []
         for each in posted:
             try:
-                rollouts.append(self._parse(each, options))
+                self._refuse_long(len(each.response))
+                rollout = rollout_of(
+                    each.places,
+                    response=unwrap_response(each.response, each.prompt),
+                    prompt=each.prompt,
+                    tool_output=each.tool_output,
+                )
+                texts = [rollout.question, rollout.response, rollout.tool_output or ""]
+                texts += [snippet.text for snippet in rollout.snippets or ()]
+                texts += [criterion.description for criterion in rollout.criteria]
+                self._refuse_long(sum(map(len, texts)))
+                self._check(rollout, options)
+                rollouts.append(rollout)
             except (EnvelopeError, InvalidRequest) as error:
                 problems += error.details or (ProblemDetail(loc="body", message=str(error)),)
             await asyncio.sleep(0)
@@ -144,55 +172,15 @@ class TrainerEngine:
             raise InvalidRequest.of(problems)
         return rollouts
 
-    def _parse(self, posted: PostedRollout, options: RouteOptions) -> Rollout:
-        self._refuse_long(len(posted.response))
-        rollout = rollout_of(
-            posted.places,
-            response=unwrap_response(posted.response, posted.prompt),
-            prompt=posted.prompt,
-            tool_output=posted.tool_output,
-        )
-        self._refuse_long(
-            len(rollout.question)
-            + len(rollout.response)
-            + len(rollout.tool_output or "")
-            + sum(len(snippet.text) for snippet in rollout.snippets or ())
-            + sum(len(criterion.description) for criterion in rollout.criteria)
-        )
-        self._check(rollout, options)
-        return rollout
-
     def _refuse_long(self, length: int) -> None:
         limit = self._settings.max_rollout_bytes
         if length > limit:
             raise TooLarge(f"a rollout of {length} characters is over max_rollout_bytes, {limit}")
 
-    async def _judge(
-        self,
-        rollout: Rollout,
-        position: int,
-        options: RouteOptions,
-        deadline: float,
-        score: Score,
-    ) -> Outcome:
-        prompt = prompt_key(rollout, Knobs.resolve(self._settings, options, rollout), options.run)
-        reward: float | None = None
-        self._standins.begin(prompt)
-        try:
-            result = await score(rollout, position)
-            reward = result.reward
-        finally:
-            self._standins.end(prompt, reward)
-        if reward is None and options.on_error in ("fallback", "mask"):
-            mean = await self._standins.await_mean(prompt, deadline)
-            reward = self._settings.fallback_reward if mean is None else mean
-        return Outcome(result, reward)
-
     def _warn_static_only(self, route: Route, rollouts: Sequence[Rollout], run: str | None) -> None:
-        """Once a run and route: rows that bring no rubric, which nothing in a reward would tell.
+        """Warn of rows without a rubric once a run and route, since no reward would tell.
 
-        That is a legitimate wish, and far more often a label column that the trainer was not told
-        of.
+        They are permitted, and far more often a label column that the trainer was not told of.
         """
         bare = [rollout for rollout in rollouts if not rollout.criteria]
         named = (bare[0].run or run) if bare else None
@@ -211,29 +199,12 @@ class TrainerEngine:
         )
 
 
-def settle_options(route: Route, options: RouteOptions) -> RouteOptions:
-    """The options with an `on_error`, if this client can live with that.
-
-    Raises:
-        InvalidRequest: it cannot, or not with that format.
-    """
-    if options.format not in route.forms:
-        raise bad_body("format", f"cannot be {options.format!r} on {route.path}")
-    chosen = options.on_error or route.on_error
-    if chosen not in route.permits:
-        permitted = ", ".join(sorted(route.permits))
-        raise bad_body("on_error", f"cannot be {chosen!r} on {route.path}, only {permitted}")
-    return options.model_copy(update={"on_error": chosen})
-
-
 def decode_body(body: bytes) -> Mapping[str, Any]:
     """The object that a body is.
 
     Python's clients write NaN for an empty cell of a table, and half a surrogate pair for a
-    broken character, neither of which JSON has: they become null and U+FFFD.
-
-    Raises:
-        InvalidRequest: it is no object, or no JSON.
+    broken character, neither of which JSON has: they become null and U+FFFD. Raises
+    `InvalidRequest` where the body is no object, or no JSON.
     """
     try:
         try:

@@ -15,17 +15,9 @@ from citemark_schemas.transcript import reply_in
 from citemark_service.examples import ENVELOPE_TEXT, QUESTION, RESPONSE
 from citemark_service.trainers import carr
 from citemark_service.trainers.faults import json_text_faults
-from citemark_service.trainers.rows import MESSAGES, Row
-from citemark_service.trainers.shapes import Kind
-from citemark_service.trainers.trainer import (
-    Body,
-    Outcome,
-    PostedRollout,
-    Route,
-    RouteOptions,
-    Trainer,
-    bad_body,
-)
+from citemark_service.trainers.route import Body, Outcome, PostedRollout, Route, bad_body
+from citemark_service.trainers.rows import MESSAGES, Kind, Row
+from citemark_service.trainers.trainer import Trainer
 
 _COUNTS: Final = frozenset({"claims", "uncited_facts", "fabricated_ids"})
 _UNIT: Final = tuple(name for name in SIGNALS if name not in _COUNTS)
@@ -54,7 +46,7 @@ def parse_body(body: Body) -> list[PostedRollout]:
     return [PostedRollout(places, reply_in([last]), messages[:-1])]
 
 
-def write_answer(outcomes: Sequence[Outcome], body: Body, _: RouteOptions) -> dict[str, Any]:
+def write_answer(outcomes: Sequence[Outcome], body: Body) -> dict[str, Any]:
     (outcome,) = outcomes
     if "history" in body:
         return carr.write(outcome)

@@ -1,8 +1,9 @@
 """What can be wrong with a row, and the checks that several trainers share. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from itertools import islice
 from typing import Final
 
@@ -10,8 +11,6 @@ _TEMPLATED: Final = ("<|im_start|>", "<|start_header_id|>", "[INST]", "<start_of
 
 
 class Severity(StrEnum):
-    """How much a fault matters."""
-
     ERROR = "error"
     """Training would break, or train on nothing."""
     WARNING = "warning"
@@ -31,14 +30,8 @@ class Fault:
     """What differs from row to row."""
 
 
-def error(field: str, problem: str, fix: str, detail: str = "") -> Fault:
-    """A fault that breaks training."""
-    return Fault(Severity.ERROR, field, problem, fix, detail)
-
-
-def warning(field: str, problem: str, fix: str, detail: str = "") -> Fault:
-    """A fault that training survives."""
-    return Fault(Severity.WARNING, field, problem, fix, detail)
+error = partial(Fault, Severity.ERROR)
+warning = partial(Fault, Severity.WARNING)
 
 
 def prompt_faults(value: object, field: str, *, text_too: bool) -> Iterator[Fault]:
@@ -64,7 +57,7 @@ def prompt_faults(value: object, field: str, *, text_too: bool) -> Iterator[Faul
         yield from islice(_message_faults(value, field), 1)  # of many bad messages one is enough
 
 
-def _message_faults(messages: list[object] | tuple[object, ...], field: str) -> Iterator[Fault]:
+def _message_faults(messages: Sequence[object], field: str) -> Iterator[Fault]:
     for at, message in enumerate(messages):
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
             yield error(f"{field}[{at}]", "is no message with a role", "write role and content")

@@ -15,8 +15,7 @@ from typing import Any, BinaryIO, Final, TypeAlias
 from pydantic_core import from_json, to_json
 
 from citemark_service.errors import DataError
-from citemark_service.trainers.rows import Row
-from citemark_service.trainers.shapes import Shape
+from citemark_service.trainers.rows import Row, Shape
 
 _LONGEST_LINE: Final = 64 * 1024 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
@@ -24,32 +23,25 @@ LINES: Final = (".jsonl", ".ndjson", ".json")
 PARQUET: Final = ".parquet"
 
 WriteRow: TypeAlias = Callable[[Row], object]
-"""Adds one row; raises `ValueError` where the file cannot hold it, of which nothing is written."""
+"""Adds one row; raises `ValueError`, with nothing written of it, where the file cannot hold it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Numbered:
-    """One row of a file, or why it is none."""
+    """One row of a file, or why it is none: the n-th `line`, or `row` of a table, from 1."""
 
     unit: str
-    """`line`, or `row` of a table."""
     number: int
-    """Counted from 1."""
     row: Row | None
     problem: str = ""
 
     @property
     def place(self) -> str:
-        """For messages: `line 7`."""
         return f"{self.unit} {self.number}"
 
 
 def suffix_of(path: Path) -> str:
-    """The ending that says what a file holds.
-
-    Raises:
-        DataError: it is neither that of JSON lines nor that of Parquet.
-    """
+    """The ending that says what a file holds. Raises `DataError` for any other."""
     suffix = path.suffix.lower()
     if suffix == PARQUET:
         return suffix
@@ -65,11 +57,7 @@ def _parquet() -> ModuleType:
 
 
 def read_rows(path: Path) -> Iterator[Numbered]:
-    """The rows of a file in order; blank lines are none.
-
-    Raises:
-        DataError: the file cannot be read at all.
-    """
+    """The rows of a file in order, blank lines left out. Raises `DataError` if it is unreadable."""
     if suffix_of(path) == PARQUET:
         rows = enumerate(_parquet().read_table(path), start=1)
         return (Numbered("row", number, row) for number, row in rows)
@@ -78,7 +66,7 @@ def read_rows(path: Path) -> Iterator[Numbered]:
 
 
 def count_rows(path: Path) -> int:
-    """How many rows a file has, good or bad; raises as `read_rows`."""
+    """Rows of a file, good or bad; raises as `read_rows`."""
     if suffix_of(path) == PARQUET:
         with _parquet().open_parquet(path) as table:
             return int(table.metadata.num_rows)
@@ -120,14 +108,7 @@ def parse_line(number: int, line: bytes | None) -> Numbered:
 
 @contextmanager
 def open_writer(path: Path, columns: Mapping[str, Shape]) -> Iterator[WriteRow]:
-    """What adds rows to the file at `path`, which is there once the context ends without an error.
-
-    Args:
-        columns: Of a Parquet table.
-
-    Raises:
-        DataError: it cannot be written.
-    """
+    """What adds rows to the file at `path`, as `replace_file`; `columns` are a Parquet table's."""
     table: Any = _parquet() if suffix_of(path) == PARQUET else None
     with replace_file(path) as file:
         if table is None:
@@ -141,10 +122,8 @@ def open_writer(path: Path, columns: Mapping[str, Shape]) -> Iterator[WriteRow]:
 def replace_file(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` when the context ends without an error.
 
-    Otherwise what was at `path` stays, and nothing else is left behind.
-
-    Raises:
-        DataError: it cannot be written.
+    Otherwise what was at `path` stays, and nothing else is left behind. Raises `DataError` where
+    it cannot be written.
     """
     target = path.resolve()  # a symbolic link stays one: its target is replaced
     scratch = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")

@@ -13,29 +13,21 @@ from citemark_schemas.transcript import reply_in, sources_in
 from citemark_service.examples import ENVELOPE, QUESTION, RESPONSE, RESULT
 from citemark_service.trainers.faults import Fault, error
 from citemark_service.trainers.gym import finish_reason, tool_answers
+from citemark_service.trainers.route import Body, Outcome, PostedRollout, Route, bad_body
 from citemark_service.trainers.rows import FIELDS, MESSAGES, Row
-from citemark_service.trainers.trainer import (
-    Body,
-    Outcome,
-    PostedRollout,
-    Route,
-    RouteOptions,
-    Trainer,
-    bad_body,
-)
+from citemark_service.trainers.trainer import Trainer
 
 PARAMS: Final = "responses_create_params"
 _CONFIG: Final = "instance_config"
 _ROUTING: Final = ("_ng_failure_class", "_ng_failure_judge_error")
 """Left over in rows that are verified again after a failure."""
-_FAILED: Final = "judge_failed"
 _KINDS: Final[Mapping[FailureKind, str]] = {
     FailureKind.TRUNCATED: "judge_unparseable",
     FailureKind.UNREADABLE: "judge_unparseable",
     FailureKind.INVALID_VERDICT: "judge_unparseable",
     FailureKind.SHUTTING_DOWN: "shutdown",
 }
-"""In Gym's own words; whatever is not here is `judge_failed`."""
+"""In Gym's own words; all other kinds are `judge_failed`."""
 
 
 def parse_body(body: Body) -> list[PostedRollout]:
@@ -59,10 +51,10 @@ def parse_body(body: Body) -> list[PostedRollout]:
     return [PostedRollout({"row": row}, reply_in(output), prompt, fallback)]
 
 
-def write_answer(outcomes: Sequence[Outcome], body: Body, options: RouteOptions) -> dict[str, Any]:
+def write_answer(outcomes: Sequence[Outcome], body: Body) -> dict[str, Any]:
     (outcome,) = outcomes
     failure = outcome.result.failure
-    masked = failure is not None and options.on_error == "mask"
+    masked = outcome.masked
     reason = None if failure is None else f"{failure.kind.value}: {failure.message}"
     answer = {name: value for name, value in body.items() if name not in _ROUTING}
     # Earlier releases read the mask there; a row's own config is left alone as far as it can be.
@@ -75,9 +67,9 @@ def write_answer(outcomes: Sequence[Outcome], body: Body, options: RouteOptions)
         "reward": outcome.reward,
         **metrics_of(outcome.result),
         "mask_sample": masked,
-        "failure_kind": None if failure is None else _KINDS.get(failure.kind, _FAILED),
+        "failure_kind": None if failure is None else _KINDS.get(failure.kind, "judge_failed"),
         "failure_reason": reason,
-        **(dict(zip(_ROUTING, (_FAILED, reason), strict=True)) if masked else {}),
+        **(dict(zip(_ROUTING, ("judge_failed", reason), strict=True)) if masked else {}),
     }
 
 

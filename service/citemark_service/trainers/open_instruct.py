@@ -11,26 +11,16 @@ from typing import Any, Final
 
 from citemark_service.examples import ENVELOPE_TEXT, RESPONSE
 from citemark_service.trainers.faults import Fault, error, json_text_faults, warning
-from citemark_service.trainers.rows import MESSAGES, Row
-from citemark_service.trainers.shapes import Kind
-from citemark_service.trainers.trainer import (
-    Body,
-    Outcome,
-    PostedRollout,
-    Route,
-    RouteOptions,
-    Trainer,
-    text_in,
-)
-
-_VERIFIER: Final = "citemark"
+from citemark_service.trainers.route import Body, Outcome, PostedRollout, Route, text_in
+from citemark_service.trainers.rows import MESSAGES, Kind, Row
+from citemark_service.trainers.trainer import Trainer
 
 
 def parse_body(body: Body) -> list[PostedRollout]:
     return [PostedRollout({"tests": body.get("tests")}, text_in(body, "program"))]
 
 
-def write_answer(outcomes: Sequence[Outcome], _: Body, _o: RouteOptions) -> dict[str, Any]:
+def write_answer(outcomes: Sequence[Outcome], _: Body) -> dict[str, Any]:
     rewards = [outcome.reward for outcome in outcomes]
     return {"results": rewards, "runtimes": [0.0] * len(rewards)}
 
@@ -48,8 +38,8 @@ def find_faults(row: Row) -> Iterator[Fault]:
     if not isinstance(truth, list):  # one for each of several verifiers
         yield from json_text_faults(truth, "ground_truth", "the column is text for all verifiers")
     names = name if isinstance(name, list) else [name]
-    if not any(str(each).lower() in (_VERIFIER, "code") for each in names):
-        fix = f'write "{_VERIFIER}", or "code" for --code_api_url'
+    if not any(str(each).lower() in ("citemark", "code") for each in names):
+        fix = 'write "citemark", or "code" for --code_api_url'
         yield error("dataset", "names no verifier of Citemark's", fix, str(name))
 
 
@@ -62,7 +52,7 @@ OPEN_INSTRUCT: Final = Trainer(
     prompt_at=("messages",),
     text_prompt=False,
     text_at="ground_truth",
-    own_columns=lambda _task, _index: {"dataset": _VERIFIER},
+    own_columns=lambda _task, _index: {"dataset": "citemark"},
     faults=find_faults,
     routes=(
         Route(

@@ -12,19 +12,9 @@ from typing import Any, Final
 from citemark_schemas import SIGNALS, continuation, metrics_of
 from citemark_service.examples import ENVELOPE_TEXT, RESPONSE
 from citemark_service.trainers.faults import json_text_faults
-from citemark_service.trainers.rows import MESSAGES, Row, chat_text
-from citemark_service.trainers.shapes import Kind
-from citemark_service.trainers.trainer import (
-    Body,
-    Outcome,
-    PostedRollout,
-    Route,
-    RouteOptions,
-    Trainer,
-    bad_body,
-)
-
-_WHY: Final = "rows whose labels have different keys are filled up with nulls, or do not load"
+from citemark_service.trainers.route import Body, Outcome, PostedRollout, Route, bad_body
+from citemark_service.trainers.rows import MESSAGES, Kind, Row, chat_text
+from citemark_service.trainers.trainer import Trainer
 
 
 def parse_body(body: Body) -> list[PostedRollout]:
@@ -40,10 +30,8 @@ def parse_body(body: Body) -> list[PostedRollout]:
     for at, (query, prompt, label) in enumerate(zip(queries, prompts, labels, strict=True)):
         response = continuation(query, prompt)
         if response is None:
-            raise bad_body(
-                f"query[{at}]",
-                f"does not begin with prompts[{at}], so that nobody can say what is response",
-            )
+            message = f"does not begin with prompts[{at}], so that nobody can say what is response"
+            raise bad_body(f"query[{at}]", message)
         rollouts.append(PostedRollout({f"labels[{at}]": label}, response, prompt))
     return rollouts
 
@@ -60,7 +48,7 @@ def _texts_in(body: Body, name: str) -> list[str]:
     return texts
 
 
-def write_answer(outcomes: Sequence[Outcome], _: Body, _o: RouteOptions) -> dict[str, Any]:
+def write_answer(outcomes: Sequence[Outcome], _: Body) -> dict[str, Any]:
     rewards = [outcome.reward for outcome in outcomes]
     metrics = [metrics_of(outcome.result) for outcome in outcomes]
     logs = {name: [each[name] for each in metrics] for name in SIGNALS}
@@ -91,7 +79,11 @@ OPENRLHF: Final = Trainer(
     flags="--data.input_key prompt --data.apply_chat_template --data.label_key label",
     columns={"prompt": MESSAGES, "label": Kind.TEXT},
     text_at="label",
-    faults=lambda row: json_text_faults(row.get("label"), "label", _WHY),
+    faults=lambda row: json_text_faults(
+        row.get("label"),
+        "label",
+        "rows whose labels have different keys are filled up with nulls, or do not load",
+    ),
     routes=(
         Route(
             name="openrlhf",

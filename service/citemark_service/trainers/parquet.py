@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from citemark_service.errors import DataError
-from citemark_service.trainers.rows import Row
-from citemark_service.trainers.shapes import Kind, ListOf, Shape, misfit
+from citemark_service.trainers.rows import Kind, ListOf, Row, Shape, misfit
 
 try:
     import pyarrow as pa

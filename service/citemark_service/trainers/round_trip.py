@@ -7,7 +7,7 @@ very same rollout is posted, without the function.
 import asyncio
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,12 +19,11 @@ from citemark_service.errors import CitemarkError
 from citemark_service.parsing.sources import read_sources
 from citemark_service.trainers.checks import SoundRow
 from citemark_service.trainers.faults import Fault, error, warning
-from citemark_service.trainers.trainer import Body, Trainer
+from citemark_service.trainers.route import Body
+from citemark_service.trainers.trainer import Trainer
 
 _CALL_S: Final = 300.0
 _EQUAL: Final = 1e-6
-_SHOWN: Final = 200
-_CLAIMS: Final = 3
 _LONGEST: Final = 240
 _CITABLE: Final = re.compile(r"[^\s,<>\"'=]+")
 _SENTENCE: Final = re.compile(r"[^.!?]{1,2000}[.!?]?")
@@ -41,8 +40,6 @@ _ADVICE: Final[Mapping[int, str]] = {
 
 
 class NoReward(CitemarkError):
-    """The service gave no reward for an answer; the message says why, `fix` what helps."""
-
     def __init__(self, message: str, fix: str) -> None:
         super().__init__(message)
         self.fix = fix
@@ -50,12 +47,10 @@ class NoReward(CitemarkError):
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """One made-up answer and its rewards."""
+    """One made-up answer, `honest` or `empty`, and its rewards."""
 
     answer: str
-    """`honest` or `empty`."""
     route: str
-    """Where it was posted to."""
     reward: float
     scored: float
     """That of `/v1/score`."""
@@ -79,13 +74,15 @@ async def make_round_trip(
         headers["authorization"] = f"Bearer {api_token.get_secret_value()}"
     timeout = httpx.Timeout(_CALL_S, connect=10.0)
     legs: list[Leg] = []
+    faults: Iterable[Fault]
     async with httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout) as http:
         try:
             for answer, response in (("honest", honest_answer(sound.rollout)), ("empty", "")):
                 legs.append(await _leg(http, trainer, sound, answer, response))
+            faults = _compare(*legs)
         except NoReward as failure:
-            return Trip(sound.place, tuple(legs), (error("reward", str(failure), failure.fix),))
-    return Trip(sound.place, tuple(legs), tuple(_compare(legs)))
+            faults = [error("reward", str(failure), failure.fix)]
+    return Trip(sound.place, tuple(legs), tuple(faults))
 
 
 def honest_answer(rollout: Rollout) -> str:
@@ -100,7 +97,7 @@ def honest_answer(rollout: Rollout) -> str:
         text = sentence.group()[:_LONGEST].strip() if sentence else ""
         if text and _CITABLE.fullmatch(source.id):
             claims.append(f"<snippet id={source.id}>{text}</snippet>")
-    answer = " ".join(claims[:_CLAIMS]) or "The search results do not answer the question."
+    answer = " ".join(claims[:3]) or "The search results do not answer the question."
     return f"<answer>{answer}</answer>"
 
 
@@ -156,7 +153,7 @@ async def _post(http: httpx.AsyncClient, path: str, body: Body) -> Any:
         try:
             reason = f": {Problem.model_validate_json(response.content).message}"
         except ValidationError:
-            reason = f": {response.text[:_SHOWN]}" if response.text else ""
+            reason = f": {response.text[:200]}" if response.text else ""
         fix = _ADVICE.get(status, "see the service's log")
         raise NoReward(f"{path} answered {status}{reason}", fix)
     try:
@@ -165,10 +162,10 @@ async def _post(http: httpx.AsyncClient, path: str, body: Body) -> Any:
         raise NoReward(f"{path}: the answer is not JSON", "is --url a Citemark?") from broken
 
 
-def _compare(legs: Sequence[Leg]) -> Iterator[Fault]:
+def _compare(honest: Leg, empty: Leg) -> Iterator[Fault]:
     unequal = [
         leg
-        for leg in legs
+        for leg in (honest, empty)
         if not math.isclose(leg.reward, leg.scored, rel_tol=_EQUAL, abs_tol=_EQUAL)
     ]
     for leg in unequal:
@@ -177,7 +174,6 @@ def _compare(legs: Sequence[Leg]) -> Iterator[Fault]:
             f"{leg.route} gives {leg.reward:.6f}, /v1/score {leg.scored:.6f} ({leg.answer} answer)",
             "the row says one thing where the trainer sends it and another elsewhere",
         )
-    honest, empty = legs
     if not unequal and honest.reward <= empty.reward:
         told = f"an honest answer earns {honest.reward:.3f}, an empty one {empty.reward:.3f}"
         yield warning("reward", told, "`citemark explain` shows why; look at the rubrics")

@@ -1,10 +1,11 @@
-"""Rows of data sets: where a value stands in them, a rollout's envelope, and prompts.
+"""Rows of data sets: their types, where a value stands, a rollout's envelope, and prompts. Pure.
 
 A prompt made here is for data that has none; a trained policy wants the one that it was tuned on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -14,8 +15,33 @@ from pydantic_core import to_json
 
 from citemark_schemas import Criterion, Knobs, Rollout
 from citemark_service.errors import DataError
-from citemark_service.trainers.shapes import Kind, ListOf, Shape
 
+
+class Kind(Enum):
+    """A column of plain values."""
+
+    TEXT = "text"
+    NUMBER = "number"
+    INTEGER = "integer"
+    FLAG = "flag"
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """A column of lists, whose items are all of one shape."""
+
+    item: "Shape"
+
+
+Shape: TypeAlias = "Kind | ListOf | Mapping[str, Shape]"
+"""A mapping is an object with these keys; any of them may be absent."""
+
+_PLAIN: Final[Mapping[Kind, type | tuple[type, ...]]] = {
+    Kind.TEXT: str,
+    Kind.NUMBER: (int, float),
+    Kind.INTEGER: int,
+    Kind.FLAG: bool,
+}
 Row: TypeAlias = Mapping[str, Any]
 """One row of a data set, as JSON has it."""
 Messages: TypeAlias = Sequence[Mapping[str, Any]]
@@ -42,7 +68,6 @@ FIELDS: Final[Mapping[str, Shape]] = {
 }
 """The columns of an envelope: all that is known of a rollout before the policy answers."""
 
-_BUILT_IN: Final = "refiner.j2"
 _ENVIRONMENT: Final = Environment(
     autoescape=False,  # noqa: S701 - the output is a prompt, not a page
     undefined=StrictUndefined,
@@ -53,12 +78,10 @@ _ENVIRONMENT: Final = Environment(
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a row asks for, in no trainer's layout."""
+    """What a row asks for, in no trainer's layout: its rollout has an empty response."""
 
     rollout: Rollout
-    """With an empty response."""
     prompt: Messages
-    """What the policy sees."""
 
 
 def value_at(row: Row, path: str) -> Any:
@@ -67,6 +90,30 @@ def value_at(row: Row, path: str) -> Any:
     for name in path.split("."):
         value = value.get(name) if isinstance(value, Mapping) else None
     return value
+
+
+def misfit(value: object, shape: Shape, place: str) -> str | None:
+    """`place: what is wrong` where `value` is not of `shape`, and a file would drop or refuse it.
+
+    None where it fits; None itself fits every shape.
+    """
+    if value is None:
+        return None
+    if isinstance(shape, Kind):
+        return None if isinstance(value, _PLAIN[shape]) else f"{place}: is no {shape.value}"
+    inner: Iterator[tuple[object, Shape, str]]
+    if isinstance(shape, ListOf):
+        if not isinstance(value, list | tuple):
+            return f"{place}: is no list"
+        inner = ((item, shape.item, f"{place}[{at}]") for at, item in enumerate(value))
+    else:
+        if not isinstance(value, Mapping):
+            return f"{place}: is no object"
+        unknown = next((key for key in value if key not in shape), None)
+        if unknown is not None:
+            return f"{place}: has the key {unknown!r}, for which the file has no column"
+        inner = ((item, shape[key], f"{place}.{key}") for key, item in value.items())
+    return next(filter(None, (misfit(*each) for each in inner)), None)
 
 
 def envelope_of(rollout: Rollout) -> dict[str, object]:
@@ -121,15 +168,14 @@ def chat_text(prompt: object) -> str:
 class PromptTemplate:
     """Makes a prompt of `question`, `reasoning` and `tool_output`.
 
-    Raises:
-        DataError: `file` cannot be read or is no Jinja template.
+    Raises `DataError` where `file` cannot be read or is no Jinja template.
     """
 
     def __init__(self, file: Path | None = None) -> None:
         self.replaces = file is not None
         """Whether it is to be used where a row has a prompt, too: somebody chose it."""
-        self._name = file.name if file else _BUILT_IN
-        source = file or resources.files("citemark_service.trainers") / "prompts" / _BUILT_IN
+        source = file or resources.files("citemark_service.trainers") / "prompts" / "refiner.j2"
+        self._name = source.name
         try:
             self._template: Template = _ENVIRONMENT.from_string(source.read_text("utf-8"))
         except (OSError, UnicodeDecodeError, TemplateError) as error:
@@ -138,8 +184,7 @@ class PromptTemplate:
     def messages(self, rollout: Rollout, row: Row) -> Messages:
         """One message of the user's; `reasoning` is the row's own column, if it has one.
 
-        Raises:
-            ValueError: the template asks for something else, or fails.
+        Raises `ValueError` where the template asks for something else, or fails.
         """
         reasoning = row.get("reasoning")
         # The structured sources first, as the service reads them.

@@ -4,19 +4,16 @@ from collections.abc import Iterator
 from typing import Final
 
 from citemark_service.trainers.faults import Fault, warning
-from citemark_service.trainers.rows import FIELDS, MESSAGES, Row
-from citemark_service.trainers.shapes import Kind
+from citemark_service.trainers.rows import FIELDS, MESSAGES, Kind, Row
 from citemark_service.trainers.trainer import Trainer
-
-_ENV_CLASS: Final = "citemark"
 
 
 def find_faults(row: Row) -> Iterator[Fault]:
     if row.get("env_class") is None:
-        fix = f'write "{_ENV_CLASS}", or set environment.env_class to it'
+        fix = 'write "citemark", or set environment.env_class to it'
         yield warning("env_class", "is absent", fix)
-    elif row["env_class"] != _ENV_CLASS:
-        fix = f'write "{_ENV_CLASS}" where Citemark is to reward the row'
+    elif row["env_class"] != "citemark":
+        fix = 'write "citemark" where Citemark is to reward the row'
         yield warning("env_class", "names another environment", fix, str(row["env_class"]))
 
 
@@ -28,6 +25,6 @@ SKYRL: Final = Trainer(
     columns={"prompt": MESSAGES, "env_class": Kind.TEXT, **FIELDS},
     text_prompt=False,
     rest="extras",
-    own_columns=lambda _task, _index: {"env_class": _ENV_CLASS},
+    own_columns=lambda _task, _index: {"env_class": "citemark"},
     faults=find_faults,
 )

@@ -11,19 +11,9 @@ from typing import Any, Final
 from citemark_schemas import metrics_of
 from citemark_service.examples import ENVELOPE_TEXT, QUESTION, RESPONSE
 from citemark_service.trainers.faults import Fault, json_text_faults, warning
-from citemark_service.trainers.rows import MESSAGES, RUBRICS, Row
-from citemark_service.trainers.shapes import Kind
-from citemark_service.trainers.trainer import (
-    Body,
-    Outcome,
-    PostedRollout,
-    Route,
-    RouteOptions,
-    Trainer,
-    text_in,
-)
-
-_WHY: Final = "releases that read JSON lines with pandas make it Python's text of a dict"
+from citemark_service.trainers.route import Body, Outcome, PostedRollout, Route, text_in
+from citemark_service.trainers.rows import MESSAGES, RUBRICS, Kind, Row
+from citemark_service.trainers.trainer import Trainer
 
 
 def parse_body(body: Body) -> list[PostedRollout]:
@@ -31,10 +21,8 @@ def parse_body(body: Body) -> list[PostedRollout]:
     return [PostedRollout(places, text_in(body, "response"), body.get("prompt"))]
 
 
-def write_answer(outcomes: Sequence[Outcome], _: Body, options: RouteOptions) -> Any:
+def write_answer(outcomes: Sequence[Outcome], _: Body) -> dict[str, Any]:
     (outcome,) = outcomes
-    if options.format == "scalar":
-        return outcome.reward
     return {"reward": outcome.reward, **metrics_of(outcome.result), "outcome": outcome.ending}
 
 
@@ -47,7 +35,8 @@ def find_faults(row: Row) -> Iterator[Fault]:
             "use --custom-rm-path citemark_grpo.slime.rm, or convert the file",
         )
     else:
-        yield from json_text_faults(row.get("label"), "label", _WHY)
+        why = "releases that read JSON lines with pandas make it Python's text of a dict"
+        yield from json_text_faults(row.get("label"), "label", why)
 
 
 def make_posts(row: Row, response: str) -> Mapping[str, Body]:
@@ -73,7 +62,7 @@ SLIME: Final = Trainer(
             read=parse_body,
             write=write_answer,
             deadline_s=100.0,  # the client gives up after 120 s, waiting for a connection included
-            forms=frozenset({"object", "scalar"}),
+            scalar=True,
             request={"prompt": QUESTION, "response": RESPONSE, "label": ENVELOPE_TEXT},
             doc="`--rm-type remote_rm --rm-url http://HOST:8000/rm --reward-key reward "
             "--label-key label`, where the label is the row's envelope as an object or a JSON "

@@ -4,7 +4,6 @@ A new trainer is a module of its own and a line in `_ALL`.
 """
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final
 
 from citemark_schemas import Rollout
@@ -12,13 +11,14 @@ from citemark_schemas.envelope import rollout_of
 from citemark_service.settings import Settings
 from citemark_service.trainers.axolotl import AXOLOTL
 from citemark_service.trainers.carr import CARR
-from citemark_service.trainers.citemark import CITEMARK
 from citemark_service.trainers.eval_protocol import EVAL_PROTOCOL
 from citemark_service.trainers.nemo_gym import NEMO_GYM
 from citemark_service.trainers.open_instruct import OPEN_INSTRUCT
 from citemark_service.trainers.openrlhf import OPENRLHF
+from citemark_service.trainers.route import Route
 from citemark_service.trainers.rows import (
     FIELDS,
+    MESSAGES,
     PromptTemplate,
     Row,
     Task,
@@ -27,7 +27,7 @@ from citemark_service.trainers.rows import (
 )
 from citemark_service.trainers.skyrl import SKYRL
 from citemark_service.trainers.slime import SLIME
-from citemark_service.trainers.trainer import Route, Trainer
+from citemark_service.trainers.trainer import Trainer
 from citemark_service.trainers.trl import TRL
 from citemark_service.trainers.verifiers import VERIFIERS
 from citemark_service.trainers.verl import VERL
@@ -45,28 +45,29 @@ _ALL: Final = (
     EVAL_PROTOCOL,
     AXOLOTL,
 )
-TRAINERS: Final[Mapping[str, Trainer]] = MappingProxyType({each.name: each for each in _ALL})
-LAYOUTS: Final[Mapping[str, Trainer]] = MappingProxyType({**TRAINERS, CITEMARK.name: CITEMARK})
-"""The trainers, and Citemark's own rows."""
+CITEMARK: Final = Trainer(
+    name="citemark",
+    title="Citemark",
+    carries="fields of the row",
+    flags="a rollout for /v1/score, once it has a response",
+    columns={**FIELDS, "messages": MESSAGES},
+    prompt_at=("messages",),
+    rest="row",
+)
+"""Citemark's own rows: a rollout without its response, and its prompt as messages."""
+TRAINERS: Final[Mapping[str, Trainer]] = {each.name: each for each in _ALL}
+LAYOUTS: Final[Mapping[str, Trainer]] = {**TRAINERS, CITEMARK.name: CITEMARK}
 
-_PLACES: Final = tuple(
-    dict.fromkeys(
-        [
-            *("label", "ground_truth", "reward_model.ground_truth", "answer", "tests", "info"),
-            *("extra_info", "metadata.remote_env_info", "metadata", "verify_extra"),
-            *(path for trainer in LAYOUTS.values() for path in trainer.paths),
-        ]
-    )
-)
+_PLACES: Final = dict.fromkeys((
+    *("label", "ground_truth", "reward_model.ground_truth", "answer", "tests", "info"),
+    *("extra_info", "metadata.remote_env_info", "metadata", "verify_extra"),
+    *(path for trainer in _ALL for path in trainer.paths),
+))  # fmt: skip
 """Where any trainer carries row data, strongest first; last comes the row itself."""
-_PROMPTS: Final = tuple(
-    dict.fromkeys(
-        [
-            *("prompt", "messages", "responses_create_params.input", "input_messages", "history"),
-            *(trainer.prompt_at[0] for trainer in LAYOUTS.values()),
-        ]
-    )
-)
+_PROMPTS: Final = dict.fromkeys((
+    *("prompt", "messages", "responses_create_params.input", "input_messages", "history"),
+    *(trainer.prompt_at[0] for trainer in _ALL),
+))  # fmt: skip
 _HEADS: Final = frozenset(path.partition(".")[0] for path in _PLACES)
 _CARRIERS: Final = (_HEADS | {path.partition(".")[0] for path in _PROMPTS}) - {"metadata"}
 READ: Final = frozenset({*FIELDS, *_CARRIERS, "query", "documents", "knobs", "reasoning"})
@@ -82,11 +83,7 @@ def served_routes(settings: Settings) -> tuple[Route, ...]:
 
 
 def rollout_anywhere(row: Row) -> Rollout:
-    """The rollout of a row whose layout is not known: every place of every trainer is looked at.
-
-    Raises:
-        EnvelopeError: as `Trainer.read_rollout`.
-    """
+    """As `Trainer.read_rollout`, for a row of unknown layout: from any place of any trainer."""
     values = {path: value_at(row, path) for path in _PLACES}
     places = {path: value for path, value in values.items() if value is not None}
     rest = {name: value for name, value in row.items() if name not in _HEADS}
@@ -99,15 +96,10 @@ def _prompt_anywhere(row: Row) -> object:
 
 
 def task_of(row: Row, trainer: Trainer | None, template: PromptTemplate) -> Task:
-    """The task of a row.
+    """The task of a row in a trainer's layout, or in any.
 
-    Args:
-        trainer: whose layout the row has; None to look everywhere.
-        template: makes the prompt where the row has none, or where it `replaces` the row's own.
-
-    Raises:
-        EnvelopeError: as `Trainer.read_rollout`.
-        ValueError: the template fails.
+    `template` makes the prompt where the row has none, or where it `replaces` the row's own.
+    Raises `EnvelopeError` as `Trainer.read_rollout`, and `ValueError` where the template fails.
     """
     rollout = rollout_anywhere(row) if trainer is None else trainer.read_rollout(row)
     own = _prompt_anywhere(row) if trainer is None else trainer.prompt(row)

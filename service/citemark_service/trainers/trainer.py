@@ -4,112 +4,14 @@ A trainer is one `Trainer` in the module of its name, listed in `table.py`; its 
 convert` and `citemark doctor` know nothing else of it. All functions in it are pure.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any
 
-from pydantic import Field
-
-from citemark_schemas import ProblemDetail, RequestOptions, Rollout, ScoreResult, rollout_of
-from citemark_service.errors import InvalidRequest
-from citemark_service.examples import RESULT
+from citemark_schemas import Rollout, rollout_of
 from citemark_service.trainers.faults import Fault
-from citemark_service.trainers.rows import Row, Task, envelope_of, envelope_text, value_at
-from citemark_service.trainers.shapes import Shape
-
-Body: TypeAlias = Mapping[str, Any]
-"""The JSON object of a request."""
-OnError = Literal["fallback", "mask", "null", "http"]
-"""What a rollout without a verdict becomes.
-
-`fallback`: the mean reward of its prompt's other rollouts. `mask`: the same, and marked for the
-trainer to leave out. `null`: a null reward. `http`: the whole request is answered with 503.
-"""
-Form = Literal["object", "scalar"]
-
-FALLING_BACK: Final[frozenset[OnError]] = frozenset({"fallback", "http"})
-"""For clients that can neither mask a sample nor read a null."""
-
-
-class RouteOptions(RequestOptions):
-    """What the URL of a trainer's route may say; knobs set here are weaker than an envelope's."""
-
-    deadline_s: float | None = Field(None, gt=0, le=3600, allow_inf_nan=False)
-    """Seconds until the answer; keep it below the client's own timeout."""
-    on_error: OnError | None = None
-    """What a rollout becomes whose judge failed; see the route for what it can be there."""
-    format: Form = "object"
-    """`scalar`: a bare number, on routes that have it."""
-
-
-@dataclass(frozen=True, slots=True)
-class PostedRollout:
-    """One rollout as a trainer sends it; the arguments of `citemark_schemas.rollout_of`."""
-
-    places: Mapping[str, object]
-    """What stands where row data may be, strongest first, by the names that errors tell."""
-    response: str
-    prompt: object = None
-    tool_output: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What the trainer is told of one rollout."""
-
-    result: ScoreResult
-    reward: float | None
-    """Judged, or what stands in for it; None only where `on_error` is `null`. Always finite."""
-
-    @property
-    def failed(self) -> bool:
-        """Whether nobody judged it."""
-        return self.result.failure is not None
-
-    @property
-    def ending(self) -> str:
-        """In one word: `judged`, or the kind of the refusal or failure."""
-        ending = self.result.failure or self.result.refusal
-        return "judged" if ending is None else ending.kind.value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """What one path of the service reads and writes, for one trainer's client."""
-
-    name: str
-    """Operation id and metric label."""
-    path: str
-    client: str
-    """Whose protocol this is."""
-    read: Callable[[Body], Sequence[PostedRollout]]
-    """The rollouts of a body. Raises `InvalidRequest`, best made by `bad_body`."""
-    write: Callable[[Sequence[Outcome], Body, RouteOptions], Any]
-    """The answer as a JSON value: one outcome for each rollout in order, the body as it was sent,
-    and the options, whose `on_error` is given."""
-    deadline_s: float
-    """Seconds until the answer where the URL says nothing; below the client's timeout."""
-    on_error: OnError = "fallback"
-    """Where the URL says nothing."""
-    permits: frozenset[OnError] = FALLING_BACK
-    """What `on_error` may be: nothing that this client breaks on."""
-    forms: frozenset[Form] = frozenset({"object"})
-    setting: str | None = None
-    """The setting that turns the route on; None where it is always there."""
-    request: Body
-    """An example body, for the documentation."""
-    answer: Any = None
-    """The example's answer, where the documentation should show another than `write` makes."""
-    doc: str
-    """What a user of the route should know, for the documentation."""
-
-    @property
-    def example(self) -> Any:
-        """What `request` is answered with."""
-        if self.answer is not None:
-            return self.answer
-        options = RouteOptions(on_error=self.on_error)
-        return self.write([Outcome(RESULT, RESULT.reward)], self.request, options)
+from citemark_service.trainers.route import Body, Route
+from citemark_service.trainers.rows import Row, Shape, Task, envelope_of, envelope_text, value_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,36 +70,29 @@ class Trainer:
         values = (value_at(row, path) for path in self.prompt_at)
         return next((value for value in values if value is not None), None)
 
-    def places(self, row: Row) -> Mapping[str, object]:
-        """What the reward gets of a row, strongest first, as `rollout_of` takes it."""
-        if self.read_places is not None:
-            return self.read_places(row)
-        places = {path: value_at(row, path) for path in self.paths}
-        if self.rest is None:
-            return places
-        taken = {path.partition(".")[0] for path in (*self.paths, self.prompt_at[0])}
-        return {**places, self.rest: {name: row[name] for name in row if name not in taken}}
-
     def read_rollout(self, row: Row) -> Rollout:
         """The rollout that the reward would be asked about, with an empty response.
 
-        Raises:
-            EnvelopeError: there is none; its details name place and field.
+        Raises `EnvelopeError`, whose details name place and field, where there is none.
         """
+        places: dict[str, object] = {path: value_at(row, path) for path in self.paths}
+        if self.rest is not None:
+            taken = {path.partition(".")[0] for path in (*self.paths, self.prompt_at[0])}
+            places[self.rest] = {name: row[name] for name in row if name not in taken}
         prompt = self.prompt(row) if self.sends_prompt else None
-        return rollout_of(self.places(row), response="", prompt=prompt)
+        return rollout_of(
+            self.read_places(row) if self.read_places else places, response="", prompt=prompt
+        )
 
     def lay(self, task: Task, index: int) -> dict[str, Any]:
         """The row of a task, which is the file's n-th, counted from 0."""
-        row = {
-            **self.own_columns(task, index),
-            **({} if self.text_at else envelope_of(task.rollout)),
-        }
+        row = dict(self.own_columns(task, index))
         _put(row, self.prompt_at[0], list(task.prompt))
-        if self.text_at is not None:
+        if self.text_at is None:
+            row |= envelope_of(task.rollout)
+        else:
             _put(row, self.text_at, envelope_text(task.rollout))
-        ordered = {name: row[name] for name in self.columns if name in row}
-        return ordered | row
+        return {name: row[name] for name in self.columns if name in row} | row
 
 
 def _put(row: dict[str, Any], path: str, value: object) -> None:
@@ -205,20 +100,3 @@ def _put(row: dict[str, Any], path: str, value: object) -> None:
     for folder in folders:
         row = row.setdefault(folder, {})
     row[name] = value
-
-
-def bad_body(loc: str, message: str) -> InvalidRequest:
-    """The error for a body that this route does not have."""
-    return InvalidRequest.of([ProblemDetail(loc=loc, message=message)])
-
-
-def text_in(body: Body, name: str) -> str:
-    """A field that is one text.
-
-    Raises:
-        InvalidRequest: it is absent or anything else.
-    """
-    value = body.get(name)
-    if not isinstance(value, str):
-        raise bad_body(name, "must be a string")
-    return value

@@ -1,20 +1,16 @@
 """Answers whose client left before they were there, for the next who asks for the same.
 
 Trainers give up after a time of their own and post the same bytes again. The judging goes on
-meanwhile, and its answer is kept here until it is asked for, so that no re-post is judged anew,
+meanwhile, and its answer is kept until it is asked for, so that no re-post is judged anew,
 whatever the verdict cache keeps.
 """
 
 import asyncio
 import logging
 from collections import OrderedDict
-from typing import Final
 
 from citemark_service.errors import RequestError
 from citemark_service.trainers.engine import RouteAnswer
-
-_MOST: Final = 4096
-_MOST_BYTES: Final = 32 * 1024 * 1024
 
 _log = logging.getLogger("citemark.dialects")
 
@@ -24,7 +20,7 @@ Work = asyncio.Task[RouteAnswer]
 class Unclaimed:
     """Bounded by number and by bytes; the oldest goes first. Used within one event loop."""
 
-    def __init__(self, *, entries: int = _MOST, max_bytes: int = _MOST_BYTES) -> None:
+    def __init__(self, *, entries: int = 4096, max_bytes: int = 32 * 1024 * 1024) -> None:
         self._entries = entries
         self._max_bytes = max_bytes
         self._work: OrderedDict[bytes, Work] = OrderedDict()

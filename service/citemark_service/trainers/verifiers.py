@@ -11,8 +11,7 @@ from typing import Final
 from citemark_schemas.cells import TooDeep, object_in
 from citemark_service.trainers.faults import Fault, error, warning
 from citemark_service.trainers.nemo_gym import VERIFY
-from citemark_service.trainers.rows import MESSAGES, RUBRICS, Row
-from citemark_service.trainers.shapes import Kind
+from citemark_service.trainers.rows import MESSAGES, RUBRICS, Kind, Row
 from citemark_service.trainers.trainer import Trainer
 
 

@@ -4,16 +4,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from citemark_service.trainers.faults import Fault, error, text_faults
-from citemark_service.trainers.rows import MESSAGES, Row, Task
-from citemark_service.trainers.shapes import Kind
+from citemark_service.trainers.rows import MESSAGES, Kind, Row, Task
 from citemark_service.trainers.trainer import Trainer
-
-_SOURCE: Final = "citemark"
 
 
 def own_columns(_task: Task, index: int) -> dict[str, Any]:
     return {
-        "data_source": _SOURCE,
+        "data_source": "citemark",
         "ability": "research",
         "reward_model": {"style": "rubric"},
         "extra_info": {"index": index},
@@ -21,7 +18,7 @@ def own_columns(_task: Task, index: int) -> dict[str, Any]:
 
 
 def find_faults(row: Row) -> Iterator[Fault]:
-    yield from text_faults(row.get("data_source"), "data_source", f'write "{_SOURCE}"')
+    yield from text_faults(row.get("data_source"), "data_source", 'write "citemark"')
     model, info = row.get("reward_model"), row.get("extra_info")
     if not isinstance(model, Mapping):
         yield error("reward_model", "is no object", 'write {"ground_truth": …}')

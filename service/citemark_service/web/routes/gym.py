@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from citemark_service.settings import Settings
 from citemark_service.trainers.engine import decode_body
 from citemark_service.trainers.gym import aggregate_rows
-from citemark_service.trainers.trainer import bad_body
+from citemark_service.trainers.route import bad_body
 from citemark_service.web.admission import Admission
 from citemark_service.web.bodies import read_body
 from citemark_service.web.openapi import REFUSALS, raw_body

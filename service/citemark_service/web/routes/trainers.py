@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack, suppress
-from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -23,15 +22,9 @@ from citemark_service.errors import InvalidRequest, Overloaded, RequestError
 from citemark_service.judges.tasks import Origin
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
-from citemark_service.trainers.engine import (
-    RETRY_AFTER_S,
-    RouteAnswer,
-    RouteCounts,
-    TrainerEngine,
-    settle_options,
-)
+from citemark_service.trainers.engine import RETRY_AFTER_S, RouteAnswer, RouteCounts, TrainerEngine
+from citemark_service.trainers.route import Route, RouteOptions, settle_options
 from citemark_service.trainers.table import served_routes
-from citemark_service.trainers.trainer import Route, RouteOptions
 from citemark_service.trainers.unclaimed import Unclaimed, Work
 from citemark_service.web.admission import Admission, Hold
 from citemark_service.web.bodies import read_body, run_unless_gone
@@ -53,14 +46,13 @@ class TrainerEndpoint:
 
     def __init__(
         self,
-        *,
         pipeline: Pipeline,
         settings: Settings,
         admission: Admission,
         registry: CollectorRegistry,
     ) -> None:
         self._pipeline = pipeline
-        self._settings = settings
+        self._max_body_bytes = settings.max_body_bytes
         self._admission = admission
         self.routes = served_routes(settings)
         self._counts = RouteCounts(registry, self.routes)
@@ -87,13 +79,31 @@ class TrainerEndpoint:
                         "no room for this rollout before its deadline", retry_after_s=RETRY_AFTER_S
                     )
                 buffered = held.enter_context(self._admission.buffered.hold())
-                limit = self._settings.max_body_bytes
-                body = await read_body(request, self._admission, buffered, limit=limit)
+                body = await read_body(
+                    request, self._admission, buffered, limit=self._max_body_bytes
+                )
                 origin = to_origin(request, caller, options)
                 self._admission.require_open()
-                judge = partial(
-                    self._judge, route, body, options, deadline=deadline, origin=origin, seats=seats
-                )
+
+                async def score(rollout: Rollout, position: int) -> ScoreResult:
+                    # The first has the request's own seat.
+                    seated = not position or await _take_seat(seats, deadline)
+                    try:
+                        # Without a seat the deadline has passed, which the pipeline will say.
+                        return await self._pipeline.score(
+                            rollout,
+                            request=options,
+                            position=position,
+                            deadline=deadline,
+                            origin=origin,
+                        )
+                    finally:
+                        seats.give(int(seated))
+
+                async def judge() -> RouteAnswer:
+                    async with self._admission.work():
+                        return await self._engine.answer(route, body, options, deadline, score)
+
                 key = _key_of(route, request, origin, body)
                 return await self._deliver(route, key, judge, held, request)
         except InvalidRequest as error:
@@ -145,30 +155,6 @@ class TrainerEndpoint:
             self._unclaimed.leave(key, work)
             raise
 
-    async def _judge(
-        self,
-        route: Route,
-        body: bytes,
-        options: RouteOptions,
-        *,
-        deadline: float,
-        origin: Origin,
-        seats: Hold,
-    ) -> RouteAnswer:
-        async def score(rollout: Rollout, position: int) -> ScoreResult:
-            # The first has the request's own seat.
-            seated = not position or await _take_seat(seats, deadline)
-            try:
-                # Without a seat the deadline has passed, which the pipeline will say.
-                return await self._pipeline.score(
-                    rollout, request=options, position=position, deadline=deadline, origin=origin
-                )
-            finally:
-                seats.give(int(seated))
-
-        async with self._admission.work():
-            return await self._engine.answer(route, body, options, deadline, score)
-
 
 async def _take_seat(seats: Hold, deadline: float) -> bool:
     """Wait for room for one more rollout; False where the deadline came first."""
@@ -188,13 +174,8 @@ def _key_of(route: Route, request: Request, origin: Origin, body: bytes) -> byte
     return state.digest()
 
 
-def trainer_router(
-    *, pipeline: Pipeline, settings: Settings, admission: Admission, registry: CollectorRegistry
-) -> APIRouter:
+def trainer_router(endpoint: TrainerEndpoint) -> APIRouter:
     """The routes, with their bodies documented by hand because they are read raw."""
-    endpoint = TrainerEndpoint(
-        pipeline=pipeline, settings=settings, admission=admission, registry=registry
-    )
     router = APIRouter(tags=["trainers"])
     for route in endpoint.routes:
         _add_route(router, endpoint, route)
