@@ -86,18 +86,19 @@ def judged_service(script: Script | Mortal, **settings: Any) -> Iterator[Judged]
     judge = ScriptedJudge(script)
     if isinstance(script, Mortal):
         script.judge = judge
-    given = {
-        "judge": "vllm",
-        "judge_url": judge.url,
-        "judge_model": MODEL,
-        "judge_concurrency": 1024,
-        "judge_attempts": 2,
-        "judge_deadline_s": 30.0,
-        "nonce_secret": "one for all, so that services judge alike",
-        **settings,
-    }
-    with running_judge(judge), listening(real_app(Settings(**given))) as url:
-        yield Judged(url, judge)
+    with running_judge(judge):  # its URL is known from here on
+        given = {
+            "judge": "vllm",
+            "judge_url": judge.url,
+            "judge_model": MODEL,
+            "judge_concurrency": 1024,
+            "judge_attempts": 2,
+            "judge_deadline_s": 30.0,
+            "nonce_secret": "one for all, so that services judge alike",
+            **settings,
+        }
+        with listening(real_app(Settings(**given))) as url:
+            yield Judged(url, judge)
 
 
 def calls_for(rollouts: Sequence[dict[str, Any]]) -> int:
