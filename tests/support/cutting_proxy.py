@@ -5,8 +5,8 @@ The service behind it sees its client leave; the client sees its server leave, a
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -25,9 +25,14 @@ class CuttingProxy:
     cut: int = 0
     url: str = ""
 
-    async def listen(self) -> None:
+    @asynccontextmanager
+    async def listen(self) -> AsyncIterator[None]:
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1024)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        try:
+            yield
+        finally:
+            server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         split = urlsplit(self.target)
@@ -62,6 +67,8 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 def cutting_proxy(target: str, *, cuts: int, after_s: float = 0.3) -> Iterator[CuttingProxy]:
     """A running proxy; `url` stands in for the target's, `cut` counts what was broken."""
     proxy = CuttingProxy(target, cuts, after_s)
-    with start_blocking_portal() as portal:  # in the end its loop cancels what is open
-        portal.call(proxy.listen)
+    with (
+        start_blocking_portal() as portal,  # in the end its loop cancels what is open
+        portal.wrap_async_context_manager(proxy.listen()),
+    ):
         yield proxy
