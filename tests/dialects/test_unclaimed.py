@@ -4,7 +4,7 @@ import asyncio
 
 from citemark_service.errors import ShuttingDown
 from citemark_service.trainers.engine import RouteAnswer
-from citemark_service.trainers.unclaimed import Unclaimed
+from citemark_service.web.routes.trainers import Unclaimed
 
 
 def answering(body: bytes = b"{}", *, whole: bool = True) -> asyncio.Task[RouteAnswer]:
