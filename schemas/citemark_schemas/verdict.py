@@ -28,7 +28,8 @@ class ClaimVerdict(ClosedModel):
     substantive: Unit
     """g in [0, 1]: says something toward the question."""
     contributing: dict[str, Unit] = Field(default_factory=dict)
-    """c in [0, 1] for each judged id; empty where the claim has one id, which then contributes."""
+    """c in [0, 1] for each judged id, of which none may be missing; empty where the claim has one
+    id, which then contributes."""
 
 
 class SentenceVerdict(ClosedModel):

@@ -40,7 +40,7 @@ async def test_a_hosted_judge_needs_its_own_key(key, monkeypatch):
 
 
 def test_an_unknown_judge_is_refused_with_the_names_of_all():
-    with pytest.raises(SettingsError, match="'gpt' is no judge; known are embedded, smollm2, vllm"):
+    with pytest.raises(SettingsError, match=f"'gpt' is no judge; known are {', '.join(JUDGES)}"):
         load_settings(judge="gpt")
 
 

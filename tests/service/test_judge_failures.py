@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ from citemark_service.app import create_app
 from citemark_service.judges.factory import build_judge
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
+from support.counting_judge import CountingJudge
 from support.judge_tasks import by_shape, filled, shape_of
 from support.scripted_judge import (
     CUT,
@@ -27,6 +29,7 @@ from support.scripted_judge import (
     ScriptedJudge,
     Status,
 )
+from support.scripted_service import listening
 
 ROLLOUT = {
     "question": "When did the Alder viaduct open, and what did it cost?",
@@ -98,6 +101,48 @@ async def test_each_way_to_fail_has_its_kind_and_no_number(name):
     assert {result[part] for part in EVERYTHING} == {None}
     assert result["rubrics"] == []
     assert all(claim["support"] is None for claim in result["claims"])
+
+
+class Forgetful(CountingJudge):
+    """Leaves out what one of the names below says."""
+
+    def __init__(self, gap: str) -> None:
+        super().__init__()
+        self.gap = gap
+
+    async def judge_criteria(self, task, *, meter, deadline):
+        verdicts = await super().judge_criteria(task, meter=meter, deadline=deadline)
+        return verdicts[1:] if self.gap == "a criterion" else verdicts
+
+    async def judge_citations(self, task, *, meter, deadline):
+        verdicts = await super().judge_citations(task, meter=meter, deadline=deadline)
+        if self.gap == "a sentence":
+            return replace(verdicts, sentences=verdicts.sentences[1:])
+        if self.gap == "contributions":
+            bare = (each.model_copy(update={"contributing": {}}) for each in verdicts.claims)
+            return replace(verdicts, claims=tuple(bare))
+        return verdicts
+
+
+@pytest.mark.parametrize(
+    ("gap", "message"),
+    [
+        ("a criterion", "4 verdicts on 5 criteria"),
+        ("a sentence", "0 verdicts on 1 sentences"),
+        ("contributions", "claim 2: no contribution of 'S_2', 'S_1'"),
+    ],
+)
+def test_a_judge_that_leaves_something_out_fails_its_rollout_alone(gap, message):
+    settings = Settings(verdict_cache="off", ledger="off")
+    app = create_app(settings=settings, judge=Forgetful(gap), library=load_library())
+    with listening(app) as url:
+        empty = {**ROLLOUT, "response": "<answer></answer>"}
+        answer = httpx.post(f"{url}/v1/score", json={"items": [ROLLOUT, empty]})
+    broken, refused = answer.raise_for_status().json()["items"]
+    assert broken["reward"] is None
+    assert broken["failure"]["kind"] == FailureKind.INVALID_VERDICT
+    assert message in broken["failure"]["message"]
+    assert refused["reward"] == 0.0
 
 
 async def test_a_judge_that_is_not_there():

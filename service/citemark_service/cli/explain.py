@@ -79,7 +79,7 @@ def command(
             raise DataError(f"{file} is empty")
         rows = itertools.chain([first], rows)
         if is_answer(first):
-            if given := given_flags({"url": url, **flags}):
+            if given := given_flags({"url": url, "knob": knobs or None, **flags}):
                 problem = f"FILE holds results, which are shown as they are; drop {given[0]}"
                 raise click.UsageError(problem)
             shown = render_result(*find_result(rows, wanted, file))

@@ -136,7 +136,8 @@ class JudgeIdentity:
 
     model: str
     prompts: str
-    """Hash of the prompt templates, or the version of a judge that has none."""
+    """Hash of the prompt templates, or the version of a judge that has none: another one wherever
+    a verdict may be another, since kept verdicts are found by it."""
 
 
 class Judge(ABC):
@@ -144,7 +145,7 @@ class Judge(ABC):
 
     identity: JudgeIdentity
     instant: bool = False
-    """It answers at once and for nothing, so that keeping its verdicts gains nothing."""
+    """Whether it answers at once and for nothing: then no cache of verdicts is set before it."""
 
     @abstractmethod
     async def judge_criteria(
@@ -159,7 +160,8 @@ class Judge(ABC):
     async def judge_citations(
         self, task: CitationTask, *, meter: Meter, deadline: float | None
     ) -> CitationVerdicts:
-        """One verdict per claim and per sentence, in order. Raises `JudgeError`."""
+        """One verdict per claim and per sentence, in order, with the contribution of each id where
+        a claim has several. Raises `JudgeError`."""
 
     def prompts(
         self,

@@ -72,7 +72,8 @@ class Answer:
     text: str = ""
     """Raw text between the answer tags."""
     prose: str = ""
-    """`text` with a line break in place of each claim tag."""
+    """`text` with a line break in place of each opening and closing claim tag; what stands between
+    them stays."""
     span: Span = (0, 0)
     """Half-open range of `text` in the response."""
     claims: tuple[Claim, ...] = ()

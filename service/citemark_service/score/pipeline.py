@@ -199,6 +199,7 @@ class Pipeline:
             # The judge keeps the deadline itself; this timeout holds one that does not.
             async with asyncio.timeout(ends_at - time.monotonic()):
                 verdicts = await self._await_verdicts(parsed, meter, ends_at, origin)
+            parsed.require_all(verdicts)
         except JudgeError as error:
             verdicts = error
         except TimeoutError:

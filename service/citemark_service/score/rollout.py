@@ -25,7 +25,7 @@ from citemark_schemas import (
     Snippet,
     Versions,
 )
-from citemark_service.errors import InvalidRequest
+from citemark_service.errors import InvalidRequest, InvalidVerdict
 from citemark_service.judges.tasks import (
     CitationTask,
     CitationVerdicts,
@@ -145,6 +145,28 @@ class ParsedRollout:
         claims = self._score_claims({}, unjudged=None)
         uncited = self._score_sentences(None)
         return self._result(judge, versions, claims=claims, uncited=uncited, failure=failure)
+
+    def require_all(self, verdicts: Verdicts) -> None:
+        """Refuse verdicts with a gap, which no arithmetic may read as a zero.
+
+        Raises:
+            InvalidVerdict: naming what the judge left out.
+        """
+        counts = [("criteria", len(self.criteria), len(verdicts.criteria))]
+        if verdicts.task is not None and verdicts.citations is not None:
+            task, citations = verdicts.task, verdicts.citations
+            counts.append(("claims", len(task.claims), len(citations.claims)))
+            counts.append(("sentences", len(task.sentences), len(citations.sentences)))
+            for number, (cited, verdict) in enumerate(
+                zip(task.claims, citations.claims, strict=False), 1
+            ):
+                missing = [i for i in cited.ids if i not in verdict.contributing]
+                if missing and len(cited.ids) > 1:
+                    ids = ", ".join(map(repr, missing))
+                    raise InvalidVerdict(f"claim {number}: no contribution of {ids}")
+        for name, asked, given in counts:
+            if asked != given:
+                raise InvalidVerdict(f"{given} verdicts on {asked} {name}")
 
     def score(
         self, verdicts: Verdicts, judge: JudgeUsage, versions: Versions, *, cached: bool

@@ -198,9 +198,9 @@ class Metrics:
             reward = result.reward / result.knobs.verification_reward
             self._reward.observe(reward)
             self._characters.observe(characters)
-            # A counter cannot fall: what a penalty takes below 0 counts as 0 in these two.
+            # A counter cannot fall: a reward that a penalty took below 0 counts as 0 in this one.
             self._products.inc(max(0.0, reward) * characters)
-            self._reward_squares.inc(max(0.0, reward) ** 2)
+            self._reward_squares.inc(reward**2)
             self._length_squares.inc(characters * characters)
         instance = [each.score for each in result.rubrics if each.source is not Source.STATIC]
         self._rubric_scores.labels(_INSTANCE).inc(sum(instance))
