@@ -1,4 +1,4 @@
-"""Citation recall, precision and F1: where a claim's support becomes a score. Pure.
+"""Citation recall, precision and F1 from the judge's verdicts on claims. Pure.
 
 With N distinct claims, U factual sentences outside claim tags, m_i distinct citations written
 by claim i (fabricated ones and those beyond the cap included), support s_i, substantive g_i and
@@ -6,10 +6,10 @@ contributing c_ij, all in [0, 1] (design page, section 2):
 
     R = Σ g·s / (N + U)      P = Σ_i Σ_j g_i·s_i·c_ij / (Σ m_i + U)      F1 = 2PR / (P + R)
 
-Uncited facts stand in both denominators, so taking the tag off a bad claim never helps; a
-fabricated id stands in the precision denominator with credit 0, so inventing one never helps.
-A claim that nothing can be judged of (no id that exists, or a malformed tag) counts in N and Σ m
-once for each of its sentences, so putting one bad tag around many facts does not help either.
+Uncited facts count in both denominators, so removing the tag of a bad claim never helps. A
+fabricated id counts in the precision denominator with credit 0, so inventing one never helps.
+A claim that cannot be judged (no id that exists, or a malformed tag) counts in N and Σ m once
+for each of its sentences, so one bad tag around many facts does not help either.
 """
 
 import math
@@ -19,50 +19,51 @@ from citemark_schemas import CitationScore, CitationUnit, ClaimScore, SentenceSc
 from citemark_service.parsing.parsed import Answer, Claim, Sources
 
 IDS_PER_CLAIM = 5
-"""Support is judged jointly over this many valid ids; further ones count as written only."""
+"""Support is judged jointly over the first 5 valid ids; further ones only count in m_i."""
 
 
 def judgeable_ids(claim: Claim, sources: Sources) -> tuple[str, ...]:
-    """The first valid ids of a well-formed claim, at most `IDS_PER_CLAIM`."""
+    """The first `IDS_PER_CLAIM` valid ids; none where the claim is malformed."""
     if claim.malformed is not None:
         return ()
     return tuple(i for i in claim.ids if i in sources.by_id)[:IDS_PER_CLAIM]
 
 
 def fabricated_ids(claim: Claim, sources: Sources) -> tuple[str, ...]:
-    """The ids of a claim that the tool output does not define."""
     return tuple(i for i in claim.ids if i not in sources.by_id)
 
 
 def f1(precision: float, recall: float) -> float:
     """Harmonic mean of two values in [0, 1]; 0 where both are 0."""
     total = precision + recall
-    # The ratio first, since a product of subnormals is 0; in one order, so that F1 is symmetric.
+    # The ratio is taken first because a product of subnormals underflows to 0. Sorting makes the
+    # rounding, and so F1, symmetric in its arguments.
     low, high = sorted((precision, recall))
     return 2 * low * (high / total) if total > 0 else 0.0
 
 
 class _Citations:
-    """The citations of claims in the chosen unit: ids as they are, or the papers behind them."""
+    """Counts the citations of claims per snippet id, or per paper."""
 
     def __init__(self, sources: Sources, unit: CitationUnit) -> None:
         self._sources = sources
         self._by_paper = unit == "paper"
 
     def unit(self, snippet_id: str) -> tuple[str, str]:
-        """What an id counts as; an invented one never as a paper, whatever it is called."""
         snippet = self._sources.by_id.get(snippet_id)
+        # The kind is part of the key: an invented id that equals a paper's id stays an id.
         if self._by_paper and snippet is not None and snippet.paper_id:
             return ("paper", snippet.paper_id)
         return ("id", snippet_id)
 
     def count_written(self, claim: ClaimScore) -> int:
-        """m_i; at least one for each statement, so that a bad tag is as dear as none."""
+        """m_i of the module docstring."""
+        # At least one per statement: a bad tag around many facts must cost as much as no tag.
         return max(claim.statements, len({self.unit(i) for i in claim.ids}))
 
     def sum_credit(self, claim: ClaimScore) -> float:
-        """Σ_j c_ij; a paper contributes as much as its best snippet."""
-        best: dict[tuple[str, str], float] = {}
+        """Σ_j c_ij."""
+        best: dict[tuple[str, str], float] = {}  # a paper contributes as much as its best snippet
         for snippet_id in claim.judged:
             unit = self.unit(snippet_id)
             best[unit] = max(best.get(unit, 0.0), claim.contributing.get(snippet_id, 1.0))
@@ -70,11 +71,12 @@ class _Citations:
 
 
 def _credit_of(claim: ClaimScore) -> float:
-    """g·s of one claim; what was not judged earned nothing."""
+    """g·s of one claim; 0 where it was not judged."""
     return (claim.support or 0.0) * (claim.substantive or 0.0)
 
 
 def _count_uncited(sentences: Sequence[SentenceScore]) -> float | None:
+    """U, the expected number of uncited facts; None where a sentence was not judged."""
     judged = [sentence.factual for sentence in sentences if sentence.factual is not None]
     return math.fsum(judged) if len(judged) == len(sentences) else None
 
@@ -85,9 +87,10 @@ def _unclaimed_score(
     answer: Answer,
     no_claims_score: float,
 ) -> float:
-    """`no_claims_score` times the probability that the answer states no fact at all."""
+    """`no_claims_score` times the probability that the answer states no fact; 0 with any tag."""
     if claims or answer.stray_tags:
         return 0.0
+    # An unjudged sentence counts as a fact, so that it never earns anything.
     facts = (1.0 if sentence.factual is None else sentence.factual for sentence in sentences)
     return no_claims_score * math.prod(1.0 - fact for fact in facts)
 
@@ -101,10 +104,9 @@ def score_citations(
     unit: CitationUnit = "snippet",
     no_claims_score: float = 0.0,
 ) -> CitationScore:
-    """Recall, precision and F1 of one answer's judged claims and uncited sentences.
+    """Citation score of one answer. A claim that was not judged (None) earns nothing.
 
-    A claim or sentence that was not judged (None) earns nothing; None sentences are allowed
-    only where no claim earned anything, so that F1 is 0 whatever they are.
+    Sentences may be unjudged only where no claim earned anything: F1 is 0 for any U then.
     """
     citations = _Citations(sources, unit)
     uncited = _count_uncited(sentences)

@@ -1,7 +1,4 @@
-"""A result in words: the sums that its numbers come from, and where its reward was lost. Pure.
-
-Nothing of the reward is computed here; its terms say what it is made of.
-"""
+"""Explains a result in words from its terms; computes no part of the reward. Pure."""
 
 import math
 from collections.abc import Iterator
@@ -13,13 +10,10 @@ from citemark_service.printable import figure
 from citemark_service.score import formula
 
 _CAUSES: Final = 3
-_LEAST: Final = 0.005
-"""What would be shown as 0.00."""
+_LEAST: Final = 0.005  # smaller losses would be printed as 0.00
 
 
 class Level(StrEnum):
-    """A judgement in one word."""
-
     GOOD = "good"
     FAIR = "fair"
     POOR = "poor"
@@ -30,7 +24,7 @@ _SIGNS: Final = {Level.GOOD: "✓", Level.FAIR: "~", Level.POOR: "✗", Level.UN
 
 
 def level_of(value: float | None) -> Level:
-    """The level of a value in [0, 1]: good from 0.75, fair from 0.25; None was not judged."""
+    """The level of a value in [0, 1], or of None where nothing was judged."""
     if value is None:
         return Level.UNKNOWN
     if value >= 0.75:
@@ -39,24 +33,24 @@ def level_of(value: float | None) -> Level:
 
 
 def sign_of(value: float | None) -> str:
-    """The sign that goes with the level, for eyes and terminals without colours."""
+    """The level as one character, for output without colours."""
     return _SIGNS[level_of(value)]
 
 
 def attainable(result: ScoreResult) -> float:
-    """The reward of an answer with nothing wrong in it; 0 for one that was not judged."""
+    """The highest reward that this rollout could have had; 0 where it was not judged."""
     return formula.attainable(result.terms)
 
 
 def losses(result: ScoreResult) -> list[Loss]:
-    """Every loss, the largest first; together with the reward they are `attainable`."""
+    """All losses, the largest first; reward + losses = `attainable`."""
     return sorted(
         (loss for term in result.terms for loss in term.lost), key=lambda loss: -loss.amount
     )
 
 
 def reason(result: ScoreResult) -> str:
-    """Why the reward is what it is, in one sentence."""
+    """The reward, and its largest losses or the reason why there is none, in one sentence."""
     if result.failure is not None:
         retry = "a retry may help" if result.failure.retryable else "a retry will not help"
         return (
@@ -78,7 +72,7 @@ def reason(result: ScoreResult) -> str:
 
 
 def reward_line(result: ScoreResult) -> str:
-    """The sum that gives the reward, or why there is none."""
+    """The reward as a sum of its terms, or the reason why there is none."""
     if result.failure is not None:
         retry = "a retry may help" if result.failure.retryable else "a retry will not help"
         return f"no reward: {result.failure.kind}: {result.failure.message} ({retry})"
@@ -90,13 +84,14 @@ def reward_line(result: ScoreResult) -> str:
 
 def _summands(terms: tuple[Term, ...]) -> Iterator[str]:
     for position, term in enumerate(terms):
+        # The first weight keeps its own minus; later ones show it as the operator.
         weight = figure(abs(term.weight) if position else term.weight, "g")
         sign = "" if not position else " − " if term.weight < 0 else " + "
         yield f"{sign}{weight} × {term.value:.3f} ({term.label})"
 
 
 def rubric_line(result: ScoreResult) -> str:
-    """The weighted mean of the criteria."""
+    """The rubric reward as the weighted mean that it is."""
     weights = math.fsum(rubric.weight for rubric in result.rubrics)
     weighted = math.fsum(rubric.weight * rubric.score for rubric in result.rubrics)
     mean = f"{result.rubric_reward or 0.0:.3f}"
@@ -104,11 +99,8 @@ def rubric_line(result: ScoreResult) -> str:
 
 
 def citation_lines(citation: CitationScore) -> Iterator[str]:
-    """Recall, precision and F1, each with what it was computed from.
-
-    The numerators are the shares times their denominators, so that the lines agree with the
-    result whatever the citation unit is.
-    """
+    """Recall, precision and F1, each with the numbers that it was computed from."""
+    # Numerators are recomputed as share × denominator: they hold for either citation unit.
     uncited, recall, precision = citation.uncited_factual, citation.recall, citation.precision
     if uncited is None:
         yield "F1        0.000   no claim cites an id that exists, so nothing was judged"

@@ -1,14 +1,12 @@
-"""Verdicts to reward. Pure, and the only place that knows how the two belong together.
+"""The reward formula, from verdicts to terms and their sum. Pure.
 
     rubric_reward = Σ w·s / Σ w                     over criteria
     reward        = Σ weight × value                over terms
 
 By default there are two terms, `rubrics` with the weight `verification_reward` and `citations`
-with `verification_reward × citation_weight`. Whatever prints, explains, records or recomputes a
-reward reads `ScoreResult.terms`; a new term is added in `judged_terms` and nowhere else.
-
-A missing verdict never reaches this module: it is an error before, because a missing defect
-would be credit after the flip.
+with `verification_reward × citation_weight`. All other code reads `ScoreResult.terms`; add a new
+term in `judged_terms` and nowhere else. Verdicts with gaps are refused before they get here
+(`ParsedRollout.require_all`): a missing defect read as 0 would be full credit after the flip.
 """
 
 import math
@@ -29,15 +27,15 @@ from citemark_schemas import (
 from citemark_service.parsing.parsed import Answer
 
 SCORING_VERSION = "1"
-"""Raised whenever the same verdicts would give another reward."""
+"""Increase it with every change that gives the same verdicts another reward."""
 
 _HALF: Final = 0.5
-_SUPPORTED: Final = 0.75
+_SUPPORTED: Final = 0.75  # less support is reported as "not fully supported"
 _TITLE_CHARS: Final = 100
 
 
 def score_criterion(criterion: Criterion, verdict: CriterionVerdict) -> RubricScore:
-    """One criterion's score in [0, 1]: the verdict, flipped where the criterion is a defect."""
+    """One criterion's score in [0, 1]: 1 - verdict for a negative criterion (a defect)."""
     negative = criterion.polarity is Polarity.NEGATIVE
     return RubricScore(
         title=criterion.title,
@@ -52,45 +50,37 @@ def score_criterion(criterion: Criterion, verdict: CriterionVerdict) -> RubricSc
 
 
 def rubric_reward(rubrics: Sequence[RubricScore]) -> float:
-    """Weighted mean of the criteria's scores, in [0, 1].
-
-    Raises:
-        ValueError: the weights sum to 0, so there is nothing to average.
-    """
+    """Weighted mean of the criteria's scores, in [0, 1]; a sum of weights of 0 is a ValueError."""
     total = math.fsum(rubric.weight for rubric in rubrics)
     if total <= 0:
         raise ValueError("the criteria's weights sum to 0")
+    # Divided first: with subnormal weights, weight × score would underflow.
     weighted = math.fsum(rubric.weight / total * rubric.score for rubric in rubrics)
     return min(1.0, max(0.0, weighted))  # rounding of the shares can leave an ulp
 
 
 def add_reward(draft: ScoreResult, answer: Answer) -> ScoreResult:
-    """`draft` with its terms, and their sum as its reward; neither where the judge failed.
-
-    Args:
-        draft: a result whose `reward` and `terms` are not read.
-        answer: what was judged.
-    """
+    """`draft` with terms and their sum as reward, both computed anew; none if the judge failed."""
     terms = to_terms(draft, answer)
     reward = None if draft.failure else math.fsum(term.weight * term.value for term in terms)
     return draft.model_copy(update={"terms": terms, "reward": reward})
 
 
 def restore_terms(result: ScoreResult) -> ScoreResult:
-    """A result with its terms, also where it was kept before results had any."""
+    """Fill in the terms of a result that an older version stored without them."""
     if result.terms or result.reward is None:
         return result
-    # Terms that depend on the text itself are younger than `terms`, and such results have none.
+    # No such version had a term that reads the answer's text, so an empty answer does.
     return result.model_copy(update={"terms": to_terms(result, Answer())})
 
 
 def attainable(terms: Sequence[Term]) -> float:
-    """The sum of terms at their best: a value of 1 earned in full, or of 0 where it costs."""
+    """The highest possible sum: value 1 for each positive weight, 0 for each negative one."""
     return math.fsum(max(0.0, term.weight) for term in terms)
 
 
 def to_terms(result: ScoreResult, answer: Answer) -> tuple[Term, ...]:
-    """What the reward is the sum of; nothing where the judge failed or the answer is no answer."""
+    """The summands of the reward; none where the judge failed or there was no answer to judge."""
     if result.failure is not None:
         return ()
     if result.refusal is not None:
@@ -100,11 +90,10 @@ def to_terms(result: ScoreResult, answer: Answer) -> tuple[Term, ...]:
 
 
 def judged_terms(result: ScoreResult, answer: Answer) -> Iterator[Term]:  # noqa: ARG001
-    """The terms of an answer that was judged.
+    """The terms of a judged answer; `answer` is for terms that depend on its text.
 
-    In each, `value` is in [0, 1] and the losses add up to what is missing to the best:
-    `weight × (1 - value)`, or `-weight × value` where the weight is negative. Knobs that are off
-    yield no term. `answer` is for terms that depend on its text.
+    Each `value` is in [0, 1], and the losses of a term sum to `weight × (1 - value)`, or to
+    `-weight × value` where the weight is negative. Knobs that are off yield no term.
     """
     scale = result.knobs.verification_reward
     yield _rubric_term(result, scale)
@@ -133,8 +122,7 @@ def _rubric_term(result: ScoreResult, scale: float) -> Term:
 
 
 def _penalty_term(knobs: Knobs, cause: str) -> Term:
-    """The penalty as it stands: `verification_reward` does not scale it."""
-    penalty = knobs.non_stop_penalty_value
+    penalty = knobs.non_stop_penalty_value  # not scaled by `verification_reward`
     lost = _losses((cause, -penalty))
     return Term(label="non-stop penalty", value=1.0, weight=penalty, lost=lost)
 
@@ -153,7 +141,7 @@ def _rubric_fault(rubric: RubricScore) -> str:
 
 
 def _citation_faults(result: ScoreResult) -> str:
-    """What is wrong with the citations, the heaviest faults first."""
+    """The faults of the citations with their counts, those that cost most first."""
     if not result.claims:
         return "the answer cites nothing"
     count = len(result.claims)

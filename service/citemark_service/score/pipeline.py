@@ -1,8 +1,6 @@
-"""One rollout from text to reward: parse, refuse or judge, score, keep. Owns fan-out and deadline.
+"""One rollout from text to reward: parse, refuse or judge, score, keep.
 
-The order matters: refusals come before any judge call and before any flip, so an empty answer
-cannot collect the credit of defects it avoids; the arithmetic comes last and only ever sees
-complete verdicts.
+Refusals come before any judge call, so an empty answer earns no credit for the defects it avoids.
 """
 
 import asyncio
@@ -45,11 +43,10 @@ from citemark_service.telemetry.metrics import Metrics, Stage
 from citemark_service.telemetry.traces import open_span, set_attributes
 
 Keep = Callable[[ScoredRollout], Awaitable[None]]
-"""Returns when the rollout is kept, or will be. Raises nothing."""
+"""Returns once the rollout is stored or queued for storing. Raises nothing."""
 
 _GROUPS_KEPT: Final = 64
-_READ_INLINE: Final = 100_000
-"""Characters; an ordinary rollout of this size is parsed in a few milliseconds."""
+_READ_INLINE: Final = 100_000  # characters; an ordinary rollout of this size parses in a few ms
 
 
 class Pipeline:
@@ -76,7 +73,7 @@ class Pipeline:
         logs: bool = False,
     ) -> None:
         if not settings.instance_rubrics_only:
-            try:  # refused once, at the start, and not with every rollout
+            try:  # fail once at the start, not with every rollout
                 library.find(settings.static_rubrics)
             except UnknownSet as error:
                 raise SettingsError(f"static_rubrics: {error}") from error
@@ -88,7 +85,7 @@ class Pipeline:
         self._tracer = tracer
         self._logs = logs
         self._version = version("citemark")
-        # Samples of a group come together, and share what is parsed and hashed of their sources.
+        # Samples of a group arrive together with the same sources: parse and hash those once.
         self._read_sources = lru_cache(maxsize=_GROUPS_KEPT)(read_sources)
 
     @property
@@ -96,15 +93,11 @@ class Pipeline:
         return self._judge.identity
 
     def check(self, rollout: Rollout, request: Knobs) -> None:
-        """Refuse what the schema cannot know to be wrong, before anything is judged.
-
-        Raises:
-            InvalidRequest: as `check_rollout`; the message names the field.
-        """
+        """`check_rollout` under the knobs that `score` would use."""
         check_rollout(rollout, Knobs.resolve(self._settings, request, rollout), self._library)
 
     def provenance(self, rollout: Rollout, request: Knobs) -> tuple[Knobs, Versions]:
-        """What the result of `score` will record of its making, without making it.
+        """The knobs and versions that a result of `score` would record.
 
         Raises:
             InvalidRequest: `static_rubrics` names no set.
@@ -113,13 +106,13 @@ class Pipeline:
         return knobs, self._versions(static_pin(find_static_set(self._library, knobs)))
 
     def static_set(self, pin: str) -> RubricSet | None:
-        """The static set that results record as `pin`; None where it is not the one loaded."""
+        """The loaded static set with this `name@version`, or None."""
         return next((each for each in self._library.sets() if static_pin(each) == pin), None)
 
     def prompts(self, rollout: Rollout, knobs: Knobs) -> tuple[Words, ...]:
-        """In which words the judge would be asked about a rollout; none where it has no words.
+        """Render the judge's prompts for a rollout, without sending them. Blocks while it does.
 
-        Takes as long as parsing a rollout and rendering its prompts; nothing is sent.
+        There are none for a refused rollout and for a judge that has no prompts.
 
         Raises:
             InvalidRequest: `static_rubrics` names no set.
@@ -140,13 +133,13 @@ class Pipeline:
         deadline: float | None,
         origin: Origin = Origin(),
     ) -> ScoreResult:
-        """Score one rollout that has passed `check`. A failed judge is in the result.
+        """Score one rollout that has passed `check`; a judge that fails is not raised.
 
         Args:
-            request: the request's knobs, weaker than the rollout's own.
+            request: the request's knobs; the rollout's own take precedence.
             position: index in the request; the id of a rollout that has none.
-            deadline: `time.monotonic()` after which judging stops, or None.
-            origin: who asks, and how urgently.
+            deadline: `time.monotonic()` at which judging stops, besides `judge_deadline_s`.
+            origin: caller and priority; run and step of a rollout that names none.
         """
         name = rollout_id(rollout, position)
         with open_span(self._tracer, "rollout") as span, log_context(rollout=name):
@@ -169,7 +162,7 @@ class Pipeline:
             if self._logs:
                 log_rollout(scored, texts=self._settings.log_rollouts)
             if self._keep is not None:
-                # Those of many rollouts share one write; each has a span of its own wait.
+                # Many rollouts share one write; this span measures the wait of this one.
                 with open_span(self._tracer, "ledger"):
                     await self._keep(scored)
             return result
@@ -179,7 +172,7 @@ class Pipeline:
         characters = len(rollout.response) + len(rollout.tool_output or "")
         characters += sum(len(snippet.text) for snippet in rollout.snippets or ())
         if characters > _READ_INLINE:
-            # A hostile megabyte takes a second to parse; in a thread it cannot stop the others.
+            # A hostile megabyte takes a second to parse; a thread keeps the event loop free.
             return await asyncio.to_thread(parse_rollout, rollout, knobs, self._library, position)
         return parse_rollout(
             rollout, knobs, self._library, position, read_sources=self._read_sources
@@ -196,7 +189,7 @@ class Pipeline:
         ends_at = ends_at if deadline is None else min(ends_at, deadline)
         verdicts: Verdicts | JudgeError
         try:
-            # The judge keeps the deadline itself; this timeout holds one that does not.
+            # Judges observe the deadline themselves; this timeout stops one that does not.
             async with asyncio.timeout(ends_at - time.monotonic()):
                 verdicts = await self._await_verdicts(parsed, meter, ends_at, origin)
             parsed.require_all(verdicts)
@@ -213,7 +206,11 @@ class Pipeline:
     async def _await_verdicts(
         self, parsed: ParsedRollout, meter: Meter, deadline: float, origin: Origin
     ) -> Verdicts:
-        """Ask both questions at once; the first failure cancels the other, which costs money."""
+        """Ask both questions at once; the first failure cancels the other call, to save its cost.
+
+        Raises:
+            JudgeError: the first one.
+        """
         criteria_task = parsed.criteria_task(origin)
         citation_task = parsed.citation_task(origin, cap=self._settings.max_claims)
 
@@ -236,7 +233,7 @@ class Pipeline:
                 criteria = group.create_task(judge_criteria())
                 citations = group.create_task(judge_citations())
         except* JudgeError as failures:
-            first: BaseException = failures
+            first: BaseException = failures  # a judge's own task groups may nest it deeper
             while isinstance(first, BaseExceptionGroup):
                 first = first.exceptions[0]
             raise first from None

@@ -1,4 +1,4 @@
-"""What is logged and traced of a rollout that is done."""
+"""Log lines and span attributes of a scored rollout."""
 
 import logging
 from typing import Final
@@ -8,16 +8,16 @@ from citemark_service.score.rollout import ScoredRollout
 from citemark_service.telemetry.logs import log_fields
 from citemark_service.telemetry.traces import Attributes
 
-_CLIP: Final = 500
+_CLIP: Final = 500  # characters
 
 _rollouts = logging.getLogger("citemark.rollouts")
 _unjudged = logging.getLogger("citemark.unjudged")
 
 
 def log_rollout(scored: ScoredRollout, *, texts: bool) -> None:
-    """Log a rollout that nobody judged and, with `texts`, any one.
+    """Log a rollout whose judge failed and, with `texts`, every rollout.
 
-    The beginnings of its texts, of 500 characters, are in no other line of the log.
+    Only with `texts` does the log show rollout text: 500 characters of question and response.
     """
     failure, rollout, reward = scored.result.failure, scored.rollout, scored.result.reward
     if failure is not None:
@@ -46,7 +46,7 @@ def log_rollout(scored: ScoredRollout, *, texts: bool) -> None:
 
 
 def rollout_attributes(scored: ScoredRollout) -> Attributes:
-    """A span's attributes: which rollout it was and what came of it, and none of its text."""
+    """Span attributes: identity and outcome, without any rollout text."""
     result, usage = scored.result, scored.result.judge
     if result.failure is not None:
         outcome = result.failure.kind.value

@@ -1,4 +1,4 @@
-"""One rollout as it is read, put to a judge, and turned into a result; all but the judge. Pure."""
+"""One rollout: parsed, made into judge tasks, and its verdicts made into a result. Pure."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
@@ -44,7 +44,7 @@ from citemark_service.score.citations import fabricated_ids, judgeable_ids, scor
 from citemark_service.score.formula import add_reward, rubric_reward, score_criterion
 
 ReadSources = Callable[[str | None, tuple[Snippet, ...] | None], Sources]
-"""`read_sources`, or one that remembers."""
+"""`read_sources`, or a caching version of it."""
 
 _HASH_BYTES: Final = 16
 _REFUSALS: Final = {
@@ -57,18 +57,18 @@ _REFUSALS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """All that the judge said of one rollout."""
+    """The judge's verdicts on one rollout."""
 
     criteria: tuple[CriterionVerdict, ...]
-    """One for each of the rollout's criteria."""
+    """In the order of the rollout's criteria."""
     task: CitationTask | None
-    """What was asked of the citations; None where no verdict could change the score."""
+    """What `citations` answers; None where the citations were not asked about."""
     citations: CitationVerdicts | None
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredRollout:
-    """A rollout, what came of it, and when: what is kept."""
+    """A rollout with its result, as the ledger stores it."""
 
     rollout: Rollout
     result: ScoreResult
@@ -77,14 +77,14 @@ class ScoredRollout:
     at: float
     """Unix time in seconds."""
     replies: tuple[Words, ...] = ()
-    """What the judge answered; nothing where every verdict was known."""
+    """Raw replies of the judge; none where every verdict came from a cache."""
     position: int = 0
-    """Index in the request: tells samples apart that a policy answered alike."""
+    """Index in the request; distinguishes samples with equal responses."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedRollout:
-    """Everything that judging and scoring one rollout need."""
+    """A rollout with all that is derived from its text, settings and rubrics."""
 
     id: str
     rollout: Rollout
@@ -100,7 +100,8 @@ class ParsedRollout:
 
     @property
     def refusal(self) -> RefusalKind | None:
-        """Why it is not judged; a cut-off one first, since it rarely has a whole answer."""
+        """Why the rollout is not judged; None where it is."""
+        # Before the answer's own: a response that was cut off rarely has a complete answer block.
         if self.knobs.non_stop_penalty and self.rollout.finish_reason != "stop":
             return RefusalKind.NOT_STOPPED
         return self.answer.refusal
@@ -116,19 +117,18 @@ class ParsedRollout:
         )
 
     def citation_task(self, origin: Origin, *, cap: int) -> CitationTask | None:
-        """What is asked of the citations; None where no verdict could change the score.
-
-        Without a claim that cites an existing id F1 is 0, so there is no call, except where
-        `no_claims_score` could pay an answer without claims: then its sentences are judged.
+        """The citation questions, or None where no verdict could change the score.
 
         Args:
-            cap: at most so many claims, and so many sentences, are judged.
+            cap: maximum number of claims, and of sentences, that are judged.
         """
         if not self.knobs.apply_citation_reward:
             return None
         answer = self.answer
         cited = ((claim, judgeable_ids(claim, self.sources)) for claim in answer.claims)
         claims = tuple(CitedClaim(claim, ids) for claim, ids in cited if ids)[:cap]
+        # Without a claim that cites an existing id F1 is 0 whatever the judge says. Only
+        # `no_claims_score` can then pay, and it depends on whether the sentences state facts.
         may_abstain = not answer.claims and self.knobs.no_claims_score > 0
         if not claims and not (may_abstain and answer.sentences):
             return None
@@ -136,21 +136,21 @@ class ParsedRollout:
         return CitationTask(self.rollout.question, self.sources, claims, sentences, origin)
 
     def refuse(self, kind: RefusalKind, judge: JudgeUsage, versions: Versions) -> ScoreResult:
-        """The result of a rollout that is not judged: 0, or the non-stop penalty as it stands."""
+        """The result of a refused rollout: reward 0, or the unscaled non-stop penalty."""
         refusal = Refusal(kind=kind, message=_REFUSALS[kind])
         return self._result(judge, versions, refusal=refusal)
 
     def fail(self, failure: Failure, judge: JudgeUsage, versions: Versions) -> ScoreResult:
-        """The result of a rollout whose verdicts could not be had: no number anywhere."""
+        """The result of a rollout whose judge failed: every reward and verdict is None."""
         claims = self._score_claims({}, unjudged=None)
         uncited = self._score_sentences(None)
         return self._result(judge, versions, claims=claims, uncited=uncited, failure=failure)
 
     def require_all(self, verdicts: Verdicts) -> None:
-        """Refuse verdicts with a gap, which no arithmetic may read as a zero.
+        """Refuse incomplete verdicts: read as 0, a missing defect would earn full credit.
 
         Raises:
-            InvalidVerdict: naming what the judge left out.
+            InvalidVerdict: the message names what the judge left out.
         """
         counts = [("criteria", len(self.criteria), len(verdicts.criteria))]
         if verdicts.task is not None and verdicts.citations is not None:
@@ -160,6 +160,7 @@ class ParsedRollout:
             for number, (cited, verdict) in enumerate(
                 zip(task.claims, citations.claims, strict=False), 1
             ):
+                # A single id carries the whole claim: its contribution is 1 and is not asked.
                 missing = [i for i in cited.ids if i not in verdict.contributing]
                 if missing and len(cited.ids) > 1:
                     ids = ", ".join(map(repr, missing))
@@ -171,7 +172,7 @@ class ParsedRollout:
     def score(
         self, verdicts: Verdicts, judge: JudgeUsage, versions: Versions, *, cached: bool
     ) -> ScoreResult:
-        """The result of a judged rollout; `cached` where every verdict came from a cache."""
+        """The result of a judged rollout; `cached`: every verdict came from a cache."""
         knobs, task, citation = self.knobs, verdicts.task, None
         pairs = zip(self.criteria, verdicts.criteria, strict=True)
         rubrics = tuple(score_criterion(criterion, verdict) for criterion, verdict in pairs)
@@ -221,20 +222,16 @@ class ParsedRollout:
     def _score_claims(
         self, verdicts: Mapping[Claim, ClaimVerdict], *, unjudged: float | None
     ) -> tuple[ClaimScore, ...]:
-        """Every distinct claim.
-
-        Args:
-            unjudged: the support of a claim that the judge was not asked about (malformed, no
-                valid id, beyond the cap): 0, since nothing shows that it is supported; None
-                where there are no verdicts at all.
+        """Every distinct claim. `unjudged` is the support of those that were not judged: malformed,
+        without a valid id, or beyond the cap. It is 0, or None where there are no verdicts at all.
         """
         scores = []
         for claim in self.answer.claims:
             judgeable = judgeable_ids(claim, self.sources)
             verdict = verdicts.get(claim)
             shares: Mapping[str, float] = {}
-            if verdict is not None:  # a single id carries the whole claim
-                alone = len(judgeable) == 1
+            if verdict is not None:
+                alone = len(judgeable) == 1  # a single id carries the whole claim
                 shares = {i: 1.0 if alone else verdict.contributing[i] for i in judgeable}
             scores.append(
                 ClaimScore(
@@ -256,10 +253,11 @@ class ParsedRollout:
     def _score_sentences(
         self, verdicts: Mapping[Sentence, SentenceVerdict] | None
     ) -> tuple[SentenceScore, ...]:
-        """Every sentence outside the tags; where any was judged, those beyond the cap are facts."""
+        """Every sentence outside the tags; `verdicts` is None where none was judged."""
         scores = []
         for sentence in self.answer.sentences:
             verdict = verdicts.get(sentence) if verdicts is not None else None
+            # Sentences beyond the cap count as facts, so that padding an answer never helps.
             unjudged = None if verdicts is None else 1.0
             factual = verdict.factual if verdict else unjudged
             scores.append(SentenceScore(text=sentence.text, span=sentence.span, factual=factual))
@@ -274,7 +272,7 @@ def parse_rollout(
     *,
     read_sources: ReadSources = read_sources,
 ) -> ParsedRollout:
-    """Parse a rollout that has passed `check_rollout`; `position` is the id of one without."""
+    """Parse a rollout that has passed `check_rollout`; `position` replaces a missing id."""
     static = find_static_set(library, knobs)
     sources = read_sources(rollout.tool_output, rollout.snippets)
     answer = read_answer(rollout.response)
@@ -292,7 +290,7 @@ def parse_rollout(
 
 
 def check_rollout(rollout: Rollout, knobs: Knobs, library: RubricLibrary) -> None:
-    """Refuse what the schema cannot know to be wrong.
+    """Check what the schema cannot.
 
     Raises:
         InvalidRequest: an unknown static set, no countable criterion, a repeated criterion,
@@ -304,7 +302,7 @@ def check_rollout(rollout: Rollout, knobs: Knobs, library: RubricLibrary) -> Non
 
 
 def find_static_set(library: RubricLibrary, knobs: Knobs) -> RubricSet | None:
-    """The static set that the knobs choose; None where they leave it out.
+    """The static set that the knobs choose, or None with `instance_rubrics_only`.
 
     Raises:
         InvalidRequest: `static_rubrics` names no set.
@@ -318,7 +316,7 @@ def find_static_set(library: RubricLibrary, knobs: Knobs) -> RubricSet | None:
 
 
 def choose_criteria(rollout: Rollout, static: RubricSet | None) -> tuple[Criterion, ...]:
-    """Instance criteria in the order given, then static ones, each once.
+    """Instance criteria in the order given, then static ones, without duplicates.
 
     Raises:
         InvalidRequest: a criterion is repeated with another weight, or none has a weight > 0.
@@ -338,21 +336,23 @@ def _invalid(loc: str, message: str) -> InvalidRequest:
 
 
 def static_pin(static: RubricSet | None) -> str:
-    """A static set as results record it: `name@version`, or `none`."""
+    """`name@version`, or `none`: how results record the static set."""
     return f"{static.name}@{static.version}" if static else "none"
 
 
 def rollout_id(rollout: Rollout, position: int) -> str:
-    """The rollout's own id, or its index in the request where it has none."""
     return rollout.id if rollout.id is not None else str(position)
 
 
 def rollout_hash(rollout: Rollout) -> str:
-    """`ScoreResult.rollout_hash`: neither id, knobs and metadata nor the shape in which rubrics
-    were given count; whether a field was left out or empty does."""
+    """`ScoreResult.rollout_hash`: 32 hex digits over texts, sources, criteria and finish reason.
+
+    Id, knobs, metadata and the form in which rubrics were given do not count. A field that is
+    missing and one that is empty give different hashes.
+    """
 
     def texts() -> Iterator[str | None]:
-        # In an order that only this rollout has: lists are counted, or come last.
+        # Unambiguous: a list is preceded by its length, or is the last one.
         yield from (rollout.question, rollout.tool_output, rollout.response, rollout.finish_reason)
         yield None if rollout.snippets is None else str(len(rollout.snippets))
         for snippet in rollout.snippets or ():
