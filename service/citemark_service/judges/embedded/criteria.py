@@ -1,8 +1,7 @@
 """Criteria judged without a language model. Pure.
 
-A criterion that speaks of the answer's form is matched by its words to an aspect, which gives
-every statement of the answer a value in [0, 1]. One that names anything of the world asks for
-content: whether the answer says what it names.
+A criterion about the answer's form is matched by its words to an `Aspect`, which measures the
+answer. Any other criterion asks for content: whether the answer says what it names.
 """
 
 import re
@@ -29,15 +28,16 @@ from citemark_service.judges.embedded.words import (
 
 _BLOCK_WORDS = 30  # about one long sentence of a source
 _MAX_BLOCKS = 200
-_TOLD = 0.7  # of a block's words, which the answer must have to tell it
-_HALF_PADDED = 2.0  # statements that make padding half as bad as it gets
-_HALF_COMPLETE = 0.2  # share of the sources: an answer need not retell them
+_TOLD = 0.7  # share of a block's words that the answer must have to cover the block
+# Each _HALF_ is the amount at which a saturating score x / (x + half) reaches 0.5.
+_HALF_PADDED = 2.0  # statements
+_HALF_COMPLETE = 0.2  # share of the sources: an answer need not repeat them
 _HALF_USEFUL = 40  # new words, about three sentences
-_FORMAL_SHARE = 0.8  # of a formal criterion's words are about texts or an aspect's
+_FORMAL_SHARE = 0.8  # least share of a formal criterion's words that are about texts or aspects
 _QUOTE_CHARS = 300
 
-# "Fails to mention X", "does not state X", "omits X": the criterion is about X's absence. Such
-# words open a criterion; further on they belong to what it names.
+# "Fails to mention X", "does not state X", "omits X": the criterion is about X's absence. Only
+# at its beginning; further on such words belong to what the criterion names.
 _ABSENCE = re.compile(
     r"\b(?:does(?:\s+not|n['’]t)|fail(?:s|ed)?\s+to|omit(?:s|ted)?|lacks?|never|avoids?)\b",
     re.IGNORECASE,
@@ -45,14 +45,14 @@ _ABSENCE = re.compile(
 _OPENING_CHARS = 60
 
 Presence = tuple[float, str | None]
-"""How far something is present, in [0, 1], and the statement that shows it best."""
+"""How far something is present, in [0, 1], and a quote of the statement that shows it best."""
 
 
 def judge_criterion(criterion: Criterion, answer: AnswerLayout) -> CriterionVerdict:
-    """One criterion: by its aspect of form where it has one, else by what it names."""
     aspect = find_aspect(criterion)
     measured = aspect.measure(answer) if aspect else mention(criterion.description, answer)
     score, quote = measured
+    # A defect's measure inverted is the score of the quality that is its opposite.
     if aspect and aspect.defect != (criterion.polarity is Polarity.NEGATIVE):
         return CriterionVerdict(score=1.0 - score)
     if not quote:
@@ -61,10 +61,10 @@ def judge_criterion(criterion: Criterion, answer: AnswerLayout) -> CriterionVerd
 
 
 def mention(description: str, answer: AnswerLayout) -> Presence:
-    """How far the answer says what the description names, or leaves it out where it asks that."""
+    """How far the answer says what the description names, or omits it if it asks for omission."""
     absent = _ABSENCE.search(description[:_OPENING_CHARS]) is not None
     terms = read_terms(description)
-    # Without its words about answers ("the answer states that").
+    # Words about answers ("the answer states that") are not looked for.
     weights = {stem: weight for stem, weight in terms.weights.items() if stem not in ABOUT_TEXT}
     if weights:
         terms = replace(
@@ -82,7 +82,6 @@ def mention(description: str, answer: AnswerLayout) -> Presence:
 
 
 def _find_quote(answer: AnswerLayout, values: Sequence[float]) -> str | None:
-    """The first statement of the highest value, if that is above 0."""
     highest = max(values)
     return answer.statements[values.index(highest)].quote if highest > 0 else None
 
@@ -92,12 +91,12 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _any_and_many(answer: AnswerLayout, values: Sequence[float]) -> Presence:
-    """A defect is there as soon as one statement shows it, and more so the more do."""
+    """A defect counts half by its worst statement and half by the mean over all."""
     return (max(values) + _mean(values)) / 2, _find_quote(answer, values)
 
 
 def _repeated_shares(answer: AnswerLayout) -> list[float]:
-    """For each statement the share of its words that earlier ones have said."""
+    """For each statement the share of its words that earlier statements have."""
     said: set[str] = set()
     shares = []
     for statement in answer.statements:
@@ -108,12 +107,12 @@ def _repeated_shares(answer: AnswerLayout) -> list[float]:
 
 
 def padding(answer: AnswerLayout) -> Presence:
-    """Statements beside the question, empty or said before: mean of their share and amount."""
+    """Irrelevant, empty or repeated statements: mean of their share and their amount."""
     values = []
     for statement, repeated in zip(answer.statements, _repeated_shares(answer), strict=True):
         cited = statement.cited if statement.claimed else ()
         relevant = relevance(answer.subject, statement.terms, statement.passage, cited)
-        # Telling of one subject repeats words; a statement is old when few of its words are new.
+        # Statements on one subject share words: only above 3/4 repeated is one called repetition.
         said_again = max(0.0, 4.0 * repeated - 3.0)
         values.append(max(1.0 - substance(statement.terms) * relevant, said_again))
     amount = sum(values) / (sum(values) + _HALF_PADDED)
@@ -121,13 +120,12 @@ def padding(answer: AnswerLayout) -> Presence:
 
 
 def repetition(answer: AnswerLayout) -> Presence:
-    """The statement of whose words earlier ones have said most."""
     values = _repeated_shares(answer)
     return max(values), _find_quote(answer, values)
 
 
 def _unknown_share(answer: AnswerLayout, terms: Terms) -> float:
-    """Share of names and numbers that neither question nor sources have."""
+    """Share of the names and numbers that neither question nor sources have."""
     named = terms.names | terms.numbers
     new = named - answer.subject.question.weights.keys()
     missing = missing_share(sorted(new), [answer.every])
@@ -135,14 +133,11 @@ def _unknown_share(answer: AnswerLayout, terms: Terms) -> float:
 
 
 def measure_unsupported(answer: AnswerLayout) -> Presence:
-    """Statements that their sources do not support.
-
-    Without sources nothing can be checked; then it is the share of names and numbers that the
-    question does not have, since what is most specific is most doubtful.
-    """
+    """Statements that their sources do not support."""
     statements = answer.statements
     if answer.source_texts:
         return _any_and_many(answer, [1.0 - support(one.terms, one.cited) for one in statements])
+    # Without sources nothing can be checked: the most specific words are the most doubtful.
     values = [_unknown_share(answer, statement.terms) for statement in statements]
     named = frozenset().union(*(one.terms.names | one.terms.numbers for one in statements))
     unknown = named - answer.subject.question.weights.keys()
@@ -154,34 +149,34 @@ def invention(answer: AnswerLayout) -> Presence:
     values = []
     for statement in answer.statements:
         unknown = _unknown_share(answer, statement.terms)
-        # Worse where the rest of the statement is in the sources: there one was swapped.
+        # Worse where the sources have the rest of the statement: a name or number was swapped.
         swapped = (unknown + coverage(statement.terms, [answer.every])) / 2 if unknown else 0.0
         values.append(swapped)
     return _any_and_many(answer, values)
 
 
 def indiscipline(answer: AnswerLayout) -> Presence:
-    """Facts outside tags, ids that do not exist or do not bear, and failed format checks."""
+    """Facts outside claim tags, invalid or irrelevant ids, and failed format checks."""
     values = []
     for statement in answer.statements:
         if not statement.claimed:
             values.append(substance(statement.terms))
             continue
-        # Half a support is enough to bear on a statement; whether it is true is not asked here.
+        # Half a support makes a source relevant; whether the statement is true is not asked here.
         bearing = [min(1.0, 2.0 * support(statement.terms, [one])) for one in statement.cited]
         values.append(1.0 - statement.valid_share * _mean(bearing) if bearing else 1.0)
     return max(_mean(values), 1.0 - answer.bonus), _find_quote(answer, values)
 
 
 def usefulness(answer: AnswerLayout) -> Presence:
-    """How much the answer says beyond the question: its distinct words, with falling returns."""
+    """Distinct specific words beyond the question's, with diminishing returns."""
     new = {stem for statement in answer.statements for stem in statement.terms.specific}
     count = len(new - answer.subject.question.weights.keys())
     return count / (count + _HALF_USEFUL), None
 
 
 def completeness(answer: AnswerLayout) -> Presence:
-    """How much of the sources the answer tells; without sources, how much it says."""
+    """Share of the sources that the answer covers; without sources, `usefulness`."""
     texts = [
         " ".join(words[start : start + _BLOCK_WORDS])
         for words in map(str.split, answer.source_texts)
@@ -194,7 +189,7 @@ def completeness(answer: AnswerLayout) -> Presence:
 
 
 class Aspect:
-    """A quality or a defect of form, and the words by which criteria speak of it."""
+    """A quality or a defect of form, and the words by which a criterion refers to it."""
 
     def __init__(
         self, measure: Callable[[AnswerLayout], Presence], words: str, *, defect: bool = True
@@ -204,7 +199,7 @@ class Aspect:
         self.defect = defect
 
 
-# In the order in which they are looked for: the more particular first.
+# The first match wins, so the more specific come first.
 _ASPECTS = (
     Aspect(indiscipline, "citation citations cite cites cited citing uncited"),
     Aspect(invention, "confabulation confabulated confabulates entity entities"),
@@ -228,15 +223,12 @@ _FORMAL = ABOUT_TEXT.union(*(aspect.stems for aspect in _ASPECTS))
 
 
 def find_aspect(criterion: Criterion) -> Aspect | None:
-    """The aspect of form that a criterion asks for, or None where it asks for content.
-
-    Static criteria are known to be about form and say so in their title; a row's own criterion
-    counts as formal only where its description names nothing else.
-    """
+    """The aspect of form that a criterion asks for, or None where it asks for content."""
     title, description = (
         [word.stem for word in read_lexemes(text) if not word.stop and word.stem not in GENERIC]
         for text in (criterion.title, criterion.description)
     )
+    # Static criteria are known to be about form; a row's own may merely contain such a word.
     if criterion.source is Source.INSTANCE:
         formal = sum(stem in _FORMAL for stem in description)
         if not description or formal < _FORMAL_SHARE * len(description):

@@ -1,7 +1,7 @@
 """The embedded judge: deterministic, instant, without model or network.
 
-It compares words. It lets a newcomer see sensible scores and a pipeline be tested; it is no
-judge to train on, for a policy can learn to please a word count.
+It compares words. Use it for first steps and tests, not for training: a policy can learn to
+exploit a word count.
 """
 
 import asyncio
@@ -26,19 +26,16 @@ from citemark_service.judges.tasks import (
 
 
 class EmbeddedJudge(Judge):
-    """A `Judge` that never fails and spends nothing.
+    """A `Judge` that never fails and costs nothing; works in a thread, off the event loop."""
 
-    It counts words in a thread, so that a long rollout does not hold up the service's loop.
-    """
-
-    # The version stands in for prompts: it changes whenever a score may change.
+    # To be changed whenever a score may change.
     identity = JudgeIdentity(model="embedded", prompts="embedded-1")
     instant = True
 
     async def judge_criteria(
         self, task: CriteriaTask, *, meter: Meter, deadline: float | None
     ) -> tuple[CriterionVerdict, ...]:
-        del meter, deadline  # there is nothing to spend, and nothing to wait for
+        del meter, deadline
         return await asyncio.to_thread(_judge_criteria, task)
 
     async def judge_citations(
@@ -49,7 +46,6 @@ class EmbeddedJudge(Judge):
 
 
 def build(_settings: object, **_collaborators: object) -> EmbeddedJudge:
-    """The judge, which nothing can be set of."""
     return EmbeddedJudge()
 
 
@@ -63,7 +59,7 @@ def _judge_citations(task: CitationTask) -> CitationVerdicts:
     subject = read_subject(task.question, passages.values())
     sentences = []
     for sentence in task.sentences:
-        # Any that says something of the world needs a citation; a question says nothing.
+        # Any sentence with specific words states something; a question does not.
         factual = read_terms(sentence.text).specific and not sentence.text.rstrip().endswith("?")
         sentences.append(SentenceVerdict(factual=1.0 if factual else 0.0))
     claims = tuple(judge_claim(claim, subject, passages) for claim in task.claims)

@@ -1,7 +1,7 @@
 """Statements of an answer and how far sources support them, by weighted coverage of words. Pure.
 
-Support is a ramp over `0.25 coverage + 0.5 locality + 0.25 adjacency`, cut for missing names,
-missing numbers and a denial that the snippets do not make. It sees words, not meaning.
+Support is a ramp over `0.25 coverage + 0.5 locality + 0.25 adjacency`, reduced for missing
+names, missing numbers and a negation that the snippets lack.
 """
 
 import operator
@@ -23,19 +23,20 @@ from citemark_service.judges.embedded.words import (
 from citemark_service.judges.tasks import CitedClaim, CriteriaTask
 from citemark_service.parsing.parsed import Answer, Sources
 
-_MAX_SOURCE_CHARS = 400_000  # read of one rollout: more than a refiner's prompt holds
+# Bounds on the work for one rollout, whose length its author chooses.
+_MAX_SOURCE_CHARS = 400_000  # more than a refiner's prompt holds
 _MAX_STATEMENTS = 100
 _MAX_COPIES = 5
 _MAX_CITED = 20
-_MIN_SPAN = 20  # the least span in words within which a claim's words must stand together
-# Below a fifth, shared words are chance; a tenth of paraphrase still is full support.
+_MIN_SPAN = 20  # words; a window for short claims
+# Below a fifth shared words are chance; with a tenth paraphrased it still is full support.
 _FLOOR, _CEILING = 0.2, 0.9
-# Of what the best source shares with the question, a quarter is chance and half is enough:
-# ordinary claims use few of the question's words.
+# Relative to the share of the question's words in the best source: ordinary claims use few of
+# the question's words.
 _CHANCE, _FULLY_RELEVANT = 0.25, 0.5
-# Where even the best source shares less, the question is worded unlike any text about it.
+# Where even the best source has less, the question is worded unlike any text about it.
 _LEAST_REACH = 0.2
-# Stands in for the best source where there is none: few texts use all of a question's words.
+# The reach where there is no source: few texts use all of a question's words.
 _USUAL_REACH = 0.75
 
 
@@ -48,7 +49,7 @@ def _credit(stem: str, passages: Sequence[Passage]) -> float:
 
 
 def coverage(terms: Terms, passages: Sequence[Passage]) -> float:
-    """Share in [0, 1] of the terms' weight that the passages have anywhere; 0 without terms."""
+    """Share in [0, 1] of the terms' weight that occurs in the passages; 0 without terms."""
     total = sum(terms.weights.values())
     found = sum(weight * _credit(stem, passages) for stem, weight in terms.weights.items())
     return found / total if total else 0.0
@@ -61,10 +62,9 @@ def missing_share(stems: Sequence[str], passages: Sequence[Passage]) -> float:
 
 
 def _best_window(terms: Terms, passage: Passage) -> tuple[float, bool]:
-    """The largest share of the terms' weight within a span, and whether a negation stands there.
-
-    A span is two blocks of half its length, and begins at each block, so that none is cut.
-    """
+    """The largest share of the terms' weight within a span, and whether it has a negation."""
+    # Spans are two blocks long and start at every block, so that each window of one block's
+    # length lies whole within a span.
     half = max(_MIN_SPAN, terms.length)
     spans: dict[int, set[str]] = defaultdict(set)
     for stem in terms.weights:
@@ -74,7 +74,7 @@ def _best_window(terms: Terms, passage: Passage) -> tuple[float, bool]:
     if not spans:
         return 0.0, False
     total = sum(terms.weights.values())
-    # Sorted: a sum of floats depends on its order, and that of a set on the process.
+    # Sorted: a sum of floats depends on its order, and a set's order differs between processes.
     shares = {
         start: sum(terms.weights[stem] for stem in sorted(found)) / total
         for start, found in spans.items()
@@ -84,7 +84,7 @@ def _best_window(terms: Terms, passage: Passage) -> tuple[float, bool]:
 
 
 def _adjacency(terms: Terms, passages: Sequence[Passage]) -> float:
-    """Share in [0, 1] of the terms' neighbours that are neighbours in a passage too."""
+    """Share in [0, 1] of the terms' neighbouring pairs that are neighbours in a passage too."""
     if not terms.pairs:
         return coverage(terms, passages)
     hits = sum(
@@ -95,14 +95,14 @@ def _adjacency(terms: Terms, passages: Sequence[Passage]) -> float:
 
 
 def support(terms: Terms, passages: Sequence[Passage]) -> float:
-    """Support in [0, 1] of a claim by its passages jointly; 0 without passages or content."""
+    """Support in [0, 1] of a claim by its passages jointly; 0 without passages or terms."""
     if not terms.weights or not passages:
         return 0.0
     locality, denied = max(_best_window(terms, passage) for passage in passages)
     evidence = (
         0.25 * coverage(terms, passages) + 0.5 * locality + 0.25 * _adjacency(terms, passages)
     )
-    # Missing names, missing numbers and a denial can each halve what is left.
+    # Missing names, missing numbers and a missing negation can each halve what is left.
     names = 1.0 - 0.5 * missing_share(sorted(terms.names - terms.numbers), passages)
     numbers = 1.0 - 0.5 * missing_share(sorted(terms.numbers), passages)
     denial = 0.5 if terms.negated and not denied else 1.0
@@ -111,30 +111,29 @@ def support(terms: Terms, passages: Sequence[Passage]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a question is about, and how well its sources can speak of it."""
+    """A question, and the share in (0, 1] of its words that the best source has."""
 
     question: Terms
     reach: float
-    """Share in (0, 1] of the question's words that the best source has, or that one would."""
 
 
 def read_subject(question: str, sources: Iterable[Passage]) -> Subject:
-    """A question beside all of its sources: few of them share most of its words."""
     terms = read_terms(question)
     best = max((coverage(terms, [source]) for source in sources), default=_USUAL_REACH)
     return Subject(terms, max(best, _LEAST_REACH))
 
 
 def relevance(subject: Subject, terms: Terms, own: Passage, cited: Sequence[Passage]) -> float:
-    """How far a statement, with what it cites, speaks of the question, in [0, 1].
+    """Relevance in [0, 1] of a statement, with its cited sources, to the question.
 
-    The question's words in it are compared with those in the best source. A cited source counts
-    by what it says of the statement, so that citing a relevant one beside does not help.
-    A question without words says nothing about relevance: then it is 1.
+    It is the share of the question's words that they have, relative to the best source's share;
+    1 for a question without content words.
     """
     question = subject.question
     if not question.weights:
         return 1.0
+    # Each source is weighted by how much of the statement it has: citing an unrelated source
+    # that repeats the question must not help.
     bearing = [coverage(terms, [one]) for one in cited]
     shares = [coverage(question, [own, one]) for one in cited]
     if total := sum(bearing):
@@ -145,14 +144,14 @@ def relevance(subject: Subject, terms: Terms, own: Passage, cited: Sequence[Pass
 
 
 def substance(terms: Terms) -> float:
-    """How much the claim says of the world rather than of texts, in [0, 1]."""
+    """How much the claim says about the world rather than about texts, in [0, 1]."""
     return min(1.0, len(terms.specific) / 3)  # three words make a statement ("Paris hosted 1900")
 
 
 def judge_claim(
     cited: CitedClaim, subject: Subject, passages: Mapping[str, Passage]
 ) -> ClaimVerdict:
-    """One claim against the passages of its ids, jointly."""
+    """Judge one claim by the passages of its ids jointly."""
     terms = read_terms(cited.claim.text)
     own = {one: passages[one] for one in cited.ids if one in passages}
     together = tuple(own.values())
@@ -160,7 +159,7 @@ def judge_claim(
     for one, passage in own.items() if len(own) > 1 else ():
         others = [other for key, other in own.items() if key != one]
         alone = coverage(terms, [passage, *others]) - coverage(terms, others)
-        # Full where it supports the claim alone, or where it alone brings a quarter of its words.
+        # 1 where it supports the claim alone, or adds a quarter of the words no other id has.
         contributing[one] = min(1.0, max(support(terms, [passage]), 4.0 * alone))
     relevant = relevance(subject, terms, read_passage(cited.claim.text), together)
     return ClaimVerdict(
@@ -174,15 +173,12 @@ def judge_claim(
 class Statement:
     """A claim of the answer, or a sentence outside the claim tags."""
 
-    quote: str
-    """As it stands in the answer, character for character."""
+    quote: str  # verbatim from the answer
     text: str
     cited: tuple[Passage, ...]
     """The sources it cites; for a sentence outside the tags all of them, merged into one."""
-    valid_share: float = 0.0
-    """Share in [0, 1] of its ids that the tool output defines."""
-    claimed: bool = False
-    """It stands in a well-formed claim tag."""
+    valid_share: float = 0.0  # share in [0, 1] of its ids that the tool output defines
+    claimed: bool = False  # whether it is in a well-formed claim tag
 
     @cached_property
     def terms(self) -> Terms:
@@ -195,22 +191,18 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class AnswerLayout:
-    """Everything that the embedded judge's criteria look at."""
+    """The input of the embedded judge's criteria."""
 
     subject: Subject
-    statements: tuple[Statement, ...]
-    """In order, at least one."""
-    every: Passage
-    """All sources, merged into one."""
+    statements: tuple[Statement, ...]  # in order, at least one
+    every: Passage  # all sources, merged into one
     source_texts: tuple[str, ...]
-    whole: Passage
-    """The statements together, without markup."""
-    bonus: float
-    """Share of the format checks that pass."""
+    whole: Passage  # the statements together, without markup
+    bonus: float  # share of the format checks that pass
 
 
 def index_sources(sources: Sources, cited: Iterable[str]) -> dict[str, Passage]:
-    """Index the sources by id, the cited ones first; what is beyond the cap is read as empty."""
+    """Index the sources by id, the cited ones first; beyond the cap a source counts as empty."""
     passages: dict[str, Passage] = {}
     left = _MAX_SOURCE_CHARS
     for one in dict.fromkeys(chain(cited, sources.by_id)):
@@ -222,7 +214,7 @@ def index_sources(sources: Sources, cited: Iterable[str]) -> dict[str, Passage]:
 
 
 def lay_out_answer(task: CriteriaTask) -> AnswerLayout:
-    """Lay the task's answer out; linear in what is read of it."""
+    """Split the answer into statements and index them and the sources; in linear time."""
     cited = (one for claim in task.answer.claims for one in claim.ids)
     sources = index_sources(task.sources, cited)
     every = merge_passages(sources.values())
@@ -258,14 +250,14 @@ def _read_statements(
         return (Statement(answer.text.strip(), answer.text, (every,)),)
     statements: list[Statement] = []
     for _, statement in sorted(placed, key=operator.itemgetter(0)):
-        # The parser merges equal statements, a reader sees each; an empty text stands anywhere.
+        # The parser merges equal statements, but repetition counts. `count("")` would be huge.
         copies = answer.text.count(statement.quote) if statement.quote else 1
         statements += [statement] * min(_MAX_COPIES, max(1, copies))
     return tuple(statements[: 2 * _MAX_STATEMENTS])
 
 
 def _inner_text(answer: Answer, span: Span) -> str:
-    """The text of a tag's range without the tag itself, or of a sentence's range."""
+    """The text of a span, without the tag where it is a claim's."""
     start, end = (place - answer.span[0] for place in span)
     marked = answer.text[start:end]
     if marked.startswith("<"):

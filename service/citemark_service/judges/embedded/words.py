@@ -1,4 +1,4 @@
-"""Words as the embedded judge compares them: folded, lightly stemmed, indexed. Pure and linear."""
+"""Tokenizing, light stemming and indexing for the embedded judge. Pure, in linear time."""
 
 import re
 import unicodedata
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-# One snippet or claim is read up to here: what a claim needs stands in far less, and the
-# length of a hostile text must not buy it time.
+# No more of a snippet is read: the evidence for a claim takes far less, and a hostile text must
+# not gain processor time by its length.
 MAX_CHARS = 20_000
 _CLAIM_CHARS = 2_000  # a claim is a sentence or two; what follows cannot raise its coverage
-# A word that stands in more places than this locates nothing; its first places are enough.
+# A more frequent word does not help to locate a claim; its first places are enough.
 _MAX_PLACES, _MAX_PLACES_MERGED = 50, 200
 _GAP = 10_000  # longer than any span in which a claim's words are looked for
-_ROOT = 5  # inflection and derivation rarely reach into the first letters of a long word
+_ROOT = 5  # letters; inflection and derivation rarely change the beginning of a long word
 
-# Words are bounded, since each distinct one is remembered; a longer run is several words.
+# Tokens have bounded lengths, since each distinct one is cached; a longer run is split.
 _TOKEN = re.compile(
     r"\d{1,20}(?:[.,]\d{1,20}){0,6}|[^\W\d_]{1,40}(?:['’][^\W\d_]{1,10})?|[.!?;:\n]"
 )
-# Scripts that write no spaces; their runs are compared by pairs of characters.
+# Scripts without spaces (kana, CJK, Thai, Lao): runs are split into pairs of characters.
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]")
 _BREAKS = frozenset(".!?;:\n")
 
@@ -43,7 +43,7 @@ _NEGATIONS = _split_list(
     arent wasnt werent hasnt havent hadnt couldnt shouldnt wouldnt lack lacks fail fails failed
     unable hardly"""
 )
-# From two: "one" is mostly a pronoun.
+# From two, since "one" is mostly a pronoun.
 _COUNTED = """two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen
     sixteen seventeen eighteen nineteen twenty"""
 _NUMERALS = {word: str(value) for value, word in enumerate(_COUNTED.split(), start=2)}
@@ -51,7 +51,7 @@ _SUFFIXES = ("ingly", "edly", "ings", "ies", "ing", "ied", "ed", "ly", "es", "s"
 
 
 def stem_word(word: str) -> str:
-    """Cut the inflection off one casefolded word; a stem keeps at least three characters."""
+    """Strip the inflection from a casefolded word; the stem has at least three characters."""
     for suffix in _SUFFIXES:
         if word.endswith(suffix) and len(word) - len(suffix) >= 3 and not word.endswith("ss"):
             cut = word[: -len(suffix)]
@@ -63,10 +63,10 @@ def stem_word(word: str) -> str:
 
 
 def stem_list(text: str) -> frozenset[str]:
-    """The stems of a list of words."""
     return frozenset(map(stem_word, text.split()))
 
 
+# Words that fit any subject; they have half the weight.
 GENERIC = stem_list(
     """use make include show well good best better people way ways time thing things help like year
     first last new part work call know see need find often result important main common usual
@@ -74,8 +74,8 @@ GENERIC = stem_list(
     common different difference really still least definitely likely already given general
     several various hope let please thank feel free"""
 )
-"""Words that fit any subject: they count half."""
 
+# Words about texts and answers: a sentence of these alone states nothing about the world.
 ABOUT_TEXT = stem_list(
     """source sources text passage passages document information article content contain contains
     provide provided mention mentions discuss discusses page answer answers question following
@@ -84,26 +84,22 @@ ABOUT_TEXT = stem_list(
     factually summary summarise summarize finding findings explain explains note overview tool
     output evidence reference below above available"""
 )
-"""Words about texts and answers: a sentence of these alone says nothing of the world."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lexeme:
-    """What a token is, wherever it stands."""
+    """A classified token."""
 
     stem: str
     number: bool
     negation: bool
-    stop: bool
-    """A function word, negations included: it counts for position only."""
+    stop: bool  # a function word, negations included: it counts for positions only
 
 
-# Tokens are short and repeat, and what they are depends on nothing else.
 @lru_cache(maxsize=2**15)
 def read_lexeme(token: str) -> Lexeme:
-    """Classify one token."""
     if token[0].isdigit():
-        # Without separators of thousands and trailing zeros of a fraction.
+        # "1,000" equals "1000", and "2.50" equals "2.5".
         digits = token.replace(",", "")
         plain = digits.rstrip("0").rstrip(".") if "." in digits else digits
         return Lexeme(plain, number=True, negation=False, stop=False)
@@ -116,7 +112,7 @@ def read_lexeme(token: str) -> Lexeme:
 
 
 def split_tokens(text: str) -> Iterator[str]:
-    """Words, numbers and sentence ends, without accents."""
+    """Yield words, numbers and sentence ends, without accents."""
     if not text.isascii():
         decomposed = unicodedata.normalize("NFKD", text)
         text = "".join(char for char in decomposed if not unicodedata.combining(char))
@@ -135,26 +131,23 @@ def read_lexemes(text: str) -> Iterator[Lexeme]:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """A claim, a question or a criterion as it is looked for."""
+    """The words of a claim, a question or a criterion, to be looked for in passages."""
 
-    weights: Mapping[str, float]
-    """By content stem, in order of appearance."""
+    weights: Mapping[str, float]  # by content stem, in order of appearance
     pairs: tuple[tuple[str, str], ...]
-    names: frozenset[str]
-    """Stems that are capitalised where a plain word would not be."""
+    names: frozenset[str]  # stems that are capitalised inside a sentence, or in full
     numbers: frozenset[str]
     negated: bool
-    length: int
-    """In words, function words included."""
+    length: int  # in words, function words included
 
     @property
     def specific(self) -> frozenset[str]:
-        """Content that is neither generic nor about texts."""
+        """Stems that are neither generic nor about texts."""
         return frozenset(self.weights) - GENERIC - ABOUT_TEXT
 
 
 def read_terms(text: str) -> Terms:
-    """Take the first 2,000 characters apart; punctuation only ends sentences."""
+    """Read the first 2,000 characters; punctuation only ends sentences."""
     stems: list[str] = []
     weights: dict[str, float] = {}
     names, numbers = set[str](), set[str]()
@@ -169,7 +162,7 @@ def read_terms(text: str) -> Terms:
             stem, weight = lexeme.stem, 0.5 if lexeme.stem in GENERIC else 1.0
             named = token[0].isupper() and (inside or token[1:2].isupper())
             if lexeme.number or named:
-                # What a wrong citation gets wrong; generic words are found anywhere.
+                # Wrong citations differ in names and numbers; generic words are found anywhere.
                 (numbers if lexeme.number else names).add(stem)
                 weight = 1.5
             weights[stem] = max(weight, weights.get(stem, 0.0))
@@ -182,25 +175,22 @@ def read_terms(text: str) -> Terms:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One text as it is searched."""
+    """An indexed text; positions and length are in words."""
 
-    positions: Mapping[str, list[int]]
-    """Content stem to its places, counted in words."""
+    positions: Mapping[str, list[int]]  # by content stem
     roots: frozenset[str]
-    pairs: frozenset[tuple[str, str]]
-    """Content words that stand next to each other or with one other between them."""
+    pairs: frozenset[tuple[str, str]]  # content words with at most one other between them
     negations: tuple[int, ...]
     length: int
-    """In words."""
 
     def credit(self, stem: str) -> float:
-        """1 where the passage has the word, 0.7 for a relative of it, else 0."""
-        # A relative may say something else ("organ", "organise").
+        """1 where the passage has the stem, 0.7 where it has a word of the same root, else 0."""
+        # Below 1, since a shared root need not be a shared meaning ("organ", "organise").
         return 1.0 if stem in self.positions else 0.7 if _root(stem) in self.roots else 0.0
 
 
 def _root(stem: str) -> str | None:
-    """What related words share, or None for a number or a word too short to have one."""
+    """The letters that related words share; None for a number or a short word."""
     return stem[:_ROOT] if len(stem) >= _ROOT and not stem[0].isdigit() else None
 
 
@@ -229,9 +219,9 @@ def read_passage(text: str) -> Passage:
 
 
 def merge_passages(passages: Iterable[Passage]) -> Passage:
-    """Several passages as one, set so far apart that no span reaches from one to the next.
+    """Join passages into one, so far apart that no span covers two of them.
 
-    Looking a word up then costs the same however many sources a rollout has.
+    Looking a word up then costs the same for any number of sources.
     """
     positions: dict[str, list[int]] = {}
     roots: set[str] = set()
