@@ -1,5 +1,5 @@
-"""The reply language of the language judge, as data: one layout, from which come the regular
-expression, the JSON schema, the shape shown in the prompt, and what `replies` reads.
+"""The reply language of the language judge. A `Layout` gives the regular expression, the JSON
+schema and the shape shown in the prompt; `replies` validates by it.
 
 A reply is one flat JSON object without free white space. A criterion is `"3":2`, after its quote
 `"q3":"…"` where quotes are asked for. A claim is a string of digits, `"2":"2110"`: support, use,
@@ -16,6 +16,7 @@ from citemark_service.judges.chat import Constraint
 
 GRAMMAR_VERSION = "1"
 
+# No escapes: whatever matches is a valid JSON string.
 _QUOTE_PATTERN = r'[^"\\\n\r\t]{0,160}'
 _QUOTE_TOKENS = 64
 _FIELD_SLACK_TOKENS, _REPLY_SLACK_TOKENS = 4, 16  # for white space that some servers add
@@ -23,7 +24,7 @@ _FIELD_SLACK_TOKENS, _REPLY_SLACK_TOKENS = 4, 16  # for white space that some se
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """A bounded string, empty where there is nothing to quote."""
+    """A string of at most 160 characters; empty where there is nothing to quote."""
 
     key: str
 
@@ -46,16 +47,14 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One digit as a number, or several as a string; `tops` holds the highest of each menu."""
+    """One digit as a number, or several as a string. Digit i is in 0…`tops[i]`, its menu."""
 
     key: str
     tops: tuple[int, ...]
-    letters: str
-    """What stands for each digit in the prompt."""
+    letters: str  # the placeholders of the digits in the prompt
 
     @property
     def packed(self) -> bool:
-        """Whether the digits are written as one string."""
         return len(self.tops) > 1
 
     def _enclose(self, value: str) -> str:
@@ -81,15 +80,15 @@ class Verdict:
 
     @property
     def max_tokens(self) -> int:
-        return len(self.shape)  # at most one a character
+        return len(self.shape)  # a token has at least one character
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The fields of one reply, in order. What follows from them is worked out once.
+    """The fields of one reply, in order.
 
-    A field has its `regex` with the key, compact; its value's JSON `schema`; its `shape`, as the
-    prompt shows it; and `max_tokens`, which it may take.
+    A field has a `regex` of key and value, the JSON `schema` of the value, a `shape` for the
+    prompt, and `max_tokens` as an upper bound.
     """
 
     fields: tuple[Quote | Verdict, ...]
@@ -100,18 +99,16 @@ class Layout:
 
     @cached_property
     def shape(self) -> str:
-        """The reply as the prompt shows it, with letters in the place of verdicts."""
+        """The reply as the prompt shows it, with letters in place of digits."""
         return "{" + ",".join(field.shape for field in self.fields) + "}"
 
     @cached_property
     def max_tokens(self) -> int:
-        """Room for the longest compact reply, and for the white space that some servers add."""
         fields = sum(field.max_tokens + _FIELD_SLACK_TOKENS for field in self.fields)
         return fields + _REPLY_SLACK_TOKENS
 
     @cached_property
     def constraint(self) -> Constraint:
-        """The layout in the two forms that servers enforce."""
         schema = {
             "type": "object",
             "properties": {field.key: field.schema for field in self.fields},
@@ -124,7 +121,7 @@ class Layout:
 
 @lru_cache
 def criteria_layout(count: int, *, quotes: bool) -> Layout:
-    """`count` criteria numbered from 1, each after its quote `q1`, … where `quotes` is set."""
+    """Criteria numbered from 1, each after its quote `q1`, `q2`, … if `quotes` is set."""
     fields: list[Quote | Verdict] = []
     for number in range(1, count + 1):
         if quotes:
@@ -135,7 +132,7 @@ def criteria_layout(count: int, *, quotes: bool) -> Layout:
 
 @lru_cache
 def citation_layout(ids_per_claim: tuple[int, ...], sentences: int) -> Layout:
-    """Claims numbered from 1, by how many ids each cites, then sentences `s1`, …"""
+    """Claims numbered from 1, given the number of ids of each, then sentences `s1`, `s2`, …"""
     fields = []
     for number, ids in enumerate(ids_per_claim, start=1):
         contributions = ids if ids > 1 else 0

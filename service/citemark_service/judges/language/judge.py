@@ -1,12 +1,10 @@
 """A language model as a judge: prompts out, validated verdicts back.
 
 Two calls a rollout: its criteria (in parts of at most `criteria_per_call`, concurrently), and
-its claims with the uncited sentences. The transport and its retries belong to the `JudgePool`.
-
-This module owns the one retry of a *reply*. A truncated, unreadable or invalid reply is asked
-for again without quotes and at temperature 0.3, because at temperature 0 the same request would
-mostly fail the same way. A quote that the answer does not contain is asked about again without
-quotes, so that no invented quote has steered the verdict. A second failure is raised.
+its claims with the uncited sentences. Transport errors are retried by `JudgePool`; this module
+retries a *reply*, once. A truncated, unreadable or invalid reply is asked for again without
+quotes; so is one with a quote that the answer does not contain, since an invented quote may have
+influenced the verdict. A second failure is raised.
 """
 
 import asyncio
@@ -44,16 +42,15 @@ from citemark_service.parsing.visible import visible
 from citemark_service.telemetry.logs import log_context, log_fields
 from citemark_service.telemetry.metrics import Metrics
 
-TOP_LOGPROBS = 8
-"""Enough to hold every menu digit among its neighbours, for a model that follows the layout."""
-RETRY_TEMPERATURE = 0.3
+TOP_LOGPROBS = 8  # includes every digit of a menu, for a model that follows the layout
+RETRY_TEMPERATURE = 0.3  # at 0 the same request would mostly fail the same way
 
 _CITE_TAG = re.compile(r"</?cite\b[^<>]*>")
 _log = logging.getLogger("citemark.judge")
 
 
 class _Ask(NamedTuple):
-    """One question to the model; `write` words it, with quotes or without."""
+    """One question to the model; `write(quotes)` returns its layout and prompt."""
 
     question: Question
     task: CriteriaTask | CitationTask
@@ -63,10 +60,9 @@ class _Ask(NamedTuple):
 
 
 class LanguageJudge(Judge):
-    """A `Judge` over the servers of a model. Safe to call concurrently.
+    """A `Judge` over the servers of a model.
 
-    Every sample of a group gets the same criteria in the same order, and a prompt whose text up
-    to its answer is the same byte for byte.
+    The criteria prompts of a group are equal byte for byte up to the answer.
     """
 
     def __init__(
@@ -80,8 +76,7 @@ class LanguageJudge(Judge):
         evidence_quotes: bool = True,
         top_logprobs: int = TOP_LOGPROBS,
     ) -> None:
-        self.pool = pool
-        """For probes of the servers; verdicts come only through the judge."""
+        self.pool = pool  # public for probes of the servers
         self._writer = writer
         self._metrics = metrics
         self._criteria_per_call = criteria_per_call
@@ -96,11 +91,10 @@ class LanguageJudge(Judge):
     ) -> tuple[CriterionVerdict, ...]:
         """One verdict per criterion, in order; one failed call fails them all.
 
-        Raises:
-            JudgeError: a call, or both readings of its reply, failed.
+        Raises `JudgeError` where a call fails, or both replies are invalid.
         """
         parts = _divide(task.criteria, self._criteria_per_call)
-        if len(parts) == 1:  # as nearly always, and then a task of its own is only a cost
+        if len(parts) == 1:  # the usual case, without the cost of an asyncio task
             return await self._judge_part(task, parts[0], meter, deadline)
         calls = [
             asyncio.ensure_future(self._judge_part(task, part, meter, deadline)) for part in parts
@@ -116,11 +110,7 @@ class LanguageJudge(Judge):
     async def judge_citations(
         self, task: CitationTask, *, meter: Meter, deadline: float | None
     ) -> CitationVerdicts:
-        """One verdict per claim and sentence, in order; no call where there are none.
-
-        Raises:
-            JudgeError: the call, or both readings of its reply, failed.
-        """
+        """As `judge_criteria`, in one call; none for a task without claims and sentences."""
         if not task.claims and not task.sentences:
             return CitationVerdicts((), ())
         layout = _citation_layout(task)
@@ -130,6 +120,7 @@ class LanguageJudge(Judge):
         claims = []
         for number, claim in enumerate(task.claims, start=1):
             support, substantive, *parts = scores[str(number)]
+            # A claim with one id has no contribution digits.
             contributing = dict(zip(claim.ids, parts, strict=False))
             claims.append(
                 ClaimVerdict(support=support, substantive=substantive, contributing=contributing)
@@ -139,7 +130,7 @@ class LanguageJudge(Judge):
         return CitationVerdicts(tuple(claims), sentences)
 
     def prompts(self, criteria: CriteriaTask, citations: CitationTask | None) -> tuple[Words, ...]:
-        """Every question as it is first asked. Safe in any thread."""
+        """Every prompt of a first call. Safe in any thread."""
         writer = self._writer.apart()
         words = []
         for part in _divide(criteria.criteria, self._criteria_per_call):
@@ -152,11 +143,9 @@ class LanguageJudge(Judge):
         return tuple(words)
 
     async def check(self) -> None:
-        """Return when a server serves the model; raise `JudgeError` saying why none does."""
         await self.pool.check()
 
     async def aclose(self) -> None:
-        """Close the servers."""
         await self.pool.aclose()
 
     async def _judge_part(
@@ -175,7 +164,7 @@ class LanguageJudge(Judge):
         keys = [str(number) for number in range(1, len(criteria) + 1)]
         quotes: dict[str, str] = {}
         for key in keys:
-            # Without the tags that the prompt wrote into the answer.
+            # The prompt shows the answer with tags that its text does not have.
             quote = _CITE_TAG.sub("", reading.quotes.get(f"q{key}", "")).strip()
             if quote and reading.digits[key][0] > 0:
                 quotes[key] = quote
@@ -196,7 +185,7 @@ class LanguageJudge(Judge):
     async def _ask(
         self, ask: _Ask, *, quotes: bool, temperature: float = 0.0, last: bool = False
     ) -> ParsedReply:
-        """A valid reply; unless this is the `last` try, the second one where the first is none."""
+        """Return a valid reply; after an invalid one ask again, unless this is the `last` try."""
         layout, messages = ask.write(quotes)
         origin = ask.task.origin
         request = ChatRequest(
@@ -221,7 +210,6 @@ class LanguageJudge(Judge):
         return await self._ask_again(ask, kind, temperature=RETRY_TEMPERATURE)
 
     async def _ask_again(self, ask: _Ask, kind: FailureKind, *, temperature: float) -> ParsedReply:
-        """A reply to the question without quotes, because of `kind`; for the last time."""
         self._metrics.count_retry(kind)
         fields = log_fields(kind=kind.value, question=ask.question)
         _log.info("%s: the %s are asked about again", kind.value, ask.question, extra=fields)

@@ -1,7 +1,7 @@
-"""Turning tasks into messages: neutral text, fair budgets, one pass of the templates.
+"""Rendering tasks as prompts: neutral text, fair budgets, one pass of the templates.
 
-What all samples of a group share (rules, question, sources) comes first and depends on nothing
-else, so that a server's prefix cache holds it; the answer, then the criteria, follow.
+What all samples of a group share (rules, question, sources) comes first, equal byte for byte,
+for the server's prefix cache; the answer follows, then the criteria.
 """
 
 import hashlib
@@ -31,14 +31,13 @@ from citemark_service.judges.tasks import CitationTask, CriteriaTask
 from citemark_service.parsing.parsed import Sources
 from citemark_service.parsing.tags import claim_tags
 
-PROMPT_BYTES = 80_000
-"""Default bound of one prompt: with its reply it fits 32,768 tokens of ordinary text."""
+PROMPT_BYTES = 80_000  # with the reply it fits 32,768 tokens of ordinary text
 
-_SCAFFOLD_BYTES = 1_000
+_SCAFFOLD_BYTES = 1_000  # the fixed text of the user template
 _ID_BYTES = 80
 _SHOWN_IDS = 12
-_GROUP_CHARACTERS = 200_000  # larger groups are read anew each time, to bound memory
-_CUT = "\0"  # a control character, which no neutral text holds
+_GROUP_CHARACTERS = 200_000  # larger groups are not cached, to bound memory
+_CUT = "\0"  # stands for the answer; neutral text holds no control character
 _KINDS = {Polarity.NEGATIVE: "defect", Polarity.POSITIVE: "quality"}
 _OPEN, _OPENED, _CLOSE = "\ue000", "\ue001", "\ue002"
 _MARKS = {_OPEN: "<cite ", _OPENED: ">", _CLOSE: "</cite>"}
@@ -46,29 +45,26 @@ _MARKS = {_OPEN: "<cite ", _OPENED: ">", _CLOSE: "</cite>"}
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How many bytes each part of a prompt may take; no part depends on another's length."""
+    """The most UTF-8 bytes of each part of a prompt, whatever the length of the others."""
 
     question: int
     sources: int
     answer: int
-    items: int
-    """Criteria, or claims and sentences."""
+    items: int  # criteria, or claims and sentences
 
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """What every sample of a group shares, made safe once."""
+    """What every sample of a group shares, as neutral text."""
 
     nonce: str
     question: str
-    texts: Mapping[str, str]
-    """Neutral text of each source, whole."""
-    head: str
-    """The criteria prompt up to the answer."""
+    texts: Mapping[str, str]  # each source by id, uncut
+    head: str  # the criteria prompt up to the answer
 
 
 class PromptWriter:
-    """Renders prompts of at most about `prompt_bytes`, fenced with codes drawn from `secret`."""
+    """Renders prompts of at most about `prompt_bytes`, fenced with nonces keyed by `secret`."""
 
     def __init__(self, *, secret: bytes, prompt_bytes: int = PROMPT_BYTES) -> None:
         self._secret = secret
@@ -92,17 +88,17 @@ class PromptWriter:
         self._write_wording = lru_cache(maxsize=256)(self._word_criteria)
 
     def apart(self) -> "PromptWriter":
-        """A writer of the same prompts that remembers nothing of this one, for another thread."""
+        """A writer of the same prompts with caches of its own, for another thread."""
         return PromptWriter(secret=self._secret, prompt_bytes=self._prompt_bytes)
 
     @property
     def budget(self) -> Budget:
-        """Of a criteria prompt."""
+        """The budget of a criteria prompt."""
         return self._budgets["criteria"]
 
     @property
     def version(self) -> str:
-        """Short hash over the templates, the grammar and the budget."""
+        """Short hash over the templates, the grammar and the prompt's size."""
         parts = [GRAMMAR_VERSION, str(self._prompt_bytes)]
         parts += [part for item in sorted(self._texts.items()) for part in item]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
@@ -110,10 +106,9 @@ class PromptWriter:
     def criteria(
         self, task: CriteriaTask, criteria: Sequence[Criterion], layout: Layout, *, quotes: bool
     ) -> tuple[Message, ...]:
-        """The prompt for `criteria`, which may be a part of the task's.
+        """The prompt for `criteria`, all or a part of the task's.
 
-        Static criteria are defined among the rules, all of the task's in each part, so that the
-        parts too share their beginning.
+        All static criteria of the task are in the rules, so that the parts share their beginning.
         """
         group = self._read_group(task.question, task.sources)
         system, tail = self._write_wording(
@@ -135,7 +130,7 @@ class PromptWriter:
         shown = []
         for name, text in sources.items():
             claims = (claim.claim.text for claim in task.claims if name in claim.ids)
-            # Of a long one, the parts that its own claims speak of.
+            # Of a long source only the parts about the claims that cite it.
             fit = text if size(text) <= cap else excerpt(text, find_terms(claims), cap)
             shown.append((_join_ids([name]), fit))
         user = self._fill(
@@ -150,7 +145,7 @@ class PromptWriter:
         return (Message("system", self._citation_rules), Message("user", user))
 
     def affinity(self, task: CriteriaTask | CitationTask) -> str:
-        """Equal for all tasks of a group, whose criteria prompts begin alike; 8 hex digits."""
+        """The group's nonce: 8 hex digits, equal for all tasks of a group."""
         return self._read_group(task.question, task.sources).nonce
 
     def _fill(self, name: str, **values: object) -> str:
@@ -164,10 +159,7 @@ class PromptWriter:
         quotes: bool,
         shape: str,
     ) -> tuple[str, str]:
-        """The rules with all standing criteria, and what follows the answer.
-
-        The same for all samples of a group, and so remembered.
-        """
+        """The rules with all static criteria, and the text after the answer."""
         texts = clip_all([*map(_state_criterion, every)], self.budget.items)
         stated = dict(zip(every, texts, strict=True))
         standing = [(_KINDS[c.polarity], stated[c]) for c in every if c.source is Source.STATIC]
@@ -180,18 +172,17 @@ class PromptWriter:
         return self._fill("criteria.system", standing=standing), tail
 
     def _around_answer(self, nonce: str, **values: object) -> tuple[str, str]:
-        """The criteria prompt before and after its answer; what is not given is empty."""
+        """The criteria prompt before and after its answer; `values` not given are empty."""
         nothing = {"question": "", "sources": (), "criteria": (), "quotes": False, "shape": ""}
         given = {**nothing, **values, "nonce": nonce, "answer": _CUT}
         head, _, tail = self._fill("criteria.user", **given).partition(_CUT)
         return head, tail
 
     def _read_group(self, question: str, sources: Sources) -> _Group:
-        """The group's part; remembered, since its other samples are on their way."""
         content = sources.digest + question.encode(errors="surrogatepass")
         if (known := self._groups.get(content)) is not None:
             return known
-        # Unforgeable without the secret, equal for all samples of the group.
+        # The answer's author cannot guess it, and it is equal for all samples of the group.
         nonce = hmac.digest(self._secret, content, "sha256").hex()[:8]
         texts = {name: neutral(s.text).strip() for name, s in sources.by_id.items()}
         clipped = clip(neutral(question).strip(), self.budget.question)
@@ -208,21 +199,21 @@ class PromptWriter:
 def shared_part(messages: Sequence[Message]) -> int:
     """Characters of a criteria prompt's last message before its answer, 0 for a citation prompt.
 
-    Only the template writes `<`, so that no question or source can move this boundary.
+    Only the template writes `<`, so no question or source can move this boundary.
     """
     return max(0, messages[-1].content.find("<answer-"))
 
 
 def render_answer(text: str, budget: int) -> str:
-    """The answer as the judge sees it: neutral, with claims as `<cite IDS>…</cite>`.
+    """The answer as neutral text, with claims as `<cite IDS>…</cite>`.
 
-    Every other tag of the answer is defused, so that none of this notation can be forged.
+    All other angle brackets are replaced, so that this notation cannot be forged.
     """
     for mark in _MARKS:
         text = text.replace(mark, "\ufffd")
     pieces, at = [], 0
     for tag in claim_tags(text, 0, len(text)):
-        # Marks in the place of the angle brackets, which `neutral` would take.
+        # Private-use marks instead of angle brackets, which `neutral` would replace.
         mark = _CLOSE if tag.closing else f"{_OPEN}{_join_ids(tag.ids) or '?'}{_OPENED}"
         pieces += [text[at : tag.start], mark]
         at = tag.end
@@ -233,7 +224,7 @@ def render_answer(text: str, budget: int) -> str:
 
 
 def _state_criterion(criterion: Criterion) -> str:
-    """Title and description on one line, without a title that the description begins with."""
+    """Title and description on one line; no title where the description begins with it."""
     title, description = neutral_line(criterion.title), neutral_line(criterion.description)
     repeated = description.startswith(title.rstrip("…"))
     return description if repeated else f"{title}: {description}"

@@ -1,8 +1,7 @@
-"""Reading a reply: every verdict that was asked for, once and on its menu, or a typed error.
+"""Parsing a reply: every requested verdict, once and on its menu, or a typed error.
 
-Nothing is repaired and nothing is assumed: a verdict that is not there is not "absent", because
-for a negative criterion that would be full credit. Messages name keys that were asked for,
-never text of the reply.
+Nothing is repaired: a missing verdict taken as 0 would be full credit on a negative criterion.
+Error messages name requested keys, never text of the reply.
 """
 
 import json
@@ -31,15 +30,13 @@ _WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+")
 class ParsedReply:
     """A valid reply, by key."""
 
-    digits: Mapping[str, tuple[int, ...]]
-    """The verdicts as written."""
-    scores: Mapping[str, tuple[float, ...]]
-    """The same, each in [0, 1], weighted by probability where the server gave it."""
+    digits: Mapping[str, tuple[int, ...]]  # as written
+    scores: Mapping[str, tuple[float, ...]]  # see `expected_score`
     quotes: Mapping[str, str]
 
 
 class _JsonObject(tuple[tuple[str, Any], ...]):
-    """A JSON object with its repetitions; a JSON array is a list."""
+    """The pairs of a JSON object, repeated keys included; tells it from an array, a list."""
 
     __slots__ = ()
 
@@ -49,7 +46,7 @@ def parse_reply(reply: ChatReply, layout: Layout) -> ParsedReply:
 
     Raises:
         JudgeTruncated: the reply ended for length.
-        JudgeUnreadable: it is empty, not JSON, another shape, or did not end by itself.
+        JudgeUnreadable: it is empty, not JSON, of another shape, or did not end by itself.
         InvalidVerdict: a verdict is missing, repeated or off its menu.
     """
     values = _parse_object(reply, layout)
@@ -73,7 +70,7 @@ def parse_reply(reply: ChatReply, layout: Layout) -> ParsedReply:
 
 
 def _parse_object(reply: ChatReply, layout: Layout) -> dict[str, Any]:
-    """The reply as a mapping that has exactly the keys of `layout`."""
+    """Decode a mapping with exactly the keys of `layout`."""
     if reply.finish_reason == "length":
         raise JudgeTruncated("the reply ended for length")
     if reply.finish_reason not in (None, "stop"):
@@ -102,14 +99,14 @@ def _parse_digits(field: Verdict, value: object) -> tuple[int, ...]:
     written = value if field.packed else str(value) if type(value) is int else None
     if not isinstance(written, str) or len(written) != len(field.tops):
         raise InvalidVerdict(f"verdict {field.key} is not on its menu")
-    # One comparison for each digit, where a pattern would be looked up for each verdict.
+    # String comparison is faster than a regular expression for each verdict.
     if not all("0" <= digit <= str(top) for digit, top in zip(written, field.tops, strict=True)):
         raise InvalidVerdict(f"verdict {field.key} is not on its menu")
     return tuple(map(int, written))
 
 
 def _find_digits(content: str) -> dict[str, int]:
-    """Where each value's first digit stands in a flat JSON object whose keys escape nothing."""
+    """The offset of each value's first digit in a flat JSON object without escapes in keys."""
     places: dict[str, int] = {}
     position = content.find("{") + 1
     while match := _PAIR.match(content, position):
@@ -119,7 +116,7 @@ def _find_digits(content: str) -> dict[str, int]:
 
 
 class TokenMap:
-    """Finds the token that holds a character of the reply's content."""
+    """Finds tokens by offset in the reply's content."""
 
     def __init__(self, content: str, tokens: tuple[Token, ...] | None) -> None:
         texts = [token.text for token in tokens or ()]
@@ -127,62 +124,58 @@ class TokenMap:
         self._starts = tuple(accumulate(map(len, texts[:-1]), initial=0))
 
     def find(self, offset: int) -> tuple[Token, int] | None:
-        """The token that holds the character at `offset`, and its place within the token.
-
-        None where there are no tokens, or they spell another text.
-        """
+        """The token at `offset` and the offset within it; None where tokens and text differ."""
         index = bisect_right(self._starts, offset) - 1
         return (self._tokens[index], offset - self._starts[index]) if self._tokens else None
 
 
 def expected_score(digit: int, top: int, place: tuple[Token, int] | None) -> float:
-    """The mean of 0…`top` under the token's alternatives, over `top`: in [0, 1].
+    """The expected digit under the token's alternatives, divided by `top`: in [0, 1].
 
     The mean of a judge's verdict distribution agrees better with people than its mode does
-    (https://arxiv.org/abs/2503.03064), and it breaks ties within a group.
-
-    Only alternatives that differ from the chosen token in nothing but this digit count, and
-    only digits on the menu, renormalised: servers give probabilities before the grammar's mask.
-    Without usable probabilities it is `digit / top`.
+    (https://arxiv.org/abs/2503.03064), and it breaks ties within a group. Probabilities are
+    renormalised over the menu, since servers report them before the grammar's mask. Without
+    usable probabilities the score is `digit / top`.
     """
     logprobs = _weigh_menu(*place, top) if place else {}
     if digit not in logprobs or len(logprobs) == 1:
         return digit / top
-    highest = max(logprobs.values())
+    highest = max(logprobs.values())  # subtracted, so that `exp` does not underflow to 0 / 0
     total = weighted = 0.0
     for value, logprob in logprobs.items():
         mass = math.exp(logprob - highest)
         total += mass
         weighted += value * mass
+    # Clamped: rounding may put a weighted mean just outside its values.
     return min(max(weighted / total, min(logprobs)), max(logprobs)) / top
 
 
 @lru_cache(maxsize=256)
 def _menu(head: str, tail: str, top: int) -> Mapping[str, int]:
-    """The texts that differ in the digit alone; most tokens are a digit and nothing else."""
+    """Token texts that differ in the digit only. Cached: most tokens are a digit alone."""
     return {f"{head}{value}{tail}": value for value in range(top + 1)}
 
 
 def _weigh_menu(token: Token, place: int, top: int) -> dict[int, float]:
-    """Each menu digit that the server weighed in this place, with its log probability."""
+    """The log probability of each menu digit at offset `place` of the token."""
     menu = _menu(token.text[:place], token.text[place + 1 :], top)
     return {
-        menu[weighed.text]: min(weighed.logprob, 0.0)
+        menu[weighed.text]: min(weighed.logprob, 0.0)  # a probability is at most 1
         for weighed in (*token.alternatives, token)
         if weighed.text in menu and math.isfinite(weighed.logprob)
     }
 
 
 def _split_words(text: str) -> list[str]:
-    """Case-folded words; scripts without spaces character by character."""
+    """Case-folded words; Chinese, Japanese and Korean character by character."""
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 class QuotedText:
-    """The text that quotes are looked for in, such as the answer that the judge was shown.
+    """A text to look for quotes in, in linear time.
 
-    Containment is fuzzy in what copying changes (case, white space, punctuation, quote marks, a
-    dropped word) and strict in the words themselves. Linear in the length of the text.
+    Case, white space, punctuation and quote marks are ignored, as copying changes them; long
+    quotes may lack words.
     """
 
     def __init__(self, text: str) -> None:
@@ -190,10 +183,10 @@ class QuotedText:
         self._joined = f" {' '.join(self._words)} "
 
     def holds(self, quote: str) -> bool:
-        """Whether the words of `quote` stand here together.
+        """Whether the text contains `quote`; False for one without words.
 
-        Up to four words must follow each other exactly; of longer quotes, four fifths must lie
-        within a window of the quote's own length. A quote without any word is nowhere.
+        Up to four words must follow each other exactly; of longer quotes, four fifths must be
+        within a window of the quote's own length.
         """
         words = _split_words(quote)
         if not words:
@@ -203,7 +196,7 @@ class QuotedText:
         return len(words) > 4 and self._overlap(words) >= 0.8
 
     def _overlap(self, words: Sequence[str]) -> float:
-        """The best share of `words`, counted with repetition, within a window of their number."""
+        """The largest share of `words`, as a multiset, in any window of their number."""
         missing = Counter(words)
         shared = best = 0
         for position, word in enumerate(self._words):

@@ -1,8 +1,8 @@
-"""Texts made fit for a prompt: neutral, and within a budget. Pure.
+"""Neutralizing texts for a prompt and cutting them to a budget. Pure.
 
-After `neutral`, every `<` and `>` of a prompt is the template's own. Cuts are visible and
-deterministic. Budgets are in UTF-8 bytes: tokens follow bytes in every script (a token has at
-least one byte), while a character of Chinese costs as many tokens as four of English.
+Cuts are visible and deterministic. Budgets are in UTF-8 bytes, which bound tokens in every
+script (a token has at least one byte): a character of Chinese costs as many tokens as four of
+English.
 """
 
 import math
@@ -13,6 +13,8 @@ from itertools import pairwise
 
 from citemark_service.parsing.visible import visible
 
+# What `neutral` may change: all but printable ASCII and line feeds, angle and square brackets,
+# and runs of white space.
 _SUSPECT = re.compile(r"[^ -;=?-~\n]|\[|\s\s")
 _LINE_BREAK = re.compile("[\r\x0b\x0c\x1c-\x1f\x85\u2028\u2029]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -30,23 +32,23 @@ _BLOCK = re.compile(r"(?s).{1,240}(?:\s+|$)|.{240}")
 def neutral(text: str) -> str:
     """`text` without tags, chat tokens and invisible characters, in linear time.
 
-    Control, zero-width and bidirectional characters go, as do lone surrogates; of the white
-    space only line feeds, tabs and spaces stay, and long blanks are folded. Angle brackets
-    become `‹›`, and `[INST]`-like tokens get a space.
+    Angle brackets become `‹›`, so that every `<` of a prompt is the template's own. Control,
+    zero-width and bidirectional characters and lone surrogates are removed; of the white space
+    line feeds, tabs and spaces stay, in short runs. `[INST]`-like tokens get a space.
     """
-    if not _SUSPECT.search(text):  # one pass instead of seven, for most of what comes
+    if not _SUSPECT.search(text):  # one pass instead of seven for most texts
         return text
     text = _SURROGATE.sub("", text).replace("\r\n", "\n")
     text = visible(_LINE_BREAK.sub("\n", text))
     text = text.replace("<", "‹").replace(">", "›")  # on such text 30 times as fast as translate
     text = _CHAT_TOKEN.sub("[ ", text)
-    if any(blank in text for blank in _BLANKS):  # of which every such run has one
+    if any(blank in text for blank in _BLANKS):  # cheaper than the pattern, which needs one
         text = _BLANK_RUN.sub("  ", text)
     return _EMPTY_LINES.sub("\n\n", text)
 
 
 def neutral_line(text: str) -> str:
-    """`text` made neutral and put on one line, so that it cannot begin a numbered item."""
+    """Neutral `text` on one line, so that it cannot begin a numbered item of its own."""
     return " ".join(neutral(text).split())
 
 
@@ -56,10 +58,7 @@ def size(text: str) -> int:
 
 
 def fair_cap(sizes: Iterable[int], total: int) -> int:
-    """The largest common cap under which `sizes` sum to at most `total`.
-
-    What small texts leave unused goes to the large ones (max-min fairness).
-    """
+    """The largest cap under which the capped `sizes` sum to at most `total` (max-min fairness)."""
     waiting = sorted(sizes)
     for done, smallest in enumerate(waiting):
         share = total // (len(waiting) - done)
@@ -72,11 +71,11 @@ def fair_cap(sizes: Iterable[int], total: int) -> int:
 def clip(text: str, budget: int) -> str:
     """Head and tail of `text` with the number of characters cut between them.
 
-    The result has at most `budget` bytes, or the marker's 40 where `budget` is less.
+    At most `budget` bytes, or the marker's 40 where `budget` is less.
     """
     if size(text) <= budget:
         return text
-    raw = text.encode()
+    raw = text.encode()  # cut by bytes; a character that a cut splits is dropped
     room = max(0, budget - _MARK_BYTES)
     head = raw[: room * 2 // 3].decode(errors="ignore")
     tail = raw[len(raw) - room // 3 :].decode(errors="ignore")
@@ -84,22 +83,21 @@ def clip(text: str, budget: int) -> str:
 
 
 def clip_all(texts: Sequence[str], budget: int) -> list[str]:
-    """The texts clipped so that they fit the budget together."""
     cap = fair_cap(map(size, texts), budget)
     return [clip(text, cap) for text in texts]
 
 
 def find_terms(texts: Iterable[str]) -> frozenset[str]:
-    """Case-folded words and numbers worth looking for: those of three characters, and digits."""
+    """Case-folded words of three or more characters, and numbers of any length."""
     words = (word for text in texts for word in _WORD.findall(text.casefold()))
     return frozenset(word for word in words if len(word) > 2 or word.isdigit())
 
 
 def excerpt(text: str, terms: Set[str], budget: int) -> str:
-    """The blocks of `text` that hold the most, and the rarest, of `terms`, in text order.
+    """The blocks of `text` with the most and the rarest of `terms`, in text order.
 
-    Neighbours of a good block count as half as good, gaps show as `[…]`, and without any match
-    the beginning is taken. The result has at most `budget` bytes (see `clip` for tiny ones).
+    Gaps show as `[…]`; without any match the beginning is taken. At most `budget` bytes (see
+    `clip` for tiny ones).
     """
     if size(text) <= budget:
         return text
@@ -124,10 +122,12 @@ def excerpt(text: str, terms: Set[str], budget: int) -> str:
 
 
 def _rank_blocks(blocks: Sequence[str], terms: Set[str]) -> list[int]:
-    """Block numbers, best first; equal ones in text order."""
+    """Block numbers by inverse document frequency of their terms, best first."""
     found = [terms & set(_WORD.findall(block.casefold())) for block in blocks]
     seen_in = Counter(term for hits in found for term in hits)
+    # Sorted: a sum of floats depends on its order, and a set's order differs between processes.
     own = [sum(math.log1p(len(blocks) / seen_in[term]) for term in sorted(hits)) for hits in found]
+    # A block next to a good one is likely to continue it.
     near = [
         score + (left + right) / 2
         for score, left, right in zip(own, [0.0, *own[:-1]], [*own[1:], 0.0], strict=True)
