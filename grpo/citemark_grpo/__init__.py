@@ -1,10 +1,7 @@
-"""What a trainer installs: the HTTP client of the reward service. No web server, no torch.
+"""The trainers' side of the reward service; imports no web server and no torch.
 
-client        ScoreClient and score: rollouts in, results out; await_service: waits for a service
-trl, verl, slime, openrlhf, verifiers, skyrl, open_instruct
-              the reward as each trainer takes one; their docstrings have the flags to paste
-settings      where the service is, from CITEMARK_URL and its like
-source        what the trainers' modules share: one connection pool a process
+`trl`, `verl`, `slime`, `openrlhf`, `verifiers`, `skyrl` and `open_instruct` hold the reward as each
+trainer takes it, and in their docstrings the flags to paste.
 """
 
 from citemark_grpo.client import ScoreClient, await_service, score

@@ -6,14 +6,13 @@ _EXTRA = "citemark-grpo needs its train extra: pip install 'citemark[train]'"
 
 
 def main() -> None:
-    """Run the command line; where the extra is not installed, say what is missing."""
     try:
         from citemark_grpo.training import cli  # noqa: PLC0415 - it is what may be missing
 
         cli.main(prog_name="citemark-grpo")
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("citemark"):
-            raise
+            raise  # a defect of this package, not a missing extra
         sys.stderr.write(f"{_EXTRA} ({error.name} is missing)\n")
         sys.exit(2)
 

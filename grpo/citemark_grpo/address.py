@@ -1,4 +1,4 @@
-"""A service's URL as users write it, with or without a token. Pure."""
+"""A service's URL, with or without a token in it."""
 
 import re
 from dataclasses import dataclass, field
@@ -12,21 +12,16 @@ _IN_PATH: Final = re.compile(r"/t/([^/]+)$")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a service is, and who may call it."""
-
     root: str
-    """Without a slash at its end and without the token, so that errors and logs may show it."""
+    """No trailing slash and no token: errors and logs show it."""
     token: str | None = field(default=None, repr=False)
 
 
 def parse_address(url: str) -> Address:
-    """Take the token out of `http://HOST/t/TOKEN` or `http://HOST/?token=TOKEN`.
+    """Split `http://HOST/t/TOKEN` or `http://HOST/?token=TOKEN` into root and token.
 
-    Both are for trainers that can be told nothing but a URL. The client sends the token as a
-    header instead, which no HTTP library logs.
-
-    Raises:
-        ValueError: it is no URL that could be called, or has a query of anything else.
+    Both forms are for trainers that take nothing but a URL. The client sends the token as a header
+    instead, which no HTTP library logs. Raises `ValueError` for anything but such a URL.
     """
     try:
         parts = httpx.URL(url)

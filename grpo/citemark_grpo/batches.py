@@ -1,4 +1,4 @@
-"""Rollouts made ready to send: checked, numbered, and cut into batches. Pure."""
+"""Rollouts checked, rendered as JSON and cut into batches."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ RolloutLike = Rollout | Mapping[str, Any]
 
 
 class Parcel(NamedTuple):
-    """One rollout as the bytes that travel, under the id that its result must carry."""
+    """One rollout as JSON, and the id that its result must have."""
 
     id: str
     body: bytes
@@ -27,13 +27,9 @@ class Batch(NamedTuple):
 
 
 def pack(rollouts: Sequence[RolloutLike]) -> list[Parcel]:
-    """Check each rollout and render it as JSON.
+    """Validate each rollout and render it as JSON.
 
-    A rollout without an id gets its index in `rollouts`, because the service would number it
-    within its batch. The caller's `metadata` is left out: it is never judged.
-
-    Raises:
-        Refused: a mapping is no valid rollout, or a text is not Unicode.
+    Raises `Refused` where a mapping is no valid rollout, or a text is not Unicode.
     """
     return [_pack_one(item, index) for index, item in enumerate(rollouts)]
 
@@ -42,8 +38,10 @@ def _pack_one(item: RolloutLike, index: int) -> Parcel:
     place = f"items[{index}]"
     try:
         rollout = item if isinstance(item, Rollout) else Rollout.model_validate(item)
+        # The service would number a rollout without an id within its batch.
         name = str(index) if rollout.id is None else rollout.id
         sent = rollout.model_copy(update={"id": name})
+        # Metadata is never judged, so it is not sent.
         return Parcel(name, sent.model_dump_json(exclude_unset=True, exclude={"metadata"}).encode())
     except ValidationError as error:
         cause: Exception = error
@@ -65,9 +63,9 @@ def _step(part: int | str) -> str:
 
 
 def cut(ready: Sequence[Parcel], *, max_items: int, max_bytes: int) -> Iterator[Batch]:
-    """Cut into batches of at most `max_items` parcels and `max_bytes` bytes of rollouts.
+    """Batches of at most `max_items` parcels and `max_bytes` bytes, in order.
 
-    A parcel that alone exceeds `max_bytes` travels alone. Order is kept and none is lost.
+    A parcel larger than `max_bytes` gets a batch of its own.
     """
     start, size = 0, 0
     for index, parcel in enumerate(ready):

@@ -1,8 +1,4 @@
-"""The HTTP client of the reward service: rollouts in, results out, order kept.
-
-It owns everything between a caller and the service: batches, parallelism, retries, waiting for a
-service that is away, and the deadline. `citemark_grpo.errors` has what may go wrong.
-"""
+"""The HTTP client of the reward service: batches, parallelism, retries and the deadline."""
 
 import asyncio
 import logging
@@ -45,14 +41,14 @@ _Got = TypeVar("_Got")
 _LOG = logging.getLogger("citemark_grpo")
 _MIB = 1024 * 1024
 _ITEM_INDEX = re.compile(r"^items\[(\d{1,9})\]")
-_LOG_EVERY = 5
+_LOG_EVERY = 5  # attempts
 _STOPPING_PAUSE_S = 1.0
 _GET_S = 10.0
+# The likeliest cause in the client's own settings, by status.
 _ADVICE = {
     401: "no token, or a wrong one; set CITEMARK_API_TOKEN where the client runs",
     404: "is the client's URL the root of a Citemark?",
 }
-"""The likeliest cause in the client's own settings, by status."""
 # Below the 5 s after which uvicorn closes an idle connection, so that we never write into one.
 _KEEPALIVE_S = 4.0
 
@@ -64,18 +60,14 @@ async def await_service(
     attempts: int | None = None,
     max_pause_s: float = 15.0,
 ) -> _Got:
-    """Call until the service can be reached and takes the work; all waiting for one is here.
+    """Retry `call` while it raises `Unreachable` or `Overloaded`; raises the last attempt's error.
 
-    Between attempts it pauses for what Retry-After asked, plus jitter that grows to `max_pause_s`.
+    Each pause is the answer's Retry-After plus jitter that grows to `max_pause_s`.
 
     Args:
-        call: One attempt. Tried again where it raises `Unreachable` or `Overloaded`.
         timeout_s: No pause begins that would end after so many seconds.
-        attempts: At most, the first included; None for as many as `timeout_s` allows. Such a
-            wait is logged at every fifth attempt.
-
-    Raises:
-        Unreachable, Overloaded: the last attempt's.
+        attempts: Maximum, the first included; None for as many as `timeout_s` allows, with a log
+            line at every fifth.
     """
     backoff = wait_random_exponential(multiplier=0.5, max=max_pause_s)
 
@@ -101,24 +93,21 @@ async def await_service(
 
 
 class ScoreClient:
-    """Scores rollouts over one connection pool; safe for concurrent calls on its own event loop.
+    """Scores rollouts over one connection pool; concurrent calls on its event loop are safe.
 
         async with ScoreClient("http://127.0.0.1:8000") as client:
             results = await client.score(rollouts, Knobs(verification_reward=10.0))
 
     Args:
-        url: The service's root, without `/v1`; a token in it, as `/t/TOKEN` or `?token=TOKEN`,
-            is sent as a header instead, and stands in no error.
+        url: The service's root, without `/v1`. A token in it (see `parse_address`) is sent as a
+            header and appears in no error.
         timeout_s: For one HTTP call, > 0.
-        deadline_s: For one `score` with all its batches and retries, where the call names none.
+        deadline_s: Default for one `score`, with all its batches and retries.
         attempts: HTTP calls per batch, the first included, >= 1; None leaves it to the deadline.
-        parallel: Batches in flight, >= 1; further ones wait for a place.
-        batch_items: Rollouts in one batch at most. Small batches lose little to a retry.
-        batch_bytes: Bytes of rollouts in one batch at most; a larger one travels alone.
-        headers: Sent with every call, for a gateway that asks for them; win over the URL's token.
-
-    Raises:
-        ValueError: `url` is none that could be called.
+        parallel: Maximum of batches in flight, >= 1.
+        batch_items: Maximum of rollouts in a batch; small batches lose little to a retry.
+        batch_bytes: Maximum size of a batch; a larger rollout is sent alone.
+        headers: Sent with every call; they win over the URL's token.
     """
 
     def __init__(
@@ -136,7 +125,6 @@ class ScoreClient:
         address = parse_address(url)
         bearer = {} if address.token is None else {"authorization": f"Bearer {address.token}"}
         self.root = address.root
-        """The service's root without its token, for messages."""
         self._timeout_s = timeout_s
         self._deadline_s = deadline_s
         self._attempts = attempts
@@ -153,6 +141,7 @@ class ScoreClient:
         if self._http is not None:
             raise RuntimeError("this ScoreClient is open already")
         limits = httpx.Limits(max_connections=self._parallel, keepalive_expiry=_KEEPALIVE_S)
+        # `_call` bounds the whole call, the wait for a connection included.
         timeout = httpx.Timeout(self._timeout_s, pool=None)
         self._http = httpx.AsyncClient(limits=limits, timeout=timeout, headers=self._headers)
         self._loop = asyncio.get_running_loop()
@@ -169,18 +158,16 @@ class ScoreClient:
         knobs: Knobs | None = None,
         deadline_s: float | None = None,
     ) -> list[ScoreResult]:
-        """One result for each rollout, in order; see `ScoreResult` for what a failure looks like.
+        """One result for each rollout, in order; a failed judgement is a result too.
 
         Args:
-            rollouts: `Rollout`s, or mappings of their fields. One without an id gets its index.
-            knobs: Hold for every rollout that does not set its own; only fields that were set.
-            deadline_s: Seconds for everything, > 0. The service is told a little less, so that
-                what it could not judge in time comes back as `deadline_exceeded`, and the rest
-                with rewards.
+            rollouts: A rollout without an id gets its index.
+            knobs: For rollouts that do not set their own; only fields that were set are sent.
+            deadline_s: For everything, > 0. Rollouts that the service could not judge by then come
+                back as `deadline_exceeded`, the others with rewards.
 
         Raises:
-            ScoreError: a batch got no results; the error is the first such batch's, and its
-                `scored` holds the results of the other batches.
+            ScoreError: Of the first batch without results; `scored` has those of the others.
         """
         ends_at = time.monotonic() + (self._deadline_s if deadline_s is None else deadline_s)
         packed = pack(rollouts)
@@ -196,19 +183,14 @@ class ScoreClient:
         return [result for result in results if result is not None]
 
     async def get(self, path: str) -> bytes:
-        """The answer to one GET, for `/`, `/readyz` and the like; not retried.
-
-        Raises:
-            ScoreError: it cannot be had, or its status is not 200.
-        """
+        """The body of one GET, not retried. Raises `ScoreError` for any status but 200."""
         response = await self._call(_GET_S, "GET", path)
         return response.content
 
     async def _score_batch(
         self, batch: Batch, fields: str, ends_at: float, results: list[ScoreResult | None]
     ) -> ScoreError | None:
-        """Put a batch's results into their places; its error is returned, so that it cancels no
-        other batch. Results that were had before the error stand."""
+        """Fill in a batch's `results`, or return its error, which cancels no other batch."""
         try:
             async with asyncio.timeout(ends_at - time.monotonic()), self._places:
                 await self._fetch_results(batch, fields, ends_at, results)
@@ -218,12 +200,13 @@ class ScoreClient:
             error = raised
         else:
             return None
+        # An error while resending what a stopping service left: the first answer stands.
         return error if results[batch.start] is None else None
 
     async def _fetch_results(
         self, batch: Batch, fields: str, ends_at: float, results: list[ScoreResult | None]
     ) -> None:
-        """Rollouts that a stopping service did not start are sent again, to the one after it."""
+        """Fill in `results`; what a stopping service did not start is sent to its successor."""
         waiting, tries = list(range(len(batch.parcels))), 0
         while waiting and tries != self._attempts:
             await asyncio.sleep(_STOPPING_PAUSE_S if tries else 0)
@@ -282,10 +265,7 @@ class ScoreClient:
 
 
 def _to_error(response: httpx.Response, start: int) -> ScoreError:
-    """The error that a status other than 200 stands for.
-
-    A problem's item numbers are counted in the caller's sequence, by the batch's `start`.
-    """
+    """The error of a response; item numbers in its problem are moved by the batch's `start`."""
     status, message = response.status_code, f"the service answered {response.status_code}"
     wait_s = parse_retry_after(response.headers.get("retry-after"), now=datetime.now(UTC))
     if status in (429, 503):
@@ -322,16 +302,12 @@ def score(
     timeout_s: float = 300.0,
     attempts: int | None = 6,
 ) -> list[ScoreResult]:
-    """`ScoreClient.score` for scripts: blocks until the results are there.
-
-    Its event loop lives in a thread of its own, so it works with or without a running loop in
-    the caller's thread (a running one stands still meanwhile). Raises `ScoreError`, and
-    `ValueError` where `url` is none that could be called.
-    """
+    """Blocking `ScoreClient.score`, for scripts."""
 
     async def run() -> list[ScoreResult]:
         async with ScoreClient(url, timeout_s=timeout_s, attempts=attempts) as client:
             return await client.score(rollouts, knobs, deadline_s)
 
+    # A loop in another thread, because the caller's thread may have a running one.
     with start_blocking_portal() as portal:
         return portal.call(run)

@@ -10,10 +10,9 @@
     └── Unjudged         an answer without a reward: the judge failed; carries `failure`
     SettingsError        the client's own configuration; a ValueError
 
-`Unreachable` and `Overloaded` are retried by the client, which owns the retries between it and
-the service; the others are raised at once. A rollout that the judge could not score is no error
-here: it comes back as a result with `reward` null and a `failure`. `Unjudged` is for trainers that
-leave out a sample whose reward function raises.
+The client retries `Unreachable` and `Overloaded` and raises the others at once. A rollout that the
+judge could not score is a result with a `failure`; `Unjudged` is for trainers that leave out a
+sample whose reward function raises.
 """
 
 from collections.abc import Sequence
@@ -22,13 +21,6 @@ from citemark_schemas import Failure, Problem, ScoreResult
 
 
 class ScoreError(Exception):
-    """No results for some of the rollouts.
-
-    Args:
-        status: Of the answer, where there was one.
-        retry_after_s: Seconds that the answer asks to wait, where it does.
-    """
-
     scored: Sequence[ScoreResult | None] = ()
     """Results of the other batches, one entry for each rollout; None where there is none."""
 
@@ -41,21 +33,21 @@ class ScoreError(Exception):
 
 
 class Unreachable(ScoreError):
-    """The service, or the gateway before it, could not be reached."""
+    """Retried by the client."""
 
 
 class Overloaded(ScoreError):
-    """The service takes no more work now."""
+    """Retried by the client."""
 
 
 class TimedOut(ScoreError):
-    """There was no whole answer in time. Not retried: the service may still be judging."""
+    """Not retried: the service may still be judging."""
 
 
 class Refused(ScoreError):
-    """The service, or the schema before anything was sent, says the request is wrong.
+    """The service, or the schema before sending, found the request invalid.
 
-    `problem.details` name the place, with the index of the rollout in the caller's sequence.
+    `problem.details` have the rollout's index in the caller's sequence.
     """
 
     def __init__(self, problem: Problem, *, status: int | None = None) -> None:
@@ -73,8 +65,6 @@ class Unreadable(ScoreError):
 
 
 class Unjudged(ScoreError):
-    """The service answered, and has no reward: its judge failed."""
-
     def __init__(self, failure: Failure) -> None:
         super().__init__(f"{failure.kind.value}: {failure.message}")
         self.failure = failure

@@ -1,4 +1,4 @@
-"""Rollouts that arrive one by one, gathered into few calls. Lives on one event loop."""
+"""Rollouts that arrive one by one, gathered into few calls."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ _ABOUT_CONTENT = (400, 413, 422)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Ticket:
-    """A rollout and its outcome to come; cancelling the outcome takes the rollout back."""
+    """A waiting rollout; cancelling `outcome` withdraws it."""
 
     rollout: Rollout
     ends_at: float
@@ -30,15 +30,13 @@ class _Ticket:
 
 
 class Gatherer:
-    """Sends what arrives within `gather_s` as one batch; a batch that nobody waits for any more
-    is cancelled.
+    """Sends what arrives within `gather_s` as one batch; all calls are on one event loop.
 
     Args:
-        client: Open on this event loop. It owns retries and parallelism.
-        batch_items: Rollouts in one batch at most, >= 1; so many leave at once.
-        gather_s: How long the first of a batch waits for others, >= 0.
-        max_waiting: Rollouts that may wait at once; a call that would make them more is
-            `Overloaded`, unless it is the only one.
+        client: Open on this event loop.
+        batch_items: Maximum size of a batch, >= 1; a full one is sent at once.
+        gather_s: How long the first rollout of a batch waits for others, >= 0.
+        max_waiting: Bound of waiting rollouts; a call that exceeds it is `Overloaded`.
     """
 
     def __init__(
@@ -59,7 +57,7 @@ class Gatherer:
         """One outcome for each rollout, in order, within `deadline_s` seconds."""
         if not rollouts:
             return []
-        # A call that comes while none waits is no queue: its caller holds all of it already.
+        # A single large call is let through: its caller holds all its rollouts already.
         if self._held and self._held + len(rollouts) > self._max_waiting:
             full = Overloaded(f"{self._held} rollouts wait in this process already")
             _log_shortfalls([full] * len(rollouts), len(rollouts))
@@ -79,9 +77,9 @@ class Gatherer:
     async def scores(
         self, rollouts: Sequence[Rollout], deadline_s: float, fallback: float
     ) -> list[Score]:
-        """`outcomes`, with the mean of the prompt's rewards, else `fallback`, where one has none.
+        """`outcomes` as numbers: a missing reward is the mean of its prompt's, else `fallback`.
 
-        A sample that has none waits for what else of its prompt is being judged.
+        A sample without a reward waits for the samples of its prompt that are being judged.
         """
         ends_at = time.monotonic() + deadline_s
         outcomes = await self.outcomes(rollouts, deadline_s)
@@ -114,7 +112,6 @@ class Gatherer:
         self._stand_ins.end(prompt, None if broken else reward_of(done.result()))
 
     def _send(self) -> None:
-        """Send what has gathered, without those that were cancelled meanwhile."""
         tickets = [ticket for ticket in self._gathered if not ticket.outcome.done()]
         self._gathered.clear()
         if self._leaves is not None:
@@ -126,7 +123,7 @@ class Gatherer:
         self._calls.add(call)
         call.add_done_callback(lambda done: _settle(tickets, done))
         call.add_done_callback(self._calls.discard)
-        # Done once each rollout has its outcome or was taken back: then nobody needs the call.
+        # Once every rollout has its outcome or was withdrawn, the call has no use.
         everyone = asyncio.gather(*(each.outcome for each in tickets), return_exceptions=True)
         everyone.add_done_callback(lambda _: call.cancel())
 
@@ -134,7 +131,7 @@ class Gatherer:
         rollouts = [ticket.rollout for ticket in tickets]
         bare = sum(not rollout.criteria for rollout in rollouts)
         if bare and not self._warned_of_bare_rows:
-            # Nothing in a reward shows that the row's rubrics never got here.
+            # A reward does not show that the row's rubrics were lost on the way.
             self._warned_of_bare_rows = True
             _LOG.warning(
                 "%d of %d rollouts bring no rubrics, so that the static set alone judges them; "
@@ -147,7 +144,7 @@ class Gatherer:
         return outcomes
 
     async def _score(self, rollouts: Sequence[Rollout], ends_at: float) -> list[Outcome]:
-        """Score all in one call; where some spoil it for the others, score those again."""
+        """Score all in one call; where some rollouts make it fail, score the others again."""
         try:
             return [*await self._client.score(rollouts, deadline_s=ends_at - time.monotonic())]
         except ScoreError as error:
@@ -166,12 +163,12 @@ class Gatherer:
 
 
 def _prompt_of(rollout: Rollout) -> bytes:
-    """By the knobs that this client sends: the service's own are the same for all."""
+    # Without the service's own knobs, which are the same for all rollouts.
     return prompt_key(rollout, Knobs.resolve(rollout))
 
 
 def _blame(error: ScoreError) -> Mapping[int, Refused]:
-    """The rollouts that a refusal names, by place, each with what it says of them."""
+    """The rollouts that a refusal names, by index, each with its own error."""
     details: dict[int, list[ProblemDetail]] = {}
     for detail in error.problem.details if isinstance(error, Refused) else ():
         if item := _ITEM.match(detail.loc):
@@ -185,19 +182,19 @@ def _blame(error: ScoreError) -> Mapping[int, Refused]:
 
 
 def _parts_to_retry(outcomes: Sequence[Outcome], error: ScoreError) -> list[list[int]]:
-    """Which rollouts to score again after a call raised, and which together."""
+    """Indices to score again after a call raised `error`, one list for each new call."""
     places = [place for place, outcome in enumerate(outcomes) if outcome is error]
     if not places or len(outcomes) == 1:
         return []
     if len(places) < len(outcomes) and isinstance(error, Refused):
-        return [places]
+        return [places]  # without those that the refusal named
+    # Neither of these names a rollout, so each is scored alone to find the bad one.
     poisoned = isinstance(error, Broken | Unreadable)
     refused = isinstance(error, Refused) and error.status in _ABOUT_CONTENT
     return [[place] for place in places] if poisoned or refused else []
 
 
 def _settle(tickets: Sequence[_Ticket], call: asyncio.Task[list[Outcome]]) -> None:
-    """Hand each ticket its outcome, or the defect that ended the call."""
     defect = None if call.cancelled() else call.exception()
     for place, ticket in enumerate(tickets):
         if ticket.outcome.done():
@@ -211,7 +208,6 @@ def _settle(tickets: Sequence[_Ticket], call: asyncio.Task[list[Outcome]]) -> No
 
 
 def _log_shortfalls(outcomes: Sequence[Outcome], total: int) -> None:
-    """One line for each reason why some of `total` rollouts have no reward."""
     reasons = Counter(reason for outcome in outcomes if (reason := shortfall(outcome)))
     for reason, count in reasons.items():
         _LOG.error("%d of %d rollouts have no reward: %s", count, total, reason)

@@ -1,14 +1,14 @@
-"""Rewards for OpenRLHF by a Python file. (Its HTTP form needs no Python here: see the service's
-route `/get_reward`. This one waits longer than 3 minutes, and keeps one connection pool.)
+"""Rewards for OpenRLHF by a Python file. Unlike its HTTP form (the service's route `/get_reward`),
+it waits longer than 3 minutes and keeps one connection pool.
 
     export CITEMARK_URL=http://HOST:8000
     --reward.remote_url $(python -m citemark_grpo.openrlhf) --data.label_key label   # 0.10.2 on
     --remote_rm_url $(python -m citemark_grpo.openrlhf) --label_key label            # before
 
-Question, tool output and rubrics travel as JSON text in the label column; question and sources may
-stand in the prompt. OpenRLHF cannot leave a sample out, and a missing reward ends the run, so a
+Question, tool output and rubrics are JSON text in the label column; question and sources may be in
+the prompt. OpenRLHF cannot leave a sample out, and a missing reward ends the run, so a
 failed judge gives the running mean of the same prompt's rewards, else `fallback_reward`, with
-`judge_failed` 1.0. A malformed row raises, which OpenRLHF logs, and ends the run with.
+`judge_failed` 1.0. A malformed row raises, which ends the run.
 """
 
 import sys
@@ -24,14 +24,11 @@ def reward_func(
     queries: Sequence[str],
     prompts: Sequence[str],
     labels: Sequence[Any],
-    **kwargs: Any,  # noqa: ARG001  older versions hand more
+    **kwargs: Any,  # noqa: ARG001  older versions pass more
 ) -> dict[str, Any]:
     """`rewards` and `scores` (floats) and `extra_logs` (a list of floats for each metric).
 
-    Args:
-        queries: Prompts and responses decoded together, special tokens included.
-        prompts: The prompts.
-        labels: Each carries its row's envelope.
+    `queries` are prompts and responses decoded together, special tokens included.
     """
     service = connect()
     rollouts = []

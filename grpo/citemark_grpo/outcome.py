@@ -1,4 +1,4 @@
-"""What became of one rollout, and what a trainer makes of it. Pure."""
+"""The outcome of one rollout: a result or an error, and what trainers need of it."""
 
 from typing import NamedTuple
 
@@ -6,24 +6,22 @@ from citemark_grpo.errors import ScoreError, Unjudged
 from citemark_schemas import SIGNALS, ScoreResult, metrics_of
 
 Outcome = ScoreResult | ScoreError
-"""The service's result for a rollout, or why there is none."""
 
 
 class Score(NamedTuple):
-    """A number for a trainer that must have one, and what it came from."""
+    """A number for a trainer that cannot leave a sample out."""
 
     reward: float
-    """The reward, or what stands in for it."""
+    """The reward, or what replaces a missing one."""
     outcome: Outcome
 
 
 def reward_of(outcome: Outcome) -> float | None:
-    """The reward that was judged; None where none was."""
     return None if isinstance(outcome, ScoreError) else outcome.reward
 
 
 def shortfall(outcome: Outcome) -> str | None:
-    """Why there is no reward; None where there is one."""
+    """The reason why there is no reward, else None."""
     if isinstance(outcome, ScoreError):
         return f"{type(outcome).__name__}: {outcome}"
     failure = outcome.failure
@@ -31,18 +29,14 @@ def shortfall(outcome: Outcome) -> str | None:
 
 
 def signals_of(outcome: Outcome) -> dict[str, float]:
-    """One finite float for each of `SIGNALS`, whatever came of the rollout."""
+    """One finite float for each of `SIGNALS`, also of an error."""
     if isinstance(outcome, ScoreError):
         return {**dict.fromkeys(SIGNALS, 0.0), "judge_failed": 1.0}
     return metrics_of(outcome)
 
 
 def require_judged(outcome: Outcome) -> ScoreResult:
-    """The result that has a reward.
-
-    Raises:
-        ScoreError: there is none, for this reason. For trainers that leave out what raises.
-    """
+    """The result; raises `ScoreError` where it has no reward."""
     if isinstance(outcome, ScoreError):
         raise outcome
     if outcome.failure is not None:

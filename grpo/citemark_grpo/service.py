@@ -1,11 +1,8 @@
-"""What the trainers' callables share: rows and answers into rollouts, outcomes or scores out.
-
-A trainer's module holds what its contract says: what it passes, what it takes for a reward, where
-metrics go. The deadline, refusals and the mean that stands in for a missing reward are here.
+"""What the trainers' callables share: rows and answers in, outcomes or scores out.
 
 Every callable raises `EnvelopeError` where a row makes no rollout (the message names its place and
-field), `Refused` where the service does not take a rollout or the token, and `SettingsError` where
-no URL is set or a setting is wrong: all mistakes that going on would only hide.
+field), `Refused` where the service refuses a rollout or the token, and `SettingsError` where no URL
+is set or a setting is wrong.
 """
 
 import asyncio
@@ -20,24 +17,17 @@ from citemark_grpo.settings import ClientSettings, load_settings
 from citemark_grpo.source import Source, source_of
 from citemark_schemas import Rollout, reply_in, rollout_of, tools_in, unwrap_response
 
+# Refusals of the token or the URL, which no row caused.
 _OF_THE_CALLER = (401, 403, 404)
-"""Refusals of the token or the URL, which are no row's fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class RewardService:
-    """A service, the settings of the calls to it, and what stands in where it cannot answer."""
-
     settings: ClientSettings
     source: Source
 
     async def outcomes(self, rollouts: Sequence[Rollout], step: int | None = None) -> list[Outcome]:
-        """One outcome for each rollout, in order.
-
-        Raises:
-            Refused: the service takes a rollout, or the caller, for wrong: a mistake in the data
-                or the configuration, which going on would only hide.
-        """
+        """One outcome for each rollout, in order. Raises `Refused` if any is refused."""
         filled = [self.settings.fill(rollout, step) for rollout in rollouts]
         call = self.source.gatherer.outcomes(filled, self.settings.deadline_s)
         outcomes = await asyncio.wrap_future(self.source.submit(call))
@@ -45,14 +35,13 @@ class RewardService:
         return outcomes
 
     async def scores(self, rollouts: Sequence[Rollout]) -> list[Score]:
-        """`outcomes` for trainers that cannot leave a sample out: a number for each, which is the
-        mean of the same prompt's rewards, else `fallback_reward`, where nobody judged it."""
+        """`outcomes` for trainers that cannot leave a sample out; see `Gatherer.scores`."""
         scores = await asyncio.wrap_future(self._submit(rollouts))
         _raise_refusal([score.outcome for score in scores])
         return scores
 
     def scores_sync(self, rollouts: Sequence[Rollout]) -> list[Score]:
-        """`scores` for code without an event loop; blocks the calling thread."""
+        """Blocking `scores`."""
         future = self._submit(rollouts)
         try:
             scores = future.result()
@@ -69,12 +58,9 @@ class RewardService:
 
 
 def connect(**overrides: Any) -> RewardService:
-    """The service that the environment names; `overrides` are fields of `ClientSettings`.
+    """The service of the environment and of `overrides`, which are fields of `ClientSettings`.
 
-    Cheap, and meant to be called for every batch: connections are kept by the process.
-
-    Raises:
-        SettingsError: no URL is set, or a setting is wrong.
+    Cheap enough for every batch: the process keeps the connections. Raises `SettingsError`.
     """
     settings = load_settings(**overrides)
     return RewardService(settings, source_of(settings))
@@ -92,14 +78,11 @@ def to_rollout(
 
     Args:
         places: Where row data may be, by name, strongest first; see `rollout_of`.
-        completion: A text, in which the chat template's tokens do no harm; or a conversation, of
-            which the last reply is judged, with what tools answered as sources.
+        completion: A text, with or without tokens of the chat template; or a conversation, whose
+            last reply is judged, with its tool messages as sources.
         prompt: Text or messages; may hold question and sources.
-        tools: Messages of tools that stand apart from the completion.
-        finish_reason: How the answer ended, where the row does not say.
-
-    Raises:
-        EnvelopeError: the row makes no rollout; the message names its place and field.
+        tools: Tool messages that are not in the completion.
+        finish_reason: Used where the row has none.
     """
     if isinstance(completion, str):
         response = unwrap_response(completion, prompt)
@@ -115,6 +98,7 @@ def _raise_refusal(outcomes: Sequence[Outcome]) -> None:
     for row, outcome in enumerate(outcomes):
         if not isinstance(outcome, Refused):
             continue
+        # A number adds nothing to a single row, and no row caused the others.
         if len(outcomes) == 1 or outcome.status in _OF_THE_CALLER:
             raise outcome
         message = f"row {row}: {outcome.problem.message}"

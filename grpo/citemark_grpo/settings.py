@@ -1,7 +1,6 @@
-"""The client's settings: its only module that reads the environment.
+"""The client's settings, each the variable `CITEMARK_<FIELD>`; nothing else reads the environment.
 
-Every field is a variable `CITEMARK_<FIELD>`. The service, which may run from the same shell, has
-variables of its own under the same prefix; `api_token` is both's.
+The service has variables of its own under the same prefix; both use `api_token`.
 """
 
 import json
@@ -20,14 +19,14 @@ _PREFIX = "CITEMARK_"
 
 
 def _decode(value: object) -> object:
-    """An object from a variable's JSON, or from a trainer's own mapping type."""
+    # A variable holds JSON; a trainer's configuration has a mapping type of its own.
     if isinstance(value, str):
         return json.loads(value)
     return dict(value) if isinstance(value, Mapping) else value
 
 
 class ClientSettings(BaseModel):
-    """Where the service is and how it is asked; frozen, and cheap to send to another process."""
+    """Frozen, and cheap to send to another process."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -36,18 +35,18 @@ class ClientSettings(BaseModel):
     api_token: SecretStr | None = None
     """Sent as `Authorization: Bearer …`."""
     deadline_s: float = Field(600.0, gt=0, allow_inf_nan=False)
-    """For one call with all its retries, so it is also how long an outage of the service is sat
-    out. Below the 1800 s after which NCCL gives up the other ranks."""
+    """For one call with all its retries, so it also bounds the wait for a service that is away.
+    Below NCCL's timeout of 1800 s for the other ranks."""
     run: RunName | None = None
-    """`Rollout.run` of every row that names none."""
+    """`Rollout.run` of rows that have none."""
     knobs: Annotated[Knobs, BeforeValidator(_decode)] = Knobs()
-    """Knobs of every row that does not set its own, as JSON: `{"citation_weight": 0.3}`."""
+    """Knobs of rows that do not set their own, as JSON: `{"citation_weight": 0.3}`."""
     fallback_reward: Finite = 0.0
-    """Stands in for a reward that could not be had, where the trainer cannot leave a sample out
-    and no reward of the same prompt is known yet."""
+    """The reward of a failed sample that the trainer cannot leave out, until one of the same
+    prompt is known."""
 
     def fill(self, rollout: Rollout, step: int | None = None) -> Rollout:
-        """`rollout` with the run, step and knobs that it leaves open."""
+        """A copy of `rollout` with the run, step and knobs that it does not set."""
         update: dict[str, object] = {
             name: getattr(self.knobs, name)
             for name in self.knobs.model_fields_set - rollout.model_fields_set
@@ -60,10 +59,9 @@ class ClientSettings(BaseModel):
 
 
 def load_settings(**overrides: Any) -> ClientSettings:
-    """Read the environment; `overrides` (what the trainer's configuration gave) win.
+    """Settings of the environment and of `overrides`, which win; None there means unset.
 
-    Raises:
-        SettingsError: no URL is set, an override is unknown, or a value is out of range.
+    Raises `SettingsError` where no URL is set, an override is unknown or a value out of range.
     """
     given = {
         name: value
@@ -81,11 +79,12 @@ def load_settings(**overrides: Any) -> ClientSettings:
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, item['loc']))}: {item['msg']}"
+            # The input may be a token.
             for item in error.errors(include_input=False, include_url=False)
         )
         raise SettingsError(f"settings of the Citemark client: {problems}") from error
 
 
 def secret(variable: str) -> str | None:
-    """The value of an environment variable; None where it is unset or empty."""
+    """The value of an environment variable; None if unset or empty."""
     return os.environ.get(variable) or None

@@ -9,11 +9,9 @@ or, with skyrl 0.3 and newer, `trainer.override_entrypoint=citemark_grpo.skyrl` 
 one reward after the other.
 
 Rubrics, question and tool output are columns of the row, or in its `reward_spec`, `reward_model` or
-`extra_info`; question and sources may stand in the prompt. SkyRL cannot leave a sample out and
+`extra_info`; question and sources may be in the prompt. SkyRL cannot leave a sample out and
 stops at an exception, so a failed judge gives the running mean of the same prompt's rewards, else
 `fallback_reward`, with the metric `judge_failed` 1.0. A malformed row raises.
-
-Importing this module needs SkyRL: its environments are subclasses of its own.
 """
 
 import sys
@@ -33,18 +31,11 @@ from citemark_grpo.settings import ClientSettings, load_settings
 from citemark_grpo.source import source_of
 from citemark_schemas import SIGNALS
 
-ENVIRONMENT: Final = "citemark"
-"""What `environment.env_class` names."""
+ENVIRONMENT: Final = "citemark"  # the value of `environment.env_class`
 
 
 class RubricEnv(BaseTextEnv):  # type: ignore[misc]  # SkyRL is not installed with mypy
-    """One question, one answer, one reward.
-
-    Args:
-        env_config: Not used: SkyRL knows no section of ours.
-        extras: The row's columns.
-        settings: The environment's where absent.
-    """
+    """One question, one answer, one reward; `extras` are the row's columns."""
 
     def __init__(
         self,
@@ -59,12 +50,10 @@ class RubricEnv(BaseTextEnv):  # type: ignore[misc]  # SkyRL is not installed wi
         self._settings = settings
 
     def init(self, prompt: ConversationType) -> tuple[ConversationType, dict[str, Any]]:
-        """Remember the prompt, which may hold question and sources."""
         self._prompt = prompt
         return prompt, {}
 
     def step(self, action: str) -> BaseTextEnvStepOutput:
-        """The reward of the policy's answer, which ends the episode."""
         given = self._settings
         service = connect() if given is None else RewardService(given, source_of(given))
         places = {"extras": self._row, "reward_spec": self._row.get("reward_spec")}
@@ -76,13 +65,13 @@ class RubricEnv(BaseTextEnv):  # type: ignore[misc]  # SkyRL is not installed wi
         )
 
     def get_metrics(self) -> dict[str, Any]:
-        """The same keys for every episode; zeros where it ended before the policy answered."""
+        """The same keys for every episode; zeros before the policy answered."""
         return dict(self._signals)
 
 
 def train(config: object, settings: ClientSettings) -> None:
-    """A whole run, in the Ray task where the environments are made."""
-    # Only here, because a worker that makes environments needs none of it.
+    """A whole run, in the Ray task that makes the environments."""
+    # Workers that only make environments do not need it.
     from skyrl.train.entrypoints.main_base import BasePPOExp  # noqa: PLC0415
 
     skyrl_gym.register(
@@ -94,17 +83,14 @@ def train(config: object, settings: ClientSettings) -> None:
 
 
 def main() -> None:
-    """SkyRL's own entry point, with the environment registered.
-
-    Raises:
-        SettingsError: no URL is set, or a setting is wrong; before anything is started.
-    """
+    """SkyRL's own entry point, with the environment registered."""
     import ray  # noqa: PLC0415  comes with SkyRL's trainer, which `RubricEnv` alone does not need
     from skyrl.train.entrypoints import main_base  # noqa: PLC0415  as does this
 
-    # Read here: Ray's workers have the environment of the node that they run on.
+    # Ray's workers have the environment of their node, so the settings are sent to them. A wrong
+    # one raises before Ray starts.
     settings = load_settings()
-    # SkyRL looks at this one before it parses the others, which it then is not among.
+    # SkyRL reads this argument by itself and does not parse it with the others.
     given = [each for each in sys.argv[1:] if not each.startswith("trainer.override_entrypoint=")]
     config = main_base.SkyRLTrainConfig.from_cli_overrides(given)
     main_base.validate_cfg(config)

@@ -1,5 +1,5 @@
-"""Rewards for slime, as a custom reward model. (Its `--rm-type remote_rm` needs no Python here, but
-sends only `label`, gives up after 120 s and cannot leave a sample out.)
+"""Rewards for slime, as a custom reward model. (Its `--rm-type remote_rm` sends only `label`, gives
+up after 120 s and cannot leave a sample out.)
 
     export CITEMARK_URL=http://HOST:8000
     --custom-rm-path citemark_grpo.slime.rm
@@ -9,11 +9,11 @@ sends only `label`, gives up after 120 s and cannot leave a sample out.)
 
 In place of the environment, `--rm-url http://HOST:8000` names the service's root.
 
-Rubrics, question and tool output travel in the row's `metadata`, else in its `label`; question and
-sources may stand in the prompt. Where the judge fails, `remove_sample` takes the sample out of the
-loss. slime still counts its reward in the group's mean, so it gets one that changes nothing: with
-`--group-rm` the mean of its siblings' rewards, else the running mean of its prompt's. A malformed
-row raises, which ends the run.
+Rubrics, question and tool output are in the row's `metadata`, else in its `label`; question and
+sources may be in the prompt. Where the judge fails, `remove_sample` takes the sample out of the
+loss. slime still counts its reward in the group's mean, so it gets a neutral one: with `--group-rm`
+the mean of its siblings' rewards, else the running mean of its prompt's. A malformed row raises,
+which ends the run.
 """
 
 from collections.abc import Sequence
@@ -28,8 +28,6 @@ _FINISH_REASONS = {"completed": "stop", "truncated": "length"}
 
 
 class SlimeSample(Protocol):
-    """What is read and written of slime's `Sample`."""
-
     prompt: Any
     response: str
     label: Any
@@ -39,8 +37,6 @@ class SlimeSample(Protocol):
 
 
 class SlimeArguments(Protocol):
-    """What is read of slime's arguments."""
-
     reward_key: str | None
     rm_url: str | None
 
@@ -54,11 +50,11 @@ async def rm(
 async def rm(
     args: SlimeArguments,
     sample: SlimeSample | Sequence[SlimeSample],
-    **kwargs: Any,  # noqa: ARG001  slime hands its own on
+    **kwargs: Any,  # noqa: ARG001  slime passes its own
 ) -> Reward | list[Reward]:
     """A float, or with `--reward-key` a dict of `reward` and metrics; a list for a list.
 
-    Samples of one list are of one prompt. Sets `remove_sample` where the judge failed.
+    A list's samples are of one prompt. Sets `remove_sample` where the judge failed.
     """
     service = connect(url=args.rm_url)
     samples = sample if isinstance(sample, Sequence) else [sample]

@@ -1,8 +1,7 @@
-"""Where the callables get their results: one connection pool for each process and service.
+"""One connection pool for each process and service, on an event loop in a daemon thread.
 
-Trainers call a module-level function from whatever thread and event loop they have, one rollout
-or a thousand at a time, in processes that they fork or spawn. What those calls share lives here,
-on an event loop in a daemon thread of its own.
+Trainers call module-level functions from any thread and event loop, in processes that they fork or
+spawn, so what these calls share cannot belong to a caller.
 """
 
 import asyncio
@@ -21,25 +20,17 @@ _Got = TypeVar("_Got")
 
 _BATCH_ITEMS = 16
 _PARALLEL = 16
+# A few times what 256 coroutines of one loop need to get here; a judgement takes far longer.
 _GATHER_S = 0.005
-"""A few times what 256 coroutines of one loop need to get here, and nothing beside a judgement."""
 _MAX_WAITING = 16_384
 _OPEN_S = 60.0
 _CLOSE_S = 2.0
+# In effect none: a call that timed out is never retried, so the deadline alone bounds it.
 _CALL_S = 86_400.0
-"""The deadline alone bounds a call: one that was given up is never tried again."""
 
 
 class Source:
-    """A `Gatherer` that any thread and any event loop may use.
-
-    Args:
-        url: The service's root.
-        token: For `Authorization: Bearer`.
-
-    Raises:
-        ValueError: `url` is none that could be called.
-    """
+    """A `Gatherer` for any thread and event loop. Raises `ValueError` for a bad `url`."""
 
     def __init__(self, url: str, token: str | None = None) -> None:
         self._client = ScoreClient(
@@ -54,7 +45,7 @@ class Source:
             self._client, batch_items=_BATCH_ITEMS, gather_s=_GATHER_S, max_waiting=_MAX_WAITING
         )
         self._loop = asyncio.new_event_loop()
-        # A daemon, so that an interpreter that ends does not wait for it.
+        # A daemon, because the interpreter's exit would wait for any other thread.
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="citemark-source", daemon=True
         )
@@ -62,14 +53,14 @@ class Source:
         self.submit(self._client.__aenter__()).result(_OPEN_S)
 
     def submit(self, call: Coroutine[Any, Any, _Got]) -> concurrent.futures.Future[_Got]:
-        """Run a coroutine of `gatherer`; cancelling its future takes its rollouts back."""
+        """Run a coroutine of `gatherer`; cancelling the future withdraws its rollouts."""
         if self._loop.is_closed():
             call.close()
             raise RuntimeError("this source of results is closed")
         return asyncio.run_coroutine_threadsafe(call, self._loop)
 
     def close(self) -> None:
-        """Give up what is under way, and end the thread; takes two seconds at most."""
+        """Cancel what is in flight and end the thread; each takes at most two seconds."""
         if self._loop.is_closed():
             return
 
@@ -88,8 +79,6 @@ class Source:
 
 
 class _Sources:
-    """The open sources of this process, by service and token."""
-
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._open: dict[tuple[str, str | None], Source] = {}
@@ -103,9 +92,10 @@ class _Sources:
             return source
 
     def renew(self) -> None:
-        """In a forked child: its parent's threads are not here, and its lock may never open."""
+        """Start empty in a forked child, which has none of its parent's threads."""
+        # A thread of the parent may have held the old one, and would never release it here.
         self._lock = threading.Lock()
-        # Kept, because taking them down would reach into the parent's selector.
+        # Not collected: their destructors would reach into the parent's selector.
         self._inherited.extend(self._open.values())
         self._open = {}
 
@@ -116,7 +106,6 @@ class _Sources:
             source.close()
 
 
-# Trainers call module-level functions, so what these share has no other place to be.
 _SOURCES = _Sources()
 atexit.register(_SOURCES.close)
 if hasattr(os, "register_at_fork"):
@@ -124,11 +113,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def source_of(settings: ClientSettings) -> Source:
-    """This process's source for the service and token of `settings`."""
     token = settings.api_token
     return _SOURCES.of(settings.url, None if token is None else token.get_secret_value())
 
 
 def close_sources() -> None:
-    """Close every source of this process; a later call opens a new one."""
+    """Close all sources of this process; a later call opens new ones."""
     _SOURCES.close()

@@ -8,11 +8,10 @@
 
 Rubrics, question and tool output are columns of the data set: `question`, `tool_output` (or
 `snippets`), `positive_rubrics`, `negative_rubrics`, `rubrics`; see `citemark_schemas.envelope`.
-Question and sources may stand in the prompt instead. Where the judge fails, or the service cannot
-be reached within the deadline, the reward is None: TRL leaves the sample out of its group's
-baseline and of the loss, as long as no other reward function gives it a number. A malformed row
-raises. Of a conversation the last assistant message is judged, with what tools answered as
-sources.
+Question and sources may be in the prompt instead. Where the judge fails, or the service cannot be
+reached within the deadline, the reward is None: TRL leaves the sample out of its group's baseline
+and of the loss, unless another reward function gives it a number. A malformed row raises. Of a
+conversation the last assistant message is judged, with its tool messages as sources.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,8 +22,7 @@ from citemark_grpo.outcome import reward_of, shortfall, signals_of
 from citemark_grpo.service import connect, to_rollout
 from citemark_schemas import SIGNALS
 
-Text = str | Sequence[Mapping[str, Any]]
-"""A text, or the messages of a conversation."""
+Text = str | Sequence[Mapping[str, Any]]  # or the messages of a conversation
 
 
 async def rubric_reward(
@@ -38,10 +36,10 @@ async def rubric_reward(
     environments: object = None,  # noqa: ARG001  TRL passes it by name
     **columns: Sequence[Any],
 ) -> list[float | None]:
-    """One reward for each completion, in order; None where nobody judged it.
+    """One reward for each completion, in order; None where it was not judged.
 
-    Logs the means of `SIGNALS` over what was judged as `citemark/…`, and three columns of the
-    completions table: the same keys at every call, because TRL's ranks wait for each other's.
+    Logs means of `SIGNALS` over judged completions as `citemark/…`, and three columns of the
+    completions table.
     """
     rollouts = []
     for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
@@ -52,6 +50,7 @@ async def rubric_reward(
     signals = [signals_of(outcome) for outcome in outcomes]
     if log_metric is not None:
         judged = [each for each in signals if not each["judge_failed"]]
+        # The same keys at every call: TRL's ranks wait for each other's.
         for name in SIGNALS:
             values = [each[name] for each in (signals if name == "judge_failed" else judged)]
             log_metric(f"citemark/{name}", fmean(values) if values else 0.0)

@@ -16,11 +16,10 @@
     vf.Rubric(funcs=[legacy_reward])
 
 Rubrics, question and tool output are fields of the task (older: of `info` or `answer`); question
-and sources may stand in the prompt, and what tools answered counts as source where the row has
-none. Where the judge fails, `reward` raises: verifiers marks the trace as failed, and prime-rl
-drops it before advantages. The older Rubric turns any exception into a 0.0, so `legacy_reward`
-gives the running mean of the same prompt's rewards instead, else `fallback_reward`, and sets
-`state["judge_failed"]`.
+and sources may be in the prompt, and tool messages are sources where the row has none. Where the
+judge fails, `reward` raises: verifiers marks the trace as failed, and prime-rl drops it before
+advantages. The older Rubric turns any exception into a 0.0, so `legacy_reward` gives the running
+mean of the same prompt's rewards, else `fallback_reward`, and sets `state["judge_failed"]`.
 """
 
 from collections.abc import Mapping, MutableMapping, Sequence
@@ -34,37 +33,32 @@ from citemark_schemas import metrics_of
 
 
 class Trace(Protocol):
-    """What is read and written of a trace."""
-
     @property
     def last_reply(self) -> str:
-        """The last thing the policy said."""
+        """The policy's last message."""
 
     @property
     def tool_messages(self) -> Sequence[BaseModel]:
-        """What tools answered."""
+        """In order."""
 
     @property
     def is_truncated(self) -> bool:
-        """Whether a limit ended it."""
+        """True if a limit ended it."""
 
     def record_metrics(self, values: Mapping[str, float]) -> None:
-        """Keep numbers beside the reward."""
+        """Add numbers to the trace's metrics."""
 
 
 async def reward(task: BaseModel, trace: Trace) -> float:
-    """The trace's reward; its metrics are recorded as `citemark_…`.
+    """The trace's reward; metrics are recorded as `citemark_…`.
 
-    Raises:
-        ScoreError: nobody judged it; the trace is to be left out.
-        EnvelopeError: the task makes no rollout; the message names its field.
-        SettingsError: no URL is set, or a setting is wrong.
+    Raises `ScoreError` where it was not judged, else as `citemark_grpo.service`.
     """
     return await score_trace(task, trace)
 
 
 async def score_trace(task: BaseModel, trace: Trace, **overrides: Any) -> float:
-    """`reward`, with fields of `ClientSettings` that win over the environment."""
+    """`reward`; `overrides` are fields of `ClientSettings`."""
     row = task.model_dump(mode="json")
     rollout = to_rollout(
         {"task": row},
@@ -76,8 +70,7 @@ async def score_trace(task: BaseModel, trace: Trace, **overrides: Any) -> float:
     (outcome,) = await connect(**overrides).outcomes([rollout])
     result = require_judged(outcome)
     trace.record_metrics({f"citemark_{key}": value for key, value in metrics_of(result).items()})
-    # `require_judged` lets no result without one through.
-    return result.reward or 0.0
+    return result.reward or 0.0  # never None here: `require_judged` raises
 
 
 async def legacy_reward(
@@ -86,9 +79,9 @@ async def legacy_reward(
     answer: object = None,
     info: object = None,
     state: MutableMapping[str, Any] | None = None,
-    **kwargs: Any,  # noqa: ARG001  verifiers passes whatever it has by name
+    **kwargs: Any,  # noqa: ARG001  verifiers passes all it has by name
 ) -> float:
-    """One rollout's reward, or what stands in for it; `state` gets its metrics."""
+    """One rollout's reward, or its replacement; metrics go to `state`."""
     service = connect()
     rollout = to_rollout({"info": info, "answer": answer}, completion, prompt=prompt)
     (score,) = await service.scores([rollout])

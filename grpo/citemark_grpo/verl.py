@@ -1,4 +1,4 @@
-"""Rewards for verl (0.5 or newer). It has no URL for a reward; it takes a function.
+"""Rewards for verl (0.5 or newer), as a function.
 
     export CITEMARK_URL=http://HOST:8000
 
@@ -15,7 +15,7 @@
     custom_reward_function.path=pkg://citemark_grpo.verl
     custom_reward_function.name=compute_score_batch
 
-In place of the environment, settings may stand in the configuration (see `ClientSettings`):
+Instead of the environment, the configuration may have settings (see `ClientSettings`):
 
     +reward.custom_reward_function.reward_kwargs.url=http://HOST:8000
     +reward.custom_reward_function.reward_kwargs.knobs.citation_weight=0.3
@@ -27,7 +27,7 @@ let this function answer first, and raise the manager's own limit of one call at
     reward.reward_manager.name=rate_limited +reward.max_concurrent=256
     +reward.custom_reward_function.reward_kwargs.deadline_s=280
 
-Rubrics, question and tool output travel in the row's `extra_info`, or as an object or JSON text in
+Rubrics, question and tool output are in the row's `extra_info`, or as an object or JSON text in
 `reward_model.ground_truth`; verl passes no prompt. It cannot leave a sample out and stops at an
 exception, so a failed judge gives the running mean of the same prompt's rewards (as this worker
 knows them), else `fallback_reward`, with `judge_failed` 1.0. A malformed row raises.
@@ -40,8 +40,8 @@ from citemark_grpo.outcome import Score, signals_of
 from citemark_grpo.service import RewardService, connect, to_rollout
 from citemark_schemas import Rollout
 
+# verl adds these where it runs a generative reward model.
 _VERLS_OWN = frozenset({"reward_router_address", "reward_model_tokenizer"})
-"""What verl adds where a generative reward model of its own runs."""
 
 
 async def compute_score(
@@ -53,12 +53,7 @@ async def compute_score(
 ) -> dict[str, float]:
     """One sample's `score` and metrics: the same keys at every call, finite floats.
 
-    Args:
-        data_source: Not used.
-        solution_str: The decoded response.
-        ground_truth: May carry the row's envelope.
-        extra_info: May carry it too, and wins.
-        reward_kwargs: Fields of `ClientSettings`.
+    `extra_info` wins over `ground_truth`; `reward_kwargs` are fields of `ClientSettings`.
     """
     service = _connect(reward_kwargs)
     (score,) = await service.scores([_to_rollout(solution_str, ground_truth, extra_info)])
@@ -72,7 +67,7 @@ def compute_score_sync(
     extra_info: Mapping[str, Any] | None = None,
     **reward_kwargs: Any,
 ) -> dict[str, float]:
-    """`compute_score` for reward managers that know no `async`; blocks its thread."""
+    """`compute_score` for reward managers that cannot await."""
     rows = ([data_source], [solution_str], [ground_truth], [extra_info])
     return compute_score_batch(*rows, **reward_kwargs)[0]
 

@@ -5,8 +5,7 @@
     base_url = "http://HOST:8000"           # else CITEMARK_URL
     weight = 1.0
 
-What it reads and what it does when the judge fails: see `citemark_grpo.verifiers`. Importing this
-package needs verifiers, which nothing else here does.
+For the row's fields and a judge that fails see `citemark_grpo.verifiers`.
 """
 
 from collections.abc import Mapping
@@ -22,25 +21,21 @@ __all__ = ["CitemarkJudge"]
 
 
 class CitemarkJudgeConfig(vf.JudgeConfig):  # type: ignore[misc]  # not installed with mypy
-    """Where the reward service is; what verifiers' judges say of a model does not apply."""
+    """Its fields for a judge model do not apply here."""
 
     id: str = "citemark-judge"
     base_url: str = ""
     """The service's root; CITEMARK_URL where empty."""
     api_key_var: str = "CITEMARK_API_TOKEN"
-    """Names the variable that holds the service's token. Not the default of other judges: a key
-    for a model provider is none of the reward service's business."""
+    """The variable of the service's token. Not the default of other judges, which would send the key
+    of a model provider to the reward service."""
+    # As in `ClientSettings`.
     deadline_s: float | None = None
-    """As in `citemark_grpo.settings`."""
     run: str | None = None
-    """As in `citemark_grpo.settings`."""
     knobs: dict[str, Any] | None = None
-    """As in `citemark_grpo.settings`."""
 
 
 class CitemarkJudge(vf.Judge[float, CitemarkJudgeConfig]):  # type: ignore[misc]  # as above
-    """Scores a trace with the reward service; raises where nobody judged it."""
-
     def __init__(self, config: CitemarkJudgeConfig | None = None) -> None:
         super().__init__(config)
         if self.config.headers or self.config.headers_from_env:

@@ -3,18 +3,16 @@
     export CITEMARK_URL=http://HOST:8000
     python -m citemark_grpo.open_instruct open_instruct/grpo_fast.py … --verification_reward 10.0
 
-in place of `python open_instruct/grpo_fast.py …`: open-instruct finds verifiers by their class, so
-somebody has to import it first. Rows name it as `dataset: citemark`; `--remap_verifier
+instead of `python open_instruct/grpo_fast.py …`: open-instruct finds verifiers among the subclasses
+that are imported. Rows name it as `dataset: citemark`; `--remap_verifier
 rubric=citemark` sends those of its own verifier `rubric` here as well.
 
-Rubrics, question and tool output travel in `ground_truth`, as an object or JSON text, in the shape
-of open-instruct's own rubric rows too; question and sources may stand in the prompt. The reward is
+Rubrics, question and tool output are in `ground_truth`, as an object or JSON text, in the shape
+of open-instruct's own rubric rows too; question and sources may be in the prompt. The reward is
 multiplied by `--verification_reward`, so leave Citemark's knob of that name at 1. open-instruct
 cannot leave a sample out, so a failed judge gives the running mean of the same prompt's rewards,
 else `fallback_reward`; it has no place for metrics, so `reasoning` and the log say so. A malformed
 row raises.
-
-Importing this package needs open-instruct: its verifiers are subclasses of its own.
 """
 
 from typing import Any
@@ -39,7 +37,7 @@ class CitemarkVerifier(VerifierFunction):  # type: ignore[misc]  # not installed
         query: str | None = None,
         **rollout: Any,  # noqa: ARG002  newer versions pass the rollout's state as well
     ) -> VerificationResult:
-        """`async_call` for code without an event loop; blocks its thread."""
+        """Blocking `async_call`."""
         service = connect()
         made = to_rollout({"ground_truth": label}, prediction, prompt=query)
         return _to_result(*service.scores_sync([made]))
@@ -52,7 +50,6 @@ class CitemarkVerifier(VerifierFunction):  # type: ignore[misc]  # not installed
         query: str | None = None,
         **rollout: Any,  # noqa: ARG002  newer versions pass the rollout's state as well
     ) -> VerificationResult:
-        """The score of one prediction."""
         service = connect()
         made = to_rollout({"ground_truth": label}, prediction, prompt=query)
         return _to_result(*await service.scores([made]))

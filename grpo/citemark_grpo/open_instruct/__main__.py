@@ -1,6 +1,5 @@
-"""`python -m citemark_grpo.open_instruct SCRIPT …`: open-instruct, which finds our verifier.
-
-The package was imported on the way here, which is all that open-instruct needs to find it.
+"""`python -m citemark_grpo.open_instruct SCRIPT …`: runs open-instruct, which finds our verifier
+because running this module has imported the package.
 """
 
 import runpy
@@ -10,14 +9,10 @@ from citemark_grpo.settings import load_settings
 
 
 def main() -> None:
-    """Run `sys.argv[1]` as if it had been called directly.
-
-    Raises:
-        SettingsError: no URL is set, or a setting is wrong; before a model is loaded.
-    """
+    """Run `sys.argv[1]` as if it had been called directly."""
     if len(sys.argv) < 2:
         sys.exit("usage: python -m citemark_grpo.open_instruct open_instruct/grpo_fast.py …")
-    load_settings()
+    load_settings()  # raises before a model is loaded
     del sys.argv[0]
     runpy.run_path(sys.argv[0], run_name="__main__")
 
