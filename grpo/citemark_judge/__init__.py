@@ -27,8 +27,8 @@ class CitemarkJudgeConfig(vf.JudgeConfig):  # type: ignore[misc]  # not installe
     base_url: str = ""
     """The service's root; CITEMARK_URL where empty."""
     api_key_var: str = "CITEMARK_API_TOKEN"
-    """The variable of the service's token. Not the default of other judges, which would send the key
-    of a model provider to the reward service."""
+    """The variable of the service's token. Other judges' default would send a model provider's key
+    to the reward service."""
     # As in `ClientSettings`.
     deadline_s: float | None = None
     run: str | None = None

@@ -1,8 +1,7 @@
 """Checkpoints on disk: complete, or not there at all.
 
 A checkpoint is built in a staging folder, synced, marked and renamed, in this order. The marker
-lists every file with its size, so that a folder that lost one (half copied, half deleted) is seen
-for what it is. Weights-only checkpoints have another name, which no one resumes from by mistake.
+lists every file with its size, so that a folder half copied or half deleted does not pass.
 """
 
 import json
@@ -23,26 +22,22 @@ _NAME: Final = re.compile(r"(checkpoint|weights)-(\d{1,18})")
 
 
 class Contents(StrEnum):
-    """What a checkpoint holds; the value begins the folder's name."""
+    """What a checkpoint holds; the value is the prefix of the folder's name."""
 
-    FULL = "checkpoint"
-    """Everything that an exact resume needs; named as transformers names it."""
-    WEIGHTS = "weights"
-    """The model alone: to evaluate or to start anew from, not to resume."""
+    FULL = "checkpoint"  # all that an exact resume needs, under transformers' own name
+    WEIGHTS = "weights"  # the model alone, under a name that transformers does not resume from
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A complete checkpoint; `size` is the bytes of its files."""
-
     path: Path
     step: int
     kind: Contents
-    size: int
+    size: int  # bytes
 
 
 def list_complete(run: Path) -> list[Checkpoint]:
-    """The complete checkpoints of a run, oldest first; none where the folder is missing."""
+    """The complete checkpoints of a run, oldest first."""
     if not run.is_dir():
         return []
     found = [each for path in run.iterdir() if (each := _read(path)) is not None]
@@ -63,37 +58,29 @@ def _read(path: Path) -> Checkpoint | None:
 
 
 def find_newest(found: Sequence[Checkpoint], kind: Contents = Contents.FULL) -> Checkpoint | None:
-    """The newest one of its kind; `found` is oldest first."""
     return next((each for each in reversed(found) if each.kind is kind), None)
 
 
 def find_resumable(run: Path) -> Path | None:
-    """The folder to resume from: the newest checkpoint that is whole; None where there is none.
-
-    What transformers' own search finds may be torn; this never is.
-    """
+    """The newest complete checkpoint; transformers' own search may find a torn one."""
     found = find_newest(list_complete(run))
     return None if found is None else found.path
 
 
 def list_expendable(found: Sequence[Checkpoint], keep: int = 0) -> list[Checkpoint]:
-    """Those beyond the newest `keep` (>= 0), oldest first, but never the newest full one."""
+    """All but the newest `keep` (>= 0) and the newest full one, oldest first."""
     kept = find_newest(found)
     return [each for each in found[: max(0, len(found) - keep)] if each is not kept]
 
 
 def staging_folder(run: Path, kind: Contents, step: int) -> Path:
-    """Where the checkpoint is built; not made yet."""
     return run / STAGING / f"{kind.value}-{step}"
 
 
 def seal(built: Path, run: Path) -> Path:
-    """Make what was built in staging the checkpoint of that name; an older one of it is replaced.
+    """Turn what was built in staging into the checkpoint of that name, replacing an older one.
 
-    Every file, the marker and both folders are on the disk when this returns.
-
-    Raises:
-        OSError: the disk is full or broken; the checkpoint is not there then.
+    All of it is synced when this returns; after an `OSError` there is no checkpoint.
     """
     files = list(_files(built))
     for file in files:
@@ -103,6 +90,7 @@ def seal(built: Path, run: Path) -> Path:
     _sync(built / MARKER)
     for folder in (built, *(path for path in built.rglob("*") if path.is_dir())):
         _sync(folder)
+    # The rename comes last: before it nothing under the checkpoint's name is new.
     place = run / built.name
     discard(place)
     built.rename(place)
@@ -111,11 +99,7 @@ def seal(built: Path, run: Path) -> Path:
 
 
 def discard(checkpoint: Path) -> None:
-    """Remove a checkpoint, at once for those who look: it leaves its name before its files go.
-
-    Raises:
-        OSError: it cannot be removed.
-    """
+    """Remove a checkpoint: first its name, then its files, so that no torn one is ever visible."""
     if not checkpoint.exists():
         return
     doomed = checkpoint.parent / STAGING / f"removed-{checkpoint.name}"
@@ -126,26 +110,21 @@ def discard(checkpoint: Path) -> None:
     except OSError as error:
         if not is_out_of_space(error):
             raise
-        # A new name may need a block of its folder, and there is none: unmark it in place.
+        # The new name may need a block in its folder, and none is free: unmark in place.
         (checkpoint / MARKER).unlink(missing_ok=True)
         doomed = checkpoint
     shutil.rmtree(doomed)
-    # What was freed counts as free once this is on the disk.
+    # The space counts as free once this is on the disk.
     _sync(checkpoint.parent)
 
 
 def sweep_staging(run: Path) -> None:
-    """Remove what an interrupted run left in staging.
-
-    Raises:
-        OSError: it cannot be removed.
-    """
+    """Remove what an interrupted run left in staging."""
     if (run / STAGING).exists():
         shutil.rmtree(run / STAGING)
 
 
 def staged_bytes(built: Path) -> int:
-    """Bytes that stand in staging, 0 where nothing does."""
     return sum(file.stat().st_size for file in _files(built))
 
 

@@ -32,14 +32,12 @@ def main() -> None:
 
 
 def to_option(flag: Flag) -> click.Option:
-    """A flag of the table as click takes it; unset it is absent, so that the table's default holds.
-
-    A boolean may stand alone or be followed by true or false, as in the published command.
-    """
+    """A flag of the table as click takes it; unset it is None, and the table's default holds."""
     default = str(flag.default).lower() if flag.kind is bool else flag.default
     shown = "" if default is None else f"  [{default}]"
     attributes: dict[str, Any] = {"default": None, "help": flag.effect + shown}
     if flag.kind is bool:
+        # Alone or followed by true or false, as in the published command.
         attributes |= {"is_flag": False, "flag_value": "true", "type": bool}
     else:
         attributes["type"] = click.Choice(flag.choices) if flag.choices else flag.kind
@@ -65,7 +63,7 @@ def train(**flags: Any) -> None:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM raises `Terminated` within the block; to be entered on the main thread."""
+    """Raise `Terminated` at SIGTERM within the block; for the main thread only."""
 
     def terminate(*_: object) -> NoReturn:
         raise Terminated
@@ -78,7 +76,7 @@ def _terminable() -> Iterator[None]:
 
 
 def _plan_and_train(given: dict[str, Any]) -> None:
-    # Here and not above: torch takes seconds to import, and --help needs none of it.
+    # torch takes seconds to import, and --help does not need it.
     from citemark_grpo.training import config, session  # noqa: PLC0415
 
     machine = config.this_machine()

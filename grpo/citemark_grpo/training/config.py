@@ -1,4 +1,4 @@
-"""TRL's configuration of a plan, and what this machine lacks for it. Needs the extra `train`."""
+"""TRL's configuration of a plan, and what this machine lacks for it."""
 
 import dataclasses
 from importlib.util import find_spec
@@ -14,10 +14,8 @@ from citemark_grpo.training.plan import Plan
 
 
 def this_machine() -> Machine:
-    """The processes that the launcher started, 1 without one, and whether there is a GPU.
-
-    Nothing is initialised: a process group would take its timeout before the plan can set it.
-    """
+    """The number of processes that the launcher started, and whether there is a GPU."""
+    # From the environment: a process group would take its timeout before the plan can set it.
     processes = get_int_from_env(["WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"], 1)
     return Machine(world_size=processes, cuda=torch.cuda.is_available())
 
@@ -31,7 +29,7 @@ def build_config(plan: Plan) -> GRPOConfig:
     """
     if plan.trainer["use_cpu"] and (packages := _gpu_packages(plan)):
         raise Declined(dict.fromkeys(packages, "needs a GPU, and there is none"))
-    # TensorBoard is written by `Board`.
+    # `trainer.Board` writes TensorBoard's files, in place of transformers' callback.
     report_to = [name for name in plan.trainer["report_to"] if name != "tensorboard"]
     try:
         config = GRPOConfig(
@@ -48,7 +46,7 @@ def build_config(plan: Plan) -> GRPOConfig:
 
 
 def list_lacking(plan: Plan) -> list[str]:
-    """What the plan needs and this machine has not, a line each."""
+    """What the plan needs and this machine does not have, a line each."""
     packages = _gpu_packages(plan)
     lines = [
         f"the package {package}, for --{flag}: the extra train-gpu brings it"
@@ -61,10 +59,8 @@ def list_lacking(plan: Plan) -> list[str]:
 
 
 def resolve_config(plan: Plan) -> dict[str, Any]:
-    """Every setting of the run's GRPOConfig by field name, as it will be.
-
-    Not made by building one: that would need the GPUs and the processes that are planned for.
-    """
+    """Every setting of the run's GRPOConfig by field name."""
+    # Not read from a GRPOConfig, which could only be built on the planned GPUs and processes.
     derived = {
         "model_init_kwargs": _model_arguments(plan),
         "steps_per_generation": plan.trainer["gradient_accumulation_steps"],
@@ -76,7 +72,7 @@ def resolve_config(plan: Plan) -> dict[str, Any]:
 
 
 def library_defaults() -> dict[str, Any]:
-    """What TRL and transformers set where nobody says anything, by field name of GRPOConfig."""
+    """Defaults of TRL and transformers by field name of GRPOConfig."""
     return {
         field.name: field.default
         if field.default_factory is dataclasses.MISSING
@@ -86,7 +82,7 @@ def library_defaults() -> dict[str, Any]:
 
 
 def _gpu_packages(plan: Plan) -> dict[str, str]:
-    """The flags of the plan that only a GPU honours, each with the package that does it."""
+    """Flags of the plan that need a GPU, and the package that each needs."""
     needed = {
         ("deepspeed_stage", "deepspeed"): plan.trainer["deepspeed"] is not None,
         ("attn_implementation", "flash_attn"): plan.policy.attn_implementation

@@ -1,4 +1,4 @@
-"""A plan on paper: the flags, the configuration, the token budget and the rows."""
+"""A plan as text: the flags, the configuration, the token budget and the rows."""
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -10,18 +10,17 @@ from typing import Any, Final
 from citemark_grpo.training.plan import FlagOutcome, Plan, RowRules, StepShape
 from citemark_grpo.training.rows import PreparedRows
 
+# Shown together, changed or not.
 OPTIMIZER: Final = (
     "optim", "optim_args", "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs",
     "warmup_steps", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm",
 )  # fmt: skip
-"""What decides about an update, in one place, changed or not."""
 
 
 def report_budget(step: StepShape, rules: RowRules, lengths: Sequence[int]) -> Iterator[str]:
-    """The tokens of one optimizer step over all processes: bounded, and by the rows' own lengths.
+    """Tokens of one optimizer step over all processes: the bound, and what these rows take.
 
-    Args:
-        lengths: Tokens of each row's prompt, at least one; percentiles are by nearest rank.
+    `lengths` are tokens of each row's prompt, at least one; percentiles are by nearest rank.
     """
     longest = min(rules.max_prompt_tokens, rules.max_tokens - rules.response_tokens)
     responses = step.rollouts * rules.response_tokens
@@ -47,7 +46,6 @@ def report_budget(step: StepShape, rules: RowRules, lengths: Sequence[int]) -> I
 
 
 def report_flags(outcomes: tuple[FlagOutcome, ...]) -> Iterator[str]:
-    """Each flag with its value and whether it was given, its effect, and what became of it."""
     for outcome in outcomes:
         origin = "" if outcome.given else "  (default)"
         yield f"--{outcome.flag.name} {_render(outcome.value)}{origin}"
@@ -60,7 +58,6 @@ def report_flags(outcomes: tuple[FlagOutcome, ...]) -> Iterator[str]:
 
 
 def report_rows(prepared: PreparedRows) -> Iterator[str]:
-    """How many rows are left, and why the others are not."""
     yield f"kept     {len(prepared.rows):>8,}"
     yield f"dropped  {prepared.dropped.total():>8,}"
     for reason, count in prepared.dropped.most_common():
@@ -78,10 +75,8 @@ def report_plan(
 ) -> Iterator[str]:
     """The whole dry run, line by line.
 
-    Args:
-        resolved: The trainer's settings, all of them, as the run has them.
-        defaults: The same as the libraries have them.
-        lacking: What the run needs and this machine has not.
+    `resolved` and `defaults` have the same keys: all settings of the trainer, as the run and as the
+    libraries set them.
     """
     changed = {name for name, value in resolved.items() if value != defaults[name]}
     shown = changed | plan.trainer.keys()

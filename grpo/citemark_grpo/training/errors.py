@@ -1,15 +1,13 @@
-"""Why a run does not start or does not go on, one tree.
+"""Why a run does not start or ends early. The command line prints the message, without a traceback,
+and exits with `status`.
 
     TrainingError
-    ├── Declined          flags that this trainer cannot honour; `reasons` has one line a flag
+    ├── Declined          flags that this trainer cannot honour
     ├── RowsUnusable      the data set cannot be read, or too few rows of it are left
     ├── MissingExtra      a library that the plan needs is not installed
-    ├── JudgementsMissing more judgements failed in a step than the run allows; before its update,
-    │                     on every process alike
-    ├── PolicyUnsaved     the run ended, and the disk has no room for what it trained
-    └── Stopped           a signal ended the run; the message says how to go on
-
-The command line prints the message without a traceback and exits with `status`.
+    ├── JudgementsMissing more judgements failed in a step than the run allows
+    ├── PolicyUnsaved     the run ended, and the disk has no room for the policy
+    └── Stopped           a signal ended the run; the message says how to resume
 """
 
 from collections.abc import Mapping
@@ -17,14 +15,11 @@ from signal import SIGINT, SIGTERM
 
 
 class TrainingError(Exception):
-    """Root of the tree."""
-
-    status = 1
-    """Exit status: 2 where the command is wrong, 1 where the run failed."""
+    status = 1  # the run failed; 2: the command is wrong
 
 
 class Declined(TrainingError):
-    """Flags that would have no effect, or another than their name says."""
+    """Flags without effect, or with another than their name says; `reasons` is by flag."""
 
     status = 2
 
@@ -42,7 +37,7 @@ class MissingExtra(TrainingError):
 
 
 class JudgementsMissing(TrainingError):
-    """Too many rollouts of a step came back without a reward."""
+    """Raised before the step's update, in every process."""
 
 
 class PolicyUnsaved(TrainingError):
@@ -50,14 +45,11 @@ class PolicyUnsaved(TrainingError):
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, where Ctrl-C is a KeyboardInterrupt.
-
-    Of its kind, since event loops and libraries let that one through and swallow others.
-    """
+    """SIGTERM; a KeyboardInterrupt, since event loops and libraries swallow other exceptions."""
 
 
 class Stopped(TrainingError):
-    """A signal ended the run; `status` is 128 and its number, as shells have it."""
+    """`status` is 128 plus the signal's number, as in shells."""
 
     def __init__(self, interrupt: KeyboardInterrupt, where: str) -> None:
         signal = SIGTERM if isinstance(interrupt, Terminated) else SIGINT

@@ -1,24 +1,20 @@
-"""What a flag of a run is, and the flags of the published run under their own names.
-
-A flag's value becomes entries of the plan, each at a place `section.field` such as `trainer.beta`;
-the sections are described in `plan`. A flag that cannot be honoured raises `Unsupported`.
-"""
+"""The class of a run's flags, and the flags of the published run under their own names."""
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+# Entries of the plan by their place `section.field`, such as `trainer.beta`; see `plan.Plan`.
 Parts = Mapping[str, Any]
-"""Entries of the plan by their dotted place."""
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What a plan must know of where it runs."""
+    """What a plan depends on of the machine that it runs on."""
 
     world_size: int = 1
-    """Processes of the run, one a GPU."""
+    """Processes of the run, one for each GPU."""
     cuda: bool = False
 
 
@@ -34,12 +30,11 @@ class Chosen:
 
     @property
     def world_size(self) -> int:
-        """The processes that the run is planned for."""
         return self["world_size"] or self.machine.world_size
 
 
 class Unsupported(Exception):
-    """A value that this trainer cannot honour; the message is the reason."""
+    """A value that this trainer cannot honour."""
 
 
 Becomes = Callable[[Any, Chosen], Parts]
@@ -47,25 +42,23 @@ Becomes = Callable[[Any, Chosen], Parts]
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """One flag of the run."""
-
     name: str
     kind: type[bool] | type[int] | type[float] | type[str]
     default: Any
     becomes: Becomes
     effect: str
-    """What it does, in a line; for `--help`, the dry run and the docs."""
+    """One line for `--help`, the dry run and the docs."""
     choices: tuple[str, ...] = ()
+    # Bounds of a number: `above` is exclusive, the others are inclusive.
     above: float | None = None
-    """The value must be greater."""
     least: float | None = None
     most: float | None = None
     required: bool = False
     redact: Callable[[Any], Any] = lambda value: value
-    """The value as it may be printed, without a secret that it holds."""
+    """Removes secrets from a value before it is printed."""
 
     def parts(self, chosen: Chosen) -> Parts:
-        """The entries of the plan that it makes. Raises `Unsupported`."""
+        """The flag's entries of the plan. Raises `Unsupported`."""
         value = chosen[self.name]
         if isinstance(value, int | float):
             self._check_range(value)
@@ -83,7 +76,7 @@ class Flag:
 
 
 def sets(*places: str) -> Becomes:
-    """The value itself at each of `places`; nothing where there is none."""
+    """The value itself at each of `places`; no entry for None."""
     return lambda value, _: {} if value is None else dict.fromkeys(places, value)
 
 
@@ -95,12 +88,10 @@ _NO_ESTIMATOR: Final = {
 
 
 def _kl_estimator(value: str, _: Chosen) -> Parts:
-    """TRL's loss has exp(r) - r - 1 (kl3) written in; its weighting by the ratio is switched off.
-
-    r is the reference's log-probability minus the policy's (Schulman, "Approximating KL
-    divergence", k3).
-    """
+    # TRL's loss has kl3 = exp(r) - r - 1 written in, with r the reference's log-probability minus
+    # the policy's (Schulman, "Approximating KL divergence", k3).
     if value == "kl3":
+        # Else TRL would multiply it by the importance ratio.
         return {"trainer.use_bias_correction_kl": False}
     raise Unsupported(
         f"{value} is {_NO_ESTIMATOR[value]}; the loss of TRL's GRPOTrainer has kl3 written in "
@@ -109,7 +100,7 @@ def _kl_estimator(value: str, _: Chosen) -> Parts:
 
 
 def _prompts_a_step(value: int, chosen: Chosen) -> Parts:
-    """One optimizer step sees each sample of the step's prompts once, over all processes."""
+    # One optimizer step trains on each sample of its prompts once, over all processes.
     samples = chosen["num_samples_per_prompt_rollout"]
     sequences = chosen["per_device_train_batch_size"]
     rollouts, at_once = value * samples, sequences * chosen.world_size
@@ -126,7 +117,7 @@ def _prompts_a_step(value: int, chosen: Chosen) -> Parts:
 
 
 def _pack_length(value: int, chosen: Chosen) -> Parts:
-    """TRL's GRPO pads and does not pack, so the length of a pack can only bound a micro-batch."""
+    # TRL's GRPO pads and does not pack, so the value can only bound a micro-batch.
     longest = min(
         chosen["max_prompt_token_length"] + chosen["response_length"], chosen["max_token_length"]
     )
@@ -145,7 +136,7 @@ def _max_token_length(value: int, chosen: Chosen) -> Parts:
 
 
 def _zero_stage(value: str, _: Chosen) -> Parts:
-    """DeepSpeed's own configuration; what is `auto` the trainer fills in from its arguments."""
+    """DeepSpeed's configuration; transformers fills in `auto` from the trainer's arguments."""
     if value == "0":
         return {"trainer.deepspeed": None}
     zero: dict[str, Any] = {"stage": int(value), "overlap_comm": True, "contiguous_gradients": True}
@@ -153,7 +144,7 @@ def _zero_stage(value: str, _: Chosen) -> Parts:
     if value == "3":
         zero["stage3_prefetch_bucket_size"] = "auto"
         zero["stage3_param_persistence_threshold"] = "auto"
-        # Else a checkpoint holds shards that only DeepSpeed can read.
+        # Else a checkpoint has shards that only DeepSpeed can read.
         zero["stage3_gather_16bit_weights_on_model_save"] = True
     arguments = (
         "gradient_accumulation_steps", "gradient_clipping", "train_batch_size",
@@ -164,6 +155,7 @@ def _zero_stage(value: str, _: Chosen) -> Parts:
     return {"trainer.deepspeed": {"bf16": bf16, "zero_optimization": zero, **filled_in}}
 
 
+# In the order of the published command.
 PUBLISHED: Final = (
     Flag("verification_reward", float, 10.0, sets("knobs.verification_reward"),
          "Scale of the whole reward.", above=0.0, most=1e6),
@@ -211,4 +203,3 @@ PUBLISHED: Final = (
          sets("trainer.per_device_train_batch_size", "batch.sequences"),
          "Sequences in one forward pass of one process.", least=1),
 )  # fmt: skip
-"""In the order of the published command."""

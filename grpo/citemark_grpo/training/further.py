@@ -14,11 +14,8 @@ _LONGEST_NAME: Final = 256  # of `Rollout.run`
 
 
 def _dtype(value: str, chosen: Chosen) -> Parts:
-    """Steps of a small learning rate vanish when they are added to weights in bfloat16.
-
-    ZeRO adds them to float32 copies of its own; without it the weights themselves must be float32.
-    On a CPU bfloat16 is slower than float32, and coarser.
-    """
+    # Small steps vanish when they are added to bfloat16 weights. ZeRO adds them to float32 copies
+    # of its own; without it the weights must be float32. On a CPU bfloat16 is slower, too.
     if value == "auto":
         on_gpu = "mixed" if chosen["deepspeed_stage"] == "0" else "bfloat16"
         value = on_gpu if chosen.machine.cuda else "float32"
@@ -30,7 +27,7 @@ def _dtype(value: str, chosen: Chosen) -> Parts:
 
 
 def _service_wait_s(value: float, chosen: Chosen) -> Parts:
-    """While one process waits for the service, the others wait for it in a collective."""
+    # While one process waits for the service, the others wait for it in a collective.
     collective_s = value + chosen["score_timeout_s"] + _JUDGING_MARGIN_S
     return {"service.wait_s": value, "trainer.ddp_timeout": max(1800, int(collective_s))}
 

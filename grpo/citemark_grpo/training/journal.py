@@ -1,10 +1,6 @@
-"""One JSON line a step, on the disk before the next step begins; and the lines as a picture.
+"""One JSON line a step, synced before the next step begins; and a plot of the lines.
 
-    {"step": 12, "time": 1789…, "rewards": [0.61, null, …], "metrics": {"score/reward": 0.58, …}}
-
-`rewards` are of the rollouts that were generated for this step, before the verification scale;
-null where the judge failed, empty where the step used rollouts of an earlier one. A full disk
-delays lines, it never ends the run: they wait in memory and are written with the next that fits.
+{"step": 12, "time": 1789…, "rewards": [0.61, null, …], "metrics": {"score/reward": 0.58, …}}
 """
 
 import json
@@ -23,7 +19,7 @@ JOURNAL: Final = "journal.jsonl"
 PLOT: Final = "rewards.png"
 
 _log: Final = logging.getLogger(__name__)
-_MOST_WAITING: Final = 10_000
+_MOST_WAITING: Final = 10_000  # lines
 _SMOOTH: Final = 0.85
 _COMPONENTS: Final = {
     "rubrics": "score/rubric_reward",
@@ -34,28 +30,23 @@ _COMPONENTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class JournalLine:
-    """What one step brought."""
-
     step: int
     time: float
     """Unix seconds."""
     rewards: Sequence[float | None]
+    """Of rollouts generated for this step, before the verification scale; None where the judge
+    failed, empty where the step reused rollouts of an earlier one."""
     metrics: Mapping[str, float]
     """Finite numbers only."""
 
 
 def select_finite(values: Mapping[str, object]) -> dict[str, float]:
-    """The finite numbers among some values."""
     numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
     return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
 
 
 def read_lines(journal: Path) -> Iterator[JournalLine]:
-    """The journal's lines in order; ends at the first one that is torn.
-
-    Raises:
-        FileNotFoundError: there is no journal.
-    """
+    """The journal's lines in order, up to the first torn one. Raises `FileNotFoundError`."""
     with journal.open("rb") as file:
         for raw in file:
             if (line := _parse(raw)) is None:
@@ -73,14 +64,17 @@ def _parse(raw: bytes) -> JournalLine | None:
 
 
 class Journal:
-    """Appends lines to a file; the one writer of it."""
+    """Appends lines to a file, of which it is the only writer.
+
+    On a full disk lines wait in memory and are written with the next one that fits.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._waiting: deque[bytes] = deque(maxlen=_MOST_WAITING)
 
     def rewind(self, step: int) -> None:
-        """Drop the lines after `step`: a run that resumes there writes them again."""
+        """Drop the lines after `step`, which a resumed run writes again, and a torn last one."""
         self._waiting.clear()
         if not self._path.exists():
             return
@@ -95,7 +89,6 @@ class Journal:
             os.fsync(file.fileno())
 
     def add(self, line: JournalLine) -> None:
-        """Write a line, and those that wait before it, and sync the file."""
         self._waiting.append(json.dumps(asdict(line), allow_nan=False).encode() + b"\n")
         with outlive_full_disk("the journal", _log):
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +98,7 @@ class Journal:
 
 
 def _append_whole(descriptor: int, data: bytes) -> None:
-    """Write all or nothing: what a full disk cut short is taken back."""
+    """Write and sync all of `data`, or nothing."""
     start = os.fstat(descriptor).st_size
     try:
         left = memoryview(data)
@@ -118,13 +111,12 @@ def _append_whole(descriptor: int, data: bytes) -> None:
 
 
 def select_curve(lines: Sequence[JournalLine], metric: str) -> tuple[list[int], list[float]]:
-    """Steps and values of one metric, over the steps that have it."""
     points = [(line.step, line.metrics[metric]) for line in lines if metric in line.metrics]
     return [step for step, _ in points], [value for _, value in points]
 
 
 def smooth(values: Sequence[float], weight: float = _SMOOTH) -> list[float]:
-    """Exponential moving mean, corrected for its start; `weight` of the past, in [0, 1)."""
+    """Exponential moving mean with bias correction; `weight` of the past is in [0, 1)."""
     total, mass, out = 0.0, 0.0, []
     for value in values:
         total = weight * total + (1 - weight) * value
@@ -134,11 +126,9 @@ def smooth(values: Sequence[float], weight: float = _SMOOTH) -> list[float]:
 
 
 def draw_rewards(lines: Sequence[JournalLine], picture: Path, *, title: str) -> None:
-    """Rewards with their band, components, lengths and KL as PNG; of no line the axes alone.
+    """Plot rewards, components, lengths and KL as PNG.
 
-    Raises:
-        ImportError: matplotlib is not installed.
-        OSError: the picture cannot be written.
+    Raises `ImportError` without matplotlib, and `OSError` where the file cannot be written.
     """
     # Agg draws into memory and needs no display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
@@ -147,7 +137,7 @@ def draw_rewards(lines: Sequence[JournalLine], picture: Path, *, title: str) -> 
     figure = Figure(figsize=(9, 10), layout="constrained")
     FigureCanvasAgg(figure)
     reward, parts, lengths, drift = figure.subplots(4, sharex=True, height_ratios=(3, 2, 1, 1))
-    figure.suptitle(title, parse_math=False)
+    figure.suptitle(title, parse_math=False)  # a folder's name may hold dollar signs
     _draw_band(reward, lines)
     for name, metric in _COMPONENTS.items():
         steps, values = select_curve(lines, metric)

@@ -1,12 +1,11 @@
-"""One checkpoint, whatever the disk says: make room, write, or go on without it, loudly.
+"""Checkpoints under a full disk: make room, write weights alone, or go on without.
 
-The order of giving up: the oldest checkpoints go, one after the other, but never the newest full
-one; then the weights alone are tried in the same way; then training goes on without. The same
-happens where the check before was too hopeful and the disk fills during the write.
+Before and during a write the oldest checkpoints go first, one by one, but never the newest full
+one; then the weights alone are tried in the same way; then training goes on without a checkpoint.
 
-With DeepSpeed or FSDP a single process whose write fails alone leaves the collectives of the
-others inside their saving; the check before makes that rare, the process group's timeout ends it,
-and the newest complete checkpoint is untouched.
+With DeepSpeed or FSDP, a process whose write fails alone leaves the others in a collective. The
+check beforehand makes that rare, the process group's timeout ends it, and the newest complete
+checkpoint is untouched.
 """
 
 import logging
@@ -28,8 +27,8 @@ from citemark_grpo.training.checkpoints import (
 )
 from citemark_grpo.training.disk import Room, check_room, free_bytes, outlive_full_disk
 
+# Writes a checkpoint into a folder that may not exist yet; called in every process.
 Writer = Callable[[Path], None]
-"""Writes a checkpoint into a folder that may not exist yet; called in every process."""
 
 _log: Final = logging.getLogger(__name__)
 _MIB: Final = 1024 * 1024
@@ -37,26 +36,24 @@ _GIB: Final = 1024**3
 
 
 def required_bytes(estimate: int, last: Checkpoint | None) -> int:
-    """Bytes to have free before a checkpoint: what the last of its kind took, else the estimate.
-
-    A twentieth and a mebibyte more: states grow a little, and folders take blocks too.
-    """
+    """Bytes to have free before a checkpoint; `last` is the newest of its kind."""
     size = estimate if last is None else last.size
+    # States grow a little, and folders take blocks too.
     return size + size // 20 + _MIB
 
 
 class Ranks:
     """The processes of an initialised accelerate state.
 
-    What happens to a checkpoint is decided by the process that leads and done by all: a process
-    that went its own way would leave the others waiting in a collective for ever.
+    The leader decides what happens to a checkpoint and all do it: a process that did otherwise
+    would leave the others waiting in a collective.
     """
 
     def __init__(self, *, leads: bool) -> None:
         self.leads = leads
 
     def agree(self, answer: bool) -> bool:
-        """The leader's answer, in every process; what the others pass is ignored."""
+        """The leader's `answer`, in every process."""
         from accelerate.utils import broadcast_object_list  # noqa: PLC0415 - imports torch
 
         box = [answer]
@@ -64,7 +61,7 @@ class Ranks:
         return box[0]
 
     def any_of(self, flag: bool) -> bool:
-        """Whether it is true in at least one process; returns once all have asked."""
+        """Whether `flag` is true in at least one process; all must call it."""
         from accelerate.utils import gather_object  # noqa: PLC0415 - imports torch
 
         return any(gather_object([flag]))
@@ -74,10 +71,9 @@ class CheckpointKeeper:
     """The checkpoints of one run.
 
     Args:
-        run: The run's folder; made where it is missing.
+        run: The run's folder, which may not exist yet.
         keep: Complete checkpoints to keep, >= 1; None keeps all.
-        ranks: The processes of the run; all of them call `save` at the same steps.
-        room: Whether some bytes fit; see `disk.check_room`.
+        ranks: All processes of the run call `save` at the same steps.
     """
 
     def __init__(
@@ -98,15 +94,14 @@ class CheckpointKeeper:
     def save(
         self, step: int, writers: Mapping[Contents, Writer], estimates: Mapping[Contents, int]
     ) -> Contents | None:
-        """Keep a checkpoint of this step in the first of the given kinds that fits.
+        """Write a checkpoint of the first kind that fits; returns it, or None if none does.
+
+        The result is the same in all processes.
 
         Args:
             step: Optimizer steps done.
             writers: By kind, the best first.
             estimates: Bytes that each kind takes where none has been written yet.
-
-        Returns:
-            The kind that was kept, None where none fitted. Equal in all processes.
         """
         for kind, write in writers.items():
             while self._decide(self._make_room, kind, estimates[kind]):
@@ -121,7 +116,7 @@ class CheckpointKeeper:
 
     @property
     def signals(self) -> dict[str, float]:
-        """How the checkpoints stand, as metrics; always the same keys."""
+        """Metrics, always with the same keys."""
         last = find_newest(list_complete(self._run))
         return {
             "checkpoint/resumable_step": float(0 if last is None else last.step),
@@ -134,7 +129,7 @@ class CheckpointKeeper:
         return self._ranks.agree(decide(*arguments) if self._ranks.leads else False)
 
     def _make_room(self, kind: Contents, estimate: int) -> bool:
-        """Whether the checkpoint fits, after as many deletions as that takes."""
+        """Delete old checkpoints until this one fits; False where it cannot."""
         self._run.mkdir(parents=True, exist_ok=True)
         sweep_staging(self._run)
         size = required_bytes(estimate, find_newest(list_complete(self._run), kind))
@@ -144,13 +139,12 @@ class CheckpointKeeper:
                 kind.name.lower(), size, room.free, room.source,
             )  # fmt: skip
             expendable = sum(each.size for each in list_expendable(list_complete(self._run)))
-            # Where all deletions together would not do, nothing is given up.
+            # Nothing is deleted where all deletions together would not suffice.
             if size > room.free + expendable or not self._drop_oldest():
                 return False
         return True
 
     def _drop_oldest(self) -> bool:
-        """Give up the oldest checkpoint; False where there is none to give."""
         expendable = list_expendable(list_complete(self._run))
         return bool(expendable) and self._remove(expendable[0], "to make room")
 
@@ -170,7 +164,7 @@ class CheckpointKeeper:
         return True
 
     def _write(self, kind: Contents, step: int, write: Writer) -> bool:
-        """Write and seal; False where the disk filled up in any process, and what is torn went."""
+        """Write and seal; False, with staging empty, where the disk filled up in any process."""
         built = staging_folder(self._run, kind, step)
         with outlive_full_disk(built.name, _log) as writing:
             write(built)

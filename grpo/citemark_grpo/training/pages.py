@@ -1,7 +1,7 @@
-"""What a run leaves for people to read: pages of sampled rollouts, and a checkpoint's model card.
+"""Pages of sampled rollouts, and a checkpoint's model card.
 
-The policy's text is hostile. A page holds no script, forbids any by its own policy, and escapes
-all that it shows; control characters are made visible and directions cannot leak between texts.
+The policy's text is hostile. A page has no script and forbids any by its Content-Security-Policy,
+escapes all text, shows control characters as pictures and isolates text directions.
 """
 
 import json
@@ -33,7 +33,7 @@ _LIBRARIES: Final = ("citemark", "trl", "transformers", "torch")
 
 
 def pick_samples(rollouts: Sequence[JudgedRollout], count: int) -> list[JudgedRollout]:
-    """At most `count` rollouts from the failed and worst to the best, evenly spaced."""
+    """At most `count` rollouts, evenly spaced from the failed and worst to the best."""
     ranked = sorted(rollouts, key=lambda each: (each.unscaled is not None, each.unscaled or 0.0))
     if len(ranked) <= count:
         return ranked
@@ -53,7 +53,7 @@ class SamplePages:
         self._page = environment.get_template("samples.html.j2")
 
     def write(self, rollouts: Sequence[JudgedRollout], step: int) -> None:
-        """Write a step's samples; on a full disk they are left out."""
+        """Write a step's samples; skipped on a full disk."""
         chosen = pick_samples(rollouts, self._count)
         records = [
             {
@@ -83,7 +83,6 @@ class SamplePages:
 
 
 def _to_visible(text: str) -> str:
-    """Text for the page: bounded, with control characters as pictures."""
     cut = text[:_MOST_CHARACTERS]
     rest = len(text) - len(cut)
     return cut.translate(_VISIBLE) + (f"… ({rest} more characters)" if rest else "")
@@ -92,10 +91,7 @@ def _to_visible(text: str) -> str:
 class ModelCard:
     """Writes `README.md` beside a model.
 
-    Args:
-        plan: The run's; its flags are shown.
-        prompt_version: Of the refiner's template.
-        last_result: The newest result with a reward, for the versions that judged; None if none.
+    `last_result` returns the newest result with a reward, whose versions the card names.
     """
 
     def __init__(
@@ -123,11 +119,7 @@ class ModelCard:
         self._template = environment.get_template("card.md.j2")
 
     def write(self, folder: Path, *, step: int) -> None:
-        """Write the card of the model after `step` optimizer steps; replaces one that is there.
-
-        Raises:
-            OSError: the disk is full.
-        """
+        """Write the card, replacing an older one. `step` counts optimizer steps."""
         (folder / "README.md").write_text(self.text(step), encoding="utf-8", errors="replace")
 
     def text(self, step: int) -> str:
@@ -144,23 +136,21 @@ class ModelCard:
 
 
 def _publish(value: Any) -> Any:
-    """A path on this machine by its last part: elsewhere the rest says nothing."""
+    """The value; of a path on this machine its last part only."""
     return Path(value).name if isinstance(value, str) and Path(value).exists() else value
 
 
 def to_yaml(value: object) -> str:
-    """A value as one YAML scalar in double quotes, whatever it holds.
-
-    JSON's quoting is YAML's, but for what YAML does not allow in a stream and for characters
-    beyond the basic plane, which YAML escapes by one number and JSON by two.
-    """
+    """A value as one YAML scalar in double quotes."""
+    # JSON's quoting is YAML's, but for characters that YAML forbids in a stream and those beyond
+    # the basic plane, which YAML escapes as one number and JSON as two.
     quoted = json.dumps(str(value), ensure_ascii=False)
     whole = _HALF_PAIR.sub("\ufffd", quoted)
     return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in whole)
 
 
 def to_cell(value: object) -> str:
-    """A value as code in a cell of a Markdown table: one line, no bar, no backtick."""
+    """A value as code in a cell of a Markdown table."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
     line = " ".join(text.split()).replace("`", "'").replace("|", "¦")
     return f"`{line or ' '}`"

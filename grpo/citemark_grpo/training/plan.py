@@ -1,4 +1,4 @@
-"""A run as a value: the flags' values resolved into what each part of the run needs. Pure."""
+"""A run's plan: the flags' values resolved into what each part of the run needs."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -13,30 +13,27 @@ from citemark_grpo.training.further import FURTHER
 from citemark_schemas import Knobs
 
 FLAGS: Final = (*PUBLISHED, *FURTHER)
-"""The whole table; the command line, the dry run and the docs are made of it."""
 
 _FIXED: Final[Mapping[str, Any]] = {
-    # The reward reads the row's other columns.
+    # The reward needs the column `rollout`, which no model takes.
     "remove_unused_columns": False,
-    # Tables of rollouts are ours: TRL's would hold every prompt of the step.
+    # `SamplePages` replaces TRL's tables, which have every prompt of the step.
     "log_completions": False,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class PolicySource:
-    """The model that is trained; `license` is for the model card."""
-
     path: str
     dtype: str
     attn_implementation: str
-    license: str
+    license: str  # for the model card
     revision: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RowRules:
-    """Where the rows come from and which are kept; lengths in the policy's tokens."""
+    """Lengths are in the policy's tokens."""
 
     dataset: str
     split: str
@@ -51,20 +48,17 @@ class StepShape:
     """One optimizer step, over all processes."""
 
     prompts: int
-    samples: int
-    sequences: int
-    """In one forward pass of one process."""
-    pack_tokens: int
-    """Most tokens of such a pass, padding included."""
+    samples: int  # of each prompt
+    sequences: int  # in one forward pass of one process
+    pack_tokens: int  # bound of such a pass, padding included
     world_size: int
 
     @property
     def rollouts(self) -> int:
-        """Responses that are sampled, judged and learnt from in a step."""
         return self.prompts * self.samples
 
     def reject_rows(self, rows: int) -> str | None:
-        """Why so many rows make no step; None where they do."""
+        """The reason why there are too few rows for a step, else None."""
         if rows >= self.prompts:
             return None
         return (
@@ -75,25 +69,21 @@ class StepShape:
 
 @dataclass(frozen=True, slots=True)
 class ServicePatience:
-    """The reward service, and how patient the run is with it."""
-
     url: str
     run: str
     timeout_s: float
-    """For one call that is being judged."""
+    """For judging what was sent at once."""
     wait_s: float
-    """For a service that is away, on top."""
+    """For a service that is away, in addition."""
     max_failed_share: float
     token: SecretStr | None = None
-    """What the URL held; one in the environment wins."""
+    """Of the URL; one in the environment wins."""
 
 
 @dataclass(frozen=True, slots=True)
 class FlagOutcome:
-    """What became of one flag; `value` is as it may be printed."""
-
     flag: Flag
-    value: Any
+    value: Any  # without secrets
     given: bool
     parts: Parts
     refusal: str | None = None
@@ -101,7 +91,7 @@ class FlagOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One run, resolved."""
+    """One run, resolved; the fields but the last are the sections of `Parts`."""
 
     trainer: Mapping[str, Any]
     """Keyword arguments of TRL's GRPOConfig."""
@@ -110,21 +100,17 @@ class Plan:
     batch: StepShape
     service: ServicePatience
     knobs: Knobs
-    """Sent with every rollout; all that the run fixes are set."""
+    """Sent with every rollout; set are those that the run fixes."""
+    # These three are of the section `plan`.
     resume: str
     dry_run: bool
     samples_every: int
-    """Steps between two pages of sampled rollouts."""
     outcomes: tuple[FlagOutcome, ...]
-    """One a flag, in the table's order."""
+    """In the order of `FLAGS`."""
 
 
 def resolve_flags(given: Mapping[str, Any], machine: Machine) -> tuple[FlagOutcome, ...]:
-    """What each flag becomes, refusals among them; `given` maps names to values.
-
-    Raises:
-        Declined: a flag is unknown.
-    """
+    """The outcome of each flag, refused ones included. Raises `Declined` for an unknown one."""
     defaults = {flag.name: flag.default for flag in FLAGS}
     if unknown := given.keys() - defaults.keys():
         raise Declined(dict.fromkeys(sorted(unknown), "is no flag of this trainer"))
@@ -146,11 +132,7 @@ def resolve_flags(given: Mapping[str, Any], machine: Machine) -> tuple[FlagOutco
 
 
 def plan_run(given: Mapping[str, Any], machine: Machine | None = None) -> Plan:
-    """The plan of the flags that were given, on that machine.
-
-    Raises:
-        Declined: a flag is unknown or cannot be honoured; all of them are named.
-    """
+    """The plan of the flags in `given`. Raises `Declined`, which names all that are refused."""
     outcomes = resolve_flags(given, machine or Machine())
     refused = {each.flag.name: each.refusal for each in outcomes if each.refusal is not None}
     if refused:

@@ -1,4 +1,4 @@
-"""The policy as it stands in a folder or on the hub, looked at before a run is built on it."""
+"""Checks of the policy, in a folder or on the hub, before it is loaded."""
 
 import json
 from pathlib import Path
@@ -22,11 +22,9 @@ _TOKENIZERS: Final = (
 
 
 def check_model(policy: PolicySource) -> None:
-    """Check that there is a model to load; no weight is read, and on the hub none is asked for.
+    """Check that there is a model to load, without reading weights; on the hub, its config only.
 
-    Raises:
-        Declined: there is no such policy, it has no configuration that can be used, or its folder
-            lacks weights; the folder and what is missing are named.
+    Raises `Declined` where there is no usable configuration, or the folder lacks weights.
     """
     try:
         config = AutoConfig.from_pretrained(policy.path, revision=policy.revision)
@@ -40,7 +38,7 @@ def check_model(policy: PolicySource) -> None:
 
 
 def list_missing_weights(folder: Path) -> list[str]:
-    """The files of a model's weights that are not there, or not whole; none where all are."""
+    """The files of a model's weights that are missing or torn."""
     expected = [_WEIGHTS[0][0]]
     try:
         for single, index in _WEIGHTS:
@@ -57,7 +55,7 @@ def list_missing_weights(folder: Path) -> list[str]:
 
 
 def _is_whole(file: Path) -> bool:
-    """What a full disk cut short is still there under its name; its header says how long it is."""
+    # A file that a full disk cut short keeps its name; a safetensors header has the length.
     if not file.is_file() or file.suffix != ".safetensors":
         return file.is_file()
     try:
@@ -68,11 +66,9 @@ def _is_whole(file: Path) -> bool:
 
 
 def load_tokenizer(policy: PolicySource) -> PreTrainedTokenizerBase:
-    """The policy's tokenizer, padding as the trainer needs it.
+    """The policy's tokenizer, padding on the left as generation needs it.
 
-    Raises:
-        Declined: there is no such policy, or it has no tokenizer.
-        RowsUnusable: it has no chat template, so that no prompt can be written.
+    Raises `Declined` where there is none, and `RowsUnusable` where it has no chat template.
     """
     folder = Path(policy.path)
     if folder.is_dir() and not any((folder / name).is_file() for name in _TOKENIZERS):

@@ -1,4 +1,4 @@
-"""Citemark as the reward of TRL's GRPOTrainer: one async call for a batch of completions."""
+"""Citemark as the reward function of TRL's GRPOTrainer."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ _log: Final = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class JudgedRollout:
-    """A rollout without its sources, and its result; all processes send theirs to the first."""
+    """A rollout and its result; without sources, since processes send it to the first."""
 
     question: str
     response: str
@@ -30,27 +30,22 @@ class JudgedRollout:
 
     @property
     def unscaled(self) -> float | None:
-        """The reward before `verification_reward`; None where there is none.
-
-        The reward of a refusal, 0 or a penalty, is not scaled and stands as it is.
-        """
+        """The reward before `verification_reward`; None where there is none."""
         result = self.result
         if result is None or result.reward is None:
             return None
+        # A refusal's reward, 0 or a penalty, is not scaled.
         return result.reward / (1.0 if result.refusal else result.knobs.verification_reward)
 
 
 class CitemarkReward:
-    """The reward function that TRL calls: one float a completion, None where none was had.
+    """The reward function that TRL calls: one float a completion, None where it has no reward.
 
-    It waits for a service that is away until the deadline, `timeout_s` for the judging plus
-    `wait_s` for the absence. A judge's failures are the service's to retry: they are final here.
+    Waits for a service that is away; failed judgements are not retried here, the service does that.
 
     Args:
-        service: Where the rewards come from; `run` is sent with every rollout.
-        knobs: Sent with every call.
-        token: For `Authorization: Bearer`; the one that the service's URL held, where None.
-        log_every_s: Seconds between two lines that say that the run stands still for its rewards.
+        token: None for that of the service's URL.
+        log_every_s: Seconds between two log lines while it waits for rewards.
     """
 
     # TRL names its metrics after the function: rewards/citemark/mean.
@@ -70,10 +65,9 @@ class CitemarkReward:
         self._knobs = knobs
         self._headers = {} if token is None else {"authorization": f"Bearer {token}"}
         self._log_every_s = log_every_s
+        # Of the last batch, in this process.
         self.judged: Sequence[JudgedRollout] = ()
-        """The last batch, on this process."""
         self.failures: Counter[str] = Counter()
-        """Why rollouts of the last batch have no reward."""
 
     async def __call__(
         self,
@@ -86,8 +80,7 @@ class CitemarkReward:
     ) -> list[float | None]:
         """Rewards of `completions`; `rollout` is the rows' column, `finish_reason` the trainer's.
 
-        Raises:
-            Refused: the service finds the rollouts or the credentials wrong.
+        Raises `Refused` where the service refuses a rollout or the token.
         """
         rollouts = []
         for place, text in enumerate(rollout):
@@ -110,10 +103,10 @@ class CitemarkReward:
         return [None if result is None else result.reward for result in results]
 
     async def _score(self, rollouts: Sequence[Rollout]) -> tuple[list[ScoreResult | None], str]:
-        """A result for each rollout, None where there is none, and why ("" where all have one)."""
+        """A result or None for each rollout, and why some are None, else ""."""
         service = self._service
         watch = asyncio.create_task(self._log_waiting())
-        # Opened for a batch: a client lives on one event loop, and the trainer owns the loop.
+        # Opened for each batch: a client belongs to one event loop, and that is the trainer's.
         client = ScoreClient(
             service.url, timeout_s=service.timeout_s, attempts=None, headers=self._headers
         )

@@ -1,4 +1,4 @@
-"""Rows read and made ready: the policy's prompt, and the rollout that its answer will complete."""
+"""Rows into the policy's prompts and the rollouts that its answers complete."""
 
 import hashlib
 import json
@@ -22,23 +22,19 @@ ROW_TOO_LONG: Final = "prompt with a full response longer than --max_token_lengt
 NO_RUBRICS: Final = "no rubric of its own, where only those are asked for"
 NO_ROLLOUT: Final = "no rollout can be made of it"
 
-_NAME_CHARACTERS: Final = 400  # a rollout's group holds 512, and a place is added
+_NAME_CHARACTERS: Final = 400  # a rollout's group may have 512, and a place is added
 
-Message = Mapping[str, str]
-"""One turn of a conversation: `role` and `content`."""
-CountTokens = Callable[[Sequence[Message]], int]
-"""Tokens of a prompt as the policy reads it, chat template included."""
+Message = Mapping[str, str]  # `role` and `content`
+CountTokens = Callable[[Sequence[Message]], int]  # of a prompt, chat template included
 RawRow = Mapping[str, Any]
 
 
 def read_rows(dataset: str, split: str) -> Iterator[RawRow]:
     """The rows of a JSONL or Parquet file, of a folder of such, or of a data set on the hub.
 
-    Files are read row by row, not through one schema: rubrics come in several shapes in one file.
-
-    Raises:
-        RowsUnusable: there is no such data set, or a line is no JSON object.
+    Raises `RowsUnusable` where there is none, or a line is no JSON object.
     """
+    # Files are not read through one schema: one file may have rubrics in several shapes.
     path = Path(dataset)
     if path.suffix in (".jsonl", ".ndjson"):
         return _read_json_lines(path)
@@ -88,10 +84,7 @@ def _load_data_set(name: str, split: str) -> Iterator[RawRow]:
 
 
 class RefinerPrompt:
-    """Renders question, reasoning and raw tool output into what the policy is asked.
-
-    The template gets `question`, `tool_output` and `reasoning` ("" where a row has none).
-    """
+    """The policy's prompt; templates get `question`, `tool_output` and `reasoning` (may be "")."""
 
     def __init__(self, text: str) -> None:
         environment = Environment(
@@ -104,16 +97,11 @@ class RefinerPrompt:
             self._template = environment.from_string(text)
         except TemplateError as error:
             raise RowsUnusable(f"the prompt template is no Jinja template: {error}") from error
-        self.version = hashlib.sha256(text.encode()).hexdigest()[:12]
-        """Short hash of the template, for the model card."""
+        self.version = hashlib.sha256(text.encode()).hexdigest()[:12]  # for the model card
 
     @classmethod
     def load(cls, path: str | None = None) -> Self:
-        """The user's own file, or the prompt that comes with Citemark.
-
-        Raises:
-            RowsUnusable: the file cannot be read, or is no Jinja template.
-        """
+        """The user's template, or Citemark's own. Raises `RowsUnusable` for a bad file."""
         if path is None:
             packaged = resources.files(__package__).joinpath("templates/refiner.j2")
             return cls(packaged.read_text("utf-8"))
@@ -125,7 +113,7 @@ class RefinerPrompt:
     def render(
         self, *, question: str, tool_output: str, reasoning: str = ""
     ) -> tuple[Message, ...]:
-        """One user message. Raises `RowsUnusable` where the template asks for something else."""
+        """One user message. Raises `RowsUnusable` where the template needs something else."""
         try:
             text = self._template.render(
                 question=question, tool_output=tool_output, reasoning=reasoning
@@ -137,31 +125,24 @@ class RefinerPrompt:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRow:
-    """One prompt to train on."""
-
     prompt: tuple[Message, ...]
     rollout: str
-    """JSON of the `Rollout` whose `response` is still to be written."""
-    tokens: int
-    """Length of the prompt."""
+    """JSON of a `Rollout` with an empty `response`."""
+    tokens: int  # of the prompt
 
 
 @dataclass(slots=True)
 class PreparedRows:
-    """The rows that are left, and what became of the others."""
-
     rows: list[TrainingRow] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
-    """Reasons and how many rows each took."""
+    """Counts by reason."""
     examples: dict[str, str] = field(default_factory=dict)
-    """For each reason its first row, in words."""
+    """The first row of each reason, in words."""
     prompt_version: str = ""
-    """Hash of the refiner's template."""
     static_only: int = 0
-    """Kept rows without a rubric of their own: the static set alone judges them."""
+    """Kept rows without rubrics of their own."""
 
     def drop(self, reason: str, example: str) -> None:
-        """Count a row that is left out."""
         self.dropped[reason] += 1
         self.examples.setdefault(reason, example)
 
@@ -169,14 +150,10 @@ class PreparedRows:
 class RowPreparer:
     """Prepares rows of any shape by one set of rules.
 
-    A row has `messages` (or `prompt` as messages), which are asked as they stand, or `question`,
-    `tool_output` or `snippets`, and perhaps `reasoning`, which the refiner prompt renders. A
-    template of the user's own renders every row. Rubrics and the rest of the envelope are read
-    as everywhere in Citemark (`citemark_schemas.envelope`).
-
-    Args:
-        count: Counts a prompt's tokens.
-        knobs: What the run fixes; a row cannot override it.
+    A row has `messages` (or `prompt` as messages), used as they are, or `question`, `tool_output`
+    or `snippets`, and perhaps `reasoning`, which the refiner prompt renders. A template of the
+    user's own renders every row. `citemark_schemas.envelope` reads the rest. A row cannot override
+    `knobs`, which the run fixes.
     """
 
     def __init__(self, rules: RowRules, *, count: CountTokens, knobs: Knobs) -> None:
@@ -188,11 +165,7 @@ class RowPreparer:
         self._prompt = RefinerPrompt.load(rules.prompt_template)
 
     def prepare(self, raw: Iterable[RawRow]) -> PreparedRows:
-        """Every row that can be trained on, in order.
-
-        Raises:
-            RowsUnusable: none is left, or the data set or the template cannot be read.
-        """
+        """The rows that can be trained on, in order. Raises `RowsUnusable` where none is left."""
         prepared = PreparedRows(prompt_version=self._prompt.version)
         self._names.clear()
         for number, row in enumerate(raw):
@@ -222,7 +195,7 @@ class RowPreparer:
         elif tokens + rules.response_tokens > rules.max_tokens:
             prepared.drop(ROW_TOO_LONG, f"{place}: {tokens} tokens")
         else:
-            # The row's own id, made unique: samples of two rows must not become one group.
+            # The row's id, made unique: samples of two rows must not become one group.
             name = (rollout.id or place)[:_NAME_CHARACTERS]
             group = name if name not in self._names else f"{name} ({place})"
             self._names.add(group)
@@ -243,7 +216,7 @@ class RowPreparer:
 
 
 def _read_turns(cell: object) -> tuple[Message, ...] | None:
-    """A conversation without the answer at its end, which a data set for SFT has; else None."""
+    """The turns of a conversation, else None."""
     turns: Any = cell
     if isinstance(cell, str) and cell.lstrip().startswith("["):
         try:
@@ -255,6 +228,7 @@ def _read_turns(cell: object) -> tuple[Message, ...] | None:
     if not all(isinstance(turn, Mapping) and isinstance(turn.get("role"), str) for turn in turns):
         return None
     kept = [{"role": turn["role"], "content": said_in(turn)} for turn in turns]
+    # Data sets for SFT end with the answer.
     while kept and kept[-1]["role"] == "assistant":
         kept.pop()
     return tuple(kept) or None

@@ -1,4 +1,4 @@
-"""One run from its plan to its end. Needs the extra `train`."""
+"""One training run."""
 
 import logging
 import os
@@ -29,11 +29,9 @@ _log: Final = logging.getLogger(__name__)
 
 
 def prepare_rows(plan: Plan) -> tuple[PreTrainedTokenizerBase, PreparedRows]:
-    """Check the model, load its tokenizer, read the rows; before the model itself is loaded.
+    """Check the model, load its tokenizer and read the rows; the model is not loaded yet.
 
-    Raises:
-        Declined: the model or its tokenizer is not whole.
-        RowsUnusable: no row is left, or the data set or the template cannot be read.
+    Raises `Declined` for the model or its tokenizer, `RowsUnusable` for the rows or the template.
     """
     check_model(plan.policy)
     tokenizer = load_tokenizer(plan.policy)
@@ -58,9 +56,7 @@ def build_trainer(
 ) -> RefinerTrainer:
     """A trainer that is ready to `train()`; loads the policy.
 
-    Raises:
-        Declined, MissingExtra: as `build_config`.
-        RowsUnusable: there are fewer rows than prompts in a step.
+    Raises as `build_config`, and `RowsUnusable` for fewer rows than prompts in a step.
     """
     rows = prepared.rows
     if (refusal := plan.batch.reject_rows(len(rows))) is not None:
@@ -94,21 +90,14 @@ def build_trainer(
         watch=watch,
         max_failed_share=plan.service.max_failed_share,
     )
-    # Both write to the screen without minding a full disk behind it; the watch logs each step.
+    # Both print, which fails where output goes to a full disk; `RunWatch` logs each step instead.
     for printing in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(printing)
     return trainer
 
 
 def run_training(plan: Plan, *, say: Callable[[str], None]) -> None:
-    """Train from the plan's start to its end, and leave the policy in the output folder.
-
-    Raises:
-        Declined, RowsUnusable, MissingExtra: it cannot begin; said before the policy is loaded.
-        JudgementsMissing: see `RefinerTrainer`.
-        PolicyUnsaved: the disk had no room for what was trained.
-        Stopped: a signal ended it.
-    """
+    """Train and save the policy in the output folder; raises any `TrainingError`."""
     output = Path(plan.trainer["output_dir"])
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -140,11 +129,7 @@ def run_training(plan: Plan, *, say: Callable[[str], None]) -> None:
 
 
 def settle_unsaved(plan: Plan, step: int) -> None:
-    """After a disk that was full at the very end: a checkpoint of the last step does as well.
-
-    Raises:
-        PolicyUnsaved: there is none.
-    """
+    """Remove the torn policy; raises `PolicyUnsaved` unless the last step has a checkpoint."""
     output = Path(plan.trainer["output_dir"])
     for torn in output.glob("*.safetensors"):
         torn.unlink()
@@ -155,7 +140,7 @@ def settle_unsaved(plan: Plan, step: int) -> None:
 
 
 def describe_way_on(plan: Plan) -> str:
-    """From which checkpoint an unfinished run goes on, and how."""
+    """A sentence about how to resume an unfinished run."""
     newest = find_resumable(Path(plan.trainer["output_dir"]))
     if newest is None:
         return "No checkpoint is whole yet: the same command begins where this one did."
@@ -164,11 +149,10 @@ def describe_way_on(plan: Plan) -> str:
 
 
 def find_start(plan: Plan) -> str | None:
-    """The folder that the run goes on from, None where it starts anew.
+    """The checkpoint to resume from, None to start anew.
 
-    Raises:
-        Declined: `--resume` names a folder that is no whole checkpoint, or the output folder
-            holds checkpoints of steps that this run would do again.
+    Raises `Declined` where `--resume` names no complete checkpoint, or the output folder has
+    checkpoints of steps that this run would repeat.
     """
     resume, output = plan.resume, Path(plan.trainer["output_dir"])
     if resume == "auto":

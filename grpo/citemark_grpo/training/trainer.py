@@ -1,4 +1,4 @@
-"""TRL's GRPOTrainer with whole checkpoints, exact resume and an end where too little was judged."""
+"""TRL's GRPOTrainer with complete checkpoints, exact resume and a bound on failed judgements."""
 
 import logging
 from collections import defaultdict
@@ -30,12 +30,7 @@ _GENERATION: Final = "generation_state_{}.pt"  # of one process, by its rank
 
 
 class Board(TensorBoardCallback):  # type: ignore[misc]  # not in the environment of mypy
-    """TensorBoard that outlives a full disk and forgets the steps that a resumed run repeats.
-
-    Always in the same folder, so that a curve stays one. TensorBoard's writer works in a thread
-    that ends with its first failed write; from then on every call raises that error. So the writer
-    is given up then, and a new one opened at the next log.
-    """
+    """TensorBoard that survives a full disk, in one folder for a run and its resumptions."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -48,7 +43,7 @@ class Board(TensorBoardCallback):  # type: ignore[misc]  # not in the environmen
         )
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        """Open the writer; events after the step that the run resumes at no longer count."""
+        """Open the writer; TensorBoard drops events of steps that a resumed run repeats."""
         self._repeats_from = state.global_step + 1 if state.global_step else None
         with self._replacing_writer():
             super().on_train_begin(args, state, control, **rest)
@@ -56,12 +51,10 @@ class Board(TensorBoardCallback):  # type: ignore[misc]  # not in the environmen
     def on_log(
         self, args: Any, state: Any, control: Any, logs: Mapping[str, Any], **rest: Any
     ) -> None:
-        """Write the finite numbers."""
         with self._replacing_writer():
             super().on_log(args, state, control, logs=select_finite(logs), **rest)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        """Close the writer."""
         with self._replacing_writer():
             super().on_train_end(args, state, control, **rest)
 
@@ -70,28 +63,22 @@ class Board(TensorBoardCallback):  # type: ignore[misc]  # not in the environmen
         with outlive_full_disk("TensorBoard", _log) as writing:
             yield
         if writing.failed:
+            # The writer's thread ends with its first failed write, and every later call raises that
+            # error. transformers opens a new writer at the next log.
             self.tb_writer = None
             self._repeats_from = None
 
 
 class RefinerTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not in the environment of mypy
-    """GRPOTrainer whose checkpoints are whole, fit, and hold all that an exact resume needs.
+    """GRPOTrainer whose checkpoints are complete and have all that an exact resume needs.
 
     Exact means: with the same processes, devices and versions, and a policy that samples in the
-    trainer's processes (transformers, or vLLM colocated). A vLLM server keeps its own random state.
+    trainer's processes (transformers, or vLLM colocated). A vLLM server has its own random state.
 
     Args:
-        keeper: The keeper of this run's checkpoints; it rotates them too.
         card: Written wherever the model is saved, in place of TRL's own card.
-        watch: Gets every generation and is asked for metrics at every log.
-        reward: The one reward function.
         max_failed_share: Share of a step's rollouts without a reward, in [0, 1], above which the
             run stops with `JudgementsMissing` before it learns from the step.
-        rest: As GRPOTrainer's.
-
-    Raises:
-        ValueError: the arguments ask for the best model at the end or a reference model that
-            moves; neither survives a resume here.
     """
 
     def __init__(
@@ -105,6 +92,7 @@ class RefinerTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not in the en
         **named: Any,
     ) -> None:
         super().__init__(*rest, reward_funcs=reward, **named)
+        # Neither the best model nor a moving reference model survives a resume here.
         if self.args.load_best_model_at_end or self.args.sync_ref_model:
             raise ValueError("load_best_model_at_end and sync_ref_model are not supported")
         self._keeper = keeper
@@ -120,8 +108,7 @@ class RefinerTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not in the en
     ) -> torch.Tensor:
         """Rewards of all processes, (rollouts, functions); NaN where there is none.
 
-        The reward gets a column `finish_reason`: `stop` where the policy ended its turn, `length`
-        where it was cut.
+        Adds the column `finish_reason`: `stop`, or `length` where the policy did not end its turn.
         """
         rows = [
             {**row, "finish_reason": "stop" if ids and ids[-1] in self.eos_token_ids else "length"}
@@ -130,7 +117,7 @@ class RefinerTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not in the en
         rewards: torch.Tensor = super()._calculate_rewards(
             rows, prompts, completions, completion_ids_list
         )
-        # The rewards are gathered already, so that every process comes to the same decision.
+        # The rewards are gathered already, so every process decides the same.
         failed = int(torch.isnan(rewards).all(dim=1).sum())
         if failed <= self._max_failed_share * len(rewards):
             return rewards
@@ -151,7 +138,8 @@ class RefinerTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not in the en
         return output
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """As GRPOTrainer's, with the watch's and the keeper's metrics; a full disk ends nothing."""
+        """As GRPOTrainer's, with the metrics of watch and keeper; survives a full disk."""
+        # transformers also logs evaluations and a summary at the end, without a loss.
         is_step = self.accelerator.is_main_process and "loss" in logs
         if is_step:
             logs.update({**self._watch.metrics(), **self._keeper.signals})
@@ -179,7 +167,7 @@ class RefinerTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not in the en
         self._keeper.save(self.state.global_step, writers, self._estimate_bytes())
 
     def _estimate_bytes(self) -> dict[Contents, int]:
-        """Bytes of a checkpoint by kind, from what is in memory."""
+        """Bytes of a checkpoint by kind, from the tensors in memory."""
         parameters = list(self.model.parameters())
         weights = sum(_count_elements(p) * p.element_size() for p in parameters) + _REST_BYTES
         if self.is_deepspeed_enabled or self.is_fsdp_enabled:
@@ -194,7 +182,7 @@ class RefinerTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not in the en
         return {Contents.WEIGHTS: weights, Contents.FULL: weights + moments}
 
     def _get_output_dir(self, trial: Any) -> str:
-        """The folder that transformers puts `checkpoint-N` into: staging, while one is built."""
+        """The parent of `checkpoint-N`: staging, while one is built."""
         if self._staging is not None:
             return str(self._staging)
         return str(super()._get_output_dir(trial))
@@ -206,7 +194,7 @@ class RefinerTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not in the en
             self._card.write(folder, step=self.state.global_step)
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
-        """Nothing: TRL's card would stand in the run's folder; ours is in every checkpoint's."""
+        """No card of TRL's in the run's folder; ours is in every checkpoint's."""
 
     def _init_training_state(self, *rest: Any) -> tuple[int, int]:
         trained: tuple[int, int] = super()._init_training_state(*rest)
@@ -220,11 +208,11 @@ class RefinerTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not in the en
 
     def _run_epoch(self, *, epoch: int, **rest: Any) -> None:
         if self.state.global_step >= self.state.max_steps:
-            # transformers asks after a step: a finished run that is resumed would do one more.
+            # transformers checks after a step: resuming a finished run would do one more.
             self.control.should_training_stop = True
             return
-        # TRL draws one permutation an epoch from a generator that no checkpoint keeps: a run that
-        # is resumed in its second epoch would see the order of the first.
+        # TRL draws one permutation an epoch from a generator that no checkpoint has: a run resumed
+        # in its second epoch would repeat the order of the first.
         sampler = self._sampler
         if sampler is not None and sampler.shuffle:
             sampler.generator.manual_seed(sampler.seed)
@@ -233,11 +221,11 @@ class RefinerTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not in the en
         super()._run_epoch(epoch=epoch, **rest)
 
     def _save_generation(self, folder: Path) -> None:
-        """Write what this process's trainer knows of half-used rollouts into a checkpoint.
+        """Write this process's half-used rollouts into a checkpoint.
 
         TRL generates once for `steps_per_generation × num_iterations` micro-batches and keeps the
-        rest in memory. transformers saves neither these nor where in them training is: resumed in
-        between, TRL would generate anew, from other weights, and every later draw would differ.
+        rest in memory; transformers does not save it. Resumed in between, TRL would generate anew,
+        from other weights, and every later draw would differ.
         """
         every = self.args.steps_per_generation * self.num_iterations
         state = {
@@ -261,5 +249,5 @@ class RefinerTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not in the en
 
 
 def _count_elements(parameter: Any) -> int:
-    """Of the whole parameter, also where ZeRO left this process a part of it."""
+    # ZeRO leaves each process a part of the parameter, and the whole size in `ds_numel`.
     return int(getattr(parameter, "ds_numel", parameter.numel()))

@@ -1,9 +1,4 @@
-"""What the trainer reports of a run goes to the journal, the metrics, the samples and the log.
-
-Titles of criteria come from data sets, any number of them and any text. Those of the static set
-get a metric of their own at once, those of rows when they return with another question; all others
-count in the means by source and polarity alone.
-"""
+"""Each step's metrics, journal line, sample page and log line."""
 
 import hashlib
 import logging
@@ -35,7 +30,7 @@ _IN_THE_LOG: Final = {
 
 
 def metric_name(title: str) -> str:
-    """A title as part of a metric's name: at most 48 of a-z, 0-9 and `_`, never empty."""
+    """A title as part of a metric's name: 1 to 48 of a-z, 0-9 and `_`."""
     plain = unicodedata.normalize("NFKD", title[: 4 * _NAME_LENGTH]).lower()
     ascii_only = plain.encode("ascii", "ignore").decode()
     name = _OTHER.sub("_", ascii_only).strip("_")[:_NAME_LENGTH].rstrip("_")
@@ -44,7 +39,11 @@ def metric_name(title: str) -> str:
 
 
 class RubricNames:
-    """Which titles have a metric of their own; at most `limit` (>= 0) ever do."""
+    """Which titles of criteria have a metric of their own; at most `limit` (>= 0) do.
+
+    Data sets bring any number of titles with any text. Those of the static set get a metric at
+    once, those of rows when they return with another question.
+    """
 
     def __init__(self, limit: int = 32) -> None:
         self._limit = limit
@@ -52,7 +51,7 @@ class RubricNames:
         self._met: dict[str, str] = {}
 
     def name(self, rubric: RubricScore, question: str) -> str | None:
-        """The name for this criterion of this question, None where it has none (yet)."""
+        """The metric's name for this criterion, None where it has none (yet)."""
         name = metric_name(rubric.title)
         if name in self._own:
             return name
@@ -68,10 +67,9 @@ class RubricNames:
 
 
 def average_step(rollouts: Sequence[JudgedRollout], names: RubricNames) -> dict[str, float]:
-    """Means over one step's rollouts (>= 0 of them); failed ones count in `failure_rate` only.
+    """Means over one step's rollouts; failed ones count in `failure_rate` only.
 
-    `score/reward` is the reward before the verification scale. Where nothing was judged, there is
-    no mean, and the key is left out rather than set to 0.
+    `score/reward` is before the verification scale. Keys without a judged rollout are left out.
     """
     if not rollouts:
         return {}
@@ -93,12 +91,7 @@ def average_step(rollouts: Sequence[JudgedRollout], names: RubricNames) -> dict[
 
 
 class RunWatch:
-    """The record of one run; called in the leading process alone.
-
-    Args:
-        journal: Where every step goes.
-        pages: Where samples go, every `pages_every` (>= 1) steps.
-    """
+    """The record of one run, in the leading process only; `pages_every` counts steps, >= 1."""
 
     def __init__(self, journal: Journal, pages: SamplePages, *, pages_every: int) -> None:
         self._journal = journal
@@ -107,16 +100,15 @@ class RunWatch:
         self._names = RubricNames()
         self._step: list[JudgedRollout] = []
         self._logged = 0
-        self.last_result: ScoreResult | None = None
-        """The last result with a reward, for the versions that it names."""
+        self.last_result: ScoreResult | None = None  # the last with a reward
 
     def begin(self, step: int) -> None:
-        """Training begins or resumes with `step` steps done; the journal goes back there."""
+        """Rewind the journal to `step`, where training begins or resumes."""
         self._journal.rewind(step)
         self._logged = step
 
     def add_generation(self, seen: Sequence[JudgedRollout]) -> None:
-        """What all processes saw of one generation."""
+        """Add the judged rollouts of all processes."""
         self._step.extend(seen)
         for rollout in reversed(self._step):
             if rollout.result and rollout.result.failure is None:
@@ -124,12 +116,12 @@ class RunWatch:
                 return
 
     def metrics(self) -> Mapping[str, float]:
-        """Means over what was generated since the last log."""
+        """Means over what was generated since the last step."""
         return average_step(self._step, self._names)
 
     def write_step(self, step: int, logs: Mapping[str, Any]) -> None:
-        """Write what was logged for a step; a second log of the same step is no step of its own."""
-        if step <= self._logged:
+        """Write a step's records."""
+        if step <= self._logged:  # a second log of the same step
             return
         self._logged = step
         seen, self._step = self._step, []
