@@ -6,13 +6,14 @@ _EXTRA = "citemark needs its service extra: pip install 'citemark[service]'"
 
 
 def main() -> None:
-    """Run the command line; in a trainer's installation, which lacks it, say what is missing."""
+    """Run the command line, or exit with 2 where the service extra is not installed."""
     try:
         from citemark_service import cli  # noqa: PLC0415 - it is what may be missing
 
         cli.main(prog_name="citemark")
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("citemark"):
+            # A defect of this package, and no missing extra.
             raise
         sys.stderr.write(f"{_EXTRA} ({error.name} is missing)\n")
         sys.exit(2)

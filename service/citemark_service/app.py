@@ -1,4 +1,4 @@
-"""The application factory: wiring and lifespan, nothing else."""
+"""The application factory."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
@@ -44,13 +44,13 @@ def create_app(
     view: LedgerReader | None = None,
     tracer: Tracer = NoOpTracer(),
 ) -> FastAPI:
-    """The service as an ASGI application; it closes `judge` and `view` when it ends.
+    """The service as an ASGI application, which closes `judge` and `view` when it ends.
 
     Args:
-        metrics, tracer: those that the judge reports to, where it does.
-        admission: shared with who drains the service.
+        metrics, tracer: those that the judge reports to.
+        admission: shared with the server that drains it.
         beside: entered while the service runs, such as a `StartProbe`.
-        ledger: where every scored rollout is kept; nowhere by default.
+        ledger: keeps every scored rollout.
 
     Raises:
         SettingsError: the default static set is not in the library.
@@ -73,6 +73,7 @@ def create_app(
         Middleware(TokenGate, token=token),
     ]
     if token is not None:
+        # Before the gate: the door turns a browser's cookie into the token.
         middleware.insert(1, Middleware(PageDoor, token=token, templates=templates))
     app = Citemark(
         title="Citemark",
@@ -82,7 +83,7 @@ def create_app(
         redoc_url=None,
         exception_handlers=answer_with_pages(HANDLERS, templates),
         middleware=middleware,
-        # FastAPI's own would name the path and quote what it cannot parse.
+        # FastAPI's own telemetry would record paths and quote bodies that it cannot parse.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     pipeline = Pipeline(

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from typing import Final
 
 _KEPT: Final = "\n\t"
-_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs"})
+_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs"})  # control, format, surrogate
 
 
 def printable(text: str) -> str:
-    """`text` with what could steer a terminal or reorder a line shown as a code point.
+    """`text` with control, format and surrogate characters, all but LF and tab, as `<U+001B>`.
 
-    Escape sequences, carriage returns, bidirectional overrides and lone surrogates come out as
-    `<U+001B>` and so on; a rollout must not be able to paint its own verdict.
+    With escape sequences or bidirectional overrides, a rollout could paint its own verdict.
     """
     if all(line.isprintable() for line in text.split("\n")):  # far faster, and nearly always so
         return text
@@ -25,15 +24,12 @@ def printable(text: str) -> str:
 
 
 def figure(value: float, form: str) -> str:
-    """`value` in one of Python's formats, such as `.3f` or `+.2f`, with a true minus sign.
-
-    What rounds to zero has no sign.
-    """
+    """`value` in a format such as `.3f` or `+.2f`, with U+2212 as minus and no negative zero."""
     sign = "+" if form.startswith("+") else ""
     return f"{value:{sign}z{form.removeprefix(sign)}}".replace("-", "\N{MINUS SIGN}")
 
 
 def join_names(names: Sequence[str], most: int, *, separator: str = ", ") -> str:
-    """At most `most` names in a line of text, and how many more there are."""
+    """At most `most` names, and how many more there are."""
     more = len(names) - most
     return separator.join([*names[:most], *([f"and {more} more"] if more > 0 else [])])

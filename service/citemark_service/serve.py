@@ -1,8 +1,8 @@
 """Running the service: a uvicorn server that stops gracefully.
 
-The first SIGTERM or SIGINT starts draining: the socket still listens, what is in flight is
-finished and delivered, and whatever is new is answered 503. The process ends when nothing is in
-flight, or after `stop_grace_s`. A second signal ends it at once.
+The first SIGTERM or SIGINT starts draining: what is in flight is finished and delivered, and new
+requests are answered 503. The process ends when nothing is in flight, after `stop_grace_s`, or at
+a second signal.
 """
 
 import gc
@@ -34,7 +34,7 @@ _log = logging.getLogger("citemark.serve")
 # Longer than clients keep idle connections, so that they and not the server close them: a server
 # that closes first races with the next request.
 _KEEP_ALIVE_S = 75
-_DELIVERY_S = 2.0
+_DELIVERY_S = 2.0  # for answers that are ready, after the grace
 _YOUNG_OBJECTS = 50_000
 
 
@@ -53,24 +53,24 @@ class DrainingServer(uvicorn.Server):
 
     @property
     def url(self) -> str:
-        """Where the server listens; the real port where 0 was asked for."""
+        """The address, with the real port where 0 was asked for."""
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def stop(self) -> None:
-        """Begin to drain at the next tick, a tenth of a second at most. Safe from any thread."""
+        """Begin to drain at the next tick, within 0.1 s. Safe from any thread."""
         self._stop_wanted = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  uvicorn's
-        """Drain at the first signal; at the second, end at once and die of that signal."""
+        """Drain at the first signal; at the second, end at once."""
         if not self._stop_wanted:
             self.stop()
             return
         self.should_exit = self.force_exit = True
+        # uvicorn raises captured signals again at its end, so the process dies of this one.
         self._captured_signals.append(sig)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say where and by whom rollouts are judged."""
         await super().startup(sockets)
         _log.info("serving on %s with %s", self.url, self._judged_by)
 
@@ -91,7 +91,7 @@ class DrainingServer(uvicorn.Server):
         return held == 0
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close the socket and deliver what is answered, as long as the grace lasts."""
+        """Close the socket, and deliver ready answers within what is left of the grace."""
         left_s = self._stop_by - time.monotonic()
         wait_s = max(_DELIVERY_S, left_s) if math.isfinite(left_s) else _DELIVERY_S
         self.config.timeout_graceful_shutdown = math.ceil(wait_s)
@@ -102,12 +102,12 @@ class DrainingServer(uvicorn.Server):
 def server_of(
     app: FastAPI, *, settings: Settings, admission: Admission, judged_by: str = "its own judge"
 ) -> DrainingServer:
-    """A server for `app`, not yet started; logging is the caller's to configure."""
+    """A server for `app`, not yet started; the caller configures logging."""
     config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        lifespan="on",
+        lifespan="on",  # "auto" would serve after a failed start
         log_config=None,
         access_log=False,
         server_header=False,
@@ -120,9 +120,10 @@ def server_of(
 
 @contextmanager
 def _listen(settings: Settings) -> Iterator[list[socket.socket]]:
-    """Sockets on all addresses of the host; uvicorn would end the process over a taken one."""
+    """Listening sockets on all addresses of the host."""
     host, port = settings.host, settings.port
     with ExitStack() as stack:
+        # Not left to uvicorn, which would end the process where the port is taken.
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
             sockets = [
@@ -148,7 +149,7 @@ def run(
     """Serve until a signal comes; the arguments are those of `create_app`.
 
     Raises:
-        SettingsError: the port is taken or the host is not ours, or as `create_app`.
+        SettingsError: host and port cannot be listened on, or as `create_app`.
     """
     start_log(settings)
     admission = Admission(settings)
@@ -171,7 +172,7 @@ def run(
     # walked over and over, which took a tenth of the CPU.
     gc.set_threshold(_YOUNG_OBJECTS, 20, 50)
     judged_by = f"judge {settings.judge}, model {judge.identity.model}"
-    if JUDGES[settings.judge].served:  # a URL that holds a secret made no judge
+    if JUDGES[settings.judge].served:  # no secrets: no judge is made of a URL with one
         judged_by += f", at {', '.join(settings.server_urls)}"
     server = server_of(app, settings=settings, admission=admission, judged_by=judged_by)
     with _listen(settings) as sockets:

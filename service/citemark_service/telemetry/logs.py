@@ -1,7 +1,6 @@
-"""The process's log: one record a line, as text or as JSON, with the request it belongs to.
+"""The process's log: one line a record, as text or JSON, whatever text the record quotes.
 
-A record is one line whatever a caller, a policy or a server wrote; only the traceback of a defect
-has lines of its own, and only in the text format.
+Only tracebacks in the text format have lines of their own.
 """
 
 import json
@@ -28,11 +27,12 @@ _LEVELS: Final[Mapping[str, int]] = {
     "alembic": logging.WARNING,  # it logs each look at a ledger's tables
     "opentelemetry.trace": logging.ERROR,  # it quotes the headers of callers that err
 }
+# These write one line for each event by design.
 _UNTHROTTLED: Final = frozenset({"citemark.access", "citemark.rollouts"})
-"""Loggers that write a line for each event, by their purpose."""
-_KEYS_KEPT: Final = 1_024
-_PLAIN: Final = re.compile(r"[\x21\x23-\x7e]+")
+_KEYS_KEPT: Final = 1_024  # kinds of record that a `Throttle` remembers
+_PLAIN: Final = re.compile(r"[\x21\x23-\x7e]+")  # no blank, no quotation mark
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
+# Left in by `printable`, and taken for the end of a line or field by readers.
 _BREAKS: Final = str.maketrans({"\n": "\\n", "\t": "\\t", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 _CONTEXT: Final[ContextVar[Mapping[str, str | int]]] = ContextVar(
@@ -41,19 +41,19 @@ _CONTEXT: Final[ContextVar[Mapping[str, str | int]]] = ContextVar(
 
 
 def get_log_context() -> Mapping[str, str | int]:
-    """`request`, `trace`, `rollout`, `ask` and `attempt` of this task, as far as they are known."""
+    """`request`, `trace`, `rollout`, `ask` and `attempt` of this task, where known."""
     return _CONTEXT.get()
 
 
 def set_log_context(**fields: str | int) -> None:
-    """Replace the context for the rest of the task, what a server logs after its code has failed
-    included, and for the tasks that it starts."""
+    """Replace the context for the rest of this task and for the tasks that it starts."""
+    # Not reset: a server logs a task's failure after the task's own code has ended.
     _CONTEXT.set(fields)
 
 
 @contextmanager
 def log_context(**fields: str | int) -> Iterator[None]:
-    """Add fields to the context for the duration of a block."""
+    """Add fields to the context inside the block."""
     token = _CONTEXT.set({**_CONTEXT.get(), **fields})
     try:
         yield
@@ -62,12 +62,12 @@ def log_context(**fields: str | int) -> Iterator[None]:
 
 
 def log_fields(**fields: str | int | float | bool | None) -> dict[str, LogFields]:
-    """The `extra` of a record: fields of the JSON line, whose text the message holds already."""
+    """A record's `extra`: fields of the JSON line. The message has to hold their text too."""
     return {"fields": fields}
 
 
 class TextLines(logging.Formatter):
-    """Time, level, logger and message, then the context's fields that the record has not."""
+    """Time, level, logger, message, then those context fields that the record does not set."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -78,7 +78,8 @@ class TextLines(logging.Formatter):
         for key, value in _CONTEXT.get().items():
             if key not in own:
                 text = str(value)
-                if not _PLAIN.fullmatch(text):  # quoted, so that it ends where it seems to
+                # Quoted, so that a value cannot pose as another field.
+                if not _PLAIN.fullmatch(text):
                     text = json.dumps(_replace_surrogates(text))
                 line += f" {key}={text}"
         return line
@@ -88,10 +89,7 @@ class TextLines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """An object with time, level, logger and message, and every field under its own name.
-
-    It is ASCII, so that no separator of another alphabet breaks the line.
-    """
+    """An object with time, level, logger and message, and every field under its own name."""
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
@@ -106,14 +104,15 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         legible = {key: _replace_surrogates(value) for key, value in line.items()}
+        # ASCII, by default: U+2028 and the like would break the line.
         return json.dumps(legible, default=str)
 
 
 class Throttle(logging.Filter):
-    """Passes `burst` records of one wording in each window of `every_s` seconds.
+    """Passes at most `burst` records of a kind in each window of `every_s` seconds.
 
-    The first that passes after some were held back has their number in its message. Records are
-    told apart by logger, level, wording, and the fields `server` and `kind`.
+    A kind is logger, level, unformatted message, and the fields `server` and `kind`. The next
+    record that passes has the number of those held back in its message.
     """
 
     def __init__(
@@ -136,6 +135,7 @@ class Throttle(logging.Filter):
         key = (record.name, record.levelno, wording, fields.get("server"), fields.get("kind"))
         with self._lock:
             now = self._clock()
+            # A flood of kinds ends the window early instead of filling the memory.
             if now >= self._window_ends or len(self._passed) >= _KEYS_KEPT:
                 self._window_ends = now + self._every_s
                 self._passed.clear()
@@ -152,7 +152,7 @@ class Throttle(logging.Filter):
 
 
 class Outage:
-    """Something that works or does not: logged once when it fails and once when it works again."""
+    """Logs once when something fails, and once when it works again."""
 
     def __init__(self, log: logging.Logger, level: int = logging.WARNING) -> None:
         self.active = False
@@ -160,20 +160,20 @@ class Outage:
         self._level = level
 
     def begin(self, message: str, *args: object) -> None:
-        """It failed; `message` is logged where it had worked before."""
+        """Note a failure; `message` is logged only where it worked before."""
         if not self.active:
             self._log.log(self._level, message, *args)
         self.active = True
 
     def end(self, message: str, *args: object) -> None:
-        """It worked; `message` is logged where it had failed before."""
+        """Note a success; `message` is logged only where it failed before."""
         if self.active:
             self._log.info(message, *args)
         self.active = False
 
 
 def start_log(settings: Settings) -> None:
-    """Log to standard error, unless the process's log has been set up already."""
+    """Log to standard error, unless the root logger has handlers already."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if settings.log_format == "json" else TextLines())
     handler.addFilter(Throttle())
@@ -188,5 +188,5 @@ def _fields_of(record: logging.LogRecord) -> LogFields:
 
 
 def _replace_surrogates(value: object) -> object:
-    """Half of a surrogate pair is JSON that half of the readers refuse."""
+    """`value` without lone surrogates, which many JSON readers refuse."""
     return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value) if isinstance(value, str) else value

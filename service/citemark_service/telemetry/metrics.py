@@ -1,4 +1,4 @@
-"""Prometheus metrics. Every label is from a closed set, and has its series from the start."""
+"""Prometheus metrics. Label values are from closed sets, with their series from the start."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -12,17 +12,17 @@ from citemark_schemas import FailureKind, RefusalKind, ScoreResult, Source
 
 Label = TypeVar("Label", bound=str)
 Measure = Callable[[], float]
-"""What a gauge reads when somebody asks for the metrics, in the event loop's thread."""
+"""A gauge's value; read at each scrape, in the event loop's thread."""
 
 CallOutcome = FailureKind | Literal["ok"]
 Stage = Literal["parse", "queue", "criteria", "citations", "score"]
 CacheOperation = Literal["read", "write", "value"]
-"""What a verdict cache failed at; `value` is one that was kept and is no verdict."""
+"""What failed in a verdict cache; `value` is an entry that is no verdict."""
 ProbeAspect = Literal["grammar", "logprobs", "prefix_cache"]
-"""What the probe looks at in a server of the judge."""
+"""What the start-up probe looks for in a server of the judge."""
 
 _NAMESPACE: Final = "citemark"
-_INSTANCE: Final = "instance"
+_INSTANCE: Final = "instance"  # shared by all rubrics that come with rows
 _SERVER_GAUGES: Final = {
     "up": "1 while calls are sent to the server.",
     "limit": "Calls that the server is sent at once, at most.",
@@ -35,10 +35,7 @@ _SHARE = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
 class Metrics:
-    """The service's metrics in a registry of their own.
-
-    Attributes are prometheus-client's objects; a dictionary has one for each value of its label.
-    """
+    """prometheus-client objects in their own registry; dictionaries hold one by label value."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -66,8 +63,8 @@ class Metrics:
         )
         self.inflight_requests = self._gauge("inflight_requests", "Requests not yet answered.")
         stages = self._seconds("stage_seconds", "Time of one stage.", ["stage"])
+        # `queue` is one call's wait for its slot.
         self.stages: dict[Stage, Histogram] = {s: stages.labels(s) for s in get_args(Stage)}
-        """Seconds; `queue` is one call's wait for its slot."""
         self.trace_spans = self._count_by(
             "outcome", ("exported", "lost"), "trace_spans", "Spans exported, or lost."
         )
@@ -101,8 +98,8 @@ class Metrics:
         self.server_calls = self._counter("judge_server_calls", "Attempts at one server.", pair)
         text = "Times that a server was given up."
         self.server_ejections = self._counter("judge_server_ejections", text, ["server"])
+        # By server: whether calls are sent to it.
         self.servers_up: dict[str, Measure] = {}
-        """Whether calls are sent to a server of the judge, by its name."""
         self._servers = {
             name: self._gauge(f"judge_server_{name}", text, ["server"])
             for name, text in _SERVER_GAUGES.items()
@@ -127,7 +124,7 @@ class Metrics:
         self._f1 = self._shares("citation_f1", "Citation F1.")
         self._precision = self._shares("citation_precision", "Citation precision.")
         self._recall = self._shares("citation_recall", "Citation recall.")
-        # A rubric's mean score over a time is the increase of the one by the other's.
+        # A rubric's mean score over a period: the increase of the first over that of the second.
         text = "Sum of scores, flipped where negative."
         self._rubric_scores = self._counter("rubric_scores", text, ["rubric"])
         self._rubric_verdicts = self._counter("rubric_verdicts", "Verdicts scored.", ["rubric"])
@@ -143,24 +140,20 @@ class Metrics:
         self._length_squares = self._counter("answer_characters_squares", text)
 
     def add_rubrics(self, titles: Iterable[str]) -> None:
-        """Give each of these titles a series; all rubrics of rows share one, `instance`.
-
-        The titles come from the files of the library, never from a caller.
-        """
+        """Create the series of these titles."""
+        # From the library's files: a caller could add titles, and thus series, without end.
         for title in titles:
             self._rubric_scores.labels(title)
             self._rubric_verdicts.labels(title)
 
     def add_gauge(self, name: str, text: str, measure: Measure) -> None:
-        """Add a gauge without labels; `citemark_` is put before its name."""
+        """Add a gauge without labels, named `citemark_{name}`."""
         self._gauge(name, text).set_function(measure)
 
     def add_server(self, name: str, **measures: Measure) -> None:
-        """Add the series of a server of the judge: `up`, `limit`, `in_flight` and `waiting`.
-
-        Its name is its host and port, from the settings.
-        """
+        """Add a judge server `HOST:PORT` with its `up`, `limit`, `in_flight` and `waiting`."""
         self.servers_up[name] = measures["up"]
+        # Series exist from the start, so that a first increase is visible as one.
         self.server_ejections.labels(name)
         for outcome in self._calls:
             self.server_calls.labels(name, outcome)
@@ -170,7 +163,7 @@ class Metrics:
     def count_call(
         self, outcome: CallOutcome, seconds: float, *, prompt: int, cached: int, completion: int
     ) -> None:
-        """One HTTP call to the judge ended; the last three are tokens."""
+        """Count an HTTP call to the judge; the last three are tokens."""
         self._calls[outcome].inc()
         self._call_seconds.observe(seconds)
         self._tokens["prompt"].inc(prompt)
@@ -178,11 +171,10 @@ class Metrics:
         self._tokens["completion"].inc(completion)
 
     def count_retry(self, kind: FailureKind) -> None:
-        """A call or a reply is about to be tried again because of `kind`."""
         self._retries[kind].inc()
 
     def count_rollout(self, result: ScoreResult, *, answer_characters: int) -> None:
-        """One rollout is done, whatever came of it; its answer is 0 long where it has not one."""
+        """Count a finished rollout; `answer_characters` is 0 where it has no answer."""
         if result.failure is not None:
             self._rollouts["failed"].inc()
             self._failures[result.failure.kind].inc()
@@ -195,6 +187,7 @@ class Metrics:
 
     def _observe_scores(self, result: ScoreResult, characters: int) -> None:
         if result.reward is not None:
+            # Over the scale, which each request may choose, so that one set of buckets fits.
             reward = result.reward / result.knobs.verification_reward
             self._reward.observe(reward)
             self._characters.observe(characters)
@@ -217,6 +210,6 @@ class Metrics:
             self._recall.observe(result.citation.recall)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
-        """Everything as text, and its content type, in the format that `accept` prefers."""
+        """All metrics as text in the format that `accept` prefers, and its content type."""
         encode, content_type = choose_encoder(accept)
         return encode(self.registry), content_type

@@ -1,11 +1,8 @@
-"""Export of spans over OTLP/HTTP, with OpenTelemetry's SDK and a provider that is not global.
+"""Export of spans over OTLP/HTTP by OpenTelemetry's SDK, with a provider that is not global.
 
-Endpoint, sampling and limits are this service's settings. The collector's headers, certificates
-and compression, and the resource's name and attributes, the SDK itself reads from the standard
-variables (`OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, …).
-
-The SDK would log each batch that is lost and count none. What is added here is a queue that
-refuses new spans when it is full, the count, and one line when an outage begins and one at its end.
+Endpoint, sampling and limits are this service's settings. The SDK itself reads the collector's
+headers, certificates and compression, and the resource, from its standard variables
+(`OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, …).
 """
 
 import logging
@@ -37,17 +34,17 @@ _sdk_log = logging.getLogger("opentelemetry.exporter.otlp.proto.http.trace_expor
 def export_traces(
     url: str, *, ratio: float, metrics: Metrics, queue: int = _QUEUE
 ) -> Iterator[Tracer]:
-    """A tracer whose spans are posted to `url`; at the end of the block those that wait are, for
-    2 s at most, and the rest counts as lost.
+    """A tracer whose spans are posted to `url`; what is not sent 2 s after the block is lost.
 
     Args:
-        ratio: share of the traces begun here that are sampled; a caller's is sampled as it says.
+        ratio: share of the traces begun here that are sampled; a caller's keep its decision.
         queue: ended spans that wait for the collector, 512 or more; beyond it they are lost.
     """
     exporter = _CountingExporter(url, metrics=metrics, queue=queue)
     own = Resource.create({"service.name": "citemark", "service.version": version("citemark")})
     provider = TracerProvider(
         sampler=ParentBasedTraceIdRatio(ratio),
+        # The variables win over what is set here.
         resource=own.merge(OTELResourceDetector().detect()),
         span_limits=SpanLimits(max_span_attributes=48, max_span_attribute_length=256),
         shutdown_on_exit=False,
@@ -56,14 +53,16 @@ def export_traces(
     try:
         yield provider.get_tracer("citemark", version("citemark"))
     finally:
+        # `shutdown` blocks while the exporter retries; after this it fails at once.
         impatience = threading.Timer(_CLOSE_S, exporter.give_up)
         impatience.start()
         provider.shutdown()
         impatience.cancel()
 
 
+# The SDK's own would log each lost batch and count none.
 class _BoundedProcessor(BatchSpanProcessor):
-    """The SDK's batches, with as many spans as the exporter has room for."""
+    """The SDK's batches; takes only spans that the exporter has room for."""
 
     def __init__(self, exporter: "_CountingExporter", *, queue: int) -> None:
         super().__init__(
@@ -79,7 +78,7 @@ class _BoundedProcessor(BatchSpanProcessor):
             super().on_end(span)
 
     def shutdown(self) -> None:
-        """Export what waits; blocks."""
+        """Export queued spans; blocks."""
         self._closed = True
         super().shutdown()  # type: ignore[no-untyped-call]  # the SDK's
 
@@ -98,7 +97,7 @@ class _CountingExporter(SpanExporter):
         _sdk_log.addFilter(self._silence)
 
     def admit(self) -> bool:
-        """Whether there is room for one more span; without it the span is lost."""
+        """Reserve room for a span; where there is none, count it as lost and return False."""
         with self._lock:
             room = self._waiting < self._queue
             self._waiting += room
@@ -107,7 +106,6 @@ class _CountingExporter(SpanExporter):
         return room
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send a batch, and count it as sent or lost."""
         self._complaint = None
         result = self._exporter.export(spans)
         with self._lock:
@@ -121,16 +119,15 @@ class _CountingExporter(SpanExporter):
         return result
 
     def give_up(self) -> None:
-        """Fail all that waits at once, without the pauses before retries."""
+        """Fail queued spans at once, without pauses for retries."""
         self._exporter.shutdown()  # type: ignore[no-untyped-call]  # the SDK's
 
     def shutdown(self) -> None:
-        """Close the connections."""
         self.give_up()
         _sdk_log.removeFilter(self._silence)
 
     def _silence(self, record: logging.LogRecord) -> bool:
-        """Keep the SDK's complaints out of the log, and the first of each batch for ours: the
-        last one only says that it gave up."""
+        """Keep the SDK's messages out of the log, and the first of each batch for the outage."""
+        # The last message of a batch only says that the exporter gave up.
         self._complaint = self._complaint or record.getMessage()
         return False

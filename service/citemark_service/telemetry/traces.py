@@ -14,7 +14,7 @@ from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 
 Attributes = Mapping[str, str | int | float | bool | None]
-"""Attributes of a span; those that are None are left out. Never a rollout's text."""
+"""A span's attributes; None is left out. They never hold a rollout's text."""
 
 _PATH: Final = "/v1/traces"
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
@@ -22,7 +22,7 @@ _NO_SPAN: Final = nullcontext(INVALID_SPAN)
 
 
 def open_tracer(settings: Settings, metrics: Metrics) -> AbstractContextManager[Tracer]:
-    """A tracer that exports to `settings.otlp_endpoint` until its block ends, or one that is off.
+    """A tracer that exports to `settings.otlp_endpoint` inside the block, or a no-op without one.
 
     Raises:
         SettingsError: the endpoint is no HTTP URL, or the SDK is not installed.
@@ -39,7 +39,7 @@ def open_tracer(settings: Settings, metrics: Metrics) -> AbstractContextManager[
 
 
 def traces_url(endpoint: str) -> str:
-    """Where spans are posted: `endpoint` itself where it ends in `/v1/traces`, else below it.
+    """`endpoint` where it ends in `/v1/traces`, else that path below it.
 
     Raises:
         SettingsError: it is no HTTP URL with a host.
@@ -61,11 +61,9 @@ def open_span(
     *,
     caller: Mapping[str, str] | None = None,
 ) -> AbstractContextManager[Span]:
-    """A span within the one that is open in this task; in `with`, it is the open one itself.
+    """A span below the open one; inside `with`, it is the open one itself.
 
-    An error that leaves it marks it as failed with the error's type; its message, which could
-    quote a rollout, is not recorded. With a `caller`, a request's headers, the span belongs to
-    the trace that they name, or to a new one, and not to the one that is open.
+    With a request's headers as `caller`, it belongs to the trace that they name, or to a new one.
     """
     # The API's own no-op span costs 5 µs of processor time, twenty times as much as this one.
     if isinstance(tracer, NoOpTracer):
@@ -78,6 +76,7 @@ def open_span(
 def _record_span(
     tracer: Tracer, name: str, kind: SpanKind, parent: Context | None
 ) -> Iterator[Span]:
+    # The API would record an error's message, which could quote a rollout.
     with tracer.start_as_current_span(
         name, parent, kind, record_exception=False, set_status_on_exception=False
     ) as span:
@@ -101,8 +100,8 @@ def set_attributes(span: Span, attributes: Attributes) -> None:
 
 
 def trace_headers() -> dict[str, str]:
-    """Headers by which a receiver's spans join the span that is open; empty where none is."""
+    """Headers that let a receiver join the open span; empty where none is open."""
     headers: dict[str, str] = {}
-    if get_current():  # empty where the tracer is off, which costs a quarter of looking for a span
+    if get_current():  # empty where the tracer is off; a quarter of the cost of `inject`
         _PROPAGATOR.inject(headers)
     return headers

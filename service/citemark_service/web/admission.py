@@ -1,4 +1,4 @@
-"""What the service lets in: bounded counts, and the draining that ends all of them."""
+"""Limits on what the service holds at once, and its draining."""
 
 import asyncio
 from collections import deque
@@ -16,10 +16,7 @@ _DRAIN_PATIENCE_S = 0.5
 
 
 class Quota:
-    """At most `limit` units are held at once; those who wait are served in order of arrival.
-
-    Used within one event loop.
-    """
+    """At most `limit` units held at once, granted in order of arrival. For one event loop."""
 
     def __init__(self, limit: int, noun: str) -> None:
         self.limit = limit
@@ -28,21 +25,15 @@ class Quota:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     def hold(self) -> "Hold":
-        """An empty hold."""
         return Hold(self)
 
     def require_possible(self, count: int) -> None:
-        """Raises `TooLarge` where `count` could never fit."""
+        """Raises `TooLarge` where `count` is over the limit."""
         if count > self.limit:
             raise TooLarge(f"{count} {self._noun} can never fit the limit of {self.limit}")
 
     def take(self, count: int) -> None:
-        """Hold `count` more now.
-
-        Raises:
-            TooLarge: `count` could never fit.
-            Overloaded: it does not fit at the moment.
-        """
+        """Hold `count` more, or raise `TooLarge` (it never fits) or `Overloaded` (not now)."""
         self.require_possible(count)
         if self.held + count > self.limit:
             raise Overloaded(
@@ -52,11 +43,7 @@ class Quota:
         self.held += count
 
     async def wait(self, count: int) -> None:
-        """Hold `count` more as soon as they fit, after everyone who came before.
-
-        Raises:
-            TooLarge: `count` could never fit.
-        """
+        """Hold `count` more once they fit, after earlier waiters. Raises `TooLarge`."""
         self.require_possible(count)
         if not self._waiting and self.held + count <= self.limit:
             self.held += count
@@ -70,12 +57,14 @@ class Quota:
                 self.give(count)  # granted and cancelled in the same turn of the loop
             else:
                 self._waiting.remove(ticket)
+                # The next one may want less, and fit already.
                 self.give(0)
             raise
 
     def give(self, count: int) -> None:
-        """Return `count` units, to those who wait."""
+        """Return `count` units, and grant what fits now."""
         self.held -= count
+        # Only the first in line: small requests must not overtake a large one forever.
         while self._waiting and self.held + self._waiting[0][0] <= self.limit:
             wanted, granted = self._waiting.popleft()
             self.held += wanted
@@ -83,7 +72,7 @@ class Quota:
 
 
 class Hold:
-    """Units taken from one quota bit by bit; whatever is left goes back when its `with` ends."""
+    """Units taken from one quota bit by bit; the rest goes back when its `with` ends."""
 
     def __init__(self, quota: Quota) -> None:
         self.count = 0
@@ -96,28 +85,26 @@ class Hold:
         self.give(self.count)
 
     def take(self, count: int = 1) -> None:
-        """As `Quota.take`."""
         self._quota.take(count)
         self.count += count
 
     def grow(self, total: int) -> None:
-        """Hold `total` in all. Raises as `Quota.take`, and `TooLarge` for the total."""
+        """Hold `total` in all. Raises as `Quota.take`."""
+        # `take` compares only the increase with the limit.
         self._quota.require_possible(total)
         self.take(max(0, total - self.count))
 
     async def wait(self, count: int = 1) -> None:
-        """As `Quota.wait`."""
         await self._quota.wait(count)
         self.count += count
 
     def give(self, count: int = 1) -> None:
-        """Return `count` units early."""
         self._quota.give(count)
         self.count -= count
 
 
 class Admission:
-    """The one owner of the service's bounds. Used within one event loop."""
+    """The service's limits. For one event loop."""
 
     def __init__(self, settings: Settings) -> None:
         self.rollouts = Quota(settings.max_inflight, "rollouts in flight")
@@ -125,11 +112,11 @@ class Admission:
         self.streams = Quota(settings.max_streams, "open streams")
         self.body_timeout_s = settings.body_timeout_s
         self.draining = False
+        # Running time limits on clients and on judging, which `drain` and `cut` bring forward.
         self._waits: set[asyncio.Timeout] = set()
         self._works: set[asyncio.Timeout] = set()
 
     def report_to(self, metrics: Metrics) -> None:
-        """Add the gauges of what is in flight."""
         held = "Rollouts accepted and unanswered."
         metrics.add_gauge("inflight_rollouts", held, lambda: self.rollouts.held)
         metrics.add_gauge("open_streams", "Open NDJSON streams.", lambda: self.streams.held)
@@ -138,13 +125,13 @@ class Admission:
         metrics.add_gauge("draining", "1 while stopping.", lambda: self.draining)
 
     def require_open(self) -> None:
-        """Raises `ShuttingDown` where the service is draining."""
+        """Raises `ShuttingDown` while draining."""
         if self.draining:
             message = "the service is stopping and takes no new rollouts"
             raise ShuttingDown(message, retry_after_s=_STOPPING_RETRY_AFTER_S)
 
     def drain(self) -> None:
-        """Take nothing new from now on, and wait little for clients that send nothing."""
+        """Accept nothing new, and wait at most half a second for silent clients."""
         self.draining = True
         soon = asyncio.get_running_loop().time() + _DRAIN_PATIENCE_S
         for clock in self._waits:
@@ -152,18 +139,14 @@ class Admission:
             clock.reschedule(soon if when is None else min(when, soon))
 
     def cut(self) -> None:
-        """End all work that is still going on; it is answered as refused for stopping."""
+        """End all running work; it is answered with `ShuttingDown`."""
         now = asyncio.get_running_loop().time()
         for clock in self._works:
             clock.reschedule(now)
 
     @asynccontextmanager
     async def work(self) -> AsyncIterator[None]:
-        """Judge something inside, for as long as the service runs.
-
-        Raises:
-            ShuttingDown: the service stopped first; what went on inside is cancelled.
-        """
+        """Run the block, which `cut` cancels; then raises `ShuttingDown`."""
         try:
             async with _limit_time(None, self._works):
                 yield
@@ -172,18 +155,14 @@ class Admission:
             raise ShuttingDown(message, retry_after_s=_STOPPING_RETRY_AFTER_S) from error
 
     def patience(self, seconds: float) -> AbstractAsyncContextManager[None]:
-        """Wait for a client at most `seconds`, and half a second once the service drains.
-
-        Raises:
-            TimeoutError: the time is over.
-        """
+        """Limit a wait for a client, while draining to 0.5 s at most. Raises `TimeoutError`."""
         limit_s = min(seconds, _DRAIN_PATIENCE_S) if self.draining else seconds
         return _limit_time(limit_s, self._waits)
 
 
 @asynccontextmanager
 async def _limit_time(seconds: float | None, clocks: set[asyncio.Timeout]) -> AsyncIterator[None]:
-    """A timeout that is in `clocks` while it runs, so that others can bring it forward."""
+    """A timeout that is in `clocks` while it runs, where others can bring it forward."""
     async with asyncio.timeout(seconds) as clock:
         clocks.add(clock)
         try:

@@ -1,4 +1,4 @@
-"""Request bodies as bytes: bounded, timed, and never read further than their limit."""
+"""Request bodies as bytes: bounded, timed, and never read past their limit."""
 
 import asyncio
 from collections import deque
@@ -15,16 +15,17 @@ T = TypeVar("T")
 
 
 async def read_body(request: Request, admission: Admission, held: Hold, *, limit: int) -> bytes:
-    """The whole body, whose bytes count in `held` for as long as the caller keeps that open.
+    """The whole body, whose bytes count in `held` until the caller closes that.
 
     Raises:
         TooLarge: over `limit` bytes; where `Content-Length` says so, before any byte is read.
         Overloaded: the service buffers as many bytes as it may.
         BodyTimeout: the client sent nothing for `admission.body_timeout_s` seconds.
-        ShuttingDown: the client fell silent while the service was stopping.
+        ShuttingDown: the client sent nothing while the service drains.
         ClientDisconnect: the client went away.
     """
     declared = request.headers.get("content-length", "")
+    # `int` alone would also take signs, blanks and the digits of other scripts.
     length = int(declared) if declared.isascii() and declared.isdigit() else 0
     body, more = bytearray(), True
     while length <= limit and more:
@@ -32,6 +33,7 @@ async def read_body(request: Request, admission: Admission, held: Hold, *, limit
             async with admission.patience(admission.body_timeout_s):
                 chunk, more = await _next_chunk(request.receive)
         except TimeoutError as error:
+            # A draining service has shortened the wait itself: 503, and no 408.
             admission.require_open()
             message = f"nothing more of the body came for {admission.body_timeout_s:g} s"
             raise BodyTimeout(message) from error
@@ -45,16 +47,14 @@ async def read_body(request: Request, admission: Admission, held: Hold, *, limit
 
 
 async def run_unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns; it is cancelled when the client goes away.
+    """What `work` returns; cancelled, with `ClientDisconnect`, when the client goes away.
 
     The whole body must have been read.
-
-    Raises:
-        ClientDisconnect: the client went away first.
     """
 
     async def raise_when_gone() -> None:
         while True:
+            # After the end of the body, only the disconnect comes.
             await _next_chunk(receive)
 
     try:
@@ -63,16 +63,13 @@ async def run_unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
             watch = group.create_task(raise_when_gone())
             task.add_done_callback(lambda _: watch.cancel())
     except* ClientDisconnect:
+        # Out of its group: handlers are found by the exception's class.
         raise ClientDisconnect from None
     return task.result()
 
 
 async def _next_chunk(receive: Receive) -> tuple[bytes, bool]:
-    """The next bytes of a body and whether more follow.
-
-    Raises:
-        ClientDisconnect: the client went away.
-    """
+    """The next bytes of a body and whether more follow. Raises `ClientDisconnect`."""
     message = await receive()
     if message["type"] == "http.disconnect":
         raise ClientDisconnect
@@ -80,10 +77,9 @@ async def _next_chunk(receive: Receive) -> tuple[bytes, bool]:
 
 
 class Inlet:
-    """A body read a little ahead of its reader.
+    """A body read up to `ahead` bytes ahead of its reader, which bounds the memory.
 
-    Reading stops when the reader lags by `ahead` bytes, so memory is bounded; up to there it
-    goes on, because a client that goes away is only noticed by who still reads.
+    Only reading notices that a client goes away.
     """
 
     def __init__(self, receive: Receive, *, ahead: int) -> None:
@@ -95,11 +91,7 @@ class Inlet:
         self._changed = asyncio.Event()
 
     async def pump(self) -> None:
-        """Read until the client goes away; run it beside the reader and cancel it in the end.
-
-        Raises:
-            ClientDisconnect: always, unless cancelled.
-        """
+        """Read until `ClientDisconnect`; run it beside the reader, and cancel it at the end."""
         while True:
             chunk, more = await _next_chunk(self._receive)
             self._more = self._more and more
@@ -123,4 +115,5 @@ class Inlet:
 
     def _notify(self) -> None:
         self._changed.set()
+        # A fresh event for the next change; waiters of the old one wake up.
         self._changed = asyncio.Event()

@@ -1,4 +1,4 @@
-"""What every exchange has around it: request id, metrics, one access line, an orderly end."""
+"""Around every exchange: request id, metrics, trace, access line and an orderly end."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ _LINGER_BYTES = 32 * 1024 * 1024
 
 
 class Envelope:
-    """ASGI middleware; logs no path and no text that a caller chose, except its request id."""
+    """ASGI middleware. Logs no path and no text that a caller chose, except its request id."""
 
     def __init__(
         self, app: ASGIApp, *, admission: Admission, metrics: Metrics, tracer: Tracer
@@ -35,7 +35,6 @@ class Envelope:
         self._tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run one exchange."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -44,7 +43,7 @@ class Envelope:
         set_log_context(request=exchange.id)
         try:
             with self._metrics.inflight_requests.track_inprogress():
-                # The rest is pages, and probes every few seconds.
+                # No traces of pages, nor of probes every few seconds.
                 if scope["method"] == "POST":
                     await self._trace(scope, exchange)
                 else:
@@ -54,6 +53,7 @@ class Envelope:
             self._metrics.requests.labels(route, exchange.status).inc()
             self._metrics.request_seconds.labels(route).observe(seconds)
             fields = {
+                # A client can send any token as its method.
                 "method": scope["method"] if scope["method"].isalpha() else "?",
                 "route": route,
                 "status": exchange.status,
@@ -92,12 +92,10 @@ class Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, admission: Admission) -> None:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
+        # The caller's where it is printable and short, so that it is safe in a log.
         self.id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        """The caller's where it is printable and short, else a new one."""
-        self.status = 500
-        """What was answered; 500 while nothing was, because then the server answers so."""
-        self.sent = 0
-        """Bytes of the answer's body."""
+        self.status = 500  # what the server answers where the application sends nothing
+        self.sent = 0  # bytes of the answer's body
         self._receive = receive
         self._send = send
         self._admission = admission
@@ -106,35 +104,34 @@ class Exchange:
         scope.setdefault("state", {})["request_id"] = self.id
 
     async def receive(self) -> Message:
-        """Pass a message in, noting whether the body is read."""
         message = await self._receive()
         if not message.get("more_body", False):
             self._unread = False
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass a message out, with this exchange's headers, and end it in order."""
+        """Send for the application, with this exchange's headers."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["X-Request-ID"] = self.id
+            # Draining ends connections; one with an unread body cannot be used again.
             if self._admission.draining or (self._unread and self.status >= 400):
                 headers["Connection"] = "close"
             await self._send(message)
             return
         self.sent += len(message.get("body", b""))
         if self._unread and not message.get("more_body", False):
+            # The answer ends only after the rest of the body was read.
             await self._send({**message, "more_body": True})
             await self._linger()
             message = {"type": "http.response.body", "body": b"", "more_body": False}
         await self._send(message)
 
     async def _linger(self) -> None:
-        """Read on for a moment after an early answer.
-
-        A socket closed with unread bytes resets the connection, and the client, still writing,
-        would never see why it was refused.
-        """
+        """Read on after an early answer, for 2 s or 32 MiB at most."""
+        # Closing a socket with unread bytes resets the connection, and the client, still
+        # writing, would never see why it was refused.
         read = 0
         try:
             async with asyncio.timeout(_LINGER_S):
@@ -145,6 +142,6 @@ class Exchange:
 
 
 def _route_of(scope: Scope) -> str:
-    """The route's template: a path could hold anything, and for some clients holds the token."""
+    """The route's template; a path may hold anything, the token included."""
     template: str = getattr(scope.get("route"), "path", "unmatched")
     return template

@@ -1,4 +1,4 @@
-"""Bytes to validated rollouts; everything wrong with them is named by item and field."""
+"""Bytes to validated rollouts, with errors named by item and field."""
 
 import asyncio
 import re
@@ -16,14 +16,14 @@ from citemark_service.errors import InvalidRequest, TooLarge, clip
 from citemark_service.judges.tasks import Origin
 from citemark_service.settings import Settings
 
-_MAX_EXPANDED = 1000
-_MAX_KEY = 80
+_MAX_EXPANDED = 1000  # validation errors listed one by one
+_MAX_KEY = 80  # characters of a caller's key in a message
 _TURN_S = 0.005
 _ITEM = re.compile(r"item (\d+): ")
 _PRIORITIES: Final[Mapping[Priority, int]] = {"training": 0, "audit": 10}
 
 Check = Callable[[Rollout, Knobs], None]
-"""Raises `InvalidRequest` for what the schema cannot know, with fields named from the rollout."""
+"""Raises `InvalidRequest` for what the schema cannot express, with fields of the rollout."""
 
 CallerName = Annotated[
     str | None,
@@ -34,44 +34,41 @@ CallerName = Annotated[
         description="Requests of one name share their part of the judge; the address by default.",
     ),
 ]
-"""Printable ASCII without blanks, at most 64 characters; anything else is refused with 422."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A request that may be judged."""
+    """A validated request."""
 
     items: tuple[Rollout, ...]
     options: BatchOptions
-    single: bool
-    """True where the body was one rollout and the answer is one result."""
+    single: bool  # the body was one rollout, and the answer is one result
 
 
 class Turns:
-    """Lets the event loop do other things whenever a long piece of work has held it."""
+    """Gives way to the event loop where a turn of long work has lasted 5 ms."""
 
     def __init__(self) -> None:
         self._since = time.perf_counter()
 
     async def yield_if_due(self) -> None:
-        """Give way where this turn has lasted 5 ms."""
         if time.perf_counter() - self._since >= _TURN_S:
             await asyncio.sleep(0)
             self._since = time.perf_counter()
 
 
 def to_origin(request: Request, caller: str | None, options: RequestOptions) -> Origin:
-    """The origin of a request's tasks; `caller` is what its header says, its address without."""
+    """The origin of a request's tasks; without `caller`, the header, by the address."""
     address = "" if request.client is None else request.client.host
     return Origin(caller or address, _PRIORITIES[options.priority], options.run, options.step)
 
 
 def to_details(errors: Sequence[Any], prefix: str = "") -> tuple[ProblemDetail, ...]:
-    """Pydantic's error list as problem details, without any input text that it may quote."""
+    """Pydantic's errors as problem details, without the input that they quote."""
     details = []
     for error in errors:
         loc, message = error["loc"], error["msg"].removeprefix("Value error, ")
-        # The shapes of rubrics name their item in the message, where pydantic cannot.
+        # The schemas of rubrics name an item in the message, where pydantic cannot.
         if item := _ITEM.match(message):
             loc, message = (*loc, int(item[1])), message[item.end() :]
         details.append(ProblemDetail(loc=_to_path(loc, prefix), message=message))
@@ -79,17 +76,14 @@ def to_details(errors: Sequence[Any], prefix: str = "") -> tuple[ProblemDetail, 
 
 
 def parse_rollout(raw: bytes | memoryview, knobs: Knobs, check: Check, prefix: str = "") -> Rollout:
-    """One rollout from its JSON, validated and checked.
-
-    Raises:
-        InvalidRequest: with each field named after `prefix`.
-    """
+    """One validated and checked rollout. `InvalidRequest` names fields below `prefix`."""
     try:
         rollout = Rollout.model_validate_json(bytes(raw))
         check(rollout, knobs)
     except ValidationError as error:
         raise _to_invalid(error, prefix) from error
     except InvalidRequest as error:
+        # The check does not know the item: its fields get the prefix here.
         details = error.details or (ProblemDetail(loc="", message=str(error)),)
         places = [_to_path([each.loc] if each.loc else [], prefix) for each in details]
         raise InvalidRequest.of(
@@ -109,17 +103,14 @@ async def parse_batch(
     check: Check,
     admit: Callable[[int], None],
 ) -> Batch:
-    """One rollout, or `{"items": […]}` with options; which one, `items` decides.
-
-    Every item is validated and checked before the first is judged. Nothing here holds the event
-    loop for longer than one item and one scan for the items' boundaries take.
+    """One rollout, or `{"items": […]}` with options, told apart by `items`.
 
     Args:
         query: the options of the URL, weaker than those of the body.
         admit: called with the number of items as soon as it is known; raises to refuse them.
 
     Raises:
-        InvalidRequest: naming item and field.
+        InvalidRequest: naming item and field, before any item is judged.
         TooLarge: too many items, or one that is too long.
     """
     fields = _decode(body, dict[str, msgspec.Raw], "must be a rollout or a batch")
@@ -127,6 +118,7 @@ async def parse_batch(
     if raw_items is None:
         _refuse_long(len(body), settings, "the rollout")
         return Batch((parse_rollout(body, query, check),), query, single=True)
+    # The loop runs between the scans: each may take long, and only finds the boundaries.
     await asyncio.sleep(0)
     raws = _decode(raw_items, list[msgspec.Raw], "items")
     await asyncio.sleep(0)
@@ -135,16 +127,19 @@ async def parse_batch(
     if not raws:
         raise _to_refusal("must hold at least one rollout", loc="items")
     admit(len(raws))
+    # Pydantic parses the options alone; the items are still raw.
     pairs = (msgspec.json.encode(name) + b":" + bytes(raw) for name, raw in fields.items())
     try:
         own = BatchOptions.model_validate_json(b"{" + b",".join(pairs) + b"}")
     except ValidationError as error:
         raise _to_invalid(error) from error
+    # Defaults of the body must not replace what the URL sets.
     options = query.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
     rollouts: list[Rollout] = []
     problems: list[ProblemDetail] = []
     turns = Turns()
     for position, raw in enumerate(raws):
+        # Only for its length; an item is copied when it is parsed.
         view = memoryview(raw)
         prefix = f"items[{position}]"
         _refuse_long(view.nbytes, settings, prefix)

@@ -1,4 +1,4 @@
-"""The OpenAPI document, with what FastAPI cannot infer: bodies that are read raw, and refusals."""
+"""The OpenAPI document, with what FastAPI cannot infer: raw bodies and refusals."""
 
 import json
 from typing import Any
@@ -22,21 +22,21 @@ Fragment = dict[str, Any]
 Responses = dict[int | str, Fragment]
 
 _COMPONENT = "#/components/schemas/{model}"
+# OpenAPI has no word for the fourth way, `/t/TOKEN` before a path.
 _TOKENS: dict[str, dict[str, str]] = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
     "query": {"type": "apiKey", "in": "query", "name": "token"},
 }
-"""How the API token is sent, where the service has one; `/t/TOKEN` before a path does too."""
 
 
 class Citemark(FastAPI):
     """An application whose OpenAPI document also holds the raw bodies' components."""
 
     def openapi(self) -> dict[str, Any]:
-        """The document; built once."""
         if self.openapi_schema is None:
             document = super().openapi()
+            # FastAPI collects only models of parameters and answers that it handles itself.
             _, raw = models_json_schema(
                 [
                     (Rollout, "validation"),
@@ -71,6 +71,7 @@ def _problem(description: str, *, retry: bool = False) -> Fragment:
 _ROLLOUT = example("rollout")
 _RESULT = example("result")
 _BATCH = {"items": [_ROLLOUT], "verification_reward": 10.0, "deadline_s": 120.0}
+# The same result at ten times the scale, so that it fits the example of a batch.
 _SCALED = {**_RESULT, "knobs": {**_RESULT["knobs"], "verification_reward": 10.0}}
 _SCALED |= add_reward(ScoreResult.model_validate(_SCALED), Answer()).model_dump(
     mode="json", include={"reward", "terms"}

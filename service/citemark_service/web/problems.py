@@ -20,7 +20,6 @@ Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
 
 
 def to_problem(error: RequestError) -> Problem:
-    """The body that describes `error` to a caller."""
     details = error.details or (ProblemDetail(loc="body", message=str(error)),)
     return Problem(error=error.error, message=str(error), details=details)
 
@@ -33,6 +32,7 @@ def to_response(status: int, body: Problem, headers: dict[str, str] | None = Non
 async def _answer_refusal(_: Request, error: RequestError) -> Response:
     headers = {}
     if error.retry_after_s is not None:
+        # In whole seconds; 0 would ask for a retry at once.
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
     if isinstance(error, ShuttingDown):
         headers["Connection"] = "close"
@@ -54,12 +54,13 @@ async def _answer_nobody(_: Request, __: ClientDisconnect) -> Response:
 
 
 async def _answer_defect(request: Request, _: Exception) -> Response:
-    # The server logs the traceback; the caller gets an id to find it by.
+    # The server logs the traceback under this id; the error itself could quote a rollout.
     request_id = getattr(request.state, "request_id", "unknown")
     body = Problem(error="internal_error", message=f"unexpected error; request {request_id}")
     return to_response(500, body, {"X-Request-ID": request_id})
 
 
+# Whatever their order, the most specific class wins.
 HANDLERS: dict[int | type[Exception], Handler] = {
     RequestError: _answer_refusal,
     RequestValidationError: _answer_invalid,
@@ -67,4 +68,3 @@ HANDLERS: dict[int | type[Exception], Handler] = {
     ClientDisconnect: _answer_nobody,
     Exception: _answer_defect,
 }
-"""Given to the app as they are; the most specific class wins."""

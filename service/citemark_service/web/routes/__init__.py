@@ -1,1 +1,1 @@
-"""The HTTP routes: thin handlers, one router for each concern, built with their collaborators."""
+"""The HTTP routes: thin handlers, one router for each concern."""

@@ -1,4 +1,4 @@
-"""What NeMo Gym asks of a resources server beside `/verify`: sessions, modes and aggregates."""
+"""NeMo Gym's routes beside `/verify`: sessions, modes and aggregates."""
 
 import asyncio
 from typing import Literal
@@ -46,7 +46,6 @@ _ROWS = raw_body(
 
 
 def gym_router(*, settings: Settings, admission: Admission) -> APIRouter:
-    """The routes; bodies that are not needed are not read."""
     router = APIRouter(tags=["trainers"])
 
     @router.post("/strict/seed_session", include_in_schema=False)
@@ -75,6 +74,7 @@ def gym_router(*, settings: Settings, admission: Admission) -> APIRouter:
         admission.require_open()
         with admission.buffered.hold() as held:
             body = await read_body(request, admission, held, limit=settings.max_body_bytes)
+            # The rows of a whole run would hold the event loop.
             rows = await asyncio.to_thread(_aggregate, body)
             return Response(rows, media_type="application/json")
 

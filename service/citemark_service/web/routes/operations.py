@@ -1,4 +1,4 @@
-"""What the service is and how it does: `/`, `/v1/rubrics`, `/healthz`, `/readyz`, `/metrics`."""
+"""Routes about the service: `/`, `/v1/rubrics`, `/healthz`, `/readyz` and `/metrics`."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ _CHECK_KEPT_S = 2.0
 
 
 class Readiness:
-    """Whether the judge can be reached: asked once for all who wait, and kept for 2 s."""
+    """Whether the judge can be reached; one check serves all callers for 2 s."""
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
@@ -100,7 +100,6 @@ class Index(BaseModel):
 
 
 def health_router(*, admission: Admission, judge: Judge, metrics: Metrics) -> APIRouter:
-    """The routes that an orchestrator asks."""
     router = APIRouter(tags=["operations"])
     readiness = Readiness(judge)
 
@@ -141,7 +140,6 @@ def health_router(*, admission: Admission, judge: Judge, metrics: Metrics) -> AP
 
 
 def about_router(*, library: RubricLibrary, judge: Judge, version: str) -> APIRouter:
-    """The routes that describe the service."""
     router = APIRouter(tags=["about"])
     views = tuple(
         RubricSetView.model_validate(each, from_attributes=True) for each in library.sets()

@@ -46,11 +46,8 @@ _RETRY_AFTER_S: Final = 5.0
 
 
 def rescore_router(*, view: LedgerReader | None, admission: Admission) -> APIRouter:
-    """The route, with its body documented by hand because it is read raw.
-
-    One comparison runs at a time, in a thread: it may be slow or refused, never the rewards.
-    """
     router = APIRouter(tags=["ledger"])
+    # One at a time, in a thread: comparisons may be slow or refused, rewards may not.
     seats = Quota(1, "rescorings")
 
     @router.post(
@@ -58,6 +55,7 @@ def rescore_router(*, view: LedgerReader | None, admission: Admission) -> APIRou
         operation_id="rescore",
         summary="Compare kept rewards with those under other knobs",
         responses={**UNKEPT},
+        # By hand, because the body is read raw.
         openapi_extra=RESCORE_BODY,
     )
     async def rescore(request: Request) -> RescoreResponse:
@@ -84,6 +82,7 @@ def rescore_router(*, view: LedgerReader | None, admission: Admission) -> APIRou
         try:
             answer = await run_unless_gone(request.receive, _await_answer(work))
         finally:
+            # Ends the thread where the client left before it was done.
             given_up.set()
         if isinstance(answer, RequestError):
             raise answer
@@ -93,10 +92,11 @@ def rescore_router(*, view: LedgerReader | None, admission: Admission) -> APIRou
 
 
 async def _await_answer(work: "asyncio.Future[RescoreResponse]") -> RescoreResponse | RequestError:
-    """What comes of the work, a refusal as a value; whoever waits here does not own it."""
+    """The result of the work, or its refusal; `work` goes on where the waiting is cancelled."""
     try:
         return await asyncio.shield(work)
     except RequestError as error:
+        # Not raised: a task group would wrap it into an exception group.
         return error
     except LedgerError as error:
         _log.error("rescoring failed: %s", error)
@@ -117,7 +117,8 @@ def _compare(
             yield each
             if time.monotonic() > ends_at or given_up.is_set():
                 raise TooLarge(f"more than {_WORK_S:g} s of work: lower `limit`, or name a step")
-            time.sleep(0)  # lets the event loop run now, and not when this thread's turn is over
+            # Hands the interpreter to the event loop before this thread's turn is over.
+            time.sleep(0)
 
     with view.within(_WORK_S):
         numbers = view.numbers(place, limit=wanted.limit, grouped=True)

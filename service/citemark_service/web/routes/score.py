@@ -20,7 +20,6 @@ _RESULT: TypeAdapter[ScoreResult] = TypeAdapter(ScoreResult)
 
 
 def score_router(*, pipeline: Pipeline, settings: Settings, admission: Admission) -> APIRouter:
-    """The route, with its body documented by hand because it is read raw."""
     router = APIRouter(tags=["score"])
 
     @router.post(
@@ -29,6 +28,7 @@ def score_router(*, pipeline: Pipeline, settings: Settings, admission: Admission
         summary="Score one rollout or a batch",
         response_model=None,
         responses={200: {"model": ScoreResult | ScoreResponse, **SCORE_ANSWER}, **REFUSALS},
+        # By hand, because the body is read raw.
         openapi_extra=SCORE_BODY,
     )
     async def score(
@@ -47,11 +47,12 @@ def score_router(*, pipeline: Pipeline, settings: Settings, admission: Admission
         """
         admission.require_open()
         with admission.rollouts.hold() as rollouts, admission.buffered.hold() as held:
-            rollouts.take()  # at least one; who cannot have that is refused before it uploads
+            rollouts.take()  # at least one, so that a full service refuses before the upload
             body = await read_body(request, admission, held, limit=settings.max_body_bytes)
             batch = await parse_batch(
                 body, query=options, settings=settings, check=pipeline.check, admit=rollouts.grow
             )
+            # Again: the service may have begun to drain during the upload.
             admission.require_open()
             origin = to_origin(request, caller, batch.options)
             async with admission.work():
@@ -63,10 +64,7 @@ def score_router(*, pipeline: Pipeline, settings: Settings, admission: Admission
 
 
 async def score_batch(pipeline: Pipeline, batch: Batch, origin: Origin) -> bytes:
-    """The answer's JSON: a `ScoreResult` where the batch is single, else a `ScoreResponse`.
-
-    Results stand in the order of the items; a failed judge is in its item's result.
-    """
+    """JSON of a `ScoreResult` where the batch is single, else of a `ScoreResponse` in order."""
     wait_s = batch.options.deadline_s
     deadline = None if wait_s is None else time.monotonic() + wait_s
 

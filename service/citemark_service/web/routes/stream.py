@@ -1,8 +1,7 @@
 """`POST /v1/score/stream`: NDJSON both ways, in full duplex.
 
-Each line is judged as it comes and answered as it finishes. Memory is bounded by the window: while
-it is full no further line is read, which in turn stops the client. A client must therefore read
-while it writes.
+The window bounds the memory: while it is full nothing is read, which stops the client. A client
+must therefore read while it writes.
 """
 
 import asyncio
@@ -27,8 +26,8 @@ from citemark_service.web.intake import CallerName, Turns, parse_rollout, to_ori
 from citemark_service.web.openapi import REFUSALS, STREAM_ANSWER, STREAM_BODY
 from citemark_service.web.problems import to_problem
 
-_AHEAD = 256 * 1024
-# The end of an answer whose request was not read to its end is held back for a moment.
+_AHEAD = 256 * 1024  # bytes read ahead of the lines being judged
+# The envelope delays the end of an answer whose request was not read to its end.
 _LINGER_S = 5.0
 _LINE: TypeAdapter[StreamLine] = TypeAdapter(StreamLine)
 
@@ -36,7 +35,6 @@ NumberedLine = tuple[int, bytes | None]
 
 
 def stream_router(*, pipeline: Pipeline, settings: Settings, admission: Admission) -> APIRouter:
-    """The route; its body is documented by hand because it is read as it comes."""
     router = APIRouter(tags=["score"])
 
     @router.post(
@@ -46,6 +44,7 @@ def stream_router(*, pipeline: Pipeline, settings: Settings, admission: Admissio
         response_model=None,
         response_class=Response,
         responses={200: STREAM_ANSWER, **REFUSALS},
+        # By hand, because the body is read as it comes.
         openapi_extra=STREAM_BODY,
     )
     async def score_stream(
@@ -71,15 +70,14 @@ def stream_router(*, pipeline: Pipeline, settings: Settings, admission: Admissio
 
 
 class LineCutter:
-    """Cuts chunks into lines and keeps at most `limit` bytes of an unfinished one.
+    """Cuts chunks into lines, and keeps at most `limit` bytes of an unfinished one.
 
-    Both methods yield the lines that are not blank: their number, 1-based with blank lines
-    counted, and their text without its line break, None where it was longer than the limit.
+    Yields lines that are not blank as (number, text): numbers from 1, blank lines counted; the text
+    without its line break, None where it was longer than the limit.
     """
 
     def __init__(self, limit: int) -> None:
-        self.number = 0
-        """Lines finished so far."""
+        self.number = 0  # lines finished so far
         self._limit = limit
         self._partial: bytearray | None = bytearray()
 
@@ -92,7 +90,7 @@ class LineCutter:
         self._append(rest)
 
     def end(self) -> Iterator[NumberedLine]:
-        """The line that is finished here."""
+        """The line that ends here, unless it is blank."""
         self.number += 1
         text = self._partial
         self._partial = bytearray()
@@ -103,15 +101,12 @@ class LineCutter:
         if self._partial is not None and len(self._partial) + len(piece) <= self._limit:
             self._partial += piece
         else:
+            # Too long: None until the line ends, and its bytes are dropped.
             self._partial = None
 
 
 class ScoreStream(Response):
-    """A response that reads its request while it is written, a window of lines at a time.
-
-    Every write waits for a client that reads slowly, and raises `ClientDisconnect` for one that
-    read nothing for `stream_idle_s`.
-    """
+    """A response that reads its request while it is written, a window of lines at a time."""
 
     media_type = "application/x-ndjson"
 
@@ -125,6 +120,7 @@ class ScoreStream(Response):
         origin: Origin,
     ) -> None:
         super().__init__()
+        # Set by `Response` for an empty body.
         del self.headers["content-length"]
         self._pipeline = pipeline
         self._admission = admission
@@ -137,14 +133,10 @@ class ScoreStream(Response):
         self._window = Quota(settings.stream_window, "lines in flight")
         # As many bytes as a batch may have; a line that is allowed always fits.
         self._bytes = Quota(max(settings.max_body_bytes, self._longest), "bytes in flight")
-        self._turn = asyncio.Lock()
+        self._turn = asyncio.Lock()  # the tasks of many lines write
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer every line; return when the last answer is written, or the client went away.
-
-        Raises:
-            RequestError: before the first byte, where no further stream may be opened.
-        """
+        """Answer every line. Raises `RequestError`, before the first byte only."""
         del scope
         self._admission.require_open()
         self._send = send
@@ -171,6 +163,7 @@ class ScoreStream(Response):
             async with asyncio.timeout(self._idle_s + extra_s):
                 await self._send(message)
         except TimeoutError as error:
+            # A client that has read nothing for so long counts as gone.
             raise ClientDisconnect from error
 
     async def _answer(self, line: StreamLine) -> None:
@@ -203,6 +196,7 @@ class ScoreStream(Response):
             except TimeoutError as error:
                 if not self._admission.draining:
                     raise BodyTimeout(f"no line came for {self._idle_s:g} s") from error
+                # Lines in flight are still answered, so the client has to stay connected.
                 if not self._window.held:
                     return None
 
@@ -216,6 +210,7 @@ class ScoreStream(Response):
         except RequestError as error:
             await self._refuse(number, error)
             return
+        # These waits stop the reading, and with it the client.
         await self._window.wait(1)
         await self._bytes.wait(len(text))
         await self._held.wait(1)

@@ -1,8 +1,8 @@
 """Trainers' own protocols: one `POST` route for each `Route` of the table.
 
-Unlike `/v1/score`, whose client says how long it waits and can read a null, these routes answer
-before a deadline of their own, wait for room instead of refusing, since their clients answer a
-429 by giving up, and go on judging when the client leaves, since it posts the same again.
+Unlike `/v1/score`, these routes answer before a deadline of their own; they wait for room, since
+their clients give up at a 429; and they go on judging when the client leaves, since it posts the
+same again.
 """
 
 import asyncio
@@ -44,10 +44,10 @@ Work = asyncio.Task[RouteAnswer]
 
 
 class Unclaimed:
-    """Answers whose client left before they were there, for the next who asks for the same.
+    """Answers whose client left before they were ready, for the next equal request.
 
-    Trainers give up after a time of their own and post the same bytes again: no re-post is judged
-    anew, whatever the verdict cache keeps. Bounded by number and by bytes; the oldest goes first.
+    Trainers time out and post the same bytes again, which are not judged anew, whatever the verdict
+    cache keeps. Bounded by number and by bytes; the oldest goes first.
     """
 
     def __init__(self, *, entries: int = 4096, max_bytes: int = 32 * 1024 * 1024) -> None:
@@ -61,22 +61,24 @@ class Unclaimed:
         return len(self._work)
 
     def leave(self, key: bytes, work: Work) -> None:
-        """Keep this until it is claimed, unless what comes of it is a failure."""
+        """Keep the work until it is claimed; a failure is dropped."""
         self.claim(key)
         self._work[key] = work
-        work.add_done_callback(lambda _: self._land(key, work))  # soon, where it is over already
+        # Also called, soon, where the work is done already.
+        work.add_done_callback(lambda _: self._land(key, work))
         self._shrink()
 
     def claim(self, key: bytes) -> Work | None:
-        """Take out what was left under this key; it may still be going on."""
+        """Take out what was left under this key; it may still be running."""
         self._bytes -= self._sizes.pop(key, 0)
         return self._work.pop(key, None)
 
     def _land(self, key: bytes, work: Work) -> None:
         error = None if work.cancelled() else work.exception()
         if error is not None and not isinstance(error, RequestError):
-            # A failure that nobody waits for is no news, a defect is.
+            # Refusals need no line here, since the client posts again; defects do.
             _log.error("an answer that nobody waited for broke", exc_info=error)
+        # Claimed or replaced in the meantime.
         if self._work.get(key) is not work:
             return
         if work.cancelled() or error is not None or not work.result().whole:
@@ -92,7 +94,7 @@ class Unclaimed:
 
 
 class TrainerEndpoint:
-    """Takes requests of all trainers' clients in; one for the service."""
+    """Answers the requests of all trainers' routes; one for the service."""
 
     def __init__(
         self,
@@ -113,16 +115,14 @@ class TrainerEndpoint:
     async def answer(
         self, route: Route, request: Request, options: RouteOptions, caller: str | None
     ) -> bytes:
-        """The response body; `caller` is what the header says.
-
-        Raises `RequestError` and `ClientDisconnect`.
-        """
+        """The response body. Raises `RequestError` and `ClientDisconnect`."""
         self._counts.requests[route.name].inc()
         self._admission.require_open()
         try:
             options = settle_options(route, options)
             deadline = time.monotonic() + (options.deadline_s or route.deadline_s)
             with ExitStack() as held:
+                # A seat before the body: clients that wait for room take no memory.
                 seats = held.enter_context(self._admission.rollouts.hold())
                 if not await _take_seat(seats, deadline):
                     raise Overloaded(
@@ -139,7 +139,7 @@ class TrainerEndpoint:
                     # The first has the request's own seat.
                     seated = not position or await _take_seat(seats, deadline)
                     try:
-                        # Without a seat the deadline has passed, which the pipeline will say.
+                        # Without a seat the deadline has passed, and the pipeline answers so.
                         return await self._pipeline.score(
                             rollout,
                             request=options,
@@ -157,7 +157,7 @@ class TrainerEndpoint:
                 key = _key_of(route, request, origin, body)
                 return await self._deliver(route, key, judge, held, request)
         except InvalidRequest as error:
-            # These clients hide the answer's body, so the log has to tell what is wrong.
+            # These clients hide the answer's body, so the log says what is wrong.
             _log.warning("%s: bad request: %r", route.path, str(error))
             self._counts.bad_requests[route.name].inc()
             raise
@@ -170,10 +170,11 @@ class TrainerEndpoint:
         held: ExitStack,
         request: Request,
     ) -> bytes:
-        """What an equal request left behind, else what `judge` comes to."""
+        """What an equal request left behind, else what `judge` returns."""
         left = self._unclaimed.claim(key)
         if left is not None:
             answer = await self._await_work(left, key, request)
+            # A refusal, or an answer with failed rollouts, is judged again.
             if isinstance(answer, RouteAnswer) and answer.whole:
                 self._counts.reposts[route.name].inc()
                 return answer.body
@@ -181,6 +182,7 @@ class TrainerEndpoint:
         self._running.add(work)  # the loop itself holds tasks weakly
         work.add_done_callback(self._running.discard)
         # A callback, because a task that is cancelled before it starts runs no `finally`.
+        # The work outlives a client that leaves, and keeps its seats and bytes.
         owned = held.pop_all()
         work.add_done_callback(lambda _: owned.close())
         answer = await self._await_work(work, key, request)
@@ -191,12 +193,13 @@ class TrainerEndpoint:
     async def _await_work(
         self, work: Work, key: bytes, request: Request
     ) -> RouteAnswer | RequestError:
-        """What comes of the work, a refusal as a value; it goes on when the client leaves."""
+        """The answer or refusal of the work; left as unclaimed where the client goes away."""
 
         async def end() -> RouteAnswer | RequestError:
             try:
                 return await asyncio.shield(work)
             except RequestError as error:
+                # Not raised: a task group would wrap it into an exception group.
                 return error
 
         try:
@@ -216,16 +219,16 @@ async def _take_seat(seats: Hold, deadline: float) -> bool:
 
 
 def _key_of(route: Route, request: Request, origin: Origin, body: bytes) -> bytes:
-    """A hash of all that decides the answer; only a re-post, equal to the last byte, has it too."""
+    """A hash of all that decides the answer: the same only for a re-post of the same bytes."""
     state = hashlib.blake2b(digest_size=32)
     for part in (route.name.encode(), request.url.query.encode(), origin.caller.encode(), body):
+        # Lengths first, so that bytes cannot move from one part to the next.
         state.update(b"%d:" % len(part))
         state.update(part)
     return state.digest()
 
 
 def trainer_router(endpoint: TrainerEndpoint) -> APIRouter:
-    """The routes, with their bodies documented by hand because they are read raw."""
     router = APIRouter(tags=["trainers"])
     for route in endpoint.routes:
         _add_route(router, endpoint, route)

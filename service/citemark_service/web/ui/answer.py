@@ -1,7 +1,4 @@
-"""An answer with its claims marked, beside the sources that they cite. Pure.
-
-Ids are a policy's own text, so a source is linked by its number, never by its id.
-"""
+"""An answer with its claims marked, beside the sources that they cite. Pure."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,10 +10,8 @@ from citemark_service.parsing.answer import read_answer
 from citemark_service.parsing.parsed import SourceSnippet
 from citemark_service.parsing.sources import read_sources
 
-ANSWER_CHARS: Final = 60_000
-"""What is shown of a response, from the answer block's start."""
-SHOWN_IDS: Final = 40
-"""Ids that are shown of one claim, and claims of one source."""
+ANSWER_CHARS: Final = 60_000  # of each part of a response
+SHOWN_IDS: Final = 40  # of one claim; also claims of one source
 _SOURCES: Final = 300
 _OPENED: Final = re.compile(r"<answer\s{0,9}>$", re.IGNORECASE)
 _CLOSED: Final = re.compile(r"^</answer\s{0,9}>", re.IGNORECASE)
@@ -28,8 +23,7 @@ class Piece:
     """A stretch of the answer: a claim, a sentence outside the claim tags, or plain text."""
 
     text: str
-    number: int = 0
-    """Of a claim, from 1."""
+    number: int = 0  # of a claim, from 1
     claim: ClaimScore | None = None
     sentence: SentenceScore | None = None
 
@@ -40,39 +34,36 @@ class CitedSource:
 
     number: int
     snippet: SourceSnippet
-    claims: Sequence[int]
-    """The numbers of the claims that cite it."""
+    claims: Sequence[int]  # numbers of the claims that cite it
 
 
 @dataclass(frozen=True, slots=True)
 class MarkedAnswer:
-    """A response, cut into what is to be read."""
+    """A response in the parts that its page shows."""
 
-    before: str
-    """What stands before the answer block: the policy's reasoning, which is never judged."""
+    before: str  # the policy's reasoning, which is never judged
     pieces: Sequence[Piece]
     after: str
-    cut: int
-    """Characters of the answer that are not shown."""
-    numbers: Mapping[str, int]
-    """Of every source, by id, from 1."""
-    sources: Sequence[CitedSource]
-    """The cited ones and, as far as there is room, the others, in order of appearance."""
+    cut: int  # characters of the answer that are not shown
+    numbers: Mapping[str, int]  # of every source, by id, from 1
+    sources: Sequence[CitedSource]  # the cited ones first
 
 
 def mark_answer(rollout: Rollout, result: ScoreResult) -> MarkedAnswer:
-    """The parts of a rollout's response and its sources."""
     response = rollout.response
     start, end = read_answer(response).span
     if end <= start:
+        # There is no answer block.
         start, end = 0, len(response)
     stop = min(end, start + ANSWER_CHARS)
     snippets = read_sources(rollout.tool_output, rollout.snippets).by_id
+    # Pages link a source by its number: its id is the policy's own text.
     numbers = {name: at for at, name in enumerate(snippets, start=1)}
     citing: dict[str, list[int]] = {}
     for at, claim in enumerate(result.claims, start=1):
         for name in claim.ids[:SHOWN_IDS]:
             citing.setdefault(name, []).append(at)
+    # Cited ones first; within both, in order of appearance.
     shown = sorted(numbers, key=lambda name: name not in citing)[:_SOURCES]
     return MarkedAnswer(
         before=_OPENED.sub("", response[:start][-ANSWER_CHARS:]),
@@ -88,10 +79,8 @@ def mark_answer(rollout: Rollout, result: ScoreResult) -> MarkedAnswer:
 
 
 def _cut_pieces(response: str, start: int, stop: int, result: ScoreResult) -> Iterator[Piece]:
-    """Marked pieces in order, with the plain text between them.
-
-    What ends behind `stop` is not marked: it could be long, many times over.
-    """
+    """Marked pieces in order, with the plain text between them."""
+    # What ends behind `stop` is not marked: it could be long, many times over.
     marks = [
         (claim.span, Piece(_OUTER_TAGS.sub("", response[slice(*claim.span)]), number, claim))
         for number, claim in enumerate(result.claims, start=1)
@@ -104,6 +93,7 @@ def _cut_pieces(response: str, start: int, stop: int, result: ScoreResult) -> It
     ]
     at = start
     for (begin, end), piece in sorted(marks, key=lambda mark: mark[0]):
+        # Overlaps the piece before.
         if begin < at:
             continue
         if begin > at:
@@ -115,15 +105,13 @@ def _cut_pieces(response: str, start: int, stop: int, result: ScoreResult) -> It
 
 
 def find_criteria(rubrics: Sequence[RubricScore], criteria: Sequence[Criterion]) -> list[str]:
-    """The text that each rubric was judged by; empty where that is not known.
-
-    Results hold titles; those of one title stand in the order of their criteria.
-    """
+    """The text that each rubric was judged by; empty where that is not known."""
     distinct: dict[tuple[str, str, str], Criterion] = {}
     for criterion in criteria:
         distinct.setdefault(criterion.key, criterion)
     texts: dict[tuple[str, str, str], list[str]] = {}
     for each in reversed(distinct.values()):  # they are taken from the end
         texts.setdefault((each.source, each.polarity, each.title), []).append(each.description)
+    # Results hold titles; those of one title stand in the order of their criteria.
     waiting = (texts.get((each.source, each.polarity, each.title)) for each in rubrics)
     return [left.pop() if left else "" for left in waiting]

@@ -1,7 +1,7 @@
 """Curves and histograms as SVG geometry. Pure.
 
-A plot is a box of `WIDTH` by `HEIGHT` units that a page stretches to the room there is, so labels
-stand outside it: their places are in percent of its width and height.
+A plot is `WIDTH` by `HEIGHT` units, which a page stretches to its room. Labels stand outside, at
+places in percent of its width and height.
 """
 
 import json
@@ -15,12 +15,10 @@ from citemark_service.printable import figure
 
 WIDTH: Final = 1000
 HEIGHT: Final = 100
-_LABELS: Final = 4
-"""Intervals between the labels of an axis, about."""
+_LABELS: Final = 4  # intervals between the labels of an axis, about
 
 Values = Sequence[float | None]
-Ticks = list[tuple[float, str]]
-"""Labels of an axis, each behind its place in percent."""
+Ticks = list[tuple[float, str]]  # places in percent, and labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +27,7 @@ class Curve:
 
     label: str
     values: Values
-    tone: int = 1
-    """Which of the style sheet's tones, 1 to 4."""
+    tone: int = 1  # of the style sheet's, 1 to 4
 
     @property
     def known(self) -> list[float]:
@@ -44,19 +41,17 @@ class Chart:
     title: str
     steps: Sequence[int]
     lines: Sequence[Curve]
-    band: tuple[Values, Values] | None = None
-    """The lower and the upper edge of the area."""
-    floor: float | None = None
-    """The lower bound of the value axis, or less where values are below it."""
+    band: tuple[Values, Values] | None = None  # lower and upper edge of the area
+    floor: float | None = None  # of the value axis, which goes lower where values do
     ceiling: float | None = None
 
     @cached_property
     def bounds(self) -> tuple[float, float]:
-        """The ends of the value axis."""
         edges = [value for edge in self.band or () for value in edge]
         values = [self.floor, self.ceiling, *edges, *(v for line in self.lines for v in line.known)]
         known = [value for value in values if value is not None]
         low, high = min(known, default=0.0), max(known, default=1.0)
+        # An axis needs a length: one value alone stands in its middle.
         return (low, high) if high > low else (low - 0.5, high + 0.5)
 
     @property
@@ -66,23 +61,23 @@ class Chart:
 
     @property
     def columns(self) -> Ticks:
-        """Labels of the step axis: all steps where they are few, or five of them."""
+        """Labels of the step axis: all steps where they are few, else five of them."""
         steps, last = self.steps, len(self.steps) - 1
         if last >= _LABELS:
             steps = [steps[last * at // _LABELS] for at in range(_LABELS + 1)]
         return [(_place(step, self.steps[0], self.steps[-1], 100), str(step)) for step in steps]
 
     def path(self, line: Curve) -> str:
-        """A curve's path in the plot."""
         return _path(zip(self._xs, map(self._y, line.values), strict=True))
 
     @property
     def area(self) -> str:
-        """The band's path in the plot; empty without one."""
+        """The band's path; empty without one."""
         if self.band is None:
             return ""
         low, high = (list(map(self._y, edge)) for edge in self.band)
         points = [each for each in zip(self._xs, low, high, strict=True) if None not in each]
+        # Along the upper edge, and back along the lower.
         there = [f"{x:g} {y:g}" for x, _, y in points]
         back = [f"{x:g} {y:g}" for x, y, _ in reversed(points)]
         return f"M{'L'.join(there + back)}Z" if points else ""
@@ -95,7 +90,7 @@ class Chart:
 
     @property
     def summary(self) -> str:
-        """The chart in a sentence, for those who cannot see it."""
+        """The chart in a sentence, for screen readers."""
         parts = [
             f"{line.label} from {figure(line.known[0], '.3g')} to {figure(line.known[-1], '.3g')}"
             for line in self.lines
@@ -109,12 +104,13 @@ class Chart:
         return [_place(step, self.steps[0], self.steps[-1], WIDTH) for step in self.steps]
 
     def _y(self, value: float | None) -> float | None:
+        # The y axis of SVG points down.
         return None if value is None else HEIGHT - _place(value, *self.bounds, HEIGHT)
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """How often values lie where, in equal bins from `low` to `high`, which hold them all."""
+    """Numbers of values in equal bins from `low` to `high`, which hold them all."""
 
     values: Sequence[float]
     low: float
@@ -146,7 +142,7 @@ class Histogram:
 
     @property
     def mean_place(self) -> float:
-        """Where the mean stands, in percent."""
+        """In percent."""
         return _place(self.mean, self.low, self.high, 100)
 
 
@@ -162,7 +158,7 @@ def sparkline(values: Values, *, width: int = 120, height: int = 28) -> str:
 
 
 def _place(value: float, low: float, high: float, length: float) -> float:
-    """Where a value between two others stands along a length."""
+    """Where `value`, between `low` and `high`, stands along `length`."""
     return round((value - low) / ((high - low) or 1.0) * length, 2)
 
 
@@ -174,7 +170,7 @@ def _path(points: Iterable[tuple[float, float | None]]) -> str:
             continue
         parts.append(f"{pen}{x:g} {y:g}")
         pen = "L"
-    if len(parts) == 1:  # a line of no length is not drawn, but one of nearly none is: as a dot
+    if len(parts) == 1:  # a line of no length is not drawn; this makes it a dot
         parts.append("h0.1")
     return "".join(parts)
 
@@ -184,6 +180,7 @@ def _round_ticks(low: float, high: float) -> Ticks:
     raw = (high - low) / _LABELS
     size = 10 ** math.floor(math.log10(raw))
     step = next(size * factor for factor in (1, 2, 2.5, 5, 10) if size * factor >= raw)
+    # The bounds themselves count, in spite of rounding.
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     values = [at * step for at in range(first, last + 1)]
     return [(_place(value, low, high, 100), figure(value, ".3g")) for value in values]

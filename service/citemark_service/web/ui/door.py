@@ -1,9 +1,8 @@
-"""How a browser, which can set no header, shows the pages the API token: once, in a form or as
-`?token=`, which it is led away from before any page could pass the address on. The form leads on
-to the page that was asked for.
+"""Access to the pages for browsers, which can set no header: the token is entered once, in a form
+or as `?token=`, and becomes a cookie.
 
-What it keeps instead of the token is a cookie that opens nothing but the pages, that no script
-can read, and that it sends with nothing that another site asks for.
+The cookie opens the pages only; scripts cannot read it, and browsers do not send it with requests
+from other sites. An address with the token is redirected before a page could pass it on.
 """
 
 import hmac
@@ -25,17 +24,16 @@ from citemark_service.web.ui.templates import POLICY, Templates, to_response
 
 _COOKIE: Final = "citemark_pages"
 
+# Loads its own address again, now from this site, so that the cookie comes along.
 _ONCE_MORE: Final = '<!doctype html><title>Citemark</title><p><a href="">Open this page</a></p>'
-"""Asks for its own address again, now from this site, so that the cookie comes along."""
 _LOGIN_BYTES: Final = 16_384
 
 
 class PageDoor:
     """ASGI middleware before the `TokenGate`: turns the cookie into the token, for pages only.
 
-    Who asks for a page with the token in its address is given the cookie and led to the same
-    address without it; who comes with nothing is sent to the form, and who comes with another
-    token in the address is shown it.
+    With the token in its address, a page sets the cookie and redirects to itself without the token;
+    with none, it redirects to the form; with a wrong one, the form is the answer.
     """
 
     def __init__(self, app: ASGIApp, *, token: SecretStr, templates: Templates) -> None:
@@ -45,26 +43,26 @@ class PageDoor:
         self._templates = templates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the exchange on, or lead it elsewhere."""
         page = scope["type"] == "http" and links.is_page(scope["path"])
         answer = self._choose(scope) if page else self._app
         await answer(scope, receive, send)
 
     def _choose(self, scope: Scope) -> ASGIApp:
-        """What answers a page's exchange: the app, or a response in its place."""
+        """The app, or a response in its place."""
         headers, path, get = Headers(scope=scope), scope["path"], scope["method"] == "GET"
         pairs = scope["query_string"].decode("latin-1").split("&")
         tokens = [pair.removeprefix("token=") for pair in pairs if pair.startswith("token=")]
         rest = "&".join(pair for pair in pairs if not pair.startswith("token="))
         if get and any(_opens(SecretStr(unquote(each)), self._token) for each in tokens):
             return self._lead_on(scope, rest)
-        # What the form needs to be shown; nothing in it is anyone's.
+        # The form, and what it loads; neither holds anything private.
         is_open = path == "/ui/login" or path.startswith("/ui/assets/")
         if is_open or _shows_pass(headers, self._token):
             kept = [pair for pair in scope["headers"] if pair[0] != b"authorization"]
-            # In place: what records the exchange looks up its route in this same scope.
+            # In place: the envelope looks up the route in this same scope.
             scope["headers"] = [*kept, self._bearer]
             return self._app
+        # Left to the gate: tokens in headers, and those in the address of a form that is posted.
         if "authorization" in headers or "x-api-key" in headers or (tokens and not get):
             return self._app
         way, wanted = links.way_back(scope["raw_path"]), links.name_page(path, rest)
@@ -76,12 +74,10 @@ class PageDoor:
         return RedirectResponse(way + links.to_login(wanted), 303, POLICY)
 
     def _lead_on(self, scope: Scope, rest: str) -> Response:
-        """To the same page without its token, with the cookie for the pages' folder.
-
-        Addresses are relative, and so hold behind any prefix.
-        """
+        """Redirect to the same page without its token, with the cookie for the folder."""
+        # Relative addresses hold behind any prefix.
         way = links.way_back(scope["raw_path"])
-        if way:  # from elsewhere than their folder the cookie would be for another one
+        if way:  # the cookie is for the folder it is set in, so go there first
             query = scope["query_string"].decode("latin-1")
             return RedirectResponse(f"{way}?{query}", 303, POLICY)
         page = scope["raw_path"].decode("latin-1").rpartition("/")[2]
@@ -92,8 +88,6 @@ class PageDoor:
 
 
 class LoginForm:
-    """The form for the token."""
-
     def __init__(self, *, settings: Settings, admission: Admission, templates: Templates) -> None:
         self._token = settings.api_token
         self._settings = settings
@@ -101,17 +95,13 @@ class LoginForm:
         self._templates = templates
 
     async def show(self, to: str = "") -> Response:
-        """The form, or the page `to` itself where no token is needed."""
+        """The form, or a redirect to the page `to` where no token is needed."""
         if self._token is None:
             return RedirectResponse(links.to_wanted(to), 303, POLICY)
         return self._templates.respond("login", wrong=False, to=to)
 
     async def submit(self, request: Request) -> Response:
-        """The way to the page that was wanted, with a cookie, or the form again.
-
-        Raises:
-            RequestError: it was refused before it was read.
-        """
+        """A redirect with the cookie, or the form again. Raises as `read_fields`."""
         if self._token is None or sent_from_elsewhere(request.headers):
             return await self.show()
         fields = await read_fields(request, limit=_LOGIN_BYTES, admission=self._admission)
@@ -124,7 +114,7 @@ class LoginForm:
 
 
 def _pass_of(token: SecretStr) -> str:
-    """What the cookie holds: it follows from the token, and the token does not from it."""
+    """The cookie's value, which is derived from the token and does not reveal it."""
     return hmac.digest(token.get_secret_value().encode(), b"citemark pages", "sha256").hex()
 
 
@@ -142,6 +132,6 @@ def _shows_pass(headers: Headers, token: SecretStr) -> bool:
 
 
 def _set_cookie(answer: Response, token: SecretStr, scheme: str) -> None:
-    """Without a path: the browser takes the page's folder, whatever prefix that has."""
     secure = "; Secure" if scheme == "https" else ""
+    # No `Path`: the browser takes the page's folder, whatever prefix that has.
     answer.headers["Set-Cookie"] = f"{_COOKIE}={_pass_of(token)}; HttpOnly; SameSite=Strict{secure}"

@@ -1,4 +1,4 @@
-"""Plain forms, read within the service's bounds, and the one that scores a pasted rollout."""
+"""Forms, read within the service's bounds, and the one that scores a pasted rollout."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -21,15 +21,12 @@ from citemark_service.web.ui.pages import rollout_page
 from citemark_service.web.ui.reads import Reads
 from citemark_service.web.ui.templates import Templates, to_response
 
-_ESCAPED: Final = 3
-"""Bytes that a form may make of one: `%22`."""
+_ESCAPED: Final = 3  # bytes that a form may make of one: `%22`
 
 
 def sent_from_elsewhere(headers: Headers) -> bool:
-    """Whether a browser says that another site sent this form.
-
-    Browsers name the site that sends a form; what names none is no browser.
-    """
+    """Whether a browser says that another site sent this form."""
+    # Browsers name the site that sends a form; without any, the client is no browser.
     if "sec-fetch-site" in headers:
         return headers["sec-fetch-site"] not in {"same-origin", "none"}
     origin = headers.get("origin")
@@ -38,14 +35,15 @@ def sent_from_elsewhere(headers: Headers) -> bool:
 
 
 async def read_fields(request: Request, *, limit: int, admission: Admission) -> Mapping[str, str]:
-    """A form's fields by name, of each the first; the body has at most `limit` bytes.
+    """A form's fields by name, of each the first.
 
     Raises:
-        RequestError: it is longer, it stopped arriving, or there is no room for it.
+        RequestError: over `limit` bytes, it stopped arriving, or there is no room for it.
         ClientDisconnect: the client went away.
     """
     with admission.buffered.hold() as held:
         body = await read_body(request, admission, held, limit=limit)
+        # Unescaping megabytes would hold the event loop.
         return await asyncio.to_thread(_parse_fields, body)
 
 
@@ -60,7 +58,7 @@ def _parse_fields(body: bytes) -> dict[str, str]:
 
 
 class PasteBox:
-    """The form to paste a rollout into, which is scored inside the bounds of `/v1/score`."""
+    """The form that scores a pasted rollout, within the bounds of `/v1/score`."""
 
     def __init__(
         self,
@@ -80,14 +78,13 @@ class PasteBox:
         self._example = file.read_text("utf-8")
 
     async def show(self) -> Response:
-        """The form with a rollout to begin with."""
         return self._respond(self._example)
 
     async def submit(self, request: Request) -> Response:
-        """The pasted rollout's page, or the form with what is wrong.
+        """The rollout's page, or the form with what is wrong.
 
         Raises:
-            RequestError: it was refused before it was read, or its page cannot be made now.
+            RequestError: refused before it was read, or its page cannot be made now.
             HTTPException: another site sent it.
             ClientDisconnect: the client went away.
         """
@@ -106,6 +103,7 @@ class PasteBox:
             raw = text.encode(errors="replace")
             if len(raw) > limit:
                 message = f"{len(raw)} bytes are over max_rollout_bytes, {limit}"
+                # Without its text, which is too long to send back.
                 return self._respond("", message, status=TooLarge.status)
             try:
                 rollout = parse_rollout(raw, Knobs(), self._pipeline.check)

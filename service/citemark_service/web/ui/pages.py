@@ -1,4 +1,4 @@
-"""Each page from the ledger to HTML. Everything here blocks, and belongs off the event loop."""
+"""Each page from the ledger to HTML. Everything here blocks: call it off the event loop."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ from citemark_service.web.ui.answer import find_criteria, mark_answer
 from citemark_service.web.ui.charts import sparkline
 from citemark_service.web.ui.templates import Templates
 
+# How much one page shows, or reads, at most.
 _RUNS: Final = 100
 _SPARK_POINTS: Final = 40
 _CURVE_POINTS: Final = 400
@@ -33,7 +34,7 @@ _SIBLINGS: Final = 64
 _SAMPLES: Final = 32
 _LOSSES: Final = 8
 _LISTED: Final = 400
-_MOST: Final = 2**63 - 1
+_MOST: Final = 2**63 - 1  # the largest integer of a database
 
 RunName = Annotated[str, Query(max_length=256)]
 StepNumber = Annotated[int, Query(ge=-1, le=_MOST)]
@@ -43,19 +44,18 @@ Filter = Literal["failed", "citation", "siblings", "addressed"]
 Outcome = Literal["judged", "refused", "failed"]
 Sort = Literal["worst", "best", "latest", "longest"]
 
+# Condition and order of the rollouts under a filter; `siblings` lists groups instead.
 _FILTERS: Final[dict[str, tuple[ColumnElement[bool], ColumnElement[Any]]]] = {
     "failed": (rollouts.c.failure.is_not(None), rollouts.c.seq.desc()),
     "citation": (rollouts.c.citation_f1.is_not(None), rollouts.c.citation_f1.asc()),
     "addressed": (rollouts.c.addressed > 0, rollouts.c.seq.desc()),
 }
-"""Condition and order of the rollouts under a filter; `siblings` lists groups instead."""
 
 
 class Pages:
-    """Makes the pages of the ledger; parameters are those of a page's address.
+    """The pages of the ledger; parameters are those of a page's address. Safe in several threads.
 
-    Safe in several threads. Every page raises `NotKept`, and `LedgerError` where the ledger
-    cannot be read.
+    Every page raises `NotKept`, and `LedgerError` where the ledger cannot be read.
     """
 
     def __init__(self, *, view: LedgerReader, pipeline: Pipeline, templates: Templates) -> None:
@@ -66,9 +66,9 @@ class Pages:
     def runs(self, waiting: int | None) -> str:
         """Every run, the latest first.
 
-        Args:
-            waiting: rollouts that wait for a ledger that cannot be written now; None where it can.
+        `waiting` is how many rollouts wait for a ledger that cannot be written; None where it can.
         """
+        # One more than is shown tells whether there are more.
         rows = self._view.runs()[: _RUNS + 1]
         more = len(rows) > _RUNS
         runs = []
@@ -109,16 +109,16 @@ class Pages:
         )
 
     def _latest_rollouts(self, run: str) -> list[Record]:
-        """Rollouts of the latest steps, as many as a step's page looks at in all."""
+        """Rollouts of the latest steps, `WINDOW` at most in all."""
         found: list[Record] = []
         for step in self._view.latest_steps(run, limit=_LATEST):
+            # Rollouts without a step are shown only where there are no others.
             if len(found) < WINDOW and (not found or step["step"] != NO_STEP):
                 left = WINDOW - len(found)
                 found += self._view.window(run, step["step"], limit=left)
         return found
 
     def _list_rollouts(self, run: str, show: str) -> str:
-        """Rollouts of a run under one of the filters."""
         if show == "siblings":
             return self._list_groups(run)
         condition, order = _FILTERS[show]
@@ -147,7 +147,6 @@ class Pages:
     def step(
         self, run: RunName, step: StepNumber, sort: Sort = "worst", show: Outcome | None = None
     ) -> str:
-        """A step: its distribution, its criteria, its groups and its rollouts."""
         sums = self._view.step(run, step)
         if sums is None:
             raise NotKept("no rollout of this step is kept")
@@ -174,7 +173,6 @@ class Pages:
         )
 
     def group(self, run: RunName, step: StepNumber, group: GroupKey) -> str:
-        """The samples of a prompt side by side."""
         rows = self._view.rollouts(Place(run, step, group), limit=_SAMPLES + 1)
         if not rows:
             raise NotKept("no rollout of this group is kept")
@@ -193,7 +191,6 @@ class Pages:
         )
 
     def rollout(self, n: Number) -> str:
-        """One rollout with everything that led to its reward."""
         kept = self._read_rollout(n)
         step = NO_STEP if kept.step is None else kept.step
         siblings = self._view.rollouts(Place(kept.run or "", step, kept.group), limit=_SIBLINGS)
@@ -207,7 +204,7 @@ class Pages:
         )
 
     def judge(self, n: Number) -> str:
-        """What the judge was asked about a rollout, worded again, and what it said."""
+        """A rollout's prompts, rendered again, and what the judge answered."""
         kept = self._read_rollout(n)
         prompts: tuple[Words, ...] = ()
         with suppress(InvalidRequest):  # its static set is no longer there
@@ -233,7 +230,7 @@ def rollout_page(
     kept: KeptRollout | None = None,
     siblings: Sequence[int] = (),
 ) -> str:
-    """The page of a scored rollout, kept or not, with its neighbours in the order of writing."""
+    """A scored rollout; `kept` and `siblings`, in order of writing, where it is in the ledger."""
     rubrics = result.rubrics[:_LISTED]
     static = pipeline.static_set(result.versions.static_rubrics)
     criteria = (*rollout.criteria, *(() if static is None else static.criteria))
@@ -246,6 +243,7 @@ def rollout_page(
         result=result,
         reason=explanation.reason(result),
         attainable=explanation.attainable(result),
+        # Smaller ones would show as 0.000.
         losses=[loss for loss in losses if loss.amount >= 0.0005],
         answer=mark_answer(rollout, result),
         rubrics=list(zip(rubrics, find_criteria(rubrics, criteria), strict=True)),

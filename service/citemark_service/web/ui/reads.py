@@ -1,7 +1,4 @@
-"""Blocking reads in threads of their own: few at once, few waiting, each for a bounded time.
-
-The pages share the process with the rewards. They may be slow or refused, never the rewards.
-"""
+"""Blocking reads in threads of their own: few at once, few waiting, each for a bounded time."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,6 +10,8 @@ from citemark_service.web.admission import Quota
 
 T = TypeVar("T")
 
+# The pages share the process with the rewards: they may be slow or refused, never the
+# rewards.
 _THREADS: Final = 2
 _WAITING: Final = 16
 _WAIT_S: Final = 15.0
@@ -30,13 +29,14 @@ class Reads:
 
         Raises:
             Overloaded: too many pages are being made.
-            LedgerUnavailable: it raised `LedgerError`, or did not end in time.
+            LedgerUnavailable: `read` raised `LedgerError`, or did not end within 15 s.
         """
         self._seats.take(1)
         work = asyncio.get_running_loop().run_in_executor(self._threads, read)
         # The seat is free when the thread is, which may be later than the answer.
         work.add_done_callback(lambda _: self._seats.give(1))
         try:
+            # A thread cannot be cancelled: the shield keeps the future of one that is late.
             return await asyncio.wait_for(asyncio.shield(work), _WAIT_S)
         except TimeoutError as error:
             late = f"This page cannot be made now: the page was not made within {_WAIT_S:g} s"
@@ -48,5 +48,5 @@ class Reads:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Start nothing more."""
+        # Without waiting: reads that have started end on their own.
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -21,8 +21,7 @@ from citemark_service.web.ui.pages import Pages
 from citemark_service.web.ui.reads import Reads
 from citemark_service.web.ui.templates import POLICY, Templates, to_response
 
-_READ_S: Final = 10.0
-"""How long one page may read."""
+_READ_S: Final = 10.0  # for one page
 
 _TYPES: Final = {
     "css": "text/css; charset=utf-8",
@@ -40,12 +39,7 @@ def ui_router(
     settings: Settings,
     admission: Admission,
 ) -> APIRouter:
-    """The pages of a ledger, the forms, and what the pages load.
-
-    Args:
-        view: of the ledger; where it is None, its pages say how to get one.
-        ledger: the writing side, for whether rollouts wait to be kept.
-    """
+    """The pages, forms and assets. Without `view`, its pages say how to get a ledger."""
     router = APIRouter(prefix="/ui", include_in_schema=False)
     templates = Templates()
     box = PasteBox(

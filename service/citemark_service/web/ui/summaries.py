@@ -9,27 +9,28 @@ from citemark_service.ledger.reading import Record, Sample
 from citemark_service.ledger.rows import KeptRubric
 from citemark_service.web.ui.charts import Chart, Curve, Histogram
 
+# A verdict; not judged, because it is no answer; no verdict.
 OUTCOMES: Final = ("judged", "refused", "failed")
-"""What can become of a rollout: a verdict, no judging because it is no answer, or no verdict."""
 
 _RUBRICS: Final = 60
 
 
 def mean(row: Record, total: str, count: str) -> float | None:
-    """A sum over its count; None where nothing was counted."""
+    """A sum over its count; None where the count is 0."""
     return row[total] / row[count] if row[count] else None
 
 
 def deviation(row: Record) -> float | None:
-    """The standard deviation of a step's rewards, of the whole step and not estimated."""
+    """The population standard deviation of a step's rewards; None without rewards."""
     average = mean(row, "reward_sum", "rewarded")
     if average is None:
         return None
+    # Rounding can make the difference negative.
     return math.sqrt(max(0.0, row["reward_squares"] / row["rewarded"] - average**2))
 
 
 def reward_chart(rows: Sequence[Record]) -> Chart:
-    """The mean reward of a run's steps, with the area of one standard deviation around it."""
+    """The mean reward of a run's steps, and the area of one standard deviation around it."""
     means = [(mean(row, "reward_sum", "rewarded"), deviation(row)) for row in rows]
     low, high = (
         [None if m is None or d is None else m + sign * d for m, d in means] for sign in (-1, 1)
@@ -39,7 +40,7 @@ def reward_chart(rows: Sequence[Record]) -> Chart:
 
 
 def component_charts(rows: Sequence[Record]) -> list[Chart]:
-    """What the reward is made of and what disturbs it, a small chart each."""
+    """The components of the reward, and what disturbs it, in a small chart each."""
     steps = [row["last"] for row in rows]
 
     def means(label: str, total: str, count: str, tone: int) -> Curve:
@@ -65,13 +66,14 @@ def component_charts(rows: Sequence[Record]) -> list[Chart]:
 
 
 def distribution(rows: Sequence[Record]) -> Histogram | None:
-    """The histogram of these rollouts' rewards, over their scale; None where there are none."""
+    """The histogram of these rewards; None where there are none."""
     values = [row["reward"] for row in rows if row["reward"] is not None]
+    # At least from 0 to 1, so that steps can be compared.
     return Histogram(values, min(0.0, *values), max(1.0, *values)) if values else None
 
 
 def rubric_means(samples: Iterable[Sample]) -> list[tuple[KeptRubric, float, int]]:
-    """Each criterion with its mean score and how many rollouts have it, the static set's first."""
+    """(criterion, mean score, rollouts that have it), those of the static set first."""
     scores: dict[tuple[str, str, str], list[KeptRubric]] = {}
     for sample in samples:
         for rubric in sample.verdicts.rubrics:
@@ -92,7 +94,7 @@ def outcome(row: Record) -> str:
 
 
 def sort_rollouts(rows: Iterable[Record], order: str) -> list[Record]:
-    """The rollouts of a step in one of four orders: worst, best, latest or longest first."""
+    """Rollouts in one of four orders: worst, best, latest or longest first."""
     return sorted(rows, key=_ORDERS[order])
 
 
@@ -115,13 +117,10 @@ def farthest(rows: Iterable[Record]) -> Record | None:
 
 
 def worst_and_best(rows: Iterable[Record], count: int) -> tuple[list[Record], list[Record]]:
-    """The judged rollouts with the lowest and the highest rewards, none in both.
-
-    Refused ones are there only where none was judged: they all have the same reward for the same
-    reason, and would leave no room for what a judge said.
-    """
+    """The judged rollouts with the lowest and the highest rewards, none in both."""
     rewarded = [row for row in rows if row["reward"] is not None]
     judged = [row for row in rewarded if outcome(row) == "judged"]
+    # Refused ones all have the same reward, and would leave no room for judged ones.
     ordered = sorted(judged or rewarded, key=lambda row: (row["reward"], row["seq"]))
     count = min(count, len(ordered) // 2 or len(ordered))
     best = ordered[len(ordered) - count :] if len(ordered) > count else []
@@ -135,12 +134,13 @@ def best_first(samples: Iterable[Sample]) -> list[Sample]:
 
 
 def advantages(samples: Sequence[Sample]) -> list[float | None]:
-    """Each sample's reward less the group's mean, over the standard deviation, as GRPO takes it."""
+    """Each reward less the group's mean, over the standard deviation, as in GRPO."""
     rewards = [s.row["reward"] for s in samples if s.row["reward"] is not None]
     centre = math.fsum(rewards) / (len(rewards) or 1)
     squares = math.fsum((reward - centre) ** 2 for reward in rewards)
     spread = math.sqrt(squares / (len(rewards) or 1))
     every = (sample.row["reward"] for sample in samples)
+    # Where all rewards are equal, none has an advantage.
     return [r if r is None else (r - centre) / spread if spread else 0.0 for r in every]
 
 
@@ -149,8 +149,7 @@ class Measure:
     """A component or a criterion across the samples of a group, each in [0, 1]."""
 
     title: str
-    note: str
-    """For a criterion, its polarity."""
+    note: str  # for a criterion, its polarity
     values: Sequence[float | None]
 
     @property
@@ -161,7 +160,8 @@ class Measure:
 
 
 def measures(samples: Sequence[Sample]) -> list[Measure]:
-    """Components, then criteria, of which those that differ most come first."""
+    """Components, then criteria, those that differ most first."""
+    # Reversed, so that of equal titles the first one counts.
     scores = [{(r.title, r.polarity): r.score for r in reversed(s.verdicts.rubrics)}
               for s in samples]  # fmt: skip
     keys = dict.fromkeys((r.title, r.polarity) for s in samples for r in s.verdicts.rubrics)

@@ -1,4 +1,4 @@
-"""Templates to pages: everything escaped, and nothing in them that a reader could not see."""
+"""Templates to pages. All text is escaped, and characters that cannot be seen are revealed."""
 
 import time
 from collections.abc import Mapping
@@ -19,6 +19,8 @@ from citemark_service.web.problems import Handler
 from citemark_service.web.ui import charts, links, summaries
 from citemark_service.web.ui.answer import SHOWN_IDS
 
+# Headers of every page. Even text that slipped through as markup could load and run
+# nothing.
 POLICY: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -30,14 +32,13 @@ POLICY: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-"""Headers of every page. Even text that slipped through as markup could load and run nothing."""
 
+# In place of messages that say no more than the status.
 _PLAIN: Final = {
     404: "There is no page at this address.",
     405: "This page does not take what was sent to it.",
 }
-"""In place of a message that says no more than the status."""
-_QUERY: Final = "query."
+_QUERY: Final = "query."  # before a parameter of the address, in FastAPI's errors
 
 
 class Templates:
@@ -69,21 +70,20 @@ class Templates:
         )
 
     def html(self, name: str, /, **values: object) -> str:
-        """A page; `values` may hold text of strangers anywhere."""
+        """A page; `values` may hold hostile text anywhere."""
         return self._environment.get_template(f"{name}.html.j2").render(values)
 
     def respond(self, name: str, /, *, status: int = 200, **values: object) -> Response:
-        """A page as a response."""
         return to_response(self.html(name, **values), status)
 
 
 def to_response(html: str, status: int = 200, headers: Mapping[str, str] = POLICY) -> Response:
-    """A page's HTML as a response; what is no UTF-8, a lone surrogate, is replaced."""
+    """A page's HTML as a response; lone surrogates, which are no UTF-8, are replaced."""
     return HTMLResponse(html.encode(errors="replace"), status, headers)
 
 
 def format_number(value: float | None, form: str = ".3f") -> str:
-    """A number in a format of `figure`, or a dash where there is none."""
+    """A number in a format of `figure`; a dash for None."""
     return "–" if value is None else figure(value, form)
 
 
@@ -93,7 +93,7 @@ def format_time(at: float) -> str:
 
 
 def _reveal(value: object) -> object:
-    """Markup is the templates' own; all other text may come from a policy."""
+    # Markup is the templates' own; all other text may come from a policy.
     if isinstance(value, str) and not isinstance(value, Markup):
         return printable(value)
     return value
@@ -117,7 +117,6 @@ def answer_with_pages(
 
 
 def _problem_page(request: Request, response: Response, templates: Templates) -> Response:
-    """The page of a `Problem`, whose length and type are its own."""
     problem = Problem.model_validate_json(bytes(response.body))
     status = HTTPStatus(response.status_code)
     misread = [
@@ -133,6 +132,7 @@ def _problem_page(request: Request, response: Response, templates: Templates) ->
         misread=misread,
         up=links.way_back(request.scope["raw_path"]),
     )
+    # Not the length and type of the JSON.
     headers = {
         name: text for name, text in response.headers.items() if not name.startswith("content-")
     }
