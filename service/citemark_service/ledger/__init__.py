@@ -1,1 +1,1 @@
-"""Every scored rollout, kept: input, verdicts, reward, versions, cost, and where in training."""
+"""Storage of every scored rollout: input, verdicts, reward, versions, cost, run and step."""

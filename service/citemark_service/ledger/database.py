@@ -1,4 +1,4 @@
-"""A ledger's database: the engine, and the tables as this version wants them."""
+"""Engines for the ledger's database, and the migration of its tables."""
 
 import logging
 import sqlite3
@@ -22,44 +22,43 @@ from citemark_service.errors import LedgerError, SettingsError
 _log = logging.getLogger("citemark.ledger")
 
 _DRIVERS: Final = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
-_BUSY_S: Final = 5.0
-"""How long a lock of an SQLite file is waited for."""
+_BUSY_S: Final = 5.0  # how long to wait for the lock of an SQLite file
+# A PostgreSQL server that is gone or stuck must not block a thread for ever.
 _SERVER: Final = {
     "connect_timeout": 5,
     "options": "-c statement_timeout=30s",
     "keepalives_idle": 10,
-    "tcp_user_timeout": 10_000,
+    "tcp_user_timeout": 10_000,  # ms
 }
-"""What keeps a server that is gone, or stuck, from holding a thread for ever."""
 _PROTECTED: Final = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
-# Services that start at once take turns; the number is only ours.
+# Services that start together migrate one after another. The number is arbitrary.
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(8221944701)")
+# A migration of large tables may take longer than the 30 s of `_SERVER`.
 _PATIENT: Final = text("SET LOCAL statement_timeout = 0")
 
 
 def open_engine(address: str, *, reading: bool = False) -> Engine:
-    """An engine for `sqlite:///PATH` or `postgresql://HOST/DATABASE`; nothing is connected yet.
+    """An engine for `sqlite:///PATH` or `postgresql://HOST/DATABASE`; it connects on first use.
 
     Args:
-        reading: nothing but reading is wanted, so that a file nobody may write does too.
+        reading: also open an SQLite file that this process may not write.
 
     Raises:
-        SettingsError: it is neither, its driver is not installed, or its folder is missing.
+        SettingsError: another address, a driver that is not installed, or a missing folder.
     """
     try:
         url = make_url(address)
         url = url.set(drivername=_DRIVERS[url.get_backend_name()])
     except (ArgumentError, NoSuchModuleError, KeyError) as error:
         raise SettingsError("ledger: off, sqlite:///PATH or postgresql://HOST/DATABASE") from error
-    # An error would quote rollouts, and errors are logged.
+    # Errors are logged, and with parameters they would quote rollouts.
     options: dict[str, Any] = {"hide_parameters": True}
     if url.get_backend_name() == "sqlite":
         if not url.database or url.database == ":memory:":
             raise SettingsError("ledger: sqlite:///relative/path or sqlite:////absolute/path")
         if not (folder := Path(url.database).parent).is_dir():
             raise SettingsError(f"ledger: there is no folder {folder}")
-        # Of a file that nobody can write now, a connection that is kept would not see that
-        # somebody does later.
+        # A pooled connection opened as immutable would not see rows that are written later.
         pool = NullPool if reading else None
         engine = create_engine(url, connect_args={"timeout": _BUSY_S}, poolclass=pool, **options)
         if reading:
@@ -77,7 +76,7 @@ def open_engine(address: str, *, reading: bool = False) -> Engine:
 
 
 def place_of(engine: Engine) -> str:
-    """What may be told of where a database is: its file or its server, and no secret."""
+    """The database's address without password and query, for logs and messages."""
     url = engine.url
     if url.get_backend_name() == "sqlite":
         return f"sqlite:///{Path(url.database or '').absolute()}"
@@ -87,7 +86,7 @@ def place_of(engine: Engine) -> str:
 
 @contextmanager
 def ledger_errors(engine: Engine) -> Iterator[None]:
-    """Raise the database's errors as `LedgerError`, with its place and without statements."""
+    """Raise database errors as `LedgerError` with the database's address, without the SQL."""
     try:
         yield
     except SQLAlchemyError as error:
@@ -96,11 +95,11 @@ def ledger_errors(engine: Engine) -> Iterator[None]:
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the tables to this version; where they are, nothing is written.
+    """Migrate the tables to this version; current tables are only read.
 
     Raises:
-        LedgerError: a newer Citemark wrote them.
-        SQLAlchemyError: the database cannot be used now.
+        LedgerError: the tables are of a newer version.
+        SQLAlchemyError: the database is not available.
     """
     with engine.connect() as connection:
         before = MigrationContext.configure(connection).get_current_revision()
@@ -111,11 +110,11 @@ def migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(folder).replace("%", "%%"))
     with engine.begin() as connection:
-        # Take turns with other services, and keep all of a migration or nothing.
+        # One service at a time, and each migration as a whole or not at all.
         if connection.dialect.name == "postgresql":
             connection.execute(_LOCK)
             connection.execute(_PATIENT)
-        else:  # Python's driver would begin no transaction before the first row is written
+        else:  # sqlite3 begins a transaction only at the first INSERT, so DDL would be outside
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         config.attributes["connection"] = connection
         try:
@@ -128,8 +127,8 @@ def migrate(engine: Engine) -> None:
 
 
 def _tune(connection: sqlite3.Connection, _: object = None) -> None:
-    """Make what is committed survive a killed process, and readers never wait."""
-    # SQLite itself does not wait for the lock that the first change of mode takes.
+    """Set WAL, in which readers never wait and a commit survives a killed process."""
+    # SQLite's busy timeout does not apply to the lock that the first change of mode takes.
     patient = Retrying(
         retry=retry_if_exception(
             lambda error: (
@@ -148,8 +147,7 @@ def _tune(connection: sqlite3.Connection, _: object = None) -> None:
 def _connect_to_read(
     dialect: Dialect, _: object, arguments: tuple[str, ...], parameters: dict[str, Any]
 ) -> sqlite3.Connection:
-    """Connect as writers do, and also where nothing may be written: another user's file, a disk
-    mounted for reading."""
+    """Connect, also to a file that may not be written: another user's, or on a read-only disk."""
     connection: sqlite3.Connection = dialect.loaded_dbapi.connect(*arguments, **parameters)
     for attempt in (_tune, lambda opened: opened.execute("SELECT 1 FROM sqlite_master").fetchone()):
         try:
@@ -160,11 +158,11 @@ def _connect_to_read(
         else:
             return connection
     connection.close()
-    # Without the files that SQLite keeps beside it, as one that nobody writes now.
+    # `immutable` reads the file alone, without its -wal and -shm, and assumes no writer.
     path = Path(arguments[0])
     log = Path(f"{path}-wal")
     if log.exists() and log.stat().st_size:
-        # Read without it, the newest rollouts would be missing, and nobody would know.
+        # Without the log, the newest rollouts would be missing silently.
         raise sqlite3.OperationalError(
             f"its newest rollouts are in {log}, and reading them takes the right to write in"
             f" {path.parent}: copy both files to where you may"
@@ -176,5 +174,4 @@ def _connect_to_read(
 
 
 def _primary_code(error: sqlite3.OperationalError) -> int:
-    """SQLite's code without the part that says, for instance, busy with what."""
-    return error.sqlite_errorcode & 0xFF
+    return error.sqlite_errorcode & 0xFF  # an extended code holds the primary in its low byte

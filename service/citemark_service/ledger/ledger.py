@@ -1,10 +1,9 @@
-"""The ledger as the service uses it: what is answered was kept before, and none waits for long.
+"""The ledger as the service uses it: batches entries and writes them in a thread.
 
-Entries of one moment share a transaction: while one is written, and until some milliseconds after
-it began, those that come gather for the next; the first after a pause goes at once. Whoever scored
-a rollout waits for its transaction, so that a killed process loses nothing that was answered. A
-database in trouble costs that promise, never a reward: after `wait_s` the reward goes out, and its
-entry is tried again for as long as there is room.
+Entries that arrive while a transaction runs, or within 20 ms of its start, share the next one; the
+first after a pause is written at once. `keep` waits for the commit, so a killed process loses no
+rollout that was answered. If the database fails, `keep` returns after `wait_s` at the latest, and
+the entry is retried for as long as there is room.
 """
 
 import asyncio
@@ -27,26 +26,25 @@ from citemark_service.telemetry.metrics import Metrics
 _log = logging.getLogger("citemark.ledger")
 
 _MIB: Final = 1024 * 1024
-_ROOM: Final = 400 * _MIB
-"""Characters that wait for a database in trouble: some ten thousand ordinary rollouts."""
+_ROOM: Final = 400 * _MIB  # characters: some ten thousand ordinary rollouts
 _BATCH: Final = 256
 _BATCH_CHARACTERS: Final = 16 * 1024 * 1024
+# Between the starts of two transactions, each of which costs as much as storing two rollouts.
 _PACE_S: Final = 0.02
-"""Between the beginnings of two transactions: each costs as much as keeping two rollouts does."""
-_PAUSE_S: Final = 1.0
+_PAUSE_S: Final = 1.0  # between attempts while the database fails
 _CLOSE_S: Final = 10.0
 
 
 class _Round:
-    """Entries that share a transaction, and those who wait for it."""
+    """Entries that share a transaction."""
 
     def __init__(self) -> None:
         self.entries: list[ScoredRollout] = []
         self.characters = 0
         self.closed = False
-        """True once it takes no more: it is full, or under way."""
+        """True once it is full or being written; later entries go to the next round."""
         self.over = asyncio.Event()
-        """Set when the entries are kept, or when they have been waited for long enough."""
+        """Set when the entries are stored, or after `wait_s`: `keep` returns then."""
 
     def add(self, entry: ScoredRollout, characters: int) -> None:
         self.entries.append(entry)
@@ -55,11 +53,11 @@ class _Round:
 
 
 class Ledger:
-    """Keeps entries; used within one event loop, as a context manager.
+    """Stores entries; an async context manager that belongs to one event loop.
 
     Args:
-        wait_s: how long an answer waits for its entry at most, > 0.
-        room: characters of entries that may wait; beyond it they are lost, and counted.
+        wait_s: longest time that `keep` blocks, > 0.
+        room: characters of waiting entries; entries beyond it are dropped and counted as lost.
     """
 
     def __init__(self, store: LedgerStore, *, metrics: Metrics, wait_s: float, room: int) -> None:
@@ -76,24 +74,23 @@ class Ledger:
 
     @property
     def waiting(self) -> int:
-        """Rollouts that are not kept yet."""
+        """Number of entries that are not stored yet."""
         return sum(len(each.entries) for each in self._rounds)
 
     @property
     def troubled(self) -> bool:
-        """Whether the database could not be used when it last was to be."""
+        """Whether the last attempt to write failed."""
         return self._outage.active
 
     async def __aenter__(self) -> Self:
-        """Say where rollouts are kept, and open it now, so that trouble is told at the start."""
         _log.info("rollouts are kept in %s", self._store.name)
         self._metrics.ledger_waiting.set_function(lambda: self.waiting)
         self._metrics.ledger_trouble.set_function(lambda: self.troubled)
-        self._join_round()  # a round of nothing yet: writing it opens the store
+        self._join_round()  # writing an empty round opens the store, so trouble shows at the start
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Write what waits, for at most 10 s, and close the store."""
+        """Write waiting entries for at most 10 s, then close the store."""
         if self._writer is not None:
             await asyncio.wait([self._writer], timeout=_CLOSE_S if self.waiting else 0)
             self._writer.cancel()
@@ -105,7 +102,7 @@ class Ledger:
         self._thread.shutdown(wait=False)
 
     async def keep(self, entry: ScoredRollout) -> None:
-        """Return when the entry is kept, or when that takes too long. Raises nothing."""
+        """Return when the entry is stored, or after `wait_s`. Raises nothing."""
         characters = characters_of(entry)
         if self._held + characters > self._room:
             self._metrics.ledger_rollouts["lost"].inc()
@@ -113,18 +110,19 @@ class Ledger:
         gathering = self._join_round()
         gathering.add(entry, characters)
         self._held += characters
-        if not self._outage.active:  # else each answer would wait in vain
+        if not self._outage.active:  # during an outage every reward would wait in vain
             await gathering.over.wait()
 
     def _join_round(self) -> _Round:
-        """The round that still gathers: the last one, unless it is under way or full."""
+        """The round that takes entries: the last one, or a new one if that is closed."""
         if self._rounds and not self._rounds[-1].closed:
             return self._rounds[-1]
         loop = asyncio.get_running_loop()
         self._rounds.append(_Round())
         loop.call_later(self._wait_s, self._rounds[-1].over.set)
         if self._writer is None or self._writer.done():
-            # In a context of its own: it does not write for the rollout alone that starts it.
+            # In an empty context: log fields and span of the rollout that starts it must not
+            # appear on what is written for others.
             self._writer = loop.create_task(self._write(), context=Context())
         return self._rounds[-1]
 
@@ -133,10 +131,10 @@ class Ledger:
         while self._rounds:
             first = self._rounds[0]
             early = self._began + _PACE_S - loop.time()
-            # Lets it gather until the next transaction may begin; even of a full one, those that
-            # finished in this turn come along.
+            # Gathers entries until the next transaction may begin. Sleep even for 0 s, so that
+            # rollouts that finish in this turn of the loop join.
             await asyncio.sleep(0 if first.closed else max(0.0, early))
-            if first.entries:  # else it only opens the store
+            if first.entries:  # an empty round only opens the store
                 self._began = loop.time()
             first.closed = True
             try:
@@ -163,10 +161,10 @@ class Ledger:
 
 
 def ledger_of(settings: Settings, metrics: Metrics) -> Ledger | None:
-    """The ledger that `settings.ledger` names; None where it is off.
+    """The ledger that `settings.ledger` names; None where it is `off`.
 
     Raises:
-        SettingsError: it names no database, one without a driver here, or a missing folder.
+        SettingsError: as `open_engine`.
     """
     if settings.ledger == "off":
         return None
@@ -179,7 +177,7 @@ def ledger_of(settings: Settings, metrics: Metrics) -> Ledger | None:
 
 
 def ledger_view(settings: Settings) -> LedgerReader | None:
-    """A reader of the service's own ledger, for its pages; None where it is off.
+    """A reader of the service's own ledger; None where it is `off`.
 
     Raises:
         SettingsError: as `open_engine`.

@@ -1,4 +1,4 @@
-"""What the ledger knows, read beside whoever writes: single rollouts, lists, and a run's curves."""
+"""Reads the ledger: single rollouts, lists, and a run's curves."""
 
 import re
 import threading
@@ -31,21 +31,18 @@ from citemark_service.ledger.tables import groups, prompts, rollouts, steps
 from citemark_service.score.formula import restore_terms
 
 WINDOW: Final = 2_048
-"""Rollouts of a step that a page looks at: the latest ones."""
+"""How many of a step's latest rollouts a page evaluates."""
 
-_PAGE: Final = 64
-"""Rollouts that are held at once; one may have megabytes of sources."""
+_PAGE: Final = 64  # rollouts read at once; each may have megabytes of sources
 _FETCHED: Final = 10_000
-_INSTRUCTIONS: Final = 20_000
-"""Instructions of SQLite between two looks at the clock: about a millisecond."""
-_EXCERPT_CHARS: Final = 24_000_000
-"""Of responses whose details one page reads: about a second of work."""
+_INSTRUCTIONS: Final = 20_000  # of SQLite's virtual machine between two clock checks: about 1 ms
+_EXCERPT_CHARS: Final = 24_000_000  # of responses whose details one page reads: about 1 s of work
 _QUESTION_CHARS: Final = 100
 _PROMPT_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 Numbers: TypeAlias = "array[int]"
 Record = Mapping[Any, Any]
-"""A row by column."""
+"""A row by column name."""
 
 _SHORT: Final = [column for column in rollouts.columns if column.name != "detail"]
 _BY_GROUP: Final = (rollouts.c.run, rollouts.c.step, rollouts.c.group_key, rollouts.c.seq)
@@ -61,18 +58,17 @@ _SUMS: Final = [
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in training; a None is any."""
+    """A filter on rollouts; None matches any."""
 
     run: str | None = None
     step: int | None = None
     group: str | None = None
     since: float | None = None
-    """Unix time in seconds, included; like `until` only of rollouts."""
+    """Unix time in seconds, inclusive. Only `rollouts` has the column for this and `until`."""
     until: float | None = None
-    """Likewise, not included."""
+    """Unix time in seconds, exclusive."""
 
     def conditions(self, table: Any) -> Iterator[ColumnElement[bool]]:
-        """As conditions on a table that has these columns."""
         if self.run is not None:
             yield table.c.run == place_name(self.run)
         if self.step is not None:
@@ -87,7 +83,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class KeptRollout:
-    """One rollout with all that is kept of it."""
+    """A stored rollout."""
 
     seq: int
     run: str | None
@@ -98,17 +94,17 @@ class KeptRollout:
     rollout: Rollout = field(repr=False)
     result: ScoreResult = field(repr=False)
     replies: tuple[Words, ...] = field(default=(), repr=False)
-    """What the judge said."""
+    """Raw replies of the judge."""
 
     @property
     def place(self) -> tuple[str | None, int | None, str]:
-        """Run, step and group: those who have them in common are siblings."""
+        """Run, step and group key."""
         return self.run, self.step, self.group
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A rollout in short, with its verdicts."""
+    """The short columns of a rollout, with its verdicts."""
 
     row: Record
     verdicts: KeptVerdicts
@@ -119,11 +115,11 @@ class _Clock(threading.local):
 
 
 class LedgerReader:
-    """Safe in several threads. Every method blocks, and raises `LedgerError`."""
+    """Queries on the ledger. Thread-safe; every method blocks and may raise `LedgerError`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._migrate = cache(lambda: migrate(engine))  # until it has succeeded once
+        self._migrate = cache(lambda: migrate(engine))  # an error is not cached, so it is retried
         self._clock = _Clock()
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", self._watch_clock)
@@ -141,7 +137,7 @@ class LedgerReader:
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """What this thread reads inside fails with `LedgerError` when the time is over."""
+        """Queries of this thread in the context raise `LedgerError` after `seconds` in all."""
         self._clock.ends_at = time.monotonic() + seconds
         try:
             yield
@@ -149,6 +145,7 @@ class LedgerReader:
             self._clock.ends_at = float("inf")
 
     def _watch_clock(self, connection: Any, _: object) -> None:
+        # A handler that returns nonzero interrupts the query.
         connection.set_progress_handler(
             lambda: int(time.monotonic() > self._clock.ends_at), _INSTRUCTIONS
         )
@@ -179,7 +176,7 @@ class LedgerReader:
         return None if low is None else (low, high)
 
     def runs(self) -> Sequence[Record]:
-        """Each run with its sums over all steps, the latest first."""
+        """Each run with its sums over all steps, the most recent first."""
         query = select(
             steps.c.run,
             func.count().label("steps"),
@@ -190,19 +187,19 @@ class LedgerReader:
         return self._records(query.order_by(func.max(steps.c.last_at).desc()))
 
     def kept_steps(self, run: str) -> tuple[int, int] | None:
-        """The lowest and the highest step that rollouts of a run are kept of; None without any."""
+        """The lowest and highest step of a run's stored rollouts; None without any."""
         return self._span(rollouts.c.step, rollouts.c.run == run, rollouts.c.step != NO_STEP)
 
     def curve(self, run: str, *, points: int) -> Sequence[Record]:
-        """The sums of `steps` over at most so many equal stretches of a run, in order.
+        """Sums over at most `points` equal ranges of a run's steps, in order.
 
-        `step` is the first and `last` the last step of a stretch.
+        `step` and `last` are the first and last step of a range.
         """
         span = self._span(steps.c.step, steps.c.run == run)
         if span is None:
             return []
         low, high = span
-        width = max(1, -(-(high - low + 1) // points))
+        width = max(1, -(-(high - low + 1) // points))  # rounded up
         query = select(
             func.min(steps.c.step).label("step"),
             func.max(steps.c.step).label("last"),
@@ -214,26 +211,25 @@ class LedgerReader:
         return self._records(query.group_by(stretch).order_by(func.min(steps.c.step)))
 
     def latest_steps(self, run: str, *, before: int | None = None, limit: int) -> Sequence[Record]:
-        """Rows of `steps`, the highest step first; only those below `before`."""
+        """Rows of `steps`, the highest step first; with `before`, only lower steps."""
         query = select(steps).where(steps.c.run == run)
         if before is not None:
             query = query.where(steps.c.step < before)
         return self._records(query.order_by(steps.c.step.desc()).limit(limit))
 
     def step(self, run: str, step: int) -> Record | None:
-        """One row of `steps`, or None."""
         query = select(steps).where(steps.c.run == run, steps.c.step == step)
         return next(iter(self._records(query)), None)
 
     def neighbours(self, run: str, step: int) -> tuple[int | None, int | None]:
-        """The steps of a run next below and above this one."""
+        """The next lower and next higher step of a run."""
         number, of_run = steps.c.step, steps.c.run == run
         below = self._span(number, of_run, number < step)
         above = self._span(number, of_run, number > step)
         return below and below[1], above and above[0]
 
     def groups(self, place: Place, *, limit: int) -> Sequence[Record]:
-        """Rows of `groups`; the widest spread of rewards first."""
+        """Rows of `groups`, the largest spread of rewards first."""
         spread = (groups.c.reward_max - groups.c.reward_min).desc().nulls_last()
         query = select(groups).where(*place.conditions(groups)).order_by(spread).limit(limit)
         return self._records(query)
@@ -245,16 +241,19 @@ class LedgerReader:
         order: Sequence[ColumnElement[Any]] = (),
         limit: int,
     ) -> Sequence[Record]:
-        """Short columns of rollouts, in the order of writing where no other is given."""
+        """All columns of `rollouts` but `detail`, sorted by `order`, then in order of writing."""
         query = select(*_SHORT).where(*place.conditions(rollouts), *conditions)
         return self._records(query.order_by(*order, rollouts.c.seq).limit(limit))
 
     def window(self, run: str, step: int, *, limit: int = WINDOW) -> Sequence[Record]:
-        """The latest rollouts of a step in short, the latest first."""
+        """`rollouts` of a step, the latest first."""
         return self.rollouts(Place(run, step), order=[rollouts.c.seq.desc()], limit=limit)
 
     def questions(self, rows: Sequence[Record]) -> Mapping[str, str]:
-        """How the questions begin of those groups that go by their prompt's id, by group key."""
+        """The first 100 characters of the questions of `rows`, by group key.
+
+        Only for groups that the client did not name: their key is the prompt's id.
+        """
         keys = {row["group_key"] for row in rows if _PROMPT_ID.fullmatch(row["group_key"])}
         begun = func.substr(prompts.c.question, 1, _QUESTION_CHARS).label("question")
         ids = map(bytes.fromhex, keys)
@@ -262,7 +261,7 @@ class LedgerReader:
         return {row["id"].hex(): row["question"] for row in found}
 
     def samples(self, rows: Sequence[Record]) -> list[Sample]:
-        """These rollouts with their verdicts, as far as they are kept and not too long in all."""
+        """Rollouts with verdicts, without deleted ones and those beyond 24 million characters."""
         wanted: dict[int, Record] = {}
         left = _EXCERPT_CHARS
         for row in rows:
@@ -279,15 +278,15 @@ class LedgerReader:
         return [Sample(row, found[seq]) for seq, row in wanted.items() if seq in found]
 
     def rollout(self, seq: int) -> KeptRollout | None:
-        """One rollout; None where it is not, or no longer, kept."""
+        """One rollout; None where it does not exist (any more)."""
         return next(self.whole([seq]), None)
 
     def numbers(self, place: Place, *, limit: int | None = None, grouped: bool = False) -> Numbers:
-        """The `seq` of every rollout of a place, in the order of writing: 8 MB a million.
+        """The `seq` of a place's rollouts in order of writing; a million take 8 MB.
 
         Args:
-            limit: how many at most; the latest ones.
-            grouped: in the order of run, step and group instead.
+            limit: only this many of the latest.
+            grouped: sort by run, step and group instead.
         """
         query = select(rollouts.c.seq).where(*place.conditions(rollouts))
         if limit is not None:
@@ -297,11 +296,11 @@ class LedgerReader:
             query = query.order_by(*_BY_GROUP)
         with self._connect() as connection:
             found = connection.execution_options(yield_per=_FETCHED).scalars(query)
-            # Sorted here: to have them in order, SQLite would walk the rollouts, not an index.
+            # Sorted here: with ORDER BY seq, SQLite would scan the table and not use an index.
             return array("q", found if grouped else sorted(found))
 
     def families(self, place: Place) -> Iterator[Numbers]:
-        """The `seq` of the rollouts of each group of a place, group by group."""
+        """The `seq` numbers of each group of a place."""
         query = select(*_BY_GROUP).where(*place.conditions(rollouts)).order_by(*_BY_GROUP)
         with self._connect() as connection:
             streamed = connection.execution_options(yield_per=_FETCHED).execute(query)
@@ -309,11 +308,8 @@ class LedgerReader:
                 yield array("q", (row.seq for row in members))
 
     def whole(self, numbers: Sequence[int]) -> Iterator[KeptRollout]:
-        """These rollouts in this order with all that is kept of them, but for those that are gone.
-
-        Read page by page, so that any number of them takes little memory and no reader holds
-        the database for long.
-        """
+        """Complete rollouts by `seq`, in the order given, without deleted ones."""
+        # In pages: little memory for any number of rollouts, and no long read transaction.
         for start in range(0, len(numbers), _PAGE):
             wanted = numbers[start : start + _PAGE]
             with self._connect() as connection:
@@ -327,7 +323,7 @@ class LedgerReader:
 
 @contextmanager
 def _legible(seq: int) -> Iterator[None]:
-    """Around the reading of what is stored. Raises `LedgerError` where it is not what was kept."""
+    """Raise `LedgerError` where the stored bytes of a rollout cannot be decoded."""
     try:
         yield
     except (zlib.error, ValueError, LookupError, TypeError) as error:
@@ -335,7 +331,7 @@ def _legible(seq: int) -> Iterator[None]:
 
 
 def _read_rollout(row: Any, shared: dict[bytes, dict[str, Any]]) -> KeptRollout:
-    """A row as it was kept; `shared` is what all samples of a prompt have, by the prompt's id."""
+    """A row as a rollout; `shared` caches the decoded prompts by id."""
     with _legible(row.seq):
         if row.prompt_id not in shared:
             shared[row.prompt_id] = {"question": row.question, **unpack(row.sources)}
@@ -353,7 +349,7 @@ def _read_rollout(row: Any, shared: dict[bytes, dict[str, Any]]) -> KeptRollout:
 
 
 def ledger_reader(address: str) -> LedgerReader:
-    """A reader of the ledger at `address`.
+    """A reader of the existing ledger at `address`.
 
     Raises:
         SettingsError: as `open_engine`, or there is no such file.

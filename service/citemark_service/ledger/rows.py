@@ -1,4 +1,4 @@
-"""Scored rollouts as the ledger's rows, their sums, and what is read back of them. Pure."""
+"""Scored rollouts as rows of the ledger's tables, and sums over such rows. Pure."""
 
 import hashlib
 import json
@@ -16,27 +16,25 @@ from citemark_service.score.rollout import ScoredRollout
 Row = dict[str, Any]
 
 NO_RUN: Final = ""
-"""`run` of a rollout whose caller named none."""
+"""Stored as `run` of a rollout without one; key columns cannot be NULL."""
 NO_STEP: Final = -1
-"""`step` of such a rollout."""
+"""Stored as `step` of a rollout without one."""
 
+# Columns of `steps` and `groups` that keep the minimum or the maximum; all others are summed.
 LOW: Final = frozenset({"reward_min", "first_at"})
-"""Columns of `steps` and `groups` that keep the lesser value."""
 HIGH: Final = frozenset({"reward_max", "last_at"})
-"""Those that keep the greater value; all others are summed."""
 
 _HASH_BYTES: Final = 16
-_FRAME: Final = 16_384
-"""Of a rollout beside its texts, with its result."""
+_FRAME: Final = 16_384  # characters that a rollout and its result take besides their texts
+# A run's and a group's name share an index row, which PostgreSQL limits to about 2700 bytes.
 _NAME_BYTES: Final = 1_024
-"""Of a run's and of a group's name together, less than PostgreSQL takes in an index."""
-# The fastest level: the details are a fifth of their size, and a higher one gains a tenth.
+# The fastest level compresses details to a fifth; a higher level saves only a tenth more.
 _LEVEL: Final = 1
 _PROMPT_FIELDS: Final = {"question", "tool_output", "snippets"}
 
 
 def characters_of(entry: ScoredRollout) -> int:
-    """About what an entry holds of memory."""
+    """About how much memory an entry takes, in characters."""
     rollout = entry.rollout
     structured = sum(len(snippet.text) for snippet in rollout.snippets or ())
     replies = sum(len(reply.text) for reply in entry.replies)
@@ -49,12 +47,12 @@ def pack(value: bytes) -> bytes:
 
 
 def unpack(value: bytes) -> Any:
-    """The JSON value that was stored by `pack`."""
+    """The JSON value that `pack` compressed."""
     return json.loads(zlib.decompress(value))
 
 
 def prompt_id(rollout: Rollout) -> bytes:
-    """What two rollouts have in common where question and sources are the same: 16 bytes."""
+    """A hash of question and sources, 16 bytes."""
     snippets = rollout.snippets
     texts = [rollout.question, rollout.tool_output, None if snippets is None else ""]
     for snippet in snippets or ():
@@ -63,7 +61,7 @@ def prompt_id(rollout: Rollout) -> bytes:
 
 
 def prompt_row(entry: ScoredRollout, key: bytes) -> Row:
-    # In ASCII, which any text has a spelling in.
+    # `json.dumps` escapes to ASCII, so even lone surrogates can be encoded.
     sources = json.dumps(entry.rollout.model_dump(include={"tool_output", "snippets"}))
     return {
         "id": key,
@@ -77,7 +75,7 @@ def rollout_row(entry: ScoredRollout, key: bytes) -> Row:
     """A row of `rollouts`; `key` is its prompt's id.
 
     Raises:
-        ValueError: the response is no Unicode text.
+        ValueError: a text of the rollout cannot be encoded as UTF-8.
     """
     result = entry.result
     scale = result.knobs.verification_reward
@@ -115,7 +113,7 @@ def rollout_row(entry: ScoredRollout, key: bytes) -> Row:
 
 
 def place_name(text: str) -> str:
-    """A run's or group's name as it is stored: one that an index could not take ends in a hash."""
+    """A run's or group's name as stored: over 1024 bytes, the rest is replaced by its hash."""
     name = _storable(text)
     if len(name.encode()) <= _NAME_BYTES:
         return name
@@ -123,13 +121,12 @@ def place_name(text: str) -> str:
 
 
 def _sample_mark(entry: ScoredRollout) -> bytes:
-    """Equal for a sample and its own re-post; where step and id do not say which sample it is,
-    only for an entry that is written again because nobody knows whether it was written.
-
-    A sample that failed and came again with a reward is kept twice.
-    """
+    """A hash that is equal for a sample and its re-post, so that it is stored once."""
+    # A sample whose judge failed, and that is re-posted and gets a reward, is stored twice.
     failed = "failed" if entry.result.failure else "done"
     knobs = entry.result.knobs.model_dump_json()
+    # Without run, step and id two equal samples may be different ones. The time tells them apart,
+    # and is the same if a batch is written again after a commit whose outcome is unknown.
     known = entry.run is not None and entry.step is not None and entry.rollout.id is not None
     when = None if known else repr(entry.at)
     sample = (entry.result.id, entry.result.rollout_hash, str(entry.position), knobs, failed)
@@ -141,12 +138,12 @@ def _hash(*texts: str | None) -> bytes:
 
 
 def _storable(text: str) -> str:
-    """Lone surrogates have no bytes, and PostgreSQL takes no NUL in a text."""
+    """Replace lone surrogates, which cannot be encoded, and NUL, which PostgreSQL refuses."""
     return text.encode(errors="replace").decode().replace("\0", "�")
 
 
 def merge_values(name: str, old: float | None, new: float | None) -> float | None:
-    """A column of sums after both values; None is no value yet."""
+    """The column `name` of `steps` or `groups` after both values; None is no value yet."""
     if old is None or new is None:
         return new if old is None else old
     if name in LOW:
@@ -155,7 +152,7 @@ def merge_values(name: str, old: float | None, new: float | None) -> float | Non
 
 
 def sum_rows(rows: Iterable[Row], table: Table) -> list[Row]:
-    """What these rows of `rollouts` add to `steps` or `groups`, one row for each key of those."""
+    """Sum rows of `rollouts` into rows of `table` (`steps` or `groups`), one per primary key."""
     key, names = table.primary_key.columns.keys(), table.columns.keys()
     sums: dict[tuple[Any, ...], Row] = {}
     for row in rows:
@@ -171,7 +168,7 @@ def sum_rows(rows: Iterable[Row], table: Table) -> list[Row]:
 
 
 def _to_sums(row: Row) -> Row:
-    """A row of `rollouts` as sums over it alone."""
+    """The columns of `steps` and `groups` for a single row of `rollouts`."""
     reward, chars = row["reward"], float(row["chars"])
     known = reward or 0.0
     return {
@@ -192,7 +189,7 @@ def _to_sums(row: Row) -> Row:
         "f1_sum": row["citation_f1"] or 0.0,
         "format_sum": row["format_bonus"],
         "fabricated": row["fabricated"],
-        "addressed": int(row["addressed"] > 0),
+        "addressed": int(row["addressed"] > 0),  # rollouts, not pieces of text as in `rollouts`
         "chars_sum": chars,
         "chars_squares": 0.0 if reward is None else chars**2,
         "chars_reward": known * chars,
@@ -202,7 +199,7 @@ def _to_sums(row: Row) -> Row:
 
 
 class KeptRubric(msgspec.Struct, frozen=True):
-    """What is kept of one criterion's part in a reward; see `RubricScore`."""
+    """The fields of a stored `RubricScore` that pages use."""
 
     title: str
     polarity: str
@@ -212,7 +209,7 @@ class KeptRubric(msgspec.Struct, frozen=True):
 
 
 class KeptClaim(msgspec.Struct, frozen=True):
-    """What is kept of one claim; see `ClaimScore`."""
+    """The fields of a stored `ClaimScore` that pages use."""
 
     text: str
     support: float | None = None
@@ -220,7 +217,7 @@ class KeptClaim(msgspec.Struct, frozen=True):
 
 
 class KeptVerdicts(msgspec.Struct, frozen=True):
-    """The few fields of a kept detail that compare many rollouts, without parsing the rest."""
+    """The part of a detail that is decoded for many rollouts at once; the rest is skipped."""
 
     rubrics: tuple[KeptRubric, ...] = ()
     claims: tuple[KeptClaim, ...] = ()
@@ -234,9 +231,9 @@ _DETAIL: Final = msgspec.json.Decoder(_Detail)
 
 
 def read_verdicts(detail: bytes) -> KeptVerdicts:
-    """The verdicts in a stored detail.
+    """Decode the verdicts of a detail.
 
     Raises:
-        ValueError, zlib.error: it is none.
+        ValueError, zlib.error: it is damaged.
     """
     return _DETAIL.decode(zlib.decompress(detail)).result

@@ -1,7 +1,4 @@
-"""The ledger's database: a whole batch a transaction, bounded by size and age.
-
-SQLAlchemy Core on SQLite or PostgreSQL. Everything here blocks and belongs to one thread.
-"""
+"""Writes to the ledger's database and prunes it. Everything here blocks, in one thread."""
 
 import logging
 import time
@@ -43,20 +40,19 @@ from citemark_service.score.rollout import ScoredRollout
 _log = logging.getLogger("citemark.ledger")
 
 _Entry = tuple[ScoredRollout, Row]
-"""A rollout, and its row of `rollouts`."""
 
+# ON CONFLICT is not in SQLAlchemy's generic insert, only in those of the dialects.
 _INSERTS: Final[Mapping[str, Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-"""SQLAlchemy has its clause for conflicts in a class for each dialect."""
 _DAY_S: Final = 86_400.0
-# Deleting is as dear as writing; in pieces of this many it holds no batch up for long.
+# Rollouts deleted at once. Deleting costs as much as writing, and batches wait meanwhile.
 _PRUNED: Final = 2_000
 _SAMPLED: Final = 1_000
+# `prompts.last_at` may lag by this much: an update rewrites the whole row with its sources.
 _NOTED_S: Final = 600.0
-"""How old the time that a prompt is noted with may be: to note it is to write its sources."""
+# PostgreSQL's error class "program limit exceeded": a value too long for an index, for example.
 _LIMIT_EXCEEDED: Final = "54"
-"""PostgreSQL's class of errors for, say, a value that is too long for an index."""
+# About what a rollout takes besides its detail: columns, indexes, its share of a prompt.
 _ROW_BYTES: Final = 1_024
-"""About what a rollout takes beside its detail: columns, indexes, its part of a prompt."""
 _PAGES: Final = text(
     "SELECT (pages.page_count - free.freelist_count) * size.page_size"
     " FROM pragma_page_count AS pages, pragma_freelist_count AS free, pragma_page_size AS size"
@@ -64,22 +60,22 @@ _PAGES: Final = text(
 
 
 class Written(NamedTuple):
-    """What became of a batch: how many entries of each kind."""
+    """Numbers of entries of a batch by outcome."""
 
     kept: int = 0
     again: int = 0
-    """Re-posts of what is kept already."""
+    """Re-posts of stored samples."""
     refused: int = 0
-    """Those that no database would take."""
+    """Entries that cannot be stored."""
 
 
 class LedgerStore:
-    """Writes entries; opened at the first use, and again after whatever went wrong.
+    """Writes entries, one transaction a batch; connects on first use, and again after an error.
 
     Args:
-        max_bytes: what the database may take before the oldest rollouts go.
-        max_days: age after which rollouts go, or None. Steps keep their sums.
-        prune_every_s: how often that is looked at.
+        max_bytes: size of the database above which the oldest rollouts are deleted.
+        max_days: age at which rollouts are deleted, or None. The sums in `steps` stay.
+        prune_every_s: how often both limits are checked.
     """
 
     def __init__(
@@ -99,15 +95,14 @@ class LedgerStore:
 
     @property
     def name(self) -> str:
-        """Where the ledger is, without a password."""
+        """The database's address without its password."""
         return place_of(self._engine)
 
     def write(self, entries: Sequence[ScoredRollout]) -> Written:
-        """Keep these in one transaction, but for those that no database would take: they are
-        logged.
+        """Store a batch. Entries that cannot be stored are logged and counted as refused.
 
         Raises:
-            LedgerError: the database cannot be used now; none is kept.
+            LedgerError: the database is not available; the batch may be written again.
         """
         with ledger_errors(self._engine):
             self._migrate()
@@ -115,23 +110,23 @@ class LedgerStore:
             for entry in entries:
                 try:
                     valid.append((entry, rollout_row(entry, prompt_id(entry.rollout))))
-                except ValueError as error:  # a text that is no Unicode
+                except ValueError as error:  # a lone surrogate has no UTF-8
                     _log.error("rollout %r cannot be kept: %s", entry.result.id, error)
             written = self._insert(valid)
             return written._replace(refused=written.refused + len(entries) - len(valid))
 
     @property
     def untidy(self) -> bool:
-        """Whether it is time to look for what is too old or too much."""
+        """Whether `tidy` is due."""
         return time.monotonic() >= self._prune_at
 
     def tidy(self) -> None:
-        """Delete a piece of what is too old or too much.
+        """Delete some of the rollouts beyond the limits; `untidy` stays true if more may be left.
 
         Raises:
-            LedgerError: the database cannot be used now.
+            LedgerError: the database is not available.
         """
-        self._prune_at = time.monotonic() + self._prune_every_s  # also where it fails
+        self._prune_at = time.monotonic() + self._prune_every_s  # first, so it holds on errors too
         with ledger_errors(self._engine), self._engine.begin() as connection:
             gone = 0
             if self._max_days is not None:
@@ -142,14 +137,14 @@ class LedgerStore:
                 piece = max(1, min(_PRUNED, _count(connection) // 10))
                 oldest = select(rollouts.c.seq).order_by(rollouts.c.seq).limit(piece)
                 gone += _drop(connection, oldest)
-        if gone:  # there may be more: come again at once
+        if gone:  # there may be more
             self._prune_at = time.monotonic()
 
     def close(self) -> None:
         self._engine.dispose()
 
     def _insert(self, entries: Sequence[_Entry]) -> Written:
-        """All at once or, where the database objects to one, each alone."""
+        """Insert all in one transaction or, if the database rejects a row, each in its own."""
         try:
             with self._engine.begin() as connection:
                 kept = _write(connection, entries)
@@ -157,7 +152,7 @@ class LedgerStore:
             if not isinstance(error, DataError | IntegrityError | OverflowError):
                 sqlstate = str(getattr(error.orig, "sqlstate", None))
                 if not sqlstate.startswith(_LIMIT_EXCEEDED):
-                    raise  # the database is not well, and does not object to a row
+                    raise  # a fault of the database, not of a row
             if len(entries) > 1:
                 each = [self._insert([entry]) for entry in entries]
                 return Written(*map(sum, zip(*each, strict=True)))
@@ -168,7 +163,7 @@ class LedgerStore:
 
 
 def _write(connection: Connection, entries: Sequence[_Entry]) -> int:
-    """Write those that are no re-posts, of what is kept or of one another; their number."""
+    """Write entries that are no re-posts of stored ones or of one another; return how many."""
     by_mark: dict[bytes, _Entry] = {}
     for entry, row in entries:
         by_mark.setdefault(row["once"], (entry, row))
@@ -183,35 +178,38 @@ def _write(connection: Connection, entries: Sequence[_Entry]) -> int:
     connection.execute(insert(rollouts), rows)
     for table in (steps, groups):
         key = table.primary_key.columns.keys()
-        # In one order everywhere, so that no two services wait for each other's rows.
+        # Every service locks rows in the same order, so that two of them cannot deadlock.
         sums = sorted(sum_rows(rows, table), key=lambda row: [row[name] for name in key])
         connection.execute(_build_upsert(table, connection.dialect.name), sums)
     return len(fresh)
 
 
 def _write_prompts(connection: Connection, entries: Mapping[bytes, ScoredRollout]) -> None:
-    """Sources are compressed only for prompts that are new; of the others the time is noted."""
+    """Insert new prompts; update `last_at` of known ones."""
     query = select(prompts.c.id, prompts.c.last_at).where(prompts.c.id.in_(entries))
     known = {row.id: row.last_at for row in connection.execute(query)}
     for key, noted_at in known.items():
         at = entries[key].at
         if noted_at < at - _NOTED_S:
             connection.execute(update(prompts).where(prompts.c.id == key).values(last_at=at))
+    # Only now are sources compressed: most prompts are known from another sample.
     fresh = [prompt_row(entry, key) for key, entry in entries.items() if key not in known]
     if fresh:
-        # Another service may have written the same prompt meanwhile.
+        # Another service may have inserted the same prompt since the query.
         once = _INSERTS[connection.dialect.name](prompts).on_conflict_do_nothing()
         connection.execute(once, fresh)
 
 
 @cache
 def _build_upsert(table: Table, dialect: str) -> Insert:
-    """Insert sums, or add them to those that are there: `rows.merge_values` as SQL."""
+    """Insert sums or merge them into existing rows: `rows.merge_values` in SQL."""
     statement = _INSERTS[dialect](table)
     changes: dict[str, Any] = {}
     for old in table.columns:
         new = statement.excluded[old.name]
         if old.name in LOW | HIGH:
+            # As CASE, since MIN of two values has another name in each dialect. A comparison
+            # with NULL keeps `old`, which is why it is coalesced with `new`.
             better = new < old if old.name in LOW else new > old
             changes[old.name] = func.coalesce(case((better, new), else_=old), old, new)
         elif not old.primary_key:
@@ -223,9 +221,10 @@ def _build_upsert(table: Table, dialect: str) -> Insert:
 
 
 def _drop(connection: Connection, chosen: Select[tuple[int]]) -> int:
-    """Delete these rollouts, and what stood only for those of their time."""
+    """Delete these rollouts, and all prompts and groups older than what is left; their number."""
     gone = connection.execute(delete(rollouts).where(rollouts.c.seq.in_(chosen))).rowcount
     if gone:
+        # A prompt's `last_at` may lag by `_NOTED_S`, so one that looks slightly older may be in use.
         left = connection.scalar(select(func.min(rollouts.c.at)))
         for table, late_s in ((prompts, _NOTED_S), (groups, 0.0)):
             alone = table.c.last_at < left - late_s if left is not None else true()
@@ -234,19 +233,16 @@ def _drop(connection: Connection, chosen: Select[tuple[int]]) -> int:
 
 
 def _count(connection: Connection) -> int:
-    """At most so many rollouts are there; counting them would read them all."""
+    """An upper bound of the number of rollouts; an exact count would read the whole index."""
     span = select(func.max(rollouts.c.seq) - func.min(rollouts.c.seq) + 1)
     return int(connection.scalar(span) or 0)
 
 
 def _used_bytes(connection: Connection) -> int:
-    """What the ledger's rows take.
-
-    A database server does not say so: its files keep their size when rows go, until they are
-    vacuumed. There it is estimated from the newest rows.
-    """
+    """Bytes that the ledger's rows take, without free pages."""
     if connection.dialect.name == "sqlite":
         return int(connection.scalar(_PAGES) or 0)
+    # PostgreSQL's files keep their size until they are vacuumed, so estimate from the newest rows.
     newest = select(rollouts.c.detail).order_by(rollouts.c.seq.desc()).limit(_SAMPLED).subquery()
     mean = connection.scalar(select(func.avg(func.length(newest.c.detail)))) or 0
     return int(_count(connection) * (float(mean) + _ROW_BYTES))

@@ -1,8 +1,8 @@
-"""The ledger's tables. `migrations/` makes them; a test holds the two together.
+"""The ledger's tables. `migrations/` creates them; a test compares the two.
 
-A rollout is one row of short columns to filter and sort by, and one compressed detail that holds
-all the rest. What the samples of a prompt share stands once, in `prompts`. The curves of a run
-come from `steps` and `groups`, which grow with every batch, so that no page counts rollouts.
+A rollout is a row of short columns to filter and sort by, and a compressed `detail` with all the
+rest. Samples of a prompt share a row of `prompts`. Curves are read from `steps` and `groups`,
+which every batch updates, so that no page has to aggregate rollouts.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-_SERIAL = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts only INTEGER keys up
+_SERIAL = BigInteger().with_variant(Integer, "sqlite")  # SQLite increments only INTEGER keys
 
 
 def _columns(kind: Any, *names: str, nullable: bool = False) -> Iterator[Column[Any]]:
@@ -41,7 +41,7 @@ prompts = Table(
     Column("last_at", Float, nullable=False),
     Index("prompts_by_age", "last_at"),
 )
-"""`sources` is compressed JSON, the rollout's `tool_output` and `snippets`; `id` hashes both."""
+"""`sources`: compressed JSON of `tool_output` and `snippets`; `id`: see `rows.prompt_id`."""
 
 rollouts = Table(
     "rollouts",
@@ -59,16 +59,16 @@ rollouts = Table(
     *_columns(String(32), "refusal", "failure", nullable=True),
     *_columns(Boolean, "cached"),
     *_columns(String(256), "model"),
-    *_columns(LargeBinary, "detail"),  # last: what stands behind a large value is slow to read
+    *_columns(LargeBinary, "detail"),  # last: columns behind a large value are slow to read
     Index("rollouts_by_place", "run", "step", "group_key"),
     Index("rollouts_by_step", "run", "step", "seq"),
     Index("rollouts_by_age", "at"),
     Index("rollouts_by_citation", "run", "citation_f1"),
 )
-"""`reward` is over `scale`, the verification reward, so that runs compare; `at` is Unix time.
-`once` is None, or what a client that posts a sample of a step again posts again."""
+"""`reward` is divided by `scale`, the verification reward, so that runs compare; `at` is Unix
+time in seconds. `once` is equal for a sample and its re-post, see `rows`, or None."""
 
-# Few rollouts are in these, so that they cost the others nothing.
+# Partial indexes: few rollouts are in them, so the others cost nothing to index.
 for _name, _few in (
     ("rollouts_failed", rollouts.c.failure.is_not(None)),
     ("rollouts_addressed", rollouts.c.addressed > 0),
@@ -87,8 +87,9 @@ steps = Table(
     *_columns(Integer, "fabricated", "addressed"),
     *_columns(Float, "chars_sum", "chars_squares", "chars_reward", "first_at", "last_at"),
 )
-"""One step of one run: counts and sums. `judged` have a rubric reward, `cited` a citation F1;
-`chars_squares` and `chars_reward` are of the rewarded, for the correlation with length."""
+"""Counts and sums of one step of one run. `judged` counts rubric rewards, `cited` citation F1s;
+`chars_squares` and `chars_reward` are sums over rollouts with a reward, for the correlation of
+reward and length."""
 
 groups = Table(
     "groups",
@@ -101,6 +102,6 @@ groups = Table(
     *_columns(Float, "reward_min", "reward_max", nullable=True),
     Index("groups_by_age", "last_at"),
 )
-"""The samples of one prompt in one step."""
+"""Counts and sums over the samples of one prompt in one step."""
 
 Index("groups_by_spread", groups.c.run, groups.c.reward_max - groups.c.reward_min)

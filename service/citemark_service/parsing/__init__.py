@@ -1,1 +1,1 @@
-"""From hostile text to values: sources, the answer block, its claims and sentences."""
+"""Parses untrusted rollout text: sources, the answer block, its claims and sentences."""

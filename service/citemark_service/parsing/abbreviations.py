@@ -1,8 +1,8 @@
-"""Full stops that shorten a word instead of ending a sentence."""
+"""Recognises abbreviations, whose full stops end no sentence."""
 
 import re
 
-_TOKEN_CHARS = 24
+_TOKEN_CHARS = 24  # only this many before a stop are searched, so that a text takes linear time
 _TOKEN = re.compile(r"(?:^|[\s(\[{>\"'“‘*_–—-])([^\W_]+(?:\.[^\W_]+)*)$")
 _ACRONYM = re.compile(r"[a-z](?:\.[a-z])*")
 
@@ -15,8 +15,11 @@ _ALWAYS = _words("""
     e.g i.e eg ie vs cf viz dr mr mrs ms mx prof rev hon gen gov sen rep col capt lt sgt st mt
     fig figs eq eqs ref refs tab sec ch approx ca resp incl esp
 """)
+# Abbreviations only before a number: "no. 5", but "They said no."
 _BEFORE_NUMBERS = _words("no nos p pp vol art jan feb mar apr jun jul aug sep sept oct nov dec")
+# These may end a sentence: they do before a capital and at the end of a line.
 _SOMETIMES = _words("al etc inc ltd co corp jr sr dept est ed eds min max ph.d b.sc m.sc")
+# Words that, capitalised after an acronym such as "U.S.", begin a new sentence.
 _STARTERS = _words("""
     the a an this that these those there it its he she they we you in on at by for from with as
     if when while after before since because although however moreover furthermore therefore
@@ -26,7 +29,7 @@ _STARTERS = _words("""
 
 
 def is_abbreviation(text: str, stop: int, following: str) -> bool:
-    """Whether the full stop at `text[stop]` shortens its word, given the word that follows."""
+    """Whether the full stop at `text[stop]` abbreviates its word; `following` is the next word."""
     token = _token_before(text, stop)
     if token in _ALWAYS:
         return True

@@ -1,4 +1,4 @@
-"""Answer text that talks to a grader. For review only: it never changes a score by itself."""
+"""Finds answer text that addresses a grader. For review only: it never changes a score."""
 
 import re
 from collections.abc import Sequence
@@ -10,23 +10,20 @@ _PIECE_CHARS = 200
 _PIECES = 8
 
 _GRADER = r"(?:graders?|judges?|evaluators?|raters?|scorers?|assessors?|verifiers?|reward\s+model)"
-# The letters beyond ASCII that match an ASCII one where case is ignored, and `lower` keeps.
+# Non-ASCII letters that match an ASCII one under re.IGNORECASE but that `lower` does not map to it.
 _ALIKE = str.maketrans({"İ": "i", "ı": "i", "ſ": "s"})
 
 
 @dataclass(frozen=True, slots=True)
 class _Address:
-    """One way to talk to a grader, and what a text must hold for it to be worth looking for.
-
-    Looking for words is ten times as fast as matching, and most answers hold too few of them.
-    """
+    """A pattern, and words to rule it out: searching those is ten times as fast as matching."""
 
     pattern: re.Pattern[str]
     needs: tuple[tuple[str, ...], ...]
-    """Of each group at least one stands, in lower case, in every text that matches."""
+    """Every text that matches contains at least one word of each group, in lower case."""
 
     def possible(self, lowered: str) -> bool:
-        """Whether a text, given in lower case, could match."""
+        """Whether a lower-cased text could match."""
         return all(any(word in lowered for word in group) for group in self.needs)
 
 
@@ -34,7 +31,7 @@ def _address(pattern: str, *needs: tuple[str, ...]) -> _Address:
     return _Address(re.compile(pattern, re.IGNORECASE), needs)
 
 
-# Every gap is possessive or bounded, so that no text makes a pattern backtrack far.
+# Every repetition is possessive or bounded, so that no text causes long backtracking.
 _ADDRESSES = (
     _address(
         rf"\b(?:notes?|messages?|memo|instructions?|reminder|attention|hints?)\s++(?:to|for)\s++"
@@ -98,7 +95,7 @@ _ADDRESSES = (
 
 
 def addressed_pieces(text: str) -> tuple[str, ...]:
-    """At most 8 pieces of at most 200 characters, each from where it starts to address a judge."""
+    """At most 8 excerpts of at most 200 characters, each from the start of a match."""
     shown = visible(text)
     patterns = _possible(shown)
     pieces: list[str] = []
@@ -115,6 +112,6 @@ def _possible(text: str) -> list[re.Pattern[str]]:
 
 
 def _starts(patterns: Sequence[re.Pattern[str]], text: str, at: int) -> list[int]:
-    """Where each pattern that matches from `at` on does so first."""
+    """The start of each pattern's first match from `at` on."""
     matches = (pattern.search(text, at) for pattern in patterns)
     return [match.start() for match in matches if match]

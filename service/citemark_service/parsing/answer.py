@@ -1,4 +1,4 @@
-"""A response's single answer block, read without a judge. Linear time; never raises."""
+"""Parses a response's answer block."""
 
 import re
 
@@ -16,9 +16,9 @@ _ANY_TAG = re.compile(r"<[/!?a-z][^<>]*+>", re.IGNORECASE)
 
 
 def read_answer(response: str) -> Answer:
-    """Find the answer block and take it apart; an answer that is none says so in `refusal`.
+    """Parse the answer block; `refusal` is set where there is not exactly one. Never raises.
 
-    Text up to the first `</think>` is the policy's reasoning and counts for nothing.
+    Text up to the first `</think>` is the policy's reasoning and is ignored. Linear time.
     """
     block = _answer_block(response)
     if isinstance(block, RefusalKind):
@@ -38,7 +38,7 @@ def read_answer(response: str) -> Answer:
 
 
 def _distinct(sentences: tuple[Sentence, ...]) -> tuple[Sentence, ...]:
-    """Each sentence once: saying a fact again makes it neither better nor worse."""
+    """The first of each group of equal sentences, so that a repeated fact counts once."""
     first: dict[str, Sentence] = {}
     for sentence in sentences:
         first.setdefault(normal_form(sentence.text), sentence)
@@ -62,4 +62,5 @@ def _answer_block(response: str) -> Span | RefusalKind:
 def _reasoning_end(response: str) -> int:
     if end := _REASONING_END.search(response):
         return end.end()
+    # Reasoning that never ends leaves no answer.
     return len(response) if _REASONING_START.match(response) else 0

@@ -1,9 +1,9 @@
-"""The closed set of connectives that may stand between claims without stating anything."""
+"""The closed set of connectives between claims, which state nothing."""
 
 import re
 
 _WORD = re.compile(r"[^\W_]+(?:['’.][^\W_]+)*")
-_LONGEST_PIECE = 80
+_LONGEST_PIECE = 80  # characters
 
 _LISTED = """
 and, or, but, so, yet, nor, also, then, thus, hence, therefore, however, moreover, furthermore,
@@ -25,10 +25,11 @@ _ORDINALS = frozenset({"first", "second", "third", "fourth", "fifth", "next", "l
 
 
 def is_connective(piece: str) -> bool:
-    """Whether `piece` is made of connectives only; "First," is one, the answer "First." is not."""
+    """Whether `piece` consists of connectives only."""
     if len(piece) > _LONGEST_PIECE:
         return False
     words = [word.lower() for word in _WORD.findall(piece)]
+    # "First," is a connective; "First." may be the whole answer.
     if len(words) == 1 and words[0] in _ORDINALS:
         return piece.endswith((",", ":"))
     return bool(words) and words[0] in _FIRST_WORDS and _is_made_of_phrases(words)
@@ -37,7 +38,7 @@ def is_connective(piece: str) -> bool:
 def _is_made_of_phrases(words: list[str]) -> bool:
     at = 0
     while at < len(words):
-        reach = range(_LONGEST_PHRASE, 0, -1)
+        reach = range(_LONGEST_PHRASE, 0, -1)  # the longest phrase that fits, without backtracking
         size = next((n for n in reach if tuple(words[at : at + n]) in _PHRASES), 0)
         if not size:
             return False

@@ -1,4 +1,4 @@
-"""Format checks: what can be said of an answer without a judge."""
+"""Format checks of an answer, without a judge."""
 
 import re
 
@@ -11,9 +11,7 @@ _SHORTEST_ID = 4
 
 
 def format_report(answer: Answer, sources: Sources) -> FormatReport:
-    """Run every check; `bonus` is the share that passes. A refused answer passes none but
-    `one_answer_block`, and that only where its one block is empty.
-    """
+    """Run every check; `bonus` is the share that passes, in [0, 1]."""
     checks = _refused_checks(answer) if answer.refusal else _checks(answer, sources)
     return FormatReport(
         checks=checks,
@@ -36,7 +34,7 @@ def _checks(answer: Answer, sources: Sources) -> dict[str, bool]:
 
 def _refused_checks(answer: Answer) -> dict[str, bool]:
     return {
-        "one_answer_block": answer.refusal is RefusalKind.EMPTY_ANSWER,
+        "one_answer_block": answer.refusal is RefusalKind.EMPTY_ANSWER,  # one block, but empty
         "answer_not_empty": False,
         "has_citation": False,
         "ids_exist": False,
@@ -46,20 +44,20 @@ def _refused_checks(answer: Answer) -> dict[str, bool]:
 
 
 def _shows_ids(prose: str, sources: Sources) -> bool:
-    """Whether an id stands in the prose as a word of its own."""
+    """Whether a source id appears in the prose as a word."""
     telling = filter(_is_telling, sources.by_id)
     return not _words(prose).isdisjoint(telling)
 
 
 def _is_telling(name: str) -> bool:
-    """Whether `name` can only be an id: `gene` is a word, and `2017` is a year."""
+    """Whether `name` can only be an id."""
+    # Not words such as "gene" and not years such as "2017".
     marked = "_" in name or any(map(str.isdigit, name))
     return len(name) >= _SHORTEST_ID and marked and not name.isdigit()
 
 
 def _words(text: str) -> set[str]:
-    """What stands between spaces, quotes and brackets, and the words in it; letters alone are
-    no telling id.
-    """
+    """All strings between spaces, quotes and brackets, and the words in them."""
+    # Letters alone are no telling id: most tokens are left out here.
     tokens = [token for token in _TOKEN.findall(text) if not token.isalpha()]
     return {token.strip(".:!?*") for token in tokens}.union(_WORD.findall(" ".join(tokens)))

@@ -1,7 +1,6 @@
-"""The claims of an answer block: tags paired, defects named, equal claims merged.
+"""Parses the claims of an answer block: pairs tags, names defects, merges equal claims.
 
-Each stretch of text belongs to the innermost claim around it, or to none; so every character
-is read once, however deep a response nests its tags.
+Text belongs to the innermost claim around it only, so that time is linear for any nesting.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,31 +14,31 @@ from citemark_service.parsing.visible import fold_space, has_content, normal_for
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """An answer block taken apart at its claim tags."""
+    """An answer block split at its claim tags; see `Answer` for fields of the same name."""
 
     claims: tuple[Claim, ...]
     """Distinct claims, in order of first appearance."""
     outside: tuple[Span, ...]
-    """Stretches outside all claims, each up to the next claim tag or the block's end."""
+    """Text outside all claims, split at each claim tag."""
     malformed_tags: int
-    """Claims with a defect, before merging."""
     stray_tags: int
-    """Closing tags that close nothing."""
     prose: str
-    """All of the block's text, with a line break in place of each claim tag."""
 
 
 @dataclass(frozen=True, slots=True)
 class _TagPairs:
-    """Tags by index: which closing tag ends an opening one, and which claim is around it."""
+    """How tags belong together, by their indices."""
 
     closes: dict[int, int]
+    """Closing tag by opening tag."""
     opens: dict[int, int]
+    """Opening tag by closing tag."""
     parents: dict[int, int | None]
+    """The opening tag that was open at an opening tag."""
     stray: int
 
     def around(self, index: int | None) -> int | None:
-        """The claim around an opening tag; one that never closes is not around anything."""
+        """The claim around an opening tag; an unclosed claim contains nothing."""
         parent = None if index is None else self.parents[index]
         return parent if parent in self.closes else None
 
@@ -49,7 +48,7 @@ class _TagPairs:
 
 
 def read_claims(text: str, block: Span) -> Marked:
-    """Take `text[block]` apart. Spans are positions in `text`; never raises."""
+    """Parse `text[block]`; spans are positions in `text`. Never raises."""
     tags = list(claim_tags(text, *block))
     pairs = _pair_tags(tags)
     texts, outside = _assign_texts(text, block, tags, pairs)
@@ -84,7 +83,7 @@ def _pair_tags(tags: Sequence[Tag]) -> _TagPairs:
 def _assign_texts(
     text: str, block: Span, tags: Sequence[Tag], pairs: _TagPairs
 ) -> tuple[dict[int, list[str]], list[Span]]:
-    """Each stretch between tags, given to its claim or to the outside."""
+    """The pieces of text of each claim by opening tag, and the spans outside all claims."""
     texts: dict[int, list[str]] = {}
     outside = [(block[0], tags[0].start if tags else block[1])]
     for index, tag in enumerate(tags):
@@ -106,6 +105,7 @@ def _read_claims(
             continue
         text = fold_space(" ".join(texts[index]))
         following = tags[index + 1].start if index + 1 < len(tags) else block_end
+        # An unclosed claim ends at the next tag, so that it cannot swallow the rest of the answer.
         end = tags[pairs.closes[index]].end if index in pairs.closes else following
         closed = index in pairs.closes and not tag.cut
         defect = "nested" if index in nested else _defect(tag, text, closed)
@@ -140,6 +140,7 @@ def _merge_equal(claims: Sequence[Claim]) -> tuple[Claim, ...]:
 def _unite(group: Sequence[Claim]) -> Claim:
     if len(group) == 1:
         return group[0]
+    # Well-formed if any occurrence is; the others' ids are citations of it all the same.
     best = next((claim for claim in group if claim.malformed is None), group[0])
     ids = dict.fromkeys(written for claim in group for written in claim.ids)
     return replace(best, ids=tuple(ids), occurrences=len(group))

@@ -1,4 +1,4 @@
-"""What the parser makes of a rollout: values only, shared by parser, judges and arithmetic."""
+"""The parser's results, shared by parser, judges and scoring."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from citemark_service.parsing.fingerprint import fingerprint
 
 @dataclass(frozen=True)
 class SourceSnippet:
-    """One source that the raw tool output defines."""
+    """A source that the tool output defines."""
 
     id: str
     text: str
@@ -18,47 +18,45 @@ class SourceSnippet:
 
     @cached_property
     def digest(self) -> bytes:
-        """Equal for equal texts only; hashed once, however many rollouts cite it."""
+        """A hash of the text."""
         return fingerprint(self.text)
 
 
 @dataclass(frozen=True)
 class Sources:
-    """V: the ids defined in the tool output, first definition wins, in order of appearance.
+    """V: the sources by id, in order of appearance; the first definition of an id counts.
 
-    The samples of a group may share one such object, which then is hashed once for them all.
+    Samples of a group may share one object, so that sources are hashed once.
     """
 
     by_id: Mapping[str, SourceSnippet]
 
     @cached_property
     def digest(self) -> bytes:
-        """Equal for equal ids and texts in equal order only."""
+        """A hash of ids and texts in order."""
         return fingerprint(*(part for s in self.by_id.values() for part in (s.id, s.text)))
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One distinct claim of the answer: equal texts merged, ids united.
-
-    `ids` keeps every id that any occurrence wrote, in order of first appearance.
-    """
+    """A distinct claim of the answer; claims with equal texts are merged."""
 
     text: str
-    """What stands between the tags, without claims nested in it, white space folded."""
+    """Text between the tags, without nested claims, white space folded."""
     ids: tuple[str, ...]
+    """The ids of all occurrences, in order of first appearance."""
     span: Span
-    """Half-open range, in characters of the response, of the whole tag of the first occurrence
-    that is well-formed, or else of the first."""
+    """Half-open character range in the response, tags included, of the first well-formed
+    occurrence, or of the first where all are malformed."""
     malformed: str | None = None
-    """`nested`, `unclosed`, `empty`, `no_id` or `junk_attribute`, where every occurrence is
-    malformed; then it is never judged."""
+    """`nested`, `unclosed`, `empty`, `no_id` or `junk_attribute` where every occurrence is
+    malformed; such a claim is never judged."""
     occurrences: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """One distinct piece of answer text outside the claim tags that may state a fact."""
+    """A distinct sentence outside the claim tags that may state a fact."""
 
     text: str
     span: Span
@@ -66,21 +64,20 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The single answer block. `refusal` is set, and all else empty, where there is not one."""
+    """The answer block; where there is not exactly one, `refusal` is set and all else is empty."""
 
     refusal: RefusalKind | None = None
     text: str = ""
     """Raw text between the answer tags."""
     prose: str = ""
-    """`text` with a line break in place of each opening and closing claim tag; what stands between
-    them stays."""
+    """`text` with each claim tag replaced by a line break."""
     span: Span = (0, 0)
     """Half-open range of `text` in the response."""
     claims: tuple[Claim, ...] = ()
     sentences: tuple[Sentence, ...] = ()
     malformed_tags: int = 0
-    """Claims with a malformed tag, counted before equal ones are merged."""
+    """Number of malformed claims before merging."""
     stray_tags: int = 0
-    """Closing claim tags that close nothing."""
+    """Number of closing claim tags that close nothing."""
     judge_addressed: tuple[str, ...] = field(default=())
-    """Pieces that talk to a grader, for review."""
+    """Excerpts that address a grader, for review."""

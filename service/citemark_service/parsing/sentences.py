@@ -1,8 +1,7 @@
-"""Uncited text split into sentences, each with its exact place. Linear in the text.
+"""Splits uncited text into sentences with their spans, in linear time.
 
-The judge decides which sentences state a fact; here only pieces are dropped that cannot:
-no letter or digit, a list number, or nothing but connectives. Lower case after a full stop
-still starts a sentence, else a policy would write in lower case to be counted once.
+The judge decides which sentences state a fact. Only pieces that cannot are dropped here: without
+letter or digit, list numbers, and connectives.
 """
 
 import re
@@ -21,6 +20,7 @@ _STOP = re.compile(
 _WIDE_STOPS = frozenset("。！？｡")
 _NEXT = re.compile(r"\s*+[\"'“‘«(\[*_]*+(\w*+)")
 
+# List, heading and quotation marks at the start of a line.
 _MARKS = re.compile(
     r"(?:[ \t\u00a0]*+(?:#{1,6}|>|[-*+•‣◦▪●·–—]|\d{1,3}\.|\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})\))"
     r"[ \t\u00a0]++(?=\S))*+"
@@ -32,10 +32,10 @@ _EMPHASIS = ("**", "__")
 
 
 def split_sentences(text: str, stretches: Sequence[Span], block_end: int) -> tuple[Sentence, ...]:
-    """The sentences of the stretches of `text` outside claim tags, in order, none merged.
+    """The sentences of `text` in `stretches`, the spans outside claim tags, in order.
 
-    A stretch that ends before `block_end` is followed by a claim tag. A sentence's span is
-    half-open; its text is what stands there, with white space folded.
+    A stretch that ends before `block_end` is followed by a claim tag. Spans of sentences are
+    half-open; white space in their texts is folded.
     """
     return tuple(
         Sentence(text=fold_space(text[start:end]), span=(start, end))
@@ -45,12 +45,12 @@ def split_sentences(text: str, stretches: Sequence[Span], block_end: int) -> tup
 
 
 def statements(text: str) -> int:
-    """How many sentences `text` is, at least 1; for claims of which nothing can be judged."""
+    """Number of sentences in `text`, at least 1."""
     return max(1, len(split_sentences(text, [(0, len(text))], len(text))))
 
 
 def _stating(text: str, stretch: Span, *, before_claim: bool) -> Iterator[Span]:
-    """The pieces of a stretch that may state something."""
+    """Spans of the sentences of a stretch that may state something."""
     for line in _LINE.finditer(text, *stretch):
         shown_end = line.start() + len(line[0].rstrip())
         for start, end in _split_line(text, line.span()):
@@ -81,7 +81,7 @@ def _trim(text: str, start: int, end: int) -> Span:
 def _may_state(piece: str, *, followed: bool) -> bool:
     if not has_content(piece) or _NUMBERING.fullmatch(piece):
         return False
-    # "42." numbers what follows it on its line; with nothing there it is an answer.
+    # "42." is a list number if something follows on its line, and an answer if nothing does.
     if followed and _STEP.fullmatch(piece):
         return False
     return not is_connective(piece)
@@ -91,11 +91,14 @@ def _ends(text: str, stop: re.Match[str], line_end: int) -> bool:
     """Whether a run of terminators ends its sentence."""
     if stop.end() == line_end:
         return True
+    # Without a space behind, only full-width stops end a sentence: "3.5", "example.org".
     if not text[stop.end()].isspace():
         return not _WIDE_STOPS.isdisjoint(stop[0])
     following = _NEXT.match(text, stop.end(), line_end)
     word = following[1] if following else ""
     if stop[0] == ".":
         return not is_abbreviation(text, stop.start(), word)
+    # Lower case continues a sentence only after a closing quote or an ellipsis. Were it always so,
+    # a policy could write in lower case to have many facts counted as one.
     quoted_or_trailing = stop[0][-1] not in ".!?。！？｡" or stop[0].startswith("..")
     return not (quoted_or_trailing and word[:1].islower())

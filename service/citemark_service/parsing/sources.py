@@ -1,7 +1,7 @@
-"""The sources that a rollout's tool output defines: V of the citation score.
+"""Parses the sources that a rollout's tool output defines: V of the citation score.
 
-Linear in the text: it is first cut at everything that looks like a source tag, and each tag is
-read within its own cut. So a quoted attribute may hold any bracket, but no source tag.
+The text is cut at everything that looks like a source tag, and each tag is parsed within its own
+cut, which takes linear time. A quoted attribute may thus contain brackets, but no source tag.
 """
 
 import itertools
@@ -35,11 +35,11 @@ class _SourceTag:
 
 
 def read_sources(tool_output: str | None, snippets: Sequence[Snippet] | None) -> Sources:
-    """Collect structured snippets, then the tags of `tool_output`; first definition wins.
+    """Collect structured snippets, then the tags of `tool_output`; the first definition counts.
 
-    Read are `<snippet id=ID>`, `<snippets id="ID" metadata='{…}'>` and `<webpage id=ID>`, in any
-    case. A page contains the snippets inside it. A source that never closes runs to the next
-    one. Never raises.
+    The tags are `<snippet id=ID>`, `<snippets id="ID" metadata='{…}'>` and `<webpage id=ID>`, in
+    any case. The text of a page includes the snippets inside it. A source that is not closed
+    ends at the next one. Never raises.
     """
     by_id: dict[str, SourceSnippet] = {}
     given = (SourceSnippet(item.id, item.text, item.paper_id) for item in snippets or ())
@@ -57,7 +57,7 @@ def _read_tagged(text: str) -> Iterator[SourceSnippet]:
 
 
 def _read_bodies(text: str, tags: Sequence[_SourceTag]) -> list[list[str]]:
-    """What stands in each tag's source: a stretch belongs to its snippet and to its page."""
+    """The pieces of text of each tag's source; text in a snippet also belongs to its page."""
     bodies: list[list[str]] = [[] for _ in tags]
     closed = _closed_pages(tags)
     page: int | None = None
@@ -88,7 +88,7 @@ def _find_tags(text: str) -> Iterator[_SourceTag]:
 
 
 def _read_tag(start: re.Match[str], rest: str) -> _SourceTag | None:
-    """The tag that `start` begins; None where it has no end within its cut."""
+    """The tag that `start` begins; None where `rest`, its cut, has no `>`."""
     metadata, plain = _without_metadata(rest)
     attributes, at = _attributes(plain)
     close = plain.find(">", at)
@@ -105,13 +105,11 @@ def _read_tag(start: re.Match[str], rest: str) -> _SourceTag | None:
 
 
 def _without_metadata(rest: str) -> tuple[str, str]:
-    """A JSON object in `metadata`, and `rest` with as long a blank in its place.
-
-    Such an object often holds the very quotes it stands in, so it ends where `}` meets one.
-    """
+    """The JSON object in `metadata`, and `rest` with a blank of the same length in its place."""
     opening = _METADATA.match(rest)
     if opening is None:
         return "", rest
+    # JSON often contains the quotes that delimit the attribute: it ends at a `}` before a quote.
     end = rest.find("}" + opening[1], opening.end())
     if end < 0:
         return "", rest
@@ -120,7 +118,7 @@ def _without_metadata(rest: str) -> tuple[str, str]:
 
 
 def _attributes(rest: str) -> tuple[dict[str, str], int]:
-    """Attributes by lower-case name, first one wins, and where they stop."""
+    """Attributes by lower-case name, the first of a name, and the position behind the last."""
     found: dict[str, str] = {}
     at = 0
     while match := _ATTRIBUTE.match(rest, at):
@@ -143,7 +141,7 @@ def _paper_in(metadata: str) -> str | None:
     try:
         values = json.loads(metadata)
     except (ValueError, RecursionError):
-        # Metadata is a search tool's own affair; only a paper id that can be read is used.
+        # The format of metadata is the search tool's; without a readable paper id there is none.
         return None
     if not isinstance(values, dict):
         return None

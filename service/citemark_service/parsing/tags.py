@@ -1,7 +1,7 @@
-"""Claim tags of an answer: where they stand and which ids they write.
+"""Finds the claim tags of an answer, with their positions and ids.
 
-Only `snippet` is a claim tag; `<snippets …>` or `</snippet_text>` are text. Whatever a tag
-cannot mean stays text as well, so that nothing a reader sees can hide inside a tag.
+Only `snippet` is a claim tag; `<snippets …>` and `</snippet_text>` are text. What is no valid part
+of a tag is text as well, so that a policy cannot hide facts inside a tag.
 """
 
 import re
@@ -33,20 +33,20 @@ class Tag:
     end: int
     closing: bool
     cut: bool = False
-    """An opening tag without its `>`; it ends where its ids end."""
+    """An opening tag without `>`; it ends behind its ids."""
     ids: tuple[str, ...] = ()
     junk: bool = False
-    """It has attributes other than `id`."""
+    """Whether it has attributes other than `id`."""
 
 
 def claim_tags(text: str, start: int, end: int) -> Iterator[Tag]:
-    """All claim tags of `text[start:end]`, in order, with positions in `text`."""
+    """The claim tags of `text[start:end]` in order, with positions in `text`."""
     for match in _TAG.finditer(text, start, end):
         yield _closing(match) if match[1] else _opening(match)
 
 
 def _closing(match: re.Match[str]) -> Tag:
-    # "</snippet and a fact>" would hide the fact, so only a clean tag takes its tail along.
+    # "</snippet and a fact>" would hide the fact, so such a tag ends behind its name.
     clean = match[3] and not match[2].strip()
     end = match.end() if clean else match.start() + len(_CLOSER)
     return Tag(match.start(), end, closing=True)
@@ -65,12 +65,12 @@ def _opening(match: re.Match[str]) -> Tag:
 
 
 def _closes(attributes: str) -> bool:
-    """Whether a final slash is the tag's own, as in `id="a" /`, and not an id's."""
+    """Whether a final slash belongs to the tag, as in `id="a" /`, and not to an id."""
     return attributes.endswith("/") and attributes[-2:-1] in ("", " ", '"', "'")
 
 
 def _read_attributes(attributes: str) -> tuple[tuple[str, ...], bool]:
-    if plain := _PLAIN.fullmatch(attributes):  # as nearly all are written; the rest takes longer
+    if plain := _PLAIN.fullmatch(attributes):  # fast path for nearly all tags
         return tuple(dict.fromkeys(plain[2].split(","))), False
     ids: dict[str, None] = {}
     name, junk = "", False

@@ -1,4 +1,4 @@
-"""What of a text a reader sees, and when two texts say the same thing. Linear in the text."""
+"""Visible text, and a normal form to compare texts by. Linear in the text."""
 
 import re
 import unicodedata
@@ -8,8 +8,8 @@ _INVISIBLE = re.compile(
     "\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-# Between digits a dot, comma, colon or slash belongs to the number, before one a minus does.
-# One class first and its conditions behind it: so a search skips whatever is a letter.
+# A dot, comma, colon or slash between digits and a minus before one belong to the number. The
+# conditions are lookbehinds after one character class, so that the search skips letters fast.
 _PUNCTUATION = re.compile(
     r"[.,:/\-–—−;!?…。、！？｡，：；()\[\]{}\"'“”„‟‘’‚‛«»‹›「」『』【】*_`~|#•·‣▪]"
     r"(?:(?<![.,:/\-–—−])"
@@ -20,19 +20,19 @@ _WORD_LIMIT = 128
 
 
 def visible(text: str) -> str:
-    """`text` without control, zero-width and other characters that never show."""
-    if text.isascii() and text.isprintable():  # as most pieces of an answer are
+    """`text` without control, zero-width and other invisible characters."""
+    if text.isascii() and text.isprintable():  # fast path for most text
         return text
     return _INVISIBLE.sub("", text)
 
 
 def fold_space(text: str) -> str:
-    """`text` with each run of white space made one space, and none at its ends."""
+    """`text` stripped, with each run of white space replaced by one space."""
     return " ".join(text.split())
 
 
 def has_content(text: str) -> bool:
-    """Whether a reader sees at least one letter or digit, in any script, circled ones included."""
+    """Whether `text` shows at least one letter or digit, in any script."""
     if text.isascii():
         return any(map(str.isalnum, text))
     return any(map(_is_letter, visible(text)))
@@ -41,16 +41,16 @@ def has_content(text: str) -> bool:
 def _is_letter(character: str) -> bool:
     if character.isalnum():
         return True
-    # Circled, squared and regional letters are symbols to Unicode and letters to a reader.
+    # To Unicode, circled, squared and regional letters are symbols; to a reader they are letters.
     is_symbol = unicodedata.category(character) == "So"
     return is_symbol and "LETTER" in unicodedata.name(character, "")
 
 
 def normal_form(text: str) -> str:
-    """What two equal claims share: NFKC, case and white space folded, no punctuation or marks.
+    """`text` to compare claims by: NFKC, case and white space folded, no punctuation.
 
-    Signs that change a number or a comparison stay, so that "p < 0.05" and "p > 0.05", 1.5 and
-    15, 3 and -3 differ.
+    Signs that change a number or comparison stay: "p < 0.05" and "p > 0.05", 1.5 and 15, 3 and -3
+    differ.
     """
     text = visible(text)
     words = text if text.isascii() else " ".join(map(_normalise, text.split()))
@@ -60,6 +60,6 @@ def normal_form(text: str) -> str:
 def _normalise(word: str) -> str:
     if word.isascii():
         return word
-    # Normalisation sorts a run of combining marks in quadratic time, so runs are cut.
+    # NFKC sorts a run of combining marks in quadratic time, so runs are cut.
     parts = (word[at : at + _WORD_LIMIT] for at in range(0, len(word), _WORD_LIMIT))
     return "".join(unicodedata.normalize("NFKC", part) for part in parts)

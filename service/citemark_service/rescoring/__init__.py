@@ -1,1 +1,1 @@
-"""Rewards again: the same verdicts under other knobs, or the same rollouts under another judge."""
+"""Rescoring: stored verdicts under other knobs, or stored rollouts under another judge."""

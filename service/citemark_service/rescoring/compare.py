@@ -1,7 +1,7 @@
-"""Kept rewards against others of the same rollouts: the order within each group. Pure.
+"""Compares stored rewards with new ones of the same rollouts, by their order in each group. Pure.
 
-Group-relative advantages depend on nothing but the rewards of one group, so a change that keeps
-every group's order only scales the lesson, and one that turns it around teaches another.
+Group-relative advantages depend only on the rewards within a group: a change that keeps the order
+of every group rescales the training signal, and one that reverses pairs changes its direction.
 """
 
 import heapq
@@ -23,10 +23,10 @@ Group = tuple[str | None, int | None, str]
 """Run, step and group key."""
 
 SHOWN: Final = 20
-"""Titles that a message lists."""
+"""How many titles a message lists."""
+# Members of a group compared at once. No trainer has larger groups, but without run, step and
+# group all answers to a prompt that were ever stored are one group.
 _PART: Final = 4096
-"""Siblings that are compared at once. No trainer has more; without groups, a prompt's answers of
-all time are siblings."""
 _SOURCES_KEPT: Final = 4
 _TITLES: Final = 1_000
 _REASONS: Final = 50
@@ -34,7 +34,7 @@ _REASONS: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class RewardPair:
-    """One rollout's rewards before and after."""
+    """One rollout's stored and new reward."""
 
     seq: int
     id: str
@@ -45,7 +45,7 @@ class RewardPair:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A pair with its ranks among its group: 1 is the highest reward, and equals share a rank."""
+    """A pair with its ranks in its group: 1 is the highest reward, equal rewards share a rank."""
 
     pair: RewardPair
     old_rank: int
@@ -53,38 +53,36 @@ class Ranked:
 
     @property
     def moved(self) -> int:
-        """Places lost; negative where it rose."""
+        """Ranks lost; negative where it rose."""
         return self.new_rank - self.old_rank
 
     @property
     def size(self) -> tuple[int, float, int]:
-        """Greater for the larger move: of rank, then of reward, then the earlier rollout's."""
+        """Sort key of a move: by rank, then by reward, then the earlier rollout first."""
         return abs(self.moved), abs(self.pair.new - self.pair.old), -self.pair.seq
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Sums over all pairs."""
+    """Statistics over all pairs."""
 
     rollouts: int
     mean_old: float | None
     mean_new: float | None
     groups: int
-    """Groups of at least two rollouts."""
+    """Number of groups of at least two rollouts."""
     reordered: int
-    """Those among them whose ranks differ."""
+    """How many of these groups have changed ranks."""
     turned: float | None
-    """Share in [0, 1] of pairs of siblings whose order turned around; None without siblings."""
+    """Share in [0, 1] of pairs within groups whose order is reversed; None without pairs."""
     new_best: int
-    """Groups whose best sample is another."""
+    """Groups in which no best sample is best in both."""
     correlation: float | None
-    """Pearson's, of old and new, in [-1, 1]; None where either side is constant."""
+    """Pearson's r of old and new rewards, in [-1, 1]; None where either side is constant."""
 
 
 @dataclass(slots=True)
 class StepMeans:
-    """The mean rewards of one step."""
-
     run: str | None
     step: int | None
     rollouts: int = 0
@@ -94,10 +92,10 @@ class StepMeans:
 
 @dataclass(slots=True)
 class RewardTally:
-    """Adds up a comparison group by group; of the rollouts it keeps only the largest moves."""
+    """Accumulates a comparison group by group; stores only the largest moves."""
 
     moves: int
-    """How many of those, >= 0."""
+    """How many moves to store, >= 0."""
     _all: StepMeans = field(default_factory=lambda: StepMeans(None, None))
     _steps: dict[tuple[str | None, int | None], StepMeans] = field(default_factory=dict)
     _largest: list[tuple[tuple[int, float, int], Ranked]] = field(default_factory=list)
@@ -111,7 +109,6 @@ class RewardTally:
     _turned: int = 0
 
     def add(self, members: Sequence[RewardPair]) -> None:
-        """Add all samples of one group."""
         everything = rank_pairs(members)
         for each in everything:
             self._add_pair(each.pair)
@@ -125,11 +122,8 @@ class RewardTally:
             self._turned += count_turned(everything)
 
     def _add_pair(self, pair: RewardPair) -> None:
-        """Add to the means, and to the moments of all pairs.
-
-        Source: Welford, "Note on a method for calculating corrected sums of squares and
-        products", 1962.
-        """
+        # Source: Welford, "Note on a method for calculating corrected sums of squares and
+        # products", 1962.
         place = pair.group[:2]
         old_off, new_off = pair.old - self._all.mean_old, pair.new - self._all.mean_new
         for means in (self._all, self._steps.setdefault(place, StepMeans(*place))):
@@ -141,8 +135,8 @@ class RewardTally:
         self._products += old_off * (pair.new - self._all.mean_new)
 
     def comparison(self) -> Comparison:
-        """The sums so far."""
         rollouts = self._all.rollouts
+        # Two roots, since the product of the sums could overflow or underflow.
         scale = math.sqrt(self._squares_old) * math.sqrt(self._squares_new)
         return Comparison(
             rollouts=rollouts,
@@ -156,11 +150,11 @@ class RewardTally:
         )
 
     def largest(self) -> list[Ranked]:
-        """The largest moves, the very largest first."""
+        """The largest moves, in descending order."""
         return [each for _, each in self._largest]
 
     def steps(self) -> list[StepMeans]:
-        """In the order in which they first came."""
+        """Means by step, in the order in which the steps were first added."""
         return list(self._steps.values())
 
 
@@ -176,7 +170,8 @@ def rank_pairs(members: Sequence[RewardPair]) -> list[Ranked]:
 
 
 def count_turned(members: Sequence[Ranked]) -> int:
-    """Pairs whose order turned around; equals, before or after, did not."""
+    """Number of pairs whose order is reversed; ties, before or after, do not count."""
+    # Inversions by insertion: `passed` holds the new ranks of all with a better old rank.
     ordered = sorted((each.old_rank, each.new_rank) for each in members)
     turned, passed = 0, list[int]()
     for _, tied in groupby(ordered, key=lambda ranks: ranks[0]):
@@ -189,29 +184,29 @@ def count_turned(members: Sequence[Ranked]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Rescored:
-    """What a change does to rewards."""
+    """The effect of a change on rewards."""
 
     comparison: Comparison
     steps: list[StepMeans]
     moves: list[Ranked]
-    """The largest ones."""
+    """The largest, in descending order."""
     left_out: Mapping[str, int]
-    """How many rewards could not be computed, by reason."""
+    """Number of rewards that could not be computed, by reason."""
     untitled: list[str]
-    """Titles of the change that no criterion has."""
+    """Titles in the change that no criterion has."""
     titles: list[str]
-    """Those that there are, the most common first; of more than 1000 not all."""
+    """Titles of criteria, the most common first, at most 1000; only needed for `untitled`."""
 
 
 def compare(kept: Iterable[KeptRollout], change: Change, *, moves: int) -> Rescored:
-    """Compare the rewards of `kept`, in which groups stand together, with those under `change`."""
+    """Compare stored rewards with those under `change`; `kept` must be sorted by group."""
     tally = RewardTally(moves)
     sources = lru_cache(maxsize=_SOURCES_KEPT)(read_sources)
     left_out, titles, untitled = Counter[str](), Counter[str](), set(change.weights)
 
     def pairs(members: Iterable[KeptRollout]) -> Iterator[RewardPair]:
         for each in members:
-            if untitled:  # titles are only wanted for the message about one that none has
+            if untitled:  # titles are only needed for the message about unknown ones
                 here = {rubric.title for rubric in each.result.rubrics}
                 untitled.difference_update(here)
                 fresh = sorted(here - titles.keys())[: _TITLES - len(titles)]
@@ -219,6 +214,7 @@ def compare(kept: Iterable[KeptRollout], change: Change, *, moves: int) -> Resco
             try:
                 new = rescore(each.rollout, each.result, change, read_sources=sources)
             except NotJudged as error:
+                # Reasons quote names, so the number of different ones is bounded.
                 known = str(error) in left_out or len(left_out) < _REASONS
                 left_out[str(error) if known else "for other reasons"] += 1
                 continue

@@ -1,4 +1,4 @@
-"""A sample of kept rollouts judged anew, and how far the two judges agree."""
+"""Judges a sample of stored rollouts again and measures the agreement of both judges."""
 
 import asyncio
 import math
@@ -16,17 +16,18 @@ from citemark_service.score.pipeline import Pipeline
 T = TypeVar("T")
 
 CLAIM_SUPPORT: Final = "claim support"
-"""The title of the verdicts on claims, beside the titles of criteria."""
+"""Title of the verdicts on claims in a list of criteria."""
 _AUDIT: Final = Origin(caller="rescore", priority=10)
 
 
 def sample_rollouts(reader: LedgerReader, place: Place, size: int, seed: int) -> list[KeptRollout]:
-    """At most `size` judged rollouts of whole groups, each group as likely as any other.
+    """At most `size` judged rollouts in whole groups, each group with the same probability.
 
-    Groups, because a trainer sees nothing but the order within one. Of a place without as many
-    judged rollouts, or where most have failed, it may be fewer.
+    Whole groups, because trainers use only the order within one. Fewer where a place has fewer
+    judged rollouts or most of its rollouts have failed.
     """
     dice = random.Random(seed)  # noqa: S311  a sample, not a secret
+    # Twice as many groups as can be needed, since some hold no judged rollout.
     families = sample_evenly(reader.families(place), 2 * size, dice)
     dice.shuffle(families)
     kept: list[KeptRollout] = []
@@ -39,7 +40,7 @@ def sample_rollouts(reader: LedgerReader, place: Place, size: int, seed: int) ->
 
 
 def sample_evenly(values: Iterable[T], size: int, dice: random.Random) -> list[T]:
-    """At most `size` of them, each as likely as any other; one pass, little memory.
+    """At most `size` values, each with the same probability, in one pass and O(size) memory.
 
     Source: Vitter, "Random sampling with a reservoir", 1985, algorithm R.
     """
@@ -55,9 +56,9 @@ def sample_evenly(values: Iterable[T], size: int, dice: random.Random) -> list[T
 async def rejudge(
     pipeline: Pipeline, kept: Sequence[KeptRollout], *, concurrency: int
 ) -> list[ScoreResult]:
-    """A result for each, in order, under the knobs of the first one, as an audit.
+    """New results in order, each under the knobs of its stored result.
 
-    The service's own rubric sets and limits hold. A judge that fails is in the result.
+    Rubric sets and limits are the pipeline's. A judge that fails is in the result, not raised.
 
     Raises:
         InvalidRequest: a rollout's static set is not among those of the pipeline.
@@ -79,21 +80,21 @@ async def rejudge(
 
 @dataclass(frozen=True, slots=True)
 class RubricAgreement:
-    """How often two judges say the same of one criterion."""
+    """Agreement of two judges on one criterion."""
 
     title: str
     pairs: int
     """Rollouts, or claims, that both judged."""
     kappa: float | None
-    """Cohen's kappa of both cut at 0.5, in [-1, 1]; None where both are one class."""
+    """Cohen's kappa of verdicts cut at 0.5, in [-1, 1]; None where all are in one class."""
     difference: float
-    """Mean of new minus old, in [-1, 1]; before the flip of a negative criterion."""
+    """Mean of new - old raw verdicts, in [-1, 1], before the flip of a negative criterion."""
     flips: int
-    """Verdicts on the other side of 0.5."""
+    """Pairs on different sides of 0.5."""
 
 
 def rubric_agreements(pairs: Iterable[tuple[ScoreResult, ScoreResult]]) -> list[RubricAgreement]:
-    """Every criterion's agreement, the least first; of results whose judge failed, nothing."""
+    """Agreement by criterion, the lowest first; failed results have no verdicts to compare."""
     verdicts: dict[str, list[tuple[float, float]]] = {}
     for old, new in pairs:
         known = {(rubric.title, rubric.polarity): rubric.raw for rubric in old.rubrics}
@@ -108,7 +109,7 @@ def rubric_agreements(pairs: Iterable[tuple[ScoreResult, ScoreResult]]) -> list[
                 verdicts.setdefault(CLAIM_SUPPORT, []).append((support, claim.support))
     found = []
     for title, values in verdicts.items():
-        # A half counts as met on either side, so that a judge agrees with itself.
+        # 0.5 counts as met on both sides, so that a judge always agrees with itself.
         sides = [(a >= FIXED_THRESHOLD, b >= FIXED_THRESHOLD) for a, b in values]
         found.append(
             RubricAgreement(

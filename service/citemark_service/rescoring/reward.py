@@ -1,8 +1,4 @@
-"""The same verdicts under other knobs, without a judge. Pure.
-
-What a result holds is what its judge said: scores of criteria before the flip, of claims and of
-sentences. From these and the rollout's own text the reward is computed as it was at first.
-"""
+"""Recomputes a reward from a result's stored verdicts under other knobs, without a judge. Pure."""
 
 import math
 from collections.abc import Mapping
@@ -28,12 +24,12 @@ from citemark_service.score.rollout import ReadSources
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is different in the new reward."""
+    """Knobs and weights to rescore with."""
 
     knobs: Knobs
-    """Only the fields that were set count."""
+    """Fields that are not set keep the value of the stored result."""
     weights: Mapping[str, float]
-    """New weights, >= 0, by title of a criterion."""
+    """New weights, >= 0, by criterion title."""
 
 
 def rescore(
@@ -45,11 +41,8 @@ def rescore(
 ) -> ScoreResult:
     """`result` as it would be with the change.
 
-    Args:
-        read_sources: the function of that name, or one that remembers what it read.
-
     Raises:
-        NotJudged: the judge failed, or was not asked what the change needs to know.
+        NotJudged: the judge failed, or was not asked for a verdict that the change needs.
     """
     knobs = Knobs.resolve(result.knobs, change.knobs)
     if result.failure is not None:
@@ -100,6 +93,7 @@ def _score_citations(
         return None
     if result.citation is None:
         raise NotJudged("the citations were not judged")
+    # Sentences of an answer without claims are judged only if `no_claims_score` was above 0.
     unasked = all(sentence.factual is None for sentence in result.uncited)
     if knobs.no_claims_score > 0 and not answer.claims and result.uncited and unasked:
         raise NotJudged("whether its sentences state facts was not judged")

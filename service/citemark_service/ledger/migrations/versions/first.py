@@ -18,7 +18,6 @@ def _columns(kind: Any, *names: str, nullable: bool = False) -> Iterator[sa.Colu
 
 
 def upgrade() -> None:
-    """Make the first tables."""
     op.create_table(
         "groups",
         *_columns(sa.String(256), "run"),
