@@ -224,7 +224,7 @@ def _drop(connection: Connection, chosen: Select[tuple[int]]) -> int:
     """Delete these rollouts, and all prompts and groups older than what is left; their number."""
     gone = connection.execute(delete(rollouts).where(rollouts.c.seq.in_(chosen))).rowcount
     if gone:
-        # A prompt's `last_at` may lag by `_NOTED_S`, so one that looks slightly older may be in use.
+        # A prompt's `last_at` may lag by `_NOTED_S`: one that looks a little too old may be in use.
         left = connection.scalar(select(func.min(rollouts.c.at)))
         for table, late_s in ((prompts, _NOTED_S), (groups, 0.0)):
             alone = table.c.last_at < left - late_s if left is not None else true()
