@@ -1,8 +1,4 @@
-"""The command line `citemark`. Each command lives in the module of its name, as `command`.
-
-Modules are imported when their command is asked for, so that `citemark explain` need not load
-a web server. What the user did wrong is one line and exit status 2, never a traceback.
-"""
+"""The command line `citemark`. Each command is `command` in the module of its name."""
 
 import importlib
 from typing import Any
@@ -29,14 +25,13 @@ _COMMANDS = (
 
 
 class _Commands(click.Group):
-    """Finds commands by name and turns the service's errors into one line each."""
-
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*super().list_commands(ctx), *_COMMANDS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return super().get_command(ctx, cmd_name)
+        # Imported only now, so that `citemark explain` does not load a web server.
         command: click.Command = importlib.import_module(f"{__name__}.{cmd_name}").command
         return command
 
@@ -44,11 +39,11 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except (CitemarkError, RubricError) as error:
-            # It may name what a stranger called a run or a criterion.
+            # One line and status 2. Names of runs and criteria in it are untrusted.
             raise click.UsageError(printable(str(error))) from error
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
-            ctx.exit(130)
+            ctx.exit(130)  # as shells report SIGINT
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

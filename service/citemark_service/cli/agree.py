@@ -1,4 +1,4 @@
-"""`citemark agree`: a judge against what people said."""
+"""`citemark agree`: a judge against labels by people."""
 
 import asyncio
 import sys
@@ -49,7 +49,7 @@ def command(*, files: tuple[Path, ...], concurrency: int, **flags: Any) -> None:
 async def _measure_files(
     files: tuple[Path, ...], settings: Settings, concurrency: int
 ) -> list[Agreement]:
-    """One file after another, so that a slow judge shows how far it is."""
+    # One file after another, so that the status shows how far a slow judge is.
     console, agreements = Console(stderr=True), []
     async with aclosing(build_judge(settings, Metrics())) as judge:
         for file in files:

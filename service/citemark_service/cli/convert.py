@@ -1,4 +1,4 @@
-"""`citemark convert`: rows of one trainer's layout, or of Citemark's, into those of another."""
+"""`citemark convert`: a data set from one trainer's layout, or Citemark's, into another's."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -60,7 +60,7 @@ def command(
         raise DataError(f"{output}: {trainer.title} reads {known} alone")
     template = PromptTemplate(prompt_template)
     converted, skipped = 0, 0
-    left: dict[str, None] = {}  # columns that no rollout and no prompt has, and the output lacks
+    left: dict[str, None] = {}  # names of columns that the output does not have, in order
     console = Console(stderr=True)
     with (
         Progress(console, count_rows(source), "converting") as progress,
@@ -97,7 +97,7 @@ def command(
 def _convert_row(
     numbered: Numbered, origin: str | None, target: str, template: PromptTemplate, *, index: int
 ) -> dict[str, Any]:
-    """The row in its new layout. Raises `ValueError`, which says what is wrong and where in it."""
+    """The row in its new layout. Raises `ValueError`, which names the place and the fault."""
     if numbered.row is None:
         raise ValueError(numbered.problem)
     try:

@@ -1,4 +1,4 @@
-"""`citemark doctor`: does the judge do what is relied on, and is a data set fit to train on?"""
+"""`citemark doctor`: examines the judge, or a data set for a trainer."""
 
 import asyncio
 import itertools
@@ -99,7 +99,7 @@ def command(
 
 def _examine_judge(flags: dict[str, Any]) -> int:
     if flags["judge_url"] is not None and flags["judge"] is None:
-        # A server that is named is the one to examine, though the default judge needs none.
+        # The default judge has no server, so the named one must be vLLM's.
         flags = {**flags, "judge": "vllm"}
     servers = split_servers(chosen_settings(flags)).values()
 
@@ -118,7 +118,6 @@ def _examine_judge(flags: dict[str, Any]) -> int:
 def _examine_dataset(
     trainer: Trainer, dataset: Path, settings: Settings, url: str | None, limit: int | None
 ) -> tuple[DatasetCheck, Trip | None]:
-    """Check every row, or the first `limit`, and try one with the service at `url`."""
     suffix = suffix_of(dataset)
     library = load_library(settings.rubrics_dir)
     check = DatasetCheck(trainer, settings, library, typed=suffix == PARQUET)

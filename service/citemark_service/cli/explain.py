@@ -1,4 +1,4 @@
-"""`citemark explain`: one graded rollout as a person reads it."""
+"""`citemark explain`: how one rollout got its reward."""
 
 import asyncio
 import itertools
@@ -92,11 +92,9 @@ def command(
 def find_result(
     rows: Iterable[bytes], wanted: str | None, file: Path
 ) -> tuple[ScoreResult, Rollout | None]:
-    """The result with the id `wanted`, or the first; errors of a stream are passed over.
+    """The result with the id `wanted`, or the first that is no error of a stream.
 
-    Raises:
-        DataError: there is none. It tells the error that stands in its place, else how many there
-            are: a rollout without an id goes by its place in the stream, counted from 0.
+    Raises `DataError`, with the error that a stream has in its place, else with their number.
     """
     errors: list[StreamLine] = []
     for number, raw in enumerate(rows, start=1):
@@ -111,6 +109,7 @@ def find_result(
                 return answer, rollout
     reason = f"; it has {count_noun(len(errors), 'error')}, without ids" if errors else ""
     for line in errors:
+        # A rollout without an id goes by its place in the stream, from 0; lines count from 1.
         if line.error is not None and wanted in (None, str(line.line - 1)):
             reason = f"; line {line.line}: {line.error.error}: {line.error.message}"
             break
@@ -119,7 +118,7 @@ def find_result(
 
 
 def find_rollout(rows: Iterable[bytes], wanted: str | None, file: Path) -> RolloutRow:
-    """The rollout with the id `wanted`, or the first that is usable. Raises `DataError`."""
+    """The rollout with the id `wanted`, or the first valid one. Raises `DataError`."""
     bad: BadLine | None = None
     for row in RowReader(rows):
         if isinstance(row, BadLine):
@@ -132,7 +131,7 @@ def find_rollout(rows: Iterable[bytes], wanted: str | None, file: Path) -> Rollo
 
 
 def render_result(result: ScoreResult, rollout: Rollout | None) -> RenderableType:
-    """Everything that led to a reward; with `rollout`, also the question and the whole answer."""
+    """The parts of a reward; with `rollout`, also the question and the answer."""
     style = _POOR if result.failure else _FAIR if result.refusal else "bold"
     reward = plain(" ".join(reward_line(result).split()), style)
     parts: list[RenderableType] = [plain(result.id, "bold underline") + Text("  ") + reward]
@@ -168,7 +167,7 @@ def _mark_answer(result: ScoreResult, response: str) -> Text:
         position, end = response.index(_OPEN), response.index(_CLOSE) + len(_CLOSE)
     text = Text("\n")
     for first, last, label, style in sorted(marks):
-        if position <= first and last <= end:
+        if position <= first and last <= end:  # else outside the block, or overlapping
             text += plain(response[position:first])
             text += plain(f"[{label}] {response[first:last]}", style)
             position = last
@@ -176,9 +175,8 @@ def _mark_answer(result: ScoreResult, response: str) -> Text:
 
 
 def _tabulate(result: ScoreResult) -> Iterator[RenderableType]:
-    """The tables of claims, uncited sentences and rubrics, each after an empty line."""
     claims, sentences, rubrics = [
-        # The first column takes the text; the others are as narrow as they can be.
+        # The first column has the text; the others are as narrow as their cells.
         Table(
             Column(text, ratio=1),
             *others,
@@ -220,7 +218,7 @@ def _style(value: float | None) -> str:
 
 
 def _mark_value(value: float | None) -> Text:
-    """A value with the sign of its level, as `✓ 0.93`, or `? –` where it was not judged."""
+    """`✓ 0.93`, or `? –` where it was not judged."""
     shown = "–" if value is None else f"{value:.2f}"
     return Text(f"{sign_of(value)} {shown}", style=_style(value))
 

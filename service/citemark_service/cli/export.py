@@ -1,7 +1,4 @@
-"""`citemark export`: kept rollouts as JSON lines or a Parquet table; and how kept ones are chosen.
-
-`citemark rescore` has the same flags for a ledger and a place in it.
-"""
+"""`citemark export`, and the flags for a place in the ledger, which `citemark rescore` has too."""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
@@ -41,16 +38,16 @@ _COLUMNS: Final[Mapping[str, Shape]] = {
     **dict.fromkeys(("reward", "verification_reward", *SIGNALS, "latency_s"), Kind.NUMBER),
     **dict.fromkeys(_INTEGERS, Kind.INTEGER),
     "cached": Kind.FLAG,
-    # These two hold all the rest, and everything else repeats a part of them.
+    # These two are complete; the columns before repeat parts of them.
     "rollout": Kind.TEXT,
     "result": Kind.TEXT,
 }
+# Signals that need no judged citations.
 _ALWAYS: Final = {"rubric_reward", "format_bonus", "refused", "judge_failed"}
-"""Signals that need no judged citations."""
 
 
 def _parse_time(ctx: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
-    """ISO 8601, in UTC where it names no zone, as Unix time."""
+    """ISO 8601, in UTC where it has no zone, as Unix time."""
     if value is None:
         return None
     try:
@@ -73,7 +70,7 @@ _OPTIONS: Final = (
 
 
 def place_options(command: Callable[..., object]) -> Callable[..., object]:
-    """Add the flags that name a ledger and a place in it; the command gets `ledger` and `place`."""
+    """Add the flags of a place in the ledger; the command gets `ledger` and `place`."""
 
     @functools.wraps(command)
     def with_place(**flags: Any) -> object:
@@ -87,7 +84,6 @@ def place_options(command: Callable[..., object]) -> Callable[..., object]:
 
 @contextmanager
 def open_ledger(ledger: str | None) -> Iterator[LedgerReader]:
-    """A reader of the ledger that the flag or the environment names."""
     address = ledger or load_settings().ledger
     if address == "off":
         raise click.UsageError("the ledger is off; name one with --ledger")
@@ -96,7 +92,7 @@ def open_ledger(ledger: str | None) -> Iterator[LedgerReader]:
 
 
 def require_kept(reader: LedgerReader, place: Place, kept: _Kept) -> _Kept:
-    """The same rollouts, or numbers; where there are none, the error tells what the ledger has."""
+    """`kept`; raises `DataError`, with what the ledger does have, where it is empty."""
     if kept:
         return kept
     span = None if place.run is None else reader.kept_steps(place.run)
@@ -138,14 +134,10 @@ def command(*, output: Path, ledger: str | None, place: Place) -> None:
 
 
 def _flatten(kept: KeptRollout) -> dict[str, Any]:
-    """The plain columns, None where there is no value.
-
-    `reward` is as it was answered, scaled by `verification_reward`; `at` is ISO 8601 in UTC. A
-    signal that was not judged is None here, and 0 for trainers.
-    """
+    """The plain columns, None where there is no value; `reward` is scaled as it was answered."""
     result, judge, versions = kept.result, kept.result.judge, kept.result.versions
     signals: dict[str, float | None] = dict(metrics_of(result))
-    if result.citation is None:
+    if result.citation is None:  # not judged: 0 for trainers, None here
         signals |= dict.fromkeys(set(SIGNALS) - _ALWAYS)
     return {
         "seq": kept.seq,

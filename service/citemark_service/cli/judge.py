@@ -1,7 +1,6 @@
-"""`citemark judge`: vLLM as the judge, with the recommended flags, and why each.
+"""`citemark judge`: vLLM as the judge, with recommended flags and the reason for each.
 
-The facts are of vLLM's documentation of its engine arguments, of its sources in 0.32, and of
-running that on a CPU.
+Sources: vLLM's documentation of its engine arguments, its code in 0.32, and runs of it on a CPU.
 """
 
 import os
@@ -19,39 +18,33 @@ from rich.table import Table
 from citemark_service.cli.terminal import plain, show
 
 DEFAULT_MODEL: Final = "Qwen/Qwen3.5-35B-A3B-FP8"
+# For weights and a working cache, by vLLM's recipe for this model.
 GPU_MEMORY_GB: Final = {"Qwen/Qwen3.5-35B-A3B-FP8": 42, "Qwen/Qwen3.5-35B-A3B": 84}
-"""For weights and a working cache, by vLLM's recipe for this model."""
+# Families that mix attention with recurrent layers.
 _HYBRID: Final = re.compile(r"qwen-?3(\.[5-9]|-?next)", re.IGNORECASE)
 _ACCELERATORS: Final = ("nvidia[0-9]*", "kfd", "dxg", "accel*")  # NVIDIA, AMD, WSL, others
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What a user chooses of the server; the rest is recommended."""
-
     model: str = DEFAULT_MODEL
     host: str = "127.0.0.1"
-    port: int = 8001
-    """The default is the port of the setting `judge_url`."""
+    port: int = 8001  # as in the default of the setting `judge_url`
     retention: int | None = None
     """Tokens between kept recurrent states, a multiple of the block size that vLLM logs at its
     start; 0 keeps the last of each prompt, None all that arise."""
-    extra: tuple[str, ...] = ()
-    """Further arguments. They come last, and of a repeated flag vLLM takes the last."""
+    extra: tuple[str, ...] = ()  # last, since vLLM takes the last of a repeated flag
 
     @property
     def base_url(self) -> str:
-        """What `judge_url` is to be, seen from the same machine."""
+        """The value of `judge_url` on the same machine."""
         anywhere = self.host in ("0.0.0.0", "::")  # noqa: S104 - recognised here, not bound
         host = "127.0.0.1" if anywhere else self.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/v1"
 
 
 def serve_flags(serving: Serving) -> list[tuple[list[str], str]]:
-    """The recommended flags for a judge that has one GPU to itself, in order.
-
-    Each as the words of `vllm serve`, and what it is good for in a judge.
-    """
+    """Recommended flags for a judge that has one GPU to itself, each with its reason."""
     align = (
         "a shared prefix can be resumed where recurrent state was kept, at a block's end; "
         "only for hybrid models, one without such layers fails on its first request"
@@ -62,7 +55,6 @@ def serve_flags(serving: Serving) -> list[tuple[list[str], str]]:
     )
     kwargs = '{"enable_thinking": false}'
     thinking = "verdicts, not reasoning; for others than this service, which asks for it itself"
-    # The family mixes attention with recurrent layers.
     hybrid = _HYBRID.search(serving.model) is not None
     flags = (
         ("--served-model-name", serving.model, "the name that CITEMARK_JUDGE_MODEL has to match"),
@@ -84,17 +76,14 @@ def serve_flags(serving: Serving) -> list[tuple[list[str], str]]:
 
 
 def serve_arguments(serving: Serving) -> list[str]:
-    """What follows `vllm serve`: the model, the recommended flags, then the extra ones."""
     flags = (word for words, _ in serve_flags(serving) for word in words)
     return [serving.model, *flags, *serving.extra]
 
 
 def find_obstacles(model: str, *, launcher: str | None, accelerator: bool) -> list[str]:
-    """What keeps vLLM from starting here, one sentence each; empty where nothing is known to.
+    """Known reasons why vLLM cannot start here, one sentence each.
 
-    Args:
-        launcher: path of the `vllm` command, None where there is none.
-        accelerator: whether this machine shows a GPU.
+    `launcher` is the path of the `vllm` command, None if there is none.
     """
     found = []
     if launcher is None:
@@ -110,13 +99,10 @@ def find_obstacles(model: str, *, launcher: str | None, accelerator: bool) -> li
 
 
 def detect_accelerator(devices: Path) -> bool:
-    """Whether a folder of device files shows a GPU or the like."""
     return any(True for pattern in _ACCELERATORS for _ in devices.glob(pattern))
 
 
 class CannotRun(click.ClickException):
-    """vLLM cannot be started here; the message says what is missing, a line each."""
-
     exit_code = 2
 
 
@@ -169,6 +155,7 @@ def command(*, any_device: bool, dry_run: bool, why: bool, **chosen: Any) -> Non
         raise CannotRun("\n".join(found))
     judge = ["--judge", "vllm", "--judge-url", serving.base_url, "--judge-model", serving.model]
     click.echo(f"once it is up: {shlex.join(['citemark', 'serve', *judge])}", err=True)
+    # exec replaces the process without flushing Python's buffers.
     sys.stdout.flush()
     sys.stderr.flush()
     try:

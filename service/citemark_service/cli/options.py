@@ -1,4 +1,4 @@
-"""Flags that several commands share, and how they become settings and knobs."""
+"""Flags that several commands share."""
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ Command = TypeVar("Command", bound=Callable[..., object])
 
 
 def setting_option(name: str, text: str, **attributes: Any) -> Callable[[Command], Command]:
-    """A flag for a setting; unset it is None, so that the environment and then the default hold."""
+    """A flag for a setting, None if unset: the environment's value or the default holds then."""
     default = Settings.model_fields[name].default
     shown = {None: "", True: "  [on]", False: "  [off]"}.get(default, f"  [{default}]")
     flag = f"--{name.replace('_', '-')}"
@@ -29,7 +29,6 @@ def setting_option(name: str, text: str, **attributes: Any) -> Callable[[Command
 
 
 def knob_option(text: str = "Of the reward; repeatable.") -> Callable[[Command], Command]:
-    """`--knob`, whose texts `parse_knobs` reads."""
     return click.option("--knob", "knobs", multiple=True, metavar="NAME=VALUE", help=text)
 
 
@@ -44,21 +43,22 @@ _JUDGE_OPTIONS = (
 
 
 def judge_options(command: Command) -> Command:
-    """Add the flags that choose a judge; they reach the command under the settings' names."""
+    """Add the flags that choose a judge, named as the settings."""
+    # --help lists the option first that is applied last.
     for option in reversed(_JUDGE_OPTIONS):
         command = option(command)
     return command
 
 
 def chosen_settings(flags: Mapping[str, Any]) -> Settings:
-    """Settings from the environment, with the flags that were given.
+    """Settings of the environment and of `flags` that are not None, which win.
 
-    Raises `click.UsageError` where a server's flag is given to a judge that has none, which would
-    otherwise judge in its place unnoticed.
+    Raises `click.UsageError` where a server's flag is given to a judge that has no server.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     settings = load_settings(**given)
     idle = sorted(given.keys() & _SERVER_FLAGS)
+    # Else that judge would take the server's place unnoticed.
     if idle and not JUDGES[settings.judge].served:
         needed = " or ".join(f"--judge {name}" for name, entry in JUDGES.items() if entry.served)
         raise click.UsageError(
@@ -69,12 +69,12 @@ def chosen_settings(flags: Mapping[str, Any]) -> Settings:
 
 
 def given_flags(flags: Mapping[str, Any]) -> list[str]:
-    """The flags that were given, spelled as on the command line."""
+    """The flags that are not None, spelled as on the command line."""
     return [f"--{name.replace('_', '-')}" for name, value in flags.items() if value is not None]
 
 
 def parse_knobs(pairs: Sequence[str]) -> Knobs:
-    """Knobs from NAME=VALUE texts; only those named are set. Raises `click.BadParameter`."""
+    """Knobs from NAME=VALUE texts; others stay unset. Raises `click.BadParameter`."""
     given, known = dict[str, str](), list(Knobs.model_fields)
     for text in pairs:
         name, equals, given[name] = text.partition("=")
@@ -92,7 +92,7 @@ def parse_knobs(pairs: Sequence[str]) -> Knobs:
 
 
 def service_url(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """Accept the root of a service; also one that is given with its trailing `/v1/score`."""
+    """The root of a service; `/v1/score` at its end is dropped."""
     if value is None:
         return None
     try:

@@ -1,9 +1,4 @@
-"""Where results go: standard output, or a file that a later run can complete.
-
-A file always holds whole lines: a run first drops what an interrupted one left behind (a cut
-last line, results without a reward), atomically, and then only appends. Of an earlier run's
-results those stand that are of the same rollouts, made in the same way.
-"""
+"""Where results go: standard output, or a file that a later run can complete."""
 
 import functools
 import os
@@ -24,13 +19,12 @@ class Made(NamedTuple):
     """What a result was made of, or will be as far as that is known."""
 
     rollout_hash: str
-    facts: Mapping[str, object]
-    """Knobs, judge and versions, by what they are called on the command line."""
+    facts: Mapping[str, object]  # see `facts_of`
 
 
 @functools.lru_cache(maxsize=64)  # nearly all results of a file share them
 def facts_of(knobs: Knobs, model: str, versions: Versions) -> Mapping[str, object]:
-    """Everything that must be equal for two rewards of one rollout to be comparable."""
+    """What must be equal for rewards of one rollout to be comparable; keys are for messages."""
     return {
         **knobs.model_dump(),
         "judge model": model,
@@ -42,13 +36,11 @@ def facts_of(knobs: Knobs, model: str, versions: Versions) -> Mapping[str, objec
 
 
 def find_difference(kept: Made, expected: Made) -> str | None:
-    """How a kept result differs from the one expected; None where it stands.
-
-    Only what `expected` has is compared: of a distant service not everything is known.
-    """
+    """How a kept result differs from the one expected; None if it can stay."""
     if kept.rollout_hash != expected.rollout_hash:
         fields = "question, sources, response, finish_reason or criteria"
         return f"for another rollout ({fields} changed)"
+    # `expected` has less of a remote service, which does not publish all.
     changed = [name for name, value in expected.facts.items() if kept.facts[name] != value]
     if not changed:
         return None
@@ -58,36 +50,37 @@ def find_difference(kept: Made, expected: Made) -> str | None:
 
 
 class StreamResults:
-    """Results on a stream, as they finish; nothing of an earlier run is known."""
+    """Results on a stream, in the order in which they finish."""
 
     name = "standard output"
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
-        self.kept: dict[str, Made] = {}
-        """By id, what an earlier run has scored."""
+        self.kept: dict[str, Made] = {}  # results of an earlier run, by id
 
     def write(self, result: ScoreResult) -> None:
-        """Write one line and hand it to the operating system."""
         self._stream.write(result.model_dump_json().encode() + b"\n")
         self._stream.flush()
 
     def settle(self, order: Sequence[str]) -> None:
-        """The run is complete; `order` is that of the input's ids."""
+        """Called when a run is complete, with the input's ids in order."""
 
     def close(self) -> None:
-        """Release what was opened for it, complete or not."""
+        """Called after every run, complete or not."""
 
 
 class FileResults(StreamResults):
-    """Results in a file that is resumed. Raises `DataError` or `OSError` when it is opened."""
+    """Results in a file, which is completed if it exists. Raises `DataError` or `OSError`.
+
+    The file has whole lines at all times: a run first drops a cut last line and results without a
+    reward, atomically, and then only appends.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path.resolve()  # a symbolic link stays one: its target is replaced
         self.name = path.name
         self.kept = {}
-        self._spans: dict[str, tuple[int, int]] = {}
-        """Offset and size of each result's line, by id."""
+        self._spans: dict[str, tuple[int, int]] = {}  # offset and size of each line, by id
         if self._path.exists():
             self._replace(self._read_finished())
         self._stream = self._path.open("ab")
@@ -98,18 +91,17 @@ class FileResults(StreamResults):
         self._add_span(result.id, self._stream.tell() - self._end)
 
     def settle(self, order: Sequence[str]) -> None:
-        """Put the results into the input's order, those of other inputs first, and close."""
+        """Close, and sort the file by the input's order, with results of other inputs first."""
         self.close()
         ranks = {name: rank for rank, name in enumerate(order)}
         spans = sorted(self._spans.items(), key=lambda item: ranks.get(item[0], -1))
-        # A result that was scored again leaves its old line in the file until here.
+        # The old line of a result that was scored again is still in the file.
         replaced_some = sum(size for _, size in self._spans.values()) != self._end
         if replaced_some or spans != list(self._spans.items()):
             with self._path.open("rb") as source:
                 self._replace((name, _read_span(source, *span)) for name, span in spans)
 
     def close(self) -> None:
-        """Close the file; a later run can complete it."""
         self._stream.close()
 
     def _read_finished(self) -> Iterator[tuple[str, bytes]]:
@@ -122,12 +114,12 @@ class FileResults(StreamResults):
                     yield result.id, raw.rstrip(b"\r\n") + b"\n"
 
     def _parse(self, number: int, raw: bytes) -> ScoreResult | None:
-        """One line's result; None where it is blank or was cut short by an interruption."""
         if not raw.strip():
             return None
         try:
             return ScoreResult.model_validate_json(raw)
         except ValidationError as error:
+            # Cut short by an interruption. Any other text is not ours to drop.
             if not raw.endswith(b"\n") and raw[: len(_OPENING)] == _OPENING[: len(raw)]:
                 return None
             raise DataError(
@@ -136,7 +128,7 @@ class FileResults(StreamResults):
             ) from error
 
     def _replace(self, lines: Iterable[tuple[str, bytes]]) -> None:
-        """Swap in a file of these lines; whatever happens, the old one or the new one is there."""
+        """Replace the file atomically by one of these lines."""
         self._spans, self._end = {}, 0
         folder, prefix = self._path.parent, f".{self._path.name}."
         with tempfile.NamedTemporaryFile(dir=folder, prefix=prefix, delete=False) as fresh:
@@ -150,10 +142,10 @@ class FileResults(StreamResults):
                 scratch.chmod(self._path.stat().st_mode)
                 scratch.replace(self._path)
             finally:
-                scratch.unlink(missing_ok=True)
+                scratch.unlink(missing_ok=True)  # there only if something above failed
 
     def _add_span(self, name: str, size: int) -> None:
-        self._spans.pop(name, None)
+        self._spans.pop(name, None)  # so that the order of keys is that of lines
         self._spans[name] = (self._end, size)
         self._end += size
 

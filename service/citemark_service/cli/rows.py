@@ -1,7 +1,4 @@
-"""Rollouts from JSON lines, one row at a time, and results in the forms that they are kept in.
-
-What is wrong with a rollout is a `BadLine`, never an error: the other rows go on.
-"""
+"""Rollouts from JSON lines, and results in all forms in which users keep them."""
 
 import difflib
 from collections.abc import Iterable, Iterator
@@ -15,7 +12,9 @@ from citemark_schemas import Rollout, ScoreResponse, ScoreResult, StreamLine
 from citemark_service.score.formula import restore_terms
 from citemark_service.trainers.files import parse_line
 
-_NEAR = 0.88  # "citation_wieght" is .93 from its field, "response_id" .84 from "response"
+_NEAR = (
+    0.88  # of difflib: "citation_wieght" is .93 from its field, "response_id" .84 from "response"
+)
 _RESULT = {"reward", "versions"}  # a rollout has neither
 _STREAM_LINE = {"line", "type"}
 _EXPORTED = {"rollout", "result"}
@@ -23,30 +22,27 @@ _EXPORTED = {"rollout", "result"}
 
 @dataclass(frozen=True, slots=True)
 class RolloutRow:
-    """A rollout that has an id, its line, and its position, 0-based among those not blank."""
-
-    line: int
-    position: int
+    line: int  # from 1
+    position: int  # from 0, blank lines not counted
     rollout: Rollout
 
     @property
     def id(self) -> str:
-        """The row's own id, else its position."""
         return str(self.position) if self.rollout.id is None else self.rollout.id
 
 
 class BadLine(NamedTuple):
-    """A line that holds no usable rollout."""
+    """A line without a valid rollout; the other rows go on."""
 
     line: int
     message: str
 
 
 class RowReader:
-    """Iterates once over JSON lines: a `RolloutRow` or a `BadLine` for each that is not blank.
+    """Iterates once over JSON lines, without the blank ones.
 
-    Columns that no rollout has are moved into its `metadata` and collected in `moved`; one that
-    looks like a misspelt field makes its line bad, as does an id that an earlier line has.
+    Unknown columns are moved into `metadata` and collected in `moved`. One that looks like a
+    misspelt field makes its line bad, as does an id that an earlier line has.
     """
 
     def __init__(self, lines: Iterable[bytes]) -> None:
@@ -56,14 +52,13 @@ class RowReader:
 
     @property
     def ids(self) -> list[str]:
-        """The ids read so far, in the order of the file."""
         return list(self._line_of)
 
     def __iter__(self) -> Iterator[RolloutRow | BadLine]:
         rows = enumerate(json_rows(self._lines), start=1)
         filled = ((line, raw) for line, raw in rows if raw.strip())
         for position, (line, raw) in enumerate(filled):
-            yield self._read(line, position, raw.removeprefix(b"\xef\xbb\xbf"))
+            yield self._read(line, position, raw.removeprefix(b"\xef\xbb\xbf"))  # UTF-8's BOM
 
     def _read(self, line: int, position: int, raw: bytes) -> RolloutRow | BadLine:
         numbered = parse_line(line, raw)
@@ -90,7 +85,7 @@ class RowReader:
 
 
 def json_rows(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """The rows of JSON lines, or the one row of a file that holds one object over many lines."""
+    """The rows of JSON lines, or of a file with one object over many lines."""
     rest = iter(lines)
     for line in rest:
         if line.strip() != b"{":
@@ -107,7 +102,7 @@ def json_rows(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _guess_field(column: str, row: dict[str, Any]) -> str | None:
-    """The absent field that a column is probably meant to be, None where it is just unknown."""
+    """The absent field of which a column is probably a misspelling."""
 
     def bare(name: str) -> str:
         return name.casefold().replace("_", "").replace("-", "").replace(" ", "")
@@ -126,7 +121,7 @@ def _describe(error: ValidationError) -> str:
 
 
 def is_answer(raw: bytes) -> bool:
-    """Whether a row is meant as a result, in any form of `read_answer`; it may be malformed."""
+    """Whether a row looks like a form that `read_answer` takes."""
     try:
         row = from_json(raw)
     except ValueError:
@@ -141,15 +136,14 @@ def is_answer(raw: bytes) -> bool:
 
 
 def read_answer(raw: bytes) -> tuple[list[ScoreResult | StreamLine], Rollout | None]:
-    """The results of a row, or the stream line that is an error; and their rollout, if it is there.
+    """The results of a row, or the error of a stream line; and the rollout, if the row has it.
 
         a result                          a line of `citemark score`, or `/v1/score` for one rollout
         {"items": [result, …]}            `/v1/score` for a batch
         {"line": …, "type": …, …}         a line of `/v1/score/stream`, a result or an error
         {"rollout": …, "result": …, …}    a line of `citemark export`
 
-    Raises:
-        ValueError: the row is none of these forms.
+    Raises `ValueError` for any other row.
     """
     row = from_json(raw)
     names = set(row) if isinstance(row, dict) else set()

@@ -1,4 +1,4 @@
-"""`citemark rubrics`: look at the static sets, and check a new one."""
+"""`citemark rubrics`: shows the static sets, and checks new ones."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`citemark scaffold`: the files by which a framework finds the service, where a URL is no way."""
+"""`citemark scaffold`: files for frameworks that need more than the service's URL."""
 
 import json
 from importlib import resources
@@ -52,6 +52,7 @@ def nemo_gym(folder: Path, url: str, *, force: bool) -> None:
             for path, text in files.items()
             if not path.exists() or path.read_bytes() != text.encode()
         }
+        # Checked before anything is written.
         taken = sorted(str(path) for path in pending if path.exists())
         if taken and not force:
             raise click.UsageError(f"{taken[0]} is there already and differs; --force overwrites")

@@ -1,4 +1,4 @@
-"""How the command line scores rows: by a pipeline in this process, or by a running service."""
+"""Scoring rows in this process or by a running service."""
 
 import asyncio
 from collections import Counter
@@ -28,31 +28,28 @@ from citemark_service.verdicts.factory import cache_verdicts
 _CALL_S: Final = 600.0
 _DEADLINE_S: Final = 780.0
 _STRANGER: Final = "no token, or a wrong one; set CITEMARK_API_TOKEN to the service's token"
+# The likeliest cause on the caller's side, by status; such an answer is the same for each row.
 _ADVICE: Final = {401: _STRANGER, 403: _STRANGER, 404: "is --url the root of a Citemark?"}
-"""The likeliest cause on the caller's side, by status; such an answer is the same for each row."""
 
 
 class NotScored(CitemarkError):
-    """The service has no result for this rollout; the next one may do better."""
+    """The service has no result for this rollout; the run goes on."""
 
 
 class NoService(CitemarkError):
-    """There is no service that would score anything, so the run ends."""
+    """The service can score no row; the run ends."""
 
 
 class StaleResult(DataError):
-    """The file has a result of this id that this run would not have made; says why."""
+    """The file has a result of this id that was made differently."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """Scores rows, any number at once."""
-
     score: Callable[[RolloutRow], Awaitable[ScoreResult]]
-    """The row's result, under its id. Raises `InvalidRequest`, `NotScored` or `NoService`."""
+    """May be called concurrently. Raises `InvalidRequest`, `NotScored` or `NoService`."""
     expect: Callable[[RolloutRow], Made]
-    """What that result would record of its making, as far as it is known beforehand. Raises
-    `InvalidRequest` where the row would be refused."""
+    """What the result will be made of. Raises `InvalidRequest` if the row would be refused."""
 
 
 def choose_scorer(
@@ -65,8 +62,7 @@ def choose_scorer(
 ) -> AbstractAsyncContextManager[Scorer]:
     """The scorer of the service at `url`, or one with the judge of the flags and the environment.
 
-    A token in `api_token` wins over the environment. Raises `click.UsageError` where a service is
-    named together with a judge's flags, or a token without a service.
+    Raises `click.UsageError` for a service with a judge's flags, or a token without a service.
     """
     if url is None:
         if api_token is not None:
@@ -80,7 +76,6 @@ def choose_scorer(
 
 @asynccontextmanager
 async def local_scorer(settings: Settings, knobs: Knobs) -> AsyncIterator[Scorer]:
-    """A pipeline with the judge of these settings, whose failures are in the results."""
     metrics, library = Metrics(), load_library(settings.rubrics_dir)
     judge = cache_verdicts(build_judge(settings, metrics), settings, metrics)
     pipeline = Pipeline(judge=judge, library=library, settings=settings, metrics=metrics)
@@ -103,19 +98,17 @@ async def local_scorer(settings: Settings, knobs: Knobs) -> AsyncIterator[Scorer
 async def remote_scorer(
     url: str, knobs: Knobs, concurrency: int, api_token: SecretStr | None
 ) -> AsyncIterator[Scorer]:
-    """Posts one row a call to the service at `url`; `NoService` where nothing answers there.
-
-    Of how it scores, its index and the knobs that are given here are known, not its defaults.
-    """
+    """Posts one row a call to the service at `url`. Raises `NoService` where none answers."""
     token = "" if api_token is None else f"Bearer {api_token.get_secret_value()}"
     headers = {"authorization": token} if token else {}
     async with ScoreClient(
         url, timeout_s=_CALL_S, deadline_s=_DEADLINE_S, parallel=concurrency, headers=headers
     ) as client:
+        # A service does not publish its own defaults of knobs.
         known = {**await _read_index(client), **knobs.model_dump(exclude_unset=True)}
 
         async def score(row: RolloutRow) -> ScoreResult:
-            # Under its place in the file, because the client numbers within its own call.
+            # The client would number it within its own call, not within the file.
             rollout = row.rollout.model_copy(update={"id": row.id})
             try:
                 (result,) = await client.score([rollout], knobs)
@@ -131,15 +124,13 @@ async def remote_scorer(
 
 
 class ServiceIndex(BaseModel):
-    """What `GET /` says of a service, as far as results record it too."""
-
     service: Literal["citemark"]
     version: str
     judge: str
 
 
 async def _read_index(client: ScoreClient) -> dict[str, object]:
-    """Judge and version of the service; nothing where a gateway keeps that to itself."""
+    """Judge and version of the service; empty where a gateway answers `/` itself."""
     try:
         index = ServiceIndex.model_validate_json(await client.get("/"))
     except TimedOut as error:
@@ -172,8 +163,7 @@ def _to_row_error(error: ScoreError, root: str) -> CitemarkError:
 class Run:
     """Scores rows with at most `concurrency` in flight; memory does not grow with the input.
 
-    A result of an earlier run that does not stand is scored again where `rescore` is true, and
-    ends the run where it is not.
+    A stale result of an earlier run is scored again if `rescore`, else it ends the run.
     """
 
     scorer: Scorer
@@ -182,20 +172,17 @@ class Run:
     concurrency: int
     rescore: bool = False
     counts: Counter[str] = field(default_factory=Counter)
-    """Rows that were `judged` with a reward, `refused` for the rollout's own fault (with a reward
-    too), `failed` without one, `bad` lines, and `kept` from an earlier run."""
+    """Rows `judged` with a reward, `refused` for the rollout's own fault (with a reward too),
+    `failed` without one, `bad` lines, and `kept` from an earlier run."""
     reward_sum: float = 0.0
-    aborted: str | None = None
-    """Why the run ended before its rows did."""
+    aborted: str | None = None  # why the run ended before its rows did
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def exit_code(self) -> int:
-        """2 where the input was bad, 1 where something has no reward, else 0."""
         return 2 if self.counts["bad"] else 1 if self.counts["failed"] or self.aborted else 0
 
     def summarise(self) -> str:
-        """How many rows ended how, and the mean reward, in one line."""
         parts = [f"{self.counts[name]} {name}" for name in ("judged", "refused", "failed")]
         if bad := self.counts["bad"]:
             parts.append(count_noun(bad, "bad line"))
@@ -206,7 +193,7 @@ class Run:
         return ", ".join(parts) + mean
 
     async def survey(self, rows: Iterator[RolloutRow | BadLine]) -> None:
-        """Look through all rows before any is scored. Raises `StaleResult` as `_is_kept`."""
+        """Raise `StaleResult` before any row is scored, if any has one."""
         if self.rescore or not self.results.kept:
             return
         for row in rows:
@@ -215,13 +202,13 @@ class Run:
             await asyncio.sleep(0)  # an interruption is seen here
 
     async def score_all(self, rows: Iterator[RolloutRow | BadLine]) -> None:
-        """Score every row. Each result is written before the worker takes its next row."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self.concurrency):
                 group.create_task(self._work(rows))
 
     async def _work(self, rows: Iterator[RolloutRow | BadLine]) -> None:
         while self.aborted is None:
+            # One reader at a time: an iterator must not run in two threads.
             async with self._reading:
                 row = await asyncio.to_thread(next, rows, None)  # reading may block
             if row is None:
@@ -262,18 +249,14 @@ class Run:
             self.progress.complain(f"{place}: {failure.kind}: {failure.message}")
 
     def _is_kept(self, row: RolloutRow) -> bool:
-        """Whether the row has a result already that this run would make again.
-
-        Raises:
-            StaleResult: it has one that does not stand, and `rescore` is false.
-        """
+        """Whether the row's result can stay. Raises `StaleResult` if not, unless `rescore`."""
         kept = self.results.kept.get(row.id)
         if kept is None:
             return False
         try:
             stale = find_difference(kept, self.scorer.expect(row))
         except InvalidRequest:
-            return False  # scoring it will say what is wrong with it
+            return False  # scoring it reports the error
         if stale is not None and not self.rescore:
             raise StaleResult(
                 f"{self.results.name} holds {row.id!r} {stale}; choose another -o or --rescore"

@@ -1,4 +1,4 @@
-"""Output for a person at a terminal: safe text, whole lines in pipes, and progress."""
+"""Output to a terminal or a pipe."""
 
 from collections.abc import Iterable, Iterator
 from typing import Final, Self, TypeVar
@@ -16,21 +16,21 @@ _Item = TypeVar("_Item")
 
 
 def plain(text: str, style: str = "") -> Text:
-    """Text without escapes that could steer a terminal, which rich does not read for markup."""
+    """Text without terminal escapes, and not parsed for rich's markup."""
     return Text(printable(text), style=style)
 
 
 def count_noun(count: int, noun: str) -> str:
-    """`1 row`, `2 rows`: for nouns that an s makes plural."""
+    """`1 row`, `2 rows`: for nouns with a plural in s."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def show(content: RenderableType) -> None:
-    """Print to standard output; into a pipe or a file without the blanks that fill each line."""
     console = Console()
     if console.is_terminal:
         console.print(content)
         return
+    # rich pads each line with blanks to the console's width.
     with console.capture() as capture:
         console.print(content)
     lines = capture.get().split("\n")
@@ -38,7 +38,7 @@ def show(content: RenderableType) -> None:
 
 
 class Progress:
-    """A bar on a terminal, silence in a pipe; complaints are shown in both, the first twenty."""
+    """A bar, on a terminal only; and complaints, the first twenty of them, everywhere."""
 
     def __init__(self, console: Console, total: int | None, doing: str = "scoring") -> None:
         self._console = console
@@ -59,17 +59,14 @@ class Progress:
             self._console.print(f"… and {hidden} more like these")
 
     def advance(self) -> None:
-        """Count one row as done."""
         self._bar.advance(self._task)
 
     def track(self, items: Iterable[_Item]) -> Iterator[_Item]:
-        """The same items; each counts as done when the next is asked for."""
         for each in items:
             yield each
             self.advance()
 
     def complain(self, text: str) -> None:
-        """Print what is wrong with one row."""
         self._complaints += 1
         if self._complaints <= _COMPLAINTS:
             self._console.print(plain(text, "red"))
