@@ -34,7 +34,7 @@ _sdk_log = logging.getLogger("opentelemetry.exporter.otlp.proto.http.trace_expor
 def export_traces(
     url: str, *, ratio: float, metrics: Metrics, queue: int = _QUEUE
 ) -> Iterator[Tracer]:
-    """A tracer whose spans are posted to `url`; what is not sent 2 s after the block is lost.
+    """A tracer whose spans are posted to `url`; those unsent 2 s after the block count as lost.
 
     Args:
         ratio: share of the traces begun here that are sampled; a caller's keep its decision.

@@ -47,7 +47,7 @@ async def read_body(request: Request, admission: Admission, held: Hold, *, limit
 
 
 async def run_unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns; cancelled, with `ClientDisconnect`, when the client goes away.
+    """What `work` returns; raises `ClientDisconnect` and cancels it when the client goes away.
 
     The whole body must have been read.
     """

@@ -68,7 +68,7 @@ class Envelope:
         caller = Headers(scope=scope)
         with open_span(self._tracer, "request", SpanKind.SERVER, caller=caller) as span:
             context = span.get_span_context()
-            if context.is_valid:
+            if context.is_valid:  # not where the tracer is off
                 set_log_context(request=exchange.id, trace=format_trace_id(context.trace_id))
             try:
                 await self._app(scope, exchange.receive, exchange.send)

@@ -23,7 +23,7 @@ _ITEM = re.compile(r"item (\d+): ")
 _PRIORITIES: Final[Mapping[Priority, int]] = {"training": 0, "audit": 10}
 
 Check = Callable[[Rollout, Knobs], None]
-"""Raises `InvalidRequest` for what the schema cannot express, with fields of the rollout."""
+"""Raises `InvalidRequest` for what the schema cannot express; fields start at the rollout."""
 
 CallerName = Annotated[
     str | None,
@@ -58,7 +58,7 @@ class Turns:
 
 
 def to_origin(request: Request, caller: str | None, options: RequestOptions) -> Origin:
-    """The origin of a request's tasks; without `caller`, the header, by the address."""
+    """The origin of a request's tasks: its `caller` header, or else its address."""
     address = "" if request.client is None else request.client.host
     return Origin(caller or address, _PRIORITIES[options.priority], options.run, options.step)
 

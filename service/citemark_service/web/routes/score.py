@@ -64,7 +64,7 @@ def score_router(*, pipeline: Pipeline, settings: Settings, admission: Admission
 
 
 async def score_batch(pipeline: Pipeline, batch: Batch, origin: Origin) -> bytes:
-    """JSON of a `ScoreResult` where the batch is single, else of a `ScoreResponse` in order."""
+    """JSON: a `ScoreResult` where the batch is single, else a `ScoreResponse` in item order."""
     wait_s = batch.options.deadline_s
     deadline = None if wait_s is None else time.monotonic() + wait_s
 

@@ -12,7 +12,7 @@ from citemark_service.parsing.sources import read_sources
 
 ANSWER_CHARS: Final = 60_000  # of each part of a response
 SHOWN_IDS: Final = 40  # of one claim; also claims of one source
-_SOURCES: Final = 300
+_SOURCES: Final = 300  # shown, those that are not cited only where there is room
 _OPENED: Final = re.compile(r"<answer\s{0,9}>$", re.IGNORECASE)
 _CLOSED: Final = re.compile(r"^</answer\s{0,9}>", re.IGNORECASE)
 _OUTER_TAGS: Final = re.compile(r"^<snippet\b[^<>]{0,2000}>|</snippet\s{0,9}>$", re.IGNORECASE)

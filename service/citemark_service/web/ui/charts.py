@@ -142,7 +142,7 @@ class Histogram:
 
     @property
     def mean_place(self) -> float:
-        """In percent."""
+        """Where the mean stands, in percent."""
         return _place(self.mean, self.low, self.high, 100)
 
 

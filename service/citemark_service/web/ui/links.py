@@ -35,6 +35,7 @@ def way_back(raw_path: bytes) -> str:
 def to(page: str, **query: object) -> str:
     """The address of a page; parameters that are None are left out."""
     given = {name: value for name, value in query.items() if value is not None}
+    # A caller's name may hold a lone surrogate, which is no UTF-8.
     return f"{page}?{urlencode(given, errors='replace')}" if given else page
 
 
@@ -46,6 +47,7 @@ def name_page(path: str, query: str) -> str:
 
 def to_login(wanted: str) -> str:
     """The address of the form for the token, which leads on to `wanted` if that is a page."""
+    # Checked, since it comes from the address and would else lead to any site.
     return to("login", to=wanted if _PAGE.fullmatch(wanted) and wanted else None)
 
 

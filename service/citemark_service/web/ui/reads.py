@@ -10,8 +10,7 @@ from citemark_service.web.admission import Quota
 
 T = TypeVar("T")
 
-# The pages share the process with the rewards: they may be slow or refused, never the
-# rewards.
+# The pages share the process with the rewards, which must never wait for them.
 _THREADS: Final = 2
 _WAITING: Final = 16
 _WAIT_S: Final = 15.0

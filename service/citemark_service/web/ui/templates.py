@@ -19,8 +19,7 @@ from citemark_service.web.problems import Handler
 from citemark_service.web.ui import charts, links, summaries
 from citemark_service.web.ui.answer import SHOWN_IDS
 
-# Headers of every page. Even text that slipped through as markup could load and run
-# nothing.
+# Of every page. Even text that slipped through as markup could load and run nothing.
 POLICY: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
