@@ -172,6 +172,7 @@ class ScoreClient:
         ends_at = time.monotonic() + (self._deadline_s if deadline_s is None else deadline_s)
         packed = pack(rollouts)
         batches = cut(packed, max_items=self._batch_items, max_bytes=self._batch_bytes)
+        # Without the opening brace: `_post` appends them to its own fields.
         fields = (knobs or Knobs()).model_dump_json(exclude_unset=True)[1:]
         results: list[ScoreResult | None] = [None] * len(packed)
         errors = await asyncio.gather(
@@ -180,7 +181,7 @@ class ScoreClient:
         for error in filter(None, errors):
             error.scored = results
             raise error
-        return [result for result in results if result is not None]
+        return [result for result in results if result is not None]  # all, where no batch failed
 
     async def get(self, path: str) -> bytes:
         """The body of one GET, not retried. Raises `ScoreError` for any status but 200."""
@@ -208,7 +209,7 @@ class ScoreClient:
     ) -> None:
         """Fill in `results`; what a stopping service did not start is sent to its successor."""
         waiting, tries = list(range(len(batch.parcels))), 0
-        while waiting and tries != self._attempts:
+        while waiting and tries != self._attempts:  # with None the deadline ends it
             await asyncio.sleep(_STOPPING_PAUSE_S if tries else 0)
             parcels = [batch.parcels[place] for place in waiting]
             answer = await await_service(
@@ -272,7 +273,7 @@ def _to_error(response: httpx.Response, start: int) -> ScoreError:
         return Overloaded(message, status=status, retry_after_s=wait_s)
     if status in (502, 504):
         return Unreachable(f"a gateway answered {status}", status=status, retry_after_s=wait_s)
-    if status < 400:
+    if status < 400:  # redirects too, which httpx does not follow
         return Unreadable(f"{message}, which is no score response", status=status)
     try:
         problem = Problem.model_validate_json(response.content)

@@ -67,6 +67,7 @@ class Gatherer:
         try:
             await asyncio.wait([ticket.outcome for ticket in tickets], timeout=deadline_s)
         finally:
+            # What is late, or all of it where the caller was cancelled.
             for ticket in tickets:
                 ticket.outcome.cancel()
         late = TimedOut("the deadline passed before the service answered")
@@ -120,7 +121,7 @@ class Gatherer:
         if not tickets:
             return
         call = asyncio.create_task(self._judge(tickets))
-        self._calls.add(call)
+        self._calls.add(call)  # the event loop has only a weak reference to it
         call.add_done_callback(lambda done: _settle(tickets, done))
         call.add_done_callback(self._calls.discard)
         # Once every rollout has its outcome or was withdrawn, the call has no use.
@@ -139,15 +140,17 @@ class Gatherer:
                 bare,
                 len(rollouts),
             )
+        # The latest deadline: `outcomes` ends the wait for each rollout by its own.
         outcomes = await self._score(rollouts, max(ticket.ends_at for ticket in tickets))
         _log_shortfalls(outcomes, len(outcomes))
         return outcomes
 
     async def _score(self, rollouts: Sequence[Rollout], ends_at: float) -> list[Outcome]:
-        """Score all in one call; where some rollouts make it fail, score the others again."""
+        """Score all in one call; where some rollouts make it fail, score the rest again."""
         try:
             return [*await self._client.score(rollouts, deadline_s=ends_at - time.monotonic())]
         except ScoreError as error:
+            # `scored` is empty where nothing was sent.
             scored = list(error.scored) or [None] * len(rollouts)
             outcomes: list[Outcome] = [error if each is None else each for each in scored]
             for place, blamed in _blame(error).items():

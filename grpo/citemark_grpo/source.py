@@ -74,7 +74,7 @@ class Source:
         concurrent.futures.wait([self.submit(end())], timeout=_CLOSE_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_CLOSE_S)
-        if not self._thread.is_alive():
+        if not self._thread.is_alive():  # a running loop cannot be closed
             self._loop.close()
 
 

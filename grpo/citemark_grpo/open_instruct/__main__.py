@@ -13,7 +13,7 @@ def main() -> None:
     if len(sys.argv) < 2:
         sys.exit("usage: python -m citemark_grpo.open_instruct open_instruct/grpo_fast.py …")
     load_settings()  # raises before a model is loaded
-    del sys.argv[0]
+    del sys.argv[0]  # the script expects itself there
     runpy.run_path(sys.argv[0], run_name="__main__")
 
 

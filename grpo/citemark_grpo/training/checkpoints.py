@@ -41,6 +41,7 @@ def list_complete(run: Path) -> list[Checkpoint]:
     if not run.is_dir():
         return []
     found = [each for path in run.iterdir() if (each := _read(path)) is not None]
+    # Of one step the full one comes last, as the newer.
     return sorted(found, key=lambda each: (each.step, each.kind is Contents.FULL))
 
 
@@ -58,6 +59,7 @@ def _read(path: Path) -> Checkpoint | None:
 
 
 def find_newest(found: Sequence[Checkpoint], kind: Contents = Contents.FULL) -> Checkpoint | None:
+    """The last one of its kind; `found` is oldest first."""
     return next((each for each in reversed(found) if each.kind is kind), None)
 
 
@@ -88,6 +90,7 @@ def seal(built: Path, run: Path) -> Path:
     sizes = {str(file.relative_to(built)): file.stat().st_size for file in files}
     (built / MARKER).write_text(json.dumps({"files": sizes}, indent=1), encoding="utf-8")
     _sync(built / MARKER)
+    # Folders too: else a crash could lose the names of synced files.
     for folder in (built, *(path for path in built.rglob("*") if path.is_dir())):
         _sync(folder)
     # The rename comes last: before it nothing under the checkpoint's name is new.

@@ -19,7 +19,7 @@ JOURNAL: Final = "journal.jsonl"
 PLOT: Final = "rewards.png"
 
 _log: Final = logging.getLogger(__name__)
-_MOST_WAITING: Final = 10_000  # lines
+_MOST_WAITING: Final = 10_000  # lines; beyond it the oldest are lost
 _SMOOTH: Final = 0.85
 _COMPONENTS: Final = {
     "rubrics": "score/rubric_reward",

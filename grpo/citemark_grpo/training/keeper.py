@@ -109,6 +109,7 @@ class CheckpointKeeper:
                     self._decide(self._rotate)
                     self._report(kind, step)
                     return kind
+                # The check was wrong, or others write to the disk: drop one more, and try again.
                 if not self._decide(self._drop_oldest):
                     break
         self._report(None, step)
@@ -172,6 +173,7 @@ class CheckpointKeeper:
         if not torn and self._ranks.leads:
             with outlive_full_disk(built.name, _log) as writing:
                 seal(built, self._run)
+        # The leader seals alone; only here do the others learn how that went.
         torn = self._ranks.any_of(torn or writing.failed)
         if torn and self._ranks.leads:
             _log.error("%s is torn after %d bytes; removed", built.name, staged_bytes(built))

@@ -73,8 +73,10 @@ class SamplePages:
             self._replace(f"step-{step:06d}.html", self._page.render(step=step, rollouts=chosen))
 
     def _replace(self, name: str, text: str) -> None:
+        # A page under its own name is always complete.
         unfinished = self._folder / f".{name}"
         try:
+            # Lone surrogates in the policy's text have no UTF-8.
             unfinished.write_bytes(text.encode(errors="backslashreplace"))
         except OSError:
             unfinished.unlink(missing_ok=True)

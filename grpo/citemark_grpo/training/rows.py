@@ -159,6 +159,7 @@ class RowPreparer:
     def __init__(self, rules: RowRules, *, count: CountTokens, knobs: Knobs) -> None:
         self._rules = rules
         self._count = count
+        # The run sets these, so the row's own values are dropped.
         self._fixed = {*knobs.model_fields_set, "id", "run", "step", "finish_reason"}
         self._own_rubrics = bool(knobs.instance_rubrics_only)
         self._names: set[str] = set()

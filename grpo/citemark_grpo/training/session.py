@@ -131,6 +131,7 @@ def run_training(plan: Plan, *, say: Callable[[str], None]) -> None:
 def settle_unsaved(plan: Plan, step: int) -> None:
     """Remove the torn policy; raises `PolicyUnsaved` unless the last step has a checkpoint."""
     output = Path(plan.trainer["output_dir"])
+    # They have the policy's final names, and would be loaded as such.
     for torn in output.glob("*.safetensors"):
         torn.unlink()
     held = [each.path for each in list_complete(output) if each.step == step]

@@ -132,6 +132,7 @@ class RefinerTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not in the en
 
     def _generate_and_score_completions(self, inputs: Any) -> Any:
         output = super()._generate_and_score_completions(inputs)
+        # A collective, which every process must call, in evaluations too.
         seen = gather_object(list(self._reward.judged))
         if self.model.training and self.accelerator.is_main_process:
             self._watch.add_generation(seen)
@@ -216,7 +217,7 @@ class RefinerTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not in the en
         sampler = self._sampler
         if sampler is not None and sampler.shuffle:
             sampler.generator.manual_seed(sampler.seed)
-            for _ in range(epoch):
+            for _ in range(epoch):  # draw the permutations of the epochs before
                 next(iter(sampler), None)
         super()._run_epoch(epoch=epoch, **rest)
 
@@ -241,6 +242,7 @@ class RefinerTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is not in the en
         if checkpoint is None:
             return
         path = Path(checkpoint) / _GENERATION.format(self.args.process_index)
+        # weights_only: unpickling must not run code that a checkpoint brings.
         state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
         self._step = state["micro_batches"]
         self._buffered_inputs = state["generation"]

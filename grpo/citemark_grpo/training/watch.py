@@ -31,6 +31,7 @@ _IN_THE_LOG: Final = {
 
 def metric_name(title: str) -> str:
     """A title as part of a metric's name: 1 to 48 of a-z, 0-9 and `_`."""
+    # Cut before the work on it: a title may have any length.
     plain = unicodedata.normalize("NFKD", title[: 4 * _NAME_LENGTH]).lower()
     ascii_only = plain.encode("ascii", "ignore").decode()
     name = _OTHER.sub("_", ascii_only).strip("_")[:_NAME_LENGTH].rstrip("_")

@@ -107,7 +107,7 @@ def command(
 
 
 def _parse_weight(text: str) -> tuple[str, float]:
-    title, equals, number = text.rpartition("=")
+    title, equals, number = text.rpartition("=")  # a title may have equals signs
     try:
         weight = float(number)
     except ValueError:

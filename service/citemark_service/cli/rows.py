@@ -88,7 +88,7 @@ def json_rows(lines: Iterable[bytes]) -> Iterator[bytes]:
     """The rows of JSON lines, or of a file with one object over many lines."""
     rest = iter(lines)
     for line in rest:
-        if line.strip() != b"{":
+        if line.strip() != b"{":  # no row in one line is a brace alone
             yield line
             continue
         parts = [line, *rest]

@@ -70,6 +70,7 @@ def choose_scorer(
         return local_scorer(chosen_settings(flags), knobs)
     if given := given_flags(flags):
         raise click.UsageError(f"--url leaves the judge to the service; drop {', '.join(given)}")
+    # The flag wins over the environment.
     token = load_settings(**({} if api_token is None else {"api_token": api_token})).api_token
     return remote_scorer(url, knobs, concurrency, token)
 
@@ -154,7 +155,7 @@ def _to_row_error(error: ScoreError, root: str) -> CitemarkError:
     problem = error.problem
     places = (f"{each.loc.removeprefix('items[0].')}: {each.message}" for each in problem.details)
     message = "; ".join(places) or problem.message
-    if status in (None, 413, 422):
+    if status in (None, 413, 422):  # None: the client's own check failed
         return InvalidRequest(message)
     return NotScored(f"the service answered {status}: {message}")
 
