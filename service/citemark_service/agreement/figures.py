@@ -1,45 +1,38 @@
-"""Figures of agreement between scores and labels. Pure; each says when it is undefined."""
+"""Figures of agreement between scores and labels, None where undefined. Pure."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 
-FIXED_THRESHOLD = 0.5
-"""A score of at least this calls a row positive, unless a figure chooses its own threshold."""
+FIXED_THRESHOLD = 0.5  # scores of at least this are positive
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledScore:
-    """What a judge gave one row and what people gave it, both in [0, 1]."""
+    """The judge's score and the human label of one row, both in [0, 1]."""
 
     score: float
     label: float
 
     @property
     def positive(self) -> bool:
-        """Fully supported, or met: what people called half is not."""
+        """Whether the label is above one half: partial support is negative."""
         return self.label > 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How well scores agree with labels; None where a figure is undefined for these rows."""
+    """Figures of agreement, None where undefined; accuracy and AUC need rows of both classes."""
 
     rows: int
     positives: int
-    balanced_accuracy: float | None
-    """In [0, 1], at the fixed threshold of 0.5; None where one class is empty."""
-    threshold_best: float | None
-    """The threshold that these rows like best: an optimistic one, chosen after the fact."""
-    balanced_accuracy_best: float | None
-    """In [0.5, 1], at `threshold_best`."""
-    auc: float | None
-    """Area under the ROC curve in [0, 1], ties half; None where one class is empty."""
-    pearson: float | None
-    """Correlation with the graded labels in [-1, 1]; None where either side is constant."""
-    kappa: float | None
-    """Cohen's kappa of both sides cut at 0.5, in [-1, 1]; None where both are one class."""
+    balanced_accuracy: float | None  # in [0, 1], at the fixed threshold
+    threshold_best: float | None  # chosen on the same rows, so its accuracy is optimistic
+    balanced_accuracy_best: float | None  # in [0.5, 1], at `threshold_best`
+    auc: float | None  # in [0, 1], ties count half
+    pearson: float | None  # in [-1, 1]; None where scores or labels are constant
+    kappa: float | None  # in [-1, 1]; None where scores and labels are all of one class
 
 
 def _count_classes(pairs: Sequence[LabelledScore]) -> tuple[int, int]:
@@ -48,11 +41,11 @@ def _count_classes(pairs: Sequence[LabelledScore]) -> tuple[int, int]:
 
 
 def auc(pairs: Sequence[LabelledScore]) -> float | None:
-    """Chance that a positive outscores a negative, ties half (Mann-Whitney U, by ranks)."""
+    """Probability that a positive outscores a negative, ties half (Mann-Whitney U, by ranks)."""
     positives, negatives = _count_classes(pairs)
     if not positives or not negatives:
         return None
-    doubled_ranks = passed = 0  # twice the rank sum keeps ties in whole numbers
+    doubled_ranks = passed = 0  # twice the rank sum, an integer even with ties
     ordered = sorted(pairs, key=lambda pair: pair.score)
     for _, group in groupby(ordered, key=lambda pair: pair.score):
         tied = list(group)
@@ -62,7 +55,7 @@ def auc(pairs: Sequence[LabelledScore]) -> float | None:
 
 
 def balanced_accuracy(pairs: Sequence[LabelledScore], threshold: float) -> float | None:
-    """Mean of the recalls of both classes, where a score of at least `threshold` is positive."""
+    """Mean recall of both classes, where a score of at least `threshold` is positive."""
     positives, negatives = _count_classes(pairs)
     if not positives or not negatives:
         return None
@@ -72,16 +65,16 @@ def balanced_accuracy(pairs: Sequence[LabelledScore], threshold: float) -> float
 
 
 def best_threshold(pairs: Sequence[LabelledScore]) -> tuple[float, float] | None:
-    """The threshold with the highest balanced accuracy and that accuracy; the lowest of equals.
+    """The score that, as a threshold, gives the highest balanced accuracy, and that accuracy.
 
-    Every score is tried as a threshold; the lowest calls all rows positive, which gives 0.5.
+    Of equally good thresholds it is the lowest.
     """
     positives, negatives = _count_classes(pairs)
     if not positives or not negatives:
         return None
     ordered = sorted(pairs, key=lambda pair: pair.score)
     below = list(accumulate((pair.positive for pair in ordered), initial=0))
-    best = (ordered[0].score, 0.5)
+    best = (ordered[0].score, 0.5)  # the lowest score calls all rows positive
     for place, pair in enumerate(ordered):
         if place and pair.score == ordered[place - 1].score:
             continue
@@ -92,9 +85,9 @@ def best_threshold(pairs: Sequence[LabelledScore]) -> tuple[float, float] | None
 
 
 def pearson(pairs: Sequence[LabelledScore]) -> float | None:
-    """Pearson's correlation of scores and graded labels."""
+    """Correlation of the scores with the graded labels."""
     scores, labels = [pair.score for pair in pairs], [pair.label for pair in pairs]
-    # An exact test: a mean of equal floats need not equal them, and would correlate its error.
+    # Tested exactly: a mean of equal floats may differ from them, and its error would correlate.
     if len(set(scores)) < 2 or len(set(labels)) < 2:
         return None
     score_mean, label_mean = math.fsum(scores) / len(pairs), math.fsum(labels) / len(pairs)
@@ -108,7 +101,7 @@ def pearson(pairs: Sequence[LabelledScore]) -> float | None:
 
 
 def kappa(pairs: Sequence[LabelledScore]) -> float | None:
-    """Cohen's kappa: agreement beyond chance of both sides cut at the fixed threshold."""
+    """Cohen's kappa of scores and labels, both cut at 0.5."""
     if not pairs:
         return None
     called = sum(pair.score >= FIXED_THRESHOLD for pair in pairs) / len(pairs)
@@ -119,7 +112,6 @@ def kappa(pairs: Sequence[LabelledScore]) -> float | None:
 
 
 def compute_figures(pairs: Sequence[LabelledScore]) -> Figures:
-    """Every figure of these rows."""
     threshold_best, accuracy_best = best_threshold(pairs) or (None, None)
     return Figures(
         rows=len(pairs),

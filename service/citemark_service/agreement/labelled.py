@@ -1,8 +1,8 @@
-"""Rows that people have labelled: read from a file and turned into what a judge is asked.
+"""Human-labelled rows: read from JSONL and converted to judge tasks.
 
 Two kinds are measured: claim support (`claim`, `snippets`, and `human_label` as a name) and
 rubric criteria (`criterion`, `polarity`, `response`, and `human_label` as a number). Whole
-rollouts (`tool_output`) are recognised and left to others. Fields not named are ignored.
+rollouts (`tool_output`) are recognised but not measured. Other fields are ignored.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ _CRITERIA: Final[TypeAdapter[MixedRubrics]] = TypeAdapter(MixedRubrics)
 
 
 class SupportRow(BaseModel, frozen=True):
-    """A claim beside its snippets."""
+    """A claim with its snippets."""
 
     question: str = ""
     snippets: tuple[Snippet, ...]
@@ -38,7 +38,7 @@ class SupportRow(BaseModel, frozen=True):
         return _SUPPORT[self.human_label]
 
     def to_task(self) -> CitationTask:
-        """The claim as if it cited all of its snippets; the usual cap of ids holds."""
+        """A task whose claim cites all snippets, up to the usual cap of ids."""
         sources = read_sources(None, self.snippets)
         claim = Claim(text=self.claim, ids=tuple(sources.by_id), span=(0, len(self.claim)))
         cited = CitedClaim(claim, judgeable_ids(claim, sources))
@@ -46,7 +46,7 @@ class SupportRow(BaseModel, frozen=True):
 
 
 class CriterionRow(BaseModel, frozen=True):
-    """An answer in plain prose beside one criterion."""
+    """An answer in plain prose with one criterion."""
 
     question: str = ""
     snippets: tuple[Snippet, ...] = ()
@@ -57,11 +57,11 @@ class CriterionRow(BaseModel, frozen=True):
 
     @property
     def label(self) -> float:
-        """How far the criterion is met or its defect present."""
+        """In [0, 1]: how far the quality or the defect is present."""
         return self.human_label
 
     def to_task(self) -> CriteriaTask:
-        """The response as an answer without claim tags; of its format there is nothing to say."""
+        """A task whose answer has no claim tags and passes all format checks."""
         text, span = self.response, (0, len(self.response))
         sentences = split_sentences(text, (span,), span[1])
         given = {"description": self.criterion, "polarity": self.polarity}
@@ -80,9 +80,8 @@ LabelledRow = SupportRow | CriterionRow
 def read_labelled(path: Path) -> list[LabelledRow] | None:
     """The labelled rows of one JSONL file, all of one kind; None for a file of whole rollouts.
 
-    Raises:
-        DataError: the file cannot be read or is empty, or a line is malformed or of another
-            kind than the first; the message names file, line and field.
+    Raises `DataError`, naming file, line and field, for a file that cannot be read or is empty,
+    and for a line that is malformed or of another kind than the first.
     """
     try:
         lines = path.read_bytes().split(b"\n")
@@ -107,7 +106,7 @@ def read_labelled(path: Path) -> list[LabelledRow] | None:
 
 
 def _read_row(line: bytes) -> LabelledRow | None:
-    """The row of one line, None for a whole rollout; a `ValueError` says what is wrong."""
+    """The row of one line; None for a whole rollout. Raises `ValueError`."""
     try:
         fields = msgspec.json.decode(line, type=dict[str, Any])
         if "tool_output" in fields:

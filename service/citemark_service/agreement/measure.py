@@ -1,4 +1,4 @@
-"""How well a judge agrees with people, one file of labelled rows at a time."""
+"""Measuring a judge on one file of labelled rows."""
 
 import asyncio
 from collections import defaultdict
@@ -15,28 +15,22 @@ from citemark_service.judges.tasks import CriteriaTask, Judge, Meter, Usage
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """One file's agreement. A failed judgement is counted and never scored."""
+    """The results for one file."""
 
-    file: str
-    """The file's name without its folder."""
+    file: str  # the name without its folder
     kind: Literal["support", "criteria", "rollouts"]
-    failed: int = 0
-    """Rows for which the judge gave no verdict; they are in no figure."""
-    figures: Figures | None = None
-    """Over all judged rows; None for a file that was skipped."""
+    failed: int = 0  # rows without a verdict, which are in no figure
+    figures: Figures | None = None  # None for a skipped file
     by_criterion: Mapping[str, Figures] = field(default_factory=dict)
-    """The same for each criterion's title, sorted; empty for claim support."""
-    usage: Usage = field(default_factory=Usage)
-    """What judging cost, failed calls included."""
-    skipped: str | None = None
-    """Why the file was not measured."""
+    """By the criterion's title, sorted; empty for claim support."""
+    usage: Usage = field(default_factory=Usage)  # includes failed calls
+    skipped: str | None = None  # why the file was not measured
 
 
 async def measure(judge: Judge, path: Path, *, concurrency: int) -> Agreement:
-    """Judge every row of a labelled file, `concurrency` >= 1 at a time, and compare.
+    """Judge every row of a labelled file, `concurrency` >= 1 at a time, and compute figures.
 
-    Claim support counts as positive where people called it fully supported; a criterion where
-    they gave it more than half. Raises `DataError` for a file that cannot be read as labelled.
+    Raises `DataError` as `read_labelled`.
     """
     rows = await asyncio.to_thread(read_labelled, path)
     if rows is None:

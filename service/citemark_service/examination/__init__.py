@@ -1,1 +1,1 @@
-"""Does the judge's server do what the service relies on? Asked by `doctor` and at start-up."""
+"""Checks of the judge's servers, for `doctor` and at start-up."""

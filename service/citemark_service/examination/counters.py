@@ -1,4 +1,4 @@
-"""How much of its prompts a vLLM server has found in its prefix cache, read from `/metrics`."""
+"""The prefix-cache counters of a vLLM server, read from its `/metrics`."""
 
 import asyncio
 from typing import Final, NamedTuple
@@ -18,15 +18,12 @@ class PrefixCount(NamedTuple):
 
 
 async def read_prefix_count(judge_url: str, *, timeout_s: float = 5.0) -> PrefixCount | None:
-    """The counters of the server behind `judge_url`, whose path usually ends in `/v1`.
-
-    None where the server is another kind, or shows none.
-    """
+    """The counters of the server at `judge_url`; None where it exposes none."""
     url = judge_url.rstrip("/").removesuffix("/v1") + "/metrics"
     try:
-        # As the judge client does: the configured server and nothing in between.
+        # Without proxies of the environment, as the judge's client.
         async with (
-            asyncio.timeout(timeout_s),  # of the whole reply; httpx's is of each read
+            asyncio.timeout(timeout_s),  # for the whole reply; httpx's is for each read
             httpx.AsyncClient(timeout=timeout_s, trust_env=False) as http,
         ):
             response = await http.get(url)
@@ -38,8 +35,8 @@ async def read_prefix_count(judge_url: str, *, timeout_s: float = 5.0) -> Prefix
 
 
 def parse_prefix_count(exposition: str) -> PrefixCount | None:
-    """The counters in Prometheus text; None where one is missing or the text is no such text."""
-    # To parse all that vLLM exposes takes tens of milliseconds, in the loop of a service.
+    """The counters in Prometheus text; None where one is missing or the text is invalid."""
+    # Parsing all that vLLM exposes would block the event loop for tens of milliseconds.
     lines = "\n".join(line for line in exposition.split("\n") if _PREFIX in line)
     totals = {}
     try:

@@ -1,4 +1,4 @@
-"""What a probe's report says about a server, in words that name what mends it. Pure."""
+"""Explaining a probe's report, with the setting or flag that helps. Pure."""
 
 from enum import Enum
 from typing import Final, Literal, NamedTuple
@@ -7,38 +7,31 @@ from citemark_service.errors import JudgeError, JudgeRejected
 from citemark_service.examination.probe import ProbeReport
 from citemark_service.telemetry.metrics import ProbeAspect
 
-POOR_SHARE: Final = 0.5
-"""Below this share of the shared tokens a cache does not work."""
+POOR_SHARE: Final = 0.5  # a cache with less of the shared tokens counts as not working
 
 
 class State(Enum):
-    """How much a finding matters."""
-
     OK = "ok"
-    LOOK = "look"
-    """It costs money or detail."""
-    FAILED = "failed"
-    """It costs verdicts."""
+    LOOK = "look"  # costs money or detail
+    FAILED = "failed"  # costs verdicts
 
 
 class ServerFinding(NamedTuple):
     """One aspect of one server; `judge` is whether it answers at all."""
 
     aspect: ProbeAspect | Literal["judge"]
-    works: bool | None
-    """None where the server does not tell."""
+    works: bool | None  # None if unknown
     seen: str
 
     @property
     def state(self) -> State:
-        """As bad as the service's need for the aspect."""
         if self.works:
             return State.OK
         return State.FAILED if self.aspect in ("judge", "grammar") else State.LOOK
 
 
 def explain_failure(error: JudgeError) -> ServerFinding:
-    """The one finding about a server that could not be asked."""
+    """The only finding about a server whose probe failed."""
     advice = "does it run, and is CITEMARK_JUDGE_URL its address?"
     if isinstance(error, JudgeRejected):
         advice = (
@@ -49,7 +42,7 @@ def explain_failure(error: JudgeError) -> ServerFinding:
 
 
 def explain_report(report: ProbeReport, server: str) -> tuple[ServerFinding, ...]:
-    """The findings about a server that answered; `server` says which and where."""
+    """The findings about a server that answered, described by `server`."""
     times = ", ".join(f"{seconds:.2f}" for seconds in report.seconds)
     grammar = "asked for prose, it replied with verdicts only"
     if report.grammar is not None:

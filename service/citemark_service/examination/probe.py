@@ -1,11 +1,10 @@
-"""Does the judge's server do what the service relies on? Three calls find out.
+"""Probing a judge's server with three calls: grammar, logprobs and prefix cache.
 
-All ask for prose under the grammar of verdicts, so that a server which ignores the grammar is
-seen. They share a long beginning and differ in a long end, as the samples of a group do. The
-same prompt twice would tell nothing: of a hybrid model vLLM keeps the recurrent state where a
-step of its scheduler ends, which lies in what a prompt has for itself. It finds that state for a
-repeated prompt and never for a group; only where a second prompt is seen to part from a first
-one does it keep a state for the third.
+All ask for prose under the grammar of verdicts; a server that ignores the grammar sends prose.
+They share a long beginning and differ in a long end, as the samples of a group do. Repeating one
+prompt would not do: for a hybrid model vLLM caches the recurrent state where a scheduler step
+ends, which is in the differing part. A repeated prompt hits that state, a group's prompts do
+not; only where a second prompt diverges from the first does vLLM cache a state for the third.
 """
 
 import time
@@ -24,43 +23,35 @@ from citemark_service.judges.tasks import Meter
 _LAYOUT: Final = criteria_layout(2, quotes=False)
 _SYSTEM: Final = "You describe shelves in plain prose."
 _ASK: Final = "Describe the first shelf in two sentences of plain prose, without any digit."
+# About 2,900 tokens; the differing part has half as many. Each is longer than one cache block of
+# the known hybrid models.
 SHARED_LINES: Final = 140
-"""About 2,900 tokens; with half as many for the own part, each is longer than one block of the
-hybrid models known."""
 
 ReadCount = Callable[[], Awaitable[PrefixCount | None]]
 
 
 class CachedTokens(NamedTuple):
-    """How many tokens of a prompt the server had in its cache, and who says so."""
+    """How many tokens of a prompt were cached, by the reply's usage or the server's metrics."""
 
-    tokens: int | None = None
-    """None where the server neither says nor counts."""
+    tokens: int | None = None  # None if neither reports them
     source: Literal["usage", "metrics"] | None = None
-    """The reply's usage, or the server's own counters."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeReport:
-    """What three calls found."""
+    """The results of three calls."""
 
-    grammar: str | None
-    """Why a reply is not what the grammar allows; None where all are."""
+    grammar: str | None  # the first violation; None if all replies conform
     logprobs: bool
-    """Whether verdicts can be weighted by probability."""
-    prompt_tokens: int
-    """Of each call, as of the others."""
-    shared_tokens: int
-    """About how many of them all calls have."""
+    prompt_tokens: int  # of each call
+    shared_tokens: int  # about how many of them are common to all calls
     second: CachedTokens
-    third: CachedTokens
-    """What the rest of a group gets."""
-    seconds: tuple[float, ...]
-    """How long each call took."""
+    third: CachedTokens  # what the rest of a group gets
+    seconds: tuple[float, ...]  # of each call
 
     @property
     def cached_share(self) -> float | None:
-        """Of the shared tokens of the third call, in [0, 1]; None where it is not known."""
+        """The cached share in [0, 1] of the third call's shared tokens; None if unknown."""
         if self.third.tokens is None or not self.shared_tokens:
             return None
         return min(1.0, self.third.tokens / self.shared_tokens)
@@ -74,16 +65,15 @@ async def probe(
     deadline: float | None,
     lines: int = SHARED_LINES,
 ) -> ProbeReport:
-    """Ask three times and compare.
+    """Make three calls and compare the replies.
 
     Args:
-        nonce: starts the shared text, so that nothing of an earlier probe is in the cache.
-        read_count: asked where the replies do not tell of cached tokens.
-        deadline: `time.monotonic()` value for all calls together, None for none.
+        nonce: begins the shared text, so that nothing of an earlier probe is cached.
+        read_count: used where replies do not report cached tokens.
+        deadline: `time.monotonic()` value for all calls together, None for no limit.
         lines: length of the shared part, each line about 21 tokens.
 
-    Raises:
-        JudgeError: as `JudgePool.complete`; a reply against the grammar is in the report instead.
+    Raises `JudgeError` as `JudgePool.complete`; a violation of the grammar is reported instead.
     """
     shared = _write_shelves(nonce, lines)
     replies: list[ChatReply] = []
@@ -106,7 +96,7 @@ async def probe(
         after = await read_count() if read_count else None
         cached.append(_count_cached(replies[-1], before, after))
     last = replies[-1]
-    # By characters, which is by tokens nearly, since both parts are of one kind.
+    # By characters, since both parts have about the same characters per token.
     share = (len(_SYSTEM) + len(shared)) / (len(_SYSTEM) + len(prompt))
     return ProbeReport(
         grammar=next(filter(None, map(_find_violation, replies)), None),
@@ -126,10 +116,10 @@ def _write_shelves(label: str, lines: int) -> str:
 def _count_cached(
     reply: ChatReply, before: PrefixCount | None, after: PrefixCount | None
 ) -> CachedTokens:
-    """From the reply's usage, or else from what the counters gained."""
+    """From the reply's usage, or else from the increase of the counters."""
     if reply.usage.cached_tokens:
         return CachedTokens(reply.usage.cached_tokens, "usage")
-    # More or fewer than this call's tokens: others were asking too, and the hits may be theirs.
+    # Any other increase than this call's tokens includes other calls, whose hits these may be.
     if not before or not after or after.queried - before.queried != reply.usage.prompt_tokens:
         return CachedTokens()
     return CachedTokens(after.hit - before.hit, "metrics")

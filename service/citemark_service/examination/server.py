@@ -1,4 +1,4 @@
-"""Probes of the servers that settings name: on request, and beside a starting service."""
+"""Probes of the servers that the settings name, on request and at start-up."""
 
 import asyncio
 import logging
@@ -25,19 +25,16 @@ from citemark_service.judges.server.server import name_servers
 from citemark_service.settings import JUDGES, Settings
 from citemark_service.telemetry.metrics import Metrics
 
-_FEW_LINES: Final = 24  # a model in this process reads slowly, and is no hybrid with large blocks
+_FEW_LINES: Final = 24  # a model in this process is slow, and has no large cache blocks
 _LOOKS: Final = RetryPolicy(attempts=10_000)  # the deadline ends them
 _LEVELS: Final = {State.OK: logging.INFO, State.LOOK: logging.WARNING, State.FAILED: logging.ERROR}
 _log = logging.getLogger("citemark.probe")
 
 
 def split_servers(settings: Settings) -> dict[str, Settings]:
-    """The settings with each server alone, under the name that it has in metrics.
+    """The settings for each server alone, by its name in metrics.
 
-    By itself, because the pool in front of several would send calls elsewhere.
-
-    Raises:
-        SettingsError: a server is there twice.
+    A pool of several would send calls to another. Raises `SettingsError` for a repeated server.
     """
     urls = settings.server_urls
     return {
@@ -47,14 +44,10 @@ def split_servers(settings: Settings) -> dict[str, Settings]:
 
 
 async def examine(settings: Settings, *, patience_s: float = 0.0) -> tuple[ServerFinding, ...]:
-    """Reach the one server of `settings` and ask it three times, over connections of its own.
+    """Probe the one server of `settings` over separate connections. Raises as `build_judge`.
 
-    Args:
-        patience_s: how long to wait for a server that cannot be reached. One that answers is
-            asked at once, and whatever goes wrong then is a finding.
-
-    Raises:
-        SettingsError: as `build_judge`.
+    A server that cannot be reached is waited for, `patience_s` at most; later failures are
+    findings.
     """
     remote = JUDGES[settings.judge].served
     async with aclosing(build_judge(settings, Metrics())) as judge:
@@ -88,19 +81,17 @@ async def _reach(judge: LanguageJudge, patience_s: float) -> None:
 
 
 def start_probe(settings: Settings, metrics: Metrics) -> "StartProbe | None":
-    """The probe that the settings ask for; None where it is off or the judge has no server."""
+    """The probe at start-up; None where it is off or the judge has no server."""
     wanted = settings.probe_at_start and JUDGES[settings.judge].served
     return StartProbe(settings, metrics) if wanted else None
 
 
 class StartProbe(AbstractAsyncContextManager[None]):
-    """Examines each server while it is entered; leaving cancels what still waits or asks.
+    """Examines each server in the background while entered; leaving cancels unfinished probes.
 
-    It logs one line for each finding, counts in `metrics` what works, and raises nothing. A
-    server that cannot be reached is waited for, `patience_s` at most: it may load its model.
-
-    Raises:
-        SettingsError: as `split_servers`.
+    It logs one line for each finding and sets `metrics.probes`; failures are findings. A server
+    that is still loading its model is waited for, `patience_s` at most. The constructor raises
+    as `split_servers`.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics, *, patience_s: float = 900.0) -> None:
@@ -110,21 +101,19 @@ class StartProbe(AbstractAsyncContextManager[None]):
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> None:
-        """Begin, and return before anything is asked."""
         for name, alone in self._servers.items():
             task = asyncio.create_task(self._examine_server(name, alone))
             task.add_done_callback(_log_defect)
             self._tasks.append(task)
 
     async def __aexit__(self, *_exc: object) -> None:
-        """End, with all connections closed."""
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
 
     async def _examine_server(self, name: str, alone: Settings) -> None:
         for finding in await examine(alone, patience_s=self._patience_s):
-            # On one line of what can be printed, so that a server's words forge no line of the log.
+            # One line of printable characters: a server's text must not forge lines of the log.
             seen = "".join(filter(str.isprintable, " ".join(finding.seen.split())))
             level, state = _LEVELS[finding.state], finding.state.value
             _log.log(level, "%s: %s %s: %s", name, finding.aspect, state, seen)

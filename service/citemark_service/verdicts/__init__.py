@@ -1,4 +1,4 @@
-"""Verdicts are kept by content, and one that is being judged is awaited: nothing is judged twice.
+"""The cache of verdicts, keyed by content, and the sharing of judgements in flight.
 
 A store is trusted: who can write to it decides rewards.
 """

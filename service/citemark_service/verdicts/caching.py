@@ -1,13 +1,12 @@
-"""The judge that never judges twice: it asks another one only for what nobody knows yet.
+"""The judge that asks another one only for verdicts that are neither cached nor in flight.
 
-Verdicts are kept one by one, so that a task some of whose verdicts are known becomes a smaller
-task. What is being judged for another caller is awaited. Failures are never kept: they reach
-all who wait for the same task, while a caller whose task only overlaps the failed one asks for
-itself, because a neighbour's rollout must not fail this one.
+Verdicts are cached one by one: a task with some known verdicts becomes a smaller task. Failures
+are not cached. They reach all callers that wait for the same task; a caller whose task only
+overlaps the failed one asks for itself, because another rollout must not fail this one.
 
-Whoever starts a judgement is billed for it; who joins it, or finds its verdicts kept, sees no
-calls. Each caller waits until its own deadline. The judgement itself has the service's, counted
-from its start, so that one caller's short deadline does not fail another.
+A judgement is on the meter of the caller that started it. Each caller waits until its own
+deadline. The judgement itself has the service's, from its start, so that a caller's short
+deadline does not fail the others.
 """
 
 import asyncio
@@ -34,24 +33,21 @@ from citemark_service.verdicts.keys import Item, Keys, Verdict
 
 _log = logging.getLogger("citemark.verdicts")
 
+# Placed verdicts by key: those from the store, and those that were judged.
 Landed = tuple[dict[bytes, Verdict], dict[bytes, Verdict]]
-"""Placed verdicts by key: those that the store had, and those that were judged."""
 
 
 @dataclass(slots=True, eq=False)
 class Inquiry:
-    """One task of one caller, and the verdicts on it as they come in."""
+    """One task of one caller, and the verdicts found so far."""
 
     task: CriteriaTask | CitationTask
     items: tuple[Item, ...]
     meter: Meter
     deadline: float | None
-    found: dict[bytes, Verdict] = field(default_factory=dict)
-    """Placed verdicts by key."""
-    kept: int = 0
-    """How many of them memory or store had."""
-    joined: int = 0
-    """How many of them were judged for another caller."""
+    found: dict[bytes, Verdict] = field(default_factory=dict)  # placed, by key
+    kept: int = 0  # how many of `found` memory or store had
+    joined: int = 0  # how many of `found` were judged for another caller
 
     @property
     def asked(self) -> list[bytes]:
@@ -65,21 +61,18 @@ class Inquiry:
             self.joined += flight.inquiry is not self and key not in stored
 
     def fails_by(self, flight: "Flight", error: BaseException) -> bool:
-        """Whether a flight's failure is this inquiry's own: where both ask for the same.
-
-        A deadline is not: the flight began earlier, and asking again may end before this one's.
-        """
+        """Whether a flight's failure is also this inquiry's: where both ask for the same."""
         if flight.inquiry is self or not isinstance(error, JudgeError):
             return True
+        # After the flight's deadline a new one may still end before this inquiry's, which is later.
         return flight.inquiry.asked == self.asked and not isinstance(error, DeadlineExceeded)
 
 
 class Flight:
-    """One judgement under way, or over, and the inquiry that started it.
+    """One judgement in flight, or over, and the inquiry that started it.
 
-    Clients post the same rollout again after their own time-outs, and the first request is
-    cancelled when its client is gone. So a flight belongs to nobody: it lives while someone
-    waits for it and for `linger_s` after, so that the second request finds it under way.
+    It runs while someone waits for it and for `linger_s` after: a client that posts a rollout
+    again after its own time-out, which cancels the first request, finds the judgement running.
     """
 
     def __init__(
@@ -92,26 +85,25 @@ class Flight:
         self._cancellation: asyncio.TimerHandle | None = None
 
     def join(self) -> None:
-        """Count one more who waits, until it leaves."""
+        """Add a waiter, until it calls `leave`."""
         self._waiting += 1
         if self._cancellation is not None:
             self._cancellation.cancel()
 
     def leave(self) -> None:
-        """Count one less; after the last it is cancelled, unless someone joins in time."""
+        """Remove a waiter; without any the task is cancelled after `linger_s`."""
         self._waiting -= 1
         if not self._waiting and not self.task.done():
             loop = asyncio.get_running_loop()
             self._cancellation = loop.call_later(self._linger_s, self.task.cancel)
 
     async def wait(self, deadline: float | None) -> BaseException | None:
-        """Wait for the end, until `deadline` (`time.monotonic()`) at most; return what failed.
+        """Wait for the end and return its error, or None.
 
-        Raises:
-            DeadlineExceeded: the deadline came first, whatever becomes of the flight.
+        Raises `DeadlineExceeded` at `deadline` (`time.monotonic()`), while the flight goes on.
         """
         timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
-        await asyncio.wait([self.task], timeout=timeout)  # cancelled, it leaves the task alone
+        await asyncio.wait([self.task], timeout=timeout)  # if cancelled, the task goes on
         if not self.task.done():
             raise DeadlineExceeded("no verdict before the deadline")
         if self.task.cancelled():
@@ -119,7 +111,7 @@ class Flight:
         return self.task.exception()
 
     def end(self) -> None:
-        """Release the timer, and log a defect that nobody waits for; a failed judge is no news."""
+        """Stop the timer, and log an error other than `JudgeError` that no waiter gets."""
         if self._cancellation is not None:
             self._cancellation.cancel()
         error = None if self.task.cancelled() else self.task.exception()
@@ -128,7 +120,7 @@ class Flight:
 
 
 class CachingJudge(Judge):
-    """A `Judge` before a `Judge`; within one event loop. Closes both it and the cache."""
+    """A `Judge` with a cache before another; within one event loop. Owns and closes both."""
 
     def __init__(
         self, judge: Judge, cache: VerdictCache, *, settings: Settings, metrics: Metrics
@@ -167,7 +159,6 @@ class CachingJudge(Judge):
         await self._judge.check()
 
     async def aclose(self) -> None:
-        """Cancel what is being judged, write what waits, close the store and the judge."""
         self._closed = True
         tasks = [flight.task for flight in self._flights]
         for task in tasks:
@@ -177,7 +168,7 @@ class CachingJudge(Judge):
         await self._judge.aclose()
 
     async def _await_verdicts(self, inquiry: Inquiry) -> tuple[Verdict, ...]:
-        """A verdict on each item, in order: kept, judged for another caller, or judged now."""
+        """A verdict on each item, in order: cached, judged for another caller, or judged now."""
         for item in inquiry.items:
             if item.key not in inquiry.found and (verdict := self._cache.recall(item)) is not None:
                 inquiry.found[item.key] = verdict
@@ -185,7 +176,7 @@ class CachingJudge(Judge):
         missing = dict.fromkeys(key for key in inquiry.asked if key not in inquiry.found)
         seats = self._take_seats(inquiry, missing)
         try:
-            for flight, keys in seats:  # grows by those that replace a failed flight
+            for flight, keys in seats:  # grows by the flights that replace a failed one
                 error = await flight.wait(inquiry.deadline)
                 if error is None:
                     inquiry.take(flight, keys)
@@ -206,20 +197,16 @@ class CachingJudge(Judge):
     def _take_seats(
         self, inquiry: Inquiry, keys: Iterable[bytes]
     ) -> list[tuple[Flight, list[bytes]]]:
-        """Join the flights that judge these keys, and launch one for those that none judges.
+        """Join the flights that judge these keys, and launch one for the keys without any.
 
-        Returns each with the keys for which to wait there; the launched one comes first, since
-        its failure ends the wait.
-
-        Raises:
-            JudgeStopped: one would have to be launched, and the judge is closed.
+        Returns each flight with its keys. Raises `JudgeStopped` instead of a launch when closed.
         """
         seats: dict[Flight, list[bytes]] = {}
         unjudged: list[bytes] = []
         priority = inquiry.task.origin.priority
         for key in keys:
             flight = self._judging.get(key)
-            # A less urgent flight may wait behind calls that this one would overtake.
+            # A flight of lower priority may wait behind calls that this inquiry would overtake.
             later = flight is not None and flight.inquiry.task.origin.priority > priority
             if flight is None or later or flight.task.cancelling():
                 unjudged.append(key)
@@ -233,7 +220,7 @@ class CachingJudge(Judge):
             launched.task.add_done_callback(lambda _: self._end(launched, unjudged))
             self._flights.add(launched)
             self._judging.update(dict.fromkeys(unjudged, launched))
-            seats = {launched: unjudged, **seats}
+            seats = {launched: unjudged, **seats}  # first, since its failure ends the wait
         for flight in seats:
             flight.join()
         return [*seats.items()]
@@ -241,16 +228,17 @@ class CachingJudge(Judge):
     def _end(self, flight: Flight, keys: Iterable[bytes]) -> None:
         self._flights.discard(flight)
         for key in keys:
-            if self._judging.get(key) is flight:  # a more urgent one may have taken its place
+            if self._judging.get(key) is flight:  # a more urgent flight may have replaced it
                 del self._judging[key]
         flight.end()
 
     async def _judge_missing(self, inquiry: Inquiry, keys: Sequence[bytes]) -> Landed:
-        """The store's verdicts on `keys`, and the judge's on the rest."""
         task, items, meter = inquiry.task, inquiry.items, inquiry.meter
         limit = inquiry.deadline
+        # At least the service's deadline, for the callers that join later.
         if limit is not None:
             limit = max(limit, time.monotonic() + self._settings.judge_deadline_s)
+        # The first item of each key, as equal items are judged once.
         first = {item.key: at for at, item in reversed([*enumerate(items)])}
         stored = await self._cache.load([items[first[key]] for key in keys])
         unknown = [first[key] for key in keys if key not in stored]

@@ -1,13 +1,13 @@
-"""From settings to a judge that never judges twice.
+"""Building the cache of verdicts that the settings name.
 
 `verdict_cache` is one of
 
-    off                                        nothing is kept; judgements are still shared
+    off                                        nothing is cached; judgements are still shared
     memory://?entries=100000&mib=64            this process
     sqlite:///relative/path?entries=1000000&mib=512     a file (four slashes: absolute)
     redis://host:6379/0?ttl_s=604800&namespace=citemark a server; rediss:// over TLS
 
-with its bounds as parameters. A store keeps verdicts in this process's memory as well.
+with its bounds as parameters. A file or server has this process's memory in front.
 """
 
 from pathlib import Path
@@ -48,10 +48,9 @@ class _ServerBounds(BaseModel, extra="forbid", frozen=True):
 
 
 def cache_verdicts(judge: Judge, settings: Settings, metrics: Metrics) -> Judge:
-    """`judge` behind the cache that `verdict_cache` names; an instant judge as it is.
+    """Put the cache that `verdict_cache` names before `judge`; return an instant judge as it is.
 
-    Raises:
-        SettingsError: `verdict_cache` is none of the above, or names what is not installed.
+    Raises `SettingsError` for another form of `verdict_cache`, or a package not installed.
     """
     if judge.instant:
         return judge
@@ -91,7 +90,7 @@ def _redis_store(url: SplitResult, query: dict[str, str]) -> VerdictStore:
         raise SettingsError(f"verdict_cache: Redis needs {install}") from error
     own = {name: query.pop(name) for name in _ServerBounds.model_fields if name in query}
     bounds = _parse_bounds(_ServerBounds, own).model_dump()
-    rest = urlunsplit(url._replace(query=urlencode(query)))  # what is left is the client's
+    rest = urlunsplit(url._replace(query=urlencode(query)))  # other parameters are the client's
     return RedisStore(rest, **bounds, timeout_s=0.5)
 
 

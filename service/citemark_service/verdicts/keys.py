@@ -1,8 +1,8 @@
 """What a verdict depends on, as a hash. Pure.
 
-A verdict depends on who judges and on the texts that it is judged by, and on nothing else: not
-on ids of rollouts, knobs, weights, groups or callers. So whatever leaves those texts alone, a
-changed citation weight or a claim said again in another rollout, finds the verdict again.
+A verdict depends on the judge and on the texts it reads, not on ids of rollouts, knobs, weights,
+groups or callers. So it is found again with another citation weight, or for the same claim in
+another rollout.
 
     criterion   judge, question, sources, answer, polarity, title, description
     claim       judge, question, claim, the texts of its judged snippets in order
@@ -21,11 +21,9 @@ from citemark_service.parsing.fingerprint import frame_texts
 
 Verdict = CriterionVerdict | ClaimVerdict | SentenceVerdict
 
-KEY_BYTES: Final = 32
-"""No rollout can be written so that it meets another's verdict: that would break BLAKE2b."""
+KEY_BYTES: Final = 32  # of BLAKE2b, so that no rollout can be crafted to get another's verdict
 
-_VERSION: Final = "1"
-"""Counted up when a verdict comes to mean something else although no prompt changed."""
+_VERSION: Final = "1"  # to be raised when a verdict's meaning changes without a prompt's change
 
 
 class Item(NamedTuple):
@@ -33,12 +31,11 @@ class Item(NamedTuple):
 
     key: bytes
     shape: type[Verdict]
-    ids: tuple[str, ...] = ()
-    """The ids that a claim's verdict names, in the order of the texts in its key."""
+    ids: tuple[str, ...] = ()  # of a claim, in the order of the texts in its key
 
 
 class Keys:
-    """Names what one judge is asked. Linear in the length of the task's texts."""
+    """Computes the keys of tasks for one judge, in linear time."""
 
     def __init__(self, identity: JudgeIdentity) -> None:
         judge = frame_texts(_VERSION, identity.model, identity.prompts)
@@ -48,8 +45,7 @@ class Keys:
         )
 
     def criteria(self, task: CriteriaTask) -> tuple[Item, ...]:
-        """The task's criteria, in order."""
-        shared = self._criterion.copy()
+        shared = self._criterion.copy()  # hashes what all criteria share once
         shared.update(frame_texts(task.question, task.answer.text))
         shared.update(task.sources.digest)
         keys = (_digest(shared, frame_texts(*criterion.key)) for criterion in task.criteria)

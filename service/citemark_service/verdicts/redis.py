@@ -1,7 +1,7 @@
 """Verdicts on a Redis server that several services share.
 
-Bounded by time: each verdict lives `ttl_s` after it was written. Set `maxmemory` and an LRU
-policy on the server to bound its memory as well. Who can write there decides rewards.
+A verdict expires `ttl_s` after it was written. To bound the memory too, set `maxmemory` and an
+LRU policy on the server. Who can write there decides rewards.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -17,14 +17,10 @@ from citemark_service.verdicts.store import StoreError
 
 
 class RedisStore:
-    """A `VerdictStore`; keys are `namespace:` and the hexadecimal of a verdict's. No retries."""
+    """A `VerdictStore` without retries; keys are `namespace:` and the verdict's key in hex."""
 
     def __init__(self, url: str, *, namespace: str, ttl_s: int, timeout_s: float) -> None:
-        """Connect to nothing yet.
-
-        Raises:
-            SettingsError: the URL is not Redis's; the message does not hold it.
-        """
+        """Connect lazily. Raises `SettingsError`, without the URL, if that is invalid."""
         self._prefix = f"{namespace}:".encode()
         self._ttl_s = ttl_s
         try:
@@ -35,14 +31,13 @@ class RedisStore:
                 retry=Retry(NoBackoff(), 0),
                 max_connections=4,
             )
-            # Unconnected: an option that does not exist would show only at the first use.
+            # Creates no connection, but fails for an unknown option of the URL.
             self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # theirs
         except (ValueError, TypeError, AttributeError) as error:
             raise SettingsError(f"verdict_cache: not a Redis URL: {error}") from error
 
     @property
     def name(self) -> str:
-        """The server and its database."""
         facts = self._client.connection_pool.connection_kwargs
         return f"redis {facts.get('host')}:{facts.get('port', 6379)}/{facts.get('db', 0)}"
 
@@ -59,7 +54,7 @@ class RedisStore:
             await pipeline.execute()
 
     async def aclose(self) -> None:
-        with suppress(RedisError, OSError):  # a connection that was lost is as closed as it gets
+        with suppress(RedisError, OSError):  # the connection may be lost already
             await self._client.aclose()
 
     def _redis_key(self, key: bytes) -> bytes:

@@ -1,8 +1,7 @@
 """Verdicts in an SQLite file, which services on one machine may share.
 
-The standard library's `sqlite3` in one thread of its own. Libraries were weighed: `diskcache`
-has had no release since 2023 and unpickles what it reads; `aiosqlite` is such a thread too, but
-crossed once a statement, where here a whole batch crosses once.
+`sqlite3` in a thread of its own. `diskcache` has had no release since 2023 and unpickles what it
+reads; `aiosqlite` changes threads for each statement, where this does so for a whole batch.
 """
 
 import asyncio
@@ -16,7 +15,7 @@ from citemark_service.verdicts.store import StoreError
 
 T = TypeVar("T")
 
-# A crash of the machine may lose the last verdicts, never the file.
+# With WAL and NORMAL a crash of the machine may lose the last verdicts, never the file.
 _SETUP: Final = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
@@ -26,7 +25,7 @@ CREATE TABLE IF NOT EXISTS verdicts (
     value BLOB NOT NULL
 )
 """
-# Of the pages that hold something; pages of deleted rows are used again.
+# Without free pages, since SQLite reuses the pages of deleted rows.
 _USED_BYTES: Final = """
 SELECT (page_count - freelist_count) * page_size
 FROM pragma_page_count, pragma_freelist_count, pragma_page_size
@@ -34,10 +33,10 @@ FROM pragma_page_count, pragma_freelist_count, pragma_page_size
 
 
 class SqliteStore:
-    """A `VerdictStore` of at most `entries` and `max_bytes`, the oldest out first.
+    """A `VerdictStore` of at most `entries` and `max_bytes`, which evicts the oldest.
 
-    Beside the file is SQLite's write-ahead log, of a few megabytes. The file is opened at the
-    first use, and again after whatever went wrong.
+    SQLite's write-ahead log takes a few more megabytes. The file is opened at the first use, and
+    again after an error.
     """
 
     def __init__(self, path: Path, *, entries: int, max_bytes: int) -> None:
@@ -86,12 +85,12 @@ class SqliteStore:
             file.executemany(
                 "INSERT OR REPLACE INTO verdicts (key, value) VALUES (?, ?)", entries.items()
             )
-            # Ages are unique and rise, so that the last `entries` of them bound the rows.
+            # Ages are unique and ascending: at most `entries` rows are younger than this bound.
             youngest = _read_number(file, "SELECT max(age) FROM verdicts")
             file.execute("DELETE FROM verdicts WHERE age <= ?", (youngest - self._entries,))
             oldest = _read_number(file, "SELECT min(age) FROM verdicts")
             while oldest <= youngest and _read_number(file, _USED_BYTES) > self._max_bytes:
-                oldest += -(-(youngest - oldest + 1) // 10)  # a tenth at once
+                oldest += -(-(youngest - oldest + 1) // 10)  # a tenth at a time, rounded up
                 file.execute("DELETE FROM verdicts WHERE age < ?", (oldest,))
 
     def _close(self) -> None:

@@ -1,4 +1,4 @@
-"""A store of verdicts that outlives the process, and what stands before it."""
+"""The interface of persistent stores, and the batching in front of them."""
 
 import asyncio
 import logging
@@ -15,50 +15,50 @@ from citemark_service.telemetry.metrics import CacheOperation, Metrics
 A = TypeVar("A")
 T = TypeVar("T")
 
-_CALL_KEYS: Final = 500
-_READ_KEYS: Final = 2_000
-_UNWRITTEN: Final = 50_000
+_CALL_KEYS: Final = 500  # per call to the store
+_READ_KEYS: Final = 2_000  # gathered for one batch
+_UNWRITTEN: Final = 50_000  # entries that wait to be written; above this they are dropped
 _log = logging.getLogger("citemark.verdicts")
 
 
 class StoreError(CitemarkError):
-    """The store cannot be used now. It never leaves the cache, where it is a miss."""
+    """The store cannot be used now. The cache handles it as a miss."""
 
 
 class VerdictStore(Protocol):
     """Bytes by key, bounded by the store itself.
 
-    One call of each kind runs at a time, with 1 to 500 keys. Every method raises `StoreError`,
-    and nothing else, for whatever goes wrong outside.
+    At most one read and one write run at a time, with 1 to 500 keys each. Failures of the file
+    or the server are raised as `StoreError`.
     """
 
     @property
     def name(self) -> str:
-        """What the log calls it; holds no password."""
+        """Its name in the log, without a password."""
         ...
 
     async def read(self, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
-        """The values of those keys that have one."""
+        """The values of the keys that have one."""
         ...
 
     async def write(self, entries: Mapping[bytes, bytes]) -> None:
-        """Keep these; may evict others."""
+        """Store `entries`; may evict others."""
         ...
 
     async def aclose(self) -> None:
-        """Release the file or the connections. Raises nothing."""
+        """Close the file or the connections; raises nothing."""
         ...
 
 
 class BatchedStore:
-    """A store in few large calls with a time limit each; its trouble is a miss.
+    """Batches the calls to a store, each limited to `timeout_s`; a failure is a miss.
 
-    A training step starts hundreds of tasks in one turn of the event loop. Each would cost a
-    round trip to a thread or a server. So while one read is under way, the keys that are asked
-    for meanwhile gather for the next; writes are never waited for.
+    A training step starts hundreds of tasks in one turn of the event loop, each of which would
+    cost a round trip. So keys gather for the next read while one is running; writes are not
+    awaited.
 
-    After a failure the store is left alone for `pause_s`. The log has one line when the trouble
-    begins and one when it is over; the metrics count each failure.
+    After a failure the store is not called for `pause_s`. The log has one line at the beginning
+    and one at the end of an outage; the metrics count each failure.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class BatchedStore:
         self._running: set[asyncio.Task[Any]] = set()
 
     async def read(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        """The values that the store has; none while it is in trouble."""
+        """The values that the store has; none during an outage."""
         if self._next_read is None or len(self._next_read[0]) >= _READ_KEYS:
             gathered: list[bytes] = []
             self._next_read = (gathered, self._start(self._read_batch(gathered)))
@@ -88,7 +88,7 @@ class BatchedStore:
         return {key: found[key] for key in keys if key in found}
 
     def write(self, entries: Mapping[bytes, bytes]) -> None:
-        """Keep these soon; they are dropped, and counted, where too many wait already."""
+        """Queue `entries`; a full queue drops them and counts an error."""
         if len(self._unwritten) >= _UNWRITTEN:
             self._metrics.cache_errors["write"].inc()
             return
@@ -97,7 +97,7 @@ class BatchedStore:
             self._writer = self._start(self._write_batches())
 
     async def aclose(self) -> None:
-        """Write what waits, then close the store, within the time limit of any call."""
+        """Write what is queued, then close the store."""
         await asyncio.gather(*self._running, return_exceptions=True)
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -108,6 +108,7 @@ class BatchedStore:
     async def _read_batch(self, keys: list[bytes]) -> Mapping[bytes, bytes]:
         found: dict[bytes, bytes] = {}
         async with self._read_turn:
+            # From here on `keys` must not grow: later callers start another batch.
             if self._next_read is not None and self._next_read[0] is keys:
                 self._next_read = None
             for start in range(0, len(keys), _CALL_KEYS):
@@ -124,7 +125,7 @@ class BatchedStore:
     async def _attempt(
         self, operation: CacheOperation, call: Callable[[A], Awaitable[T]], argument: A
     ) -> T | None:
-        """The call's result; None where it failed, or the store is left alone."""
+        """The call's result; None where it failed, or during the pause after a failure."""
         if time.monotonic() < self._resume_at:
             return None
         try:
@@ -141,7 +142,7 @@ class BatchedStore:
         return result
 
     def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        # In a context of its own: a batch is read and written for many callers.
+        # In an empty context, since a batch is for many callers.
         task = asyncio.get_running_loop().create_task(work, context=Context())
         self._running.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self._running.discard)

@@ -1,6 +1,6 @@
-"""The transport to vLLM and other OpenAI-compatible servers: aiohttp and msgspec, nothing between.
+"""The transport to vLLM and other OpenAI-compatible servers, on plain aiohttp and msgspec.
 
-A training step makes hundreds of calls at once, so their CPU cost is the service's own.
+A training step makes hundreds of calls at once, whose CPU cost limits the service.
 """
 
 import io
@@ -16,17 +16,14 @@ from citemark_service.judges.server.reply import read_bounded, to_status_error, 
 from citemark_service.judges.server.server import Endpoint
 from citemark_service.telemetry.traces import trace_headers
 
-_ONE_WRITE: Final = 1024 * 1024
+_ONE_WRITE: Final = 1024 * 1024  # bytes
 
 
 class HttpTransport:
-    """HTTP/1.1 keep-alive to one server; connections are opened inside the running loop.
+    """HTTP/1.1 with keep-alive to one server, with trace headers.
 
-    Redirects are not followed and proxies of the environment are not used: a prompt goes to the
-    endpoint and nowhere else. The server being our own, it gets the trace of the call along.
-
-    Args:
-        priorities: send each call's priority. vLLM refuses the field unless it schedules by it.
+    Redirects and proxy variables are ignored: prompts go to the endpoint and nowhere else.
+    `priorities` sends each call's priority, which vLLM refuses unless it schedules by it.
     """
 
     def __init__(self, endpoint: Endpoint, *, style: ConstraintStyle, priorities: bool) -> None:
@@ -38,11 +35,6 @@ class HttpTransport:
         self._closed = False
 
     def send(self, request: ChatRequest) -> Coroutine[Any, Any, bytes]:
-        """Post `request` when awaited; the body of the reply. Nothing is retried or timed here.
-
-        Raises:
-            JudgeError: no connection, or a status other than 200.
-        """
         try:
             body = self._encode(request)
         except UnicodeEncodeError:
@@ -62,12 +54,13 @@ class HttpTransport:
     ) -> bytes:
         if self._closed:
             raise JudgeStopped("the judge client is closed")
+        # Opened on the first call, since aiohttp needs a running loop.
         session = self._session = self._session or self._open_session()
         try:
             async with session.request(
                 method,
                 f"{self._base}/{route}",
-                # aiohttp writes bytes at once; from a stream it lets the loop breathe in between.
+                # aiohttp writes bytes in one go, and a stream in pieces that yield to the loop.
                 data=io.BytesIO(body) if body is not None and len(body) > _ONE_WRITE else body,
                 headers=trace_headers(),
                 allow_redirects=False,
@@ -83,7 +76,7 @@ class HttpTransport:
     def _encode(self, request: ChatRequest) -> bytes:
         payload = request.payload(self.endpoint.model)
         payload["max_tokens"] = request.max_tokens
-        # A reasoning judge would spend `max_tokens` before its first verdict.
+        # Reasoning would use up `max_tokens` before the first verdict.
         payload["chat_template_kwargs"] = {"enable_thinking": False}
         if request.constraint is not None:
             payload |= request.constraint.payload(self._style)
@@ -94,15 +87,15 @@ class HttpTransport:
         return msgspec.json.encode(payload)
 
     def _open_session(self) -> aiohttp.ClientSession:
-        # Compressed replies would cost CPU on loopback and defeat the bound on their size.
+        # Decompression costs CPU, and a compressed reply would evade the bound on its size.
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         if self.endpoint.api_key:
             headers["Authorization"] = f"Bearer {self.endpoint.api_key}"
         return aiohttp.ClientSession(
-            # No limit: the slots in front bound the connections, and the pool never queues. After
-            # 5 s vLLM's uvicorn closes an idle connection; this end does so before.
+            # No limit, since `Slots` bounds the connections. vLLM's uvicorn closes an idle
+            # connection after 5 s; closing it earlier avoids sending a call into the close.
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0),
-            timeout=aiohttp.ClientTimeout(total=None),  # one limit only, kept by `Server`
+            timeout=aiohttp.ClientTimeout(total=None),  # `Server` sets the only time limit
             headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,

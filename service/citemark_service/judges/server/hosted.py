@@ -1,9 +1,8 @@
-"""The transport to hosted endpoints: their authentication and quirks are the openai package's.
+"""The transport to hosted endpoints, through the openai package.
 
-Its retries and its response models are off: retries have one owner (`pool.py`), and replies are
-read by the same decoder as those of vLLM. The key and the address are always passed in, so that
-`OPENAI_API_KEY` and `OPENAI_BASE_URL` never send a prompt elsewhere; `OPENAI_ORG_ID` and
-`OPENAI_PROJECT_ID` are honoured, as users of the package expect.
+Its retries and response models are not used: `pool.py` retries, and replies are decoded as those
+of vLLM. Key and address are always passed in, so that `OPENAI_API_KEY` and `OPENAI_BASE_URL`
+cannot redirect a prompt; `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID` are honoured.
 """
 
 from collections.abc import Callable, Coroutine, Sequence
@@ -20,13 +19,10 @@ from citemark_service.judges.server.server import Endpoint
 
 
 class HostedTransport:
-    """`openai.AsyncOpenAI` to an endpoint that is not ours and so never hears of our traces.
+    """`openai.AsyncOpenAI` to one endpoint, without trace headers.
 
-    Args:
-        connections: as many as the server has slots; with fewer, calls would queue here, too.
-
-    Raises:
-        SettingsError: there is no key; a server without one is `HttpTransport`'s.
+    `connections` must be the number of slots; with fewer, calls would queue in the client.
+    Raises `SettingsError` where the endpoint has no key.
     """
 
     def __init__(self, endpoint: Endpoint, *, connections: int) -> None:
@@ -45,12 +41,12 @@ class HostedTransport:
             base_url=endpoint.base_url,
             api_key=endpoint.api_key,
             max_retries=0,
-            timeout=httpx2.Timeout(None),  # one limit only, kept by `Server`
+            timeout=httpx2.Timeout(None),  # `Server` sets the only time limit
             http_client=client,
         )
 
     def send(self, request: ChatRequest) -> Coroutine[Any, Any, bytes]:
-        # Only fields of OpenAI's reference: others are refused.
+        # Only fields of OpenAI's API reference: others are refused.
         sound = request.without_surrogates()
         payload = sound.payload(self.endpoint.model)
         payload["max_completion_tokens"] = sound.max_tokens
@@ -66,7 +62,6 @@ class HostedTransport:
         await self._client.close()
 
     async def _read(self, call: Callable[[], Any], prompt: Sequence[Message]) -> bytes:
-        """The body of the reply to `call`, one of the `with_streaming_response` methods."""
         if self._client.is_closed():
             raise JudgeStopped("the judge client is closed")
         try:
@@ -79,4 +74,5 @@ class HostedTransport:
             raise to_status_error(reply.status_code, body, wait, prompt) from error
         except (openai.APIError, httpx2.HTTPError, OSError) as error:
             raise to_unreachable(error.__cause__ or error, self.endpoint.base_url) from error
+        # A success other than 200, for which the package raises nothing.
         raise to_status_error(response.status_code, b"", None, prompt)

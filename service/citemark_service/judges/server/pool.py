@@ -1,11 +1,10 @@
-"""The servers of a judge as one: where a call goes, and who tries it again.
+"""Routing and retrying calls over the servers of a judge.
 
-A group goes to the server that has its prefix. Where none has it, rendezvous hashing of the
-group's code and the servers' names decides (Thaler and Ravishankar, 1998): replicas of the
-service agree, and a server that goes away moves only its own groups. A server that carries more
-than a quarter of its slots beyond the least loaded one hands the group on to that one, and the
-group stays there: the prefix is computed a second time, which costs less than the wait for a
-quarter of the calls in flight.
+A group goes to the server that has its prefix in the cache. A new group is placed by rendezvous
+hashing of its affinity and the servers' names (Thaler and Ravishankar, 1998): replicas of the
+service agree, and the loss of a server moves only its own groups. A group moves for good to the
+least loaded server where its own has more than a quarter of its slots beyond that one's load:
+computing the prefix again costs less than waiting for a quarter of the calls in flight.
 """
 
 import asyncio
@@ -39,16 +38,16 @@ from citemark_service.telemetry.logs import log_context, log_fields
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.telemetry.traces import open_span
 
+# Errors after which the same request may succeed.
 TRANSPORT_ERRORS: Final = (JudgeUnreachable, JudgeTimeout, JudgeOverloaded, JudgeServerError)
-"""The errors after which the same bytes may be answered."""
 
-_SPILL_SHARE: Final = 0.25
-_GROUPS_KEPT: Final = 4096
+_SPILL_SHARE: Final = 0.25  # of a server's slots
+_GROUPS_KEPT: Final = 4096  # bounds memory; the least recent group is forgotten first
 _PRIME_TTL_S: Final = 300.0
 _log = logging.getLogger("citemark.judge")
 
+# `Server.attempt` or `Priming.attempt`.
 Attempt = Callable[[Server, ChatRequest, Meter, float | None], Coroutine[Any, Any, ChatReply]]
-"""`Server.attempt`, or that behind a prime."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +55,9 @@ class RetryPolicy:
     """At most `attempts` tries, the first included, with exponential back-off and full jitter.
 
     The wait before try n + 1 is uniform in [0, first_wait_s · 2^(n-1)], at most `max_wait_s`
-    (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/). What the server
-    asked for in Retry-After comes on top, so that callers who were told the same second do not
-    return in step; where it asks for more than `max_wait_s`, or for more than the deadline
-    leaves, waiting is pointless and the error is raised at once.
-
-    Only `TRANSPORT_ERRORS` are tried again. A reply that was read and is useless is none: the
-    language judge decides about those, because it can ask again under another constraint.
+    (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), plus the seconds
+    of Retry-After. The pool retries `TRANSPORT_ERRORS` only; the language judge retries invalid
+    replies, under another constraint.
     """
 
     attempts: int = 4
@@ -70,8 +65,14 @@ class RetryPolicy:
     max_wait_s: float = 30.0
 
     def plan_retry(self, error: JudgeError, attempt: int, deadline: float | None) -> float:
-        """The seconds to wait after `attempt` (from 1) failed; raises `error` for no other try."""
+        """Seconds to wait after `attempt` (from 1) failed with `error`.
+
+        Raises `error` after the last attempt, where Retry-After exceeds `max_wait_s`, and where
+        the wait would pass the deadline.
+        """
         asked_s = (isinstance(error, JudgeOverloaded) and error.retry_after_s) or 0.0
+        # The jitter comes on top of Retry-After, so that callers who were given the same second
+        # do not return together.
         backoff_s = min(self.max_wait_s, self.first_wait_s * 2.0 ** min(attempt - 1, 64))
         wait_s = asked_s + random.uniform(0.0, backoff_s)  # noqa: S311 - a spread, not a secret
         too_late = deadline is not None and time.monotonic() + wait_s >= deadline
@@ -84,12 +85,11 @@ class RetryPolicy:
 
 
 class JudgePool:
-    """One or more servers that serve the same model. Safe to call concurrently.
+    """One or more servers of the same model. Safe to call concurrently.
 
-    An attempt is a server and one HTTP call. An ejected server gets no calls while another is
-    up, and those that wait for it, or were sent to a server that is silent, go elsewhere, which
-    is not counted as an attempt. With more than one server each is looked at in the background
-    from the first call on.
+    An ejected server gets no calls while another is up. Calls that wait for it, or were sent to
+    a server that is silent, are sent to another; that does not count as an attempt. With more
+    than one server each is polled in the background from the first call on.
     """
 
     def __init__(
@@ -102,11 +102,9 @@ class JudgePool:
         tracer: Tracer,
         prime_wait_s: float | None = None,
     ) -> None:
-        """Set up a server for each of `transports`; the pool closes them.
+        """Take over `transports`, which the pool closes. `limits` applies to each server.
 
-        Args:
-            limits: of each server.
-            prime_wait_s: how long a group waits for its prime; None sends no primes.
+        `prime_wait_s` is how long a group waits for its prime; None sends no primes.
         """
         names = name_servers([each.endpoint.base_url for each in transports])
         self._servers = tuple(
@@ -120,8 +118,7 @@ class JudgePool:
         if prime_wait_s is not None:
             self._priming = Priming(prime_wait_s, metrics, tracer)
             self._attempt = self._priming.attempt
-        self._homes: OrderedDict[str, Server] = OrderedDict()
-        """Where the groups are, by affinity; the latest last."""
+        self._homes: OrderedDict[str, Server] = OrderedDict()  # by affinity, latest last
         self._watchers: list[asyncio.Task[None]] | None = None
         for server in self._servers:
             server.on_change = partial(self._redirect, server)
@@ -131,12 +128,12 @@ class JudgePool:
     ) -> ChatReply:
         """Return a reply with HTTP status 200, or raise the `JudgeError` of the last attempt.
 
-        Retries transport errors until the attempts or the deadline (`time.monotonic()`) are
-        used up. Every attempt that the server billed is added to `meter`.
+        Transport errors are retried until the attempts or the deadline (`time.monotonic()`) are
+        used up. The usage of every attempt is added to `meter`.
         """
         if self._watchers is None:
             watched = self._servers if len(self._servers) > 1 else ()
-            # In a context of their own: they are not of the rollout that happens to come first.
+            # In an empty context, or they would log under the first caller's rollout.
             self._watchers = [
                 asyncio.create_task(server.watch(), context=Context()) for server in watched
             ]
@@ -148,25 +145,20 @@ class JudgePool:
                 with log_context(attempt=attempt) if attempt > 1 else nullcontext():
                     return await self._attempt(server, request, meter, deadline)
             except Displaced:
-                continue  # no attempt; only after an ejection, so that this ends
+                continue  # no attempt; each follows an ejection, so the loop ends
             except TRANSPORT_ERRORS as error:
                 tried.add(server)
                 failure: JudgeError = error
                 others = (other for other in self._servers if other not in tried)
                 if isinstance(error, JudgeOverloaded) and any(other.up for other in others):
-                    failure = JudgeOverloaded(str(error))  # another need not wait so long
+                    failure = JudgeOverloaded(str(error))  # without its Retry-After
                 wait_s = self._retry.plan_retry(failure, attempt, deadline)
             self._metrics.count_retry(failure.kind)
             attempt += 1
             await asyncio.sleep(wait_s)
 
     async def check(self) -> None:
-        """Return when at least one server answers and serves the model.
-
-        Raises:
-            JudgeUnreachable: none does; the message tells of each.
-            JudgeError: the one server of this pool does not.
-        """
+        """Raise `JudgeError`, with the reason for each server, if none serves the model."""
         failures = await asyncio.gather(*(server.look() for server in self._servers))
         if None in failures:
             return
@@ -176,7 +168,6 @@ class JudgePool:
         raise JudgeUnreachable("; ".join(f"{server.name}: {why}" for server, why in reasons))
 
     async def aclose(self) -> None:
-        """Stop looking after the servers and close the connections."""
         watchers, self._watchers = self._watchers or [], []
         for watcher in watchers:
             watcher.cancel()
@@ -186,11 +177,8 @@ class JudgePool:
             await server.transport.aclose()
 
     def _pick(self, affinity: str, tried: Collection[Server]) -> Server:
-        """The server for a call of the group `affinity`, which is empty where it has none.
-
-        One that is up and not among `tried`, as long as there is one; where all are down, the
-        call is sent all the same, so that it fails or succeeds by what a server really does.
-        """
+        """The server for a call of the group `affinity` ("" for none): up and untried if any is."""
+        # Where all are down, the call is sent all the same: the servers may be back already.
         fit: Sequence[Server] = [server for server in self._servers if server.up] or self._servers
         if tried:
             fit = [server for server in fit if server not in tried] or fit
@@ -217,7 +205,7 @@ class JudgePool:
         return home
 
     def _redirect(self, server: Server) -> None:
-        """Let nobody wait for a server that is down while one is up."""
+        """Displace what waits for servers that are down, if one is up; `server` has changed."""
         if self._priming is not None and not server.up:
             self._priming.forget(server)
         if any(other.up for other in self._servers):
@@ -228,20 +216,19 @@ class JudgePool:
 
 @dataclass(slots=True)
 class _Prime:
-    """A prime that goes on until `done`, and counts until `until`."""
+    """A prime in flight until `done` is set, and valid until `until` (`time.monotonic()`)."""
 
     until: float
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Priming:
-    """Sends what a group's prompts share once to each server, before the first of them.
+    """Sends the shared part of a group's prompts to a server before the first of them.
 
-    A server whose prefix cache keeps only the end of each prompt (recurrent layers, see the
-    README) finds nothing of it in the next sample's prompt, for between the shared part and the
-    end lies the answer. A call that ends where the shared part ends leaves that in the cache for
-    all of them. Nothing fails here: after `wait_s` seconds, or when the prime failed, the call
-    goes ahead.
+    With recurrent layers (see the README) a prefix cache has an entry only at the end of a
+    prompt, which the next sample's prompt does not reach: the answer differs. A call that ends
+    with the shared part puts an entry there. After `wait_s` seconds, or when the prime failed,
+    the call goes ahead.
     """
 
     def __init__(self, wait_s: float, metrics: Metrics, tracer: Tracer) -> None:
@@ -253,16 +240,16 @@ class Priming:
     async def attempt(
         self, server: Server, request: ChatRequest, meter: Meter, deadline: float | None
     ) -> ChatReply:
-        """As `Server.attempt`, behind the prime of the request's group.
+        """As `Server.attempt`, after the group's prime.
 
-        The group's first call sends the prime and pays for it; the others wait for that one.
+        The group's first call sends the prime, on its meter; the others wait for that one.
         """
         if request.affinity and request.shared:
             await self._prime(server, request, meter, deadline)
         return await server.attempt(request, meter, deadline)
 
     def forget(self, server: Server) -> None:
-        """Prime anew: the server went away, and its cache with it."""
+        """Prime anew on `server`, whose cache may be lost."""
         self._primes.pop(server.name, None)
 
     async def _prime(
@@ -290,7 +277,7 @@ class Priming:
             except TimeoutError:
                 outcome = "late"
             except (Displaced, asyncio.CancelledError):
-                prime.until = 0.0  # nothing came of it, so that the next call may try
+                prime.until = 0.0  # expired, so that the next call sends another
                 raise
             except JudgeError:
                 pass
@@ -300,11 +287,7 @@ class Priming:
 
 
 def to_prime(request: ChatRequest) -> ChatRequest:
-    """The shared part of a request, with room for one token and no grammar to compile.
-
-    Its message is left open: what a chat template closes it with could push the state that is
-    kept past the end of the shared part.
-    """
+    """The shared part of a request, for one token and without a grammar to compile."""
     *before, last = request.messages
     shared = dataclasses.replace(last, content=last.content[: request.shared])
     return dataclasses.replace(
@@ -314,5 +297,6 @@ def to_prime(request: ChatRequest) -> ChatRequest:
         max_tokens=1,
         temperature=0.0,
         top_logprobs=0,
+        # The closing tokens of a chat template would put the cached state past the shared part.
         open_ended=True,
     )

@@ -1,8 +1,8 @@
-"""Bounded concurrency to one server, and the order in which waiting calls are served.
+"""Bounded concurrency to one server, and the order of waiting calls.
 
-Lower priority numbers come first. Callers of one priority take turns, one call each. What one
-caller waits for is served group by group in order of arrival, so that a group's calls follow
-each other while the server still has their common prefix. Every operation takes constant time.
+Lower priority numbers come first. Callers of one priority take turns, one call each. A caller's
+calls are served group by group in order of arrival, while the server still has the group's
+prefix in its cache. Every operation takes constant time.
 """
 
 import asyncio
@@ -13,35 +13,33 @@ from typing import Final, Generic, TypeVar
 from citemark_service.errors import DeadlineExceeded, JudgeOverloaded, JudgeUnreachable
 from citemark_service.judges.chat import ChatRequest
 
+# Calls of one group in a row before the caller's other groups have their turn, so that an endless
+# group does not starve them; a group of eight makes 16 calls.
 RUN: Final = 64
-"""Calls of one group served in a row before the caller's other groups have their turn, so that
-a group that never ends does not keep them out; a group of eight makes 16 calls."""
 
 T = TypeVar("T")
 
 
 class Displaced(JudgeUnreachable):
-    """The server was given up while the call waited for it, or went silent over it."""
+    """The server was ejected while the call waited for it, or fell silent during the call."""
 
 
-# Ordered dictionaries: plain ones look past every removed entry for their first.
+# Ordered dictionaries, since finding the first key of a plain one skips all removed entries.
 class _Groups(OrderedDict[str, OrderedDict[T, None]]):
-    """What one caller waits for, by affinity."""
+    """The waiting items of one caller, by affinity."""
 
-    run = 0
-    """Calls of the first group that were served in a row."""
+    run = 0  # calls of the first group served in a row
 
 
 class WaitingLine(Generic[T]):
-    """Everything that waits, each item once; items are hashable."""
+    """The waiting items, which are hashable and distinct."""
 
     def __init__(self) -> None:
-        self.size = 0
-        """How many wait; kept up to date here, only read elsewhere."""
+        self.size = 0  # read-only for others
         self._priorities: dict[int, OrderedDict[str, _Groups[T]]] = {}
 
     def push(self, request: ChatRequest, item: T) -> None:
-        """Let `item` wait; its place follows from the priority, caller and affinity."""
+        """Add `item`, ordered by the priority, caller and affinity of `request`."""
         callers = self._priorities.setdefault(request.priority, OrderedDict())
         groups = callers.get(request.caller)
         if groups is None:
@@ -50,11 +48,7 @@ class WaitingLine(Generic[T]):
         self.size += 1
 
     def pop(self) -> T:
-        """Take out whose turn it is.
-
-        Raises:
-            IndexError: nothing waits.
-        """
+        """Remove and return the next item. Raises `IndexError` where nothing waits."""
         if not self.size:
             raise IndexError("nothing waits")
         priority = min(self._priorities)
@@ -63,7 +57,7 @@ class WaitingLine(Generic[T]):
         affinity, group = next(iter(groups.items()))
         item, _ = group.popitem(last=False)
         self.size -= 1
-        callers.move_to_end(caller)
+        callers.move_to_end(caller)  # the next call is another caller's
         groups.run += 1
         if group and groups.run >= RUN:
             groups.move_to_end(affinity)
@@ -73,7 +67,7 @@ class WaitingLine(Generic[T]):
         return item
 
     def discard(self, request: ChatRequest, item: T) -> None:
-        """Take `item` out, which came with `request`, where it still waits."""
+        """Remove `item`, pushed with `request`, if it still waits."""
         callers = self._priorities.get(request.priority)
         groups = callers.get(request.caller) if callers else None
         if groups is not None and item in groups.get(request.affinity, ()):
@@ -93,10 +87,9 @@ class WaitingLine(Generic[T]):
 
 
 class Slots:
-    """At most `limit` calls hold a slot, at most `queue` more wait for one.
+    """At most `limit` calls hold a slot, and at most `queue` more wait for one.
 
-    A free slot is handed to a waiting call at once, so that no later call can take it first and
-    none is lost when the call it was handed to is cancelled in the same turn of the loop.
+    `release` hands the slot to a waiting call directly, so that no later call can take it first.
     """
 
     def __init__(self, limit: int, queue: int) -> None:
@@ -107,12 +100,10 @@ class Slots:
 
     @property
     def waiting(self) -> int:
-        """Calls that wait for a slot."""
         return self._line.size
 
     @property
     def load(self) -> int:
-        """Calls that hold a slot or wait for one."""
         return self.in_flight + self._line.size
 
     async def acquire(self, request: ChatRequest, deadline: float | None) -> None:
@@ -126,7 +117,7 @@ class Slots:
         left_s = None if deadline is None else deadline - time.monotonic()
         if left_s is not None and left_s <= 0:
             raise DeadlineExceeded("the deadline passed before the judge was asked")
-        if self.in_flight < self.limit:  # then nobody waits: who waited would have been served
+        if self.in_flight < self.limit:  # then no call waits: `release` hands free slots over
             self.in_flight += 1
             return
         if self._line.size >= self._queue:
@@ -141,23 +132,22 @@ class Slots:
             if ticket.cancelled():
                 self._line.discard(request, ticket)
             elif ticket.exception() is None:
-                self.release()  # handed over and cancelled in the same turn of the loop
+                self.release()  # got its slot and was cancelled in the same turn of the loop
             if isinstance(error, TimeoutError):
                 late = "the deadline passed while waiting for the judge"
                 raise DeadlineExceeded(late) from error
             raise
 
     def release(self) -> None:
-        """Give one slot back."""
         self.in_flight -= 1
         while self._line.size and self.in_flight < self.limit:
             ticket = self._line.pop()
-            if not ticket.done():  # one that was cancelled in this turn of the loop is still here
+            if not ticket.done():  # it may be cancelled but not yet discarded in this turn
                 self.in_flight += 1
                 ticket.set_result(None)
 
     def displace(self) -> None:
-        """Send everyone who waits away with `Displaced`."""
+        """Fail all waiting calls with `Displaced`."""
         while self._line.size:
             ticket = self._line.pop()
             if not ticket.done():

@@ -1,7 +1,7 @@
-"""Reading what a server sent: a completion, its tokens, a list of models, or an error.
+"""Decoding of what servers send: completions, tokens, lists of models and errors.
 
-Only the fields that count are decoded and checked for type; of a server's words as much is
-repeated as cannot quote a rollout.
+Only the fields in use are decoded and type-checked. Error texts of a server are passed on only
+where they do not quote a rollout.
 """
 
 import re
@@ -25,19 +25,18 @@ from citemark_service.errors import (
 from citemark_service.judges.chat import ChatReply, Message, Token
 from citemark_service.judges.tasks import Usage
 
-MAX_REPLY_BYTES: Final = 8 * 1024 * 1024
-"""A reply above this is refused unread: verdicts of a rollout take a few kilobytes."""
+MAX_REPLY_BYTES: Final = 8 * 1024 * 1024  # verdicts of a rollout take a few kilobytes
 
-_MESSAGE_CHARS: Final = 300  # of what a server says in an error
-_ECHO_BLOCK: Final = 12
+_MESSAGE_CHARS: Final = 300  # of a server's error text
+_ECHO_BLOCK: Final = 12  # characters
 _FENCE: Final = re.compile(r"```[a-z]*\s*")
-_HALF: Final = "\N{REPLACEMENT CHARACTER}"
+_HALF: Final = "\N{REPLACEMENT CHARACTER}"  # for a token that is a part of a character
 _UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
-# Trees of plain values hold no cycles, so none of these need be tracked for collection.
+# gc=False: these cannot form cycles, and a reply has hundreds of tokens to track.
 class _Logprobs(msgspec.Struct, gc=False):
     content: list[Token] | None = None
 
@@ -70,7 +69,7 @@ class Completion(msgspec.Struct, gc=False):
     error: object = None
 
     def cost(self) -> Usage:
-        """What the server billed, as one call; zeros where it does not say."""
+        """The usage of this call; zero tokens where the server reports none."""
         bill = self.usage
         if bill is None:
             return Usage(calls=1)
@@ -83,11 +82,7 @@ class Completion(msgspec.Struct, gc=False):
         )
 
     def reply(self, cost: Usage) -> ChatReply:
-        """The first choice as a value. Reasoning is not read, wherever a server puts it.
-
-        Raises:
-            JudgeUnreadable: there is no choice, or it has no text.
-        """
+        """The first choice, without reasoning. Raises `JudgeUnreadable` if there is no text."""
         if not self.choices:
             raise JudgeUnreadable("the reply has no choices")
         choice = self.choices[0]
@@ -103,11 +98,10 @@ _COMPLETION: Final = msgspec.json.Decoder(Completion)
 
 
 def decode_completion(body: bytes) -> Completion:
-    """Read the body of a reply with status 200.
+    """Decode the body of a reply with status 200.
 
-    Raises:
-        JudgeUnreadable: too large, not JSON, an error object, or a field of another type; the
-            message names the field, never its value.
+    Raises `JudgeUnreadable` where it is too large, not JSON, an error object, or has a field of
+    another type; the message names the field, never its value.
     """
     if len(body) > MAX_REPLY_BYTES:
         raise JudgeUnreadable(f"the reply is larger than {MAX_REPLY_BYTES} bytes")
@@ -121,7 +115,7 @@ def decode_completion(body: bytes) -> Completion:
 
 
 async def read_bounded(chunks: AsyncIterator[bytes], limit: int = MAX_REPLY_BYTES) -> bytes:
-    """The chunks in one piece, read no further than the first chunk beyond `limit`."""
+    """Join the chunks, up to the first one that exceeds `limit` bytes."""
     parts: list[bytes] = []
     size = 0
     async for chunk in chunks:
@@ -133,19 +127,18 @@ async def read_bounded(chunks: AsyncIterator[bytes], limit: int = MAX_REPLY_BYTE
 
 
 def align_tokens(tokens: Sequence[Token], content: str) -> tuple[Token, ...] | None:
-    """The tokens with texts that join to `content`, or None where they cannot be matched.
+    """Tokens whose texts join to `content`, or None where they cannot be matched. Linear time.
 
-    Servers do not promise that they join. Byte-level tokenizers split a character over tokens,
-    and a server that decodes each token alone prints U+FFFD for the halves: these become one
-    token without alternatives. End-of-turn tokens and the code fence around JSON, which the text
-    leaves out, are dropped. Linear in the length of both.
+    Byte-level tokenizers split a character over tokens, and a server that decodes each token
+    alone prints U+FFFD for the parts: these become one token without alternatives. End-of-turn
+    tokens and a code fence around JSON, which `content` may lack, are dropped.
     """
     spelt = "".join([token.text for token in tokens])
     if spelt == content:
         return tuple(tokens)
     shown = [token for token in tokens if token.text]
     fence = _FENCE.match(spelt)
-    if fence is not None and not content.startswith(fence[0]):  # as llama.cpp does
+    if fence is not None and not content.startswith(fence[0]):  # llama.cpp strips it
         starts = list(accumulate((len(token.text) for token in shown), initial=0))
         shown = shown[starts.index(fence.end()) :] if fence.end() in starts else shown
     return _merge_halves(shown, content)
@@ -161,7 +154,7 @@ def _merge_halves(tokens: Sequence[Token], content: str) -> tuple[Token, ...] | 
         if _HALF in token.text:
             halves.append(token)
             continue
-        # A half prints as at least one character, so the whole ones are no more than the halves.
+        # Each half prints at least one U+FFFD, so they spell no more characters than they print.
         last = at + sum(len(half.text) for half in halves)
         starts = (n for n in range(at, last + 1) if content.startswith(token.text, n))
         start = next((n for n in starts if _are_halves(halves, content[at:n])), None)
@@ -179,10 +172,7 @@ def _merge_halves(tokens: Sequence[Token], content: str) -> tuple[Token, ...] | 
 
 
 def _are_halves(halves: Sequence[Token], piece: str) -> bool:
-    """Whether `piece` may be what the halves spell.
-
-    No ASCII is passed over unseen: verdicts are ASCII and must keep their places.
-    """
+    """Whether the halves may spell `piece`: their ASCII, such as verdicts, must be the same."""
     spelt = "".join([half.text for half in halves])
     return [*filter(str.isascii, spelt)] == [*filter(str.isascii, piece)]
 
@@ -196,10 +186,9 @@ class _Models(msgspec.Struct):
 
 
 def verify_served(listing: bytes, model: str) -> None:
-    """Return where `model` is in the list, or where the list is not OpenAI's.
+    """Raise `JudgeRejected`, naming the served models, if `model` is not among them.
 
-    Raises:
-        JudgeRejected: the server has other models; the message names them.
+    A list in another format than OpenAI's is accepted.
     """
     try:
         served = [each.id for each in msgspec.json.decode(listing, type=_Models).data]
@@ -216,14 +205,13 @@ class _ServerMessage(msgspec.Struct):
 
 class _ErrorBody(msgspec.Struct):
     error: _ServerMessage | None = None
-    message: str = ""
-    """Older vLLM puts the message at the top level."""
+    message: str = ""  # where older vLLM puts it
 
 
 def to_status_error(
     status: int, body: bytes, retry_after: str | None, prompt: Iterable[Message]
 ) -> JudgeError:
-    """The error that a reply with `status` != 200 stands for; `prompt` is what was sent."""
+    """The error for a reply with `status` != 200 to `prompt`."""
     try:
         error = msgspec.json.decode(body, type=_ErrorBody)
         words = quotable(error.error.message if error.error else error.message, prompt)
@@ -247,14 +235,13 @@ def to_unreachable(error: BaseException, base_url: str) -> JudgeUnreachable:
 
 
 def quotable(words: str, prompt: Iterable[Message]) -> str:
-    """At most 300 characters of a server's words on one line; empty where they echo the prompt.
+    """At most 300 characters of a server's text on one line; empty where it echoes the prompt.
 
-    Failures end up in logs and in replies to others than the prompt's author. Every run of 23
-    characters that `words` shares with the prompt is caught, as it covers one whole aligned
-    block of 12; a chance hit only costs the detail of a message.
+    Failures are logged and returned to others than the prompt's author.
     """
     line = " ".join(words[: 2 * _MESSAGE_CHARS].split())
     kept = "".join(filter(str.isprintable, line))[:_MESSAGE_CHARS]
+    # Any run of 23 characters covers a whole aligned block of 12, so each such echo is caught.
     starts = range(0, len(kept) - _ECHO_BLOCK + 1, _ECHO_BLOCK)
     blocks = [kept[start : start + _ECHO_BLOCK] for start in starts]
     for message in prompt:

@@ -1,4 +1,4 @@
-"""One server of a judge: how it is addressed, what it carries, and whether it is fit for calls."""
+"""One server of a judge: its endpoint, limits, slots and health."""
 
 import asyncio
 import logging
@@ -29,20 +29,20 @@ from citemark_service.telemetry.logs import Outage, get_log_context, log_fields
 from citemark_service.telemetry.metrics import CallOutcome, Metrics
 from citemark_service.telemetry.traces import open_span, set_attributes
 
+# Errors that count against the server's health; others are due to the call, deadline or load.
 _DISTRESS: Final = (JudgeUnreachable, JudgeTimeout, JudgeServerError)
-"""Errors that speak against the server, not against the call, its deadline or the load."""
 _EJECTING_FAILURES: Final = 3  # in a row
-_LOOK_TIMEOUT_S: Final = 4.0  # less than `/readyz` waits for the looks at all servers
+_LOOK_TIMEOUT_S: Final = 4.0  # less than `/readyz` waits for all servers
 _UNBILLED: Final = Usage()
 _log = logging.getLogger("citemark.judge")
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An OpenAI-compatible API, usually with a path that ends in `/v1`.
+    """The base URL of an OpenAI-compatible API, which usually ends in `/v1`.
 
-    Raises:
-        SettingsError: every call would fail with it, or an error message could show a secret.
+    Raises `SettingsError` for a URL or key that cannot work, and for credentials in the URL,
+    which error messages would show.
     """
 
     base_url: str
@@ -52,7 +52,7 @@ class Endpoint:
     def __post_init__(self) -> None:
         try:
             parts = urlsplit(self.base_url)
-            host, _port = parts.hostname, parts.port
+            host, _port = parts.hostname, parts.port  # `port` raises where it is no number
         except ValueError as error:
             raise SettingsError(f"judge_url: {error}") from error
         if parts.username is not None:
@@ -64,25 +64,24 @@ class Endpoint:
 
 
 class Transport(Protocol):
-    """How requests reach an endpoint: `HttpTransport` or `HostedTransport`."""
+    """Sends requests to an endpoint, without retries or time limits."""
 
     endpoint: Endpoint
 
     def send(self, request: ChatRequest) -> Coroutine[Any, Any, bytes]:
-        """Post once; the body of a reply with status 200. Raises `JudgeError`."""
+        """Post and return the body of a reply with status 200. Raises `JudgeError` otherwise."""
 
     def list_models(self) -> Coroutine[Any, Any, bytes]:
-        """As `send`, of the list of models."""
+        """As `send`, for the list of models."""
 
     async def aclose(self) -> None:
-        """Close the connections; calls from now on raise `JudgeStopped`."""
+        """Close the connections; later calls raise `JudgeStopped`."""
 
 
 def name_servers(urls: Sequence[str]) -> list[str]:
-    """A short name for each URL: its host and port, or all of it where two share those.
+    """A short name for each URL: host and port, or the whole URL where two share those.
 
-    Raises:
-        SettingsError: a URL is there twice, which would double the load on its server.
+    Raises `SettingsError` for a repeated URL, which would double the load on its server.
     """
     if len(set(urls)) < len(urls):
         raise SettingsError("judge_urls must name each server once")
@@ -93,28 +92,22 @@ def name_servers(urls: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """What one server is asked at once and for how long, and when it is looked at."""
+    """Limits on the calls to one server, and the intervals of its health checks ("looks")."""
 
     concurrency: int
-    timeout_s: float
-    """For one call, from connecting to the last byte of a reply that may drip."""
-    queue: int = 32_768
-    """Calls that wait for a slot."""
-    look_every_s: float = 3.0
-    """Between looks at a server that is up; none is needed where calls were answered since."""
-    first_look_s: float = 0.5
-    """Before the first look at an ejected server; doubled with each until a call is answered."""
+    timeout_s: float  # of one call, from connecting to the last byte of the reply
+    queue: int = 32_768  # calls that wait for a slot
+    look_every_s: float = 3.0  # while the server is up; skipped where calls were answered
+    first_look_s: float = 0.5  # after an ejection; doubles until a call is answered
     max_look_s: float = 30.0
 
 
 class Server:
-    """A transport under a name, with its slots and its health.
+    """A transport with its slots and its health; `name` is its label in metrics and logs.
 
-    Callers wait for a slot here and never in a connection pool. A slot is held for one HTTP
-    call, not for the pause before a retry. The server is up until calls fail in a row or a look
-    fails, and up again after a look or a call succeeds.
-
-    `name` is the label of its metrics and log lines.
+    Calls wait for a slot here, never in a connection pool, and hold it during the HTTP call
+    only. The server is ejected after three failed calls in a row or a failed look, and is up
+    again after a look or a call succeeds.
     """
 
     def __init__(
@@ -128,8 +121,8 @@ class Server:
         self.name = name
         self.transport = transport
         self.slots = Slots(limits.concurrency, limits.queue)
+        # Called when the server went up or down, or stays silent.
         self.on_change: Callable[[], None] = lambda: None
-        """Called when the server went up or down, or stays silent."""
         self._limits = limits
         self._metrics = metrics
         self._tracer = tracer
@@ -152,17 +145,16 @@ class Server:
 
     @property
     def up(self) -> bool:
-        """Whether calls are sent here."""
         return not self._outage.active
 
     async def attempt(
         self, request: ChatRequest, meter: Meter, deadline: float | None
     ) -> ChatReply:
-        """One HTTP call, when it is this one's turn; its outcome counts for the server's health.
+        """Wait for a slot and make one HTTP call, whose outcome counts for the server's health.
 
         Raises:
-            Displaced: the server was given up first; this is no failure of the call.
-            JudgeError: any other; `DeadlineExceeded` also while it waits for its turn.
+            Displaced: the server was ejected first; not a failure of the call.
+            JudgeError: any other failure; `DeadlineExceeded` while waiting for the slot, too.
         """
         arrived = time.monotonic()
         try:
@@ -172,7 +164,7 @@ class Server:
             if not isinstance(error, Displaced):
                 self._calls[error.kind].inc()
             raise
-        finally:  # who waited in vain waited too
+        finally:  # also for a call that got no slot
             started = time.monotonic()
             self._metrics.stages["queue"].observe(started - arrived)
         outcome: ChatReply | JudgeError
@@ -185,10 +177,10 @@ class Server:
                 async with leash:
                     body = await self.transport.send(request)
                 completion = decode_completion(body)
-                usage = completion.cost()  # paid for, whatever the content is worth
+                usage = completion.cost()  # counts even where the next line raises
                 outcome = completion.reply(usage)
             except TimeoutError:
-                if leash not in self._sent:
+                if leash not in self._sent:  # `displace` let it expire
                     outcome = Displaced(f"{self.name} does not answer any more")
                 elif left_s <= timeout_s:
                     outcome = DeadlineExceeded("the deadline passed during a judge call")
@@ -206,26 +198,21 @@ class Server:
             return outcome
 
     def displace(self) -> None:
-        """Give back what waits here; where a look failed too, what was sent here as well.
+        """Fail the calls that wait here with `Displaced`, and after a failed look those in flight.
 
-        A machine that is gone without a word resets no connection, and each call to it would
-        otherwise last until its own limit. Calls that merely failed displace nothing that was
-        sent: a server that cannot answer one rollout may be answering the others.
+        A server that fails some calls may still answer others, so failed calls alone displace
+        nothing in flight.
         """
         self.slots.displace()
         if self._silent:
+            # A machine that vanishes resets no connection: each call would last until its limit.
             sent, self._sent = self._sent, set()
             now = asyncio.get_running_loop().time()
             for leash in sent:
                 leash.reschedule(now)
 
     async def look(self) -> JudgeError | None:
-        """Ask whether it serves the model; why not, or None.
-
-        A look brings an ejected server back on probation, where one call that fails ejects it
-        again: a server whose engine has died may still list its model. One that answered a call
-        in the meantime is busy and not ill.
-        """
+        """Check that the server lists the model; return the failure, or None."""
         answers, limit_s = self._answers, min(_LOOK_TIMEOUT_S, self._limits.timeout_s)
         failure: JudgeError | None = None
         try:
@@ -236,6 +223,7 @@ class Server:
             failure = JudgeTimeout(f"the judge did not answer within {limit_s:g} s")
         except JudgeError as error:
             failure = error
+        # A server that answered a call in the meantime is busy, not down.
         if failure is not None and self._answers != answers:
             return failure
         self._silent = failure is not None
@@ -243,6 +231,8 @@ class Server:
             return None
         self._looks += 1  # the next look has to wait longer, until a call is answered
         if failure is None:
+            # On probation, where one failed call ejects it again: a server whose engine has died
+            # may still list its model.
             self._failures = _EJECTING_FAILURES - 1
             self.turn(None)
         elif self.up:
@@ -252,10 +242,7 @@ class Server:
         return failure
 
     async def watch(self) -> None:
-        """Look again and again, until cancelled; more rarely the longer it stays away.
-
-        A look is due when for a whole pause the server answered no call and did not turn.
-        """
+        """Look until cancelled, each time after a pause without an answered call or a `turn`."""
         while True:
             await self.look()
             heard = True
@@ -267,7 +254,7 @@ class Server:
                 heard = self._turned.is_set() or self._answers != answers
 
     def turn(self, failure: JudgeError | None) -> None:
-        """Give the server up because of `failure`; with None, send calls to it again."""
+        """Eject the server because of `failure`; None sends calls to it again."""
         if failure is None:
             self._silent = False
             self._outage.end("judge server %s answers again", self.name)
@@ -285,7 +272,7 @@ class Server:
         meter: Meter,
         span: Span,
     ) -> None:
-        """Account one call that was sent, in the meter, metrics, span, log and health."""
+        """Record a call in the meter, metrics, span, log and health."""
         error = outcome if isinstance(outcome, JudgeError) else None
         label: CallOutcome = "ok" if error is None else error.kind
         meter.add(usage)
@@ -295,7 +282,7 @@ class Server:
             label, seconds, prompt=prompt, cached=cached, completion=completion
         )
         self._calls[label].inc()
-        if span.is_recording():  # under OpenTelemetry's names where it has any
+        if span.is_recording():  # under OpenTelemetry's semantic conventions where there are any
             whose = {f"citemark.{name}": fact for name, fact in get_log_context().items()}
             set_attributes(
                 span,
@@ -327,10 +314,10 @@ class Server:
                 self.turn(error)
 
     def _pause_s(self) -> float:
-        """Until the next look, while nothing is heard."""
+        """Seconds until the next look."""
         if self.up:
             return self._limits.look_every_s
         doublings = min(max(0, self._looks - 1), 16)
         wait_s = min(self._limits.max_look_s, self._limits.first_look_s * 2.0**doublings)
-        # Spread, so that many services do not fall upon a server that has just come back.
+        # Spread, so that the looks of many services do not coincide.
         return wait_s * random.uniform(0.75, 1.25)  # noqa: S311 - a spread, not a secret
