@@ -26,8 +26,6 @@ _CRITERIA: Final[TypeAdapter[MixedRubrics]] = TypeAdapter(MixedRubrics)
 
 
 class SupportRow(BaseModel, frozen=True):
-    """A claim with its snippets."""
-
     question: str = ""
     snippets: tuple[Snippet, ...]
     claim: str = Field(min_length=1)
@@ -46,8 +44,6 @@ class SupportRow(BaseModel, frozen=True):
 
 
 class CriterionRow(BaseModel, frozen=True):
-    """An answer in plain prose with one criterion."""
-
     question: str = ""
     snippets: tuple[Snippet, ...] = ()
     criterion: str = Field(min_length=1)

@@ -15,8 +15,6 @@ from citemark_service.judges.tasks import CriteriaTask, Judge, Meter, Usage
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """The results for one file."""
-
     file: str  # the name without its folder
     kind: Literal["support", "criteria", "rollouts"]
     failed: int = 0  # rows without a verdict, which are in no figure

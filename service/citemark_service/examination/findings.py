@@ -31,7 +31,6 @@ class ServerFinding(NamedTuple):
 
 
 def explain_failure(error: JudgeError) -> ServerFinding:
-    """The only finding about a server whose probe failed."""
     advice = "does it run, and is CITEMARK_JUDGE_URL its address?"
     if isinstance(error, JudgeRejected):
         advice = (
@@ -42,7 +41,6 @@ def explain_failure(error: JudgeError) -> ServerFinding:
 
 
 def explain_report(report: ProbeReport, server: str) -> tuple[ServerFinding, ...]:
-    """The findings about a server that answered, described by `server`."""
     times = ", ".join(f"{seconds:.2f}" for seconds in report.seconds)
     grammar = "asked for prose, it replied with verdicts only"
     if report.grammar is not None:

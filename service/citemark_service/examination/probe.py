@@ -39,8 +39,6 @@ class CachedTokens(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ProbeReport:
-    """The results of three calls."""
-
     grammar: str | None  # the first violation; None if all replies conform
     logprobs: bool
     prompt_tokens: int  # of each call
@@ -116,7 +114,6 @@ def _write_shelves(label: str, lines: int) -> str:
 def _count_cached(
     reply: ChatReply, before: PrefixCount | None, after: PrefixCount | None
 ) -> CachedTokens:
-    """From the reply's usage, or else from the increase of the counters."""
     if reply.usage.cached_tokens:
         return CachedTokens(reply.usage.cached_tokens, "usage")
     # Any other increase than this call's tokens includes other calls, whose hits these may be.

@@ -54,7 +54,7 @@ class LlamaServer:
         parameters.model.path = str(model)
         parameters.model_alias = {MODEL}
         parameters.hostnames = ["127.0.0.1"]
-        parameters.port = 0
+        parameters.port = 0  # any free port
         parameters.n_parallel = _SLOTS
         # llama.cpp divides the context by the slots; the model was trained on 8192 tokens.
         parameters.n_ctx = _SLOTS * 8192
@@ -73,8 +73,6 @@ class LlamaServer:
 
 
 class LlamaTransport(HttpTransport):
-    """A transport that owns its server and stops it in `aclose`."""
-
     def __init__(self, server: LlamaServer) -> None:
         endpoint = Endpoint(server.base_url, MODEL)
         super().__init__(endpoint, style="json_schema", priorities=False)

@@ -79,8 +79,6 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The text of a prompt or of a reply."""
-
     question: Question
     text: str
 

@@ -43,7 +43,6 @@ class VerdictCache:
         self._metrics = metrics
 
     def recall(self, item: Item) -> Verdict | None:
-        """The verdict in memory, or None."""
         value = self._memory.get(item.key)
         return None if value is None else self._decode(item, value)
 
@@ -69,7 +68,6 @@ class VerdictCache:
         self._metrics.cache_entries.set(len(self._memory))
 
     async def aclose(self) -> None:
-        """Write what is queued and close the store."""
         if self._store is not None:
             await self._store.aclose()
 

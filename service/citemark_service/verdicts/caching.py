@@ -39,8 +39,6 @@ Landed = tuple[dict[bytes, Verdict], dict[bytes, Verdict]]
 
 @dataclass(slots=True, eq=False)
 class Inquiry:
-    """One task of one caller, and the verdicts found so far."""
-
     task: CriteriaTask | CitationTask
     items: tuple[Item, ...]
     meter: Meter
@@ -85,7 +83,6 @@ class Flight:
         self._cancellation: asyncio.TimerHandle | None = None
 
     def join(self) -> None:
-        """Add a waiter, until it calls `leave`."""
         self._waiting += 1
         if self._cancellation is not None:
             self._cancellation.cancel()
@@ -131,8 +128,8 @@ class CachingJudge(Judge):
         self._settings = settings
         self._metrics = metrics
         self._keys = Keys(judge.identity)
-        self._flights: set[Flight] = set()
-        self._judging: dict[bytes, Flight] = {}
+        self._flights: set[Flight] = set()  # all that run, replaced ones included
+        self._judging: dict[bytes, Flight] = {}  # the flight to join for each key
         self._closed = False
 
     async def judge_criteria(

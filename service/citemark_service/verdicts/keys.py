@@ -27,8 +27,6 @@ _VERSION: Final = "1"  # to be raised when a verdict's meaning changes without a
 
 
 class Item(NamedTuple):
-    """One thing to judge."""
-
     key: bytes
     shape: type[Verdict]
     ids: tuple[str, ...] = ()  # of a claim, in the order of the texts in its key

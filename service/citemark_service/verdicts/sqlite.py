@@ -75,13 +75,15 @@ class SqliteStore:
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
+            # Waits half a second for a lock of another service. Autocommit: `_insert` begins its
+            # transaction itself, with the lock for writing.
             self._connection = sqlite3.connect(self._path, timeout=0.5, isolation_level=None)
             self._connection.executescript(_SETUP)
         return self._connection
 
     def _insert(self, file: sqlite3.Connection, entries: Mapping[bytes, bytes]) -> None:
         file.execute("BEGIN IMMEDIATE")
-        with file:
+        with file:  # commits, or rolls back after an error
             file.executemany(
                 "INSERT OR REPLACE INTO verdicts (key, value) VALUES (?, ?)", entries.items()
             )

@@ -133,7 +133,6 @@ def _unknown_share(answer: AnswerLayout, terms: Terms) -> float:
 
 
 def measure_unsupported(answer: AnswerLayout) -> Presence:
-    """Statements that their sources do not support."""
     statements = answer.statements
     if answer.source_texts:
         return _any_and_many(answer, [1.0 - support(one.terms, one.cited) for one in statements])

@@ -151,7 +151,6 @@ def substance(terms: Terms) -> float:
 def judge_claim(
     cited: CitedClaim, subject: Subject, passages: Mapping[str, Passage]
 ) -> ClaimVerdict:
-    """Judge one claim by the passages of its ids jointly."""
     terms = read_terms(cited.claim.text)
     own = {one: passages[one] for one in cited.ids if one in passages}
     together = tuple(own.values())
@@ -159,7 +158,7 @@ def judge_claim(
     for one, passage in own.items() if len(own) > 1 else ():
         others = [other for key, other in own.items() if key != one]
         alone = coverage(terms, [passage, *others]) - coverage(terms, others)
-        # 1 where it supports the claim alone, or adds a quarter of the words no other id has.
+        # 1 where it supports the claim alone, or adds a quarter of the words to the others.
         contributing[one] = min(1.0, max(support(terms, [passage]), 4.0 * alone))
     relevant = relevance(subject, terms, read_passage(cited.claim.text), together)
     return ClaimVerdict(
@@ -191,8 +190,6 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class AnswerLayout:
-    """The input of the embedded judge's criteria."""
-
     subject: Subject
     statements: tuple[Statement, ...]  # in order, at least one
     every: Passage  # all sources, merged into one

@@ -53,9 +53,11 @@ _SUFFIXES = ("ingly", "edly", "ings", "ies", "ing", "ied", "ed", "ly", "es", "s"
 def stem_word(word: str) -> str:
     """Strip the inflection from a casefolded word; the stem has at least three characters."""
     for suffix in _SUFFIXES:
+        # The "s" of "class" is no suffix.
         if word.endswith(suffix) and len(word) - len(suffix) >= 3 and not word.endswith("ss"):
             cut = word[: -len(suffix)]
             base = cut + "y" if suffix in ("ies", "ied") else cut
+            # "stopped" to "stop", but "falling" to "fall".
             doubled = len(base) > 3 and base[-1] == base[-2] and base[-1] not in "lsz"
             word = base[:-1] if doubled else base
             break
@@ -88,8 +90,6 @@ ABOUT_TEXT = stem_list(
 
 @dataclass(frozen=True, slots=True)
 class Lexeme:
-    """A classified token."""
-
     stem: str
     number: bool
     negation: bool

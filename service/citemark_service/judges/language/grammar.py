@@ -135,7 +135,7 @@ def citation_layout(ids_per_claim: tuple[int, ...], sentences: int) -> Layout:
     """Claims numbered from 1, given the number of ids of each, then sentences `s1`, `s2`, …"""
     fields = []
     for number, ids in enumerate(ids_per_claim, start=1):
-        contributions = ids if ids > 1 else 0
+        contributions = ids if ids > 1 else 0  # a single id contributes all
         tops = (2, 1, *(1,) * contributions)
         fields.append(Verdict(str(number), tops, "SU" + "C" * contributions))
     facts = (Verdict(f"s{number}", (1,), "F") for number in range(1, sentences + 1))

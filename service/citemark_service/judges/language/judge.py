@@ -82,6 +82,7 @@ class LanguageJudge(Judge):
         self._criteria_per_call = criteria_per_call
         self._quotes = evidence_quotes
         self._top_logprobs = top_logprobs
+        # All that may change a verdict besides its task and the model.
         facts = (writer.version, criteria_per_call, evidence_quotes, top_logprobs)
         version = hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
         self.identity = JudgeIdentity(model, version)
@@ -101,6 +102,7 @@ class LanguageJudge(Judge):
         ]
         try:
             verdicts = await asyncio.gather(*calls)
+        # After a failure no other part may run on, and add to the meter, without a caller.
         finally:
             for call in calls:
                 call.cancel()

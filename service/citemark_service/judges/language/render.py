@@ -85,6 +85,7 @@ class PromptWriter:
             self._budgets[name] = Budget(left // 16, left // 2, left // 4, left * 3 // 16)
         self._citation_rules = self._fill("citations.system")
         self._groups = FIFOCache[bytes, _Group](128)
+        # Cached, since it is equal for all samples of a group.
         self._write_wording = lru_cache(maxsize=256)(self._word_criteria)
 
     def apart(self) -> "PromptWriter":

@@ -28,8 +28,6 @@ _WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+")
 
 @dataclass(frozen=True, slots=True)
 class ParsedReply:
-    """A valid reply, by key."""
-
     digits: Mapping[str, tuple[int, ...]]  # as written
     scores: Mapping[str, tuple[float, ...]]  # see `expected_score`
     quotes: Mapping[str, str]
@@ -70,7 +68,6 @@ def parse_reply(reply: ChatReply, layout: Layout) -> ParsedReply:
 
 
 def _parse_object(reply: ChatReply, layout: Layout) -> dict[str, Any]:
-    """Decode a mapping with exactly the keys of `layout`."""
     if reply.finish_reason == "length":
         raise JudgeTruncated("the reply ended for length")
     if reply.finish_reason not in (None, "stop"):
@@ -116,8 +113,6 @@ def _find_digits(content: str) -> dict[str, int]:
 
 
 class TokenMap:
-    """Finds tokens by offset in the reply's content."""
-
     def __init__(self, content: str, tokens: tuple[Token, ...] | None) -> None:
         texts = [token.text for token in tokens or ()]
         self._tokens = tokens if "".join(texts) == content else None

@@ -23,9 +23,10 @@ _BLANK_RUN = re.compile(r"[ \t\u00a0]{3,}")
 _BLANKS = ("   ", "\t", "\u00a0")
 _EMPTY_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
 
-_MARK_BYTES = 40
+_MARK_BYTES = 40  # of `clip`'s marker, at most
 _GAP = " […] "
 _WORD = re.compile(r"\w+")
+# Blocks of at most 240 characters, which end at white space where there is any.
 _BLOCK = re.compile(r"(?s).{1,240}(?:\s+|$)|.{240}")
 
 

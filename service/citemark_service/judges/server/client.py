@@ -37,6 +37,7 @@ class HttpTransport:
     def send(self, request: ChatRequest) -> Coroutine[Any, Any, bytes]:
         try:
             body = self._encode(request)
+        # Rare, so the texts are not scanned for lone surrogates before.
         except UnicodeEncodeError:
             body = self._encode(request.without_surrogates())
         return self._exchange("POST", "chat/completions", body, request.messages)

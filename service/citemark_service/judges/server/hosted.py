@@ -73,6 +73,7 @@ class HostedTransport:
             wait = reply.headers.get("Retry-After")
             raise to_status_error(reply.status_code, body, wait, prompt) from error
         except (openai.APIError, httpx2.HTTPError, OSError) as error:
+            # The text of the package is "Connection error."; the cause has the details.
             raise to_unreachable(error.__cause__ or error, self.endpoint.base_url) from error
         # A success other than 200, for which the package raises nothing.
         raise to_status_error(response.status_code, b"", None, prompt)

@@ -67,7 +67,6 @@ class WaitingLine(Generic[T]):
         return item
 
     def discard(self, request: ChatRequest, item: T) -> None:
-        """Remove `item`, pushed with `request`, if it still waits."""
         callers = self._priorities.get(request.priority)
         groups = callers.get(request.caller) if callers else None
         if groups is not None and item in groups.get(request.affinity, ()):

@@ -211,7 +211,6 @@ class _ErrorBody(msgspec.Struct):
 def to_status_error(
     status: int, body: bytes, retry_after: str | None, prompt: Iterable[Message]
 ) -> JudgeError:
-    """The error for a reply with `status` != 200 to `prompt`."""
     try:
         error = msgspec.json.decode(body, type=_ErrorBody)
         words = quotable(error.error.message if error.error else error.message, prompt)

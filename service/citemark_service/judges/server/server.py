@@ -126,10 +126,10 @@ class Server:
         self._limits = limits
         self._metrics = metrics
         self._tracer = tracer
-        self._sent: set[asyncio.Timeout] = set()
-        self._answers = 0
-        self._failures = 0
-        self._looks = 0
+        self._sent: set[asyncio.Timeout] = set()  # time limits of the calls in flight
+        self._answers = 0  # since the start
+        self._failures = 0  # in a row
+        self._looks = 0  # since a call was answered
         self._silent = False
         self._turned = asyncio.Event()
         self._outage = Outage(_log)
@@ -272,7 +272,6 @@ class Server:
         meter: Meter,
         span: Span,
     ) -> None:
-        """Record a call in the meter, metrics, span, log and health."""
         error = outcome if isinstance(outcome, JudgeError) else None
         label: CallOutcome = "ok" if error is None else error.kind
         meter.add(usage)
@@ -314,7 +313,6 @@ class Server:
                 self.turn(error)
 
     def _pause_s(self) -> float:
-        """Seconds until the next look."""
         if self.up:
             return self._limits.look_every_s
         doublings = min(max(0, self._looks - 1), 16)
