@@ -1,5 +1,5 @@
-"""The data sets of the trainers that Citemark serves: what each carries where, checked, converted.
+"""Data sets and routes of the trainers that Citemark serves.
 
-A trainer is one `Trainer` in the module of its name; `table.TRAINERS` lists them. Nothing else
-knows a trainer by name. The layouts are pure; `files`, `parquet` and `round_trip` do the I/O.
+Each trainer is one `Trainer` in the module of its name, listed in `table.TRAINERS`; no other code
+depends on a trainer's name. Only `files`, `parquet` and `round_trip` do I/O.
 """

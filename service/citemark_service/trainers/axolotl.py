@@ -1,8 +1,8 @@
-"""axolotl: NeMo Gym's rows, of whose prompt only the first user message is kept.
+"""axolotl: NeMo Gym's rows, of whose prompt it keeps only the first user message.
 
-Its plugin makes the reward function, with a time limit that can be set. The ready-made one in its
-`rewards` module gives up after 30 s, before a slow judge answers, and trains on that as 0. Both
-make their URL of host and port, so that it cannot say `?deadline_s=`.
+The timeout of its plugin's reward function can be set. The function in its `rewards` module times
+out after 30 s, before a slow judge answers, and trains on 0 then. Both build the URL from host and
+port, so it cannot contain `?deadline_s=`.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,8 +1,8 @@
-"""CaRR's fork of slime: a history of messages, of which the last is judged.
+"""CaRR's fork of slime: posts a history of messages to `/evaluate`; the last one is judged.
 
-`label`, and what `metadata.remote_env_info` holds, travel. Its trainer mixes `outcome_reward` and
-`rubric_reward` by `--rubric-reward-ratio` itself. At the ratio's default of 0 it trains on
-`outcome_reward` alone, which is the whole reward here. It posts to eval-protocol's `/evaluate`.
+It sends `label` and `metadata.remote_env_info`, and mixes `outcome_reward` and `rubric_reward` by
+`--rubric-reward-ratio`. At the default ratio of 0 it trains on `outcome_reward` alone, which is
+therefore the whole reward.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,18 +21,18 @@ _INFO_AT: Final = f"metadata.{_INFO}"
 
 
 def read(body: Body) -> list[PostedRollout]:
-    """The last message as the response; empty, and so worth 0, where the policy did not finish."""
     history = body.get("history")
     if not isinstance(history, list) or not all(isinstance(each, Mapping) for each in history):
         raise bad_body("history", "must be a list of messages")
     prompt = [_flatten(message) for message in history[:-1]]
+    # An unfinished task has no answer: an empty response is refused with reward 0.
     response = "" if body.get("task_unfinished") else reply_in(history[-1:])
     places = _places(body.get("label"), body.get(_INFO))
     return [PostedRollout(places, response, prompt, sources_in(prompt) or "")]
 
 
 def _flatten(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A tool's message with its text; the fork lists the answers to several calls in one."""
+    """A tool's message with text as content; the fork lists the outputs of several calls in it."""
     content = message.get("content")
     if message.get("role") != "tool" or not isinstance(content, list):
         return message
@@ -41,14 +41,16 @@ def _flatten(message: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _places(label: object, info: object) -> dict[str, object]:
-    """The label and `remote_env_info`, the latter as an envelope."""
+    """The label and `remote_env_info`, completed to an envelope."""
     row: dict[str, Any] = {"finish_reason": "stop", **(info if isinstance(info, Mapping) else {})}
+    # The first string that the policy may not search for is the question itself.
     forbidden = row.get("search_forbidden_strs")
     if isinstance(forbidden, list) and forbidden:
         row.setdefault("question", forbidden[0])
     rubrics = row.get("rubrics") or []
     if isinstance(label, str) and label.strip() and isinstance(rubrics, list):
-        # A label that is no envelope is the right answer; last, as rubrics go by position.
+        # A label that is no envelope is the correct answer. Its criterion comes last: the fork
+        # refers to rubrics by position.
         correct = {
             "title": "Correct answer",
             "description": f"The final answer agrees with the reference answer: {label.strip()}",
@@ -58,7 +60,7 @@ def _places(label: object, info: object) -> dict[str, object]:
 
 
 def write(outcome: Outcome) -> dict[str, Any]:
-    """The keys that the fork reads, and the metrics."""
+    """The answer for the fork, with metrics."""
     result = outcome.result
     own = [rubric for rubric in result.rubrics if rubric.source is Source.INSTANCE]
     scores = {

@@ -1,4 +1,4 @@
-"""A data set looked through for one trainer: what would break or weaken its training. Pure."""
+"""Checks a data set for faults that would break or weaken training with one trainer. Pure."""
 
 import hashlib
 import re
@@ -23,10 +23,10 @@ from citemark_service.trainers.rows import Row, messages_of
 from citemark_service.trainers.table import rollout_anywhere
 from citemark_service.trainers.trainer import Trainer
 
-_SHOWN: Final = 3
+_SHOWN: Final = 3  # examples of a finding
 _MOST_FINDINGS: Final = 200
-_MOST_IDS: Final = 1_000_000  # about 130 MB; a repetition beyond them goes unseen
-_MOST_PATHS: Final = 2000  # a column of free keys would fill the memory otherwise
+_MOST_IDS: Final = 1_000_000  # about 130 MB; ids of later rows are not compared with one another
+_MOST_PATHS: Final = 2000  # bounds the memory for a column of objects with arbitrary keys
 _DEEPEST: Final = 6
 _LONGEST_ID: Final = 60
 _INDEX: Final = re.compile(r"\[\d+\]")
@@ -41,7 +41,7 @@ _TYPES: Final = (
 
 @dataclass
 class RowFinding:
-    """One fault and the rows that have it."""
+    """A fault with the number of rows that have it."""
 
     severity: Severity
     field: str
@@ -49,12 +49,12 @@ class RowFinding:
     fix: str
     count: int = 0
     examples: list[str] = made(default_factory=list)
-    """The first rows, each with what is particular to it."""
+    """The first 3 rows, each with its `Fault.detail`."""
 
 
 @dataclass(frozen=True, slots=True)
 class SoundRow:
-    """A row that is fit for a round trip."""
+    """A row without errors, for a round trip."""
 
     place: str
     row: Row
@@ -62,9 +62,10 @@ class SoundRow:
 
 
 class DatasetCheck:
-    """Checks rows one by one; what it keeps does not grow with them, save a digest of each id.
+    """Checks rows one by one, in bounded memory.
 
-    `typed` says whether the file itself declares the types of its columns.
+    Args:
+        typed: whether the file declares the types of its columns, as Parquet does.
     """
 
     def __init__(
@@ -80,21 +81,22 @@ class DatasetCheck:
         self._ids: dict[bytes, int] = {}
         self.rows = 0
         self.sound: SoundRow | None = None
-        """The first row without an error, of those with sources if there is one."""
+        """The first row without errors, preferably one with sources."""
 
     @property
     def findings(self) -> list[RowFinding]:
-        """Errors first, and of each kind first what most rows have."""
+        """Errors first, then by descending count."""
         return sorted(
             self._findings.values(),
             key=lambda each: (each.severity is Severity.WARNING, -each.count),
         )
 
     def note(self, place: str, faults: Iterable[Fault]) -> bool:
-        """Count faults of one row, or of the file; true where one of them is an error."""
+        """Count the faults of one row, or of the file; return whether one of them is an error."""
         failed = False
         for fault in faults:
             failed |= fault.severity is Severity.ERROR
+            # Without indices, so that one fault in different list items is one finding.
             path = _INDEX.sub("[…]", fault.field)
             key = (fault.severity, path, fault.problem, fault.fix)
             if key not in self._findings and len(self._findings) >= _MOST_FINDINGS:
@@ -108,7 +110,6 @@ class DatasetCheck:
         return failed
 
     def check(self, numbered: Numbered) -> None:
-        """Look at one row."""
         self.rows += 1
         row, trainer = numbered.row, self._trainer
         if row is None:
@@ -136,7 +137,7 @@ class DatasetCheck:
             self.sound = SoundRow(numbered.place, row, rollout)
 
     def _rollout_faults(self, rollout: Rollout, row: Row) -> Iterator[Fault]:
-        """Everything that can be known of a rollout before the policy answers."""
+        """Faults that can be found before the policy answers."""
         trainer, room, limit = self._trainer, self._room, self._settings.max_rollout_bytes
         misplaced = [] if rollout.criteria else list(_misplaced_rubrics(row, trainer))
         yield from misplaced or _criterion_faults(rollout.criteria)
@@ -146,7 +147,7 @@ class DatasetCheck:
             fix = "write each result as <snippet id=ID>…</snippet>, or give snippets"
             yield warning(place, "defines no source id: every citation will count as made up", fix)
         try:
-            # The policy is not asked yet, so it cannot have stopped wrongly.
+            # `finish_reason` is not known before the policy answers, and not a fault of the row.
             stopped = rollout.model_copy(update={"finish_reason": "stop"})
             check_rollout(stopped, Knobs.resolve(self._settings, rollout), self._library)
         except InvalidRequest as refusal:
@@ -171,7 +172,7 @@ class DatasetCheck:
                 yield warning(place, problem, fix, f"{length} bytes of {most}")
 
     def _type_faults(self, row: Row) -> Iterator[Fault]:
-        """One for each place whose type differs from that of the first row that had one."""
+        """A fault for each place whose type differs from that in an earlier row."""
         for path, kind in _types_in(row, "", 0):
             known = self._types.get(path)
             if known is None and len(self._types) < _MOST_PATHS:
@@ -187,6 +188,7 @@ class DatasetCheck:
     def _repetitions(self, numbered: Numbered, rollout: Rollout) -> Iterator[Fault]:
         if rollout.id is None:
             return
+        # 8 bytes instead of the id bound the memory; a collision would only warn in vain.
         digest = hashlib.blake2b(rollout.id.encode(), digest_size=8).digest()
         first = self._ids.get(digest)
         if first is not None:
@@ -202,7 +204,7 @@ def _has_sources(rollout: Rollout) -> bool:
 
 
 def _misplaced_rubrics(row: Row, trainer: Trainer) -> Iterator[Fault]:
-    """Rubrics that the row has, where this trainer sends nothing from."""
+    """A fault where the row has rubrics at a place that this trainer does not send."""
     try:
         elsewhere = rollout_anywhere(row)
     except EnvelopeError:
@@ -222,7 +224,7 @@ def _criterion_faults(criteria: Sequence[Criterion]) -> Iterator[Fault]:
 
 
 def _types_in(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
-    """The dotted path and the type of everything in a value, down to `_DEEPEST`."""
+    """Dotted path and type of everything in a value, down to depth `_DEEPEST`."""
     items: list[tuple[str, Any]] = []
     if depth <= _DEEPEST and isinstance(value, dict):
         items = [(f"{path}.{key}" if path else str(key), item) for key, item in value.items()]

@@ -1,7 +1,4 @@
-"""One body of a trainer's client to the answer that it reads: parsed, judged, written.
-
-What stands around it (sockets, seats, deadlines of bodies) is `web.routes.trainers`.
-"""
+"""Answers the bodies that trainers' clients post; `web.routes.trainers` does the HTTP."""
 
 import asyncio
 import json
@@ -31,28 +28,27 @@ from citemark_service.settings import Settings
 from citemark_service.trainers.route import Outcome, PostedRollout, Route, RouteOptions, bad_body
 
 RETRY_AFTER_S: Final = 5.0
-_LISTS: Final = 8
-"""Lists of `max_items` that one request may hold: older clients post a whole step at once."""
+_LISTS: Final = 8  # times `max_items` in one request: older clients post a whole step at once
 _RUNS_KEPT: Final = 256
 _ENDS: Final = ("judged", "static_only", "refused", "fallback", "mask", "null", "http")
 
 _log = logging.getLogger("citemark.dialects")
 
 Score = Callable[[Rollout, int], Awaitable[ScoreResult]]
-"""Judges a rollout, given its position in the request."""
+"""Scores a rollout, given its position in the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class RouteAnswer:
-    """What a request is answered with."""
+    """The answer to a request."""
 
     body: bytes
     whole: bool
-    """Whether every rollout in it was judged; one that was not may be tried again."""
+    """Whether no judge failed; otherwise a re-post is judged again."""
 
 
 class RouteCounts:
-    """Counters of trainers' routes for Prometheus; each label's child is there from the start."""
+    """Prometheus counters of trainers' routes; all label values exist from the start."""
 
     def __init__(self, registry: CollectorRegistry, routes: Sequence[Route]) -> None:
         names = [route.name for route in routes]
@@ -75,9 +71,10 @@ class RouteCounts:
 
 
 class TrainerEngine:
-    """Answers the bodies of all trainers' routes; one for the service. Used in one event loop.
+    """Answers the bodies of all trainers' routes, in one event loop.
 
-    `check` raises `InvalidRequest` for what the schema cannot know of a rollout.
+    Args:
+        check: raises `InvalidRequest` for a rollout that cannot be judged, as `Pipeline.check`.
     """
 
     def __init__(
@@ -92,15 +89,16 @@ class TrainerEngine:
     async def answer(
         self, route: Route, body: bytes, options: RouteOptions, deadline: float, score: Score
     ) -> RouteAnswer:
-        """Every rollout of the body is read and checked before the first is judged.
+        """Parse and check all rollouts of a body, then judge them.
 
-        `options` are those of `settle_options`; `deadline`, of `time.monotonic()`, is how long a
-        stand-in may wait for other rollouts.
+        Args:
+            options: those that `settle_options` returned.
+            deadline: `time.monotonic()` until which a fallback waits for other rollouts.
 
         Raises:
-            InvalidRequest: naming each place and field.
-            TooLarge: a rollout, or their number.
-            JudgeFailed: one has no verdict, and `on_error` is `http`.
+            InvalidRequest: the details name each place and field.
+            TooLarge: a rollout, or the number of rollouts.
+            JudgeFailed: a judge failed and `on_error` is `http`.
         """
         sent = decode_body(body)
         rollouts = await self._parse_rollouts(route.read(sent), options)
@@ -110,6 +108,7 @@ class TrainerEngine:
             knobs = Knobs.resolve(self._settings, options, rollout)
             prompt = prompt_key(rollout, knobs, options.run)
             reward: float | None = None
+            # Failed siblings wait for the mean until every rollout of the prompt that began ends.
             self._standins.begin(prompt)
             try:
                 result = await score(rollout, position)
@@ -126,7 +125,7 @@ class TrainerEngine:
         async with asyncio.TaskGroup() as group:
             for position, rollout in enumerate(rollouts):
                 tasks.append(group.create_task(judge(rollout, position)))
-                await asyncio.sleep(0)  # one start a turn, as for a batch
+                await asyncio.sleep(0)  # one start a turn, so that a large body blocks nobody
         outcomes = [task.result() for task in tasks]
         for outcome in outcomes:
             self._counts.rollouts[route.name, _end_of(outcome, options)].inc()
@@ -152,6 +151,7 @@ class TrainerEngine:
         problems: list[ProblemDetail] = []
         for each in posted:
             try:
+                # Before parsing, which takes time; the other texts are only known after it.
                 self._refuse_long(len(each.response))
                 rollout = rollout_of(
                     each.places,
@@ -178,16 +178,17 @@ class TrainerEngine:
             raise TooLarge(f"a rollout of {length} characters is over max_rollout_bytes, {limit}")
 
     def _warn_static_only(self, route: Route, rollouts: Sequence[Rollout], run: str | None) -> None:
-        """Warn of rows without a rubric once a run and route, since no reward would tell.
+        """Log once per run and route that rows have no rubrics.
 
-        They are permitted, and far more often a label column that the trainer was not told of.
+        This is permitted and not visible in rewards, but nearly always the trainer was not told
+        of the label column.
         """
         bare = [rollout for rollout in rollouts if not rollout.criteria]
         named = (bare[0].run or run) if bare else None
         if not bare or (route.name, named) in self._warned:
             return
         self._warned[route.name, named] = None
-        if len(self._warned) > _RUNS_KEPT:
+        if len(self._warned) > _RUNS_KEPT:  # clients name runs freely, so bound what is stored
             self._warned.popitem(last=False)
         _log.warning(
             "%s: %d of %d rollouts%s bring no rubrics, so that the static set alone judges "
@@ -200,16 +201,17 @@ class TrainerEngine:
 
 
 def decode_body(body: bytes) -> Mapping[str, Any]:
-    """The object that a body is.
+    """Decode a JSON object.
 
-    Python's clients write NaN for an empty cell of a table, and half a surrogate pair for a
-    broken character, neither of which JSON has: they become null and U+FFFD. Raises
-    `InvalidRequest` where the body is no object, or no JSON.
+    Raises:
+        InvalidRequest: the body is not JSON, not an object, or nested too deeply.
     """
     try:
         try:
             value = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError):
+            # Python clients write NaN for an empty table cell and lone surrogates for broken
+            # characters. JSON has neither: they become null and U+FFFD.
             value = to_json_value(json.loads(body))
     except (RecursionError, TooDeep) as error:
         raise bad_body("body", "is nested too deeply") from error
@@ -221,7 +223,7 @@ def decode_body(body: bytes) -> Mapping[str, Any]:
 
 
 def _end_of(outcome: Outcome, options: RouteOptions) -> str:
-    """What came of a rollout; a failed one counts under what `on_error` made of it."""
+    """The metric label of an outcome, one of `_ENDS`; `on_error` if the judge failed."""
     result = outcome.result
     if outcome.failed:
         return str(options.on_error)

@@ -1,9 +1,8 @@
-"""eval-protocol: messages, of which the last is judged; the answer is an `EvaluateResult`.
+"""eval-protocol: the last of `messages` is judged; the answer is an `EvaluateResult`.
 
-The client of its `RewardFunction` reads neither `is_score_valid` nor `error`, so the score of a
-rollout that nobody judged is what stands in for it; whoever reads them leaves the rollout out.
-Its own server answers at `/reward`. CaRR posts to `/evaluate` too, with a `history` in place of
-`messages`.
+`RewardFunction`'s client ignores `is_score_valid` and `error`, so the score after a judge's failure
+is the fallback. eval-protocol's own server has the path `/reward`. CaRR posts to `/evaluate` with
+`history` instead of `messages`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from citemark_service.trainers.trainer import Trainer
 
 _COUNTS: Final = frozenset({"claims", "uncited_facts", "fabricated_ids"})
 _UNIT: Final = tuple(name for name in SIGNALS if name not in _COUNTS)
-"""Metrics in [0, 1]; releases before 0.3 refuse an answer with any other."""
+"""Metrics in [0, 1]; releases before 0.3 reject an answer with others."""
 _OWN: Final = frozenset({"messages", "ground_truth", "kwargs"})
 
 

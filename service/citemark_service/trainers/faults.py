@@ -1,4 +1,4 @@
-"""What can be wrong with a row, and the checks that several trainers share. Pure."""
+"""Faults of rows, and the checks that several trainers share. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,22 +12,22 @@ _TEMPLATED: Final = ("<|im_start|>", "<|start_header_id|>", "[INST]", "<start_of
 
 class Severity(StrEnum):
     ERROR = "error"
-    """Training would break, or train on nothing."""
+    """Training would break, or learn nothing from the row."""
     WARNING = "warning"
-    """It trains, worse than it could."""
+    """Training works, but worse than it could."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong with one row. Equal faults of many rows are told once."""
+    """A fault of one row. Faults of several rows that differ only in `detail` are one finding."""
 
     severity: Severity
     field: str
     problem: str
-    """Without what differs from row to row."""
+    """Must not contain anything specific to the row."""
     fix: str
     detail: str = ""
-    """What differs from row to row."""
+    """What is specific to the row."""
 
 
 error = partial(Fault, Severity.ERROR)
@@ -35,7 +35,7 @@ warning = partial(Fault, Severity.WARNING)
 
 
 def prompt_faults(value: object, field: str, *, text_too: bool) -> Iterator[Fault]:
-    """A prompt that is absent, empty or not chat messages (or text, where that is allowed)."""
+    """Faults of a prompt that is absent, empty, or neither chat messages nor permitted text."""
     wanted = "chat messages or text" if text_too else "a list of chat messages"
     fix = "citemark convert writes it, from the row's own prompt or from a template"
     if value is None:
@@ -54,7 +54,7 @@ def prompt_faults(value: object, field: str, *, text_too: bool) -> Iterator[Faul
     elif not isinstance(value, list | tuple) or not value:
         yield error(field, f"is not {wanted}", fix)
     else:
-        yield from islice(_message_faults(value, field), 1)  # of many bad messages one is enough
+        yield from islice(_message_faults(value, field), 1)  # one bad message is enough to report
 
 
 def _message_faults(messages: Sequence[object], field: str) -> Iterator[Fault]:
@@ -66,7 +66,7 @@ def _message_faults(messages: Sequence[object], field: str) -> Iterator[Fault]:
 
 
 def text_faults(value: object, field: str, fix: str) -> Iterator[Fault]:
-    """A column that has to be a text, and is absent or something else."""
+    """Faults of a column that has to be text."""
     if value is None:
         yield error(field, "is absent", fix)
     elif not isinstance(value, str):
@@ -74,7 +74,7 @@ def text_faults(value: object, field: str, fix: str) -> Iterator[Fault]:
 
 
 def json_text_faults(value: object, field: str, why: str) -> Iterator[Fault]:
-    """A column that should hold the envelope as a JSON text, and is absent or an object."""
+    """Faults of a column that should hold the envelope as JSON text."""
     if value is None or value == "":
         yield error(field, "is empty", "put the envelope there: citemark convert does")
     elif not isinstance(value, str):

@@ -1,7 +1,4 @@
-"""Files of rows, read and written one row at a time: JSON lines and Parquet, by their ending.
-
-A file that is written appears under its name only when it is complete.
-"""
+"""Reads and writes files of rows, one row at a time: JSON lines and Parquet, by their suffix."""
 
 import os
 import secrets
@@ -23,17 +20,20 @@ LINES: Final = (".jsonl", ".ndjson", ".json")
 PARQUET: Final = ".parquet"
 
 WriteRow: TypeAlias = Callable[[Row], object]
-"""Adds one row; raises `ValueError`, with nothing written of it, where the file cannot hold it."""
+"""Appends a row. Raises `ValueError`, and writes nothing of it, if a column does not fit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Numbered:
-    """One row of a file, or why it is none: the n-th `line`, or `row` of a table, from 1."""
+    """A row with its position in the file."""
 
     unit: str
+    """`line`, or `row` of a table."""
     number: int
+    """From 1."""
     row: Row | None
     problem: str = ""
+    """Why `row` is None."""
 
     @property
     def place(self) -> str:
@@ -41,7 +41,7 @@ class Numbered:
 
 
 def suffix_of(path: Path) -> str:
-    """The ending that says what a file holds. Raises `DataError` for any other."""
+    """The file format: `.jsonl` or `.parquet`. Raises `DataError` for an unknown suffix."""
     suffix = path.suffix.lower()
     if suffix == PARQUET:
         return suffix
@@ -57,7 +57,7 @@ def _parquet() -> ModuleType:
 
 
 def read_rows(path: Path) -> Iterator[Numbered]:
-    """The rows of a file in order, blank lines left out. Raises `DataError` if it is unreadable."""
+    """The rows of a file in order, without blank lines. Raises `DataError` if it is unreadable."""
     if suffix_of(path) == PARQUET:
         rows = enumerate(_parquet().read_table(path), start=1)
         return (Numbered("row", number, row) for number, row in rows)
@@ -66,7 +66,7 @@ def read_rows(path: Path) -> Iterator[Numbered]:
 
 
 def count_rows(path: Path) -> int:
-    """Rows of a file, good or bad; raises as `read_rows`."""
+    """The number of rows, invalid ones included. Raises as `read_rows`."""
     if suffix_of(path) == PARQUET:
         with _parquet().open_parquet(path) as table:
             return int(table.metadata.num_rows)
@@ -83,8 +83,8 @@ def open_lines(path: Path) -> Iterator[BinaryIO]:
 
 
 def _lines(path: Path) -> Iterator[bytes | None]:
-    """Lines, with None for one that is too long to be held."""
-    cut = False
+    """The lines of a file, with None in place of one over 64 MiB."""
+    cut = False  # whether the previous piece ended inside a line
     with open_lines(path) as file:
         while piece := file.readline(_LONGEST_LINE):
             begins, cut = not cut, len(piece) == _LONGEST_LINE and not piece.endswith(b"\n")
@@ -93,11 +93,11 @@ def _lines(path: Path) -> Iterator[bytes | None]:
 
 
 def parse_line(number: int, line: bytes | None) -> Numbered:
-    """The JSON object of one line; None stands for one that is too long to be held."""
+    """The JSON object of a line; None is a line that is too long."""
     if line is None:
         return Numbered("line", number, None, f"is longer than {_LONGEST_LINE // 2**20} MiB")
     try:
-        # Unlike json, it refuses lone surrogates, which no request could be written with.
+        # Unlike `json`, it rejects lone surrogates, which a request could not be encoded with.
         row = from_json(line)
     except ValueError as error:
         return Numbered("line", number, None, f"is not JSON: {error}")
@@ -108,7 +108,7 @@ def parse_line(number: int, line: bytes | None) -> Numbered:
 
 @contextmanager
 def open_writer(path: Path, columns: Mapping[str, Shape]) -> Iterator[WriteRow]:
-    """What adds rows to the file at `path`, as `replace_file`; `columns` are a Parquet table's."""
+    """A writer of rows to `path`, as `replace_file`; `columns` are used for Parquet only."""
     table: Any = _parquet() if suffix_of(path) == PARQUET else None
     with replace_file(path) as file:
         if table is None:
@@ -120,10 +120,10 @@ def open_writer(path: Path, columns: Mapping[str, Shape]) -> Iterator[WriteRow]:
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` when the context ends without an error.
+    """A file that replaces `path` atomically when the context ends without an error.
 
-    Otherwise what was at `path` stays, and nothing else is left behind. Raises `DataError` where
-    it cannot be written.
+    After an error `path` is unchanged and no other file is left. Raises `DataError` if it cannot
+    be written.
     """
     target = path.resolve()  # a symbolic link stays one: its target is replaced
     scratch = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")

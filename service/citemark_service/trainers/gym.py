@@ -1,4 +1,4 @@
-"""NeMo Gym's data: items of the Responses API, and statistics of verified rows. Linear time."""
+"""NeMo Gym's data: items of the Responses API, and aggregate metrics. Linear time."""
 
 import json
 import math
@@ -11,26 +11,25 @@ from typing import Any, Final
 _CALLS: Final = ("function_call", "custom_tool_call")
 _ANSWERS: Final = ("function_call_output", "custom_tool_call_output")
 _TOOL_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+# Gym posts a tool call to the resources server's path of the tool's name. These paths are no
+# tools, and some of them echo the call: a policy could write its own sources with them.
 _ROUTES: Final = frozenset({
     "aggregate_metrics", "close_session", "evaluate", "get_reward", "mcp", "reverify_mode",
     "reward", "rm", "sandbox_access", "seed_session", "test_program", "verify",
 })  # fmt: skip
-"""Gym posts a call to the resources server's path of the tool's name, where these are no tools:
-some of them answer with what they were sent."""
 _CUT: Final = {"max_output_tokens": "length", "max_tokens": "length", None: "length"}
 
 _TASK: Final = "_ng_task_index"
 _MASK: Final = "mask_sample"
-_APART: Final = frozenset({_TASK, "_ng_rollout_index", _MASK})
-"""Numbers that measure nothing."""
-_LARGEST: Final = 1e150  # squares of these, summed up, are still finite
+_APART: Final = frozenset({_TASK, "_ng_rollout_index", _MASK})  # numbers that are no measurements
+_LARGEST: Final = 1e150  # the sum of many squares of such values is still finite
 
 
 def tool_answers(output: Sequence[object]) -> str | None:
-    """All that tools answered among these items, in order; None where none did.
+    """The outputs of tools among these items, in order; None without any.
 
-    What the policy could have written itself is left out: items of the assistant, and the answers
-    to calls that reached no tool.
+    Whatever the policy could have written itself is left out: items of the assistant, and outputs
+    of calls that reached no tool.
     """
     items = [item for item in output if isinstance(item, Mapping)]
     feigned = {
@@ -53,9 +52,10 @@ def _is_tool(name: object) -> bool:
 
 
 def _text_of(output: object) -> str:
-    """A tool's answer as text; many tools answer in JSON, inside of which tags are escaped."""
+    """A tool's output as text, from which source tags can be parsed."""
     if not isinstance(output, str):
         return "\n".join(_leaves(output))
+    # Many tools answer in JSON, in whose strings the quotes of source tags are escaped.
     if not output.lstrip().startswith(('"', "[", "{")):
         return output
     try:
@@ -68,8 +68,8 @@ def _text_of(output: object) -> str:
 
 
 def _leaves(value: object) -> Iterator[str]:
-    """The texts within a JSON value, in order; without recursion, since it may be deep."""
-    waiting = [value]
+    """All strings in a JSON value, in order."""
+    waiting = [value]  # no recursion: a hostile value may be nested deeply
     while waiting:
         each = waiting.pop()
         if isinstance(each, str):
@@ -81,7 +81,7 @@ def _leaves(value: object) -> Iterator[str]:
 
 
 def finish_reason(response: Mapping[str, Any]) -> str:
-    """Why the policy's last turn ended: `stop`, `length`, or what else the response says."""
+    """Why the policy's last turn ended: `stop`, `length`, or the response's own word."""
     details, status = response.get("incomplete_details"), response.get("status")
     if isinstance(details, Mapping):
         reason = details.get("reason")
@@ -94,9 +94,9 @@ def finish_reason(response: Mapping[str, Any]) -> str:
 def aggregate_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Gym's `AggregateMetrics`: `group_level_metrics`, `agent_metrics` and `key_metrics`.
 
-    For every number of a row and of its `response.usage`: mean, max, min, median and sample
-    standard deviation, over all rows and for each task, under Gym's names (`mean/reward`). Rows
-    with a true `mask_sample` were not judged; they are counted, and their numbers are left out.
+    For every number in a row and its `response.usage`: mean, max, min, median and sample standard
+    deviation, over all rows and per task, under Gym's names (`mean/reward`). Rows whose
+    `mask_sample` is true were not judged: they are only counted.
     """
     measured = [row for row in rows if not row.get(_MASK)]
     tasks: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
@@ -104,7 +104,7 @@ def aggregate_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         tasks[_task_of(row)].append(row)
     overall = _describe(measured)
     means = {key: value for key, value in overall.items() if key.startswith("mean/")}
-    coverage = {}  # as in Gym, nothing is said where everything was measured
+    coverage = {}  # as in Gym, absent where every row was measured
     if len(measured) < len(rows):
         coverage = {
             "coverage/measured_rollouts": len(measured),

@@ -1,8 +1,8 @@
-"""NeMo Gym: `POST /verify`, which NeMo RL, verifiers, prime-rl and axolotl speak too.
+"""NeMo Gym: `POST /verify`, also used by NeMo RL, verifiers, prime-rl and axolotl.
 
-The whole row is posted, the policy's items beside it as `response`, and both come back with the
-reward. A sample whose judge failed is marked in every way that some release reads:
-`mask_sample` on top and in `instance_config`, `failure_kind`, and `_ng_failure_class`.
+The client posts the row and, as `response`, the policy's items; the answer repeats both and adds
+the reward. A failed judge is marked in every way that some release reads: `mask_sample` on top
+and in `instance_config`, `failure_kind`, and `_ng_failure_class`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,15 +19,15 @@ from citemark_service.trainers.trainer import Trainer
 
 PARAMS: Final = "responses_create_params"
 _CONFIG: Final = "instance_config"
+# Also left over in rows that are verified again after a failure.
 _ROUTING: Final = ("_ng_failure_class", "_ng_failure_judge_error")
-"""Left over in rows that are verified again after a failure."""
 _KINDS: Final[Mapping[FailureKind, str]] = {
     FailureKind.TRUNCATED: "judge_unparseable",
     FailureKind.UNREADABLE: "judge_unparseable",
     FailureKind.INVALID_VERDICT: "judge_unparseable",
     FailureKind.SHUTTING_DOWN: "shutdown",
 }
-"""In Gym's own words; all other kinds are `judge_failed`."""
+"""Gym's names of failures; all other kinds are `judge_failed`."""
 
 
 def parse_body(body: Body) -> list[PostedRollout]:
@@ -46,7 +46,7 @@ def parse_body(body: Body) -> list[PostedRollout]:
         own = row.get("tool_output")
         before = own if isinstance(own, str) else sources_in(prompt)
         row["tool_output"] = "\n".join(filter(None, (before, answers)))
-    # Who may call tools and calls none has found nothing, which is no fault of the row.
+    # A policy that has tools and calls none found no sources, which is no fault of the row.
     fallback = (sources_in(prompt) or "") if params.get("tools") else None
     return [PostedRollout({"row": row}, reply_in(output), prompt, fallback)]
 
@@ -57,7 +57,7 @@ def write_answer(outcomes: Sequence[Outcome], body: Body) -> dict[str, Any]:
     masked = outcome.masked
     reason = None if failure is None else f"{failure.kind.value}: {failure.message}"
     answer = {name: value for name, value in body.items() if name not in _ROUTING}
-    # Earlier releases read the mask there; a row's own config is left alone as far as it can be.
+    # Earlier releases read the mask from the config. A row's own config is otherwise unchanged.
     config = answer.get(_CONFIG)
     config = config if isinstance(config, Mapping) else {}
     if masked or "mask_sample" in config:
@@ -80,7 +80,7 @@ def find_faults(row: Row) -> Iterator[Fault]:
 
 
 def response_of(text: str) -> dict[str, Any]:
-    """A finished response of one message, as the Responses API has it."""
+    """A completed response with one message, in the format of the Responses API."""
     message = {
         "id": "msg_1",
         "type": "message",
@@ -106,7 +106,7 @@ def make_posts(row: Row, response: str) -> Mapping[str, Body]:
 
 
 def read_reward(answer: Any) -> float | None:
-    """The reward of a `/verify` answer, which has to echo what was asked."""
+    """The reward of a `/verify` answer; `ValueError` if it does not echo the request."""
     if not {PARAMS, "response"} <= answer.keys():
         raise ValueError(f"the answer does not echo {PARAMS} and response")
     return None if answer.get("mask_sample") else float(answer["reward"])

@@ -1,9 +1,8 @@
-"""open-instruct: a verifier, chosen by `dataset`, gets the row's `ground_truth`.
+"""open-instruct: the verifier that `dataset` names gets the row's `ground_truth`.
 
-`POST /test_program` is what its code verifier asks. A row of data set `code` gets as its reward
-the mean of `results`, so that `--code_api_url` leads to a judge without any code. What the client
-does with the response first is its own: of one that holds a code block only the last block is
-sent. It reads every error as 0.
+Its code verifier posts to `/test_program` and takes the mean of `results` as the reward, so that
+`--code_api_url` reaches a judge without any code. If the response contains code blocks, the client
+sends only the last one. It takes every error as a reward of 0.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,9 +1,9 @@
-"""OpenRLHF: `POST /get_reward`, all versions with a remote reward URL.
+"""OpenRLHF: `POST /get_reward`, for all versions with a remote reward URL.
 
-One label column is all that is sent beside the texts. Newer versions post each sample in a list
-of one as it finishes, older ones a whole batch, and with several URLs some get empty lists. The
-response is sent only behind its prompt, so it is cut out of the two. The client can neither mask
-nor read a null, takes floats only, and needs every key of `extra_logs` on every sample.
+Texts and one label column are sent. New versions post each sample as a list of one, old ones a
+whole batch; with several URLs some get empty lists. `query` is prompt and response in one text.
+The client can neither mask a sample nor read null, takes only floats, and needs every key of
+`extra_logs` for every sample.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ def parse_body(body: Body) -> list[PostedRollout]:
 
 
 def _texts_in(body: Body, name: str) -> list[str]:
-    """A field that is a list of texts, or one text."""
+    """A field that is a list of texts or one text."""
     value = body.get(name)
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list):

@@ -1,4 +1,4 @@
-"""Parquet tables, row by row; the only module that needs pyarrow."""
+"""Reads and writes Parquet tables row by row; the only module that needs pyarrow."""
 
 from collections.abc import Callable, Iterator, Mapping, ValuesView
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ except ModuleNotFoundError as error:
 
 _ROWS_READ: Final = 64
 _ROWS_GROUPED: Final = 1024
-_TEXT_GROUPED: Final = 16 * 1024 * 1024  # characters; a row of research has 20,000 and more
+_TEXT_GROUPED: Final = 16 * 1024 * 1024  # characters; a row with search results has over 20,000
 _TYPES: Final = {
     Kind.TEXT: pa.large_string(),
     Kind.NUMBER: pa.float64(),
@@ -29,7 +29,7 @@ _TYPES: Final = {
 
 @contextmanager
 def open_parquet(path: Path) -> Iterator[Any]:
-    """The table; raises `DataError` where it cannot be read, then or inside."""
+    """The open table; raises `DataError` if it cannot be read, also inside the context."""
     try:
         with pq.ParquetFile(path) as table:
             yield table
@@ -38,7 +38,6 @@ def open_parquet(path: Path) -> Iterator[Any]:
 
 
 def read_table(path: Path) -> Iterator[Row]:
-    """The rows of a table, a few at a time."""
     with open_parquet(path) as table:
         for batch in table.iter_batches(batch_size=_ROWS_READ):
             yield from batch.to_pylist()
@@ -46,10 +45,7 @@ def read_table(path: Path) -> Iterator[Row]:
 
 @contextmanager
 def open_table(file: BinaryIO, columns: Mapping[str, Shape]) -> Iterator[Callable[[Row], None]]:
-    """What adds rows to a table with these columns; it raises `ValueError` for what they lack.
-
-    Rows are gathered into groups, which bound what is held and what a reader must hold.
-    """
+    """A writer of rows to a table; it raises `ValueError` for a row that does not fit `columns`."""
     schema = pa.schema([(name, _type_of(shape)) for name, shape in columns.items()])
     rows: list[Row] = []
     characters = 0
@@ -62,6 +58,7 @@ def open_table(file: BinaryIO, columns: Mapping[str, Shape]) -> Iterator[Callabl
                 raise ValueError(f"{problem.removeprefix('row.')}; write JSON lines instead")
             rows.append(row)
             characters += _characters(row)
+            # The size of a row group bounds the memory of this writer and of readers.
             if len(rows) >= _ROWS_GROUPED or characters >= _TEXT_GROUPED:
                 flush()
 
@@ -77,7 +74,6 @@ def open_table(file: BinaryIO, columns: Mapping[str, Shape]) -> Iterator[Callabl
 
 
 def _characters(value: object) -> int:
-    """Characters of text in a row."""
     if isinstance(value, str):
         return len(value)
     inner = value.values() if isinstance(value, Mapping) else value

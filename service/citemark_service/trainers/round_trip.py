@@ -1,7 +1,6 @@
-"""One row posted as its trainer would, and the reward compared with that of `/v1/score`.
+"""Posts a row as its trainer would and compares the reward with that of `/v1/score`.
 
-Trainers without HTTP call a function, which posts the row's rollout to `/v1/score`; for them the
-very same rollout is posted, without the function.
+For trainers whose reward is a Python function, the rollout that it would post is posted directly.
 """
 
 import asyncio
@@ -23,8 +22,8 @@ from citemark_service.trainers.route import Body
 from citemark_service.trainers.trainer import Trainer
 
 _CALL_S: Final = 300.0
-_EQUAL: Final = 1e-6
-_LONGEST: Final = 240
+_EQUAL: Final = 1e-6  # tolerance, relative and absolute
+_LONGEST: Final = 240  # characters of a claim
 _CITABLE: Final = re.compile(r"[^\s,<>\"'=]+")
 _SENTENCE: Final = re.compile(r"[^.!?]{1,2000}[.!?]?")
 _DOCTOR: Final = "`citemark doctor` examines the judge"
@@ -47,18 +46,20 @@ class NoReward(CitemarkError):
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """One made-up answer, `honest` or `empty`, and its rewards."""
+    """The rewards of one generated answer."""
 
     answer: str
+    """`honest` or `empty`."""
     route: str
     reward: float
+    """As the trainer reads it from `route`."""
     scored: float
-    """That of `/v1/score`."""
+    """The reward of `/v1/score`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trip:
-    """What came of posting one row."""
+    """The result of posting one row."""
 
     place: str
     legs: tuple[Leg, ...]
@@ -68,7 +69,7 @@ class Trip:
 async def make_round_trip(
     trainer: Trainer, sound: SoundRow, url: str, api_token: SecretStr | None
 ) -> Trip:
-    """Post an honest answer and an empty one; whatever goes wrong is among the faults."""
+    """Post an honest and an empty answer; failures are returned as faults, not raised."""
     headers = {}
     if api_token is not None:
         headers["authorization"] = f"Bearer {api_token.get_secret_value()}"
@@ -86,9 +87,9 @@ async def make_round_trip(
 
 
 def honest_answer(rollout: Rollout) -> str:
-    """What the first sources begin with, each cited; one sentence without a citation if none can.
+    """An answer that quotes and cites the first 3 citable sources, so that a judge rates it high.
 
-    A judge should like it well, since it says what the sources say.
+    Without such a source, one sentence that there is no answer.
     """
     claims: list[str] = []
     for source in read_sources(rollout.tool_output, rollout.snippets).by_id.values():
@@ -136,10 +137,10 @@ async def _leg(
 
 
 async def _post(http: httpx.AsyncClient, path: str, body: Body) -> Any:
-    """The JSON of an answer with status 200. Posted once: this is a trainer's first attempt."""
+    """The JSON of an answer with status 200, without retries. Raises `NoReward`."""
     url = f"{http.base_url}".rstrip("/") + path
     try:
-        # httpx bounds each read, not their sum: a slow drip would never end.
+        # httpx limits each read but not their sum: an answer in a slow drip would never end.
         async with asyncio.timeout(_CALL_S):
             response = await http.post(url, json=body)
     except TimeoutError as late:

@@ -1,4 +1,4 @@
-"""A path of the service in a trainer's own protocol: what is posted to it, and its answer. Pure."""
+"""`Route`, a path of the service in a trainer's own protocol. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from citemark_service.examples import RESULT
 Body: TypeAlias = Mapping[str, Any]
 """The JSON object of a request."""
 OnError = Literal["fallback", "mask", "null", "http"]
-"""What a rollout without a verdict becomes.
+"""The answer for a rollout whose judge failed.
 
 `fallback`: the mean reward of its prompt's other rollouts. `mask`: the same, and marked for the
-trainer to leave out. `null`: a null reward. `http`: the whole request is answered with 503.
+trainer to leave out. `null`: a null reward. `http`: 503 for the whole request.
 """
 Form = Literal["object", "scalar"]
 
@@ -34,7 +34,7 @@ class RouteOptions(RequestOptions):
 
 @dataclass(frozen=True, slots=True)
 class PostedRollout:
-    """One rollout as a trainer sends it; the arguments of `citemark_schemas.rollout_of`."""
+    """A rollout as a trainer posts it: arguments of `citemark_schemas.rollout_of`."""
 
     places: Mapping[str, object]
     response: str
@@ -44,13 +44,13 @@ class PostedRollout:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the trainer is told of one rollout."""
+    """A result, and the reward to answer with."""
 
     result: ScoreResult
     reward: float | None
-    """Judged, or what stands in for it; None only where `on_error` is `null`. Always finite."""
+    """Finite; the result's, or the fallback. None only where `on_error` is `null`."""
     masked: bool = False
-    """Not judged, and to be left out by the trainer."""
+    """The judge failed, and the trainer should leave the sample out."""
 
     @property
     def failed(self) -> bool:
@@ -58,49 +58,48 @@ class Outcome:
 
     @property
     def ending(self) -> str:
-        """In one word: `judged`, or the kind of the refusal or failure."""
+        """`judged`, or the kind of the failure or refusal."""
         ending = self.result.failure or self.result.refusal
         return "judged" if ending is None else ending.kind.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """What one path of the service reads and writes, for one trainer's client."""
+    """A path of the service for one trainer's client."""
 
     name: str
     """Operation id and metric label."""
     path: str
     client: str
-    """Whose protocol this is."""
     read: Callable[[Body], Sequence[PostedRollout]]
-    """The rollouts of a body. Raises `InvalidRequest`, best made by `bad_body`."""
+    """Parses a body. Raises `InvalidRequest`, see `bad_body`."""
     write: Callable[[Sequence[Outcome], Body], Any]
-    """The answer as a JSON value, of one outcome for each rollout in order and the body as sent."""
+    """Makes the answer, a JSON value, from the outcomes in order and the body as posted."""
     deadline_s: float
-    """Seconds until the answer where the URL says nothing; below the client's timeout."""
+    """Default of `?deadline_s=`; below the client's own timeout."""
     on_error: OnError = "fallback"
-    """Where the URL says nothing."""
+    """Default of `?on_error=`."""
     permits: frozenset[OnError] = frozenset({"fallback", "http"})
-    """What `on_error` may be; the default suits clients that can neither mask nor read a null."""
+    """Permitted `?on_error=`; the default is for clients that can neither mask nor read null."""
     scalar: bool = False
-    """Whether `?format=scalar` may ask for the answer's `reward` alone."""
+    """Whether `?format=scalar` is permitted: the answer is its `reward` alone."""
     setting: str | None = None
-    """The setting that turns the route on; None where it is always there."""
+    """The setting that turns the route on; None where it is always on."""
     request: Body
-    """An example body, for the documentation."""
+    """An example body for the API documentation."""
     answer: Any = None
-    """The example's answer, where the documentation should show another than `write` makes."""
+    """The documented answer to `request`; default: what `write` makes."""
     doc: str
-    """What a user of the route should know, for the documentation."""
+    """The description in the API documentation."""
 
     @property
     def example(self) -> Any:
-        """What `request` is answered with."""
+        """The documented answer to `request`."""
         return self.answer or self.write([Outcome(RESULT, RESULT.reward)], self.request)
 
 
 def settle_options(route: Route, options: RouteOptions) -> RouteOptions:
-    """The options with an `on_error`; `InvalidRequest` where the client cannot live with them."""
+    """The options with `on_error` set; `InvalidRequest` where the route does not permit them."""
     if options.format == "scalar" and not route.scalar:
         raise bad_body("format", f"cannot be {options.format!r} on {route.path}")
     chosen = options.on_error or route.on_error
@@ -111,12 +110,11 @@ def settle_options(route: Route, options: RouteOptions) -> RouteOptions:
 
 
 def bad_body(loc: str, message: str) -> InvalidRequest:
-    """The error for a body that this route does not have."""
     return InvalidRequest.of([ProblemDetail(loc=loc, message=message)])
 
 
 def text_in(body: Body, name: str) -> str:
-    """A field that is one text. Raises `InvalidRequest` where it is absent or anything else."""
+    """A required text field of a body. Raises `InvalidRequest`."""
     value = body.get(name)
     if not isinstance(value, str):
         raise bad_body(name, "must be a string")

@@ -1,7 +1,4 @@
-"""Rows of data sets: their types, where a value stands, a rollout's envelope, and prompts. Pure.
-
-A prompt made here is for data that has none; a trained policy wants the one that it was tuned on.
-"""
+"""Rows of data sets: types, values at paths, envelopes and prompts."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +15,7 @@ from citemark_service.errors import DataError
 
 
 class Kind(Enum):
-    """A column of plain values."""
+    """The type of a column of plain values."""
 
     TEXT = "text"
     NUMBER = "number"
@@ -28,13 +25,13 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ListOf:
-    """A column of lists, whose items are all of one shape."""
+    """The type of a column of lists with items of one shape."""
 
     item: "Shape"
 
 
 Shape: TypeAlias = "Kind | ListOf | Mapping[str, Shape]"
-"""A mapping is an object with these keys; any of them may be absent."""
+"""A mapping stands for an object with these keys, all optional."""
 
 _PLAIN: Final[Mapping[Kind, type | tuple[type, ...]]] = {
     Kind.TEXT: str,
@@ -43,11 +40,11 @@ _PLAIN: Final[Mapping[Kind, type | tuple[type, ...]]] = {
     Kind.FLAG: bool,
 }
 Row: TypeAlias = Mapping[str, Any]
-"""One row of a data set, as JSON has it."""
+"""A row of a data set as a JSON object."""
 Messages: TypeAlias = Sequence[Mapping[str, Any]]
 
 MESSAGES: Final = ListOf({"role": Kind.TEXT, "content": Kind.TEXT})
-"""The column of a prompt as chat messages."""
+"""A column of chat messages."""
 RUBRICS: Final = ("positive_rubrics", "negative_rubrics", "rubrics")
 _RUBRIC: Final[Mapping[str, Shape]] = {
     "title": Kind.TEXT,
@@ -66,7 +63,7 @@ FIELDS: Final[Mapping[str, Shape]] = {
     "rubrics": ListOf({**_RUBRIC, "polarity": Kind.TEXT}),
     **{name: _KNOBS[type(field.default)] for name, field in Knobs.model_fields.items()},
 }
-"""The columns of an envelope: all that is known of a rollout before the policy answers."""
+"""The columns of an envelope: a rollout's fields before the policy answers."""
 
 _ENVIRONMENT: Final = Environment(
     autoescape=False,  # noqa: S701 - the output is a prompt, not a page
@@ -78,14 +75,14 @@ _ENVIRONMENT: Final = Environment(
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a row asks for, in no trainer's layout: its rollout has an empty response."""
+    """A row without its layout; the rollout has an empty response."""
 
     rollout: Rollout
     prompt: Messages
 
 
 def value_at(row: Row, path: str) -> Any:
-    """What stands in a row at a dotted path; None where nothing does."""
+    """The value of a row at a dotted path, or None."""
     value: Any = row
     for name in path.split("."):
         value = value.get(name) if isinstance(value, Mapping) else None
@@ -93,9 +90,9 @@ def value_at(row: Row, path: str) -> Any:
 
 
 def misfit(value: object, shape: Shape, place: str) -> str | None:
-    """`place: what is wrong` where `value` is not of `shape`, and a file would drop or refuse it.
+    """`place: problem` of the first part of `value` that is not of `shape`; None if it fits.
 
-    None where it fits; None itself fits every shape.
+    None fits every shape.
     """
     if value is None:
         return None
@@ -117,7 +114,7 @@ def misfit(value: object, shape: Shape, place: str) -> str | None:
 
 
 def envelope_of(rollout: Rollout) -> dict[str, object]:
-    """The given ones of `FIELDS`; rubrics as objects of one shape, as typed files need them."""
+    """The fields of `FIELDS` that are set; rubrics as objects of one shape, for typed files."""
     given = rollout.model_dump(include=set(FIELDS), exclude_unset=True, exclude_none=True)
     for name in RUBRICS:
         criteria: tuple[Criterion, ...] = getattr(rollout, name)
@@ -136,17 +133,17 @@ def envelope_of(rollout: Rollout) -> dict[str, object]:
 
 
 def envelope_text(rollout: Rollout) -> str:
-    """`envelope_of` as JSON, which no loader of data sets can reshape."""
+    """`envelope_of` as JSON text, which loaders of data sets cannot reshape."""
     return to_json(envelope_of(rollout)).decode()
 
 
 def messages_of(value: object) -> Messages | None:
-    """A prompt as chat messages, a text as one of the user's; None where there is none."""
+    """A prompt as chat messages, where text becomes one user message; None if it is empty."""
     if isinstance(value, str):
         return [{"role": "user", "content": value}] if value.strip() else None
     if not isinstance(value, list | tuple):
         return None
-    # Tables fill messages up with empty keys, which chat templates trip over.
+    # Tables add the keys of other messages as None, on which chat templates fail.
     return [
         {key: item for key, item in message.items() if item is not None or key == "content"}
         for message in value
@@ -155,8 +152,8 @@ def messages_of(value: object) -> Messages | None:
 
 
 def chat_text(prompt: object) -> str:
-    """A prompt as a chat template in ChatML writes it, up to where the policy begins."""
-    if isinstance(prompt, str) and prompt.endswith("assistant\n"):
+    """A prompt in ChatML, including the start of the assistant's turn."""
+    if isinstance(prompt, str) and prompt.endswith("assistant\n"):  # already templated
         return prompt
     turns = [
         f"<|im_start|>{message.get('role')}\n{message.get('content')}<|im_end|>\n"
@@ -166,14 +163,17 @@ def chat_text(prompt: object) -> str:
 
 
 class PromptTemplate:
-    """Makes a prompt of `question`, `reasoning` and `tool_output`.
+    """A Jinja template that makes a prompt of `question`, `reasoning` and `tool_output`.
 
-    Raises `DataError` where `file` cannot be read or is no Jinja template.
+    The default template is for data without prompts; a tuned policy needs its own.
+
+    Raises:
+        DataError: `file` cannot be read or is no template.
     """
 
     def __init__(self, file: Path | None = None) -> None:
         self.replaces = file is not None
-        """Whether it is to be used where a row has a prompt, too: somebody chose it."""
+        """Whether it also replaces prompts of rows: true for a template that the user chose."""
         source = file or resources.files("citemark_service.trainers") / "prompts" / "refiner.j2"
         self._name = source.name
         try:
@@ -182,12 +182,13 @@ class PromptTemplate:
             raise DataError(f"prompt template {self._name}: {error}") from error
 
     def messages(self, rollout: Rollout, row: Row) -> Messages:
-        """One message of the user's; `reasoning` is the row's own column, if it has one.
+        """One user message; `reasoning` is the row's column of that name, if any.
 
-        Raises `ValueError` where the template asks for something else, or fails.
+        Raises:
+            ValueError: the template uses an unknown variable, or fails.
         """
         reasoning = row.get("reasoning")
-        # The structured sources first, as the service reads them.
+        # Structured sources first: in this order `read_sources` lets the first definition count.
         sources = [
             f"<snippet id={each.id}>{each.text}</snippet>" for each in rollout.snippets or ()
         ]

@@ -1,8 +1,8 @@
 """slime: `POST /rm`, one sample a request.
 
-Over HTTP the label is all that travels of a row; a function sees `metadata` too. The whole answer
-becomes the sample's reward: an object, of which `--reward-key reward` is used, or a bare number
-with `?format=scalar`. The client can neither mask nor read a null.
+Over HTTP only the label of a row is sent; a reward function also gets `metadata`. The whole answer
+becomes the sample's reward: an object of which `--reward-key reward` is used, or a number with
+`?format=scalar`. The client can neither mask a sample nor read null.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

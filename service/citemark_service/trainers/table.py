@@ -1,7 +1,4 @@
-"""Every trainer by its name on the command line, and rows whose trainer is not known.
-
-A new trainer is a module of its own and a line in `_ALL`.
-"""
+"""All trainers by name, and rows of unknown layout. A new trainer is a module, listed in `_ALL`."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -54,7 +51,7 @@ CITEMARK: Final = Trainer(
     prompt_at=("messages",),
     rest="row",
 )
-"""Citemark's own rows: a rollout without its response, and its prompt as messages."""
+"""Citemark's own layout: the fields of a rollout without response, and the prompt as messages."""
 TRAINERS: Final[Mapping[str, Trainer]] = {each.name: each for each in _ALL}
 LAYOUTS: Final[Mapping[str, Trainer]] = {**TRAINERS, CITEMARK.name: CITEMARK}
 
@@ -63,7 +60,7 @@ _PLACES: Final = dict.fromkeys((
     *("extra_info", "metadata.remote_env_info", "metadata", "verify_extra"),
     *(path for trainer in _ALL for path in trainer.paths),
 ))  # fmt: skip
-"""Where any trainer carries row data, strongest first; last comes the row itself."""
+"""Places of an envelope in any layout, highest precedence first; the row itself is last."""
 _PROMPTS: Final = dict.fromkeys((
     *("prompt", "messages", "responses_create_params.input", "input_messages", "history"),
     *(trainer.prompt_at[0] for trainer in _ALL),
@@ -71,11 +68,11 @@ _PROMPTS: Final = dict.fromkeys((
 _HEADS: Final = frozenset(path.partition(".")[0] for path in _PLACES)
 _CARRIERS: Final = (_HEADS | {path.partition(".")[0] for path in _PROMPTS}) - {"metadata"}
 READ: Final = frozenset({*FIELDS, *_CARRIERS, "query", "documents", "knobs", "reasoning"})
-"""Columns of which a conversion keeps something."""
+"""Columns that a conversion reads."""
 
 
 def served_routes(settings: Settings) -> tuple[Route, ...]:
-    """The routes that are always there, and those that the settings turn on."""
+    """All routes but those that the settings leave off."""
     routes = (route for trainer in _ALL for route in trainer.routes)
     return tuple(
         route for route in routes if route.setting is None or getattr(settings, route.setting)
@@ -83,7 +80,7 @@ def served_routes(settings: Settings) -> tuple[Route, ...]:
 
 
 def rollout_anywhere(row: Row) -> Rollout:
-    """As `Trainer.read_rollout`, for a row of unknown layout: from any place of any trainer."""
+    """As `Trainer.read_rollout`, but looks at the places of all trainers."""
     values = {path: value_at(row, path) for path in _PLACES}
     places = {path: value for path, value in values.items() if value is not None}
     rest = {name: value for name, value in row.items() if name not in _HEADS}
@@ -96,10 +93,14 @@ def _prompt_anywhere(row: Row) -> object:
 
 
 def task_of(row: Row, trainer: Trainer | None, template: PromptTemplate) -> Task:
-    """The task of a row in a trainer's layout, or in any.
+    """The task of a row in a trainer's layout, or in an unknown one.
 
-    `template` makes the prompt where the row has none, or where it `replaces` the row's own.
-    Raises `EnvelopeError` as `Trainer.read_rollout`, and `ValueError` where the template fails.
+    Args:
+        template: makes the prompt where the row has none, or always if it `replaces` prompts.
+
+    Raises:
+        EnvelopeError: as `Trainer.read_rollout`.
+        ValueError: the template fails.
     """
     rollout = rollout_anywhere(row) if trainer is None else trainer.read_rollout(row)
     own = _prompt_anywhere(row) if trainer is None else trainer.prompt(row)

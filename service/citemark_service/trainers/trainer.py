@@ -1,8 +1,4 @@
-"""What a trainer is here: its rows, what its client posts, and what it reads back.
-
-A trainer is one `Trainer` in the module of its name, listed in `table.py`; its route, `citemark
-convert` and `citemark doctor` know nothing else of it. All functions in it are pure.
-"""
+"""`Trainer`, the description of a trainer that routes, `convert` and `doctor` work from. Pure."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,64 +12,63 @@ from citemark_service.trainers.rows import Row, Shape, Task, envelope_of, envelo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trainer:
-    """A trainer: where things stand in a row, what it cannot take, and how it asks for rewards.
+    """A trainer's data layout and reward protocol.
 
-    Places in a row are dotted paths, as `reward_model.ground_truth`.
+    Places in a row are dotted paths, such as `reward_model.ground_truth`.
     """
 
     name: str
-    """On the command line."""
+    """The name on the command line."""
     title: str
     carries: str
-    """Where the envelope travels, for people."""
+    """Where rows carry the envelope, for messages."""
     flags: str
-    """What to tell the trainer about a converted file."""
+    """The trainer's options for a converted file, for messages."""
     columns: Mapping[str, Shape]
-    """What a converted row may hold, in order."""
+    """Columns of a converted row, in order."""
     prompt_at: tuple[str, ...] = ("prompt",)
-    """Where the prompt may stand; a converted row has it at the first."""
+    """Possible places of the prompt; conversion writes the first."""
     text_prompt: bool = True
-    """Whether the trainer takes a text for a prompt."""
+    """Whether a prompt may be text instead of messages."""
     text_at: str | None = None
-    """Where a converted row has the envelope as JSON text; None lays its fields out as keys."""
+    """Where conversion writes the envelope as JSON text; None: its fields become columns."""
     envelope_at: tuple[str, ...] = ()
-    """Where the reward looks for the envelope, strongest first; `text_at` if empty."""
+    """Where the reward looks for the envelope, highest precedence first; default: `text_at`."""
     rest: str | None = None
-    """What errors call the row's other keys, where the reward gets those too."""
+    """The name in errors of all other keys of a row; None where the reward does not get them."""
     read_places: Callable[[Row], Mapping[str, object]] | None = None
-    """What the reward gets of a row, where `envelope_at` and `rest` do not say it."""
+    """The places that the reward gets of a row, instead of `envelope_at` and `rest`."""
     own_columns: Callable[[Task, int], Mapping[str, Any]] = lambda _task, _index: {}
-    """What the file's n-th row (from 0) has beside prompt and envelope."""
+    """Further columns of the file's n-th row, from 0."""
     faults: Callable[[Row], Iterator[Fault]] = lambda _row: iter(())
-    """What is wrong with a row for this trainer, beside its prompt and its envelope."""
+    """Checks of a row besides those of prompt and envelope."""
     sends_prompt: bool = True
-    """Whether the reward sees the prompt, so that it may stand in for question and sources."""
+    """Whether the reward gets the prompt, which may then replace question and sources."""
     one_type: bool = True
-    """Whether rows pass through Arrow, which wants one type for each column."""
+    """Whether rows pass through Arrow, which requires one type per column."""
     suffixes: tuple[str, ...] = (".jsonl", ".parquet")
-    """File endings that it reads."""
     routes: tuple[Route, ...] = ()
     posts: Callable[[Row, str], Mapping[str, Body]] | None = None
-    """The bodies that its client posts for a row and a response, by path in order, as `citemark
-    doctor` does; None where a Python callable posts to `/v1/score`."""
+    """The bodies that its client posts for a row and a response, by path, in order; None where
+    a Python function posts to `/v1/score`."""
     reward: Callable[[Any], float | None] = lambda _answer: None
-    """The reward in the JSON of the last answer; None where the sample is masked or the judge
-    failed. Raises `ValueError`, `LookupError` or `TypeError` where the client could not read it."""
+    """The reward in the JSON of the last answer; None if masked or the judge failed. Raises
+    `ValueError`, `LookupError` or `TypeError` where the client could not read the answer."""
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """`envelope_at`, or the one place of the envelope's text."""
         return self.envelope_at or tuple(filter(None, [self.text_at]))
 
     def prompt(self, row: Row) -> object:
-        """The prompt as it stands in a row; None where it does not."""
+        """The value of the first of `prompt_at` that a row has, or None."""
         values = (value_at(row, path) for path in self.prompt_at)
         return next((value for value in values if value is not None), None)
 
     def read_rollout(self, row: Row) -> Rollout:
-        """The rollout that the reward would be asked about, with an empty response.
+        """The rollout that the reward would parse from a row, with an empty response.
 
-        Raises `EnvelopeError`, whose details name place and field, where there is none.
+        Raises:
+            EnvelopeError: the details name place and field.
         """
         places: dict[str, object] = {path: value_at(row, path) for path in self.paths}
         if self.rest is not None:
@@ -85,7 +80,7 @@ class Trainer:
         )
 
     def lay(self, task: Task, index: int) -> dict[str, Any]:
-        """The row of a task, which is the file's n-th, counted from 0."""
+        """The row of a task in this layout; `index` is its position in the file, from 0."""
         row = dict(self.own_columns(task, index))
         _put(row, self.prompt_at[0], list(task.prompt))
         if self.text_at is None:

@@ -1,7 +1,7 @@
-"""verifiers: a task has all fields of its row; before v1, rewards got `info` and `answer`.
+"""verifiers: rewards get all fields of a row; before v1, `info` and `answer`.
 
-Its tasksets of kind `nemo-gym` post to NeMo Gym's `/verify`. They read no mask, but leave a
-rollout out where the post raised, so at `/strict/verify` a failed judge is answered with 503.
+Its tasksets of kind `nemo-gym` post to NeMo Gym's `/verify`. They ignore masks but leave out a
+rollout whose post raised, so `/strict/verify` answers 503 where a judge failed.
 """
 
 from collections.abc import Iterator
