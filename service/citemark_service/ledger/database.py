@@ -40,11 +40,8 @@ _PATIENT: Final = text("SET LOCAL statement_timeout = 0")
 def open_engine(address: str, *, reading: bool = False) -> Engine:
     """An engine for `sqlite:///PATH` or `postgresql://HOST/DATABASE`; it connects on first use.
 
-    Args:
-        reading: also open an SQLite file that this process may not write.
-
-    Raises:
-        SettingsError: another address, a driver that is not installed, or a missing folder.
+    `reading` also opens an SQLite file that this process may not write. Raises `SettingsError` for
+    another address, a driver that is not installed, or a missing folder.
     """
     try:
         url = make_url(address)
@@ -97,9 +94,7 @@ def ledger_errors(engine: Engine) -> Iterator[None]:
 def migrate(engine: Engine) -> None:
     """Migrate the tables to this version; current tables are only read.
 
-    Raises:
-        LedgerError: the tables are of a newer version.
-        SQLAlchemyError: the database is not available.
+    Raises `LedgerError` for tables of a newer version, else `SQLAlchemyError`.
     """
     with engine.connect() as connection:
         before = MigrationContext.configure(connection).get_current_revision()

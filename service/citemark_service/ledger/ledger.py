@@ -36,8 +36,6 @@ _CLOSE_S: Final = 10.0
 
 
 class _Round:
-    """Entries that share a transaction."""
-
     def __init__(self) -> None:
         self.entries: list[ScoredRollout] = []
         self.characters = 0
@@ -74,7 +72,7 @@ class Ledger:
 
     @property
     def waiting(self) -> int:
-        """Number of entries that are not stored yet."""
+        """Entries that are not stored yet."""
         return sum(len(each.entries) for each in self._rounds)
 
     @property
@@ -161,11 +159,7 @@ class Ledger:
 
 
 def ledger_of(settings: Settings, metrics: Metrics) -> Ledger | None:
-    """The ledger that `settings.ledger` names; None where it is `off`.
-
-    Raises:
-        SettingsError: as `open_engine`.
-    """
+    """The ledger that `settings.ledger` names; None where it is `off`. Raises as `open_engine`."""
     if settings.ledger == "off":
         return None
     store = LedgerStore(
@@ -177,11 +171,7 @@ def ledger_of(settings: Settings, metrics: Metrics) -> Ledger | None:
 
 
 def ledger_view(settings: Settings) -> LedgerReader | None:
-    """A reader of the service's own ledger; None where it is `off`.
-
-    Raises:
-        SettingsError: as `open_engine`.
-    """
+    """A reader of the service's own ledger; None where it is `off`. Raises as `open_engine`."""
     if settings.ledger == "off":
         return None
     return LedgerReader(open_engine(settings.ledger, reading=True))

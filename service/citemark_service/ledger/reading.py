@@ -83,8 +83,6 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class KeptRollout:
-    """A stored rollout."""
-
     seq: int
     run: str | None
     step: int | None
@@ -98,7 +96,6 @@ class KeptRollout:
 
     @property
     def place(self) -> tuple[str | None, int | None, str]:
-        """Run, step and group key."""
         return self.run, self.step, self.group
 
 
@@ -191,10 +188,7 @@ class LedgerReader:
         return self._span(rollouts.c.step, rollouts.c.run == run, rollouts.c.step != NO_STEP)
 
     def curve(self, run: str, *, points: int) -> Sequence[Record]:
-        """Sums over at most `points` equal ranges of a run's steps, in order.
-
-        `step` and `last` are the first and last step of a range.
-        """
+        """Sums over at most `points` equal ranges of steps (`step` to `last`), in order."""
         span = self._span(steps.c.step, steps.c.run == run)
         if span is None:
             return []
@@ -250,10 +244,8 @@ class LedgerReader:
         return self.rollouts(Place(run, step), order=[rollouts.c.seq.desc()], limit=limit)
 
     def questions(self, rows: Sequence[Record]) -> Mapping[str, str]:
-        """The first 100 characters of the questions of `rows`, by group key.
-
-        Only for groups that the client did not name: their key is the prompt's id.
-        """
+        """The first 100 characters of the questions of unnamed groups, by group key."""
+        # A group that the client did not name has the prompt's id as its key.
         keys = {row["group_key"] for row in rows if _PROMPT_ID.fullmatch(row["group_key"])}
         begun = func.substr(prompts.c.question, 1, _QUESTION_CHARS).label("question")
         ids = map(bytes.fromhex, keys)
@@ -282,11 +274,9 @@ class LedgerReader:
         return next(self.whole([seq]), None)
 
     def numbers(self, place: Place, *, limit: int | None = None, grouped: bool = False) -> Numbers:
-        """The `seq` of a place's rollouts in order of writing; a million take 8 MB.
+        """The `seq` of a place's (latest) rollouts in order of writing; a million take 8 MB.
 
-        Args:
-            limit: only this many of the latest.
-            grouped: sort by run, step and group instead.
+        `grouped` sorts by run, step and group instead.
         """
         query = select(rollouts.c.seq).where(*place.conditions(rollouts))
         if limit is not None:
@@ -349,11 +339,7 @@ def _read_rollout(row: Any, shared: dict[bytes, dict[str, Any]]) -> KeptRollout:
 
 
 def ledger_reader(address: str) -> LedgerReader:
-    """A reader of the existing ledger at `address`.
-
-    Raises:
-        SettingsError: as `open_engine`, or there is no such file.
-    """
+    """A reader of an existing ledger; raises as `open_engine`, or if there is no file."""
     engine = open_engine(address, reading=True)
     file = engine.url.database
     if engine.dialect.name == "sqlite" and not Path(file or "").is_file():

@@ -72,11 +72,7 @@ def prompt_row(entry: ScoredRollout, key: bytes) -> Row:
 
 
 def rollout_row(entry: ScoredRollout, key: bytes) -> Row:
-    """A row of `rollouts`; `key` is its prompt's id.
-
-    Raises:
-        ValueError: a text of the rollout cannot be encoded as UTF-8.
-    """
+    """A row of `rollouts`; `key` is the prompt's id. Raises `ValueError` for lone surrogates."""
     result = entry.result
     scale = result.knobs.verification_reward
     rollout = entry.rollout.model_dump_json(exclude=_PROMPT_FIELDS, exclude_unset=True)
@@ -231,9 +227,5 @@ _DETAIL: Final = msgspec.json.Decoder(_Detail)
 
 
 def read_verdicts(detail: bytes) -> KeptVerdicts:
-    """Decode the verdicts of a detail.
-
-    Raises:
-        ValueError, zlib.error: it is damaged.
-    """
+    """Decode the verdicts of a detail. Raises `ValueError` or `zlib.error` if it is damaged."""
     return _DETAIL.decode(zlib.decompress(detail)).result

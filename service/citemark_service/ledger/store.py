@@ -60,8 +60,6 @@ _PAGES: Final = text(
 
 
 class Written(NamedTuple):
-    """Numbers of entries of a batch by outcome."""
-
     kept: int = 0
     again: int = 0
     """Re-posts of stored samples."""
@@ -101,8 +99,7 @@ class LedgerStore:
     def write(self, entries: Sequence[ScoredRollout]) -> Written:
         """Store a batch. Entries that cannot be stored are logged and counted as refused.
 
-        Raises:
-            LedgerError: the database is not available; the batch may be written again.
+        Raises `LedgerError` if the database is not available; the batch may be written again.
         """
         with ledger_errors(self._engine):
             self._migrate()
@@ -117,15 +114,10 @@ class LedgerStore:
 
     @property
     def untidy(self) -> bool:
-        """Whether `tidy` is due."""
         return time.monotonic() >= self._prune_at
 
     def tidy(self) -> None:
-        """Delete some of the rollouts beyond the limits; `untidy` stays true if more may be left.
-
-        Raises:
-            LedgerError: the database is not available.
-        """
+        """Delete some of the rollouts beyond the limits. Raises `LedgerError`."""
         self._prune_at = time.monotonic() + self._prune_every_s  # first, so it holds on errors too
         with ledger_errors(self._engine), self._engine.begin() as connection:
             gone = 0

@@ -10,15 +10,12 @@ from citemark_service.parsing.fingerprint import fingerprint
 
 @dataclass(frozen=True)
 class SourceSnippet:
-    """A source that the tool output defines."""
-
     id: str
     text: str
     paper_id: str | None = None
 
     @cached_property
     def digest(self) -> bytes:
-        """A hash of the text."""
         return fingerprint(self.text)
 
 
@@ -33,7 +30,6 @@ class Sources:
 
     @cached_property
     def digest(self) -> bytes:
-        """A hash of ids and texts in order."""
         return fingerprint(*(part for s in self.by_id.values() for part in (s.id, s.text)))
 
 

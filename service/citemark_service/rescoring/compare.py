@@ -34,8 +34,6 @@ _REASONS: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class RewardPair:
-    """One rollout's stored and new reward."""
-
     seq: int
     id: str
     group: Group
@@ -64,13 +62,11 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Statistics over all pairs."""
-
     rollouts: int
     mean_old: float | None
     mean_new: float | None
     groups: int
-    """Number of groups of at least two rollouts."""
+    """Those of at least two rollouts."""
     reordered: int
     """How many of these groups have changed ranks."""
     turned: float | None
@@ -184,8 +180,6 @@ def count_turned(members: Sequence[Ranked]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Rescored:
-    """The effect of a change on rewards."""
-
     comparison: Comparison
     steps: list[StepMeans]
     moves: list[Ranked]

@@ -56,12 +56,9 @@ def sample_evenly(values: Iterable[T], size: int, dice: random.Random) -> list[T
 async def rejudge(
     pipeline: Pipeline, kept: Sequence[KeptRollout], *, concurrency: int
 ) -> list[ScoreResult]:
-    """New results in order, each under the knobs of its stored result.
+    """New results in order, under the stored knobs and the pipeline's rubric sets and limits.
 
-    Rubric sets and limits are the pipeline's. A judge that fails is in the result, not raised.
-
-    Raises:
-        InvalidRequest: a rollout's static set is not among those of the pipeline.
+    Raises `InvalidRequest` if a rollout's static set is not among those of the pipeline.
     """
     for each in kept:
         pipeline.check(each.rollout, each.result.knobs)
@@ -80,8 +77,6 @@ async def rejudge(
 
 @dataclass(frozen=True, slots=True)
 class RubricAgreement:
-    """Agreement of two judges on one criterion."""
-
     title: str
     pairs: int
     """Rollouts, or claims, that both judged."""

@@ -24,8 +24,6 @@ from citemark_service.score.rollout import ReadSources
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Knobs and weights to rescore with."""
-
     knobs: Knobs
     """Fields that are not set keep the value of the stored result."""
     weights: Mapping[str, float]
@@ -39,11 +37,7 @@ def rescore(
     *,
     read_sources: ReadSources = read_sources,
 ) -> ScoreResult:
-    """`result` as it would be with the change.
-
-    Raises:
-        NotJudged: the judge failed, or was not asked for a verdict that the change needs.
-    """
+    """`result` with the change; raises `NotJudged` without a verdict that the change needs."""
     knobs = Knobs.resolve(result.knobs, change.knobs)
     if result.failure is not None:
         raise NotJudged(f"the judge failed: {result.failure.kind}")

@@ -72,7 +72,6 @@ def reason(result: ScoreResult) -> str:
 
 
 def reward_line(result: ScoreResult) -> str:
-    """The reward as a sum of its terms, or the reason why there is none."""
     if result.failure is not None:
         retry = "a retry may help" if result.failure.retryable else "a retry will not help"
         return f"no reward: {result.failure.kind}: {result.failure.message} ({retry})"
@@ -91,7 +90,6 @@ def _summands(terms: tuple[Term, ...]) -> Iterator[str]:
 
 
 def rubric_line(result: ScoreResult) -> str:
-    """The rubric reward as the weighted mean that it is."""
     weights = math.fsum(rubric.weight for rubric in result.rubrics)
     weighted = math.fsum(rubric.weight * rubric.score for rubric in result.rubrics)
     mean = f"{result.rubric_reward or 0.0:.3f}"

@@ -97,11 +97,7 @@ class Pipeline:
         check_rollout(rollout, Knobs.resolve(self._settings, request, rollout), self._library)
 
     def provenance(self, rollout: Rollout, request: Knobs) -> tuple[Knobs, Versions]:
-        """The knobs and versions that a result of `score` would record.
-
-        Raises:
-            InvalidRequest: `static_rubrics` names no set.
-        """
+        """The knobs and versions that a result would record; raises as `find_static_set`."""
         knobs = Knobs.resolve(self._settings, request, rollout)
         return knobs, self._versions(static_pin(find_static_set(self._library, knobs)))
 
@@ -112,10 +108,8 @@ class Pipeline:
     def prompts(self, rollout: Rollout, knobs: Knobs) -> tuple[Words, ...]:
         """Render the judge's prompts for a rollout, without sending them. Blocks while it does.
 
-        There are none for a refused rollout and for a judge that has no prompts.
-
-        Raises:
-            InvalidRequest: `static_rubrics` names no set.
+        There are none for a refused rollout and for a judge that has no prompts. Raises as
+        `find_static_set`.
         """
         parsed = parse_rollout(rollout, knobs, self._library, 0)
         if parsed.refusal is not None:
@@ -206,11 +200,7 @@ class Pipeline:
     async def _await_verdicts(
         self, parsed: ParsedRollout, meter: Meter, deadline: float, origin: Origin
     ) -> Verdicts:
-        """Ask both questions at once; the first failure cancels the other call, to save its cost.
-
-        Raises:
-            JudgeError: the first one.
-        """
+        """Ask both questions at once; a `JudgeError` of one cancels the other, to save cost."""
         criteria_task = parsed.criteria_task(origin)
         citation_task = parsed.citation_task(origin, cap=self._settings.max_claims)
 

@@ -57,8 +57,6 @@ _REFUSALS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """The judge's verdicts on one rollout."""
-
     criteria: tuple[CriterionVerdict, ...]
     """In the order of the rollout's criteria."""
     task: CitationTask | None
@@ -117,11 +115,7 @@ class ParsedRollout:
         )
 
     def citation_task(self, origin: Origin, *, cap: int) -> CitationTask | None:
-        """The citation questions, or None where no verdict could change the score.
-
-        Args:
-            cap: maximum number of claims, and of sentences, that are judged.
-        """
+        """At most `cap` claims and sentences; None where no verdict could change the score."""
         if not self.knobs.apply_citation_reward:
             return None
         answer = self.answer
@@ -147,11 +141,7 @@ class ParsedRollout:
         return self._result(judge, versions, claims=claims, uncited=uncited, failure=failure)
 
     def require_all(self, verdicts: Verdicts) -> None:
-        """Refuse incomplete verdicts: read as 0, a missing defect would earn full credit.
-
-        Raises:
-            InvalidVerdict: the message names what the judge left out.
-        """
+        """Raise `InvalidVerdict`, naming what is missing, if the judge left out any verdict."""
         counts = [("criteria", len(self.criteria), len(verdicts.criteria))]
         if verdicts.task is not None and verdicts.citations is not None:
             task, citations = verdicts.task, verdicts.citations
@@ -302,11 +292,7 @@ def check_rollout(rollout: Rollout, knobs: Knobs, library: RubricLibrary) -> Non
 
 
 def find_static_set(library: RubricLibrary, knobs: Knobs) -> RubricSet | None:
-    """The static set that the knobs choose, or None with `instance_rubrics_only`.
-
-    Raises:
-        InvalidRequest: `static_rubrics` names no set.
-    """
+    """The chosen static set, None with `instance_rubrics_only`; raises `InvalidRequest`."""
     if knobs.instance_rubrics_only:
         return None
     try:
@@ -347,8 +333,7 @@ def rollout_id(rollout: Rollout, position: int) -> str:
 def rollout_hash(rollout: Rollout) -> str:
     """`ScoreResult.rollout_hash`: 32 hex digits over texts, sources, criteria and finish reason.
 
-    Id, knobs, metadata and the form in which rubrics were given do not count. A field that is
-    missing and one that is empty give different hashes.
+    Neither id, knobs, metadata nor the form of rubrics count; missing and empty fields differ.
     """
 
     def texts() -> Iterator[str | None]:

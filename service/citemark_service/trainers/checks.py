@@ -54,19 +54,13 @@ class RowFinding:
 
 @dataclass(frozen=True, slots=True)
 class SoundRow:
-    """A row without errors, for a round trip."""
-
     place: str
     row: Row
     rollout: Rollout
 
 
 class DatasetCheck:
-    """Checks rows one by one, in bounded memory.
-
-    Args:
-        typed: whether the file declares the types of its columns, as Parquet does.
-    """
+    """Checks rows one by one in bounded memory; `typed` files declare the types of columns."""
 
     def __init__(
         self, trainer: Trainer, settings: Settings, library: RubricLibrary, *, typed: bool

@@ -40,8 +40,6 @@ Score = Callable[[Rollout, int], Awaitable[ScoreResult]]
 
 @dataclass(frozen=True, slots=True)
 class RouteAnswer:
-    """The answer to a request."""
-
     body: bytes
     whole: bool
     """Whether no judge failed; otherwise a re-post is judged again."""
@@ -71,11 +69,7 @@ class RouteCounts:
 
 
 class TrainerEngine:
-    """Answers the bodies of all trainers' routes, in one event loop.
-
-    Args:
-        check: raises `InvalidRequest` for a rollout that cannot be judged, as `Pipeline.check`.
-    """
+    """Answers the bodies of all routes, in one event loop; `check` is `Pipeline.check`."""
 
     def __init__(
         self, *, settings: Settings, check: Callable[[Rollout, Knobs], None], counts: RouteCounts
@@ -178,11 +172,8 @@ class TrainerEngine:
             raise TooLarge(f"a rollout of {length} characters is over max_rollout_bytes, {limit}")
 
     def _warn_static_only(self, route: Route, rollouts: Sequence[Rollout], run: str | None) -> None:
-        """Log once per run and route that rows have no rubrics.
-
-        This is permitted and not visible in rewards, but nearly always the trainer was not told
-        of the label column.
-        """
+        # Permitted and invisible in rewards, but nearly always the trainer was not told of the
+        # label column. Logged once per run and route.
         bare = [rollout for rollout in rollouts if not rollout.criteria]
         named = (bare[0].run or run) if bare else None
         if not bare or (route.name, named) in self._warned:
@@ -201,11 +192,7 @@ class TrainerEngine:
 
 
 def decode_body(body: bytes) -> Mapping[str, Any]:
-    """Decode a JSON object.
-
-    Raises:
-        InvalidRequest: the body is not JSON, not an object, or nested too deeply.
-    """
+    """Decode a JSON object. Raises `InvalidRequest`."""
     try:
         try:
             value = msgspec.json.decode(body)

@@ -25,8 +25,6 @@ WriteRow: TypeAlias = Callable[[Row], object]
 
 @dataclass(frozen=True, slots=True)
 class Numbered:
-    """A row with its position in the file."""
-
     unit: str
     """`line`, or `row` of a table."""
     number: int
@@ -120,10 +118,9 @@ def open_writer(path: Path, columns: Mapping[str, Shape]) -> Iterator[WriteRow]:
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that replaces `path` atomically when the context ends without an error.
+    """A file that replaces `path` when the context ends; after an error `path` is unchanged.
 
-    After an error `path` is unchanged and no other file is left. Raises `DataError` if it cannot
-    be written.
+    Raises `DataError` if it cannot be written.
     """
     target = path.resolve()  # a symbolic link stays one: its target is replaced
     scratch = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")

@@ -46,21 +46,17 @@ class NoReward(CitemarkError):
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """The rewards of one generated answer."""
-
     answer: str
     """`honest` or `empty`."""
     route: str
     reward: float
     """As the trainer reads it from `route`."""
     scored: float
-    """The reward of `/v1/score`."""
+    """From `/v1/score`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trip:
-    """The result of posting one row."""
-
     place: str
     legs: tuple[Leg, ...]
     faults: tuple[Fault, ...]
@@ -87,10 +83,7 @@ async def make_round_trip(
 
 
 def honest_answer(rollout: Rollout) -> str:
-    """An answer that quotes and cites the first 3 citable sources, so that a judge rates it high.
-
-    Without such a source, one sentence that there is no answer.
-    """
+    """An answer that quotes and cites the first 3 sources; a judge should rate it high."""
     claims: list[str] = []
     for source in read_sources(rollout.tool_output, rollout.snippets).by_id.values():
         words = " ".join(re.sub(r"[<>]", " ", source.text[: 8 * _LONGEST]).split())

@@ -65,8 +65,6 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A path of the service for one trainer's client."""
-
     name: str
     """Operation id and metric label."""
     path: str
@@ -94,7 +92,6 @@ class Route:
 
     @property
     def example(self) -> Any:
-        """The documented answer to `request`."""
         return self.answer or self.write([Outcome(RESULT, RESULT.reward)], self.request)
 
 

@@ -15,8 +15,6 @@ from citemark_service.errors import DataError
 
 
 class Kind(Enum):
-    """The type of a column of plain values."""
-
     TEXT = "text"
     NUMBER = "number"
     INTEGER = "integer"
@@ -25,8 +23,6 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ListOf:
-    """The type of a column of lists with items of one shape."""
-
     item: "Shape"
 
 
@@ -40,11 +36,9 @@ _PLAIN: Final[Mapping[Kind, type | tuple[type, ...]]] = {
     Kind.FLAG: bool,
 }
 Row: TypeAlias = Mapping[str, Any]
-"""A row of a data set as a JSON object."""
 Messages: TypeAlias = Sequence[Mapping[str, Any]]
 
 MESSAGES: Final = ListOf({"role": Kind.TEXT, "content": Kind.TEXT})
-"""A column of chat messages."""
 RUBRICS: Final = ("positive_rubrics", "negative_rubrics", "rubrics")
 _RUBRIC: Final[Mapping[str, Shape]] = {
     "title": Kind.TEXT,
@@ -90,10 +84,7 @@ def value_at(row: Row, path: str) -> Any:
 
 
 def misfit(value: object, shape: Shape, place: str) -> str | None:
-    """`place: problem` of the first part of `value` that is not of `shape`; None if it fits.
-
-    None fits every shape.
-    """
+    """`place: problem` where `value` is not of `shape`; None where it fits, as None always does."""
     if value is None:
         return None
     if isinstance(shape, Kind):
@@ -163,12 +154,9 @@ def chat_text(prompt: object) -> str:
 
 
 class PromptTemplate:
-    """A Jinja template that makes a prompt of `question`, `reasoning` and `tool_output`.
+    """A Jinja template over `question`, `reasoning` and `tool_output`. Raises `DataError`.
 
-    The default template is for data without prompts; a tuned policy needs its own.
-
-    Raises:
-        DataError: `file` cannot be read or is no template.
+    The default is for data without prompts; a tuned policy needs the one it was tuned on.
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -182,11 +170,7 @@ class PromptTemplate:
             raise DataError(f"prompt template {self._name}: {error}") from error
 
     def messages(self, rollout: Rollout, row: Row) -> Messages:
-        """One user message; `reasoning` is the row's column of that name, if any.
-
-        Raises:
-            ValueError: the template uses an unknown variable, or fails.
-        """
+        """One user message. Raises `ValueError` if the template fails."""
         reasoning = row.get("reasoning")
         # Structured sources first: in this order `read_sources` lets the first definition count.
         sources = [

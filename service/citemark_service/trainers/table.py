@@ -93,14 +93,9 @@ def _prompt_anywhere(row: Row) -> object:
 
 
 def task_of(row: Row, trainer: Trainer | None, template: PromptTemplate) -> Task:
-    """The task of a row in a trainer's layout, or in an unknown one.
+    """The task of a row; `trainer` is None where its layout is unknown.
 
-    Args:
-        template: makes the prompt where the row has none, or always if it `replaces` prompts.
-
-    Raises:
-        EnvelopeError: as `Trainer.read_rollout`.
-        ValueError: the template fails.
+    Raises `EnvelopeError` as `Trainer.read_rollout`, and `ValueError` if the template fails.
     """
     rollout = rollout_anywhere(row) if trainer is None else trainer.read_rollout(row)
     own = _prompt_anywhere(row) if trainer is None else trainer.prompt(row)

@@ -12,13 +12,9 @@ from citemark_service.trainers.rows import Row, Shape, Task, envelope_of, envelo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trainer:
-    """A trainer's data layout and reward protocol.
-
-    Places in a row are dotted paths, such as `reward_model.ground_truth`.
-    """
+    """A trainer's data layout and reward protocol; places are dotted paths into a row."""
 
     name: str
-    """The name on the command line."""
     title: str
     carries: str
     """Where rows carry the envelope, for messages."""
@@ -65,11 +61,7 @@ class Trainer:
         return next((value for value in values if value is not None), None)
 
     def read_rollout(self, row: Row) -> Rollout:
-        """The rollout that the reward would parse from a row, with an empty response.
-
-        Raises:
-            EnvelopeError: the details name place and field.
-        """
+        """The rollout that the reward would get, with no response. Raises `EnvelopeError`."""
         places: dict[str, object] = {path: value_at(row, path) for path in self.paths}
         if self.rest is not None:
             taken = {path.partition(".")[0] for path in (*self.paths, self.prompt_at[0])}
