@@ -46,7 +46,7 @@ _INSERTS: Final[Mapping[str, Any]] = {"sqlite": sqlite.insert, "postgresql": pos
 _DAY_S: Final = 86_400.0
 # Rollouts deleted at once. Deleting costs as much as writing, and batches wait meanwhile.
 _PRUNED: Final = 2_000
-_SAMPLED: Final = 1_000
+_SAMPLED: Final = 1_000  # rollouts from which the size of a PostgreSQL ledger is estimated
 # `prompts.last_at` may lag by this much: an update rewrites the whole row with its sources.
 _NOTED_S: Final = 600.0
 # PostgreSQL's error class "program limit exceeded": a value too long for an index, for example.

@@ -7,7 +7,7 @@ from citemark_service.parsing.parsed import Answer, Sources
 
 _TOKEN = re.compile(r"[^\s,;()\[\]{}<>\"'“”‘’`]+")
 _WORD = re.compile(r"[\w-]+")
-_SHORTEST_ID = 4
+_SHORTEST_ID = 4  # shorter ids, such as "B12", appear in prose by chance
 
 
 def format_report(answer: Answer, sources: Sources) -> FormatReport:

@@ -14,6 +14,7 @@ from citemark_service.parsing.parsed import Sentence
 from citemark_service.parsing.visible import fold_space, has_content
 
 _LINE = re.compile(r"[^\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
+# Terminators with the closing quotes, brackets and "[1]" references that belong to the sentence.
 _STOP = re.compile(
     r"[.!?…‥。！？｡]++(?:[\"'”’»›)\]}）」』】*_]|\[\d{1,3}(?:[,;–-]\s?\d{1,3}){0,8}\])*+"
 )

@@ -66,6 +66,7 @@ def _read_bodies(text: str, tags: Sequence[_SourceTag]) -> list[list[str]]:
             page = index if index in closed else None
         end = tags[index + 1].start if index + 1 < len(tags) else len(text)
         innermost = None if tag.closing else index
+        # A set, since a page's own tag is both.
         for owner in {owner for owner in (page, innermost) if owner is not None}:
             bodies[owner].append(text[tag.end : end])
     return bodies

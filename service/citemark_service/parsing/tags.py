@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _TAG = re.compile(r"<(/?)snippet(?=[\s/>])([^<>]*)(>?)", re.IGNORECASE)
+# What belongs to an opening tag without `>`: its name and ids; all behind it is text.
 _CUT_HEAD = re.compile(
     r"<snippet(?:\s++id\s*+=\s*+[^\s,;<>]++(?:\s*+[,;]\s*+[^\s,;<>]++)*+)?", re.IGNORECASE
 )
@@ -19,6 +20,7 @@ _ATTRIBUTE = re.compile(
       | (?P<bare>[^\s,;"'][^\s,;]*+)""",
     re.IGNORECASE | re.VERBOSE,
 )
+# Exactly one id attribute, quoted or not.
 _PLAIN = re.compile(r'\s+id=("?)([\w.:-]+(?:,[\w.:-]+)*)\1')
 _BETWEEN_IDS = re.compile(r"[\s,;]+")
 _QUOTES = "\"'“”‘’"

@@ -16,7 +16,7 @@ _PUNCTUATION = re.compile(
     r"|(?<=[.,:/])(?:(?<!\d.)|(?!\d))"
     r"|(?<=[-–—−])(?:(?<=[^\W\d].)|(?!\d)))"
 )
-_WORD_LIMIT = 128
+_WORD_LIMIT = 128  # characters normalised at once
 
 
 def visible(text: str) -> str:

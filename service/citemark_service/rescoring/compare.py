@@ -27,7 +27,7 @@ SHOWN: Final = 20
 # Members of a group compared at once. No trainer has larger groups, but without run, step and
 # group all answers to a prompt that were ever stored are one group.
 _PART: Final = 4096
-_SOURCES_KEPT: Final = 4
+_SOURCES_KEPT: Final = 4  # groups come together and share sources, so few are enough
 _TITLES: Final = 1_000
 _REASONS: Final = 50
 

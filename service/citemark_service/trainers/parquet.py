@@ -16,7 +16,7 @@ except ModuleNotFoundError as error:
         "Parquet needs pyarrow: pip install 'citemark[convert]', or use JSON lines"
     ) from error
 
-_ROWS_READ: Final = 64
+_ROWS_READ: Final = 64  # rows in memory at once
 _ROWS_GROUPED: Final = 1024
 _TEXT_GROUPED: Final = 16 * 1024 * 1024  # characters; a row with search results has over 20,000
 _TYPES: Final = {
