@@ -15,7 +15,7 @@ from citemark_service.ledger.reading import LedgerReader
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.web.admission import Admission
+from citemark_service.web.admission import Admission, Reads
 from citemark_service.web.envelope import Envelope
 from citemark_service.web.gate import TokenGate
 from citemark_service.web.openapi import Citemark
@@ -27,7 +27,6 @@ from citemark_service.web.routes.score import score_router
 from citemark_service.web.routes.stream import stream_router
 from citemark_service.web.routes.trainers import TrainerEndpoint, trainer_router
 from citemark_service.web.ui.door import PageDoor
-from citemark_service.web.ui.reads import Reads
 from citemark_service.web.ui.routes import ui_router
 from citemark_service.web.ui.templates import Templates, answer_with_pages
 

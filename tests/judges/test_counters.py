@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_service.examination.counters import (
+from citemark_service.examination.probe import (
     PrefixCount,
     parse_prefix_count,
     read_prefix_count,

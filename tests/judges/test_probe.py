@@ -5,8 +5,13 @@ import itertools
 import pytest
 
 from citemark_service.errors import JudgeUnreachable
-from citemark_service.examination.counters import PrefixCount
-from citemark_service.examination.probe import CachedTokens, ProbeReport, ReadCount, probe
+from citemark_service.examination.probe import (
+    CachedTokens,
+    PrefixCount,
+    ProbeReport,
+    ReadCount,
+    probe,
+)
 from support.pooled_judge import pooled
 from support.scripted_judge import Listed, Reply, ScriptedJudge, always, in_turn
 

@@ -11,7 +11,7 @@ from citemark_service.errors import LedgerError, Overloaded
 from citemark_service.ledger.ledger import ledger_view
 from citemark_service.ledger.reading import LedgerReader
 from citemark_service.settings import Settings
-from citemark_service.web.ui.reads import Reads
+from citemark_service.web.admission import Reads
 from support.ledger_service import kept_service, score
 
 

@@ -8,8 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from citemark_service.examination.counters import read_prefix_count
-from citemark_service.examination.probe import ProbeReport, ReadCount, probe
+from citemark_service.examination.probe import ProbeReport, ReadCount, probe, read_prefix_count
 from citemark_service.judges.factory import build_judge
 from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.settings import Settings

@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Column, Table
 
-from citemark_service.agreement.measure import Agreement, measure
+from citemark_service.agreement.labelled import Agreement, measure
 from citemark_service.cli.options import INPUT, chosen_settings, judge_options
 from citemark_service.cli.terminal import plain, show
 from citemark_service.judges.factory import build_judge

@@ -23,8 +23,7 @@ from citemark_service.cli.options import (
     setting_option,
 )
 from citemark_service.cli.terminal import Progress, count_noun, plain, show
-from citemark_service.examination.findings import ServerFinding, State
-from citemark_service.examination.server import examine, split_servers
+from citemark_service.examination.server import ServerFinding, State, examine, split_servers
 from citemark_service.settings import Settings
 from citemark_service.trainers.checks import DatasetCheck
 from citemark_service.trainers.faults import Severity, error

@@ -7,18 +7,63 @@ ends, which is in the differing part. A repeated prompt hits that state, a group
 not; only where a second prompt diverges from the first does vLLM cache a state for the third.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
 from citemark_service.errors import InvalidVerdict, JudgeTruncated, JudgeUnreadable
-from citemark_service.examination.counters import PrefixCount
 from citemark_service.judges.chat import ChatReply, ChatRequest, Message
 from citemark_service.judges.language.grammar import criteria_layout
 from citemark_service.judges.language.replies import parse_reply
 from citemark_service.judges.server.pool import JudgePool
 from citemark_service.judges.tasks import Meter
+
+_PREFIX: Final = "vllm:prefix_cache_"
+_MAX_BYTES: Final = 4 * 1024 * 1024
+
+
+class PrefixCount(NamedTuple):
+    """Prompt tokens since the server started, over all its engines."""
+
+    queried: int
+    hit: int
+
+
+async def read_prefix_count(judge_url: str, *, timeout_s: float = 5.0) -> PrefixCount | None:
+    """The counters of the server at `judge_url`; None where it exposes none."""
+    url = judge_url.rstrip("/").removesuffix("/v1") + "/metrics"
+    try:
+        # Without proxies of the environment, as the judge's client.
+        async with (
+            asyncio.timeout(timeout_s),  # for the whole reply; httpx's is for each read
+            httpx.AsyncClient(timeout=timeout_s, trust_env=False) as http,
+        ):
+            response = await http.get(url)
+    except (TimeoutError, httpx.HTTPError, httpx.InvalidURL):
+        return None
+    if response.status_code != httpx.codes.OK or len(response.content) > _MAX_BYTES:
+        return None
+    return parse_prefix_count(response.text)
+
+
+def parse_prefix_count(exposition: str) -> PrefixCount | None:
+    """The counters in Prometheus text; None where one is missing or the text is invalid."""
+    # Parsing all that vLLM exposes would block the event loop for tens of milliseconds.
+    lines = "\n".join(line for line in exposition.split("\n") if _PREFIX in line)
+    totals = {}
+    try:
+        for family in text_string_to_metric_families(lines):
+            values = [s.value for s in family.samples if s.name.endswith("_total")]
+            totals[family.name] = int(sum(values))
+        return PrefixCount(totals[f"{_PREFIX}queries"], totals[f"{_PREFIX}hits"])
+    except (KeyError, ValueError):
+        return None
+
 
 _LAYOUT: Final = criteria_layout(2, quotes=False)
 _SYSTEM: Final = "You describe shelves in plain prose."

@@ -14,11 +14,10 @@ from citemark_schemas import Knobs, ProblemDetail, RequestOptions
 from citemark_service.errors import InvalidRequest, TooLarge
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
-from citemark_service.web.admission import Admission
+from citemark_service.web.admission import Admission, Reads
 from citemark_service.web.bodies import read_body, run_unless_gone
 from citemark_service.web.intake import parse_rollout, to_origin
 from citemark_service.web.ui.pages import rollout_page
-from citemark_service.web.ui.reads import Reads
 from citemark_service.web.ui.templates import Templates, to_response
 
 _ESCAPED: Final = 3  # bytes that a form may make of one: `%22`

@@ -14,11 +14,10 @@ from citemark_service.ledger.ledger import Ledger
 from citemark_service.ledger.reading import LedgerReader
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
-from citemark_service.web.admission import Admission
+from citemark_service.web.admission import Admission, Reads
 from citemark_service.web.ui.door import LoginForm
 from citemark_service.web.ui.forms import PasteBox
 from citemark_service.web.ui.pages import Pages
-from citemark_service.web.ui.reads import Reads
 from citemark_service.web.ui.templates import POLICY, Templates, to_response
 
 _READ_S: Final = 10.0  # for one page
