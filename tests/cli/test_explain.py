@@ -70,7 +70,7 @@ def test_the_knobs_of_the_sum_are_shown(cli: Cli) -> None:
     knobs = ["--knob", "verification_reward=10", "--knob", "citation_weight=0.5"]
     shown = cli("explain", ROLLOUTS, "--id", "pumped-hydro-good", *knobs).stdout
     assert " = 10 × 0." in shown
-    assert " (rubrics) + 5 × 1.000 (citations)" in shown
+    assert " (rubrics) + 5 × 1.0000 (citations)" in shown
 
 
 def test_a_rollout_cannot_steer_the_terminal(cli: Cli, rows: WriteRows) -> None:

@@ -32,12 +32,18 @@ from citemark_service.errors import NotJudged
 from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.judges.tasks import CitationVerdicts
 from citemark_service.rescoring.reward import Change, rescore
-from citemark_service.score.explanation import attainable, losses, reason
+from citemark_service.score.explanation import (
+    attainable,
+    losses,
+    reason,
+    reward_line,
+    rubric_line,
+)
 from citemark_service.score.formula import restore_terms
 from support.scored_examples import EMBEDDED, LIBRARY, ROLLOUTS
 from support.scored_examples import score_one as score
 
-SUMMAND = re.compile(r"([+−]?) ?(−?[\d.]+(?:e\+?\d+|e−\d+)?) × (\d\.\d{3}) \(")
+SUMMAND = re.compile(r"([+−]?) ?(−?[\d.]+(?:e\+?\d+|e−\d+)?) × (\d\.\d{3,}) \(")
 
 units = st.floats(0, 1, allow_nan=False)
 
@@ -182,6 +188,21 @@ def test_a_penalty_is_a_term_and_a_refusal_without_one_is_none() -> None:
     assert (refused.reward, refused.terms) == (0.0, ())
     assert refused.refusal is not None
     assert refused.refusal.message in reason(refused)
+
+
+def test_the_printed_mean_and_format_bonus_make_the_printed_term() -> None:
+    result = score(ROLLOUTS[0], Knobs(gate_judge_score_with_format_bonus=True))
+    mean, bonus = re.findall(r"rubrics +(\S+) = .*, × (\S+) format bonus", rubric_line(result))[0]
+    assert float(mean) * float(bonus) == pytest.approx(result.terms[0].value, abs=1.5e-3)
+    assert "format bonus" not in rubric_line(score(ROLLOUTS[0], Knobs()))
+
+
+@pytest.mark.parametrize("scale", [1.0, 10.0, 1000.0, 0.5])
+def test_what_is_printed_adds_up_to_the_third_digit_at_any_scale(scale: float) -> None:
+    result = score(ROLLOUTS[0], Knobs(verification_reward=scale, citation_weight=0.333))
+    summands = SUMMAND.findall(reward_line(result))
+    total = math.fsum(number(weight) * number(value) for _, weight, value in summands)
+    assert total == pytest.approx(result.reward, abs=2e-3)
 
 
 def test_a_failure_has_neither_terms_nor_reward() -> None:

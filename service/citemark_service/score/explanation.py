@@ -86,14 +86,19 @@ def _summands(terms: tuple[Term, ...]) -> Iterator[str]:
         # The first weight keeps its own minus; later ones show it as the operator.
         weight = figure(abs(term.weight) if position else term.weight, "g")
         sign = "" if not position else " − " if term.weight < 0 else " + "
-        yield f"{sign}{weight} × {term.value:.3f} ({term.label})"
+        # The heavier the term, the more of its digits reach the printed sum.
+        digits = 3 + max(0, math.ceil(math.log10(abs(term.weight) or 1.0)))
+        yield f"{sign}{weight} × {term.value:.{digits}f} ({term.label})"
 
 
 def rubric_line(result: ScoreResult) -> str:
     weights = math.fsum(rubric.weight for rubric in result.rubrics)
     weighted = math.fsum(rubric.weight * rubric.score for rubric in result.rubrics)
     mean = f"{result.rubric_reward or 0.0:.3f}"
-    return f"rubrics   {mean} = {weighted:.2f} weighted score / {weights:.2f} weight"
+    line = f"rubrics   {mean} = {weighted:.2f} weighted score / {weights:.2f} weight"
+    if result.knobs.gate_judge_score_with_format_bonus:
+        line += f", × {result.format.bonus:.3f} format bonus"
+    return line
 
 
 def citation_lines(citation: CitationScore) -> Iterator[str]:
