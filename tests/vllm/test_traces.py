@@ -8,7 +8,7 @@ import pytest
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.telemetry.traces import open_tracer
-from support.otlp_collector import Collector
+from support.otlp_collector import Collector, Seen
 from support.scripted_service import listening, real_app
 from support.vllm_server import MODEL, VllmServer, patiently
 
@@ -19,12 +19,12 @@ CALLER = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 def test_each_call_has_vllms_own_span_within_it(
-    traced_vllm: VllmServer, collector: Collector, rollouts: list[dict[str, Any]]
+    vllm: VllmServer, collector: Collector, rollouts: list[dict[str, Any]]
 ) -> None:
     metrics = Metrics()
     settings = Settings(
         judge="vllm",
-        judge_url=traced_vllm.base_url,
+        judge_url=vllm.base_url,
         judge_model=MODEL,
         judge_timeout_s=_PATIENCE_S,
         judge_deadline_s=_PATIENCE_S,
@@ -38,13 +38,15 @@ def test_each_call_has_vllms_own_span_within_it(
     ):
         answer = httpx.post(f"{url}/v1/score", json=asked, headers=headers, timeout=_PATIENCE_S)
         assert answer.json()["failure"] is None
-    calls = collector.named("judge call")
+
+    def inside(name: str) -> list[Seen]:
+        return [span for span in collector.named(name) if span.trace == CALLER]
+
+    calls = inside("judge call")
     assert len(calls) >= 2
-    patiently(lambda: len(collector.named("llm_request")) >= len(calls))
-    inside = collector.named("llm_request")
-    assert {span.trace for span in inside} == {CALLER}
-    assert {span.parent for span in inside} == {span.id for span in calls}
-    for span in inside:
+    patiently(lambda: len(inside("llm_request")) >= len(calls))
+    assert {span.parent for span in inside("llm_request")} == {span.id for span in calls}
+    for span in inside("llm_request"):
         call = collector.parent(span)
         read = call.facts["gen_ai.usage.input_tokens"]
         assert span.facts["gen_ai.usage.prompt_tokens"] == read
