@@ -1,47 +1,32 @@
 """Fixtures of the verdict cache's tests."""
 
 import shutil
-import socket
 import subprocess
-import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pytest
+import redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 from citemark_service.judges.tasks import Judge
 from citemark_service.settings import Settings
-from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.caching import CachingJudge
 from citemark_service.verdicts.factory import cache_verdicts
+from support.readable_metrics import ReadableMetrics
+from support.scripted_service import free_url
 
-_PATIENCE_S = 20.0
 
-
-class CacheLog(Metrics):
-    """Metrics with what the cache reports at hand."""
+class CacheLog(ReadableMetrics):
+    @property
+    def origins(self) -> dict[str, int]:
+        return self.counts("verdicts_total", "from", ("judge", "cache", "joined"))
 
     @property
-    def origins(self) -> Counter[str]:
-        """Verdicts by where they came from."""
-        return self._series("verdicts_total", "from", ("judge", "cache", "joined"))
-
-    @property
-    def errors(self) -> Counter[str]:
-        """Failures by operation."""
-        return +self._series("cache_errors_total", "operation", ("read", "write", "value"))
-
-    @property
-    def entries(self) -> float | None:
-        """Verdicts in memory."""
-        return self.registry.get_sample_value("citemark_cache_entries")
-
-    def _series(self, name: str, label: str, values: Iterable[str]) -> Counter[str]:
-        of = partial(self.registry.get_sample_value, f"citemark_{name}")
-        return Counter({value: int(of({label: value}) or 0) for value in values})
+    def errors(self) -> dict[str, int]:
+        return self.counts("cache_errors_total", "operation", ("read", "write", "value"))
 
 
 Remember = Callable[..., CachingJudge]
@@ -73,7 +58,6 @@ class RedisServer:
 
     port: int
     folder: Path
-    process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -82,28 +66,15 @@ class RedisServer:
     def start(self) -> None:
         """Start, empty, and wait until it answers."""
         command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
-        self.process = subprocess.Popen(
+        self._process = subprocess.Popen(
             [*command, "--dir", str(self.folder)], stdout=subprocess.DEVNULL
         )
-        end = time.monotonic() + _PATIENCE_S
-        while not self._answers():
-            assert time.monotonic() < end, "redis-server did not start"
-            time.sleep(0.02)
+        with redis.Redis(port=self.port, retry=Retry(ConstantBackoff(0.02), 1000)) as client:
+            client.ping()
 
     def kill(self) -> None:
-        """End it at once."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    def _answers(self) -> bool:
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1.0) as connection:
-                connection.sendall(b"PING\r\n")
-                return connection.recv(16).startswith(b"+PONG")
-        except OSError:
-            return False
+        self._process.kill()
+        self._process.wait()
 
 
 @pytest.fixture
@@ -111,9 +82,15 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     """A running server, killed with the test."""
     if shutil.which("redis-server") is None:
         pytest.skip("needs redis-server (Debian package redis-server)")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    server = RedisServer(port, tmp_path)
+    server = RedisServer(int(free_url().rpartition(":")[2]), tmp_path)
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The setting for each store that outlives the process."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/verdicts.db"
+    return str(request.getfixturevalue("redis_server").url)

@@ -2,9 +2,9 @@
 
 import asyncio
 import re
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -19,6 +19,7 @@ from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.factory import cache_verdicts
 from support.gated_judge import GatedJudge
 from support.judge_tasks import by_shape, filled, shape_of
+from support.readable_metrics import ReadableMetrics
 from support.scripted_judge import MODEL, Hang, Reply, ScriptedJudge, Status
 from support.scripted_service import listening
 from support.waiting import until
@@ -38,17 +39,15 @@ async def service(
     judge: ScriptedJudge | Judge, metrics: Metrics | None = None, **settings: Any
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a service, in a thread, that asks `judge` at its socket or in process."""
-    url = "" if isinstance(judge, Judge) else judge.url
-    asked = {"judge": "vllm", "judge_url": url or "http://unused", "judge_model": MODEL}
-    table = Settings.model_validate({**asked, "evidence_quotes": False, **settings})
+    url = "http://unused" if isinstance(judge, Judge) else judge.url
+    asked = {"judge": "vllm", "judge_url": url, "judge_model": MODEL, "evidence_quotes": False}
+    table = Settings.model_validate({**asked, **settings})
     metrics = metrics or Metrics()
     alone = judge if isinstance(judge, Judge) else build_judge(table, metrics)
     cached = cache_verdicts(alone, table, metrics)
     app = create_app(settings=table, judge=cached, library=load_library(), metrics=metrics)
-    listener = socket.create_server(("127.0.0.1", 0))
-    base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    with listening(app, listener):
-        async with httpx.AsyncClient(base_url=base, timeout=60.0, trust_env=False) as client:
+    with listening(app) as url:
+        async with httpx.AsyncClient(base_url=url, timeout=60.0, trust_env=False) as client:
             yield client
 
 
@@ -71,11 +70,9 @@ def slow(seconds: float):
 
 
 async def test_reposts_join_the_judgement_that_is_under_way():
-    judge, metrics = GatedJudge(), Metrics()
+    judge, metrics = GatedJudge(), ReadableMetrics()
     asked = {"question": "wait", "response": str(ROLLOUT["response"]).replace("S_2,S_1", "S_2")}
-
-    def posts() -> float | None:
-        return metrics.registry.get_sample_value("citemark_inflight_requests")
+    posts = partial(metrics.sample, "inflight_requests")
 
     async with service(judge, metrics) as client:
         for _ in range(3):
@@ -102,13 +99,17 @@ async def test_a_client_that_comes_back_after_the_verdict_finds_it(start_judge):
 
 @pytest.mark.parametrize("linger_s", [0.0, 1.0])
 async def test_a_client_that_stays_away_frees_the_judge_after_the_linger(start_judge, linger_s):
-    judge = await start_judge(lambda _: Hang())
+    hanging = [True]
+    judge = await start_judge(lambda r: Hang() if hanging else GOOD(r))
     async with service(judge, judge_linger_s=linger_s) as client:
         start = asyncio.get_running_loop().time()
         await give_up(client, lambda: judge.calls == 2)
         await until(lambda: judge.abandoned == 2)
         assert asyncio.get_running_loop().time() - start > linger_s
-    assert judge.calls == 2
+        assert judge.calls == 2
+        hanging.clear()
+        assert (await post(client))["reward"] == pytest.approx(0.8)
+    assert judge.calls == 4
 
 
 async def test_a_stopping_service_leaves_no_call_behind(start_judge):
@@ -175,11 +176,8 @@ async def test_who_joins_a_judgement_with_less_time_fails_alone(start_judge):
         results = response.json()["items"]
         assert judge.in_flight == 2
         first.cancel()
-    assert [result["reward"] for result in results] == [
-        pytest.approx(0.8),
-        None,
-        results[0]["reward"],
-    ]
+    assert results[0]["reward"] == results[2]["reward"] == pytest.approx(0.8)
+    assert results[1]["reward"] is None
     assert results[1]["failure"]["kind"] == "deadline_exceeded"
     assert judge.calls == 4
 
@@ -195,11 +193,8 @@ async def test_a_failure_is_not_kept(start_judge):
     assert not result["cached"]
 
 
-async def test_a_file_outlives_the_service_and_another_prompt_is_another_judge(
-    start_judge, tmp_path
-):
+async def test_a_store_outlives_the_service_and_another_prompt_is_another_judge(start_judge, url):
     judge = await start_judge(GOOD)
-    url = f"sqlite:///{tmp_path}/verdicts.db"
     rewards = []
     for per_call, cached, calls in ((12, False, 2), (12, True, 2), (6, False, 4)):
         async with service(judge, verdict_cache=url, criteria_per_call=per_call) as client:

@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import sqlite3
+from contextlib import closing
 
 import pytest
+import redis
 
 from citemark_service.judges.tasks import Meter
 from citemark_service.verdicts.cache import Memory
@@ -28,46 +30,38 @@ def server_store(url, ttl_s=60, namespace="test"):
     return RedisStore(url, namespace=namespace, ttl_s=ttl_s, timeout_s=1.0)
 
 
-@pytest.fixture(params=["sqlite", "redis"])
-def store(request, tmp_path):
+@pytest.fixture
+def store(url, tmp_path):
     """Each store that outlives the process."""
-    if request.param == "sqlite":
-        return file_store(tmp_path / "verdicts.db")
-    return server_store(request.getfixturevalue("redis_server").url)
+    return server_store(url) if url.startswith("redis") else file_store(tmp_path / "verdicts.db")
 
 
-@pytest.fixture(params=["sqlite", "redis"])
-def url(request, tmp_path):
-    """The setting for each such store."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/verdicts.db"
-    return request.getfixturevalue("redis_server").url
-
-
-async def ask(cached):
-    """Ask for all of the rollout's verdicts."""
+async def ask(judge):
+    """All of a rollout's verdicts, and the meter."""
     meter = Meter()
-    criteria = await cached.judge_criteria(criteria_task(), meter=meter, deadline=None)
-    citations = await cached.judge_citations(claims_task(), meter=meter, deadline=None)
-    return criteria, citations, meter
-
-
-async def fill(remember, url):
-    """Keep the verdicts of a judge in the store, as a service does that ends."""
-    judge = CountingJudge()
-    cached = remember(judge, verdict_cache=url)
-    await ask(cached)
-    await cached.aclose()
-    return judge
+    criteria = await judge.judge_criteria(criteria_task(), meter=meter, deadline=None)
+    citations = await judge.judge_citations(claims_task(), meter=meter, deadline=None)
+    return meter, (criteria, citations)
 
 
 async def unharmed(cached):
     """Ask, and hold the answer to what the judge says alone."""
-    *answer, meter = await ask(cached)
-    judge = CountingJudge()
-    assert answer[0] == await judge.judge_criteria(criteria_task(), meter=Meter(), deadline=None)
-    assert answer[1] == await judge.judge_citations(claims_task(), meter=Meter(), deadline=None)
+    meter, verdicts = await ask(cached)
+    assert verdicts == (await ask(CountingJudge()))[1]
     return meter
+
+
+async def refilled(remember, url):
+    """A service's cache after another service has kept all verdicts in the store and ended."""
+    cached = remember(CountingJudge(), verdict_cache=url)
+    await ask(cached)
+    await cached.aclose()
+    return remember(CountingJudge(), verdict_cache=url)
+
+
+def change(path, statement, *values):
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute(statement, values)
 
 
 async def test_what_is_written_is_read_and_the_last_wins(store):
@@ -79,33 +73,17 @@ async def test_what_is_written_is_read_and_the_last_wins(store):
     await store.aclose()
 
 
-async def test_a_restart_keeps_verdicts(url, remember, log):
-    first, second = await fill(remember, url), CountingJudge()
-    again = remember(second, verdict_cache=url)
-    meter = await unharmed(again)
-    assert (first.calls, second.calls) == (2, 0)
-    assert meter.all_kept
-    assert log.origins["cache"] == 6
-    assert not log.errors
-    await again.aclose()
-
-
 async def test_what_a_store_had_is_in_memory_from_then_on(tmp_path, remember):
-    url = f"sqlite:///{tmp_path}/verdicts.db"
-    await fill(remember, url)
-    again = remember(CountingJudge(), verdict_cache=url)
+    again = await refilled(remember, f"sqlite:///{tmp_path}/verdicts.db")
     await ask(again)
-    with sqlite3.connect(tmp_path / "verdicts.db") as file:
-        file.execute("DELETE FROM verdicts")
-    file.close()
+    change(tmp_path / "verdicts.db", "DELETE FROM verdicts")
     assert (await unharmed(again)).all_kept
     await again.aclose()
 
 
 async def test_what_a_store_had_is_told_as_cached_to_who_joins(url, remember, log):
-    await fill(remember, url)
-    again = remember(CountingJudge(), verdict_cache=url)
-    meters = [meter for *_, meter in await asyncio.gather(ask(again), ask(again))]
+    again = await refilled(remember, url)
+    meters = [meter for meter, _ in await asyncio.gather(ask(again), ask(again))]
     assert [meter.all_kept for meter in meters] == [True, True]
     assert log.origins["joined"] == 0
     await again.aclose()
@@ -117,14 +95,9 @@ async def test_what_a_store_had_is_told_as_cached_to_who_joins(url, remember, lo
      b'{"support":1,"substantive":1,"contributing":{"1":1}}'],
 )  # fmt: skip
 async def test_a_value_that_is_no_verdict_is_judged_again(tmp_path, remember, log, value):
-    url = f"sqlite:///{tmp_path}/verdicts.db"
-    await fill(remember, url)
-    with sqlite3.connect(tmp_path / "verdicts.db") as file:
-        file.execute("UPDATE verdicts SET value = ?", (value,))
-    file.close()
-    again = remember(CountingJudge(), verdict_cache=url)
-    meter = await unharmed(again)
-    assert meter.usage.calls == 2
+    again = await refilled(remember, f"sqlite:///{tmp_path}/verdicts.db")
+    change(tmp_path / "verdicts.db", "UPDATE verdicts SET value = ?", value)
+    assert (await unharmed(again)).usage.calls == 2
     assert log.errors["value"] == 6
     await again.aclose()
 
@@ -161,38 +134,12 @@ async def test_two_services_share_a_file(tmp_path):
 
 
 async def test_redis_forgets_after_a_while_and_keeps_to_its_namespace(redis_server):
-    brief = server_store(redis_server.url, ttl_s=1)
-    other = server_store(redis_server.url, namespace="other")
-    await brief.write({b"k": b"v"})
-    assert await other.read([b"k"]) == {}
-    assert await brief.read([b"k"]) == {b"k": b"v"}
-    await asyncio.sleep(1.2)
-    assert await brief.read([b"k"]) == {}
-    await brief.aclose()
-    await other.aclose()
-
-
-async def test_redis_killed_in_the_middle_costs_calls_and_nothing_else(
-    redis_server, remember, log, caplog
-):
-    caplog.set_level(logging.INFO, "citemark.verdicts")
-    url = redis_server.url
-    cached = remember(CountingJudge(), verdict_cache=url)
-    await unharmed(cached)
-    redis_server.kill()
-    for _ in range(3):
-        fresh = remember(judge := CountingJudge(), verdict_cache=url)
-        assert (await unharmed(fresh)).usage.calls == judge.calls == 2
-        await fresh.aclose()
-    assert (await unharmed(cached)).all_kept  # of this process's memory
-    assert log.errors["read"] == 3
-    assert sum("cannot read" in record.message for record in caplog.records) == 3
-    redis_server.start()
-    fresh = remember(CountingJudge(), verdict_cache=url)
-    await unharmed(fresh)
-    assert log.errors["read"] == 3
-    await fresh.aclose()
-    await cached.aclose()
+    store = server_store(redis_server.url, ttl_s=60)
+    await store.write({b"k": b"v"})
+    await store.aclose()
+    with redis.Redis.from_url(redis_server.url) as client:
+        assert client.keys() == [b"test:6b"]
+        assert 0 < client.ttl("test:6b") <= 60
 
 
 async def test_trouble_is_told_once_and_its_end_too(redis_server, log, caplog):
@@ -207,7 +154,7 @@ async def test_trouble_is_told_once_and_its_end_too(redis_server, log, caplog):
     assert await store.read([b"k"]) == {}
     store.write({b"k": b"v"})
     await store.aclose()
-    assert log.errors == {"read": 4, "write": 4}
+    assert log.errors == {"read": 4, "write": 4, "value": 0}
     begin, end = [record.message for record in caplog.records]
     assert f"redis 127.0.0.1:{redis_server.port}/0: cannot read" in begin
     assert "works again" in end
@@ -216,35 +163,39 @@ async def test_trouble_is_told_once_and_its_end_too(redis_server, log, caplog):
     await other.aclose()
 
 
-class Sleepy:
-    """A store that never answers, and counts how often it is asked."""
+class Slow:
+    """A store that holds each call until its gate opens, and notes its size."""
 
-    name = "sleepy"
+    name = "slow"
 
     def __init__(self):
-        self.asked = 0
+        self.gate = asyncio.Event()
+        self.reads = []
+        self.writes = []
 
     async def read(self, keys):
-        self.asked += 1
-        await asyncio.Event().wait()
+        self.reads.append(len(keys))
+        await self.gate.wait()
+        return dict.fromkeys(keys, b"v")
 
     async def write(self, entries):
-        await self.read(())
+        self.writes.append(len(entries))
+        await self.gate.wait()
 
     async def aclose(self):
-        await asyncio.Event().wait()
+        await self.gate.wait()
 
 
 async def test_a_store_that_hangs_is_left_alone_for_a_while(log, caplog):
-    sleepy = Sleepy()
-    store = BatchedStore(sleepy, metrics=log, timeout_s=0.02, pause_s=60.0)
+    slow = Slow()
+    store = BatchedStore(slow, metrics=log, timeout_s=0.02, pause_s=60.0)
     for _ in range(3):
         assert await store.read([b"k"]) == {}
         store.write({b"k": b"v"})
     await store.aclose()
-    assert sleepy.asked == 1
+    assert (slow.reads, slow.writes) == ([1], [])
     assert "no answer within 0.02 s" in caplog.text
-    assert "sleepy did not close" in caplog.text
+    assert "slow did not close" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["/dev/full", "v.db"], ids=["no room", "no database"])
@@ -268,29 +219,6 @@ async def test_a_file_that_is_locked_is_a_store_error(tmp_path):
     await store.write({b"k": b"w"})
     assert await store.read([b"k"]) == {b"k": b"w"}
     await store.aclose()
-
-
-class Slow:
-    """A store that holds each call until its gate opens, and notes its size."""
-
-    name = "slow"
-
-    def __init__(self):
-        self.gate = asyncio.Event()
-        self.reads = []
-        self.writes = []
-
-    async def read(self, keys):
-        self.reads.append(len(keys))
-        await self.gate.wait()
-        return dict.fromkeys(keys, b"v")
-
-    async def write(self, entries):
-        self.writes.append(len(entries))
-        await self.gate.wait()
-
-    async def aclose(self):
-        """Nothing to release."""
 
 
 async def test_many_reads_are_few(log):
