@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
 from citemark_grpo.errors import Refused
-from citemark_schemas import Problem, ProblemDetail, Rollout
+from citemark_schemas import Problem, ProblemDetail, Rollout, to_details
 
 RolloutLike = Rollout | Mapping[str, Any]
 
@@ -45,21 +45,12 @@ def _pack_one(item: RolloutLike, index: int) -> Parcel:
         return Parcel(name, sent.model_dump_json(exclude_unset=True, exclude={"metadata"}).encode())
     except ValidationError as error:
         cause: Exception = error
-        details = [
-            ProblemDetail(loc=place + "".join(map(_step, each["loc"])), message=each["msg"])
-            for each in error.errors(include_url=False, include_input=False)
-        ]
+        details = to_details(error, place)
     except PydanticSerializationError as error:
         # Python takes strings with lone surrogates, JSON does not.
-        cause, details = error, [ProblemDetail(loc=place, message=str(error))]
+        cause, details = error, (ProblemDetail(loc=place, message=str(error)),)
     message = f"rollout {index} is invalid"
-    raise Refused(
-        Problem(error="invalid_request", message=message, details=tuple(details))
-    ) from cause
-
-
-def _step(part: int | str) -> str:
-    return f"[{part}]" if isinstance(part, int) else f".{part}"
+    raise Refused(Problem(error="invalid_request", message=message, details=details)) from cause
 
 
 def cut(ready: Sequence[Parcel], *, max_items: int, max_bytes: int) -> Iterator[Batch]:

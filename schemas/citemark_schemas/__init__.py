@@ -1,5 +1,6 @@
 """Citemark's contract: what goes in, what a judge says, what comes out. Pydantic only."""
 
+from citemark_schemas.details import to_details
 from citemark_schemas.envelope import EnvelopeError, rollout_of
 from citemark_schemas.failure import Failure, FailureKind, Refusal, RefusalKind
 from citemark_schemas.knobs import CitationUnit, Knobs
@@ -94,6 +95,7 @@ __all__ = [
     "reply_in",
     "rollout_of",
     "sources_in",
+    "to_details",
     "tools_in",
     "unwrap_response",
 ]

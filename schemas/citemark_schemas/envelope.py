@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from pydantic import ValidationError
 
 from citemark_schemas.cells import TooDeep, object_in, replace_surrogates, rows_in, to_json_value
+from citemark_schemas.details import LONGEST_KEY, clip, to_detail, to_details
 from citemark_schemas.knobs import Knobs
 from citemark_schemas.rollout import Rollout
 from citemark_schemas.rubric import TEXT_KEYS
@@ -57,12 +58,7 @@ _NESTED: Final = (
 _DEEPEST: Final = 4
 _NEAR: Final = 0.85  # "question_id" is .84 from "question", "positive_rubric" .97
 _MOST_KEYS: Final = 256
-_LONGEST_KEY: Final = 80
 _MOST_DETAILS: Final = 20
-_MOST_ERRORS: Final = 1000
-_LONGEST: Final = 300
-_ITEM: Final = re.compile(r"item (\d+): ")
-_VALUE_ERROR: Final = "Value error, "
 _OPENED: Final = re.compile(r"""(?:\[\s*)?\{\s*["']""")
 """How an object's text begins, JSON or Python's own; no answer in LaTeX or prose does."""
 
@@ -114,7 +110,7 @@ def rollout_of(
         try:
             layers += _find_layers(place, object_in(value), depth=0)
         except TooDeep as error:
-            raise EnvelopeError([_detail(place, str(error))]) from error
+            raise EnvelopeError([to_detail(place, str(error))]) from error
     fields = _read_fields(layers)
     _refuse_misspelt(layers, fields)
     whole = {name: field.value for name, field in _spread_knobs(fields).items()}
@@ -130,7 +126,9 @@ def rollout_of(
     try:
         return Rollout.model_validate({**whole, "response": replace_surrogates(response)})
     except ValidationError as error:
-        raise EnvelopeError(_details(error, fields)) from error
+        stood = {name: field.place for name, field in fields.items()}
+        details = to_details(error, root="row", places=stood)
+        raise EnvelopeError(details[:_MOST_DETAILS]) from error
 
 
 def _find_layers(place: str, held: Mapping[Any, Any] | None, depth: int) -> Iterator[_Placed]:
@@ -170,7 +168,7 @@ def _read(field: str, cell: object, place: str) -> Any:
         if field == "snippets":
             return _snippets(value)
     except TooDeep as error:
-        raise EnvelopeError([_detail(place, str(error))]) from error
+        raise EnvelopeError([to_detail(place, str(error))]) from error
     if field == "knobs":
         return object_in(value) or value or None
     if field in _NAMES:
@@ -227,7 +225,7 @@ def _spread_knobs(fields: _Fields) -> _Fields:
     try:
         given = Knobs.model_validate(held.value)
     except ValidationError as error:
-        raise EnvelopeError(_details(error, {}, held.place)) from error
+        raise EnvelopeError(to_details(error, held.place, root="row")[:_MOST_DETAILS]) from error
     inner = {name: _Placed(held.place, getattr(given, name)) for name in given.model_fields_set}
     return inner | rest
 
@@ -238,7 +236,9 @@ def _broken_texts(places: Mapping[str, object], fields: _Fields) -> Iterator[Pro
         return
     for place, cell in places.items():
         if isinstance(cell, str) and _OPENED.match(cell.lstrip()) and object_in(cell) is None:
-            yield _detail(place, "begins like an object but is no JSON; write json.dumps(…) of one")
+            yield to_detail(
+                place, "begins like an object but is no JSON; write json.dumps(…) of one"
+            )
 
 
 def _missing(
@@ -249,9 +249,9 @@ def _missing(
         where += " (where no object stands)"
     likeliest = next(iter(places), "row")
     if fields["question"] is None:
-        yield _detail(f"{likeliest}.question", f"is neither in {where} nor in a prompt")
+        yield to_detail(f"{likeliest}.question", f"is neither in {where} nor in a prompt")
     if fields.get("tool_output") is None and fields.get("snippets") is None:
-        yield _detail(
+        yield to_detail(
             f"{likeliest}.tool_output",
             f"neither it nor snippets are in {where}, and no prompt has a source tag; "
             'write "tool_output": "" where there are no sources',
@@ -271,10 +271,10 @@ def _refuse_misspelt(layers: Sequence[_Placed], fields: _Fields) -> None:
     for place, held in layers:
         for key in islice(held, _MOST_KEYS):
             name = str(key)
-            near = _nearest(name[:_LONGEST_KEY], missing)
+            near = _nearest(name[:LONGEST_KEY], missing)
             if near is not None:
-                loc = f"{place}.{_clip(name, _LONGEST_KEY)}"
-                raise EnvelopeError([_detail(loc, f"is unknown; did you mean {near!r}?")])
+                loc = f"{place}.{clip(name, LONGEST_KEY)}"
+                raise EnvelopeError([to_detail(loc, f"is unknown; did you mean {near!r}?")])
 
 
 @lru_cache(maxsize=4096)  # the rows of a data set have the same keys again and again
@@ -283,33 +283,3 @@ def _nearest(key: str, missing: tuple[str, ...]) -> str | None:
         return None
     near = difflib.get_close_matches(key.casefold(), missing, 1, _NEAR)
     return near[0] if near else None
-
-
-def _details(error: ValidationError, fields: _Fields, prefix: str = "") -> list[ProblemDetail]:
-    """Each problem where it stands; rubrics tell their item in the message."""
-    if error.error_count() > _MOST_ERRORS:  # listing a hostile million would take seconds
-        return [_detail(prefix or "row", f"has {error.error_count()} errors, too many to list")]
-    details: list[ProblemDetail] = []
-    listed = error.errors(include_url=False, include_input=False, include_context=False)
-    for each in listed[:_MOST_DETAILS]:
-        loc, message = each["loc"], each["msg"].removeprefix(_VALUE_ERROR)
-        if item := _ITEM.match(message):
-            loc, message = (*loc, int(item[1])), message[item.end() :]
-        path = prefix
-        for at, part in enumerate(loc):
-            if isinstance(part, int):
-                path += f"[{part}]"
-            elif at == 0 and part in fields:
-                path = fields[part].place
-            else:
-                path += ("." if path else "") + _clip(part, _LONGEST_KEY)
-        details.append(_detail(path or "row", message))
-    return details
-
-
-def _detail(loc: str, message: str) -> ProblemDetail:
-    return ProblemDetail(loc=loc, message=_clip(message, _LONGEST))
-
-
-def _clip(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"

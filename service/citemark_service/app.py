@@ -4,11 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import FastAPI
 from opentelemetry.trace import NoOpTracer, Tracer
 from starlette.middleware import Middleware
 
-from citemark_rubrics import RubricLibrary
+from citemark_rubrics import load_library
 from citemark_service.judges.tasks import Judge
 from citemark_service.ledger.ledger import Ledger
 from citemark_service.ledger.reading import LedgerReader
@@ -32,36 +31,34 @@ from citemark_service.web.ui.templates import Templates, answer_with_pages
 
 
 def create_app(
-    *,
     settings: Settings,
     judge: Judge,
-    library: RubricLibrary,
+    *,
     metrics: Metrics | None = None,
-    admission: Admission | None = None,
     beside: AbstractAsyncContextManager[None] | None = None,
     ledger: Ledger | None = None,
     view: LedgerReader | None = None,
     tracer: Tracer = NoOpTracer(),
-) -> FastAPI:
+) -> Citemark:
     """The service as an ASGI application, which closes `judge` and `view` when it ends.
 
     Args:
         metrics, tracer: those that the judge reports to.
-        admission: shared with the server that drains it.
         beside: entered while the service runs, such as a `StartProbe`.
         ledger: keeps every scored rollout.
 
     Raises:
+        RubricError: a file of `settings.rubrics_dir` is no rubric set.
         SettingsError: the default static set is not in the library.
     """
-    metrics, admission = metrics or Metrics(), admission or Admission(settings)
-    admission.report_to(metrics)
+    library, metrics = load_library(settings.rubrics_dir), metrics or Metrics()
+    admission = Admission(settings, metrics)
     metrics.add_rubrics(each.title for known in library.sets() for each in known.criteria)
     reads, templates, token = Reads(), Templates(), settings.api_token
     entered = [each for each in (aclosing(judge), ledger, view, reads, beside) if each is not None]
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: Citemark) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             for each in entered:
                 await stack.enter_async_context(each)
@@ -75,6 +72,8 @@ def create_app(
         # Before the gate: the door turns a browser's cookie into the token.
         middleware.insert(1, Middleware(PageDoor, token=token, templates=templates))
     app = Citemark(
+        admission=admission,
+        judge=judge,
         title="Citemark",
         summary="Rubric and citation rewards for research refiners.",
         version=version("citemark"),
@@ -95,11 +94,11 @@ def create_app(
         logs=True,
     )
     for router in (
-        score_router(pipeline=pipeline, settings=settings, admission=admission),
-        rescore_router(view=view, admission=admission),
-        stream_router(pipeline=pipeline, settings=settings, admission=admission),
+        score_router(pipeline, admission),
+        rescore_router(view, admission),
+        stream_router(pipeline, admission),
         trainer_router(TrainerEndpoint(pipeline, settings, admission, metrics.registry)),
-        gym_router(settings=settings, admission=admission),
+        gym_router(admission),
         ui_router(
             pipeline=pipeline,
             view=view,
@@ -108,8 +107,8 @@ def create_app(
             settings=settings,
             admission=admission,
         ),
-        health_router(admission=admission, judge=judge, metrics=metrics),
-        about_router(library=library, judge=judge, version=app.version),
+        health_router(admission, judge, metrics),
+        about_router(library, judge, version=app.version),
     ):
         app.include_router(router)
     return app

@@ -37,9 +37,9 @@ from collections.abc import Sequence
 from typing import ClassVar, Final, Self
 
 from citemark_schemas import Failure, FailureKind, ProblemDetail
+from citemark_schemas.details import to_detail
 
 _MOST_DETAILS: Final = 50
-_LONGEST_DETAIL: Final = 300
 
 
 class CitemarkError(Exception):
@@ -96,18 +96,10 @@ class InvalidRequest(RequestError):
     @classmethod
     def of(cls, problems: Sequence[ProblemDetail]) -> Self:
         """One error for all that is wrong, >= 1; its message is the first's, and none is long."""
-        details = tuple(
-            ProblemDetail(loc=each.loc, message=clip(each.message, _LONGEST_DETAIL))
-            for each in problems[:_MOST_DETAILS]
-        )
+        details = tuple(to_detail(each.loc, each.message) for each in problems[:_MOST_DETAILS])
         first, more = details[0], len(problems) - 1
         message = f"{first.loc}: {first.message}" + (f" (and {more} more)" if more else "")
         return cls(message, details=details)
-
-
-def clip(text: str, limit: int) -> str:
-    """`text`, of which an ellipsis ends what is longer than `limit` characters."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 class TooLarge(RequestError):

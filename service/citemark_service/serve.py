@@ -11,23 +11,15 @@ import math
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 import uvicorn
-from fastapi import FastAPI
-from opentelemetry.trace import NoOpTracer, Tracer
 
-from citemark_rubrics import RubricLibrary
-from citemark_service.app import create_app
 from citemark_service.errors import SettingsError
-from citemark_service.judges.tasks import Judge
-from citemark_service.ledger.ledger import Ledger
-from citemark_service.ledger.reading import LedgerReader
 from citemark_service.settings import JUDGES, Settings
 from citemark_service.telemetry.logs import start_log
-from citemark_service.telemetry.metrics import Metrics
-from citemark_service.web.admission import Admission
+from citemark_service.web.openapi import Citemark
 
 _log = logging.getLogger("citemark.serve")
 
@@ -39,15 +31,27 @@ _YOUNG_OBJECTS = 50_000
 
 
 class DrainingServer(uvicorn.Server):
-    """A server whose first signal drains `admission` instead of closing the socket."""
+    """A server whose first signal drains the service instead of closing the socket.
 
-    def __init__(
-        self, config: uvicorn.Config, *, admission: Admission, grace_s: float, judged_by: str
-    ) -> None:
+    The caller configures logging.
+    """
+
+    def __init__(self, app: Citemark) -> None:
+        self._admission, self._settings = app.admission, app.admission.settings
+        self._judged_by = f"judge {self._settings.judge}, model {app.judge.identity.model}"
+        if JUDGES[self._settings.judge].served:  # no secrets: no judge is made of a URL with one
+            self._judged_by += f", at {', '.join(self._settings.server_urls)}"
+        config = uvicorn.Config(
+            app,
+            host=self._settings.host,
+            port=self._settings.port,
+            lifespan="on",  # "auto" would serve after a failed start
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+        )
         super().__init__(config)
-        self._judged_by = judged_by
-        self._admission = admission
-        self._grace_s = grace_s
         self._stop_wanted = False
         self._stop_by = math.inf
 
@@ -77,7 +81,7 @@ class DrainingServer(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Start draining where it is wanted; true when it is time to close."""
         if self._stop_wanted and not self._admission.draining:
-            self._stop_by = time.monotonic() + self._grace_s
+            self._stop_by = time.monotonic() + self._settings.stop_grace_s
             self._admission.drain()
             _log.info("stopping: %d rollouts in flight", self._admission.rollouts.held)
         is_due = await super().on_tick(counter)
@@ -85,7 +89,8 @@ class DrainingServer(uvicorn.Server):
             return is_due
         held = self._admission.rollouts.held
         if held and time.monotonic() >= self._stop_by:
-            _log.warning("cutting %d rollouts off after %g s", held, self._grace_s)
+            grace_s = self._settings.stop_grace_s
+            _log.warning("cutting %d rollouts off after %g s", held, grace_s)
             self._admission.cut()
             return True
         return held == 0
@@ -97,25 +102,6 @@ class DrainingServer(uvicorn.Server):
         self.config.timeout_graceful_shutdown = math.ceil(wait_s)
         await super().shutdown(sockets)
         _log.info("stopped")
-
-
-def server_of(
-    app: FastAPI, *, settings: Settings, admission: Admission, judged_by: str = "its own judge"
-) -> DrainingServer:
-    """A server for `app`, not yet started; the caller configures logging."""
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        lifespan="on",  # "auto" would serve after a failed start
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=_KEEP_ALIVE_S,
-    )
-    return DrainingServer(
-        config, admission=admission, grace_s=settings.stop_grace_s, judged_by=judged_by
-    )
 
 
 @contextmanager
@@ -135,35 +121,10 @@ def _listen(settings: Settings) -> Iterator[list[socket.socket]]:
         yield sockets
 
 
-def run(
-    *,
-    settings: Settings,
-    judge: Judge,
-    library: RubricLibrary,
-    metrics: Metrics | None = None,
-    beside: AbstractAsyncContextManager[None] | None = None,
-    ledger: Ledger | None = None,
-    view: LedgerReader | None = None,
-    tracer: Tracer = NoOpTracer(),
-) -> None:
-    """Serve until a signal comes; the arguments are those of `create_app`.
-
-    Raises:
-        SettingsError: host and port cannot be listened on, or as `create_app`.
-    """
+def run(app: Citemark) -> None:
+    """Serve until a signal comes. Raises `SettingsError` where the port cannot be listened on."""
+    settings = app.admission.settings
     start_log(settings)
-    admission = Admission(settings)
-    app = create_app(
-        settings=settings,
-        judge=judge,
-        library=library,
-        metrics=metrics,
-        admission=admission,
-        beside=beside,
-        ledger=ledger,
-        view=view,
-        tracer=tracer,
-    )
     # What was built so far lives until the end. Unfrozen, each full collection walks it again,
     # which held the event loop for 150 ms in the middle of a large batch.
     gc.collect()
@@ -171,9 +132,6 @@ def run(
     # A step's thousands of objects die by their reference counts; at the default of 700 they are
     # walked over and over, which took a tenth of the CPU.
     gc.set_threshold(_YOUNG_OBJECTS, 20, 50)
-    judged_by = f"judge {settings.judge}, model {judge.identity.model}"
-    if JUDGES[settings.judge].served:  # no secrets: no judge is made of a URL with one
-        judged_by += f", at {', '.join(settings.server_urls)}"
-    server = server_of(app, settings=settings, admission=admission, judged_by=judged_by)
+    server = DrainingServer(app)
     with _listen(settings) as sockets:
         server.run(sockets)

@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 import pytest
 
-from citemark_rubrics import load_library
 from citemark_service.app import create_app
 from citemark_service.errors import SettingsError
 from citemark_service.judges.embedded.judge import EmbeddedJudge
@@ -107,10 +106,10 @@ def test_a_default_set_that_does_not_exist_is_refused_at_the_start(
 
 def test_an_application_refuses_it_too_unless_it_is_not_used() -> None:
     unused = Settings(static_rubrics="v9", instance_rubrics_only=True)
-    create_app(settings=unused, judge=EmbeddedJudge(), library=load_library())
+    create_app(settings=unused, judge=EmbeddedJudge())
     used = Settings(static_rubrics="v9")
     with pytest.raises(SettingsError, match=r"static_rubrics: .*'v9'; known: v3"):
-        create_app(settings=used, judge=EmbeddedJudge(), library=load_library())
+        create_app(settings=used, judge=EmbeddedJudge())
 
 
 def test_rubrics_show_prints_the_default_set(cli: Cli) -> None:

@@ -103,7 +103,7 @@ def test_a_bad_line_says_what_is_wrong(raw: bytes, message: str) -> None:
 
 
 def test_a_bad_rubric_is_named_by_field() -> None:
-    assert "positive_rubrics: " in told({**ROW, "positive_rubrics": [{"weight": 1}]})
+    assert "positive_rubrics[0]: " in told({**ROW, "positive_rubrics": [{"weight": 1}]})
 
 
 def test_an_object_over_many_lines_is_one_row() -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 import pytest
 
-from citemark_rubrics import load_library
 from citemark_service.app import create_app
 from citemark_service.judges.factory import build_judge
 from citemark_service.ledger.ledger import Ledger
@@ -36,9 +35,7 @@ def serving(
     metrics = Metrics()
     built = cache_verdicts(build_judge(table, metrics), table, metrics)
     ledger = None if store is None else Ledger(store, metrics=metrics, wait_s=5.0, room=10**9)
-    app = create_app(
-        settings=table, judge=built, library=load_library(), metrics=metrics, ledger=ledger
-    )
+    app = create_app(settings=table, judge=built, metrics=metrics, ledger=ledger)
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     with listening(app, listener):
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -54,7 +54,7 @@ def test_an_invalid_rollout_is_refused_before_anything_is_sent() -> None:
     with pytest.raises(Refused) as refused:
         pack([ROLLOUT, {**ROLLOUT, "positive_rubrics": [{"weight": 1}]}])
     (detail,) = refused.value.problem.details
-    assert detail.loc == "items[1].positive_rubrics"
+    assert detail.loc == "items[1].positive_rubrics[0]"
     assert refused.value.status is None
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 import pytest
 
-from citemark_rubrics import load_library
 from citemark_service.app import create_app
 from citemark_service.judges.factory import build_judge
 from citemark_service.settings import Settings
@@ -50,7 +49,7 @@ async def serve() -> AsyncIterator[Serve]:
             given = {"judge": "vllm", "judge_model": MODEL, "judge_urls": urls, **settings}
             table, metrics = Settings(**given), Metrics()
             judge = build_judge(table, metrics)
-            app = create_app(settings=table, judge=judge, library=load_library(), metrics=metrics)
+            app = create_app(settings=table, judge=judge, metrics=metrics)
             listener = socket.create_server(("127.0.0.1", 0), backlog=512)
             stack.enter_context(listening(app, listener))
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -7,11 +7,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from citemark_rubrics import load_library
 from citemark_service.app import create_app
 from citemark_service.judges.tasks import Origin
 from citemark_service.settings import Settings
-from citemark_service.web.admission import Admission
 from support.gated_judge import GatedJudge
 from support.scripted_service import listening
 
@@ -44,9 +42,7 @@ def judge() -> OriginJudge:
 @pytest.fixture(scope="module")
 def client(judge: OriginJudge) -> Iterator[httpx.Client]:
     table = Settings()
-    app = create_app(
-        settings=table, judge=judge, library=load_library(), admission=Admission(table)
-    )
+    app = create_app(settings=table, judge=judge)
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     with listening(app, listener), httpx.Client(base_url=url, trust_env=False) as client:

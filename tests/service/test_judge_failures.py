@@ -8,7 +8,6 @@ from typing import Any
 import httpx
 import pytest
 
-from citemark_rubrics import load_library
 from citemark_schemas import FailureKind
 from citemark_service.app import create_app
 from citemark_service.judges.factory import build_judge
@@ -50,7 +49,7 @@ async def service(script: Script, **settings: Any) -> AsyncIterator[tuple[Any, S
         given = {"judge": "vllm", "judge_url": judge.url, "judge_model": MODEL, **settings}
         table, metrics = Settings(**{"judge_attempts": 2, **given}), Metrics()
         built = build_judge(table, metrics)
-        app = create_app(settings=table, judge=built, library=load_library(), metrics=metrics)
+        app = create_app(settings=table, judge=built, metrics=metrics)
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://citemark") as client:
             yield client, judge
@@ -134,7 +133,7 @@ class Forgetful(CountingJudge):
 )
 def test_a_judge_that_leaves_something_out_fails_its_rollout_alone(gap, message):
     settings = Settings(verdict_cache="off", ledger="off")
-    app = create_app(settings=settings, judge=Forgetful(gap), library=load_library())
+    app = create_app(settings=settings, judge=Forgetful(gap))
     with listening(app) as url:
         empty = {**ROLLOUT, "response": "<answer></answer>"}
         answer = httpx.post(f"{url}/v1/score", json={"items": [ROLLOUT, empty]})

@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 import pytest
 
-from citemark_rubrics import load_library
 from citemark_service.app import create_app
 from citemark_service.examination.server import StartProbe, start_probe
 from citemark_service.judges.factory import build_judge
@@ -103,7 +102,6 @@ async def served(
     app = create_app(
         settings=table,
         judge=build_judge(table, metrics),
-        library=load_library(),
         metrics=metrics,
         beside=probe,
     )

@@ -18,18 +18,14 @@ from support.running_service import PATIENCE_S, Build, Start, until
 
 _ENTRY = """
 import sys, threading
-from citemark_rubrics import load_library
+from citemark_service.app import create_app
 from citemark_service.serve import run
 from citemark_service.settings import load_settings
 from support.gated_judge import GatedJudge
 
 judge = GatedJudge()
 threading.Thread(target=lambda: sys.stdin.readline() and judge.gate.set(), daemon=True).start()
-run(
-    settings=load_settings(port=0, stop_grace_s=float(sys.argv[1])),
-    judge=judge,
-    library=load_library(),
-)
+run(create_app(load_settings(port=0, stop_grace_s=float(sys.argv[1])), judge))
 """
 
 

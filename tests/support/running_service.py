@@ -11,9 +11,8 @@ from typing import Any
 
 import httpx
 
-from citemark_rubrics import load_library
 from citemark_service.app import create_app
-from citemark_service.serve import DrainingServer, server_of
+from citemark_service.serve import DrainingServer
 from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission
 from support.gated_judge import GatedJudge
@@ -74,11 +73,11 @@ Build = Callable[..., dict[str, Any]]
 def begin(**settings: Any) -> Running:
     """A service with those settings, on a free port; the caller stops it."""
     table = Settings(**{"port": 0, "stop_grace_s": 5.0, **settings})
-    judge, admission = GatedJudge(), Admission(table)
-    app = create_app(settings=table, judge=judge, library=load_library(), admission=admission)
-    server = server_of(app, settings=table, admission=admission)
+    judge = GatedJudge()
+    app = create_app(table, judge)
+    server = DrainingServer(app)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     until(lambda: server.started)
     client = httpx.Client(base_url=server.url, timeout=PATIENCE_S, trust_env=False)
-    return Running(judge, admission, server, thread, client)
+    return Running(judge, app.admission, server, thread, client)

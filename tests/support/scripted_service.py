@@ -20,7 +20,6 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from citemark_rubrics import load_library
 from citemark_schemas import (
     Failure,
     FailureKind,
@@ -163,7 +162,6 @@ def real_app(
     return create_app(
         settings=settings,
         judge=cache_verdicts(build_judge(settings, metrics, tracer), settings, metrics),
-        library=load_library(settings.rubrics_dir),
         metrics=metrics,
         tracer=tracer,
         **parts,

@@ -21,7 +21,6 @@ sys.meta_path.insert(0, Hidden())
 _SERVED = """
 import asyncio, sys
 import httpx
-from citemark_rubrics import load_library
 from citemark_service.app import create_app
 from citemark_service.judges.factory import build_judge
 from citemark_service.telemetry.metrics import Metrics
@@ -32,7 +31,7 @@ async def main():
     settings, metrics = Settings(judge="embedded"), Metrics()
     tracer = open_tracer(settings, metrics).__enter__()
     judge = build_judge(settings, metrics, tracer)
-    app = create_app(settings=settings, judge=judge, library=load_library(), tracer=tracer)
+    app = create_app(settings=settings, judge=judge, tracer=tracer)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as c:
         rollout = {"question": "q", "tool_output": "", "response": "<answer>x</answer>",
                    "positive_rubrics": ["Is x."]}

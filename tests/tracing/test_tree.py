@@ -7,7 +7,6 @@ from typing import Any
 import httpx
 import pytest
 
-from citemark_rubrics import load_library
 from citemark_service.app import create_app
 from citemark_service.errors import SettingsError
 from citemark_service.settings import Settings
@@ -277,9 +276,7 @@ def test_the_resource_is_the_service_unless_the_deployment_says_otherwise(
 async def test_a_defect_fails_the_span_of_its_request(collector: Collector) -> None:
     settings, metrics = Settings(otlp_endpoint=collector.url), Metrics()
     with open_tracer(settings, metrics) as tracer:
-        app = create_app(
-            settings=settings, judge=GatedJudge(), library=load_library(), tracer=tracer
-        )
+        app = create_app(settings=settings, judge=GatedJudge(), tracer=tracer)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
             broken = {**rollout(1, 0), "question": "broken"}

@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 import pytest
 
-from citemark_rubrics import load_library
 from citemark_service.app import create_app
 from citemark_service.judges.factory import build_judge
 from citemark_service.judges.tasks import Judge
@@ -45,7 +44,7 @@ async def service(
     metrics = metrics or Metrics()
     alone = judge if isinstance(judge, Judge) else build_judge(table, metrics)
     cached = cache_verdicts(alone, table, metrics)
-    app = create_app(settings=table, judge=cached, library=load_library(), metrics=metrics)
+    app = create_app(settings=table, judge=cached, metrics=metrics)
     with listening(app) as url:
         async with httpx.AsyncClient(base_url=url, timeout=60.0, trust_env=False) as client:
             yield client

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from citemark_schemas import Rollout, ScoreResponse, ScoreResult, StreamLine
+from citemark_schemas import Rollout, ScoreResponse, ScoreResult, StreamLine, to_details
 from citemark_service.score.formula import restore_terms
 from citemark_service.trainers.files import parse_line
 
@@ -77,7 +77,8 @@ class RowReader:
         try:
             read = RolloutRow(line, position, Rollout.model_validate(row))
         except ValidationError as error:
-            return BadLine(line, _describe(error))
+            problems = (f"{each.loc}: {each.message}" for each in to_details(error, root="row"))
+            return BadLine(line, "; ".join(problems))
         earlier = self._line_of.setdefault(read.id, line)
         if earlier != line:
             return BadLine(line, f"id {read.id!r} is that of line {earlier} already")
@@ -110,14 +111,6 @@ def _guess_field(column: str, row: dict[str, Any]) -> str | None:
     absent = {bare(field): field for field in Rollout.model_fields if field not in row}
     near = difflib.get_close_matches(bare(column), list(absent), n=1, cutoff=_NEAR)
     return absent[near[0]] if near else None
-
-
-def _describe(error: ValidationError) -> str:
-    problems = []
-    for item in error.errors(include_url=False, include_input=False):
-        steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in item["loc"])
-        problems.append(f"{''.join(steps).removeprefix('.') or 'row'}: {item['msg']}")
-    return "; ".join(problems)
 
 
 def is_answer(raw: bytes) -> bool:

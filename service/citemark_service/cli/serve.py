@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from citemark_rubrics import load_library
+from citemark_service.app import create_app
 from citemark_service.cli.options import chosen_settings, judge_options, setting_option
 from citemark_service.examination.server import start_probe
 from citemark_service.judges.factory import build_judge
@@ -33,17 +33,15 @@ def command(**flags: Any) -> None:
 
     Every setting and knob is also a variable, CITEMARK_<NAME>; flags win.
     """
-    settings = chosen_settings(flags)
-    library = load_library(settings.rubrics_dir)
-    metrics = Metrics()
+    settings, metrics = chosen_settings(flags), Metrics()
     with open_tracer(settings, metrics) as tracer:
-        run(
-            settings=settings,
-            judge=cache_verdicts(build_judge(settings, metrics, tracer), settings, metrics),
-            library=library,
+        app = create_app(
+            settings,
+            cache_verdicts(build_judge(settings, metrics, tracer), settings, metrics),
             metrics=metrics,
             beside=start_probe(settings, metrics),
             ledger=ledger_of(settings, metrics),
             view=ledger_view(settings),
             tracer=tracer,
         )
+        run(app)

@@ -113,17 +113,15 @@ class Hold:
 class Admission:
     """The service's limits. For one event loop."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.settings = settings
         self.rollouts = Quota(settings.max_inflight, "rollouts in flight")
         self.buffered = Quota(settings.max_buffered_bytes, "bytes of request bodies")
         self.streams = Quota(settings.max_streams, "open streams")
-        self.body_timeout_s = settings.body_timeout_s
         self.draining = False
         # Running time limits on clients and on judging, which `drain` and `cut` bring forward.
         self._waits: set[asyncio.Timeout] = set()
         self._works: set[asyncio.Timeout] = set()
-
-    def report_to(self, metrics: Metrics) -> None:
         held = "Rollouts accepted and unanswered."
         metrics.add_gauge("inflight_rollouts", held, lambda: self.rollouts.held)
         metrics.add_gauge("open_streams", "Open NDJSON streams.", lambda: self.streams.held)

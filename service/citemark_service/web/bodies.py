@@ -14,29 +14,31 @@ from citemark_service.web.admission import Admission, Hold
 T = TypeVar("T")
 
 
-async def read_body(request: Request, admission: Admission, held: Hold, *, limit: int) -> bytes:
+async def read_body(
+    request: Request, admission: Admission, held: Hold, *, limit: int | None = None
+) -> bytes:
     """The whole body, whose bytes count in `held` until the caller closes that.
 
     Raises:
         TooLarge: over `limit` bytes; where `Content-Length` says so, before any byte is read.
         Overloaded: the service buffers as many bytes as it may.
-        BodyTimeout: the client sent nothing for `admission.body_timeout_s` seconds.
+        BodyTimeout: the client sent nothing for `body_timeout_s` seconds.
         ShuttingDown: the client sent nothing while the service drains.
         ClientDisconnect: the client went away.
     """
+    limit, silence_s = limit or admission.settings.max_body_bytes, admission.settings.body_timeout_s
     declared = request.headers.get("content-length", "")
     # `int` alone would also take signs, blanks and the digits of other scripts.
     length = int(declared) if declared.isascii() and declared.isdigit() else 0
     body, more = bytearray(), True
     while length <= limit and more:
         try:
-            async with admission.patience(admission.body_timeout_s):
+            async with admission.patience(silence_s):
                 chunk, more = await _next_chunk(request.receive)
         except TimeoutError as error:
             # A draining service has shortened the wait itself: 503, and no 408.
             admission.require_open()
-            message = f"nothing more of the body came for {admission.body_timeout_s:g} s"
-            raise BodyTimeout(message) from error
+            raise BodyTimeout(f"nothing more of the body came for {silence_s:g} s") from error
         length = len(body) + len(chunk)
         if length <= limit:
             held.take(len(chunk))

@@ -1,9 +1,8 @@
 """Bytes to validated rollouts, with errors named by item and field."""
 
 import asyncio
-import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -11,15 +10,20 @@ import msgspec
 from fastapi import Header, Request
 from pydantic import ValidationError
 
-from citemark_schemas import BatchOptions, Knobs, Priority, ProblemDetail, RequestOptions, Rollout
-from citemark_service.errors import InvalidRequest, TooLarge, clip
+from citemark_schemas import (
+    BatchOptions,
+    Knobs,
+    Priority,
+    ProblemDetail,
+    RequestOptions,
+    Rollout,
+    to_details,
+)
+from citemark_service.errors import InvalidRequest, TooLarge
 from citemark_service.judges.tasks import Origin
 from citemark_service.settings import Settings
 
-_MAX_EXPANDED = 1000  # validation errors listed one by one
-_MAX_KEY = 80  # characters of a caller's key in a message
 _TURN_S = 0.005
-_ITEM = re.compile(r"item (\d+): ")
 _PRIORITIES: Final[Mapping[Priority, int]] = {"training": 0, "audit": 10}
 
 Check = Callable[[Rollout, Knobs], None]
@@ -63,45 +67,24 @@ def to_origin(request: Request, caller: str | None, options: RequestOptions) -> 
     return Origin(caller or address, _PRIORITIES[options.priority], options.run, options.step)
 
 
-def to_details(errors: Sequence[Any], prefix: str = "") -> tuple[ProblemDetail, ...]:
-    """Pydantic's errors as problem details, without the input that they quote."""
-    details = []
-    for error in errors:
-        loc, message = error["loc"], error["msg"].removeprefix("Value error, ")
-        # The schemas of rubrics name an item in the message, where pydantic cannot.
-        if item := _ITEM.match(message):
-            loc, message = (*loc, int(item[1])), message[item.end() :]
-        details.append(ProblemDetail(loc=_to_path(loc, prefix), message=message))
-    return tuple(details)
-
-
 def parse_rollout(raw: bytes | memoryview, knobs: Knobs, check: Check, prefix: str = "") -> Rollout:
     """One validated and checked rollout. `InvalidRequest` names fields below `prefix`."""
     try:
         rollout = Rollout.model_validate_json(bytes(raw))
         check(rollout, knobs)
     except ValidationError as error:
-        raise _to_invalid(error, prefix) from error
+        raise InvalidRequest.of(to_details(error, prefix)) from error
     except InvalidRequest as error:
         # The check does not know the item: its fields get the prefix here.
-        details = error.details or (ProblemDetail(loc="", message=str(error)),)
-        places = [_to_path([each.loc] if each.loc else [], prefix) for each in details]
+        above = f"{prefix}." if prefix else ""
         raise InvalidRequest.of(
-            [
-                ProblemDetail(loc=loc, message=each.message)
-                for loc, each in zip(places, details, strict=True)
-            ]
+            [ProblemDetail(loc=above + each.loc, message=each.message) for each in error.details]
         ) from error
     return rollout
 
 
 async def parse_batch(
-    body: bytes,
-    *,
-    query: BatchOptions,
-    settings: Settings,
-    check: Check,
-    admit: Callable[[int], None],
+    body: bytes, query: BatchOptions, limits: Settings, check: Check, admit: Callable[[int], None]
 ) -> Batch:
     """One rollout, or `{"items": […]}` with options, told apart by `items`.
 
@@ -116,14 +99,14 @@ async def parse_batch(
     fields = _decode(body, dict[str, msgspec.Raw], "must be a rollout or a batch")
     raw_items = fields.pop("items", None)
     if raw_items is None:
-        _refuse_long(len(body), settings, "the rollout")
+        _refuse_long(len(body), limits, "the rollout")
         return Batch((parse_rollout(body, query, check),), query, single=True)
     # The loop runs between the scans: each may take long, and only finds the boundaries.
     await asyncio.sleep(0)
     raws = _decode(raw_items, list[msgspec.Raw], "items")
     await asyncio.sleep(0)
-    if len(raws) > settings.max_items:
-        raise TooLarge(f"{len(raws)} items are more than max_items, {settings.max_items}")
+    if len(raws) > limits.max_items:
+        raise TooLarge(f"{len(raws)} items are more than max_items, {limits.max_items}")
     if not raws:
         raise _to_refusal("must hold at least one rollout", loc="items")
     admit(len(raws))
@@ -132,7 +115,7 @@ async def parse_batch(
     try:
         own = BatchOptions.model_validate_json(b"{" + b",".join(pairs) + b"}")
     except ValidationError as error:
-        raise _to_invalid(error) from error
+        raise InvalidRequest.of(to_details(error)) from error
     # Defaults of the body must not replace what the URL sets.
     options = query.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
     rollouts: list[Rollout] = []
@@ -142,7 +125,7 @@ async def parse_batch(
         # Only for its length; an item is copied when it is parsed.
         view = memoryview(raw)
         prefix = f"items[{position}]"
-        _refuse_long(view.nbytes, settings, prefix)
+        _refuse_long(view.nbytes, limits, prefix)
         try:
             rollouts.append(parse_rollout(view, options, check, prefix))
         except InvalidRequest as error:
@@ -169,25 +152,7 @@ def _to_refusal(message: str, loc: str = "body") -> InvalidRequest:
     return InvalidRequest.of([ProblemDetail(loc=loc, message=message)])
 
 
-def _refuse_long(length: int, settings: Settings, where: str) -> None:
-    limit = settings.max_rollout_bytes
+def _refuse_long(length: int, limits: Settings, where: str) -> None:
+    limit = limits.max_rollout_bytes
     if length > limit:
         raise TooLarge(f"{where} is {length} bytes, over max_rollout_bytes, {limit}")
-
-
-def _to_invalid(error: ValidationError, prefix: str = "") -> InvalidRequest:
-    if error.error_count() > _MAX_EXPANDED:  # listing a hostile million would take seconds
-        return _to_refusal(f"has {error.error_count()} errors, too many to list", prefix or "body")
-    problems = error.errors(include_url=False, include_input=False, include_context=False)
-    return InvalidRequest.of(to_details(problems, prefix))
-
-
-def _to_path(parts: Iterable[int | str], prefix: str = "") -> str:
-    """A pydantic location as `items[3].snippets[0].id`; `body` where it is empty."""
-    path = prefix
-    for part in parts:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        else:
-            path += f".{clip(part, _MAX_KEY)}" if path else clip(part, _MAX_KEY)
-    return path or "body"

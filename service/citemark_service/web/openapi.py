@@ -15,8 +15,10 @@ from citemark_schemas import (
     StreamLine,
 )
 from citemark_service.examples import example
+from citemark_service.judges.tasks import Judge
 from citemark_service.parsing.parsed import Answer
 from citemark_service.score.formula import add_reward
+from citemark_service.web.admission import Admission
 
 Fragment = dict[str, Any]
 Responses = dict[int | str, Fragment]
@@ -31,7 +33,12 @@ _TOKENS: dict[str, dict[str, str]] = {
 
 
 class Citemark(FastAPI):
-    """An application whose OpenAPI document also holds the raw bodies' components."""
+    """The application. Its OpenAPI document also holds the raw bodies' components."""
+
+    def __init__(self, *, admission: Admission, judge: Judge, **options: Any) -> None:
+        super().__init__(**options)
+        self.admission = admission
+        self.judge = judge
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:

@@ -9,9 +9,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from citemark_schemas import Problem, ProblemDetail
+from citemark_schemas import Problem, ProblemDetail, to_details
 from citemark_service.errors import InvalidRequest, RequestError, ShuttingDown
-from citemark_service.web.intake import to_details
 
 _CLIENT_CLOSED = 499  # what proxies log for a client that did not wait; never on the wire
 _NAMES = {404: "not_found", 405: "method_not_allowed"}

@@ -7,7 +7,6 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict
 
-from citemark_service.settings import Settings
 from citemark_service.trainers.engine import decode_body
 from citemark_service.trainers.gym import aggregate_rows
 from citemark_service.trainers.route import bad_body
@@ -45,7 +44,7 @@ _ROWS = raw_body(
 )
 
 
-def gym_router(*, settings: Settings, admission: Admission) -> APIRouter:
+def gym_router(admission: Admission) -> APIRouter:
     router = APIRouter(tags=["trainers"])
 
     @router.post("/strict/seed_session", include_in_schema=False)
@@ -73,7 +72,7 @@ def gym_router(*, settings: Settings, admission: Admission) -> APIRouter:
         """Mean, max, min, median and standard deviation of every number, masked rows left out."""
         admission.require_open()
         with admission.buffered.hold() as held:
-            body = await read_body(request, admission, held, limit=settings.max_body_bytes)
+            body = await read_body(request, admission, held)
             # The rows of a whole run would hold the event loop.
             rows = await asyncio.to_thread(_aggregate, body)
             return Response(rows, media_type="application/json")

@@ -99,7 +99,7 @@ class Index(BaseModel):
     docs: str = "/docs"
 
 
-def health_router(*, admission: Admission, judge: Judge, metrics: Metrics) -> APIRouter:
+def health_router(admission: Admission, judge: Judge, metrics: Metrics) -> APIRouter:
     router = APIRouter(tags=["operations"])
     readiness = Readiness(judge)
 
@@ -139,7 +139,7 @@ def health_router(*, admission: Admission, judge: Judge, metrics: Metrics) -> AP
     return router
 
 
-def about_router(*, library: RubricLibrary, judge: Judge, version: str) -> APIRouter:
+def about_router(library: RubricLibrary, judge: Judge, *, version: str) -> APIRouter:
     router = APIRouter(tags=["about"])
     views = tuple(
         RubricSetView.model_validate(each, from_attributes=True) for each in library.sets()

@@ -19,6 +19,7 @@ from citemark_schemas import (
     RescoreResponse,
     RewardMove,
     StepRewards,
+    to_details,
 )
 from citemark_service.errors import (
     InvalidRequest,
@@ -35,7 +36,6 @@ from citemark_service.rescoring.compare import SHOWN, Ranked, compare
 from citemark_service.rescoring.reward import Change
 from citemark_service.web.admission import Admission, Quota
 from citemark_service.web.bodies import read_body, run_unless_gone
-from citemark_service.web.intake import to_details
 from citemark_service.web.openapi import RESCORE_BODY, UNKEPT
 
 _log = logging.getLogger("citemark.ledger")
@@ -45,7 +45,7 @@ _WORK_S: Final = 30.0
 _RETRY_AFTER_S: Final = 5.0
 
 
-def rescore_router(*, view: LedgerReader | None, admission: Admission) -> APIRouter:
+def rescore_router(view: LedgerReader | None, admission: Admission) -> APIRouter:
     router = APIRouter(tags=["ledger"])
     # One at a time, in a thread: comparisons may be slow or refused, rewards may not.
     seats = Quota(1, "rescorings")
@@ -73,7 +73,7 @@ def rescore_router(*, view: LedgerReader | None, admission: Admission) -> APIRou
         try:
             wanted = RescoreRequest.model_validate_json(body)
         except ValidationError as error:
-            raise InvalidRequest.of(to_details(error.errors(include_url=False))) from error
+            raise InvalidRequest.of(to_details(error)) from error
         seats.take(1)
         given_up = threading.Event()
         work = asyncio.get_running_loop().run_in_executor(None, _compare, view, wanted, given_up)

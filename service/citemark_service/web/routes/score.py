@@ -10,7 +10,6 @@ from pydantic import TypeAdapter
 from citemark_schemas import BatchOptions, ScoreResponse, ScoreResult
 from citemark_service.judges.tasks import Origin
 from citemark_service.score.pipeline import Pipeline
-from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission
 from citemark_service.web.bodies import read_body, run_unless_gone
 from citemark_service.web.intake import Batch, CallerName, parse_batch, to_origin
@@ -19,7 +18,7 @@ from citemark_service.web.openapi import REFUSALS, SCORE_ANSWER, SCORE_BODY
 _RESULT: TypeAdapter[ScoreResult] = TypeAdapter(ScoreResult)
 
 
-def score_router(*, pipeline: Pipeline, settings: Settings, admission: Admission) -> APIRouter:
+def score_router(pipeline: Pipeline, admission: Admission) -> APIRouter:
     router = APIRouter(tags=["score"])
 
     @router.post(
@@ -48,10 +47,9 @@ def score_router(*, pipeline: Pipeline, settings: Settings, admission: Admission
         admission.require_open()
         with admission.rollouts.hold() as rollouts, admission.buffered.hold() as held:
             rollouts.take()  # at least one, so that a full service refuses before the upload
-            body = await read_body(request, admission, held, limit=settings.max_body_bytes)
-            batch = await parse_batch(
-                body, query=options, settings=settings, check=pipeline.check, admit=rollouts.grow
-            )
+            body = await read_body(request, admission, held)
+            limits, check = admission.settings, pipeline.check
+            batch = await parse_batch(body, options, limits, check, rollouts.grow)
             # Again: the service may have begun to drain during the upload.
             admission.require_open()
             origin = to_origin(request, caller, batch.options)

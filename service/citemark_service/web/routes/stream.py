@@ -19,7 +19,6 @@ from citemark_schemas import Knobs, RequestOptions, Rollout, StreamLine
 from citemark_service.errors import BodyTimeout, RequestError, ShuttingDown, TooLarge
 from citemark_service.judges.tasks import Origin
 from citemark_service.score.pipeline import Pipeline
-from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission, Quota
 from citemark_service.web.bodies import Inlet
 from citemark_service.web.intake import CallerName, Turns, parse_rollout, to_origin
@@ -34,7 +33,7 @@ _LINE: TypeAdapter[StreamLine] = TypeAdapter(StreamLine)
 NumberedLine = tuple[int, bytes | None]
 
 
-def stream_router(*, pipeline: Pipeline, settings: Settings, admission: Admission) -> APIRouter:
+def stream_router(pipeline: Pipeline, admission: Admission) -> APIRouter:
     router = APIRouter(tags=["score"])
 
     @router.post(
@@ -58,13 +57,7 @@ def stream_router(*, pipeline: Pipeline, settings: Settings, admission: Admissio
         not answered. A malformed or overlong line is answered by an error line and hurts no
         other. Read while you write: the service stops reading while its window is full.
         """
-        return ScoreStream(
-            pipeline=pipeline,
-            settings=settings,
-            admission=admission,
-            knobs=options,
-            origin=to_origin(request, caller, options),
-        )
+        return ScoreStream(pipeline, admission, options, to_origin(request, caller, options))
 
     return router
 
@@ -111,15 +104,10 @@ class ScoreStream(Response):
     media_type = "application/x-ndjson"
 
     def __init__(
-        self,
-        *,
-        pipeline: Pipeline,
-        settings: Settings,
-        admission: Admission,
-        knobs: Knobs,
-        origin: Origin,
+        self, pipeline: Pipeline, admission: Admission, knobs: Knobs, origin: Origin
     ) -> None:
         super().__init__()
+        settings = admission.settings
         # Set by `Response` for an empty body.
         del self.headers["content-length"]
         self._pipeline = pipeline
