@@ -55,19 +55,17 @@ def create_app(
     admission = Admission(settings, metrics)
     metrics.add_rubrics(each.title for known in library.sets() for each in known.criteria)
     reads, templates, token = Reads(), Templates(), settings.api_token
-    entered = [each for each in (aclosing(judge), ledger, view, reads, beside) if each is not None]
 
     @asynccontextmanager
     async def lifespan(_: Citemark) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            for each in entered:
-                await stack.enter_async_context(each)
+            for each in (aclosing(judge), ledger, view, reads, beside):
+                if each is not None:
+                    await stack.enter_async_context(each)
             yield
 
-    middleware = [
-        Middleware(Envelope, admission=admission, metrics=metrics, tracer=tracer),
-        Middleware(TokenGate, token=token),
-    ]
+    envelope = Middleware(Envelope, admission=admission, metrics=metrics, tracer=tracer)
+    middleware = [envelope, Middleware(TokenGate, token=token)]
     if token is not None:
         # Before the gate: the door turns a browser's cookie into the token.
         middleware.insert(1, Middleware(PageDoor, token=token, templates=templates))
