@@ -1,4 +1,4 @@
-"""The command line in this process and in its own, and services for it to talk to."""
+"""Commands as processes, and files of rows for them."""
 
 import json
 import os
@@ -9,29 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from citemark_service.cli import main
-from support.command_line import Cli, Start, WriteRows
+from support.command_line import Start, WriteRows
 
 
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def clean_environment() -> Iterator[None]:
     """No setting of the developer's reaches a test, and no terminal width but 100."""
-    for name in [name for name in os.environ if name.startswith("CITEMARK_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setenv("CITEMARK_LEDGER", "off")  # its default is a file in the working folder
-
-
-@pytest.fixture
-def cli() -> Cli:
-    """`cli("score", path)` runs a command in this process."""
-
-    def run(*arguments: str | Path, **options: Any) -> Result:
-        return CliRunner().invoke(main, [str(each) for each in arguments], **options)
-
-    return run
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("CITEMARK_")]:
+            patch.delenv(name)
+        patch.setenv("COLUMNS", "100")
+        patch.setenv("CITEMARK_LEDGER", "off")  # its default is a file in the working folder
+        yield
 
 
 @pytest.fixture
@@ -41,11 +31,9 @@ def start() -> Iterator[Start]:
 
     def run(*arguments: str | Path) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "citemark_service", *map(str, arguments)]
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        started.append(process)
-        return process
+        pipe = subprocess.PIPE
+        started.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True))
+        return started[-1]
 
     yield run
     for process in started:

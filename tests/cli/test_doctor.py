@@ -4,71 +4,52 @@ import asyncio
 
 import pytest
 
-from support.command_line import Cli
+from support.command_line import cli
 from support.scripted_judge import MODEL, Listed, Reply, always
 
 VERDICTS = '{"1":0,"2":2}'
 TOKENS = tuple(Listed(character) for character in VERDICTS)
-WELL = Reply(VERDICTS, tokens=TOKENS, prompt_tokens=4000, cached_tokens=2500)
 
 
-async def examine(cli: Cli, judge, *flags: str):
-    """The command runs its own loop, so in a thread."""
-    return await asyncio.to_thread(cli, "doctor", "--judge-url", judge.url, *flags)
+def well(cached: int | None = None, prompt: int = 4000) -> Reply:
+    return Reply(VERDICTS, tokens=TOKENS, prompt_tokens=prompt, cached_tokens=cached)
 
 
-NAMED = ("--judge-model", MODEL)
-
-
-async def test_a_good_server_passes(cli: Cli, start_judge) -> None:
-    result = await examine(cli, await start_judge(always(WELL)), *NAMED)
-    assert result.exit_code == 0, result.output
-    assert result.stdout.count(" ok ") == 4
-    assert "2500 of about" in result.stdout
+async def examine(start_judge, reply: Reply, *flags: str, status: int = 0) -> str:
+    """What the command prints; it runs its own loop, so in a thread."""
+    judge = await start_judge(always(reply))
+    run = ("doctor", "--judge-url", judge.url, *flags)
+    return (await asyncio.to_thread(cli, *run, status=status)).stdout
 
 
 @pytest.mark.parametrize(
-    ("reply", "said"),
+    ("reply", "state", "count", "said"),
     [
-        (Reply(VERDICTS, tokens=TOKENS), "does not tell"),
-        (
-            Reply(VERDICTS, tokens=TOKENS, prompt_tokens=4000, cached_tokens=500),
-            "--enable-prefix-caching",
-        ),
-        (Reply(VERDICTS, cached_tokens=90), "bare verdicts"),
+        (well(2500), "ok", 4, "2500 of about"),
+        (well(), "look", 1, "does not tell"),
+        (well(500), "look", 1, "--enable-prefix-caching"),
+        (Reply(VERDICTS, cached_tokens=90), "look", 1, "bare verdicts"),
+        (Reply("Shelves of books.", cached_tokens=90), "failed", 1, "grammar"),
     ],
-    ids=["silent about its cache", "a cold cache", "no logprobs"],
+    ids=["good", "silent about its cache", "a cold cache", "no logprobs", "ignores the grammar"],
 )
-async def test_what_only_costs_money_or_detail_is_pointed_out(
-    cli: Cli, start_judge, reply: Reply, said: str
+async def test_what_a_server_does_is_found(
+    start_judge, reply: Reply, state: str, count: int, said: str
 ) -> None:
-    result = await examine(cli, await start_judge(always(reply)), *NAMED)
-    assert result.exit_code == 0, result.output
-    assert result.stdout.count(" look ") == 1
-    assert said in " ".join(result.stdout.split())
+    flags = ("--judge-model", MODEL)
+    shown = await examine(start_judge, reply, *flags, status=int(state == "failed"))
+    assert shown.count(f" {state} ") == count
+    assert said in " ".join(shown.split())
 
 
-async def test_a_server_that_ignores_the_grammar_fails(cli: Cli, start_judge) -> None:
-    judge = await start_judge(always(Reply("Shelves of books.", cached_tokens=90)))
-    result = await examine(cli, judge, *NAMED)
-    assert result.exit_code == 1
-    assert "grammar" in result.stdout
-    assert " failed " in result.stdout
+async def test_another_model_than_the_served_one_fails(start_judge) -> None:
+    assert MODEL in await examine(start_judge, well(2500), status=1)
 
 
-def test_no_server_fails(cli: Cli, closed_url: str) -> None:
-    result = cli("doctor", "--judge-url", f"{closed_url}/v1")
-    assert result.exit_code == 1
+def test_no_server_fails(closed_url: str) -> None:
+    result = cli("doctor", "--judge-url", f"{closed_url}/v1", status=1)
     assert "judge_unreachable" in result.stdout
 
 
-async def test_another_model_than_the_served_one_fails(cli: Cli, start_judge) -> None:
-    result = await examine(cli, await start_judge(always(WELL)))
-    assert result.exit_code == 1
-    assert MODEL in result.stdout
-
-
-def test_a_judge_without_a_server_has_nothing_to_examine(cli: Cli) -> None:
-    result = cli("doctor")
-    assert result.exit_code == 0
-    assert "embedded" in result.stdout
+def test_a_judge_without_a_server_has_nothing_to_examine() -> None:
+    assert "embedded" in cli("doctor").stdout

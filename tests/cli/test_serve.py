@@ -1,38 +1,40 @@
-"""`citemark serve` as a process, with a server as its judge."""
+"""`citemark serve` as a process, with a server as its judge; and where it cannot serve."""
 
 import asyncio
 import re
 import signal
 import subprocess
 import threading
+from pathlib import Path
 
 import httpx
 import pytest
 
-from support.command_line import Start
+from support.command_line import Start, cli
 from support.judge_tasks import by_shape
 from support.scripted_judge import MODEL, Reply, ScriptedJudge, always
-
-ROLLOUT = {
-    "question": "How long is the Orm viaduct?",
-    "tool_output": "<snippet id=s1>The Orm viaduct is 312 metres long.</snippet>",
-    "response": "<answer><snippet id=s1>It is 312 metres long.</snippet></answer>",
-    "positive_rubrics": ["States the length."],
-}
+from support.step_rollouts import rollout
 
 
-def awaited(process: subprocess.Popen[str], pattern: str) -> str:
-    """The first group of the first line of the log that has the pattern; blocks."""
-    assert process.stderr is not None
-    patience = threading.Timer(60.0, process.kill)  # which ends the log too
-    patience.start()
-    try:
-        for line in process.stderr:
-            if found := re.search(pattern, line):
-                return found[1]
-    finally:
-        patience.cancel()
-    raise AssertionError(f"the service ended without saying {pattern}")
+async def awaited(process: subprocess.Popen[str], *patterns: str) -> list[str]:
+    """The first group of each pattern, once the log has them all."""
+
+    def read() -> list[str]:
+        assert process.stderr is not None
+        said = ""
+        patience = threading.Timer(60.0, process.kill)  # which ends the log too
+        patience.start()
+        try:
+            for line in process.stderr:
+                said += line
+                found = [match for each in patterns if (match := re.search(each, said))]
+                if len(found) == len(patterns):
+                    return [match[1] for match in found]
+        finally:
+            patience.cancel()
+        raise AssertionError(f"the service ended without saying {patterns}: {said}")
+
+    return await asyncio.to_thread(read)
 
 
 def serving(start: Start, judge: ScriptedJudge) -> subprocess.Popen[str]:
@@ -43,22 +45,46 @@ def serving(start: Start, judge: ScriptedJudge) -> subprocess.Popen[str]:
 async def test_serve_probes_its_judge_and_says_what_it_found(start: Start, start_judge) -> None:
     judge = await start_judge(always(Reply("Shelves of books.")))
     process = serving(start, judge)
-    said = await asyncio.to_thread(awaited, process, r"ERROR citemark.probe .* (\w+) failed: ")
-    assert said == "grammar"
+    assert await awaited(process, r"ERROR citemark.probe .* (\w+) failed: ") == ["grammar"]
     assert judge.calls == 3
 
 
-async def test_serve_does_not_probe_where_that_is_off(
-    start: Start, start_judge, monkeypatch: pytest.MonkeyPatch
+async def test_serve_answers_keeps_and_stops_and_does_not_probe_where_that_is_off(
+    start: Start, start_judge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CITEMARK_LEDGER")
     monkeypatch.setenv("CITEMARK_PROBE_AT_START", "false")
     judge = await start_judge(by_shape(V=2, S=2, U=1, C=1))
     process = serving(start, judge)
-    said = await asyncio.to_thread(awaited, process, r"serving on (.+)")
-    url, _, who = said.partition(" with ")
+    kept, told = await awaited(process, r" rollouts are kept in (.+)\n", r"serving on (.+)\n")
+    assert kept == f"sqlite:///{tmp_path / 'citemark.db'}"
+    url, _, who = told.partition(" with ")
     assert who == f"judge vllm, model {MODEL}, at {judge.url}"
-    async with httpx.AsyncClient(timeout=20.0, trust_env=False) as client:
-        result = (await client.post(f"{url}/v1/score", json=ROLLOUT)).json()
+    async with httpx.AsyncClient(base_url=url, timeout=20.0, trust_env=False) as client:
+        assert (await client.get("/readyz")).status_code == 200
+        result = (await client.post("/v1/score", json=rollout(1, 1))).json()
+    assert result["reward"] > 0
     process.send_signal(signal.SIGTERM)
-    assert await asyncio.to_thread(process.wait, 60.0) == 0
+    _, errors = await asyncio.to_thread(process.communicate, timeout=60.0)
+    assert process.returncode == 0
+    assert "Traceback" not in errors
     assert judge.calls == result["judge"]["calls"] == 2
+
+
+@pytest.mark.parametrize(
+    ("host", "max_items", "says"),
+    [
+        (None, "many", "max_items"),
+        (None, "1", "Error: cannot listen on {host}:{port}: Address already in use"),
+        ("192.0.2.1", "1", "Error: cannot listen on 192.0.2.1:"),
+    ],
+    ids=["a bad setting", "a taken port", "a host that is not ours"],
+)
+def test_serve_says_in_one_line_why_it_cannot(
+    citemark_url: str, host: str | None, max_items: str, says: str
+) -> None:
+    taken, _, port = citemark_url.removeprefix("http://").rpartition(":")
+    flags = ("--host", host or taken, "--port", port)
+    says = says.format(host=taken, port=port)
+    cli("serve", *flags, status=2, says=says, env={"CITEMARK_MAX_ITEMS": max_items})
