@@ -12,7 +12,7 @@ from citemark_schemas import SIGNALS, Knobs, Rollout, ScoreResult
 from citemark_service.ledger.database import open_engine
 from citemark_service.ledger.tables import rollouts
 from citemark_service.rescoring.reward import Change, rescore
-from support.command_line import Cli
+from support.command_line import cli
 from support.kept_examples import EXAMPLE_ROWS, keep_examples
 
 
@@ -32,9 +32,8 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> str:
     return address
 
 
-def exported(cli: Cli, ledger: str, path: Path, *flags: str) -> list[dict[str, Any]]:
-    told = cli("export", path, "--ledger", ledger, *flags)
-    assert told.exit_code == 0, told.output
+def exported(ledger: str, path: Path, *flags: str) -> list[dict[str, Any]]:
+    cli("export", path, "--ledger", ledger, *flags)
     if path.suffix == ".parquet":
         parquet = pytest.importorskip("pyarrow.parquet")
         rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
@@ -42,8 +41,8 @@ def exported(cli: Cli, ledger: str, path: Path, *flags: str) -> list[dict[str, A
     return [json.loads(line) for line in path.read_bytes().splitlines()]
 
 
-def test_every_row_is_flat_and_whole(cli: Cli, ledger: str, tmp_path: Path) -> None:
-    rows = exported(cli, ledger, tmp_path / "all.jsonl")
+def test_every_row_is_flat_and_whole_and_can_be_rescored(ledger: str, tmp_path: Path) -> None:
+    rows = exported(ledger, tmp_path / "all.jsonl")
     assert [row["id"] for row in rows] == [row["id"] for row in EXAMPLE_ROWS]
     assert [row["step"] for row in rows] == list(range(16))
     assert rows[1]["at"] == "2026-01-01T01:00:00+00:00"
@@ -53,29 +52,21 @@ def test_every_row_is_flat_and_whole(cli: Cli, ledger: str, tmp_path: Path) -> N
         result = ScoreResult.model_validate(row["result"])
         assert (row["reward"], row["rubric_reward"]) == (result.reward, result.rubric_reward)
         assert (row["citation_f1"] is None) == (result.citation is None)
+        assert rescore(Rollout(**row["rollout"]), result, Change(Knobs(), {})) == result
 
 
-def test_both_files_say_the_same(cli: Cli, ledger: str, tmp_path: Path) -> None:
-    lines = exported(cli, ledger, tmp_path / "all.jsonl")
-    table = exported(cli, ledger, tmp_path / "all.parquet")
+def test_both_files_say_the_same(ledger: str, tmp_path: Path) -> None:
+    lines = exported(ledger, tmp_path / "all.jsonl")
+    table = exported(ledger, tmp_path / "all.parquet")
     for row in table:
         row["rollout"], row["result"] = json.loads(row["rollout"]), json.loads(row["result"])
     assert table == lines
 
 
-def test_what_is_exported_can_be_rescored(cli: Cli, ledger: str, tmp_path: Path) -> None:
-    for row in exported(cli, ledger, tmp_path / "all.jsonl"):
-        rollout, result = Rollout(**row["rollout"]), ScoreResult.model_validate(row["result"])
-        assert rescore(rollout, result, Change(Knobs(), {})) == result
-
-
-def test_what_is_exported_can_be_explained_with_its_answer(
-    cli: Cli, ledger: str, tmp_path: Path
-) -> None:
-    exported(cli, ledger, tmp_path / "all.jsonl")
-    told = cli("explain", tmp_path / "all.jsonl", "--id", "cycle-lane-mediocre")
-    assert told.exit_code == 0, told.output
-    assert "[1✓] <snippet id=S_h1>Injury crashes on Harrow Street" in told.stdout
+def test_what_is_exported_can_be_explained_with_its_answer(ledger: str, tmp_path: Path) -> None:
+    exported(ledger, tmp_path / "all.jsonl")
+    shown = cli("explain", tmp_path / "all.jsonl", "--id", "cycle-lane-mediocre").stdout
+    assert "[1✓] <snippet id=S_h1>Injury crashes on Harrow Street" in shown
 
 
 @pytest.mark.parametrize(
@@ -87,46 +78,36 @@ def test_what_is_exported_can_be_explained_with_its_answer(
     ],
 )
 def test_a_part_can_be_chosen(
-    cli: Cli, ledger: str, tmp_path: Path, flags: list[str], steps: list[int]
+    ledger: str, tmp_path: Path, flags: list[str], steps: list[int]
 ) -> None:
-    rows = exported(cli, ledger, tmp_path / "some.jsonl", *flags)
+    rows = exported(ledger, tmp_path / "some.jsonl", *flags)
     assert [row["step"] for row in rows] == steps
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "says"),
     [
         (["out.jsonl", "--run", "unknown"], "the ledger's runs: demo"),
         (["out.csv"], "must end in"),
         (["out.jsonl", "--since", "yesterday"], "is no date or time"),
         (["no/such/out.jsonl"], "cannot write"),
+        (["out.jsonl", "--ledger", "sqlite:///none.db"], "there is no file"),
     ],
 )
 def test_mistakes_are_named_and_leave_no_file(
-    cli: Cli, ledger: str, tmp_path: Path, arguments: list[str], message: str
+    ledger: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], says: str
 ) -> None:
-    before = sorted(tmp_path.iterdir())
-    told = cli("export", tmp_path / arguments[0], *arguments[1:], "--ledger", ledger)
-    assert told.exit_code == 2
-    assert message in " ".join(told.output.split())
-    assert sorted(tmp_path.iterdir()) == before
+    monkeypatch.chdir(tmp_path)
+    cli("export", *arguments, status=2, says=says, env={"CITEMARK_LEDGER": ledger})
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupted_export_leaves_the_old_file(cli: Cli, ledger: str, tmp_path: Path) -> None:
+def test_an_interrupted_export_leaves_the_old_file(ledger: str, tmp_path: Path) -> None:
     path, copy = tmp_path / "all.jsonl", tmp_path / "damaged.db"
-    exported(cli, ledger, path)
+    exported(ledger, path)
     old = path.read_bytes()
     shutil.copy(ledger.removeprefix("sqlite:///"), copy)
     change_rollouts(f"sqlite:///{copy}", detail=b"no zlib")
-    told = cli("export", path, "--ledger", f"sqlite:///{copy}")
-    assert told.exit_code == 2
-    assert "cannot be read" in told.output
+    cli("export", path, "--ledger", f"sqlite:///{copy}", status=2, says="cannot be read")
     assert path.read_bytes() == old
     assert not list(tmp_path.glob(".*.part"))
-
-
-def test_a_ledger_that_is_not_there_is_not_made(cli: Cli, tmp_path: Path) -> None:
-    told = cli("export", tmp_path / "all.jsonl", "--ledger", f"sqlite:///{tmp_path / 'typo.db'}")
-    assert told.exit_code == 2
-    assert "there is no file" in told.output
-    assert not list(tmp_path.iterdir())

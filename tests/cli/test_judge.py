@@ -13,11 +13,10 @@ from citemark_service.cli.judge import (
     Serving,
     detect_accelerator,
     find_obstacles,
-    serve_arguments,
     serve_flags,
 )
 from citemark_service.settings import Settings
-from support.command_line import Cli, Start
+from support.command_line import Start, cli
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE = """#!{python}
@@ -47,11 +46,39 @@ def fake_vllm(no_vllm: Path) -> None:
     script.chmod(0o755)
 
 
+def dry_run(*flags: str) -> list[str]:
+    """The words of the command, without those that start vLLM."""
+    vllm, serve, *words = shlex.split(cli("judge", "--dry-run", *flags).stdout)
+    assert (Path(vllm).name, serve) == ("vllm", "serve")
+    return words
+
+
 def test_the_flags_are_those_of_the_compose_file() -> None:
     compose = YAML(typ="safe").load(ROOT / "docker" / "compose.yaml")
     command = compose["services"]["vllm"]["command"]
     assert command[0] == DEFAULT_MODEL
-    assert serve_arguments(Serving()) == [*command, "--host", "127.0.0.1", "--port", "8001"]
+    assert dry_run() == [*command, "--host", "127.0.0.1", "--port", "8001"]
+
+
+@pytest.mark.usefixtures("no_vllm")
+def test_a_dry_run_needs_nothing_and_passes_on_what_it_is_given() -> None:
+    model, *flags = dry_run("--model", "a b", "--retention", "0", "--", "--seed", "1")
+    assert (model, flags[-2:]) == ("a b", ["--seed", "1"])
+    assert flags[flags.index("--prefix-cache-retention-interval") + 1] == "0"
+
+
+@pytest.mark.parametrize(
+    ("model", "hybrid"),
+    [
+        ("Qwen/Qwen3.5-35B-A3B", True),
+        ("models/qwen3.5-4b", True),
+        ("Qwen/Qwen3-Next-80B-A3B-Instruct", True),
+        ("Qwen/Qwen3-4B", False),
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", False),
+    ],
+)
+def test_only_hybrid_models_get_a_mode_for_recurrent_state(model: str, hybrid: bool) -> None:
+    assert ("--mamba-cache-mode" in dry_run("--model", model)) is hybrid
 
 
 @pytest.mark.parametrize(
@@ -68,21 +95,11 @@ def test_the_address_is_one_to_connect_to(serving: Serving, url: str) -> None:
     assert serving.base_url == url
 
 
-@pytest.mark.parametrize(
-    ("model", "hybrid"),
-    [
-        ("Qwen/Qwen3.5-35B-A3B", True),
-        ("models/qwen3.5-4b", True),
-        ("Qwen/Qwen3-Next-80B-A3B-Instruct", True),
-        ("Qwen/Qwen3-4B", False),
-        ("HuggingFaceTB/SmolLM2-135M-Instruct", False),
-    ],
-)
-def test_only_hybrid_models_get_a_mode_for_recurrent_state(model: str, hybrid: bool) -> None:
-    assert ("--mamba-cache-mode" in serve_arguments(Serving(model=model))) is hybrid
-
-
-def test_every_obstacle_is_named() -> None:
+def test_every_obstacle_is_named(tmp_path: Path) -> None:
+    (tmp_path / "nvidiactl").touch()
+    assert not detect_accelerator(tmp_path)
+    (tmp_path / "nvidia3").touch()
+    assert detect_accelerator(tmp_path)
     no_vllm, no_gpu = find_obstacles(DEFAULT_MODEL, launcher=None, accelerator=False)
     assert "citemark[service,vllm]" in no_vllm
     assert "42 GB" in no_gpu
@@ -91,40 +108,19 @@ def test_every_obstacle_is_named() -> None:
     assert find_obstacles("other", launcher="/x/vllm", accelerator=True) == []
 
 
-def test_a_gpu_is_seen_by_its_device_file(tmp_path: Path) -> None:
-    (tmp_path / "nvidiactl").touch()
-    assert not detect_accelerator(tmp_path)
-    (tmp_path / "nvidia3").touch()
-    assert detect_accelerator(tmp_path)
-
-
 @pytest.mark.usefixtures("no_vllm")
-def test_a_dry_run_prints_the_command_and_needs_nothing(cli: Cli) -> None:
-    flags = ("--model", "a b", "--retention", "0", "--", "--seed", "1")
-    result = cli("judge", "--dry-run", *flags)
-    assert result.exit_code == 0
-    printed = shlex.split(result.stdout)
-    assert printed[:3] == ["vllm", "serve", "a b"]
-    assert printed[-2:] == ["--seed", "1"]
-    assert printed[printed.index("--prefix-cache-retention-interval") + 1] == "0"
-
-
-@pytest.mark.usefixtures("no_vllm")
-def test_where_it_cannot_run_it_says_what_is_missing(cli: Cli) -> None:
-    result = cli("judge", "--any-device")
-    assert result.exit_code == 2
+def test_where_it_cannot_run_it_says_what_is_missing() -> None:
+    says = "pip install 'citemark[service,vllm]'"
+    result = cli("judge", "--any-device", status=2, says=says)
     assert result.stdout.startswith("vllm serve")
-    assert "pip install 'citemark[service,vllm]'" in result.stderr
     assert "GPU" not in result.stderr
 
 
-def test_a_retention_that_is_no_number_is_refused(cli: Cli) -> None:
-    result = cli("judge", "--dry-run", "--retention", "12x")
-    assert result.exit_code == 2
-    assert "12x" in result.stderr
+def test_a_retention_that_is_no_number_is_refused() -> None:
+    cli("judge", "--dry-run", "--retention", "12x", status=2, says="12x")
 
 
-def test_every_flag_says_why(cli: Cli) -> None:
+def test_every_flag_says_why() -> None:
     shown = cli("judge", "--why").stdout
     for words, why in serve_flags(Serving()):
         assert words[0] in shown

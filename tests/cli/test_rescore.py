@@ -3,10 +3,11 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from support.command_line import Cli
+from support.command_line import cli
 from support.kept_examples import keep_examples
 
 
@@ -18,53 +19,61 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> str:
     return address
 
 
-def test_another_citation_weight_moves_ranks(cli: Cli, ledger: str) -> None:
-    told = cli("rescore", "--ledger", ledger, "--knob", "citation_weight=3", "--json")
-    assert told.exit_code == 0, told.output
-    found = json.loads(told.stdout)
+def rescored(ledger: str, *flags: str) -> dict[str, Any]:
+    """What `citemark rescore --json` prints."""
+    found: dict[str, Any] = json.loads(cli("rescore", "--ledger", ledger, *flags, "--json").stdout)
+    return found
+
+
+def test_another_citation_weight_moves_ranks(ledger: str) -> None:
+    found = rescored(ledger, "--knob", "citation_weight=3")
     assert found["rollouts"] == len(found["moves"]) == 16
     assert found["groups"] == 4
     assert found["reordered"] > 0
     assert found["mean_new"] > found["mean_old"]
 
 
-def test_the_same_knobs_change_nothing(cli: Cli, ledger: str) -> None:
-    found = json.loads(cli("rescore", "--ledger", ledger, "--json").stdout)
+def test_the_same_knobs_change_nothing(ledger: str) -> None:
+    found = rescored(ledger)
     assert found["mean_new"] == found["mean_old"]
     assert found["reordered"] == found["turned"] == found["new_best"] == 0
 
 
-def test_the_table_shows_ranks_and_sums(cli: Cli, ledger: str) -> None:
+def test_the_table_shows_ranks_and_sums(ledger: str) -> None:
     flags = ("--weight", "Citation Discipline=20", "--run", "demo", "--step", "1")
-    told = cli("rescore", "--ledger", ledger, *flags)
-    assert "→" in told.stdout
-    assert "4 groups:" in told.stdout
+    shown = cli("rescore", "--ledger", ledger, *flags).stdout
+    assert "→" in shown
+    assert "4 groups:" in shown
 
 
-def test_what_cannot_be_known_is_counted(cli: Cli, ledger: str) -> None:
-    told = cli("rescore", "--ledger", ledger, "--knob", "static_rubrics=other", "--json")
-    left_out = json.loads(told.stdout)["left_out"]
-    assert left_out == {"the static set other was not judged": 13}
+def test_what_cannot_be_known_is_counted(ledger: str) -> None:
+    found = rescored(ledger, "--knob", "static_rubrics=other")
+    assert found["left_out"] == {"the static set other was not judged": 13}
 
 
-def test_a_judge_agrees_with_itself(cli: Cli, ledger: str) -> None:
-    told = cli("rescore", "--ledger", ledger, "--judge", "embedded", "--json")
-    assert told.exit_code == 0, told.output
-    found = json.loads(told.stdout)
+def test_a_judge_agrees_with_itself(ledger: str) -> None:
+    found = rescored(ledger, "--judge", "embedded")
     assert found["was"] == found["now"] == "embedded (embedded-1)"
     assert found["rewards"]["correlation"] == pytest.approx(1.0)
     assert found["rewards"]["turned"] == 0
     assert (found["sample"], found["failed"]) == (13, {})
-    agreements = found["criteria"]
-    assert {each["flips"] for each in agreements} == {0}
-    assert {each["difference"] for each in agreements} == {0.0}
-    by_title = {each["title"]: each for each in agreements}
+    by_title = {each["title"]: each for each in found["criteria"]}
+    assert {(each["flips"], each["difference"]) for each in by_title.values()} == {(0, 0.0)}
     assert by_title["claim support"]["kappa"] == 1.0
     assert by_title["Citation Discipline"]["pairs"] == 13
 
 
+def test_a_sample_is_of_whole_groups(ledger: str) -> None:
+    found = rescored(ledger, "--judge", "embedded", "--sample", "3", "--seed", "4")
+    assert found["sample"] == found["rewards"]["rollouts"] == 3
+    assert found["rewards"]["groups"] >= 1
+
+
+AWAY = ["--judge", "vllm", "--judge-url", "http://127.0.0.1:9/v1", "--sample", "3"]
+
+
 @pytest.mark.parametrize(
-    ("flags", "message"),
+    ("flags", "says"),
     [
         (["--run", "unknown"], "the ledger's runs: demo"),
         (["--run", "demo", "--step", "99"], "no rollout is kept there; the run demo has step 1"),
@@ -72,16 +81,18 @@ def test_a_judge_agrees_with_itself(cli: Cli, ledger: str) -> None:
         (["--weight", "Citation Discipline"], "is not TITLE=WEIGHT"),
         (["--judge", "embedded", "--knob", "citation_weight=1"], "leave --knob"),
         (["--knob", "citation_wieght=1"], "did you mean citation_weight"),
+        (AWAY, "the judge failed on all 3"),
+        (["--ledger", "sqlite:///none.db"], "name another with --ledger URL"),
+        (["--ledger", "off"], "the ledger is off"),
     ],
 )
-def test_mistakes_are_named(cli: Cli, ledger: str, flags: list[str], message: str) -> None:
-    told = cli("rescore", "--ledger", ledger, *flags)
-    assert told.exit_code == 2
-    assert message in " ".join(told.output.split())
+def test_mistakes_are_named(ledger: str, flags: list[str], says: str) -> None:
+    env = {"CITEMARK_JUDGE_ATTEMPTS": "1", "CITEMARK_LEDGER": ledger}
+    cli("rescore", *flags, status=2, says=says, env=env)
 
 
-def test_titles_that_are_not_listed_are_counted(cli: Cli, ledger: str) -> None:
-    told = cli("rescore", "--ledger", ledger, "--weight", "Nothing=2").output
+def test_titles_that_are_not_listed_are_counted(ledger: str) -> None:
+    told = cli("rescore", "--ledger", ledger, "--weight", "Nothing=2", status=2).stderr
     _, _, there = " ".join(told.split()).partition("there are: ")
     *titles, more = there.split("; ")
     assert len(titles) == 20
@@ -92,7 +103,7 @@ def test_titles_that_are_not_listed_are_counted(cli: Cli, ledger: str) -> None:
 HOSTILE = "\x1b[31m\x1b]0;pwn\x07\u202e\x9b2J"
 
 
-def test_no_error_lets_a_kept_name_steer_the_terminal(cli: Cli, tmp_path: Path) -> None:
+def test_no_error_lets_a_kept_name_steer_the_terminal(tmp_path: Path) -> None:
     address = f"sqlite:///{tmp_path / 'ledger.db'}"
     rubric = {"title": f"t{HOSTILE}", "description": "It is short."}
     keep_examples(address, run=f"esc{HOSTILE}", rubrics=[rubric])
@@ -102,35 +113,6 @@ def test_no_error_lets_a_kept_name_steer_the_terminal(cli: Cli, tmp_path: Path) 
         ("rescore", "--run", f"esc{HOSTILE}", "--step", "9"),
         ("rescore", "--weight", "Nothing=1"),
     ):
-        told = cli(*arguments, "--ledger", address)
-        assert told.exit_code == 2
-        assert not set(told.output) & set(HOSTILE) - set("[31m]0;pwn2J")
-        assert "<U+001B>]0;pwn<U+0007><U+202E><U+009B>2J" in told.output
-
-
-@pytest.mark.parametrize(
-    ("flags", "told"),
-    [
-        (["--ledger", "sqlite:///none.db"], "name another with --ledger URL"),
-        ([], "the ledger is off"),
-    ],
-)
-def test_a_ledger_that_cannot_be_read_is_one_line(cli: Cli, flags: list[str], told: str) -> None:
-    result = cli("rescore", *flags)
-    assert result.exit_code == 2
-    assert told in " ".join(result.output.split())
-
-
-def test_a_judge_that_cannot_be_reached_agrees_with_nobody(cli: Cli, ledger: str) -> None:
-    flags = ("--judge", "vllm", "--judge-url", "http://127.0.0.1:9/v1", "--sample", "3")
-    env = {"CITEMARK_JUDGE_ATTEMPTS": "1"}
-    told = cli("rescore", "--ledger", ledger, *flags, env=env)
-    assert told.exit_code == 2
-    assert "the judge failed on all 3" in " ".join(told.output.split())
-
-
-def test_a_sample_is_of_whole_groups(cli: Cli, ledger: str) -> None:
-    flags = ("--judge", "embedded", "--sample", "3", "--seed", "4", "--json")
-    found = json.loads(cli("rescore", "--ledger", ledger, *flags).stdout)
-    assert found["sample"] == found["rewards"]["rollouts"] == 3
-    assert found["rewards"]["groups"] >= 1
+        told = cli(*arguments, "--ledger", address, status=2).output
+        assert not set(told) & set(HOSTILE) - set("[31m]0;pwn2J")
+        assert "<U+001B>]0;pwn<U+0007><U+202E><U+009B>2J" in told
