@@ -16,7 +16,7 @@ WriteRows = Callable[[Iterable[Mapping[str, Any]]], Path]
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def cli(*arguments: str | Path, status: int = 0, says: str = "", **options: Any) -> Result:
+def cli(*arguments: object, status: int = 0, says: str = "", **options: Any) -> Result:
     """Run `cli("score", path)`, which has to end with `status` and to say that as an error."""
     result = CliRunner().invoke(main, [str(each) for each in arguments], **options)
     assert result.exit_code == status, result.output
