@@ -33,8 +33,12 @@ def test_blank_lines_count_as_lines_but_not_as_rows() -> None:
 
 def test_unknown_columns_move_into_the_metadata() -> None:
     alike = ["response_id", "question_type", "idx", "label", "responses"]  # as fields, but none
-    values = [{"split": "train"}, {"source": "x", "metadata": {"split": "kept"}}]
-    reader = reader_of(*({**ROW, **each} for each in (*values, dict.fromkeys(alike, 1))))
+    values: list[dict[str, Any]] = [
+        {"split": "train"},
+        {"source": "x", "metadata": {"split": "kept"}},
+        dict.fromkeys(alike, 1),
+    ]
+    reader = reader_of(*({**ROW, **each} for each in values))
     metadata = [row.rollout.metadata for row in reader if isinstance(row, RolloutRow)]
     assert metadata[:2] == [{"split": "train"}, {"source": "x", "split": "kept"}]
     assert metadata[2] == dict.fromkeys(alike, 1)
