@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
 
 from citemark_service.trainers.files import read_rows
 from citemark_service.trainers.table import LAYOUTS
-from support.command_line import EXAMPLES, Cli
+from support.command_line import EXAMPLES
 from support.made_tasks import ROW, json_lines
 
 ROLLOUTS = EXAMPLES / "rollouts.jsonl"
@@ -24,9 +25,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("name", "ending"), PAIRS)
-def test_there_and_back_again_is_the_same_file(
-    cli: Cli, tmp_path: Path, name: str, ending: str
-) -> None:
+def test_there_and_back_again_is_the_same_file(cli, tmp_path, name, ending):
     straight, there, back = (tmp_path / each for each in ("a.jsonl", f"b{ending}", "c.jsonl"))
     assert cli("convert", ROLLOUTS, straight, "--to", "citemark").exit_code == 0
     result = cli("convert", ROLLOUTS, there, "--to", name)
@@ -38,35 +37,39 @@ def test_there_and_back_again_is_the_same_file(
     assert [row["id"] for row in read(back)] == ids
 
 
-def test_what_stays_behind_is_said(cli: Cli, tmp_path: Path) -> None:
-    result = cli("convert", ROLLOUTS, tmp_path / "a.jsonl", "--to", "verl")
+@pytest.fixture
+def convert(cli, rows, tmp_path):
+    """`convert([{…}], "--to trl")`: the result, and the file to write, which says "kept"."""
+
+    def run(data: Any, options: str, ending: str = ".jsonl") -> tuple[Result, Path]:
+        source = data if isinstance(data, Path) else rows(data)
+        (output := tmp_path / f"out{ending}").write_text("kept")
+        return cli("convert", source, output, *options.split()), output
+
+    return run
+
+
+def test_what_stays_behind_is_said(convert):
+    result, output = convert(ROLLOUTS, "--to verl")
     assert "left behind: response, finish_reason, metadata" in result.stderr
-    (first, *_) = read(tmp_path / "a.jsonl")
+    (first, *_) = read(output)
     assert "response" not in json.loads(first["reward_model"]["ground_truth"])
 
 
-def test_a_bad_row_is_named_and_nothing_is_written(cli: Cli, data, tmp_path: Path) -> None:
-    bad = {**ROW, "positive_rubrics": [{"description": "x", "weight": "heavy"}]}
-    output = tmp_path / "out.jsonl"
-    output.write_text("kept")
-    result = cli("convert", data([ROW, bad]), output, "--to", "trl")
-    assert result.exit_code == 2
-    assert "line 2: row.positive_rubrics[0]: weight must be a number" in result.stderr
-    assert output.read_text() == "kept"
-
-
-def test_bad_rows_are_skipped_and_counted_where_that_is_asked_for(
-    cli: Cli, data, tmp_path: Path
-) -> None:
-    rows = data([ROW, {"id": "no question"}, {**ROW, "id": "last"}])
-    rows.write_text(rows.read_text() + "{broken\n")
-    output = tmp_path / "out.jsonl"
-    result = cli("convert", rows, output, "--to", "openrlhf", "--skip-bad")
+def test_bad_rows_are_skipped_and_counted_where_that_is_asked_for(cli, convert, rows):
+    data = rows([ROW, {"id": "no question"}, {**ROW, "id": "last"}])
+    data.write_text(data.read_text() + "{broken\n")
+    result, output = convert(data, "--to openrlhf --skip-bad")
     assert result.exit_code == 0, result.output
     assert "2 rows converted, 2 bad rows skipped" in result.stderr
     assert "line 2: row.question: " in result.stderr
     assert "line 4: is not JSON" in result.stderr
     assert [json.loads(row["label"])["id"] for row in read(output)] == ["ferry", "last"]
+
+    result, output = convert([ROW, {"id": "x"}], "--to trl --skip-bad")
+    assert "1 row converted, 1 bad row skipped for TRL" in result.stderr
+    examined = cli("doctor", "--trainer", "trl", "--dataset", output)
+    assert "1 row for TRL, 0 errors, 0 warnings" in examined.stdout
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
@@ -74,74 +77,66 @@ def test_bad_rows_are_skipped_and_counted_where_that_is_asked_for(
     ("text", "told"),
     [("", "has no rows"), ("\n \n", "has no rows"), ("{broken\n", "none of its rows can be used")],
 )
-def test_no_rows_are_said_and_nothing_is_written(
-    cli: Cli, tmp_path: Path, *, ending: str, text: str, told: str
-) -> None:
-    source, output = tmp_path / "empty.jsonl", tmp_path / f"out{ending}"
-    source.write_text(text)
-    output.write_text("kept")
-    result = cli("convert", source, output, "--to", "trl", "--skip-bad")
+def test_no_rows_are_said_and_nothing_is_written(convert, rows, ending, text, told):
+    (source := rows([])).write_text(text)
+    result, output = convert(source, "--to trl --skip-bad", ending)
     assert result.exit_code == 2
-    assert f"empty.jsonl: {told}; nothing was written" in result.stderr
+    assert f"rows.jsonl: {told}; nothing was written" in result.stderr
     assert output.read_text() == "kept"
 
 
-def test_one_row_is_one_row(cli: Cli, data, tmp_path: Path) -> None:
-    output = tmp_path / "out.jsonl"
-    result = cli("convert", data([ROW, {"id": "x"}]), output, "--to", "trl", "--skip-bad")
-    assert "1 row converted, 1 bad row skipped for TRL" in result.stderr
-    examined = cli("doctor", "--trainer", "trl", "--dataset", output)
-    assert "1 row for TRL, 0 errors, 0 warnings" in examined.stdout
+HEAVY = {**ROW, "positive_rubrics": [{"description": "x", "weight": "heavy"}]}
+IN_EXTRA_INFO = {"prompt": "q", "extra_info": ROW}
 
 
-def test_from_looks_only_where_that_trainer_carries(cli: Cli, data, tmp_path: Path) -> None:
-    rows = data([{"prompt": "q", "extra_info": ROW}])
-    output = tmp_path / "out.jsonl"
-    assert cli("convert", rows, output, "--to", "trl", "--from", "verl").exit_code == 0
-    result = cli("convert", rows, output, "--to", "trl", "--from", "slime")
+@pytest.mark.parametrize(
+    ("row", "options", "ending", "told"),
+    [
+        (HEAVY, "--to trl", ".jsonl", "line 2: row.positive_rubrics[0]: weight must be a number"),
+        (IN_EXTRA_INFO, "--to trl --from slime", ".jsonl", "tool_output"),
+        (ROW, "--to nemo-gym", ".parquet", "NeMo Gym reads .jsonl alone"),
+    ],
+)
+def test_what_cannot_be_converted_is_named_and_nothing_is_written(
+    convert, row, options, ending, told
+):
+    result, output = convert([ROW, row], options, ending)
     assert result.exit_code == 2
-    assert "tool_output" in result.stderr
+    assert told in result.stderr
+    assert output.read_text() == "kept"
 
 
-def test_a_template_makes_every_prompt(cli: Cli, data, tmp_path: Path) -> None:
+def test_from_names_where_the_rollout_is(convert):
+    result, _ = convert([IN_EXTRA_INFO], "--to trl --from verl")
+    assert result.exit_code == 0, result.output
+
+
+def test_a_template_makes_every_prompt(convert, tmp_path):
     template = tmp_path / "prompt.j2"
     template.write_text("{{ question }} | {{ reasoning }} | {{ tool_output | length }}")
-    rows = data([{**ROW, "prompt": "other", "reasoning": "{{ question }}"}])
-    output = tmp_path / "out.jsonl"
-    result = cli("convert", rows, output, "--to", "slime", "--prompt-template", template)
+    row = {**ROW, "prompt": "other", "reasoning": "{{ question }}"}
+    result, output = convert([row], f"--to slime --prompt-template {template}")
     assert result.exit_code == 0, result.output
-    (row,) = read(output)
     told = f"{ROW['question']} | {{{{ question }}}} | {len(ROW['tool_output'])}"
-    assert row["prompt"] == [{"role": "user", "content": told}]
+    assert [row["prompt"] for row in read(output)] == [[{"role": "user", "content": told}]]
 
 
 @pytest.mark.parametrize("text", ["{{ question", "{{ unknown }}"])
-def test_a_broken_template_is_a_line_and_no_traceback(
-    cli: Cli, data, tmp_path: Path, text: str
-) -> None:
-    template = tmp_path / "prompt.j2"
-    template.write_text(text)
-    output = tmp_path / "out.jsonl"
-    options = ["--to", "trl", "--prompt-template", template]
-    result = cli("convert", data([ROW]), output, *options)
+def test_a_broken_template_is_a_line_and_no_traceback(convert, tmp_path, text):
+    (template := tmp_path / "prompt.j2").write_text(text)
+    result, output = convert([ROW], f"--to trl --prompt-template {template}")
     assert result.exit_code == 2
     assert "prompt template prompt.j2" in result.stderr
-    assert not output.exists()
+    assert output.read_text() == "kept"
 
 
-def test_a_file_that_the_trainer_does_not_read_is_refused(cli: Cli, tmp_path: Path) -> None:
-    result = cli("convert", ROLLOUTS, tmp_path / "a.parquet", "--to", "nemo-gym")
-    assert result.exit_code == 2
-    assert "NeMo Gym reads .jsonl alone" in result.stderr
+def test_a_file_can_be_converted_in_place(cli, rows):
+    data = rows([ROW])
+    assert cli("convert", data, data, "--to", "skyrl").exit_code == 0
+    assert read(data)[0]["env_class"] == "citemark"
 
 
-def test_a_file_can_be_converted_in_place(cli: Cli, data) -> None:
-    rows = data([ROW])
-    assert cli("convert", rows, rows, "--to", "skyrl").exit_code == 0
-    assert read(rows)[0]["env_class"] == "citemark"
-
-
-def test_an_interruption_leaves_what_was_there(tmp_path: Path) -> None:
+def test_an_interruption_leaves_what_was_there(tmp_path):
     rows, output = tmp_path / "rows.jsonl", tmp_path / "out.parquet"
     with rows.open("w") as file:
         for _ in range(200):

@@ -9,6 +9,7 @@ import pytest
 from citemark_service.errors import DataError
 from citemark_service.trainers.files import count_rows, open_writer, read_rows, replace_file
 from citemark_service.trainers.rows import MESSAGES, Kind, Shape
+from support.command_line import EXAMPLES
 
 COLUMNS: dict[str, Shape] = {"id": Kind.TEXT, "n": Kind.INTEGER, "messages": MESSAGES}
 ENDINGS = pytest.mark.parametrize("ending", ["jsonl", "parquet"])
@@ -28,7 +29,7 @@ def written(path: Path, rows: list[dict[str, object]]) -> Path:
 
 
 @ENDINGS
-def test_rows_come_back_in_order(tmp_path: Path, ending: str) -> None:
+def test_rows_come_back_in_order(tmp_path, ending):
     rows: list[dict[str, object]] = [{"id": f"é{n}", "n": n} for n in range(3000)]
     path = written(tmp_path / f"rows.{ending}", rows)
     assert count_rows(path) == 3000
@@ -37,7 +38,7 @@ def test_rows_come_back_in_order(tmp_path: Path, ending: str) -> None:
 
 
 @ENDINGS
-def test_a_file_is_there_once_it_is_whole(tmp_path: Path, ending: str) -> None:
+def test_a_file_is_there_once_it_is_whole(tmp_path, ending):
     path = tmp_path / f"rows.{ending}"
     path.write_text("kept")
     rows: list[dict[str, object]] = [{"id": "a"}, {"id": object()}]
@@ -47,7 +48,7 @@ def test_a_file_is_there_once_it_is_whole(tmp_path: Path, ending: str) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_replaced_file_keeps_its_mode_and_its_link(tmp_path: Path) -> None:
+def test_a_replaced_file_keeps_its_mode_and_its_link(tmp_path):
     target, link = tmp_path / "target.jsonl", tmp_path / "link.jsonl"
     target.write_text("old")
     target.chmod(0o640)
@@ -59,12 +60,12 @@ def test_a_replaced_file_keeps_its_mode_and_its_link(tmp_path: Path) -> None:
     assert target.stat().st_mode & 0o777 == 0o640
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(DataError, match=r"cannot write .*nowhere"):
         written(tmp_path / "nowhere" / "rows.jsonl", [])
 
 
-def test_bad_lines_are_told_by_number_and_the_rest_is_read(tmp_path: Path) -> None:
+def test_bad_lines_are_told_by_number_and_the_rest_is_read(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"id": "a"}\n\nnot json\n[1]\n{"id": "\\ud800"}\n{"id": "b"}')
     told = [(each.place, bool(each.row), each.problem[:13]) for each in read_rows(path)]
@@ -77,29 +78,24 @@ def test_bad_lines_are_told_by_number_and_the_rest_is_read(tmp_path: Path) -> No
     ]
 
 
-def test_a_line_too_long_to_hold_is_passed_over(tmp_path: Path) -> None:
+def test_a_line_too_long_to_hold_is_passed_over(tmp_path):
     path = tmp_path / "rows.jsonl"
-    with path.open("wb") as file:
-        file.write(b'{"id": "')
-        for _ in range(66):
-            file.write(b"x" * 2**20)
-        file.write(b'"}\n{"id": "b"}\n')
+    path.write_bytes(b'{"id": "' + b"x" * 66 * 2**20 + b'"}\n{"id": "b"}\n')
     first, second = read_rows(path)
     assert first.problem == "is longer than 64 MiB"
     assert second.row == {"id": "b"}
     assert second.place == "line 2"
 
 
-def test_a_broken_table_is_said_to_be_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("read", [count_rows, lambda path: list(read_rows(path))])
+def test_a_broken_table_is_said_to_be_one(tmp_path, read):
     path = tmp_path / "rows.parquet"
     path.write_bytes(b"PAR1 but not really")
     with pytest.raises(DataError, match="cannot read"):
-        list(read_rows(path))
-    with pytest.raises(DataError, match="cannot read"):
-        count_rows(path)
+        read(path)
 
 
-def test_another_ending_is_refused(tmp_path: Path) -> None:
+def test_another_ending_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"must end in .jsonl"):
         read_rows(tmp_path / "rows.csv")
 
@@ -109,29 +105,24 @@ def test_another_ending_is_refused(tmp_path: Path) -> None:
     [
         ({"id": 7}, "id: is no text"),
         ({"other": 7}, "the key 'other', for which the file has no column"),
-        (
-            {"messages": [{"role": "user", "content": [{"type": "image"}]}]},
-            r"messages\[0\].content",
-        ),
-        ({"messages": [{"role": "user", "tool_calls": []}]}, "'tool_calls'"),
+        ({"messages": [{"content": [{"type": "image"}]}]}, r"messages\[0\].content"),
+        ({"messages": [{"tool_calls": []}]}, "'tool_calls'"),
     ],
 )
-def test_a_table_takes_nothing_that_it_would_lose(tmp_path: Path, row, told: str) -> None:
+def test_a_table_takes_nothing_that_it_would_lose(tmp_path, row, told):
     path = tmp_path / "rows.parquet"
     with pytest.raises(ValueError, match=told), open_writer(path, COLUMNS) as write:
         write(row)
     assert not path.exists()
 
 
-def test_without_pyarrow_json_lines_work_and_tables_say_what_is_missing(tmp_path: Path) -> None:
-    rows = Path(__file__).parents[2] / "examples" / "rollouts.jsonl"
-
-    def converted(name: str) -> subprocess.CompletedProcess[str]:
-        arguments = ["convert", str(rows), str(tmp_path / name), "--to", "trl"]
+def test_without_pyarrow_json_lines_work_and_tables_say_what_is_missing(tmp_path):
+    def convert(name: str) -> subprocess.CompletedProcess[str]:
+        arguments = ["convert", EXAMPLES / "rollouts.jsonl", tmp_path / name, "--to", "trl"]
         command = [sys.executable, "-c", _WITHOUT_PYARROW, *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    assert converted("rows.jsonl").returncode == 0
-    failed = converted("rows.parquet")
+    assert convert("rows.jsonl").returncode == 0
+    failed = convert("rows.parquet")
     assert failed.returncode == 2
     assert "pip install 'citemark[convert]'" in failed.stderr

@@ -2,23 +2,14 @@
 
 import io
 import json
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from pyarrow.json import read_json
 
 from citemark_schemas import Knobs, Rollout
-from citemark_service.trainers.rows import (
-    FIELDS,
-    PromptTemplate,
-    Row,
-    Task,
-    envelope_of,
-    misfit,
-)
-from citemark_service.trainers.table import LAYOUTS, TRAINERS, task_of
-from citemark_service.trainers.trainer import Trainer
+from citemark_service.trainers.rows import FIELDS, PromptTemplate, Task, envelope_of, misfit
+from citemark_service.trainers.table import LAYOUTS, task_of
 from support.made_tasks import ROW, TASKS, json_lines
 
 TEMPLATE = PromptTemplate()
@@ -31,70 +22,52 @@ def same(one: Task, other: Task) -> bool:
     return envelope_of(one.rollout) == envelope_of(other.rollout) and prompts[0] == prompts[1]
 
 
-def through_json(row: dict[str, Any]) -> Row:
-    parsed: Row = json.loads(json.dumps(row))
-    return parsed
+def through_json(row):
+    return json.loads(json.dumps(row))
 
 
-def through_arrow(rows: list[dict[str, Any]]) -> list[Row]:
-    """As libraries of data sets load JSON lines: every row gets the keys of all others."""
-    lines = io.BytesIO(json_lines(rows).encode())
-    loaded: list[Row] = read_json(lines).to_pylist()
-    return loaded
+def through_arrow(rows):
+    """As libraries load JSON lines: every row gets the keys of all others."""
+    return read_json(io.BytesIO(json_lines(rows).encode())).to_pylist()
 
 
 @EVERY
 @given(task=TASKS)
 @settings(max_examples=40)
-def test_a_row_gives_back_its_task(trainer: Trainer, task: Task) -> None:
-    row = through_json(trainer.lay(task, 0))
+def test_a_row_gives_back_its_task_and_is_as_declared(trainer, task):
+    row = through_json(trainer.lay(task, 3))
     assert same(task_of(row, trainer, TEMPLATE), task)
     assert same(task_of(row, None, TEMPLATE), task)
+    assert misfit(row, trainer.columns, "row") is None
+    assert [f for f in trainer.faults(row) if f.severity == "error"] == []
 
 
 @EVERY
 @given(task=TASKS, other=TASKS)
 @settings(max_examples=25)
-def test_a_row_gives_back_its_task_where_tables_fill_it_up(
-    trainer: Trainer, task: Task, other: Task
-) -> None:
+def test_a_row_gives_back_its_task_where_tables_fill_it_up(trainer, task, other):
     rows = through_arrow([trainer.lay(task, 0), trainer.lay(other, 1)])
     assert same(task_of(rows[0], trainer, TEMPLATE), task)
     assert same(task_of(rows[1], None, TEMPLATE), other)
 
 
-@EVERY
-@given(task=TASKS)
-@settings(max_examples=25)
-def test_a_row_has_the_declared_columns_and_no_error(trainer: Trainer, task: Task) -> None:
-    row = trainer.lay(task, 3)
-    assert misfit(row, trainer.columns, "row") is None
-    assert [f for f in trainer.faults(through_json(row)) if f.severity == "error"] == []
-
-
-def test_every_trainer_of_the_issue_is_there() -> None:
-    named = "trl verl slime openrlhf nemo-gym verifiers skyrl open-instruct carr eval-protocol"
-    assert set(TRAINERS) >= {*named.split(), "axolotl"}
-
-
-def test_fields_are_those_of_a_rollout_before_the_policy_answers() -> None:
+def test_fields_are_those_of_a_rollout_before_the_policy_answers():
     later = {"response", "finish_reason", "run", "step", "metadata"}
     assert set(FIELDS) == set(Rollout.model_fields) - later
     assert set(FIELDS) > set(Knobs.model_fields)
 
 
-def test_a_row_without_a_prompt_gets_one_with_question_and_sources() -> None:
-    task = task_of(ROW, None, TEMPLATE)
-    (message,) = task.prompt
+SNIPPETS = {"question": "q", "snippets": [{"id": "A", "text": "said"}]}
+
+
+@pytest.mark.parametrize(
+    ("row", "shown"),
+    [(ROW, (ROW["question"], ROW["tool_output"])), (SNIPPETS, ("<snippet id=A>said</snippet>",))],
+)
+def test_a_row_without_a_prompt_gets_one_with_question_and_sources(row, shown):
+    (message,) = task_of(row, None, TEMPLATE).prompt
     assert message["role"] == "user"
-    assert ROW["question"] in message["content"]
-    assert ROW["tool_output"] in message["content"]
-
-
-def test_snippets_are_in_the_prompt_too() -> None:
-    rollout = {"question": "q", "snippets": [{"id": "A", "text": "said"}]}
-    (message,) = task_of(rollout, None, TEMPLATE).prompt
-    assert "<snippet id=A>said</snippet>" in message["content"]
+    assert all(each in message["content"] for each in shown)
 
 
 @pytest.mark.parametrize(
@@ -109,14 +82,14 @@ def test_snippets_are_in_the_prompt_too() -> None:
     ],
     ids=["text", "a list", "open-instruct", "extra_info", "metadata", "row keys"],
 )
-def test_an_envelope_is_found_wherever_it_is(row: Row) -> None:
+def test_an_envelope_is_found_wherever_it_is(row):
     task = task_of(row, None, TEMPLATE)
     assert task.rollout.id == "ferry"
     assert len(task.rollout.criteria) == 3
     assert list(task.prompt) == [{"role": "user", "content": "q?"}]
 
 
-def test_empty_keys_of_messages_are_dropped() -> None:
+def test_empty_keys_of_messages_are_dropped():
     message = {"role": "user", "content": "q?", "name": None, "tool_calls": None}
     task = task_of({**ROW, "messages": [message]}, None, TEMPLATE)
     assert list(task.prompt) == [{"role": "user", "content": "q?"}]
