@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +21,16 @@ def mounted(kind: Kind, place: Path, mib: int) -> Iterator[Path]:
         yield place
     finally:
         subprocess.run(["umount", "--lazy", str(place)], check=True, timeout=60)
+
+
+def fill(disk: Path) -> Path:
+    """Fill it to the last byte; returns the file that takes the space."""
+    ballast = disk / "ballast"
+    for size in (4096, 512, 1):
+        with ballast.open("ab", buffering=0) as file, suppress(OSError):
+            while file.write(bytes(size)):
+                pass
+    return ballast
 
 
 def _mount(kind: Kind, place: Path, mib: int) -> list[str]:

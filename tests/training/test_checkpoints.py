@@ -29,26 +29,31 @@ from citemark_grpo.training.disk import (
     is_out_of_space,
     outlive_full_disk,
 )
-from citemark_grpo.training.keeper import CheckpointKeeper, Ranks, required_bytes
-from training.small_disk import mounted
+from citemark_grpo.training.keeper import CheckpointKeeper, Ranks, Writer, required_bytes
+from training.small_disk import fill, mounted
 
+FULL, WEIGHTS = Contents
 SIZE = 1000
 REST = required_bytes(0, None)
+ROOMY = 10**9
 
 
-def write(built: Path) -> None:
-    (built / "inside").mkdir(parents=True)
-    (built / "model.bin").write_bytes(b"m" * (SIZE - 10))
-    (built / "inside" / "rest.bin").write_bytes(b"r" * 10)
+def writer(size: int) -> Writer:
+    def write(built: Path) -> None:
+        (built / "inside").mkdir(parents=True)
+        (built / "model.bin").write_bytes(b"m" * (size - 10))
+        (built / "inside" / "rest.bin").write_bytes(b"r" * 10)
+
+    return write
 
 
-def write_weights(built: Path) -> None:
-    built.mkdir(parents=True)
-    (built / "model.bin").write_bytes(b"m" * 100)
+WRITERS = {FULL: writer(SIZE), WEIGHTS: writer(100)}
+ESTIMATES = {FULL: SIZE, WEIGHTS: 100}
 
 
-WRITERS = {Contents.FULL: write, Contents.WEIGHTS: write_weights}
-ESTIMATES = {Contents.FULL: SIZE, Contents.WEIGHTS: 100}
+def make(run: Path, kind: Contents, step: int, size: int = SIZE) -> Path:
+    writer(size)(built := staging_folder(run, kind, step))
+    return seal(built, run)
 
 
 class Disk:
@@ -78,8 +83,8 @@ class Alone(Ranks):
         return flag
 
 
-def keeper(run: Path, *, keep: int | None = None, limit: int = 10**9) -> CheckpointKeeper:
-    return CheckpointKeeper(run, keep=keep, ranks=Alone(leads=True), room=Disk(run, limit))
+def keeper(run: Path, keep: int | None = None, room=check_room) -> CheckpointKeeper:
+    return CheckpointKeeper(run, keep=keep, ranks=Alone(leads=True), room=room)
 
 
 def names(run: Path) -> list[str]:
@@ -87,55 +92,46 @@ def names(run: Path) -> list[str]:
 
 
 def test_a_checkpoint_is_complete_with_its_marker_and_every_file(tmp_path):
-    write(built := staging_folder(tmp_path, Contents.FULL, 5))
+    writer(SIZE)(built := staging_folder(tmp_path, FULL, 5))
     assert list_complete(tmp_path) == []
     sealed = seal(built, tmp_path)
     assert sealed == tmp_path / "checkpoint-5" == find_resumable(tmp_path)
-    assert list_complete(tmp_path) == [Checkpoint(sealed, 5, Contents.FULL, SIZE)]
+    assert list_complete(tmp_path) == [Checkpoint(sealed, 5, FULL, SIZE)]
     assert not built.exists()
 
 
-@pytest.mark.parametrize("file", ["model.bin", "inside/rest.bin", MARKER])
-@pytest.mark.parametrize("torn", ["gone", "short"])
-def test_without_one_of_its_files_it_is_none(file, torn, tmp_path):
-    write(built := staging_folder(tmp_path, Contents.FULL, 5))
-    path = seal(built, tmp_path) / file
-    if torn == "gone":
-        path.unlink()
-    else:
-        path.write_bytes(path.read_bytes()[:-1])
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        *((file, content) for file in ("model.bin", "inside/rest.bin") for content in (None, "m")),
+        *((MARKER, content) for content in (
+            None, "[]", '{"files": 3}', '{"files": {"a": "b"}}', "{", "{}"
+        )),
+    ],
+)  # fmt: skip
+def test_without_one_of_its_files_or_with_a_torn_one_it_is_none(file, content, tmp_path):
+    path = make(tmp_path, FULL, 5) / file
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    assert list_complete(tmp_path) == []
     assert find_resumable(tmp_path) is None
 
 
-@pytest.mark.parametrize("marker", ["[]", '{"files": 3}', '{"files": {"a": "b"}}', "{", "{}"])
-def test_a_strange_marker_is_none(marker, tmp_path):
-    (tmp_path / "checkpoint-1").mkdir()
-    (tmp_path / "checkpoint-1" / MARKER).write_text(marker)
-    assert list_complete(tmp_path) == []
-
-
 def test_only_full_checkpoints_are_resumed_from_by_number_not_by_name(tmp_path):
-    for kind, step in [
-        (Contents.FULL, 9),
-        (Contents.FULL, 10),
-        (Contents.WEIGHTS, 11),
-    ]:
-        write(built := staging_folder(tmp_path, kind, step))
-        seal(built, tmp_path)
+    for kind, step in [(FULL, 9), (FULL, 10), (WEIGHTS, 11)]:
+        make(tmp_path, kind, step)
     (tmp_path / "checkpoint-12").mkdir()
     assert find_resumable(tmp_path) == tmp_path / "checkpoint-10"
     assert find_resumable(tmp_path / "nowhere") is None
 
 
 def test_sealing_again_replaces_and_discarding_leaves_nothing(tmp_path):
-    for size in (1, 2):
-        built = staging_folder(tmp_path, Contents.FULL, 1)
-        built.mkdir(parents=True)
-        (built / "a").write_bytes(b"x" * size)
-        seal(built, tmp_path)
-    assert list_complete(tmp_path)[0].size == 2
-    discard(tmp_path / "checkpoint-1")
-    discard(tmp_path / "checkpoint-1")
+    for size in (100, 200):
+        sealed = make(tmp_path, FULL, 1, size)
+    assert list_complete(tmp_path)[0].size == 200
+    discard(sealed)
+    discard(sealed)
     assert list(tmp_path.iterdir()) == [tmp_path / STAGING]
     assert list((tmp_path / STAGING).iterdir()) == []
 
@@ -164,12 +160,8 @@ def test_the_newest_full_one_never_goes_and_the_oldest_go_first(checkpoints, kee
 def test_on_a_disk_without_a_byte_left_a_checkpoint_can_be_given_up(kind, tmp_path):
     with mounted(kind, tmp_path / "disk", 8) as disk:
         run = disk / "run"
-        kept = CheckpointKeeper(run, keep=None, ranks=Alone(leads=True), room=check_room)
         for step in (1, 2):
-            assert (
-                kept.save(step, {Contents.FULL: write_mebibyte}, {Contents.FULL: 2**20})
-                is Contents.FULL
-            )
+            assert keeper(run).save(step, {FULL: writer(2**20)}, {FULL: 2**20}) is FULL
         fill(disk)
         assert free_bytes(disk) == 0
         shutil.rmtree(run / STAGING)
@@ -180,53 +172,34 @@ def test_on_a_disk_without_a_byte_left_a_checkpoint_can_be_given_up(kind, tmp_pa
         assert check_room(run, 2**19).fits
 
 
-def write_mebibyte(built: Path) -> None:
-    built.mkdir(parents=True)
-    (built / "model.bin").write_bytes(bytes(2**20))
-
-
-def fill(disk: Path) -> None:
-    """To the last byte, and of its inodes as many as directories would need."""
-    for size in (4096, 512, 1):
-        with (disk / f"ballast-{size}").open("wb", buffering=0) as file:
-            _until_full(file, size)
-
-
-def _until_full(file, size):
-    try:
-        while file.write(bytes(size)):
-            pass
-    except OSError:
-        return
-
-
-@given(st.integers(0, 10**12), st.integers(0, 10**12))
-def test_what_is_needed_is_learnt_from_the_last_one(estimate, size):
-    last = Checkpoint(Path(), 1, Contents.FULL, size)
-    assert required_bytes(estimate, last) == required_bytes(size, None) > size
-
-
-def test_rotation_keeps_the_newest(tmp_path):
-    kept = keeper(tmp_path, keep=2)
-    for step in (1, 2, 3, 4):
-        assert kept.save(step, WRITERS, ESTIMATES) is Contents.FULL
-    assert names(tmp_path) == ["checkpoint-3", "checkpoint-4"]
-    assert kept.signals["checkpoint/resumable_step"] == 4.0
-
-
-def test_the_oldest_make_room(tmp_path, caplog):
-    kept = keeper(tmp_path, limit=2 * SIZE + SIZE // 2)
-    for step in (1, 2, 3):
-        assert kept.save(step, WRITERS, ESTIMATES) is Contents.FULL
-    assert names(tmp_path) == ["checkpoint-2", "checkpoint-3"]
-    assert "checkpoint-1 removed to make room" in caplog.text
+@pytest.mark.parametrize(
+    ("keep", "limits", "last", "left"),
+    [
+        (2, [ROOMY] * 4, FULL, [3, 4]),
+        (None, [2 * SIZE + SIZE // 2] * 3, FULL, [2, 3]),
+        (None, [2 * SIZE + SIZE // 2] * 2 + [SIZE], None, [1, 2]),
+    ],
+    ids=["rotation", "the oldest make room", "none goes where that would not be enough"],
+)
+def test_the_oldest_go_where_that_helps(tmp_path, caplog, *, keep, limits, last, left):
+    disk = Disk(tmp_path, 0)
+    kept = keeper(tmp_path, keep, disk)
+    saved = []
+    for step, disk.limit in enumerate(limits, 1):
+        # How large a checkpoint is is learnt from the first.
+        saved.append(kept.save(step, WRITERS, ESTIMATES if step == 1 else {FULL: 1, WEIGHTS: 1}))
+    assert saved == [*[FULL] * (len(limits) - 1), last]
+    assert names(tmp_path) == [f"checkpoint-{step}" for step in left]
+    assert kept.signals["checkpoint/resumable_step"] == left[-1]
+    why = "by rotation" if keep else "to make room"
+    assert (f"checkpoint-1 removed {why}" in caplog.text) is (1 not in left)
 
 
 def test_then_the_weights_alone_then_nothing_and_the_newest_full_one_stays(tmp_path, caplog):
     disk = Disk(tmp_path, SIZE + SIZE // 2)
-    kept = CheckpointKeeper(tmp_path, keep=None, ranks=Alone(leads=True), room=disk)
-    assert kept.save(1, WRITERS, ESTIMATES) is Contents.FULL
-    assert kept.save(2, WRITERS, ESTIMATES) is Contents.WEIGHTS
+    kept = keeper(tmp_path, room=disk)
+    assert kept.save(1, WRITERS, ESTIMATES) is FULL
+    assert kept.save(2, WRITERS, ESTIMATES) is WEIGHTS
     assert names(tmp_path) == ["checkpoint-1", "weights-2"]
     disk.limit = SIZE
     assert kept.save(3, WRITERS, ESTIMATES) is None
@@ -235,18 +208,9 @@ def test_then_the_weights_alone_then_nothing_and_the_newest_full_one_stays(tmp_p
     assert "NO CHECKPOINT at step 3" in caplog.text
     signals = kept.signals
     assert (signals["checkpoint/weights_only"], signals["checkpoint/skipped"]) == (1.0, 1.0)
-    disk.limit = 10**9
-    assert kept.save(4, WRITERS, ESTIMATES) is Contents.FULL
+    disk.limit = ROOMY
+    assert kept.save(4, WRITERS, ESTIMATES) is FULL
     assert find_resumable(tmp_path) == tmp_path / "checkpoint-4"
-
-
-def test_nothing_is_given_up_where_that_would_not_be_enough(tmp_path):
-    kept = keeper(tmp_path, limit=2 * SIZE + SIZE // 2)
-    for step in (1, 2):
-        kept.save(step, WRITERS, ESTIMATES)
-    (tmp_path / "others").write_bytes(bytes(SIZE // 2 + SIZE))
-    assert kept.save(3, WRITERS, ESTIMATES) is None
-    assert names(tmp_path) == ["checkpoint-1", "checkpoint-2"]
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
@@ -254,29 +218,26 @@ def test_a_write_that_fails_for_space_is_torn_down_and_tried_again(code, tmp_pat
     tries = []
 
     def full(built: Path) -> None:
-        write(built)
+        writer(SIZE)(built)
         tries.append(names(tmp_path))
         if len(tries) == 3:
             raise OSError(code, "full")
 
     kept = keeper(tmp_path)
     for step in (1, 2, 3):
-        assert kept.save(step, {Contents.FULL: full}, ESTIMATES) is Contents.FULL
+        assert kept.save(step, {FULL: full}, ESTIMATES) is FULL
     assert tries[-2:] == [["checkpoint-1", "checkpoint-2"], ["checkpoint-2"]]
     assert names(tmp_path) == ["checkpoint-2", "checkpoint-3"]
     assert list((tmp_path / STAGING).iterdir()) == []
 
 
-def test_another_error_is_not_taken_for_a_full_disk(tmp_path):
-    def broken(_: Path) -> None:
+def test_another_error_is_not_taken_for_a_full_disk_and_what_it_left_is_swept(tmp_path):
+    def broken(built: Path) -> None:
+        writer(SIZE)(built)
         raise OSError(errno.EIO, "broken")
 
     with pytest.raises(OSError, match="broken"):
-        keeper(tmp_path).save(1, {Contents.FULL: broken}, ESTIMATES)
-
-
-def test_what_a_kill_left_in_staging_is_swept(tmp_path):
-    write(staging_folder(tmp_path, Contents.FULL, 7))
+        keeper(tmp_path).save(7, {FULL: broken}, ESTIMATES)
     keeper(tmp_path).save(8, WRITERS, ESTIMATES)
     assert list((tmp_path / STAGING).iterdir()) == []
 

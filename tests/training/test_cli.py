@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import click
 import pytest
@@ -31,11 +30,11 @@ def parsed(*words: str) -> dict[str, object]:
         (["--non_stop_penalty", "--seed", "3"], True),
     ],
 )
-def test_a_boolean_stands_alone_or_with_its_value(words: list[str], value: bool) -> None:
+def test_a_boolean_stands_alone_or_with_its_value(words, value):
     assert parsed(*words)["non_stop_penalty"] is value
 
 
-def test_what_is_not_given_is_left_to_the_table() -> None:
+def test_what_is_not_given_is_left_to_the_table():
     assert parsed() == {}
     assert parsed("--learning_rate", "5e-6") == {"learning_rate": 5e-6}
 
@@ -44,21 +43,20 @@ def test_what_is_not_given_is_left_to_the_table() -> None:
     "words",
     [["--nonsense", "1"], ["--beta", "much"], ["--kl_estimator", "kl5"], ["--dry_run", "maybe"]],
 )
-def test_what_is_unknown_or_malformed_is_refused(words: list[str]) -> None:
+def test_what_is_unknown_or_malformed_is_refused(words):
     with pytest.raises(click.UsageError):
         parsed(*words)
 
 
-def test_the_help_shows_every_flag_with_its_default() -> None:
+def test_the_help_shows_every_flag_with_its_default():
     shown = " ".join(CliRunner().invoke(main, ["train", "--help"]).output.split())
     for flag in FLAGS:
         assert f"--{flag.name}" in shown
-        assert flag.effect in shown
         help_text = to_option(flag).help or ""
         assert help_text in shown or f"{flag.effect} [" in shown
 
 
-def test_a_picture_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_picture_that_cannot_be_written_is_named(tmp_path):
     pytest.importorskip("matplotlib", reason="the plot needs matplotlib, of the extra train")
     Journal(tmp_path / "journal.jsonl").add(JournalLine(1, 0.0, [0.5], {"score/reward": 0.5}))
     picture = tmp_path / "nowhere" / "plot.png"
@@ -67,7 +65,7 @@ def test_a_picture_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert f"{picture} cannot be written" in done.output
 
 
-def test_the_help_needs_no_torch() -> None:
+def test_the_help_needs_no_torch():
     code = (
         "import sys; sys.argv = ['citemark-grpo', 'train', '--help']\n"
         "from citemark_grpo.__main__ import main\n"

@@ -40,7 +40,7 @@ def services(runs: Path) -> list[str]:
     return found
 
 
-def test_it_trains_and_ends_with_its_summary(tmp_path: Path) -> None:
+def test_it_trains_and_ends_with_its_summary(tmp_path):
     ended = subprocess.run(
         demo(tmp_path, "--steps", "2"),
         capture_output=True,
@@ -77,9 +77,7 @@ def check_what_is_left(run: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ended_from_outside_it_leaves_nothing_running(
-    tmp_path: Path, number: signal.Signals
-) -> None:
+def test_ended_from_outside_it_leaves_nothing_running(tmp_path, number):
     with subprocess.Popen(
         demo(tmp_path, "--steps", "1000"),
         stdout=subprocess.PIPE,
@@ -105,7 +103,7 @@ def test_ended_from_outside_it_leaves_nothing_running(
         httpx.get(f"{urls[0]}/healthz")
 
 
-def test_where_the_service_does_not_start_it_says_so(tmp_path: Path) -> None:
+def test_where_the_service_does_not_start_it_says_so(tmp_path):
     ended = subprocess.run(
         demo(tmp_path, "--steps", "2", "--judge", "nobody"),
         capture_output=True, text=True, timeout=PATIENCE_S, check=False,
@@ -115,7 +113,7 @@ def test_where_the_service_does_not_start_it_says_so(tmp_path: Path) -> None:
     assert "reward_first_fifth" not in ended.stdout
 
 
-def test_a_stage_that_fails_ends_the_demo_without_a_summary(tmp_path: Path) -> None:
+def test_a_stage_that_fails_ends_the_demo_without_a_summary(tmp_path):
     ended = subprocess.run(
         demo(tmp_path, "--steps", "-2"),
         capture_output=True, text=True, timeout=PATIENCE_S, check=False,

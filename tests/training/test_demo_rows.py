@@ -68,14 +68,14 @@ def scored(url: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_the_ideal_answer_copies_a_snippet_of_its_row(name: str) -> None:
+def test_the_ideal_answer_copies_a_snippet_of_its_row(name):
     for row in rows_of(name):
         assert ideal_of(row) in _SNIPPET.findall(row["tool_output"])
         assert len({snippet for snippet, _ in _SNIPPET.findall(row["tool_output"])}) == 3
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_nothing_earns_more_than_the_ideal_answer(name: str, citemark_url: str) -> None:
+def test_nothing_earns_more_than_the_ideal_answer(name, citemark_url):
     rewards = scored(citemark_url, rows_of(name))
     ideal = rewards.pop("ideal")
     for kind, others in rewards.items():
@@ -83,7 +83,7 @@ def test_nothing_earns_more_than_the_ideal_answer(name: str, citemark_url: str) 
             assert best > other + 0.1, (row["id"], kind)
 
 
-def test_what_is_no_cited_answer_earns_far_less(citemark_url: str) -> None:
+def test_what_is_no_cited_answer_earns_far_less(citemark_url):
     means = {kind: fmean(each) for kind, each in scored(citemark_url, rows_of("rows")).items()}
     assert means["ideal"] > 1.3
     assert means["no block"] == means["a word"] == 0
@@ -91,7 +91,7 @@ def test_what_is_no_cited_answer_earns_far_less(citemark_url: str) -> None:
         assert kind == "ideal" or mean < means["ideal"] - 0.4, means
 
 
-def test_no_prompt_of_the_warm_start_returns_in_training() -> None:
+def test_no_prompt_of_the_warm_start_returns_in_training():
     shown, trained = map(rows_of, SETS)
     for field in ("id", "question", "tool_output"):
         assert not {row[field] for row in shown} & {row[field] for row in trained}
@@ -99,7 +99,7 @@ def test_no_prompt_of_the_warm_start_returns_in_training() -> None:
     assert not told & {text for row in trained for _, text in _SNIPPET.findall(row["tool_output"])}
 
 
-def test_every_fifth_of_the_run_sees_every_prompt_once() -> None:
+def test_every_fifth_of_the_run_sees_every_prompt_once():
     """Else the first and the last fifth could not be compared."""
     script = (EXAMPLES / "train_demo.py").read_text()
     (steps,) = map(int, re.findall(r'"embedded": (\d+)', script))

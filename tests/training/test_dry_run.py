@@ -44,7 +44,7 @@ def prepared() -> PreparedRows:
     return result
 
 
-def test_every_flag_is_told_with_what_it_became(prepared: PreparedRows) -> None:
+def test_every_flag_is_told_with_what_it_became(prepared):
     lines = told(prepared, beta=0.5)
     for flag in FLAGS:
         (at,) = [n for n, line in enumerate(lines) if line.startswith(f"  --{flag.name} ")]
@@ -54,13 +54,13 @@ def test_every_flag_is_told_with_what_it_became(prepared: PreparedRows) -> None:
     assert lines[at + 2].strip() == "-> trainer.beta = 0.5"
 
 
-def test_a_refused_flag_says_why_where_it_stands() -> None:
+def test_a_refused_flag_says_why_where_it_stands():
     lines = list(report_flags(resolve_flags({**REQUIRED, "kl_estimator": "kl1"}, Machine())))
     at = lines.index("--kl_estimator kl1")
     assert lines[at + 2].strip().startswith("REFUSED: kl1 is ")
 
 
-def test_settings_are_told_apart_by_who_set_them(prepared: PreparedRows) -> None:
+def test_settings_are_told_apart_by_who_set_them(prepared):
     lines = told(prepared, beta=0.5, learning_rate=3e-4)
     configuration = section(lines, "Trainer configuration")
     assert "  beta = 0.5  (default 0.0)" in configuration
@@ -72,13 +72,13 @@ def test_settings_are_told_apart_by_who_set_them(prepared: PreparedRows) -> None
     assert {"  optim = adamw", "  learning_rate = 0.0003"} < set(optimizer)
 
 
-def test_what_this_machine_lacks_is_told_where_it_lacks_something(prepared: PreparedRows) -> None:
+def test_what_this_machine_lacks_is_told_where_it_lacks_something(prepared):
     title = "This machine could not run it, and lacks"
     assert title not in told(prepared)
     assert section(told(prepared, "a GPU, for --use_vllm"), title) == ["  a GPU, for --use_vllm"]
 
 
-def test_the_budget_and_the_rows_are_told(prepared: PreparedRows) -> None:
+def test_the_budget_and_the_rows_are_told(prepared):
     text = "\n".join(told(prepared, world_size=8))
     assert "at most                   1,835,008 tokens" in text
     assert "prompts                    51,200" in text
@@ -92,7 +92,7 @@ def budget(*tokens: int, **flags: Any) -> str:
     return "\n".join(report_budget(plan.batch, plan.rows, tokens))
 
 
-def test_the_published_step_has_at_most_1_835_008_tokens() -> None:
+def test_the_published_step_has_at_most_1_835_008_tokens():
     text = budget(2000, 4000, world_size=8)
     numbers = [
         int(each.replace(",", ""))
@@ -106,12 +106,12 @@ def test_the_published_step_has_at_most_1_835_008_tokens() -> None:
     assert "each of 8 processes: 32 micro-batches of at most 7,168 tokens" in text
 
 
-def test_the_whole_rows_bound_bounds_the_prompt_too() -> None:
+def test_the_whole_rows_bound_bounds_the_prompt_too():
     assert "micro-batches of at most 3,000 tokens" in budget(10, max_token_length=3000)
 
 
 @given(st.lists(st.integers(1, 6144), min_size=1, max_size=50))
-def test_rows_that_are_let_through_never_exceed_the_bound(tokens: list[int]) -> None:
+def test_rows_that_are_let_through_never_exceed_the_bound(tokens):
     text = budget(*tokens)
     bound = re.search(r"with these rows +([\d,]+)", text)
     found = re.search(r"median (\d+), 95% up to (\d+), longest (\d+)", text)

@@ -62,7 +62,7 @@ def with_torn_index(folder: Path) -> None:
     cut("model.safetensors.index.json")(folder)
 
 
-def test_a_whole_policy_passes(folder: Path) -> None:
+def test_a_whole_policy_passes(folder):
     checked(folder)
     sharded(folder)
     checked(folder)
@@ -92,9 +92,7 @@ def test_a_whole_policy_passes(folder: Path) -> None:
         "no config", "torn config", "no architecture",
     ],
 )  # fmt: skip
-def test_what_is_missing_is_named_with_the_folder(
-    folder: Path, damage: Damage, missing: str
-) -> None:
+def test_what_is_missing_is_named_with_the_folder(folder, damage, missing):
     damage(folder)
     with pytest.raises(Declined, match=missing) as declined:
         checked(folder)
@@ -102,12 +100,12 @@ def test_what_is_missing_is_named_with_the_folder(
     assert str(folder) in str(declined.value)
 
 
-def test_a_tokenizer_without_a_chat_template_cannot_write_prompts(folder: Path) -> None:
+def test_a_tokenizer_without_a_chat_template_cannot_write_prompts(folder):
     without("chat_template*")(folder)
     with pytest.raises(RowsUnusable, match="has no chat template"):
         checked(folder)
 
 
-def test_a_policy_that_is_nowhere_is_named(tmp_path: Path) -> None:
+def test_a_policy_that_is_nowhere_is_named(tmp_path):
     with pytest.raises(Declined, match="nowhere is no folder or hub id"):
         checked(tmp_path / "nowhere")

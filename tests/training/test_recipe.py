@@ -27,14 +27,14 @@ def given() -> dict[str, str]:
     return dict(zip((word.removeprefix("--") for word in words[::2]), words[1::2], strict=True))
 
 
-def test_it_gives_every_published_flag_its_published_value(given: dict[str, str]) -> None:
+def test_it_gives_every_published_flag_its_published_value(given):
     values = {
         flag.name: to_option(flag).type.convert(given[flag.name], None, None) for flag in PUBLISHED
     }
     assert values == {flag.name: flag.default for flag in PUBLISHED} | {"deepspeed_stage": "3"}
 
 
-def test_it_says_what_is_not_installed_before_anything_is_launched(tmp_path: Path) -> None:
+def test_it_says_what_is_not_installed_before_anything_is_launched(tmp_path):
     python = tmp_path / "python"
     python.write_text('#!/bin/sh\ncase "$2" in *deepspeed*) exit 1;; esac\n')
     python.chmod(0o755)
@@ -49,11 +49,11 @@ def test_it_says_what_is_not_installed_before_anything_is_launched(tmp_path: Pat
     )
 
 
-def test_its_flags_are_the_trainers(given: dict[str, str]) -> None:
+def test_its_flags_are_the_trainers(given):
     assert given.keys() <= {flag.name for flag in FLAGS}
 
 
-def test_its_plan_is_the_published_step_on_8_gpus(given: dict[str, str]) -> None:
+def test_its_plan_is_the_published_step_on_8_gpus(given):
     types = {flag.name: to_option(flag).type for flag in FLAGS}
     set_by_shell = {"$PROCESSES": "8", "$CITEMARK_URL": "http://127.0.0.1:8000"}
     values = {
@@ -67,7 +67,7 @@ def test_its_plan_is_the_published_step_on_8_gpus(given: dict[str, str]) -> None
     assert plan.trainer["bf16"] is True
 
 
-def test_the_launcher_shards_as_the_flag_says(given: dict[str, str]) -> None:
+def test_the_launcher_shards_as_the_flag_says(given):
     launched = json.loads((RECIPES / "zero3.json").read_text())
     flags = {"model_name_or_path": "policy", "dataset": "rows.jsonl"}
     planned = plan_run({**flags, "deepspeed_stage": given["deepspeed_stage"]})
@@ -75,7 +75,7 @@ def test_the_launcher_shards_as_the_flag_says(given: dict[str, str]) -> None:
     assert "offload" not in str(launched)
 
 
-def test_the_launcher_says_in_no_second_place_what_is_sharded() -> None:
+def test_the_launcher_says_in_no_second_place_what_is_sharded():
     """Accelerate ends a run whose two places both name a stage or a precision."""
     config = YAML(typ="safe").load(RECIPES / "zero3.yaml")
     assert config["distributed_type"] == "DEEPSPEED"
@@ -86,6 +86,6 @@ def test_the_launcher_says_in_no_second_place_what_is_sharded() -> None:
     assert "mixed_precision" not in config
 
 
-def test_what_a_user_must_set_is_asked_for_by_name() -> None:
+def test_what_a_user_must_set_is_asked_for_by_name():
     text = (RECIPES / "train_dr_tulu_refiner-rubric.sh").read_text()
     assert re.findall(r'^: "\$\{(\w+):\?', text, re.MULTILINE) == ["MODEL", "DATASET"]

@@ -19,15 +19,54 @@ from citemark_grpo.training.journal import (
 )
 from citemark_grpo.training.pages import ModelCard, SamplePages, pick_samples, to_cell, to_yaml
 from citemark_grpo.training.plan import plan_run
+from citemark_grpo.training.reward import JudgedRollout
 from citemark_grpo.training.watch import RubricNames, RunWatch, average_step, metric_name
-from citemark_schemas import Source
-from training.results import claim, judged, refused, result, rubric
+from citemark_schemas import (
+    ClaimScore,
+    Failure,
+    FailureKind,
+    JudgeUsage,
+    Knobs,
+    Polarity,
+    Refusal,
+    RefusalKind,
+    RubricScore,
+    Source,
+    Versions,
+)
+from support.scripted_service import scored
 from training.small_disk import mounted
 
 HOSTILE = "</pre><script>alert(1)</script> {{ 7*7 }} \x1b[31m \u202e \x00 | ` \n---\ntags: [x]"
 
 
-def line(step: int, **metrics: float) -> JournalLine:
+def rubric(title, score, source=Source.INSTANCE):
+    return RubricScore(
+        title=title, polarity=Polarity.POSITIVE, source=source, weight=1.0, raw=score, score=score
+    )
+
+
+def result(reward=5.0, **more):
+    """A judged rollout, or a failed one where the reward is None."""
+    late = Failure(kind=FailureKind.TIMEOUT, message="late", retryable=True)
+    made = {
+        "rubric_reward": None if reward is None else 0.4,
+        "failure": late if reward is None else None,
+        "judge": JudgeUsage(model="example/judge"),
+        "knobs": Knobs(verification_reward=10.0),
+        "versions": Versions(service="1.2", scoring="1", prompts="p1", static_rubrics="v3@abc"),
+    }
+    return scored("0", reward, **{**made, **more})
+
+
+REFUSED = result(-1.0, refusal=Refusal(kind=RefusalKind.NOT_STOPPED, message="cut"))
+
+
+def judged(found, question="Why?", response="So."):
+    return JudgedRollout(question, response, "stop", found)
+
+
+def line(step, **metrics):
     return JournalLine(step, 1.5, [0.25, None], metrics)
 
 
@@ -74,31 +113,27 @@ def test_means_are_before_the_scale_and_leave_failures_out():
     assert "score/judge_failed" not in means
 
 
-def test_a_penalty_is_not_scaled():
-    assert judged(refused(-1.0)).unscaled == -1.0
-
-
-def test_where_nothing_was_judged_there_is_no_mean():
+def test_a_penalty_is_not_scaled_and_what_was_not_judged_has_no_mean():
+    assert judged(REFUSED).unscaled == -1.0
     assert average_step([judged(None)], RubricNames()) == {"score/failure_rate": 1.0}
     assert average_step([], RubricNames()) == {}
 
 
 def test_static_titles_have_a_name_at_once_and_others_when_they_return():
     names = RubricNames()
-    scored = result(
-        rubrics=(rubric("Citation Discipline", 0.5, source=Source.STATIC), rubric("Tides", 1.0))
-    )
-    first = average_step([judged(scored, "a"), judged(scored, "a")], names)
+    rubrics = (rubric("Citation Discipline", 0.5, Source.STATIC), rubric("Tides", 1.0))
+    found = result(rubrics=rubrics)
+    first = average_step([judged(found, "a"), judged(found, "a")], names)
     assert first["rubric/citation_discipline"] == 0.5
     assert first["rubric/instance_positive"] == 1.0
     assert "rubric/tides" not in first
-    assert average_step([judged(scored, "b")], names)["rubric/tides"] == 1.0
+    assert average_step([judged(found, "b")], names)["rubric/tides"] == 1.0
 
 
 def test_titles_never_make_more_names_than_the_limit():
     names = RubricNames(limit=3)
-    scored = result(rubrics=tuple(rubric(f"t{n}", 1.0, source=Source.STATIC) for n in range(50)))
-    assert len([n for n in average_step([judged(scored)], names) if n.startswith("rubric/t")]) == 3
+    found = result(rubrics=tuple(rubric(f"t{n}", 1.0, Source.STATIC) for n in range(50)))
+    assert len([n for n in average_step([judged(found)], names) if n.startswith("rubric/t")]) == 3
 
 
 @given(st.text())
@@ -118,21 +153,18 @@ def test_samples_reach_from_the_worst_to_the_best(rewards, count):
 
 
 def test_a_page_shows_hostile_text_and_runs_none_of_it(tmp_path):
-    scored = result(rubrics=(rubric(HOSTILE, 1.0),), claims=(claim(HOSTILE),))
-    pages = SamplePages(tmp_path / "rollouts")
-    pages.write([judged(scored, HOSTILE, HOSTILE), judged(None), judged(refused(0.0))], 12)
-    page = (tmp_path / "rollouts" / "step-000012.html").read_text()
+    claim = ClaimScore(text=HOSTILE, ids=("S1",), support=1.0, substantive=1.0, span=(0, 1))
+    found = result(rubrics=(rubric(HOSTILE, 1.0),), claims=(claim,))
+    pages = SamplePages(tmp_path)
+    pages.write([judged(found, HOSTILE, HOSTILE), judged(None), judged(REFUSED)], 12)
+    page = (tmp_path / "step-000012.html").read_text()
     assert "<script" not in page
     assert "{{ 7*7 }}" in page
     assert html.escape("</pre><script>") in page
     assert not set("\x1b\x00") & set(page)
     assert "default-src 'none'" in page
-    records = (tmp_path / "rollouts" / "step-000012.jsonl").read_text().splitlines()
+    records = (tmp_path / "step-000012.jsonl").read_text().splitlines()
     assert {json.loads(each)["response"] for each in records} == {HOSTILE, "So."}
-
-
-def test_the_text_of_a_page_is_bounded(tmp_path):
-    pages = SamplePages(tmp_path)
     pages.write([judged(None, "q" * 10**6, "r" * 10**6)], 1)
     assert (tmp_path / "step-000001.html").stat().st_size < 100_000
 
@@ -150,13 +182,8 @@ def test_any_value_is_one_cell(text):
 
 
 def card_of(known=None, **more):
-    flags = {
-        "model_name_or_path": "example/base",
-        "run_name": "tide-refiner",
-        "dataset": "rows.jsonl",
-        "verification_reward": 10.0,
-    }
-    plan = plan_run(flags | more)
+    flags = {"model_name_or_path": "example/base", "run_name": "tide", "dataset": "rows.jsonl"}
+    plan = plan_run({**flags, "verification_reward": 10.0, **more})
     text = ModelCard(plan, "p1", last_result=lambda: known).text(120)
     _, front, body = text.split("---\n", 2)
     return YAML(typ="safe").load(front), body
@@ -164,19 +191,15 @@ def card_of(known=None, **more):
 
 def test_a_card_says_what_the_model_is_and_what_it_was_paid_for():
     front, body = card_of(result())
-    assert front["license"] == "apache-2.0"
-    assert front["base_model"] == "example/base"
-    assert front["pipeline_tag"] == "text-generation"
-    assert front["library_name"] == "transformers"
-    assert "grpo" in front["tags"]
-    assert "120 optimizer steps" in body
-    for said in ("| `verification_reward` | `10.0` |", "`v3@abc`", "`example/judge`",
-                 "| `learning_rate` | `5e-06` |", "| `non_stop_penalty` | `false` |",
-                 "| `prompt` | `p1` |"):  # fmt: skip
+    assert "grpo" in front.pop("tags")
+    assert front == {
+        "license": "apache-2.0", "base_model": "example/base",
+        "pipeline_tag": "text-generation", "library_name": "transformers",
+    }  # fmt: skip
+    for said in ("120 optimizer steps", "| `verification_reward` | `10.0` |", "`v3@abc`",
+                 "`example/judge`", "| `learning_rate` | `5e-06` |",
+                 "| `non_stop_penalty` | `false` |", "| `prompt` | `p1` |"):  # fmt: skip
         assert said in body
-
-
-def test_a_card_without_a_judgement_says_so():
     _, body = card_of()
     assert "Nothing had been judged" in body
     assert "| `citation_weight` | `0.2` |" in body
@@ -190,25 +213,20 @@ def test_hostile_names_stay_in_their_place():
 
 
 def test_a_watch_writes_one_line_a_step(tmp_path):
-    journal = tmp_path / "journal.jsonl"
-    watch = RunWatch(Journal(journal), SamplePages(tmp_path / "rollouts"), pages_every=2)
+    journal, pages = tmp_path / "journal.jsonl", tmp_path / "rollouts"
+    watch = RunWatch(Journal(journal), SamplePages(pages), pages_every=2)
     watch.begin(0)
+    unfit = {"none": None, "text": "x", "nan": math.nan, "inf": math.inf}
     for step in (1, 2):
         watch.add_generation([judged(result(5.0)), judged(None)])
         metrics = watch.metrics()
-        watch.write_step(
-            step,
-            {**metrics, "kl": 0.5, "none": None, "text": "x", "nan": math.nan, "inf": math.inf},
-        )
+        watch.write_step(step, {**metrics, "kl": 0.5, **unfit})
     watch.write_step(2, {"train_runtime": 3.0})
     written = list(read_lines(journal))
     assert [(each.step, each.rewards) for each in written] == [(1, [0.5, None]), (2, [0.5, None])]
     assert written[0].metrics["score/failure_rate"] == 0.5
     assert written[0].metrics == {**metrics, "kl": 0.5}, "finite numbers only"
-    assert {path.name for path in (tmp_path / "rollouts").iterdir()} == {
-        "step-000002.html",
-        "step-000002.jsonl",
-    }
+    assert {path.name for path in pages.iterdir()} == {"step-000002.html", "step-000002.jsonl"}
     assert watch.last_result == result(5.0)
 
 
@@ -222,11 +240,10 @@ def test_smoothing_stays_within_what_was_seen(values):
 @pytest.mark.parametrize("count", [0, 1, 30])
 def test_the_plot_is_a_picture(count, tmp_path):
     pytest.importorskip("matplotlib", reason="the plot needs matplotlib, of the extra train")
+    metrics = {"score/reward_std": 0.1, "kl": 0.01, "score/rubric_reward": 0.5}
     written = [
-        JournalLine(step, 0.0, [], {"score/reward": step / 30, "score/reward_std": 0.1,
-                             "score/failure_rate": float(step == 3), "kl": 0.01,
-                             "score/rubric_reward": 0.5, "completions/mean_length": 90.0})
-        for step in range(count)
-    ]  # fmt: skip
+        line(n, **metrics, **{"score/reward": n / 30, "score/failure_rate": float(n == 3)})
+        for n in range(count)
+    ]
     draw_rewards(written, tmp_path / "plot.png", title="a $run_")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")

@@ -54,9 +54,7 @@ async def called(reward: CitemarkReward, **more: Any) -> list[float | None]:
     )
 
 
-async def test_a_batch_is_one_call_with_run_step_group_and_the_runs_knobs(
-    service: Service,
-) -> None:
+async def test_a_batch_is_one_call_with_run_step_group_and_the_runs_knobs(service: Service):
     assert await called(reward_of(service.url)) == [1.0, 2.0, 3.0, 4.0]
     (request,) = service.requests
     assert request["verification_reward"] == 10.0
@@ -68,7 +66,7 @@ async def test_a_batch_is_one_call_with_run_step_group_and_the_runs_knobs(
     assert len({item["id"] for item in items}) == 4
 
 
-async def test_what_the_judge_failed_on_is_none_and_counted(service: Service) -> None:
+async def test_what_the_judge_failed_on_is_none_and_counted(service: Service):
     service.steps = [failing(FailureKind.TIMEOUT, 1, 2)]
     reward = reward_of(service.url)
     assert await called(reward) == [1.0, None, None, 4.0]
@@ -78,13 +76,13 @@ async def test_what_the_judge_failed_on_is_none_and_counted(service: Service) ->
     assert reward.failures == {}
 
 
-async def test_what_a_stopping_service_did_not_start_is_asked_again(service: Service) -> None:
+async def test_what_a_stopping_service_did_not_start_is_asked_again(service: Service):
     service.steps = [failing(FailureKind.SHUTTING_DOWN, 0, 3), status(503)]
     assert await called(reward_of(service.url)) == [1.0, 2.0, 3.0, 4.0]
     assert [len(request["items"]) for request in service.requests] == [4, 2, 2]
 
 
-async def test_a_service_that_is_away_is_waited_for() -> None:
+async def test_a_service_that_is_away_is_waited_for():
     with scripted_service() as service:
         url = service.url
     waiting = asyncio.create_task(called(reward_of(url)))
@@ -97,7 +95,7 @@ async def test_a_service_that_is_away_is_waited_for() -> None:
         assert await waiting == [1.0, 2.0, 3.0, 4.0]
 
 
-async def test_a_service_that_stays_away_leaves_the_batch_without_rewards() -> None:
+async def test_a_service_that_stays_away_leaves_the_batch_without_rewards():
     reward = reward_of(free_url(), timeout_s=0.5, wait_s=0.5)
     assert await asyncio.wait_for(called(reward), PATIENCE_S) == [None] * 4
     ((reason, count),) = reward.failures.items()
@@ -105,35 +103,33 @@ async def test_a_service_that_stays_away_leaves_the_batch_without_rewards() -> N
     assert reason.startswith(("Unreachable", "TimedOut"))
 
 
-async def test_a_service_that_is_too_slow_leaves_the_batch_without_rewards(
-    service: Service,
-) -> None:
+async def test_a_service_that_is_too_slow_leaves_the_batch_without_rewards(service: Service):
     service.delay_s = 60.0
     reward = reward_of(service.url, timeout_s=3.0, wait_s=3600.0)
     assert await asyncio.wait_for(called(reward), PATIENCE_S) == [None] * 4
     assert len(service.requests) == 1, "it may still be judging"
 
 
-async def test_a_refused_request_ends_the_run(service: Service) -> None:
+async def test_a_refused_request_ends_the_run(service: Service):
     service.steps = [status(422, json.dumps({"error": "invalid_request", "message": "no"}))]
     with pytest.raises(Refused, match="no"):
         await called(reward_of(service.url))
 
 
-async def test_what_was_judged_is_kept_for_the_record(service: Service) -> None:
+async def test_what_was_judged_is_kept_for_the_record(service: Service):
     reward = reward_of(service.url)
     await called(reward)
     assert [each.response for each in reward.judged] == ["x", "xx", "xxx", "xxxx"]
     assert [each.result.reward for each in reward.judged if each.result] == [1.0, 2.0, 3.0, 4.0]
 
 
-async def test_a_rows_own_knob_travels_with_it(service: Service) -> None:
+async def test_a_rows_own_knob_travels_with_it(service: Service):
     row = json.dumps({**json.loads(ROWS[0]), "no_claims_score": 0.5})
     await called(reward_of(service.url), rollout=[row] * 4)
     assert {item["no_claims_score"] for item in service.requests[0]["items"]} == {0.5}
 
 
-async def test_a_completion_may_be_plain_text(service: Service) -> None:
+async def test_a_completion_may_be_plain_text(service: Service):
     reward = reward_of(service.url)
     rewards = await reward(
         completions=["xxx"],
@@ -145,7 +141,7 @@ async def test_a_completion_may_be_plain_text(service: Service) -> None:
     assert rewards == [3.0]
 
 
-async def test_the_real_service_scores_what_is_sent(citemark_url: str) -> None:
+async def test_the_real_service_scores_what_is_sent(citemark_url):
     source = "<snippet id=m>The mill closed in 1911.</snippet>"
     row = Rollout(question="When did the mill close?", tool_output=source, response="", group="m")
     texts = [
@@ -164,14 +160,14 @@ async def test_the_real_service_scores_what_is_sent(citemark_url: str) -> None:
     assert rewards[0] > 2.0, "scaled by verification_reward"
 
 
-async def test_a_long_wait_is_told(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_long_wait_is_told(service: Service, caplog):
     service.delay_s = 0.5
     with caplog.at_level(logging.WARNING):
         await called(reward_of(service.url, log_every_s=0.1))
     assert "waiting for rewards from http://" in caplog.text
 
 
-def test_it_is_what_trl_takes_for_an_async_function() -> None:
+def test_it_is_what_trl_takes_for_an_async_function():
     reward = reward_of(free_url())
     assert inspect.iscoroutinefunction(reward.__call__)
     assert reward.__name__ == "citemark"

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,7 +58,7 @@ def rollout_in(result: PreparedRows, index: int = 0) -> Rollout:
     return Rollout.model_validate_json(result.rows[index].rollout)
 
 
-def test_a_row_becomes_a_prompt_and_a_rollout_that_lacks_its_answer() -> None:
+def test_a_row_becomes_a_prompt_and_a_rollout_that_lacks_its_answer():
     result = prepared(
         ROW | {"id": "mill", "reasoning": "See the gazette.", "negative_rubrics": ["Pads"]}
     )
@@ -72,7 +71,7 @@ def test_a_row_becomes_a_prompt_and_a_rollout_that_lacks_its_answer() -> None:
     assert [criterion.title for criterion in rollout.criteria] == ["Pads"]
 
 
-def test_rows_that_nothing_could_judge_are_dropped_and_those_with_the_static_set_counted() -> None:
+def test_rows_that_nothing_could_judge_are_dropped_and_those_with_the_static_set_counted():
     rows = (ROW | {"rubrics": ["Names the year"]}, ROW, ROW)
     both = prepared(*rows)
     assert (len(both.rows), both.static_only) == (3, 2)
@@ -84,39 +83,39 @@ def test_rows_that_nothing_could_judge_are_dropped_and_those_with_the_static_set
 
 @pytest.mark.parametrize("name", ["messages", "prompt"])
 @pytest.mark.parametrize("encode", [lambda talk: talk, json.dumps])
-def test_a_conversation_is_asked_as_it_stands(name: str, encode: Any) -> None:
+def test_a_conversation_is_asked_as_it_stands(name, encode):
     result = prepared({name: encode(TALK), "rubrics": ["Names the year"]})
     assert list(result.rows[0].prompt) == TALK
     assert rollout_in(result).tool_output is not None
 
 
-def test_text_in_parts_is_asked_as_text() -> None:
+def test_text_in_parts_is_asked_as_text():
     parts = [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in TALK]
     result = prepared({"messages": parts, "rubrics": ["Names the year"]})
     assert list(result.rows[0].prompt) == TALK
     assert rollout_in(result).question == TALK[-1]["content"]
 
 
-def test_the_answer_at_the_end_of_a_conversation_is_not_asked() -> None:
+def test_the_answer_at_the_end_of_a_conversation_is_not_asked():
     answered = [*TALK, {"role": "assistant", "content": "<answer>1911</answer>"}]
     result = prepared({"messages": answered, **ROW})
     assert list(result.rows[0].prompt) == TALK
     assert "1911</answer>" not in result.rows[0].rollout
 
 
-def test_a_template_of_ones_own_renders_conversations_too(tmp_path: Any) -> None:
+def test_a_template_of_ones_own_renders_conversations_too(tmp_path):
     path = tmp_path / "own.j2"
     path.write_text("OWN {{ question }}")
     result = prepared({"messages": TALK, **ROW}, template=str(path))
     assert result.rows[0].prompt[0]["content"] == "OWN When did the mill close?"
 
 
-def test_snippets_are_written_out_for_the_policy() -> None:
+def test_snippets_are_written_out_for_the_policy():
     result = prepared({"question": "q", "snippets": [{"id": "s1", "text": "The mill."}]})
     assert "<snippet id=s1>The mill.</snippet>" in result.rows[0].prompt[0]["content"]
 
 
-def test_over_long_rows_are_dropped_whole_and_counted() -> None:
+def test_over_long_rows_are_dropped_whole_and_counted():
     short = count(prepared(ROW).rows[0].prompt)
     long_row = ROW | {"tool_output": SOURCE + " word" * 50}
     result = prepared(ROW, long_row, long_row, prompt_tokens=short)
@@ -135,34 +134,34 @@ def test_over_long_rows_are_dropped_whole_and_counted() -> None:
         ({**ROW, "positive_rubrics": "[{"}, "JSON"),
     ],
 )
-def test_a_row_of_which_nothing_can_be_made_is_dropped_with_the_reason(row: Any, why: str) -> None:
+def test_a_row_of_which_nothing_can_be_made_is_dropped_with_the_reason(row, why):
     result = prepared(ROW, row)
     assert result.dropped == {NO_ROLLOUT: 1}
     assert result.examples[NO_ROLLOUT].startswith("row 1: ")
     assert why in result.examples[NO_ROLLOUT]
 
 
-def test_a_data_set_without_a_usable_row_is_refused() -> None:
+def test_a_data_set_without_a_usable_row_is_refused():
     with pytest.raises(RowsUnusable, match="2 no rollout"):
         prepared({}, {"question": " "})
     with pytest.raises(RowsUnusable, match="empty"):
         prepared()
 
 
-def test_a_row_overrides_no_flag_of_the_run_but_keeps_its_other_knobs() -> None:
+def test_a_row_overrides_no_flag_of_the_run_but_keeps_its_other_knobs():
     rollout = rollout_in(prepared(ROW | {"verification_reward": 3.0, "no_claims_score": 0.5}))
     assert "verification_reward" not in rollout.model_fields_set
     assert rollout.no_claims_score == 0.5
 
 
 @given(st.lists(st.sampled_from(["a", "b", None, "row 1"]), min_size=1, max_size=12))
-def test_no_two_rows_share_a_group(names: list[str | None]) -> None:
+def test_no_two_rows_share_a_group(names):
     result = prepared(*({**ROW, "id": name} for name in names))
     groups = [rollout_in(result, index).group for index in range(len(names))]
     assert len(set(groups)) == len(groups)
 
 
-def test_lines_are_read_one_by_one_and_blank_ones_skipped(tmp_path: Path) -> None:
+def test_lines_are_read_one_by_one_and_blank_ones_skipped(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"rubrics": ["a"]}\n\n{"rubrics": "[]", "more": {"x": 1}}\n')
     assert list(read_rows(str(path), "train")) == [
@@ -172,7 +171,7 @@ def test_lines_are_read_one_by_one_and_blank_ones_skipped(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("line", ["{", "[1]", "3", "[" * 100_000])
-def test_a_broken_line_is_named(tmp_path: Path, line: str) -> None:
+def test_a_broken_line_is_named(tmp_path, line):
     path = tmp_path / "rows.jsonl"
     path.write_text("{}\n" + line + "\n")
     with pytest.raises(RowsUnusable, match="line 2"):
@@ -180,7 +179,7 @@ def test_a_broken_line_is_named(tmp_path: Path, line: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["none.jsonl", "none.parquet"])
-def test_a_file_that_is_not_there_is_named(tmp_path: Path, name: str) -> None:
+def test_a_file_that_is_not_there_is_named(tmp_path, name):
     if name.endswith("parquet"):
         pytest.importorskip("pyarrow")
     with pytest.raises(RowsUnusable, match=name):
@@ -188,7 +187,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.train
-def test_parquet_gives_the_same_rows(tmp_path: Path) -> None:
+def test_parquet_gives_the_same_rows(tmp_path):
     import pyarrow
     import pyarrow.parquet
 
@@ -200,7 +199,7 @@ def test_parquet_gives_the_same_rows(tmp_path: Path) -> None:
 
 @pytest.mark.train
 @pytest.mark.filterwarnings("default")
-def test_a_data_set_is_read_by_its_name_and_split(tmp_path: Path) -> None:
+def test_a_data_set_is_read_by_its_name_and_split(tmp_path):
     (tmp_path / "test.jsonl").write_text('{"question": "q", "rubrics": "[]"}\n')
     assert list(read_rows(str(tmp_path), "test")) == [{"question": "q", "rubrics": "[]"}]
     with pytest.raises(RowsUnusable, match="cannot be loaded"):
@@ -209,14 +208,14 @@ def test_a_data_set_is_read_by_its_name_and_split(tmp_path: Path) -> None:
 
 @pytest.mark.train
 @pytest.mark.filterwarnings("default")
-def test_why_a_folder_is_no_data_set_is_told(tmp_path: Path) -> None:
+def test_why_a_folder_is_no_data_set_is_told(tmp_path):
     (tmp_path / "train.jsonl").write_text('{"question": "q"}\n{broken\n')
     with pytest.raises(RowsUnusable, match="JSON parse error"):
         list(read_rows(str(tmp_path), "train"))
 
 
 @pytest.mark.train
-def test_a_data_set_that_is_nowhere_is_refused(tmp_path: Path) -> None:
+def test_a_data_set_that_is_nowhere_is_refused(tmp_path):
     with pytest.raises(RowsUnusable, match="cannot be loaded"):
         list(read_rows(str(tmp_path / "nothing"), "train"))
 
@@ -224,20 +223,20 @@ def test_a_data_set_that_is_nowhere_is_refused(tmp_path: Path) -> None:
 PARTS = {"question": "Why {{ salt }}?", "tool_output": "<snippet id=a>{% x %} &amp;</snippet>"}
 
 
-def test_the_prompt_shows_everything_raw_and_asks_for_the_format() -> None:
+def test_the_prompt_shows_everything_raw_and_asks_for_the_format():
     (message,) = RefinerPrompt.load().render(**PARTS, reasoning="Look at <b>.")
     assert message["role"] == "user"
     for part in (*PARTS.values(), "Look at <b>.", "<answer>", "<snippet id=ID1,ID2>"):
         assert part in message["content"]
 
 
-def test_without_reasoning_nothing_is_said_of_it() -> None:
+def test_without_reasoning_nothing_is_said_of_it():
     prompt = RefinerPrompt.load()
     assert "Reasoning" not in prompt.render(**PARTS)[0]["content"]
     assert "Reasoning" in prompt.render(**PARTS, reasoning="x")[0]["content"]
 
 
-def test_a_template_of_ones_own_takes_its_place(tmp_path: Path) -> None:
+def test_a_template_of_ones_own_takes_its_place(tmp_path):
     path = tmp_path / "short.j2"
     path.write_text("{{ question }} | {{ tool_output }} | {{ reasoning }}\n")
     prompt = RefinerPrompt.load(str(path))
@@ -247,13 +246,13 @@ def test_a_template_of_ones_own_takes_its_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{{ question", "{% for %}", "{{ documents }}"])
-def test_a_template_that_cannot_be_rendered_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_template_that_cannot_be_rendered_is_refused(tmp_path, text):
     path = tmp_path / "bad.j2"
     path.write_text(text)
     with pytest.raises(RowsUnusable, match="template"):
         RefinerPrompt.load(str(path)).render(**PARTS)
 
 
-def test_a_template_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_template_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(RowsUnusable, match="cannot be read"):
         RefinerPrompt.load(str(tmp_path / "none.j2"))

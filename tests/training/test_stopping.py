@@ -5,7 +5,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -49,8 +48,8 @@ def stopped(process: subprocess.Popen[str], number: signal.Signals) -> str:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_it_says_where_and_goes_on_from_there(
-    tmp_path: Path, policy: Path, rows_file: Path, service: Service, number: signal.Signals
-) -> None:
+    tmp_path, policy, rows_file, service: Service, number
+):
     output = tmp_path / "run"
     given = command(output, url=service.url, policy=policy, rows=rows_file)
     service.delay_s = 0.5
@@ -69,8 +68,8 @@ def test_stopped_it_says_where_and_goes_on_from_there(
 
 
 def test_a_run_that_begins_anew_is_told_the_flag_to_go_on_with(
-    tmp_path: Path, policy: Path, rows_file: Path, service: Service
-) -> None:
+    tmp_path, policy, rows_file, service: Service
+):
     output = tmp_path / "run"
     given = command(output, url=service.url, policy=policy, rows=rows_file, resume="never")
     service.delay_s = 0.5
@@ -82,8 +81,8 @@ def test_a_run_that_begins_anew_is_told_the_flag_to_go_on_with(
 
 
 def test_before_the_first_checkpoint_there_is_nothing_to_go_on_from(
-    tmp_path: Path, policy: Path, rows_file: Path, service: Service
-) -> None:
+    tmp_path, policy, rows_file, service: Service
+):
     given = command(tmp_path / "run", url=service.url, policy=policy, rows=rows_file)
     service.delay_s = 60.0
     with started(given) as process:

@@ -65,9 +65,7 @@ def advantages(trainer: Any) -> list[float]:
     return list(trainer._logs["advantages"])
 
 
-def test_a_step_asks_once_for_all_samples_and_says_whose_they_are(
-    small: Planned, service: Service
-) -> None:
+def test_a_step_asks_once_for_all_samples_and_says_whose_they_are(small, service: Service):
     trainer = build(small(service.url))
     trainer.train()
     assert trainer.state.global_step == 2
@@ -80,7 +78,7 @@ def test_a_step_asks_once_for_all_samples_and_says_whose_they_are(
         assert len({item["id"] for item in items}) == 8
 
 
-def test_the_flags_are_what_the_trainer_was_told(small: Planned, service: Service) -> None:
+def test_the_flags_are_what_the_trainer_was_told(small, service: Service):
     given = {
         "beta": 0.02,
         "temperature": 0.7,
@@ -104,7 +102,7 @@ def test_the_flags_are_what_the_trainer_was_told(small: Planned, service: Servic
     assert build(small(service.url, beta=0.0)).ref_model is None
 
 
-def test_a_response_that_was_cut_says_so(small: Planned, service: Service) -> None:
+def test_a_response_that_was_cut_says_so(small, service: Service):
     build(small(service.url, max_steps=1)).train()
     items = service.requests[0]["items"]
     assert "length" in {item["finish_reason"] for item in items}
@@ -113,9 +111,7 @@ def test_a_response_that_was_cut_says_so(small: Planned, service: Service) -> No
     assert all(len(response) < 8 for response in ended)
 
 
-def test_what_was_not_judged_moves_nothing_and_is_no_baseline(
-    small: Planned, service: Service
-) -> None:
+def test_what_was_not_judged_moves_nothing_and_is_no_baseline(small, service: Service):
     service.steps = [failing(FailureKind.TIMEOUT, 0, 5)]
     trainer = build(small(service.url, max_steps=1))
     trainer.train()
@@ -129,7 +125,7 @@ def test_what_was_not_judged_moves_nothing_and_is_no_baseline(
     assert [advantage > 0 for advantage in found[1:4]] == above
 
 
-def test_too_many_failures_end_the_run_before_it_learns(small: Planned, service: Service) -> None:
+def test_too_many_failures_end_the_run_before_it_learns(small, service: Service):
     import torch
 
     service.steps = [failing(FailureKind.UNREACHABLE, 0, 1, 2)]
@@ -142,14 +138,14 @@ def test_too_many_failures_end_the_run_before_it_learns(small: Planned, service:
     assert all(map(torch.equal, before, trainer.model.parameters()))
 
 
-def test_as_many_failures_as_are_allowed_do_not(small: Planned, service: Service) -> None:
+def test_as_many_failures_as_are_allowed_do_not(small, service: Service):
     service.steps = [failing(FailureKind.UNREACHABLE, 0, 1)]
     trainer = build(small(service.url, max_failed_share=0.25, max_steps=1))
     trainer.train()
     assert trainer.state.global_step == 1
 
 
-def test_the_knobs_reach_the_real_service(small: Planned, citemark_url: str) -> None:
+def test_the_knobs_reach_the_real_service(small, citemark_url):
     plan = small(citemark_url, max_steps=1, non_stop_penalty=True, verification_reward=4.0)
     trainer = build(plan)
     trainer.train()
@@ -162,9 +158,7 @@ def test_the_knobs_reach_the_real_service(small: Planned, citemark_url: str) -> 
         assert (refused is RefusalKind.NOT_STOPPED) == (each.finish_reason == "length")
 
 
-def test_two_processes_share_a_step_and_decide_alike(
-    small: Planned, service: Service, rows_file: Path
-) -> None:
+def test_two_processes_share_a_step_and_decide_alike(small, service: Service, rows_file):
     plan = small(service.url)
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
@@ -189,7 +183,7 @@ def test_two_processes_share_a_step_and_decide_alike(
     assert steps == [{0}, {0}, {1}, {1}]
 
 
-def test_a_rows_length_is_what_the_trainer_reads(small: Planned, service: Service) -> None:
+def test_a_rows_length_is_what_the_trainer_reads(small, service: Service):
     from citemark_grpo.training import session
 
     plan = small(service.url)
@@ -201,7 +195,7 @@ def test_a_rows_length_is_what_the_trainer_reads(small: Planned, service: Servic
     assert [row.tokens for row in rows] == [len(prompt) for prompt in ids]
 
 
-def test_over_long_rows_never_reach_the_trainer(small: Planned, service: Service) -> None:
+def test_over_long_rows_never_reach_the_trainer(small, service: Service):
     from citemark_grpo.training import session
 
     plan = small(service.url)
@@ -213,7 +207,7 @@ def test_over_long_rows_never_reach_the_trainer(small: Planned, service: Service
     assert (len(kept.rows), kept.dropped[PROMPT_TOO_LONG]) == (8, 0)
 
 
-def test_fewer_rows_than_prompts_in_a_step_are_refused(small: Planned, service: Service) -> None:
+def test_fewer_rows_than_prompts_in_a_step_are_refused(small, service: Service):
     with pytest.raises(RowsUnusable, match="8 rows are fewer"):
         build(small(service.url, num_unique_prompts_rollout=16))
 
@@ -227,16 +221,14 @@ def test_fewer_rows_than_prompts_in_a_step_are_refused(small: Planned, service: 
     ],
 )
 def test_what_this_machine_cannot_do_is_refused_before_a_model_is_loaded(
-    small: Planned, service: Service, flags: dict[str, Any], named: str
-) -> None:
+    small, service: Service, flags, named
+):
     with pytest.raises(Declined) as declined:
         build(small(service.url, **flags))
     assert set(declined.value.reasons) == {named}
 
 
-def test_an_output_folder_that_cannot_be_made_is_refused_first(
-    small: Planned, rows_file: Path
-) -> None:
+def test_an_output_folder_that_cannot_be_made_is_refused_first(small, rows_file):
     from citemark_grpo.training import session
 
     plan = small("http://127.0.0.1:8000", output_dir=str(rows_file / "run"))
@@ -262,7 +254,7 @@ def recipe_on_paper(policy: Path, rows: Path, *more: str) -> subprocess.Complete
     )
 
 
-def test_the_recipes_dry_run_tells_what_every_flag_became(policy: Path, rows_file: Path) -> None:
+def test_the_recipes_dry_run_tells_what_every_flag_became(policy, rows_file):
     done = recipe_on_paper(policy, rows_file, "--num_unique_prompts_rollout", "8",
                            "--num_samples_per_prompt_rollout", "32")  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -278,7 +270,7 @@ def test_the_recipes_dry_run_tells_what_every_flag_became(policy: Path, rows_fil
     assert any(line.split() == ["kept", "8"] for line in lines)
 
 
-def test_a_dry_run_whose_rows_make_no_step_is_refused(policy: Path, rows_file: Path) -> None:
+def test_a_dry_run_whose_rows_make_no_step_is_refused(policy, rows_file):
     done = recipe_on_paper(policy, rows_file)
     assert done.returncode == 2
     assert "REFUSED: 8 rows are fewer" in done.stdout
@@ -293,7 +285,7 @@ SPELT_OTHERWISE = {
 
 
 @pytest.mark.parametrize("flags", [{}, {"gradient_checkpointing": False, "save_steps": 0}])
-def test_a_dry_run_knows_every_setting_of_the_run(planned: Planned, flags: dict[str, Any]) -> None:
+def test_a_dry_run_knows_every_setting_of_the_run(planned, flags):
     from dataclasses import fields
 
     from citemark_grpo.training.config import build_config, resolve_config
