@@ -1,5 +1,5 @@
-"""The command line in this process, and files of rows."""
+"""Files of rows for commands, without the developer's settings."""
 
-from cli.conftest import clean_environment, cli, rows
+from cli.conftest import clean_environment, rows
 
-__all__ = ["clean_environment", "cli", "rows"]
+__all__ = ["clean_environment", "rows"]

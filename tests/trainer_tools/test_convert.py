@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
 
 from citemark_service.trainers.files import read_rows
 from citemark_service.trainers.table import LAYOUTS
-from support.command_line import EXAMPLES
+from support.command_line import EXAMPLES, cli
 from support.made_tasks import ROW, json_lines
 
 ROLLOUTS = EXAMPLES / "rollouts.jsonl"
@@ -25,50 +24,51 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("name", "ending"), PAIRS)
-def test_there_and_back_again_is_the_same_file(cli, tmp_path, name, ending):
+def test_there_and_back_again_is_the_same_file(tmp_path, name, ending):
     straight, there, back = (tmp_path / each for each in ("a.jsonl", f"b{ending}", "c.jsonl"))
-    assert cli("convert", ROLLOUTS, straight, "--to", "citemark").exit_code == 0
-    result = cli("convert", ROLLOUTS, there, "--to", name)
-    assert result.exit_code == 0, result.output
-    assert "16 rows converted" in result.stderr
-    assert cli("convert", there, back, "--from", name, "--to", "citemark").exit_code == 0
+    cli("convert", ROLLOUTS, straight, "--to", "citemark")
+    cli("convert", ROLLOUTS, there, "--to", name, says="16 rows converted")
+    cli("convert", there, back, "--from", name, "--to", "citemark")
     assert back.read_bytes() == straight.read_bytes()
     ids = [json.loads(line)["id"] for line in ROLLOUTS.read_text().splitlines()]
     assert [row["id"] for row in read(back)] == ids
 
 
 @pytest.fixture
-def convert(cli, rows, tmp_path):
-    """`convert([{…}], "--to trl")`: the result, and the file to write, which says "kept"."""
+def convert(rows, tmp_path):
+    """`convert([{…}], "--to trl", says="1 row")` returns the rows that it wrote."""
 
-    def run(data: Any, options: str, ending: str = ".jsonl") -> tuple[Result, Path]:
+    def run(data: Any, options: str, *, ending: str = ".jsonl", **ends: Any) -> Any:
         source = data if isinstance(data, Path) else rows(data)
         (output := tmp_path / f"out{ending}").write_text("kept")
-        return cli("convert", source, output, *options.split()), output
+        result = cli("convert", source, output, *options.split(), **ends)
+        if result.exit_code == 0:
+            return read(output)
+        assert output.read_text() == "kept", "written whole or not at all"
+        return []
 
     return run
 
 
 def test_what_stays_behind_is_said(convert):
-    result, output = convert(ROLLOUTS, "--to verl")
-    assert "left behind: response, finish_reason, metadata" in result.stderr
-    (first, *_) = read(output)
+    says = "left behind: response, finish_reason, metadata"
+    (first, *_) = convert(ROLLOUTS, "--to verl", says=says)
     assert "response" not in json.loads(first["reward_model"]["ground_truth"])
 
 
-def test_bad_rows_are_skipped_and_counted_where_that_is_asked_for(cli, convert, rows):
+def test_bad_rows_are_skipped_and_counted_where_that_is_asked_for(convert, rows, tmp_path):
     data = rows([ROW, {"id": "no question"}, {**ROW, "id": "last"}])
     data.write_text(data.read_text() + "{broken\n")
-    result, output = convert(data, "--to openrlhf --skip-bad")
-    assert result.exit_code == 0, result.output
+    result = cli("convert", data, tmp_path / "out.jsonl", "--to", "openrlhf", "--skip-bad")
     assert "2 rows converted, 2 bad rows skipped" in result.stderr
     assert "line 2: row.question: " in result.stderr
     assert "line 4: is not JSON" in result.stderr
-    assert [json.loads(row["label"])["id"] for row in read(output)] == ["ferry", "last"]
+    labels = [json.loads(row["label"])["id"] for row in read(tmp_path / "out.jsonl")]
+    assert labels == ["ferry", "last"]
 
-    result, output = convert([ROW, {"id": "x"}], "--to trl --skip-bad")
-    assert "1 row converted, 1 bad row skipped for TRL" in result.stderr
-    examined = cli("doctor", "--trainer", "trl", "--dataset", output)
+    says = "1 row converted, 1 bad row skipped for TRL"
+    converted = convert([ROW, {"id": "x"}], "--to trl --skip-bad", says=says)
+    examined = cli("doctor", "--trainer", "trl", "--dataset", rows(converted))
     assert "1 row for TRL, 0 errors, 0 warnings" in examined.stdout
 
 
@@ -77,62 +77,47 @@ def test_bad_rows_are_skipped_and_counted_where_that_is_asked_for(cli, convert, 
     ("text", "told"),
     [("", "has no rows"), ("\n \n", "has no rows"), ("{broken\n", "none of its rows can be used")],
 )
-def test_no_rows_are_said_and_nothing_is_written(convert, rows, ending, text, told):
+def test_no_rows_are_said(convert, rows, ending, text, told):
     (source := rows([])).write_text(text)
-    result, output = convert(source, "--to trl --skip-bad", ending)
-    assert result.exit_code == 2
-    assert f"rows.jsonl: {told}; nothing was written" in result.stderr
-    assert output.read_text() == "kept"
+    says = f"rows.jsonl: {told}; nothing was written"
+    convert(source, "--to trl --skip-bad", ending=ending, status=2, says=says)
 
 
 HEAVY = {**ROW, "positive_rubrics": [{"description": "x", "weight": "heavy"}]}
 IN_EXTRA_INFO = {"prompt": "q", "extra_info": ROW}
 
 
-@pytest.mark.parametrize(
-    ("row", "options", "ending", "told"),
-    [
-        (HEAVY, "--to trl", ".jsonl", "line 2: row.positive_rubrics[0]: weight must be a number"),
-        (IN_EXTRA_INFO, "--to trl --from slime", ".jsonl", "tool_output"),
-        (ROW, "--to nemo-gym", ".parquet", "NeMo Gym reads .jsonl alone"),
-    ],
-)
-def test_what_cannot_be_converted_is_named_and_nothing_is_written(
-    convert, row, options, ending, told
-):
-    result, output = convert([ROW, row], options, ending)
-    assert result.exit_code == 2
-    assert told in result.stderr
-    assert output.read_text() == "kept"
+def test_what_cannot_be_converted_is_named(convert):
+    says = "line 2: row.positive_rubrics[0]: weight must be a number"
+    convert([ROW, HEAVY], "--to trl", status=2, says=says)
+    says = "NeMo Gym reads .jsonl alone"
+    convert([ROW], "--to nemo-gym", ending=".parquet", status=2, says=says)
 
 
-def test_from_names_where_the_rollout_is(convert):
-    result, _ = convert([IN_EXTRA_INFO], "--to trl --from verl")
-    assert result.exit_code == 0, result.output
+def test_from_looks_only_where_that_trainer_carries(convert):
+    convert([IN_EXTRA_INFO], "--to trl --from verl")
+    convert([IN_EXTRA_INFO], "--to trl --from slime", status=2, says="tool_output")
 
 
 def test_a_template_makes_every_prompt(convert, tmp_path):
     template = tmp_path / "prompt.j2"
     template.write_text("{{ question }} | {{ reasoning }} | {{ tool_output | length }}")
     row = {**ROW, "prompt": "other", "reasoning": "{{ question }}"}
-    result, output = convert([row], f"--to slime --prompt-template {template}")
-    assert result.exit_code == 0, result.output
+    (row,) = convert([row], f"--to slime --prompt-template {template}")
     told = f"{ROW['question']} | {{{{ question }}}} | {len(ROW['tool_output'])}"
-    assert [row["prompt"] for row in read(output)] == [[{"role": "user", "content": told}]]
+    assert row["prompt"] == [{"role": "user", "content": told}]
 
 
 @pytest.mark.parametrize("text", ["{{ question", "{{ unknown }}"])
 def test_a_broken_template_is_a_line_and_no_traceback(convert, tmp_path, text):
     (template := tmp_path / "prompt.j2").write_text(text)
-    result, output = convert([ROW], f"--to trl --prompt-template {template}")
-    assert result.exit_code == 2
-    assert "prompt template prompt.j2" in result.stderr
-    assert output.read_text() == "kept"
+    options = f"--to trl --prompt-template {template}"
+    convert([ROW], options, status=2, says="prompt template prompt.j2")
 
 
-def test_a_file_can_be_converted_in_place(cli, rows):
+def test_a_file_can_be_converted_in_place(rows):
     data = rows([ROW])
-    assert cli("convert", data, data, "--to", "skyrl").exit_code == 0
+    cli("convert", data, data, "--to", "skyrl")
     assert read(data)[0]["env_class"] == "citemark"
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from citemark_service.trainers.rows import PromptTemplate
 from citemark_service.trainers.table import TRAINERS, task_of
+from support.command_line import cli
 from support.made_tasks import ROW
 
 
@@ -17,13 +18,12 @@ def laid(name: str, **changed: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def examined(cli, rows) -> Callable[..., dict[str, Any]]:
+def examined(rows) -> Callable[..., dict[str, Any]]:
     """`examined("verl", [row], status=0)`: the report of a command that exits so."""
 
     def run(name: str, data: list[Any], *options: str, status: int) -> dict[str, Any]:
-        result = cli("doctor", "--trainer", name, "--dataset", rows(data), "--json", *options)
-        assert result.exit_code == status, result.output
-        report: dict[str, Any] = json.loads(result.stdout)
+        command = ["doctor", "--trainer", name, "--dataset", rows(data), "--json"]
+        report: dict[str, Any] = json.loads(cli(*command, *options, status=status).stdout)
         assert status == any(each["severity"] == "error" for each in report["findings"])
         return report
 
@@ -158,22 +158,20 @@ def test_no_rows_are_an_error(examined):
     assert found(examined("trl", [], status=1), "file")
 
 
-def test_a_row_that_is_no_json_is_an_error_by_its_line(cli, rows):
+def test_a_row_that_is_no_json_is_an_error_by_its_line(rows):
     path = rows([laid("trl")])
     path.write_text(path.read_text() + "{nothing\n")
-    result = cli("doctor", "--trainer", "trl", "--dataset", path)
-    assert result.exit_code == 1
-    assert "line 2" in result.stdout
-    assert "is not JSON" in result.stdout
+    told = cli("doctor", "--trainer", "trl", "--dataset", path, status=1).stdout
+    assert "line 2" in told
+    assert "is not JSON" in told
 
 
 @pytest.mark.parametrize("name", TRAINERS)
-def test_a_table_is_examined_as_well(cli, rows, tmp_path, name):
+def test_a_table_is_examined_as_well(rows, tmp_path, name):
     table = tmp_path / "rows.parquet"
     target = name if ".parquet" in TRAINERS[name].suffixes else "citemark"
-    assert cli("convert", rows([ROW, {**ROW, "id": "b"}]), table, "--to", target).exit_code == 0
-    result = cli("doctor", "--trainer", name, "--dataset", table, "--json")
-    assert result.exit_code == int(target != name), result.output
+    cli("convert", rows([ROW, {**ROW, "id": "b"}]), table, "--to", target)
+    cli("doctor", "--trainer", name, "--dataset", table, "--json", status=int(target != name))
 
 
 @pytest.mark.parametrize("name", TRAINERS)
@@ -213,8 +211,7 @@ def test_an_honest_answer_worth_nothing_more_is_pointed_out(examined, citemark_u
         (["--trainer", "nonesuch", "--dataset", "FILE"], "nonesuch"),
     ],
 )
-def test_wrong_usage_is_said(cli, rows, arguments, said):
+def test_wrong_usage_is_said(rows, arguments, said):
     path = rows([laid("trl")])
-    result = cli("doctor", *(path if each == "FILE" else each for each in arguments))
-    assert result.exit_code == 2
-    assert said in result.stderr
+    given = [path if each == "FILE" else each for each in arguments]
+    cli("doctor", *given, status=2, says=said)
