@@ -2,10 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import pytest
 
@@ -39,42 +38,33 @@ from support.scripted_judge import (
     Raw,
     Reply,
     Reset,
-    Script,
-    ScriptedJudge,
     Status,
     always,
     in_turn,
 )
 
-StartJudge = Callable[[Script], Awaitable[ScriptedJudge]]
-OpenPool = Callable[..., JudgePool]
-
-CONSTRAINT = Constraint(regex=r"\{[0-2]\}", json_schema={"type": "object", "properties": {}})
-SCHEMA = {
+SCHEMA = {"type": "object", "properties": {}}
+CONSTRAINT = Constraint(regex=r"\{[0-2]\}", json_schema=SCHEMA)
+RESPONSE_FORMAT = {
     "type": "json_schema",
-    "json_schema": {
-        "name": "verdicts",
-        "strict": True,
-        "schema": {"type": "object", "properties": {}},
-    },
+    "json_schema": {"name": "verdicts", "strict": True, "schema": SCHEMA},
 }
 PROMPT = "Otters hold hands while they sleep, says the answer under review."
 REQUEST = ChatRequest((Message("system", "Judge."), Message("user", PROMPT)), CONSTRAINT, 32)
-BODY = {
+BODY = {  # what every server is sent for it
     "model": MODEL,
     "messages": [{"role": "system", "content": "Judge."}, {"role": "user", "content": PROMPT}],
     "temperature": 0.0,
     "seed": 0,
 }
-"""What every server is sent for `REQUEST`."""
 
 
 @pytest.fixture
-async def open_vllm() -> AsyncIterator[OpenPool]:
+async def open_vllm():
     """`open_vllm(judge, …)` is a pool of that one server, with the options of `pool_of`."""
     pools: list[JudgePool] = []
 
-    def opened(judge: ScriptedJudge, *, path: str = "", **options: Any) -> JudgePool:
+    def opened(judge, *, path="", **options):
         pools.append(pool_of([judge.url + path], **{"api_key": "key", **options}))
         return pools[-1]
 
@@ -84,12 +74,12 @@ async def open_vllm() -> AsyncIterator[OpenPool]:
 
 
 @pytest.fixture(params=[False, True], ids=["vllm", "hosted"])
-def open_pool(open_vllm: OpenPool, request: pytest.FixtureRequest) -> OpenPool:
+def open_pool(open_vllm, request):
     """Likewise, over aiohttp and over the openai package."""
     return partial(open_vllm, hosted=request.param)
 
 
-async def ask(pool: JudgePool, request=REQUEST, *, meter=None, within_s=None) -> ChatReply:
+async def ask(pool, request=REQUEST, *, meter=None, within_s=None) -> ChatReply:
     deadline = None if within_s is None else time.monotonic() + within_s
     return await pool.complete(request, meter=meter or Meter(), deadline=deadline)
 
@@ -115,7 +105,7 @@ async def test_what_is_optional_is_sent_when_it_is_asked_for(start_judge, open_v
     await ask(pool, replace(REQUEST, constraint=None))
 
     full, bare = judge.requests
-    assert full["response_format"] == SCHEMA
+    assert full["response_format"] == RESPONSE_FORMAT
     assert (full["logprobs"], full["top_logprobs"]) == (True, 5)
     assert (full["temperature"], full["priority"]) == (0.3, 10)
     optional = {"response_format", "logprobs", "top_logprobs", "priority"}
@@ -129,7 +119,7 @@ async def test_the_body_has_only_fields_of_the_hosted_api(start_judge, open_vllm
     await ask(open_vllm(judge, hosted=True, priorities=True), request)
 
     own = {"max_completion_tokens": 32, "logprobs": True, "top_logprobs": 5}
-    assert judge.requests == [BODY | own | {"response_format": SCHEMA}]
+    assert judge.requests == [BODY | own | {"response_format": RESPONSE_FORMAT}]
     assert judge.headers[0]["authorization"] == "Bearer key"
 
 
@@ -158,6 +148,7 @@ async def test_the_reply_the_meter_and_the_observer_agree(start_judge, open_pool
 
     assert (reply.content, reply.finish_reason) == ("{1}", "stop")
     assert reply.tokens is not None
+    assert reply.tokens[1].logprob == -0.2
     assert reply.tokens[1].alternatives == [Alternative("1", -0.2), Alternative("0", -1.7)]
     assert meter.usage == reply.usage == Usage(1, 100, 60, 10)
     assert metrics.calls == [("ok", (100, 60, 10))]
@@ -171,7 +162,6 @@ async def test_a_truncated_or_empty_reply_is_handed_on(start_judge, open_pool):
     assert (await ask(pool)).content == ""
 
 
-HTML = Raw(b"<html>busy</html>")
 RETRIED: list[tuple[Answer, type[JudgeError]]] = [
     (Reset(), JudgeUnreachable),
     (Reset(sent=40), JudgeUnreachable),
@@ -179,6 +169,8 @@ RETRIED: list[tuple[Answer, type[JudgeError]]] = [
     (Status(503), JudgeOverloaded),
     (Status(500), JudgeServerError),
     (Status(502), JudgeServerError),
+    (Status(504), JudgeServerError),
+    (Status(408), JudgeTimeout),
     (Hang(), JudgeTimeout),
     (Drip(every_s=0.1), JudgeTimeout),
 ]
@@ -187,46 +179,40 @@ FINAL: list[tuple[Answer, type[JudgeError]]] = [
     (Status(401), JudgeRejected),
     (Status(404), JudgeRejected),
     (Status(409), JudgeRejected),
+    (Status(422), JudgeRejected),
     (Raw(b"", 307, {"location": "http://127.0.0.1:1/v1"}), JudgeRejected),
     (CUT, JudgeUnreadable),
-    (HTML, JudgeUnreadable),
+    (Raw(b"<html>busy</html>"), JudgeUnreadable),
     (Raw(b""), JudgeUnreadable),
     (Raw(b'{"verdicts":[1,2]}'), JudgeUnreadable),
     (Raw(b'{"error":{"message":"oops"}}'), JudgeUnreadable),
     (Raw(b'{"choices":[]}', 202), JudgeUnreadable),
+    (Raw(b"", 204), JudgeUnreadable),
     (Raw(b'{"x":"' + b"x" * 9_000_000 + b'"}'), JudgeUnreadable),
     (Reply(None), JudgeUnreadable),
 ]
 
 
-def limit_of(fault: Answer) -> float:
-    """Seconds for a call: few to a fault that never ends, but enough to get there."""
-    return 1.0 if isinstance(fault, Hang | Drip) else 30.0
-
-
 @pytest.mark.parametrize(("fault", "error"), RETRIED)
-async def test_a_transport_fault_is_retried_until_it_passes(fault, error, start_judge, open_pool):
-    judge = await start_judge(in_turn(fault, fault, Reply("{1}")))
+async def test_a_transport_fault_is_retried_until_it_passes_or_raised_by_its_name(
+    fault, error, start_judge, open_pool
+):
+    judge = await start_judge(in_turn(fault, fault, Reply("{1}"), fault))
     metrics, meter = RetryLog(), Meter()
-    pool = open_pool(judge, metrics=metrics, timeout_s=limit_of(fault))
-    reply = await ask(pool, meter=meter)
+    # Few seconds to a fault that never ends, but enough to get there.
+    limit_s = 1.0 if isinstance(fault, Hang | Drip) else 30.0
+    pool = open_pool(judge, metrics=metrics, timeout_s=limit_s)
 
-    assert reply.content == "{1}"
+    assert (await ask(pool, meter=meter)).content == "{1}"
     assert metrics.retries == [error.kind, error.kind]
     assert [kind for kind, _ in metrics.calls] == [error.kind, error.kind, "ok"]
     assert meter.usage.calls == 1  # the server billed one
 
-
-@pytest.mark.parametrize(("fault", "error"), RETRIED)
-async def test_a_transport_fault_that_stays_is_raised_by_its_name(
-    fault, error, start_judge, open_pool
-):
-    judge = await start_judge(always(fault))
     with pytest.raises(error) as raised:
-        await ask(open_pool(judge, timeout_s=limit_of(fault)))
-
+        await ask(pool)
     assert type(raised.value) is error
-    assert judge.calls == 3
+    assert judge.calls == 3 + 3
+    assert not isinstance(fault, Status) or str(fault.code) in str(raised.value)
 
 
 @pytest.mark.parametrize(("fault", "error"), FINAL, ids=range(len(FINAL)))
@@ -239,6 +225,7 @@ async def test_a_reply_that_would_come_again_is_not_retried(fault, error, start_
     assert type(raised.value) is error
     assert judge.calls == 1
     assert [kind for kind, _ in metrics.calls] == [error.kind]
+    assert not isinstance(fault, Status) or str(fault.code) in str(raised.value)
 
 
 async def test_a_compressed_reply_that_is_none_breaks_off(start_judge, open_vllm):
@@ -248,10 +235,10 @@ async def test_a_compressed_reply_that_is_none_breaks_off(start_judge, open_vllm
         await ask(open_vllm(judge, hosted=True, attempts=1))
 
 
-async def test_an_unreadable_reply_is_paid_for(start_judge, open_pool):
-    judge = await start_judge(always(Reply(None, prompt_tokens=9, completion_tokens=3)))
-    meter = Meter()
-    with pytest.raises(JudgeUnreadable):
+async def test_reasoning_is_never_read_for_content_and_is_paid_for(start_judge, open_pool):
+    thought = Reply(None, reasoning='{"C1": 2}', prompt_tokens=9, completion_tokens=3)
+    judge, meter = await start_judge(always(thought)), Meter()
+    with pytest.raises(JudgeUnreadable, match="no content"):
         await ask(open_pool(judge), meter=meter)
 
     assert meter.usage == Usage(1, 9, 0, 3)
@@ -286,10 +273,9 @@ async def test_a_rejection_says_why_unless_it_echoes_the_prompt(start_judge, ope
     )
     pool = open_pool(judge)
 
-    with pytest.raises(JudgeRejected, match=r"^the judge answered HTTP 400: regex is too deep$"):
-        await ask(pool)
-    with pytest.raises(JudgeRejected, match=r"^the judge answered HTTP 400$"):
-        await ask(pool)
+    for words in (": regex is too deep", ""):
+        with pytest.raises(JudgeRejected, match=rf"^the judge answered HTTP 400{words}$"):
+            await ask(pool)
 
 
 async def test_a_deadline_cuts_a_call(start_judge, open_pool):
@@ -347,45 +333,35 @@ async def test_cancellation_reaches_the_server_and_frees_the_slot(start_judge, o
     assert (await ask(pool)).content == "{1}"
 
 
-async def test_a_closed_client_asks_nobody(start_judge, open_pool):
-    judge = await start_judge(always(Reply("{1}")))
-    pool = open_pool(judge)
-    await ask(pool)
-    await pool.aclose()
-
-    with pytest.raises(JudgeStopped):
-        await ask(pool)
-    assert judge.calls == 1
-
-
-async def test_closing_ends_what_is_in_flight(start_judge, open_pool):
+async def test_closing_ends_what_is_in_flight_and_nobody_is_asked_any_more(start_judge, open_pool):
     judge = await start_judge(always(Hang()))
     pool = open_pool(judge)
     call = asyncio.create_task(ask(pool))
     await judge.until(lambda: judge.in_flight == 1)
     await pool.aclose()
 
-    with pytest.raises(JudgeStopped):
-        await call
+    for stopped in (call, ask(pool)):
+        with pytest.raises(JudgeStopped):
+            await stopped
     assert judge.calls == 1
 
 
-async def test_check_passes_where_the_model_is_served_or_the_list_is_not_readable(
-    start_judge, open_pool
-):
-    judge = await start_judge(always(Hang()))
-    await open_pool(judge).check()
-    judge.models = None
-    await open_pool(judge).check()
-
-
-@pytest.mark.parametrize(("path", "why"), [("", f"serves one, two, not {MODEL}"), ("/typo", "404")])
+@pytest.mark.parametrize(
+    ("models", "path", "why"),
+    [
+        ((MODEL,), "", None),
+        (None, "", None),  # no readable list
+        (("one", "two"), "", f"serves one, two, not {MODEL}"),
+        ((MODEL,), "/typo", "404"),
+    ],
+)
 async def test_check_says_what_is_served_and_when_the_path_is_wrong(
-    start_judge, open_pool, path, why
+    start_judge, open_pool, models, path, why
 ):
     judge = await start_judge(always(Hang()))
-    judge.models = ("one", "two")
-    with pytest.raises(JudgeRejected, match=why):
+    judge.models = models
+    expected = pytest.raises(JudgeRejected, match=why) if why else nullcontext()
+    with expected:
         await open_pool(judge, path=path).check()
 
 
