@@ -2,6 +2,7 @@
 
 import time
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,27 +13,23 @@ ANSWER = (
 )
 
 
-def test_copies_are_found_through_what_copying_changes():
-    passage = QuotedText(ANSWER)
-    for quote in (
-        "opened in June 1871",
-        "THE ALDER  VIADUCT\nopened, in June 1871",
-        "its builders said 'never again'",
-        "The Alder viaduct opened in 1871; its builders said",
-        "一八七一年",
-    ):
-        assert passage.holds(quote), quote
-
-
-def test_what_is_not_there_is_not_found():
-    passage = QuotedText(ANSWER)
-    for quote in ("", "…", "June 1872", "opened June", "the viaduct cost a great deal of money"):
-        assert not passage.holds(quote), quote
-
-
-def test_scattered_words_are_no_quote():
-    quote = ["alpha", "beta", "gamma", "delta", "epsilon"]
-    assert not QuotedText(" filler that says nothing at all ".join(quote)).holds(" ".join(quote))
+@pytest.mark.parametrize(
+    ("quote", "held"),
+    [
+        ("opened in June 1871", True),
+        ("THE ALDER  VIADUCT\nopened, in June 1871", True),
+        ("its builders said 'never again'", True),
+        ("The Alder viaduct opened in 1871; its builders said", True),
+        ("一八七一年", True),
+        ("", False),
+        ("…", False),
+        ("June 1872", False),
+        ("opened June", False),
+        ("the viaduct cost a great deal of money", False),
+    ],
+)
+def test_copies_are_found_through_what_copying_changes_and_nothing_else(quote, held):
+    assert QuotedText(ANSWER).holds(quote) is held
 
 
 words = st.lists(st.sampled_from("abcdefg"), min_size=1, max_size=40)

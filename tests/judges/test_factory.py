@@ -7,7 +7,6 @@ import pytest
 from pydantic import SecretStr
 
 from citemark_service.errors import SettingsError
-from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.judges.factory import build_judge
 from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.judges.smollm2 import model_file
@@ -19,10 +18,6 @@ from support.counting_judge import CountingJudge
 URLS = ("http://a:1/v1", "http://b:1/v1")
 
 
-async def test_the_embedded_judge_needs_nothing():
-    assert isinstance(build_judge(Settings(judge="embedded"), Metrics()), EmbeddedJudge)
-
-
 @pytest.mark.parametrize("name", ["vllm", "openai"])
 async def test_language_judges_are_named_by_their_model(name):
     settings = Settings(judge=name, judge_model="some/model", judge_api_key=SecretStr("k"))
@@ -30,13 +25,6 @@ async def test_language_judges_are_named_by_their_model(name):
     assert isinstance(judge, LanguageJudge)
     assert judge.identity.model == "some/model"
     await judge.aclose()
-
-
-@pytest.mark.parametrize("key", [None, SecretStr("")])
-async def test_a_hosted_judge_needs_its_own_key(key, monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", "other")
-    with pytest.raises(SettingsError, match="judge_api_key"):
-        build_judge(Settings(judge="openai", judge_api_key=key), Metrics())
 
 
 def test_an_unknown_judge_is_refused_with_the_names_of_all():
@@ -70,21 +58,22 @@ def test_a_list_that_is_none_is_refused_by_its_name(monkeypatch, text):
         load_settings()
 
 
-@pytest.mark.parametrize("name", ["vllm", "openai"])
-async def test_several_servers_take_the_place_of_the_one(name):
+@pytest.mark.parametrize(
+    ("settings", "servers"),
+    [
+        ({"judge": "vllm", "judge_urls": URLS}, ["a:1", "b:1"]),
+        ({"judge": "openai", "judge_urls": URLS, "judge_api_key": "k"}, ["a:1", "b:1"]),
+        ({"judge": "vllm"}, ["127.0.0.1:8001"]),
+    ],
+)
+async def test_several_servers_take_the_place_of_the_one_and_each_has_metrics(settings, servers):
     metrics = Metrics()
-    judge = build_judge(Settings(judge=name, judge_urls=URLS, judge_api_key="k"), metrics)
-    assert list(metrics.servers_up) == ["a:1", "b:1"]
-    assert all(up() for up in metrics.servers_up.values())
-    await judge.aclose()
-
-
-async def test_one_server_has_metrics_too():
-    metrics = Metrics()
-    judge = build_judge(Settings(judge="vllm"), metrics)
-    labels = {"server": "127.0.0.1:8001"}
-    assert metrics.registry.get_sample_value("citemark_judge_server_up", labels) == 1
-    assert metrics.registry.get_sample_value("citemark_judge_server_waiting", labels) == 0
+    judge = build_judge(Settings(**settings), metrics)
+    assert list(metrics.servers_up) == servers
+    for server in servers:
+        for name, value in (("up", 1), ("waiting", 0)):
+            sample = f"citemark_judge_server_{name}"
+            assert metrics.registry.get_sample_value(sample, {"server": server}) == value
     await judge.aclose()
 
 
@@ -95,9 +84,11 @@ async def test_one_server_has_metrics_too():
         ({"judge_urls": ("http://user:secret@a:1/v1", URLS[1])}, "credentials"),
         ({"judge_urls": ("ftp://a/v1", URLS[1])}, "http"),
         ({"judge": "openai", "judge_urls": URLS}, "judge_api_key"),
+        ({"judge": "openai", "judge_api_key": SecretStr("")}, "judge_api_key"),
     ],
 )
-def test_servers_that_cannot_be_are_refused(changed, named):
+def test_servers_that_cannot_be_are_refused(changed, named, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "other")  # which is not the judge's
     with pytest.raises(SettingsError, match=named) as refused:
         build_judge(Settings(**{"judge": "vllm", **changed}), Metrics())
     assert "secret" not in str(refused.value)

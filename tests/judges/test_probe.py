@@ -1,26 +1,33 @@
-"""The probe against servers that keep the grammar, ignore it, cache, and do not."""
+"""The probe: servers that keep the grammar, ignore it, cache, and do not; vLLM's counters."""
 
 import itertools
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
 
-from citemark_service.errors import JudgeUnreachable
 from citemark_service.examination.probe import (
     CachedTokens,
     PrefixCount,
     ProbeReport,
     ReadCount,
+    parse_prefix_count,
     probe,
+    read_prefix_count,
 )
 from support.pooled_judge import pooled
 from support.scripted_judge import Listed, Reply, ScriptedJudge, always, in_turn
+from support.scripted_service import listening
 
 VERDICTS = '{"1":0,"2":2}'
 
 
-def counting(*counts: PrefixCount | None) -> ReadCount:
+def counting(*counts: tuple[int, int] | None) -> ReadCount:
     """Give the counts in turn, over and over."""
-    coming = itertools.cycle(counts)
+    coming = itertools.cycle(count and PrefixCount(*count) for count in counts)
 
     async def read_count() -> PrefixCount | None:
         return next(coming)
@@ -33,10 +40,12 @@ async def probed(judge: ScriptedJudge, read_count: ReadCount | None = None) -> P
         return await probe(pool, nonce="n0", read_count=read_count, deadline=None)
 
 
-async def test_a_server_that_does_all_of_it(start_judge) -> None:
+async def test_a_server_that_does_all_of_it(start_judge):
     tokens = tuple(Listed(character) for character in VERDICTS)
-    cold = Reply(VERDICTS, tokens=tokens, prompt_tokens=4000, cached_tokens=0)
-    warm = Reply(VERDICTS, tokens=tokens, prompt_tokens=4000, cached_tokens=2400)
+    cold, warm = (
+        Reply(VERDICTS, tokens=tokens, prompt_tokens=4000, cached_tokens=cached)
+        for cached in (0, 2400)
+    )
     report = await probed(await start_judge(in_turn(cold, cold, warm)))
     assert report.grammar is None
     assert report.logprobs
@@ -56,13 +65,13 @@ async def test_a_server_that_does_all_of_it(start_judge) -> None:
     ],
     ids=["prose", "a verdict missing", "off the menu", "cut"],
 )
-async def test_any_reply_tells_that_the_grammar_is_ignored(start_judge, reply: Reply) -> None:
+async def test_any_reply_tells_that_the_grammar_is_ignored(start_judge, reply):
     good = Reply(VERDICTS)
     for turns in ((reply, good, good), (good, reply, good), (good, good, reply)):
         assert (await probed(await start_judge(in_turn(*turns)))).grammar
 
 
-async def test_the_calls_share_a_beginning_and_ask_for_prose_under_a_grammar(start_judge) -> None:
+async def test_the_calls_share_a_beginning_and_ask_for_prose_under_a_grammar(start_judge):
     judge = await start_judge(always(Reply(VERDICTS)))
     await probed(judge)
     contents = [request["messages"][-1]["content"] for request in judge.requests]
@@ -74,33 +83,62 @@ async def test_the_calls_share_a_beginning_and_ask_for_prose_under_a_grammar(sta
     assert all("regex" in request["structured_outputs"] for request in judge.requests)
 
 
-async def test_the_counters_are_asked_where_the_usage_is_silent(start_judge) -> None:
-    judge = await start_judge(always(Reply(VERDICTS, prompt_tokens=4000)))
-    counts = [(0, 0), (4000, 0), (4000, 0), (8000, 100), (9000, 100), (13000, 2100)]
-    report = await probed(judge, counting(*(PrefixCount(*count) for count in counts)))
-    assert report.second == CachedTokens(100, "metrics")
-    assert report.third == CachedTokens(2000, "metrics")
+TURNS = counting((0, 0), (4000, 0), (4000, 0), (8000, 100), (9000, 100), (13000, 2100))
 
 
 @pytest.mark.parametrize(
-    "read_count",
+    ("read_count", "second", "third"),
     [
-        None,
-        counting(None, None),
-        counting(PrefixCount(0, 0), None),
-        counting(PrefixCount(0, 0), PrefixCount(4001, 2000)),
+        (TURNS, CachedTokens(100, "metrics"), CachedTokens(2000, "metrics")),
+        (None, CachedTokens(), CachedTokens()),
+        (counting(None, None), CachedTokens(), CachedTokens()),
+        (counting((0, 0), None), CachedTokens(), CachedTokens()),
+        (counting((0, 0), (4001, 2000)), CachedTokens(), CachedTokens()),
     ],
-    ids=["none", "not vLLM", "gone", "other traffic"],
+    ids=["counted", "none", "not vLLM", "gone", "other traffic"],
 )
-async def test_what_is_not_known_is_not_told(start_judge, read_count: ReadCount | None) -> None:
+async def test_where_the_usage_is_silent_the_counters_are_asked(
+    start_judge, read_count, second, third
+):
     judge = await start_judge(always(Reply(VERDICTS, prompt_tokens=4000)))
     report = await probed(judge, read_count)
-    assert report.third == CachedTokens()
-    assert report.cached_share is None
+    assert (report.second, report.third) == (second, third)
+    assert (report.cached_share is None) == (third.tokens is None)
 
 
-async def test_a_judge_that_is_not_there_raises(start_judge) -> None:
-    judge = await start_judge(always(Reply(VERDICTS)))
-    await judge.refuse()
-    with pytest.raises(JudgeUnreachable):
-        await probed(judge)
+EXPOSITION = """\
+# HELP vllm:prefix_cache_queries_total Prefix cache queries.
+# TYPE vllm:prefix_cache_queries_total counter
+vllm:prefix_cache_queries_total{engine="0",model_name="judge"} 1.2e+03
+vllm:prefix_cache_queries_total{engine="1",model_name="judge"} 34.0
+# TYPE vllm:prefix_cache_queries_created gauge
+vllm:prefix_cache_queries_created{engine="0",model_name="judge"} 1.79e+09
+# TYPE vllm:prefix_cache_hits_total counter
+vllm:prefix_cache_hits_total{engine="0",model_name="judge"} 800.0
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{engine="0",model_name="judge"} 0.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "count"),
+    [
+        (200, EXPOSITION, PrefixCount(queried=1234, hit=800)),
+        (404, EXPOSITION, None),
+        (200, "<html>", None),
+        (200, "up 1\n", None),
+        (200, "", None),
+    ],
+)
+async def test_the_counters_of_all_engines_are_added_up(status, body, count):
+    metrics = Route("/metrics", lambda _: Response(body, status))
+    with listening(Starlette(routes=[metrics])) as url:
+        assert await read_prefix_count(f"{url}/v1") == count
+    assert await read_prefix_count(f"{url}/v1", timeout_s=2.0) is None  # nobody listens any more
+
+
+@given(st.text(alphabet='vlm:_{}",=#\n 1eNaInf\\') | st.text())
+def test_no_text_is_too_odd(text):
+    assert parse_prefix_count(text) is None
+    found = parse_prefix_count(EXPOSITION + text)
+    assert found is None or found.hit >= 800 or "hits" in text

@@ -128,6 +128,9 @@ def test_the_code_of_the_fences_depends_on_group_and_secret_alone():
     assert code(criteria_prompt(criteria_task("<answer>Else.</answer>"))) == first
     assert code(claims_prompt(claims_task())) == first
     assert code(criteria_prompt(criteria_task(question="Another?"))) != first
+    other = TOOL_OUTPUT.replace("1871", "1872")
+    assert code(criteria_prompt(criteria_task(tool_output=other))) != first
+    assert WRITER.affinity(criteria_task()) == WRITER.affinity(claims_task()) == first
     assert code(criteria_prompt(criteria_task(), PromptWriter(secret=b"other"))) != first
 
 

