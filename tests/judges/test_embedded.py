@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from pathlib import Path
 from statistics import mean
 
 import pytest
@@ -45,9 +46,8 @@ BRIDGE = (
 TOLL = "Tolls on the Harlow Bridge were never raised and were abolished in 1968 by the county."
 BAKING = "Rye bread needs a sourdough starter, since yeast alone leaves the crumb sticky."
 CLAIM = "The Harlow Bridge opened in May 1937 and is 412 metres long."
-
-
 SOURCES = {"a": BRIDGE, "b": TOLL, "c": BAKING}
+STATIC = load_library().find("v3").criteria
 
 
 def judge_answer(answer: Answer, sources: Sources, question: str) -> CitationVerdicts:
@@ -61,26 +61,18 @@ def snippets(texts: dict[str, str]) -> Sources:
     return read_sources(None, [Snippet(id=one, text=text) for one, text in texts.items()])
 
 
-def citations(
-    response: str, *, question: str = QUESTION, sources: dict[str, str] = SOURCES
-) -> CitationVerdicts:
+def citations(response, *, question=QUESTION, sources=SOURCES) -> CitationVerdicts:
     return judge_answer(read_answer(f"<answer>{response}</answer>"), snippets(sources), question)
 
 
-def claim(text: str, ids: str = "a") -> ClaimVerdict:
-    return citations(f"<snippet id={ids}>{text}</snippet>").claims[0]
+def claim(text: str, ids: str = "a", sources=SOURCES) -> ClaimVerdict:
+    return citations(f"<snippet id={ids}>{text}</snippet>", sources=sources).claims[0]
 
 
-def verdicts(
-    response: str, *criteria: Criterion, sources: dict[str, str] = SOURCES
-) -> tuple[CriterionVerdict, ...]:
-    task = CriteriaTask(
-        question=QUESTION,
-        sources=snippets(sources),
-        answer=read_answer(f"<answer>{response}</answer>"),
-        format=FormatReport(checks={}, bonus=1.0),
-        criteria=criteria,
-    )
+def verdicts(response: str, *criteria: Criterion, sources=SOURCES) -> tuple[CriterionVerdict, ...]:
+    answer = read_answer(f"<answer>{response}</answer>")
+    form = FormatReport(checks={}, bonus=1.0)
+    task = CriteriaTask(QUESTION, snippets(sources), answer, form, criteria)
     return asyncio.run(EmbeddedJudge().judge_criteria(task, meter=Meter(), deadline=None))
 
 
@@ -88,90 +80,76 @@ def criterion(text: str, polarity: Polarity = Polarity.POSITIVE) -> Criterion:
     return Criterion(title=text[:40], description=text, polarity=polarity)
 
 
-class TestSupport:
-    @pytest.mark.parametrize(
-        ("text", "ids", "low", "high"),
-        [
-            pytest.param("It opened to traffic in May 1937", "a", 1.0, 1.0, id="verbatim"),
-            pytest.param(CLAIM, "a", 0.51, 1.0, id="a close paraphrase"),
-            pytest.param(CLAIM, "c", 0.0, 0.0, id="an unrelated source"),
-            pytest.param(
-                "Tolls on the Harlow Bridge were never raised.", "b", 0.91, 1.0, id="a denial"
-            ),
-            pytest.param(
-                "Work led by the engineer took 4 years", "a", 0.51, 1.0, id="numeral, inflection"
-            ),
-        ],
-    )
-    def test_support_follows_what_the_source_says(
-        self, text: str, ids: str, low: float, high: float
-    ) -> None:
-        assert low <= claim(text, ids).support <= high
-
-    @pytest.mark.parametrize(
-        "worse",
-        [
-            pytest.param(CLAIM.replace("1937", "1948"), id="another year"),
-            pytest.param(CLAIM.replace("412", "640"), id="another length"),
-            pytest.param(CLAIM.replace("Harlow", "Pendle"), id="another bridge"),
-            pytest.param(CLAIM.replace("opened", "never opened"), id="denied"),
-            pytest.param(CLAIM + " It was painted green by volunteers.", id="with an invention"),
-        ],
-    )
-    def test_a_change_of_fact_lowers_support(self, worse: str) -> None:
-        assert claim(worse).support < claim(CLAIM).support
-
-    def test_words_scattered_over_a_source_support_less_than_words_together(self) -> None:
-        filler = "Nothing of note happened in the valley that season. " * 20
-        words = ["Harlow", "Bridge", "opened", "May", "1937"]
-        scattered = {"a": f" {filler}".join(words)}
-        together = {"a": filler + " ".join(words) + filler}
-        text = "<snippet id=a>The Harlow Bridge opened in May 1937.</snippet>"
-        apart, close = (citations(text, sources=one).claims[0] for one in (scattered, together))
-        assert apart.support < close.support
-
-    def test_an_accent_or_a_width_does_not_matter(self) -> None:
-        source = {"a": "Café Zoë serves ｔｅａ at noon."}
-        text = "<snippet id=a>Cafe Zoe serves tea at noon</snippet>"
-        assert citations(text, sources=source).claims[0].support == 1.0
-
-    def test_a_script_without_spaces_is_compared_too(self) -> None:
-        sources = {"a": "東京都の人口は約一四〇〇万人である。"}
-        near, far = citations(
-            "<snippet id=a>東京都の人口</snippet> <snippet id=a>大阪城の歴史</snippet>",
-            sources=sources,
-        ).claims
-        assert near.support > far.support
+FILLER = "Nothing of note happened in the valley that season. " * 20
+OPENED = ("Harlow", "Bridge", "opened", "May", "1937")
+MORE = {
+    **SOURCES,
+    "close": FILLER + " ".join(OPENED) + FILLER,
+    "scattered": f" {FILLER}".join(OPENED),
+    "tea": "Café Zoë serves ｔｅａ at noon.",
+    "tokyo": "東京都の人口は約一四〇〇万人である。",
+}
 
 
-class TestSubstance:
-    @pytest.mark.parametrize(
-        ("text", "substantive"),
-        [
-            (CLAIM, 1.0),
-            ("This source contains text.", 0.0),
-            ("The passage provides relevant information.", 0.0),
-        ],
-    )
-    def test_a_claim_toward_the_question_is_substantive_and_one_about_its_source_is_not(
-        self, text: str, substantive: float
-    ) -> None:
-        assert claim(text).substantive == substantive
-
-    def test_a_supported_copy_off_the_question_is_not_even_beside_a_relevant_source(self) -> None:
-        copied = claim(BAKING, "c")
-        assert (copied.support, copied.substantive) == (1.0, 0.0)
-        assert claim(BAKING, "c,a").substantive < 0.25
+@pytest.mark.parametrize(
+    ("text", "ids", "low", "high"),
+    [
+        pytest.param("It opened to traffic in May 1937", "a", 1.0, 1.0, id="verbatim"),
+        pytest.param("Cafe Zoe serves tea at noon", "tea", 1.0, 1.0, id="accents and widths"),
+        pytest.param(CLAIM, "a", 0.51, 1.0, id="a close paraphrase"),
+        pytest.param(CLAIM, "c", 0.0, 0.0, id="an unrelated source"),
+        pytest.param("Tolls on the Harlow Bridge were never raised.", "b", 0.91, 1.0, id="denial"),
+        pytest.param("Work led by the engineer took 4 years", "a", 0.51, 1.0, id="inflection"),
+    ],
+)
+def test_support_follows_what_the_source_says(text, ids, low, high):
+    assert low <= claim(text, ids, MORE).support <= high
 
 
-class TestContribution:
-    def test_only_the_source_that_helps_contributes_and_a_single_one_needs_no_verdict(self) -> None:
-        assert claim(CLAIM, "a,c").contributing == {"a": 1.0, "c": 0.0}
-        assert claim(CLAIM).contributing == {}
+HARLOW = "The Harlow Bridge opened in May 1937."
 
-    def test_both_halves_of_a_joint_claim_contribute(self) -> None:
-        joint = claim("The Harlow Bridge opened in May 1937; tolls were abolished in 1968.", "a,b")
-        assert min(joint.contributing.values()) > 0.5
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        pytest.param((CLAIM, "a"), (CLAIM.replace("1937", "1948"), "a"), id="another year"),
+        pytest.param((CLAIM, "a"), (CLAIM.replace("412", "640"), "a"), id="another length"),
+        pytest.param((CLAIM, "a"), (CLAIM.replace("Harlow", "Pendle"), "a"), id="another bridge"),
+        pytest.param((CLAIM, "a"), (CLAIM.replace("opened", "never opened"), "a"), id="denied"),
+        pytest.param((CLAIM, "a"), (CLAIM + " Volunteers painted it green.", "a"), id="invention"),
+        pytest.param((HARLOW, "close"), (HARLOW, "scattered"), id="words apart"),
+        pytest.param(("東京都の人口", "tokyo"), ("大阪城の歴史", "tokyo"), id="without spaces"),
+    ],
+)
+def test_what_the_source_says_less_clearly_is_supported_less(better, worse):
+    assert claim(*worse, MORE).support < claim(*better, MORE).support
+
+
+@pytest.mark.parametrize(
+    ("text", "substantive"),
+    [
+        (CLAIM, 1.0),
+        ("This source contains text.", 0.0),
+        ("The passage provides relevant information.", 0.0),
+    ],
+)
+def test_a_claim_toward_the_question_is_substantive_and_one_about_its_source_is_not(
+    text, substantive
+):
+    assert claim(text).substantive == substantive
+
+
+def test_a_supported_copy_off_the_question_is_not_even_beside_a_relevant_source():
+    copied = claim(BAKING, "c")
+    assert (copied.support, copied.substantive) == (1.0, 0.0)
+    assert claim(BAKING, "c,a").substantive < 0.25
+
+
+def test_only_sources_that_help_contribute_and_a_single_one_needs_no_verdict():
+    assert claim(CLAIM, "a,c").contributing == {"a": 1.0, "c": 0.0}
+    assert claim(CLAIM).contributing == {}
+    joint = claim("The Harlow Bridge opened in May 1937; tolls were abolished in 1968.", "a,b")
+    assert min(joint.contributing.values()) > 0.5
 
 
 @pytest.mark.parametrize(
@@ -186,172 +164,151 @@ class TestContribution:
         ("But was the bridge ever finished?", 0.0),
     ],
 )
-def test_sentences_that_state_something_are_factual(sentence: str, factual: float) -> None:
+def test_sentences_that_state_something_are_factual(sentence, factual):
     assert [verdict.factual for verdict in citations(sentence).sentences] == [factual]
 
 
-class TestContent:
-    def test_a_named_fact_is_found_with_its_sentence(self) -> None:
-        response = "Bridges are useful. The Harlow Bridge opened in May 1937. It is long."
-        (verdict,) = verdicts(
-            response, criterion("The answer states that the bridge opened in 1937.")
-        )
-        assert verdict.score > 0.5
-        assert verdict.evidence == "The Harlow Bridge opened in May 1937."
-        assert verdict.evidence_found is True
-
-    def test_a_fact_that_is_missing_is_not_found(self) -> None:
-        (verdict,) = verdicts(
-            "The bridge is 412 metres long.",
-            criterion("Mentions Edith Crane as the engineer who led the work."),
-        )
-        assert verdict.score < 0.5
-
-    def test_another_number_scores_lower(self) -> None:
-        asked = criterion("The answer states that the bridge opened in May 1937.")
-        right, wrong = (
-            verdicts(f"The bridge opened in May {year}.", asked)[0].score for year in (1937, 1951)
-        )
-        assert wrong < right
-
-    def test_a_criterion_about_absence_is_turned_round(self) -> None:
-        asked = criterion("Fails to mention the opening year 1937.", Polarity.NEGATIVE)
-        told, silent = (
-            verdicts(response, asked)[0].score
-            for response in ("Its opening year was 1937.", "It crosses the river Stour.")
-        )
-        assert told < 0.5 < silent
-
-    def test_evidence_inside_a_claim_is_a_quote_of_the_answer(self) -> None:
-        response = "<snippet id=a>The bridge   opened in\nMay 1937.</snippet>"
-        (verdict,) = verdicts(response, criterion("States that the bridge opened in May 1937."))
-        assert verdict.evidence == "The bridge   opened in\nMay 1937."
+@pytest.mark.parametrize(
+    ("response", "quote"),
+    [
+        (f"Bridges are useful. {HARLOW} It is long.", HARLOW),
+        (
+            "<snippet id=a>The bridge   opened in\nMay 1937.</snippet>",
+            "The bridge   opened in\nMay 1937.",
+        ),
+    ],
+)
+def test_a_named_fact_is_found_with_its_sentence_or_claim(response, quote):
+    (verdict,) = verdicts(response, criterion("The answer states that the bridge opened in 1937."))
+    assert verdict.score > 0.5
+    assert (verdict.evidence, verdict.evidence_found) == (quote, True)
 
 
 GOOD = (
     "<snippet id=a>The Harlow Bridge opened to traffic in May 1937.</snippet> "
     "<snippet id=a>The Harlow Bridge is 412 metres long.</snippet>"
 )
+UNCITED = "The Harlow Bridge opened to traffic in May 1937. The Harlow Bridge is 412 metres long."
 PADDED = (
     GOOD + " Rye bread needs a starter. Yeast leaves the crumb sticky. Ovens should be hot. "
     "Some bakers prefer spelt flour for flavour."
 )
 INVENTED = GOOD.replace("1937", "1988").replace("Harlow", "Pendle")
-UNCITED = "The Harlow Bridge opened to traffic in May 1937. The Harlow Bridge is 412 metres long."
-FABRICATED = GOOD.replace("id=a", "id=zz")
 
 
-class TestForm:
-    @staticmethod
-    def static(title: str, response: str) -> float:
-        """How good the answer is by one static criterion, in [0, 1]."""
-        (asked,) = (one for one in load_library().find("v3").criteria if one.title == title)
-        raw = verdicts(response, asked)[0].score
-        return raw if asked.polarity is Polarity.POSITIVE else 1.0 - raw
+@pytest.mark.parametrize(
+    ("asked", "low", "high", "between"),
+    [
+        pytest.param(
+            criterion("Mentions Edith Crane as the engineer who led the work."),
+            "The bridge is 412 metres long.",
+            "The work was led by the engineer Edith Crane.",
+            0.5,
+            id="a missing fact",
+        ),
+        pytest.param(
+            criterion("The answer states that the bridge opened in May 1937."),
+            "The bridge opened in May 1951.",
+            "The bridge opened in May 1937.",
+            None,
+            id="another number",
+        ),
+        pytest.param(
+            criterion("Fails to mention the opening year 1937.", Polarity.NEGATIVE),
+            "Its opening year was 1937.",
+            "It crosses the river Stour.",
+            0.5,
+            id="about absence",
+        ),
+        pytest.param(
+            criterion("Explains how redundancy in the genetic code limits point mutations."),
+            "The bridge is long.",
+            "Redundancy in the genetic code limits what point mutations change.",
+            0.5,
+            id="content with a formal word",
+        ),
+        pytest.param(
+            criterion("Completeness: the response includes all information in the passages."),
+            "The bridge is long.",
+            BRIDGE,
+            None,
+            id="completeness",
+        ),
+    ],
+)
+def test_a_criterion_tells_answers_apart(asked, low, high, between):
+    less, more = (verdicts(text, asked, sources={"a": BRIDGE})[0].score for text in (low, high))
+    assert less < more
+    assert between is None or less < between < more
 
-    @pytest.mark.parametrize(
-        ("title", "bad", "low", "high"),
-        [
-            ("Citation Discipline", UNCITED, 0.25, 0.75),
-            ("Citation Discipline", FABRICATED, 0.25, 0.75),
-            ("Citation Discipline", GOOD.replace("id=a", "id=c"), 0.25, 0.75),
-            ("Off-Query Padding", PADDED, 0.5, 0.5),
-            ("Wrong-Entity Confabulation", INVENTED, 0.5, 0.5),
-        ],
-    )
-    def test_a_static_criterion_tells_good_from_bad(
-        self, title: str, bad: str, low: float, high: float
-    ) -> None:
-        assert self.static(title, bad) < low
-        assert self.static(title, GOOD) > high
 
-    def test_repetition_is_padding(self) -> None:
-        once, twice = (
-            self.static("Off-Query Padding", text) for text in (UNCITED, f"{UNCITED} {UNCITED}")
-        )
-        assert twice < once
+def static(title: str, response: str) -> float:
+    """How good the answer is by one static criterion, in [0, 1]."""
+    (asked,) = (one for one in STATIC if one.title == title)
+    raw = verdicts(response, asked)[0].score
+    return raw if asked.polarity is Polarity.POSITIVE else 1.0 - raw
 
-    def test_a_formal_criterion_reads_the_same_from_either_side(self) -> None:
-        text = "Redundancy: the response repeats information that it has already given."
-        present, avoided = verdicts(
-            f"{UNCITED} {UNCITED}", criterion(text, Polarity.NEGATIVE), criterion(text)
-        )
-        assert present.score > 0.9
-        assert avoided.score == pytest.approx(1.0 - present.score)
 
-    def test_a_content_criterion_with_a_formal_word_asks_for_content(self) -> None:
-        asked = criterion("Explains how redundancy in the genetic code limits point mutations.")
-        said, unsaid = (
-            verdicts(response, asked)[0].score
-            for response in (
-                "Redundancy in the genetic code limits what point mutations change.",
-                "The bridge is long.",
-            )
-        )
-        assert unsaid < 0.5 < said
+@pytest.mark.parametrize(
+    ("title", "bad", "low", "high"),
+    [
+        ("Citation Discipline", UNCITED, 0.25, 0.75),
+        ("Citation Discipline", GOOD.replace("id=a", "id=zz"), 0.25, 0.75),
+        ("Citation Discipline", GOOD.replace("id=a", "id=c"), 0.25, 0.75),
+        ("Off-Query Padding", PADDED, 0.5, 0.5),
+        ("Wrong-Entity Confabulation", INVENTED, 0.5, 0.5),
+    ],
+)
+def test_a_static_criterion_tells_good_from_bad(title, bad, low, high):
+    assert static(title, bad) < low
+    assert static(title, GOOD) > high
 
-    def test_completeness_grows_with_what_is_told(self) -> None:
-        asked = criterion(
-            "Completeness: the response includes all the information in the provided passages."
-        )
-        some, every = (
-            verdicts(text, asked, sources={"a": BRIDGE})[0].score
-            for text in ("The bridge is long.", BRIDGE)
-        )
-        assert some < every
+
+def test_repetition_is_padding_and_reads_the_same_from_either_side():
+    twice = f"{UNCITED} {UNCITED}"
+    assert static("Off-Query Padding", twice) < static("Off-Query Padding", UNCITED)
+    text = "Redundancy: the response repeats information that it has already given."
+    present, avoided = verdicts(twice, criterion(text, Polarity.NEGATIVE), criterion(text))
+    assert present.score > 0.9
+    assert avoided.score == pytest.approx(1.0 - present.score)
 
 
 text = st.text(max_size=200)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(question=text, source=text, stated=text, outside=text)
-def test_any_text_is_judged_within_range(
-    question: str, source: str, stated: str, outside: str
-) -> None:
+def test_any_text_is_judged_within_range(question, source, stated, outside):
     response = f"{outside}<snippet id=a,b>{stated}</snippet>"
     known = {"a": source, "b": stated}
     found = citations(response, question=question, sources=known)
     answer = read_answer(f"<answer>{response}</answer>")
     assert len(found.sentences) == len(answer.sentences)
     asked = [criterion(one or "x") for one in (question, source, stated, outside)]
-    static = load_library().find("v3").criteria
-    for verdict in verdicts(response, *asked, *static, sources=known):
+    for verdict in verdicts(response, *asked, *STATIC, sources=known):
         assert verdict.evidence is None or verdict.evidence in answer.text
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(stated=st.text(st.sampled_from("abcdeäñ 東京.,1"), min_size=1, max_size=80))
-def test_a_claim_is_supported_by_itself_and_by_nothing_else(stated: str) -> None:
-    found = citations(
-        f"<snippet id=same>{stated}</snippet>", sources={"same": stated, "other": "zzz yyy xxx"}
-    )
-    assert all(verdict.support in (0.0, 1.0) for verdict in found.claims)
-    other = citations(f"<snippet id=other>{stated}</snippet>", sources={"other": "zzz yyy xxx"})
-    assert all(verdict.support == 0.0 for verdict in other.claims)
+def test_a_claim_is_supported_by_itself_and_by_nothing_else(stated):
+    other = "zzz yyy xxx"
+    same = citations(f"<snippet id=a>{stated}</snippet>", sources={"a": stated, "b": other})
+    assert all(verdict.support in (0.0, 1.0) for verdict in same.claims)
+    found = citations(f"<snippet id=b>{stated}</snippet>", sources={"b": other})
+    assert all(verdict.support == 0.0 for verdict in found.claims)
 
 
-_PRINT_SCORES = """
-import asyncio
-from citemark_schemas import Snippet
-from citemark_service.judges.embedded.judge import EmbeddedJudge
-from citemark_service.judges.tasks import CitationTask, CitedClaim, Meter
-from citemark_service.parsing.parsed import Claim
-from citemark_service.parsing.sources import read_sources
-import sys
-claim, *texts = sys.argv[1:]
-sources = read_sources(None, [Snippet(id=str(n), text=t) for n, t in enumerate(texts)])
-ids = tuple(sources.by_id)
-task = CitationTask(claim, sources, (CitedClaim(Claim(claim, ids, (0, 1)), ids),), ())
-print(asyncio.run(EmbeddedJudge().judge_citations(task, meter=Meter(), deadline=None)))
-"""
-
-
-def test_scores_do_not_depend_on_the_process() -> None:
+def test_scores_do_not_depend_on_the_process():
+    program = "from judges.test_embedded import *; print(claim(CLAIM, 'a,b,c'))"
     outputs = {
         subprocess.run(
-            [sys.executable, "-c", _PRINT_SCORES, CLAIM, BRIDGE, TOLL, BAKING],
-            env={**os.environ, "PYTHONHASHSEED": seed},
+            [sys.executable, "-c", program],
+            env={
+                **os.environ,
+                "PYTHONHASHSEED": seed,
+                "PYTHONPATH": str(Path(__file__).parents[1]),
+            },
             capture_output=True,
             text=True,
             check=True,
@@ -362,65 +319,59 @@ def test_scores_do_not_depend_on_the_process() -> None:
     assert len(outputs) == 1
 
 
-def test_it_is_always_ready_and_spends_nothing() -> None:
-    async def use() -> Usage:
-        judge, meter = EmbeddedJudge(), Meter()
-        await judge.check()
-        task = CitationTask(QUESTION, read_sources("", None), (), ())
-        assert await judge.judge_citations(task, meter=meter, deadline=0.0) == CitationVerdicts(
-            (), ()
-        )
-        await judge.aclose()
-        return meter.usage
+async def test_it_is_always_ready_and_spends_nothing():
+    judge, meter = EmbeddedJudge(), Meter()
+    await judge.check()
+    task = CitationTask(QUESTION, read_sources("", None), (), ())
+    nothing = await judge.judge_citations(task, meter=meter, deadline=0.0)
+    assert nothing == CitationVerdicts((), ())
+    await judge.aclose()
+    assert meter.usage == Usage()
+    assert judge.identity.model == "embedded"
 
-    assert asyncio.run(use()) == Usage()
-    assert EmbeddedJudge().identity.model == "embedded"
+
+def judge_all(response: str, sources: dict[str, str], *asked: Criterion) -> float:
+    """Judge claims, sentences, static and other criteria; seconds of the processor."""
+    start = time.process_time()
+    citations(response, sources=sources)
+    verdicts(response, *STATIC, *asked, sources=sources)
+    return time.process_time() - start
 
 
 @pytest.mark.parametrize(
     "unit", ["<", "a b1 ", "東京都", "1,2.", "x" * 1000 + " ", "not never no ", "e\u0301"]
 )
-def test_a_hostile_length_takes_seconds_of_a_processor_at_most(unit: str) -> None:
-    sources = {str(number): unit * (20_000 // len(unit)) for number in range(50)}
+def test_a_hostile_length_takes_seconds_of_a_processor_at_most(unit):
     stated = unit * (20_000 // len(unit))
-    response = "".join(
-        f"<snippet id={number},{number + 1}>{number} {stated}</snippet>" for number in range(40)
-    )
-    start = time.process_time()
-    citations(response, sources=sources)
-    verdicts(response, *load_library().find("v3").criteria, criterion(stated), sources=sources)
-    assert time.process_time() - start < 20
+    sources = {str(number): stated for number in range(50)}
+    response = "".join(f"<snippet id={n},{n + 1}>{n} {stated}</snippet>" for n in range(40))
+    assert judge_all(response, sources, criterion(stated)) < 20
 
 
-def test_many_sources_and_many_sentences_take_seconds_of_a_processor_at_most() -> None:
+def test_many_sources_and_many_sentences_take_seconds_of_a_processor_at_most():
     sources = {f"s{number}": f"word{number} other{number % 7} Bob 17." for number in range(5000)}
     cite_all = ",".join(sources)
     sentences = " ".join(f"Bob saw word{number} and other{number} in 17." for number in range(300))
     claims = "".join(f"<snippet id={cite_all}>Bob {number}</snippet>" for number in range(20))
-    start = time.process_time()
-    citations(claims + sentences, sources=sources)
     formal = criterion("Unsupported Facts: the response states unsupported facts.")
-    verdicts(claims + sentences, *load_library().find("v3").criteria, formal, sources=sources)
-    assert time.process_time() - start < 20
+    assert judge_all(claims + sentences, sources, formal) < 20
 
 
 def substantive(row: dict) -> list[float]:
-    rollout = Rollout.model_validate(
-        {name: row[name] for name in ("question", "tool_output", "response")}
-    )
+    fields = ("question", "tool_output", "response")
+    rollout = Rollout.model_validate({name: row[name] for name in fields})
     sources, answer = read_sources(rollout.tool_output, None), read_answer(rollout.response)
     found = judge_answer(answer, sources, rollout.question)
     return [verdict.substantive for verdict in found.claims]
 
 
-def test_on_real_rollouts_substance_tells_claims_from_attacks() -> None:
-    ordinary = [
-        score for row in labelled_rows("rollouts_labelled.jsonl") for score in substantive(row)
-    ]
-    attacks: defaultdict[str, list[float]] = defaultdict(list)
+def test_on_real_rollouts_substance_tells_claims_from_attacks():
+    scores = defaultdict(list)
+    for row in labelled_rows("rollouts_labelled.jsonl"):
+        scores["ordinary"] += substantive(row)
     for row in labelled_rows("rollouts_adversarial.jsonl"):
         if row["attack"] in ("trivial_only", "offtopic_copy"):
-            attacks[row["attack"]] += substantive(row)
-    assert mean(ordinary) > 0.8
-    assert mean(attacks["trivial_only"]) < 0.05
-    assert mean(attacks["offtopic_copy"]) < 0.25
+            scores[row["attack"]] += substantive(row)
+    assert mean(scores["ordinary"]) > 0.8
+    assert mean(scores["trivial_only"]) < 0.05
+    assert mean(scores["offtopic_copy"]) < 0.25
