@@ -65,7 +65,7 @@ def citations(response, *, question=QUESTION, sources=SOURCES) -> CitationVerdic
     return judge_answer(read_answer(f"<answer>{response}</answer>"), snippets(sources), question)
 
 
-def claim(text: str, ids: str = "a", sources=SOURCES) -> ClaimVerdict:
+def claim(text: str, ids: str = "a", sources: dict[str, str] = SOURCES) -> ClaimVerdict:
     return citations(f"<snippet id={ids}>{text}</snippet>", sources=sources).claims[0]
 
 
@@ -122,7 +122,8 @@ HARLOW = "The Harlow Bridge opened in May 1937."
     ],
 )
 def test_what_the_source_says_less_clearly_is_supported_less(better, worse):
-    assert claim(*worse, MORE).support < claim(*better, MORE).support
+    less, more = (claim(text, ids, MORE).support for text, ids in (worse, better))
+    assert less < more
 
 
 @pytest.mark.parametrize(
@@ -366,7 +367,7 @@ def substantive(row: dict) -> list[float]:
 
 
 def test_on_real_rollouts_substance_tells_claims_from_attacks():
-    scores = defaultdict(list)
+    scores: defaultdict[str, list[float]] = defaultdict(list)
     for row in labelled_rows("rollouts_labelled.jsonl"):
         scores["ordinary"] += substantive(row)
     for row in labelled_rows("rollouts_adversarial.jsonl"):

@@ -1,4 +1,4 @@
-"""Prompts: hostile text stays data, groups share their beginning, budgets hold."""
+"""Prompts: hostile text stays data, groups share their beginning, cuts fit and show."""
 
 import dataclasses
 import random
@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from citemark_schemas import Criterion, Source
 from citemark_service.judges.language.grammar import citation_layout, criteria_layout
 from citemark_service.judges.language.render import PromptWriter, render_answer
-from citemark_service.judges.language.texts import neutral, size
+from citemark_service.judges.language.texts import (
+    clip,
+    excerpt,
+    fair_cap,
+    find_terms,
+    neutral,
+    size,
+)
 from citemark_service.judges.tasks import CitationTask, CriteriaTask
 from support.judge_tasks import CRITERIA, TOOL_OUTPUT, claims_task, criteria_task, shape_of
 
@@ -164,6 +171,13 @@ def group_of_eight() -> list[tuple[CriteriaTask, CitationTask]]:
     return tasks
 
 
+def common_prefix(texts: list[str]) -> str:
+    """The longest beginning that all of `texts` have."""
+    low, high = min(texts), max(texts)
+    length = next((n for n, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
+    return low[:length]
+
+
 def test_a_group_shares_most_of_what_it_sends():
     group = group_of_eight()
     criteria = ["".join(criteria_prompt(task)) for task, _ in group]
@@ -172,25 +186,15 @@ def test_a_group_shares_most_of_what_it_sends():
     assert re.search(r"<answer-\w{8}>\n", shared)
     sent = sum(map(len, criteria + citations))
     # What a prefix cache has seen: of each prompt, the longest beginning sent before.
-    known = sum(_reused(prompts) for prompts in (criteria, citations))
-    assert len(shared) * len(criteria) / sum(map(len, criteria)) > 0.8
-    assert known / sent > 0.6
-    assert sent / len(group) / 4 <= 12_000
-
-
-def common_prefix(texts: list[str]) -> str:
-    """The longest beginning that all of `texts` have."""
-    low, high = min(texts), max(texts)
-    length = next((n for n, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
-    return low[:length]
-
-
-def _reused(prompts: list[str]) -> int:
-    return sum(
+    known = sum(
         max(len(common_prefix([prompt, earlier])) for earlier in prompts[:position])
+        for prompts in (criteria, citations)
         for position, prompt in enumerate(prompts)
         if position
     )
+    assert len(shared) * len(criteria) / sum(map(len, criteria)) > 0.8
+    assert known / sent > 0.6
+    assert sent / len(group) / 4 <= 12_000
 
 
 def test_parts_of_one_task_share_their_beginning():
@@ -224,13 +228,6 @@ def test_a_huge_rollout_fits_the_budget(budget):
     assert shape_of({"messages": [{"content": prompts[0][1]}]}).count("V") == 12
 
 
-def test_hostile_megabytes_take_seconds_at_most():
-    start = time.process_time()
-    for piece in ("<", "<snippet ", "<snippet id=a>", "</snippet>", "\n \n", "[INST", "\u200b<"):
-        render_answer(piece * (1_000_000 // len(piece)), 20_000)
-    assert time.process_time() - start < 20
-
-
 @given(st.text())
 def test_neutral_text_stays_as_it_is(text):
     once = neutral(text)
@@ -252,3 +249,52 @@ def test_the_group_memory_is_bounded_and_changes_nothing():
     assert all(one != other for one, other in pairwise(first))
     again = dataclasses.replace(tasks[0], answer=tasks[1].answer)
     assert criteria_prompt(again, writer) == first[0]
+
+
+FILLER = "Nothing of note was found on this day by any of the members. " * 60
+FACT = "The Alder viaduct cost 48,000 pounds. "
+
+
+def test_an_excerpt_keeps_what_is_looked_for_wherever_it_stands():
+    terms = find_terms(["The viaduct cost 48,000 pounds"])
+    for text in (FACT + FILLER, FILLER + FACT + FILLER, FILLER + FACT):
+        cut = excerpt(text, terms, 900)
+        assert FACT.strip() in cut
+        assert "[…]" in cut
+
+
+def test_without_a_match_the_beginning_is_kept():
+    assert excerpt(FACT + FILLER, frozenset(), 600).startswith(FACT.strip())
+
+
+def test_a_cut_says_how_much_is_missing():
+    cut = clip("0" * 500 + "1" * 500, 300)
+    kept = 173 + 86  # two thirds and one third of what the marker leaves
+    assert cut == f"{'0' * 173} [… {1000 - kept} characters cut …] {'1' * 86}"
+
+
+@given(st.text(), st.integers(40, 400), st.sets(st.text(min_size=3)))
+def test_nothing_is_longer_than_its_budget_or_changed_without_need(text, budget, terms):
+    text = neutral(text)
+    for cut in (clip(text, budget), excerpt(text, terms, budget)):
+        assert size(cut) <= budget
+        if size(text) <= budget:
+            assert cut == text
+
+
+@given(st.lists(st.integers(0, 1000)), st.integers(0, 5000))
+def test_a_fair_cap_fits_and_wastes_nothing(sizes, total):
+    cap = fair_cap(sizes, total)
+    taken = sum(min(length, cap) for length in sizes)
+    assert taken <= max(total, 0) or not sizes
+    if taken < sum(sizes):
+        assert sum(min(length, cap + 1) for length in sizes) > total
+
+
+def test_hostile_megabytes_take_seconds_at_most():
+    start = time.process_time()
+    for piece in ("<", "<snippet ", "<snippet id=a>", "</snippet>", "\n \n", "[INST", "\u200b<"):
+        render_answer(piece * (1_000_000 // len(piece)), 20_000)
+    for piece in ("word ", "x", "\n \n", "["):
+        excerpt(neutral(piece * (1_000_000 // len(piece))), frozenset({"word"}), 2_000)
+    assert time.process_time() - start < 20

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from citemark_service.errors import InvalidVerdict, JudgeError, JudgeTruncated, JudgeUnreadable
 from citemark_service.judges.chat import Alternative, ChatReply, Token
 from citemark_service.judges.language.grammar import (
-    Layout,
     Quote,
     Verdict,
     citation_layout,
@@ -22,6 +21,7 @@ from citemark_service.judges.language.replies import expected_score, parse_reply
 from citemark_service.judges.tasks import Usage
 from support.judge_tasks import filled
 
+ONE = criteria_layout(1, quotes=False)
 TWO = criteria_layout(2, quotes=False)
 QUOTED = criteria_layout(1, quotes=True)
 CITED = citation_layout((1, 2), 1)
@@ -31,12 +31,10 @@ def reply(content: str, finish_reason: str | None = "stop", tokens=None) -> Chat
     return ChatReply(content, finish_reason, Usage(), tokens)
 
 
-@st.composite
-def layouts(draw: st.DrawFn) -> Layout:
-    if draw(st.booleans()):
-        return criteria_layout(draw(st.integers(1, 4)), quotes=draw(st.booleans()))
-    ids = tuple(draw(st.lists(st.integers(1, 5), min_size=1, max_size=4)))
-    return citation_layout(ids, draw(st.integers(0, 3)))
+ids_per_claim = st.lists(st.integers(1, 5), min_size=1, max_size=4).map(tuple)
+layouts = st.builds(criteria_layout, st.integers(1, 4), quotes=st.booleans()) | st.builds(
+    citation_layout, ids_per_claim, st.integers(0, 3)
+)
 
 
 def test_layouts_are_as_documented():
@@ -92,12 +90,11 @@ def test_a_claim_is_exactly_its_digits(value):
 
 
 @pytest.mark.parametrize(
-    ("finish_reason", "error"),
-    [("length", JudgeTruncated), ("content_filter", JudgeUnreadable)],
+    ("reason", "error"), [("length", JudgeTruncated), ("content_filter", JudgeUnreadable)]
 )
-def test_a_reply_that_was_stopped_counts_for_nothing(finish_reason, error):
+def test_a_reply_that_was_stopped_counts_for_nothing(reason, error):
     with pytest.raises(error):
-        parse_reply(reply('{"1":2,"2":0}', finish_reason), TWO)
+        parse_reply(reply('{"1":2,"2":0}', reason), TWO)
 
 
 def test_messages_never_carry_the_reply():
@@ -133,7 +130,7 @@ def fits(schema, values) -> bool:
     )
 
 
-@given(st.data(), layouts())
+@given(st.data(), layouts)
 def test_the_two_forms_of_a_constraint_and_the_reader_agree(data, layout):
     constraint = layout.constraint
     content = data.draw(st.from_regex(constraint.regex, fullmatch=True))
@@ -143,7 +140,7 @@ def test_the_two_forms_of_a_constraint_and_the_reader_agree(data, layout):
         assert {*reading.digits, *reading.quotes} == layout.keys
 
 
-@given(layouts())
+@given(layouts)
 def test_the_longest_compact_reply_fits(layout):
     quote = "x" * 160
     verdicts = sum(isinstance(field, Verdict) for field in layout.fields)
@@ -156,23 +153,19 @@ def weighed(*pairs: tuple[str, float]) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode([Alternative(*pair) for pair in pairs]))
 
 
-def spelled(*texts: str, alternatives=(), logprob: float = -0.1) -> tuple[Token, ...]:
-    """Tokens, the alternatives given to the one that holds a `2`."""
-    others = weighed(*alternatives)
-    return tuple(Token(t, logprob, others if "2" in t else weighed()) for t in texts)
-
-
 @pytest.mark.parametrize(
-    ("texts", "alternatives"),
+    ("texts", "offered"),
     [
-        (('{"1":', "2", "}"), (("2", math.log(0.6)), ("1", math.log(0.2)), ("x", -0.1))),
-        (('{"1', '":2', "}"), (('":2', math.log(0.6)), ('":1', math.log(0.2)), ('" 0', -0.1))),
-        (('{"1":', "2}"), (("2}", math.log(0.6)), ("1}", math.log(0.2)), ("0,", -0.1))),
+        (('{"1":', "2", "}"), ("2", "1", "x")),
+        (('{"1', '":2', "}"), ('":2', '":1', '" 0')),
+        (('{"1":', "2}"), ("2}", "1}", "0,")),
     ],
 )
-def test_the_score_is_the_mean_over_offered_digits_wherever_the_token_ends(texts, alternatives):
-    tokens = spelled(*texts, alternatives=alternatives, logprob=math.log(0.6))
-    reading = parse_reply(reply("".join(texts), tokens=tokens), criteria_layout(1, quotes=False))
+def test_the_score_is_the_mean_over_offered_digits_wherever_the_token_ends(texts, offered):
+    likely, unlikely = math.log(0.6), math.log(0.2)
+    others = weighed(*zip(offered, (likely, unlikely, -0.1), strict=True))
+    tokens = tuple(Token(text, likely, others if "2" in text else weighed()) for text in texts)
+    reading = parse_reply(reply("".join(texts), tokens=tokens), ONE)
     assert reading.digits["1"] == (2,)
     assert reading.scores["1"][0] == pytest.approx((0.75 * 2 + 0.25 * 1) / 2)
 
@@ -195,8 +188,8 @@ def test_a_quote_cannot_pose_as_a_verdict():
 
 
 def test_tokens_of_another_text_are_not_used():
-    tokens = spelled('{"1":', "1", "}", alternatives=(("0", -0.1),))
-    reading = parse_reply(reply('{"1":2}', tokens=tokens), criteria_layout(1, quotes=False))
+    tokens = (Token('{"1":', -0.1), Token("1", -0.1, weighed(("0", -0.1))), Token("}", -0.1))
+    reading = parse_reply(reply('{"1":2}', tokens=tokens), ONE)
     assert reading.scores["1"] == (1.0,)
 
 
@@ -226,4 +219,4 @@ def test_without_probabilities_the_digit_is_the_score(digit):
 def test_a_verdict_whose_alternatives_are_none_is_unreadable(listed):
     tokens = (Token('{"1":', -0.1), Token("2", -0.1, msgspec.Raw(listed)), Token("}", -0.1))
     with pytest.raises(JudgeUnreadable, match="alternatives"):
-        parse_reply(reply('{"1":2}', tokens=tokens), criteria_layout(1, quotes=False))
+        parse_reply(reply('{"1":2}', tokens=tokens), ONE)

@@ -79,7 +79,7 @@ def open_pool(open_vllm, request):
     return partial(open_vllm, hosted=request.param)
 
 
-async def ask(pool, request=REQUEST, *, meter=None, within_s=None) -> ChatReply:
+async def ask(pool: JudgePool, request=REQUEST, *, meter=None, within_s=None) -> ChatReply:
     deadline = None if within_s is None else time.monotonic() + within_s
     return await pool.complete(request, meter=meter or Meter(), deadline=deadline)
 
