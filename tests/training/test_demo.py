@@ -27,6 +27,12 @@ def demo(runs: Path, *options: str) -> list[str]:
     return [sys.executable, script, "--runs", str(runs), "--warm-steps", "1", *options]
 
 
+def ended(runs: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        demo(runs, *options), capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+
+
 def services(runs: Path) -> list[str]:
     """The reward URLs that the run's processes were given; empty where none runs."""
     found = []
@@ -41,15 +47,9 @@ def services(runs: Path) -> list[str]:
 
 
 def test_it_trains_and_ends_with_its_summary(tmp_path):
-    ended = subprocess.run(
-        demo(tmp_path, "--steps", "2"),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr[-3000:]
-    summary = json.loads(ended.stdout.splitlines()[-1])
+    done = ended(tmp_path, "--steps", "2")
+    assert done.returncode == 0, done.stderr[-3000:]
+    summary = json.loads(done.stdout.splitlines()[-1])
     run = tmp_path / "train-demo-embedded-42"
     first, last = read_lines(run / "journal.jsonl")
     assert tuple(summary) == KEYS
@@ -60,7 +60,7 @@ def test_it_trains_and_ends_with_its_summary(tmp_path):
         assert len(rewards) == 16
         assert summary[key] == pytest.approx(fmean(rewards), abs=1e-4)
     assert (run / "rewards.png").read_bytes().startswith(b"\x89PNG")
-    assert len(re.findall(r"^== step-00000[12]$", ended.stdout, re.MULTILINE)) == 2
+    assert len(re.findall(r"^== step-00000[12]$", done.stdout, re.MULTILINE)) == 2
     check_what_is_left(run)
 
 
@@ -103,22 +103,16 @@ def test_ended_from_outside_it_leaves_nothing_running(tmp_path, number):
         httpx.get(f"{urls[0]}/healthz")
 
 
-def test_where_the_service_does_not_start_it_says_so(tmp_path):
-    ended = subprocess.run(
-        demo(tmp_path, "--steps", "2", "--judge", "nobody"),
-        capture_output=True, text=True, timeout=PATIENCE_S, check=False,
-    )  # fmt: skip
-    assert ended.returncode == 2
-    assert "the service ended with status 2" in ended.stderr
-    assert "reward_first_fifth" not in ended.stdout
-
-
-def test_a_stage_that_fails_ends_the_demo_without_a_summary(tmp_path):
-    ended = subprocess.run(
-        demo(tmp_path, "--steps", "-2"),
-        capture_output=True, text=True, timeout=PATIENCE_S, check=False,
-    )  # fmt: skip
-    assert ended.returncode == 1
-    assert "GRPO ended with status 2" in ended.stderr
-    assert "reward_first_fifth" not in ended.stdout
+@pytest.mark.parametrize(
+    ("options", "status", "told"),
+    [
+        (["--steps", "2", "--judge", "nobody"], 2, "the service ended with status 2"),
+        (["--steps", "-2"], 1, "GRPO ended with status 2"),
+    ],
+)
+def test_a_stage_that_fails_ends_the_demo_without_a_summary(tmp_path, options, status, told):
+    done = ended(tmp_path, *options)
+    assert done.returncode == status
+    assert told in done.stderr
+    assert "reward_first_fifth" not in done.stdout
     assert not list((tmp_path / "train-demo-embedded-42").rglob("*.safetensors"))

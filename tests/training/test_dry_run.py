@@ -7,19 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_grpo.training.dry_run import (
-    OPTIMIZER,
-    report_budget,
-    report_flags,
-    report_plan,
-)
+from citemark_grpo.training.dry_run import OPTIMIZER, report_budget, report_flags, report_plan
 from citemark_grpo.training.flags import Machine
 from citemark_grpo.training.plan import FLAGS, plan_run, resolve_flags
 from citemark_grpo.training.rows import PreparedRows, TrainingRow
 
 REQUIRED = {"model_name_or_path": "policy", "dataset": "rows.jsonl"}
-
-
 DEFAULTS = {"epsilon": 0.2, "beta": 0.0, "optim": "adamw", "max_grad_norm": 1.0, "passes": None}
 
 
@@ -94,29 +87,21 @@ def budget(*tokens: int, **flags: Any) -> str:
 
 def test_the_published_step_has_at_most_1_835_008_tokens():
     text = budget(2000, 4000, world_size=8)
-    numbers = [
-        int(each.replace(",", ""))
-        for each in re.findall(r"^ *[a-z ]+ +([\d,]+)", text, re.MULTILINE)
-    ]
+    numbers = re.findall(r"^ *[a-z ]+ +([\d,]+)", text, re.MULTILINE)
     prompts, responses, expected = 256 * 6144, 256 * 1024, 256 * 3000
     assert prompts + responses == 1_835_008
-    assert numbers[:6] == [
+    assert [int(each.replace(",", "")) for each in numbers[:6]] == [
         256, prompts + responses, prompts, responses, expected + responses, expected,
     ]  # fmt: skip
     assert "each of 8 processes: 32 micro-batches of at most 7,168 tokens" in text
-
-
-def test_the_whole_rows_bound_bounds_the_prompt_too():
+    # The whole row's bound bounds the prompt too.
     assert "micro-batches of at most 3,000 tokens" in budget(10, max_token_length=3000)
 
 
 @given(st.lists(st.integers(1, 6144), min_size=1, max_size=50))
 def test_rows_that_are_let_through_never_exceed_the_bound(tokens):
     text = budget(*tokens)
-    bound = re.search(r"with these rows +([\d,]+)", text)
-    found = re.search(r"median (\d+), 95% up to (\d+), longest (\d+)", text)
-    assert bound is not None
-    assert found is not None
-    assert int(bound[1].replace(",", "")) <= 1_835_008
-    median, p95, longest = map(int, found.groups())
-    assert min(tokens) <= median <= p95 <= longest == max(tokens)
+    (bound,) = re.findall(r"with these rows +([\d,]+)", text)
+    ((*middle, longest),) = re.findall(r"median (\d+), 95% up to (\d+), longest (\d+)", text)
+    assert int(bound.replace(",", "")) <= 1_835_008
+    assert min(tokens) <= int(middle[0]) <= int(middle[1]) <= int(longest) == max(tokens)

@@ -44,13 +44,8 @@ def test_it_says_what_is_not_installed_before_anything_is_launched(tmp_path):
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert ended.returncode == 2
-    assert ended.stderr == (
-        "this python has no deepspeed: pip install 'citemark[train,train-gpu]'\n"
-    )
-
-
-def test_its_flags_are_the_trainers(given):
-    assert given.keys() <= {flag.name for flag in FLAGS}
+    told = "this python has no deepspeed: pip install 'citemark[train,train-gpu]'\n"
+    assert ended.stderr == told
 
 
 def test_its_plan_is_the_published_step_on_8_gpus(given):
@@ -79,10 +74,7 @@ def test_the_launcher_says_in_no_second_place_what_is_sharded():
     """Accelerate ends a run whose two places both name a stage or a precision."""
     config = YAML(typ="safe").load(RECIPES / "zero3.yaml")
     assert config["distributed_type"] == "DEEPSPEED"
-    assert config["deepspeed_config"].keys() == {
-        "zero3_init_flag",
-        "deepspeed_multinode_launcher",
-    }
+    assert {*config["deepspeed_config"]} == {"zero3_init_flag", "deepspeed_multinode_launcher"}
     assert "mixed_precision" not in config
 
 

@@ -19,51 +19,56 @@ from citemark_schemas import FailureKind, Knobs, Rollout
 from support.scripted_service import Service, failing, free_url, listening, scripted_service, status
 
 PATIENCE_S = 50.0
-ROWS = tuple(
-    Rollout(question="q", tool_output="", response="", group=f"g{n // 2}").model_dump_json(
-        exclude_unset=True
-    )
+ROWS = [
+    Rollout(
+        question="q", tool_output="", response="", group=f"g{n // 2}", no_claims_score=0.5
+    ).model_dump_json(exclude_unset=True)
     for n in range(4)
-)
+]
+TEXTS = ["x", "xx", "xxx", "xxxx"]
+REWARDS = [1.0, 2.0, 3.0, 4.0]
 
 
-def reward_of(
-    url: str,
-    *,
-    timeout_s: float = 20.0,
-    wait_s: float = 20.0,
-    log_every_s: float = 60.0,
-) -> CitemarkReward:
-    service = ServicePatience(
-        url=url, run="r", timeout_s=timeout_s, wait_s=wait_s, max_failed_share=0.5
-    )
-    knobs = Knobs(verification_reward=10.0)
-    return CitemarkReward(service, knobs, log_every_s=log_every_s)
+def reward_of(url, *, timeout_s=20.0, wait_s=20.0, log_every_s=60.0) -> CitemarkReward:
+    service = ServicePatience(url, "r", timeout_s, wait_s, max_failed_share=0.5)
+    return CitemarkReward(service, Knobs(verification_reward=10.0), log_every_s=log_every_s)
+
+
+def said(text):
+    return [{"role": "assistant", "content": text}]
 
 
 async def called(reward: CitemarkReward, **more: Any) -> list[float | None]:
     """The reward as the trainer calls it, for four completions of two prompts."""
-    return await reward(
-        prompts=["p"] * 4,
-        completions=[[{"role": "assistant", "content": "x" * n}] for n in range(1, 5)],
-        completion_ids=[[1]] * 4,
-        **{"rollout": ROWS, "finish_reason": ["stop", "stop", "stop", "length"], **more},
-        trainer_state=SimpleNamespace(global_step=7),
-        log_metric=lambda name, value: None,
-        log_extra=lambda name, values: None,
-    )
+    given = {
+        "prompts": ["p"] * 4,
+        "completions": list(map(said, TEXTS)),
+        "completion_ids": [[1]] * 4,
+        "rollout": ROWS,
+        "finish_reason": ["stop", "stop", "stop", "length"],
+        "trainer_state": SimpleNamespace(global_step=7),
+        "log_metric": lambda name, value: None,
+        "log_extra": lambda name, values: None,
+    }
+    return await reward(**{**given, **more})
 
 
-async def test_a_batch_is_one_call_with_run_step_group_and_the_runs_knobs(service: Service):
-    assert await called(reward_of(service.url)) == [1.0, 2.0, 3.0, 4.0]
+@pytest.mark.parametrize("completions", [TEXTS, list(map(said, TEXTS))], ids=["text", "turns"])
+async def test_a_batch_is_one_call_with_run_step_group_and_knobs(service: Service, completions):
+    reward = reward_of(service.url)
+    assert await called(reward, completions=completions) == REWARDS
     (request,) = service.requests
     assert request["verification_reward"] == 10.0
     items = request["items"]
-    assert [item["response"] for item in items] == ["x", "xx", "xxx", "xxxx"]
+    assert [item["response"] for item in items] == TEXTS
     assert [item["group"] for item in items] == ["g0", "g0", "g1", "g1"]
     assert [item["finish_reason"] for item in items] == ["stop", "stop", "stop", "length"]
-    assert {(item["run"], item["step"]) for item in items} == {("r", 7)}
+    assert {(item["run"], item["step"], item["no_claims_score"]) for item in items} == {
+        ("r", 7, 0.5)
+    }
     assert len({item["id"] for item in items}) == 4
+    assert [each.response for each in reward.judged] == TEXTS
+    assert [each.result.reward for each in reward.judged if each.result] == REWARDS
 
 
 async def test_what_the_judge_failed_on_is_none_and_counted(service: Service):
@@ -72,14 +77,8 @@ async def test_what_the_judge_failed_on_is_none_and_counted(service: Service):
     assert await called(reward) == [1.0, None, None, 4.0]
     assert reward.failures == {"judge_timeout: said so": 2}
     assert len(service.requests) == 1
-    assert await called(reward) == [1.0, 2.0, 3.0, 4.0]
+    assert await called(reward) == REWARDS
     assert reward.failures == {}
-
-
-async def test_what_a_stopping_service_did_not_start_is_asked_again(service: Service):
-    service.steps = [failing(FailureKind.SHUTTING_DOWN, 0, 3), status(503)]
-    assert await called(reward_of(service.url)) == [1.0, 2.0, 3.0, 4.0]
-    assert [len(request["items"]) for request in service.requests] == [4, 2, 2]
 
 
 async def test_a_service_that_is_away_is_waited_for():
@@ -92,7 +91,7 @@ async def test_a_service_that_is_away_is_waited_for():
     back = Service(url)
     app = Starlette(routes=[Route("/v1/score", back.answer, methods=["POST"])])
     with listening(app, socket.create_server(("127.0.0.1", port))):
-        assert await waiting == [1.0, 2.0, 3.0, 4.0]
+        assert await waiting == REWARDS
 
 
 async def test_a_service_that_stays_away_leaves_the_batch_without_rewards():
@@ -116,48 +115,15 @@ async def test_a_refused_request_ends_the_run(service: Service):
         await called(reward_of(service.url))
 
 
-async def test_what_was_judged_is_kept_for_the_record(service: Service):
-    reward = reward_of(service.url)
-    await called(reward)
-    assert [each.response for each in reward.judged] == ["x", "xx", "xxx", "xxxx"]
-    assert [each.result.reward for each in reward.judged if each.result] == [1.0, 2.0, 3.0, 4.0]
-
-
-async def test_a_rows_own_knob_travels_with_it(service: Service):
-    row = json.dumps({**json.loads(ROWS[0]), "no_claims_score": 0.5})
-    await called(reward_of(service.url), rollout=[row] * 4)
-    assert {item["no_claims_score"] for item in service.requests[0]["items"]} == {0.5}
-
-
-async def test_a_completion_may_be_plain_text(service: Service):
-    reward = reward_of(service.url)
-    rewards = await reward(
-        completions=["xxx"],
-        rollout=ROWS[:1],
-        finish_reason=["stop"],
-        trainer_state=SimpleNamespace(global_step=0),
-        log_metric=lambda name, value: None,
-    )
-    assert rewards == [3.0]
-
-
 async def test_the_real_service_scores_what_is_sent(citemark_url):
-    source = "<snippet id=m>The mill closed in 1911.</snippet>"
-    row = Rollout(question="When did the mill close?", tool_output=source, response="", group="m")
-    texts = [
-        "<answer><snippet id=m>The mill closed in 1911.</snippet></answer>",
-        "The mill closed in 1911.",
-    ]
-    rewards = await reward_of(citemark_url)(
-        completions=[[{"role": "assistant", "content": text}] for text in texts],
-        rollout=[row.model_dump_json(exclude_unset=True)] * 2,
-        finish_reason=["stop"] * 2,
-        trainer_state=SimpleNamespace(global_step=0),
-        log_metric=lambda name, value: None,
-    )
-    assert rewards[1] == 0.0
-    assert rewards[0] is not None
-    assert rewards[0] > 2.0, "scaled by verification_reward"
+    fact = "<snippet id=m>The mill closed in 1911.</snippet>"
+    row = Rollout(question="When did the mill close?", tool_output=fact, response="", group="m")
+    texts = [f"<answer>{fact}</answer>", "The mill closed in 1911."]
+    rollout = [row.model_dump_json(exclude_unset=True)] * 2
+    cited, plain = await called(reward_of(citemark_url), completions=texts, rollout=rollout)
+    assert plain == 0.0
+    assert cited is not None
+    assert cited > 2.0, "scaled by verification_reward"
 
 
 async def test_a_long_wait_is_told(service: Service, caplog):

@@ -1,8 +1,6 @@
 """Rows of every shape, the prompts made of them, and what is left; the hub is not tried here."""
 
 import json
-from collections.abc import Sequence
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +13,6 @@ from citemark_grpo.training.rows import (
     NO_RUBRICS,
     PROMPT_TOO_LONG,
     ROW_TOO_LONG,
-    Message,
     PreparedRows,
     RefinerPrompt,
     RowPreparer,
@@ -29,28 +26,17 @@ TALK = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": f"When did the mill close?\n{SOURCE}"},
 ]
+IN_PARTS = [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in TALK]
+ANSWERED = [*TALK, {"role": "assistant", "content": "<answer>1911</answer>"}]
 
 
-def count(prompt: Sequence[Message]) -> int:
+def count(prompt):
     return sum(len(turn["content"].split()) for turn in prompt)
 
 
-def prepared(
-    *rows: Any,
-    prompt_tokens: int = 1000,
-    tokens: int = 2000,
-    template: str | None = None,
-    instance_only: bool = False,
-) -> PreparedRows:
-    rules = RowRules(
-        dataset="rows",
-        split="train",
-        max_prompt_tokens=prompt_tokens,
-        response_tokens=10,
-        max_tokens=tokens,
-        prompt_template=template,
-    )
-    knobs = Knobs(verification_reward=10.0, instance_rubrics_only=instance_only)
+def prepared(*rows, prompt_tokens=1000, tokens=2000, template=None, own=False) -> PreparedRows:
+    rules = RowRules("rows", "train", prompt_tokens, 10, tokens, template)
+    knobs = Knobs(verification_reward=10.0, instance_rubrics_only=own)
     return RowPreparer(rules, count=count, knobs=knobs).prepare(rows)
 
 
@@ -59,9 +45,8 @@ def rollout_in(result: PreparedRows, index: int = 0) -> Rollout:
 
 
 def test_a_row_becomes_a_prompt_and_a_rollout_that_lacks_its_answer():
-    result = prepared(
-        ROW | {"id": "mill", "reasoning": "See the gazette.", "negative_rubrics": ["Pads"]}
-    )
+    more = {"id": "mill", "reasoning": "See the gazette.", "negative_rubrics": ["Pads"]}
+    result = prepared(ROW | more)
     (row,) = result.rows
     assert "See the gazette." in row.prompt[0]["content"]
     assert SOURCE in row.prompt[0]["content"]
@@ -73,41 +58,22 @@ def test_a_row_becomes_a_prompt_and_a_rollout_that_lacks_its_answer():
 
 def test_rows_that_nothing_could_judge_are_dropped_and_those_with_the_static_set_counted():
     rows = (ROW | {"rubrics": ["Names the year"]}, ROW, ROW)
-    both = prepared(*rows)
+    both, own = prepared(*rows), prepared(*rows, own=True)
     assert (len(both.rows), both.static_only) == (3, 2)
-    own = prepared(*rows, instance_only=True)
     assert (len(own.rows), own.static_only) == (1, 0)
     assert own.dropped == {NO_RUBRICS: 2}
     assert own.examples == {NO_RUBRICS: "row 1"}
 
 
 @pytest.mark.parametrize("name", ["messages", "prompt"])
-@pytest.mark.parametrize("encode", [lambda talk: talk, json.dumps])
-def test_a_conversation_is_asked_as_it_stands(name, encode):
-    result = prepared({name: encode(TALK), "rubrics": ["Names the year"]})
+@pytest.mark.parametrize("talk", [TALK, json.dumps(TALK), IN_PARTS, ANSWERED])
+def test_a_conversation_is_asked_as_it_stands_but_for_its_answer(name, talk):
+    result = prepared({name: talk, "rubrics": ["Names the year"]})
     assert list(result.rows[0].prompt) == TALK
-    assert rollout_in(result).tool_output is not None
-
-
-def test_text_in_parts_is_asked_as_text():
-    parts = [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in TALK]
-    result = prepared({"messages": parts, "rubrics": ["Names the year"]})
-    assert list(result.rows[0].prompt) == TALK
-    assert rollout_in(result).question == TALK[-1]["content"]
-
-
-def test_the_answer_at_the_end_of_a_conversation_is_not_asked():
-    answered = [*TALK, {"role": "assistant", "content": "<answer>1911</answer>"}]
-    result = prepared({"messages": answered, **ROW})
-    assert list(result.rows[0].prompt) == TALK
+    rollout = rollout_in(result)
+    assert rollout.question == TALK[-1]["content"]
+    assert rollout.tool_output is not None
     assert "1911</answer>" not in result.rows[0].rollout
-
-
-def test_a_template_of_ones_own_renders_conversations_too(tmp_path):
-    path = tmp_path / "own.j2"
-    path.write_text("OWN {{ question }}")
-    result = prepared({"messages": TALK, **ROW}, template=str(path))
-    assert result.rows[0].prompt[0]["content"] == "OWN When did the mill close?"
 
 
 def test_snippets_are_written_out_for_the_policy():
@@ -164,26 +130,8 @@ def test_no_two_rows_share_a_group(names):
 def test_lines_are_read_one_by_one_and_blank_ones_skipped(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"rubrics": ["a"]}\n\n{"rubrics": "[]", "more": {"x": 1}}\n')
-    assert list(read_rows(str(path), "train")) == [
-        {"rubrics": ["a"]},
-        {"rubrics": "[]", "more": {"x": 1}},
-    ]
-
-
-@pytest.mark.parametrize("line", ["{", "[1]", "3", "[" * 100_000])
-def test_a_broken_line_is_named(tmp_path, line):
-    path = tmp_path / "rows.jsonl"
-    path.write_text("{}\n" + line + "\n")
-    with pytest.raises(RowsUnusable, match="line 2"):
-        list(read_rows(str(path), "train"))
-
-
-@pytest.mark.parametrize("name", ["none.jsonl", "none.parquet"])
-def test_a_file_that_is_not_there_is_named(tmp_path, name):
-    if name.endswith("parquet"):
-        pytest.importorskip("pyarrow")
-    with pytest.raises(RowsUnusable, match=name):
-        list(read_rows(str(tmp_path / name), "train"))
+    rows = [{"rubrics": ["a"]}, {"rubrics": "[]", "more": {"x": 1}}]
+    assert list(read_rows(str(path), "train")) == rows
 
 
 @pytest.mark.train
@@ -202,57 +150,50 @@ def test_parquet_gives_the_same_rows(tmp_path):
 def test_a_data_set_is_read_by_its_name_and_split(tmp_path):
     (tmp_path / "test.jsonl").write_text('{"question": "q", "rubrics": "[]"}\n')
     assert list(read_rows(str(tmp_path), "test")) == [{"question": "q", "rubrics": "[]"}]
-    with pytest.raises(RowsUnusable, match="cannot be loaded"):
-        list(read_rows(str(tmp_path), "no_such_split"))
 
 
-@pytest.mark.train
+@pytest.mark.parametrize(
+    ("text", "dataset", "told"),
+    [
+        *((f"{{}}\n{line}\n", "train.jsonl", "line 2") for line in ("{", "[1]", "3", "[" * 10**5)),
+        *(("", name, name) for name in ("none.jsonl", "none.parquet")),
+        pytest.param("", "nothing", "cannot be loaded", marks=pytest.mark.train),
+        pytest.param("{broken\n", "", "JSON parse error", marks=pytest.mark.train),
+        pytest.param('{"q": "q"}\n', "", "cannot be loaded", marks=pytest.mark.train),
+    ],
+)
 @pytest.mark.filterwarnings("default")
-def test_why_a_folder_is_no_data_set_is_told(tmp_path):
-    (tmp_path / "train.jsonl").write_text('{"question": "q"}\n{broken\n')
-    with pytest.raises(RowsUnusable, match="JSON parse error"):
-        list(read_rows(str(tmp_path), "train"))
-
-
-@pytest.mark.train
-def test_a_data_set_that_is_nowhere_is_refused(tmp_path):
-    with pytest.raises(RowsUnusable, match="cannot be loaded"):
-        list(read_rows(str(tmp_path / "nothing"), "train"))
+def test_why_rows_cannot_be_read_is_told(tmp_path, text, dataset, told):
+    (tmp_path / "train.jsonl").write_text(text)
+    split = "train" if "JSON" in told else "no_such_split"
+    with pytest.raises(RowsUnusable, match=told):
+        list(read_rows(str(tmp_path / dataset), split))
 
 
 PARTS = {"question": "Why {{ salt }}?", "tool_output": "<snippet id=a>{% x %} &amp;</snippet>"}
 
 
 def test_the_prompt_shows_everything_raw_and_asks_for_the_format():
-    (message,) = RefinerPrompt.load().render(**PARTS, reasoning="Look at <b>.")
-    assert message["role"] == "user"
-    for part in (*PARTS.values(), "Look at <b>.", "<answer>", "<snippet id=ID1,ID2>"):
-        assert part in message["content"]
-
-
-def test_without_reasoning_nothing_is_said_of_it():
     prompt = RefinerPrompt.load()
+    (message,) = prompt.render(**PARTS, reasoning="Look at <b>.")
+    assert message["role"] == "user"
+    for part in (*PARTS.values(), "Reasoning", "Look at <b>.", "<answer>", "<snippet id=ID1,ID2>"):
+        assert part in message["content"]
     assert "Reasoning" not in prompt.render(**PARTS)[0]["content"]
-    assert "Reasoning" in prompt.render(**PARTS, reasoning="x")[0]["content"]
 
 
-def test_a_template_of_ones_own_takes_its_place(tmp_path):
-    path = tmp_path / "short.j2"
-    path.write_text("{{ question }} | {{ tool_output }} | {{ reasoning }}\n")
-    prompt = RefinerPrompt.load(str(path))
-    (message,) = prompt.render(question="q", tool_output="t", reasoning="r")
-    assert message["content"] == "q | t | r"
-    assert prompt.version != RefinerPrompt.load().version
+def test_a_template_of_ones_own_takes_its_place_for_conversations_too(tmp_path):
+    (path := tmp_path / "own.j2").write_text("{{ question }} | {{ tool_output }} | {{ reasoning }}")
+    for row in (ROW, {"messages": TALK, **ROW}):
+        result = prepared({**row, "reasoning": "r"}, template=str(path))
+        assert result.rows[0].prompt[0]["content"] == " | ".join([*ROW.values(), "r"])
+        assert result.prompt_version != prepared(ROW).prompt_version
 
 
-@pytest.mark.parametrize("text", ["{{ question", "{% for %}", "{{ documents }}"])
-def test_a_template_that_cannot_be_rendered_is_refused(tmp_path, text):
+@pytest.mark.parametrize("text", [None, "{{ question", "{% for %}", "{{ documents }}"])
+def test_a_template_that_cannot_be_read_or_rendered_is_refused(tmp_path, text):
     path = tmp_path / "bad.j2"
-    path.write_text(text)
-    with pytest.raises(RowsUnusable, match="template"):
-        RefinerPrompt.load(str(path)).render(**PARTS)
-
-
-def test_a_template_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(RowsUnusable, match="cannot be read"):
-        RefinerPrompt.load(str(tmp_path / "none.j2"))
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(RowsUnusable, match="template" if text else "cannot be read"):
+        prepared(ROW, template=str(path))
