@@ -1,9 +1,6 @@
 """Entries as a step makes them, and a ledger in each kind of database."""
 
-import os
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
@@ -11,8 +8,8 @@ from sqlalchemy import Engine
 from citemark_schemas import Rollout, ScoreResult
 from citemark_service.ledger.database import open_engine
 from citemark_service.score.rollout import ScoredRollout
-from citemark_service.telemetry.metrics import Metrics
-from support import postgres_server
+from support.postgres_server import running_server
+from support.readable_metrics import ReadableMetrics
 from support.scored_examples import ROLLOUTS, score_one
 
 MakeEntry = Callable[..., ScoredRollout]
@@ -42,12 +39,7 @@ def make(examples) -> MakeEntry:
     return entry
 
 
-class Counts(Metrics):
-    """Metrics whose figures can be read."""
-
-    def sample(self, name: str, **labels: str) -> float | None:
-        return self.registry.get_sample_value(f"citemark_{name}", labels)
-
+class Counts(ReadableMetrics):
     @property
     def written(self) -> float | None:
         return self.sample("ledger_rollouts_total", outcome="kept")
@@ -65,14 +57,8 @@ def counts() -> Counts:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The address of a server that all tests share; each cleans up what it wrote."""
-    programs = postgres_server.binaries()
-    if programs is None:
-        pytest.skip("no PostgreSQL server is installed (Debian: apt-get install postgresql)")
-    # Its user may not enter pytest's own folders.
-    with tempfile.TemporaryDirectory(prefix="citemark-pg-") as folder:
-        os.chmod(folder, 0o755)  # noqa: PTH101
-        with postgres_server.serving(programs, Path(folder)) as address:
-            yield address
+    with running_server() as server:
+        yield server.address
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

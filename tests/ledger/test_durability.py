@@ -1,13 +1,11 @@
 """The whole service killed in the middle of a step: what was answered is in the ledger."""
 
-import json
 import os
-import signal
 import subprocess
 import sys
 import threading
-from contextlib import closing
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 
 import httpx
 import pytest
@@ -15,8 +13,9 @@ from sqlalchemy import select
 
 from citemark_service.ledger.database import open_engine
 from citemark_service.ledger.tables import rollouts, steps
+from support.kept_examples import EXAMPLE_ROWS
+from support.running_service import until
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "rollouts.jsonl"
 _KILL_AFTER = 60
 
 
@@ -39,33 +38,22 @@ def service(tmp_path):
 
 def test_every_acknowledged_reward_survives_a_kill(service):
     process, url, path = service
-    rows = [json.loads(line) for line in EXAMPLES.read_text().splitlines()]
     acknowledged: dict[str, float] = {}
-    enough = threading.Event()
 
     def post(worker: int) -> None:
-        with httpx.Client(base_url=url, timeout=20.0) as client:
+        with httpx.Client(base_url=url, timeout=20.0) as client, suppress(httpx.HTTPError):
             for count in range(1000):
-                row = rows[(worker + count) % len(rows)]
-                sample = f"{worker}-{count}"
-                try:
-                    answer = client.post(
-                        "/v1/score",
-                        json={"items": [{**row, "id": sample}], "run": "killed", "step": 7},
-                    )
-                except httpx.HTTPError:
-                    return
-                acknowledged[sample] = answer.json()["items"][0]["reward"]
-                if len(acknowledged) >= _KILL_AFTER:
-                    enough.set()
+                row = EXAMPLE_ROWS[(worker + count) % len(EXAMPLE_ROWS)]
+                sample = {**row, "id": f"{worker}-{count}"}
+                body = {"items": [sample], "run": "killed", "step": 7}
+                answer = client.post("/v1/score", json=body).json()
+                acknowledged[sample["id"]] = answer["items"][0]["reward"]
 
-    workers = [threading.Thread(target=post, args=(number,)) for number in range(4)]
-    for worker in workers:
-        worker.start()
-    assert enough.wait(60)
-    os.kill(process.pid, signal.SIGKILL)
-    for worker in workers:
-        worker.join(30)
+    with ThreadPoolExecutor(4) as pool:
+        posting = [pool.submit(post, number) for number in range(4)]
+        until(lambda: len(acknowledged) >= _KILL_AFTER)
+        process.kill()
+    assert [each.result() for each in posting] == [None] * 4
 
     engine = open_engine(f"sqlite:///{path}")
     with engine.connect() as connection:

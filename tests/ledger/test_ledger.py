@@ -11,6 +11,7 @@ from citemark_service.errors import LedgerError
 from citemark_service.ledger.ledger import Ledger
 from citemark_service.ledger.rows import characters_of
 from citemark_service.ledger.store import Written
+from support.kept_examples import EXAMPLE_ROWS
 from support.ledger_service import kept_service, score
 from support.waiting import until
 
@@ -25,7 +26,7 @@ class Shelf:
         self.open = threading.Event()
         self.open.set()
         self.broken = False
-        self.untidy = True
+        self.untidy = False
         self.stuck = False
         self.tidied = 0
         self.closed = False
@@ -59,14 +60,6 @@ def ledger_of(shelf, counts, wait_s=5.0, room=10**9):
     return Ledger(shelf, metrics=counts, wait_s=wait_s, room=room)
 
 
-async def test_what_was_awaited_is_kept(shelf, counts, make):
-    async with ledger_of(shelf, counts) as ledger:
-        entry = make(0)
-        await ledger.keep(entry)
-        assert shelf.kept == [entry]
-    assert shelf.closed
-
-
 async def test_a_store_is_named_and_opened_before_anything_is_kept(shelf, counts, caplog):
     caplog.set_level("INFO")
     async with ledger_of(shelf, counts):
@@ -93,7 +86,7 @@ async def test_a_step_is_kept_in_few_transactions_and_in_order(shelf, counts, ma
         await asyncio.gather(*map(ledger.keep, entries))
     assert shelf.kept == entries
     assert len(shelf.batches) <= 4
-    assert counts.written == 600
+    assert (counts.written, shelf.tidied) == (600, 0)
 
 
 async def test_those_that_trickle_in_share_transactions(shelf, counts, make):
@@ -118,23 +111,6 @@ async def test_the_first_after_a_pause_waits_for_no_others(shelf, counts, make, 
         assert len(shelf.kept) == 1
         following.cancel()
         monkeypatch.setattr("citemark_service.ledger.ledger._CLOSE_S", 0.1)
-
-
-async def test_one_that_needs_no_tidying_is_not_asked_to(shelf, counts, make):
-    shelf.untidy = False
-    async with ledger_of(shelf, counts) as ledger:
-        await ledger.keep(make(0))
-        await ledger.keep(make(1))
-    assert shelf.tidied == 0
-
-
-async def test_a_slow_store_holds_an_answer_only_so_long(shelf, counts, make):
-    shelf.open.clear()
-    async with ledger_of(shelf, counts, wait_s=0.05) as ledger:
-        await asyncio.wait_for(ledger.keep(make(0)), 5)
-        assert not shelf.kept
-        shelf.open.set()
-    assert len(shelf.kept) == 1
 
 
 async def test_what_a_broken_store_refused_is_written_when_it_works_again(
@@ -189,7 +165,7 @@ async def test_megabytes_of_sources_are_written_in_small_transactions(shelf, cou
 
 
 async def test_trouble_in_tidying_costs_no_entry_and_writes_none_twice(shelf, counts, make, caplog):
-    shelf.stuck = True
+    shelf.untidy = shelf.stuck = True
     async with ledger_of(shelf, counts) as ledger:
         await ledger.keep(make(0))
         await ledger.keep(make(1))
@@ -222,15 +198,9 @@ async def test_what_is_lost_at_the_end_is_counted_and_said(
 
 
 def test_a_sample_that_is_posted_again_counts_as_that(tmp_path):
-    sample = {
-        "id": "r1",
-        "question": "Why is the sky blue?",
-        "response": "<answer>It scatters light.</answer>",
-        "tool_output": "<snippet id=s1>Air scatters blue light most.</snippet>",
-    }
     with kept_service(tmp_path) as client:
         for _ in range(3):
-            score(client, [sample], run="a", step=1)
+            score(client, EXAMPLE_ROWS[:1], run="a", step=1)
         told = client.get("/metrics").text
     for outcome, count in {"kept": 1, "again": 2, "lost": 0}.items():
         assert f'citemark_ledger_rollouts_total{{outcome="{outcome}"}} {count}.0' in told

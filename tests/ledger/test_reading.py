@@ -1,5 +1,7 @@
 """What was written is found again, by place and whole."""
 
+import itertools
+
 import pytest
 from sqlalchemy import delete, update
 
@@ -15,27 +17,16 @@ from citemark_service.ledger.tables import prompts, rollouts
 def reader(engine, make):
     """Two runs of two steps, eight rollouts a step in two groups, and one without a place."""
     store = LedgerStore(engine, max_bytes=2**40, max_days=None)
-    for number, run in enumerate("ab"):
-        for step in range(2):
-            at = 100.0 * number + 10 * step
-            store.write(
-                [
-                    make(index, run=run, step=step, at=at + index, group=f"g{index // 4}")
-                    for index in range(8)
-                ]
-            )
+    for (number, run), step in itertools.product(enumerate("ab"), range(2)):
+        at, place = 100.0 * number + 10 * step, {"run": run, "step": step}
+        store.write([make(n, at=at + n, group=f"g{n // 4}", **place) for n in range(8)])
     store.write([make(3)])
     return LedgerReader(engine)
 
 
-def test_runs_come_latest_first_with_their_sums(reader):
-    runs = reader.runs()
-    assert [run["run"] for run in runs] == ["", "b", "a"]
-    assert [run["rollouts"] for run in runs] == [1, 16, 16]
-    assert [run["steps"] for run in runs] == [1, 2, 2]
-
-
-def test_steps_of_a_run_come_latest_first(reader):
+def test_runs_and_steps_come_latest_first_with_their_sums(reader):
+    runs = [(run["run"], run["rollouts"], run["steps"]) for run in reader.runs()]
+    assert runs == [("", 1, 1), ("b", 16, 2), ("a", 16, 2)]
     assert [step["step"] for step in reader.latest_steps("a", limit=10)] == [1, 0]
     assert reader.latest_steps("unknown", limit=10) == []
 
@@ -72,16 +63,14 @@ def test_whole_rollouts_come_in_order_whatever_the_page(reader, monkeypatch):
     everything = list(reader.whole(numbers))
     assert [kept.seq for kept in everything] == sorted(numbers)
     assert len(everything) == 33
-    assert everything[-1].run is None
-    assert everything[-1].step is None
+    assert everything[-1].run is everything[-1].step is None
     assert len(list(reader.whole(reader.numbers(Place(run="a", step=0))))) == 8
 
 
 def test_groups_can_be_had_one_after_the_other(reader, engine, make):
-    LedgerStore(engine, max_bytes=2**40, max_days=None).write(
-        [make(9, run="a", step=0, group="g0")]
-    )
-    found = list(reader.whole(reader.numbers(Place(run="a"), grouped=True)))
+    late = make(9, run="a", step=0, group="g0")
+    LedgerStore(engine, max_bytes=2**40, max_days=None).write([late])
+    found = reader.whole(reader.numbers(Place(run="a"), grouped=True))
     places = [(kept.step, kept.group) for kept in found]
     assert places == sorted(places)
     assert len(places) == 17
@@ -105,32 +94,29 @@ def test_what_goes_while_it_is_read_is_left_out(reader, engine):
     assert len(list(reader.whole(numbers))) == 30
 
 
+def damage(engine, column, value):
+    with engine.begin() as connection:
+        connection.execute(update(column.table).values({column: value}))
+
+
 @pytest.mark.parametrize(
-    "damage",
+    "detail",
     [b"no zlib", pack(b"no JSON"), pack(b'{"result": 5}')],
     ids=["bytes", "text", "shape"],
 )
-def test_a_damaged_detail_is_told_of_by_its_number(reader, engine, damage):
+def test_damage_is_told_of_by_its_number(reader, engine, detail):
     (row,) = reader.rollouts(Place(run="a"), limit=1)
-    with engine.begin() as connection:
-        connection.execute(
-            update(rollouts).where(rollouts.c.seq == row["seq"]).values(detail=damage)
-        )
-    for read in (
-        lambda: reader.rollout(row["seq"]),
-        lambda: list(reader.whole([row["seq"]])),
-        lambda: reader.samples([row]),
-    ):
-        with pytest.raises(LedgerError, match=f"rollout {row['seq']} of the ledger cannot be read"):
-            read()
-
-
-def test_damaged_sources_are_told_of(reader, engine):
-    (row,) = reader.rollouts(Place(run="a"), limit=1)
-    with engine.begin() as connection:
-        connection.execute(update(prompts).values(sources=b"no zlib"))
-    with pytest.raises(LedgerError, match="cannot be read"):
+    message = f"rollout {row['seq']} of the ledger cannot be read"
+    damage(engine, prompts.c.sources, b"no zlib")
+    with pytest.raises(LedgerError, match=message):
         reader.rollout(row["seq"])
+    damage(engine, prompts.c.sources, pack(b"{}"))
+    damage(engine, rollouts.c.detail, detail)
+    for read in (reader.rollout, lambda number: list(reader.whole([number]))):
+        with pytest.raises(LedgerError, match=message):
+            read(row["seq"])
+    with pytest.raises(LedgerError, match=message):
+        reader.samples([row])
 
 
 def test_a_ledger_that_cannot_be_read_says_so(tmp_path):

@@ -9,21 +9,15 @@ import pwd
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 _WAIT_S = 60
 _LEASH = 'read -r line; "$1/pg_ctl" -D "$2" -m immediate stop; rm -rf "$2"'
-
-
-def binaries() -> Path | None:
-    """The newest installed server's folder of programs; None where there is none."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    on_path = shutil.which("initdb")
-    if found:
-        return found[-1].parent
-    return Path(on_path).parent if on_path else None
 
 
 class Server:
@@ -38,10 +32,11 @@ class Server:
         self._user = "postgres" if os.geteuid() == 0 else None
         with socket.create_server(("127.0.0.1", 0)) as free:
             self._port = int(free.getsockname()[1])
+        self.address = f"postgresql://citemark@127.0.0.1:{self._port}/postgres"
 
     @contextmanager
-    def running(self) -> Iterator[str]:
-        """The address of its empty database, `postgresql://…`; it ends with the block."""
+    def running(self) -> Iterator[None]:
+        """It runs, with an empty database, until the block ends."""
         self._data.mkdir()
         if self._user is not None:
             record = pwd.getpwnam(self._user)
@@ -59,7 +54,7 @@ class Server:
         )
         try:
             self.start()
-            yield f"postgresql://citemark@127.0.0.1:{self._port}/postgres"
+            yield
         finally:
             leash.communicate(timeout=_WAIT_S)  # closes the pipe
 
@@ -80,6 +75,17 @@ class Server:
         )
 
 
-def serving(programs: Path, folder: Path) -> AbstractContextManager[str]:
-    """The address of an empty database, `postgresql://…`; the server ends with the block."""
-    return Server(programs, folder).running()
+@contextmanager
+def running_server() -> Iterator[Server]:
+    """The newest installed server, running; skips the test where none is installed."""
+    on_path = shutil.which("initdb")
+    found = [*sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")), on_path]
+    program = next(filter(None, reversed(found)), None)
+    if program is None:
+        pytest.skip("no PostgreSQL server is installed (Debian: apt-get install postgresql)")
+    # Its user may not enter pytest's own folders.
+    with tempfile.TemporaryDirectory(prefix="citemark-pg-") as folder:
+        os.chmod(folder, 0o755)  # noqa: PTH101
+        server = Server(Path(program).parent, Path(folder))
+        with server.running():
+            yield server

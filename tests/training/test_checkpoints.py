@@ -30,7 +30,7 @@ from citemark_grpo.training.disk import (
     outlive_full_disk,
 )
 from citemark_grpo.training.keeper import CheckpointKeeper, Ranks, Writer, required_bytes
-from training.small_disk import fill, mounted
+from support.small_disk import fill, mounted
 
 FULL, WEIGHTS = Contents
 SIZE = 1000

@@ -18,7 +18,7 @@ from citemark_grpo.training.checkpoints import (
 from citemark_grpo.training.errors import PolicyUnsaved
 from citemark_grpo.training.journal import read_lines
 from support.scripted_service import Service
-from training.small_disk import mounted
+from support.small_disk import mounted
 from training.train_command import STEPS, called, command
 
 pytestmark = [pytest.mark.train, pytest.mark.timeout(300)]

@@ -35,7 +35,7 @@ from citemark_schemas import (
     Versions,
 )
 from support.scripted_service import scored
-from training.small_disk import mounted
+from support.small_disk import mounted
 
 HOSTILE = "</pre><script>alert(1)</script> {{ 7*7 }} \x1b[31m \u202e \x00 | ` \n---\ntags: [x]"
 

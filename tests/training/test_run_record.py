@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from citemark_grpo.training.checkpoints import list_complete
 from citemark_grpo.training.journal import read_lines
 from support.scripted_service import Service
-from training.small_disk import mounted
+from support.small_disk import mounted
 from training.train_command import ENVIRONMENT, STEPS, called, command
 
 pytestmark = [
