@@ -6,8 +6,6 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
@@ -19,7 +17,7 @@ from citemark_service.ledger.store import LedgerStore
 from citemark_service.ledger.tables import prompts, rollouts, steps
 from support.ledger_writer import await_others, open_store, write_batches
 from support.postgres_server import running_server
-from support.small_disk import mounted
+from support.small_disk import fill, mounted
 from support.waiting import until
 
 _BATCHES = 40
@@ -99,13 +97,6 @@ async def test_a_server_that_restarts_costs_no_entry_and_writes_none_twice(make,
     assert "are not being kept" in caplog.text
 
 
-def fill(path: Path) -> None:
-    """Take all the room that is left."""
-    with suppress(OSError), path.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
-
-
 async def test_a_full_disk_costs_no_reward_and_what_waits_is_written_when_there_is_room(
     tmp_path, make, counts, caplog
 ):
@@ -113,8 +104,7 @@ async def test_a_full_disk_costs_no_reward_and_what_waits_is_written_when_there_
         address = f"sqlite:///{folder / 'ledger.db'}"
         async with Ledger(open_store(address), metrics=counts, wait_s=5.0, room=10**9) as ledger:
             await ledger.keep(make(0))
-            rest = folder / "rest"
-            fill(rest)
+            rest = fill(folder)
             full = [make(n, at=2.0 + n) for n in range(500)]
             await asyncio.wait_for(asyncio.gather(*map(ledger.keep, full)), _PATIENCE_S)
             assert counts.written < 501
