@@ -32,7 +32,8 @@ def rollout_rows(draw):
 
 def merged(batches, of):
     """What a table holds after these batches of sums, by primary key and column."""
-    key, cells = of.primary_key.columns.keys(), {}
+    key = of.primary_key.columns.keys()
+    cells: dict = {}
     for row in (row for batch in batches for row in batch):
         for name, value in row.items():
             cell = (*(row[part] for part in key), name)

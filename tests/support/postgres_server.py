@@ -78,9 +78,8 @@ class Server:
 @contextmanager
 def running_server() -> Iterator[Server]:
     """The newest installed server, running; skips the test where none is installed."""
-    on_path = shutil.which("initdb")
-    found = [*sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")), on_path]
-    program = next(filter(None, reversed(found)), None)
+    packaged = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")))
+    program = packaged[-1] if packaged else shutil.which("initdb")
     if program is None:
         pytest.skip("no PostgreSQL server is installed (Debian: apt-get install postgresql)")
     # Its user may not enter pytest's own folders.
