@@ -10,9 +10,7 @@ import pytest
 
 from citemark_schemas import FailureKind
 from citemark_service.app import create_app
-from citemark_service.judges.factory import build_judge
 from citemark_service.settings import Settings
-from citemark_service.telemetry.metrics import Metrics
 from support.counting_judge import CountingJudge
 from support.judge_tasks import by_shape, filled, shape_of
 from support.scripted_judge import (
@@ -28,7 +26,7 @@ from support.scripted_judge import (
     ScriptedJudge,
     Status,
 )
-from support.scripted_service import listening
+from support.scripted_service import listening, real_app
 
 ROLLOUT = {
     "question": "When did the Alder viaduct open, and what did it cost?",
@@ -38,7 +36,7 @@ ROLLOUT = {
     "positive_rubrics": ["Gives the year"],
     "negative_rubrics": ["Speaks of other bridges"],
 }
-IMPATIENT = {"judge_timeout_s": 0.4}
+GOOD = by_shape(V=2, S=2, U=1, C=1)
 EVERYTHING = {"reward", "rubric_reward", "citation"}
 
 
@@ -46,21 +44,17 @@ EVERYTHING = {"reward", "rubric_reward", "citation"}
 async def service(script: Script, **settings: Any) -> AsyncIterator[tuple[Any, ScriptedJudge]]:
     """An HTTP client of the real application, and the judge behind it."""
     async with ScriptedJudge(script) as judge:
-        given = {"judge": "vllm", "judge_url": judge.url, "judge_model": MODEL, **settings}
-        table, metrics = Settings(**{"judge_attempts": 2, **given}), Metrics()
-        built = build_judge(table, metrics)
-        app = create_app(settings=table, judge=built, metrics=metrics)
+        given = {"judge": "vllm", "judge_url": judge.url, "judge_model": MODEL, "judge_attempts": 2}
+        app = real_app(Settings(**{**given, "judge_linger_s": 0.0, **settings}))
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://citemark") as client:
             yield client, judge
-        await built.aclose()
+        await app.judge.aclose()
 
 
-async def scored(script: Script, rollout: dict[str, Any] = ROLLOUT, **settings: Any) -> Any:
+async def scored(script: Script, **settings: Any) -> Any:
     async with service(script, **settings) as (client, _):
-        response = await client.post("/v1/score", json=rollout)
-        assert response.status_code == 200
-        return response.json()
+        return (await client.post("/v1/score", json=ROLLOUT)).raise_for_status().json()
 
 
 def _replacing(old: str, new: str) -> Script:
@@ -94,7 +88,7 @@ FAILURES: dict[str, tuple[Script, FailureKind]] = {
 @pytest.mark.parametrize("name", FAILURES)
 async def test_each_way_to_fail_has_its_kind_and_no_number(name):
     script, kind = FAILURES[name]
-    hasty: dict[str, Any] = IMPATIENT if kind is FailureKind.TIMEOUT else {}
+    hasty: dict[str, Any] = {"judge_timeout_s": 0.4} if kind is FailureKind.TIMEOUT else {}
     result = await scored(script, evidence_quotes=False, **hasty)
     assert result["failure"]["kind"] == kind
     assert {result[part] for part in EVERYTHING} == {None}
@@ -132,9 +126,7 @@ class Forgetful(CountingJudge):
     ],
 )
 def test_a_judge_that_leaves_something_out_fails_its_rollout_alone(gap, message):
-    settings = Settings(verdict_cache="off", ledger="off")
-    app = create_app(settings=settings, judge=Forgetful(gap))
-    with listening(app) as url:
+    with listening(create_app(Settings(), Forgetful(gap))) as url:
         empty = {**ROLLOUT, "response": "<answer></answer>"}
         answer = httpx.post(f"{url}/v1/score", json={"items": [ROLLOUT, empty]})
     broken, refused = answer.raise_for_status().json()["items"]
@@ -144,22 +136,13 @@ def test_a_judge_that_leaves_something_out_fails_its_rollout_alone(gap, message)
     assert refused["reward"] == 0.0
 
 
-async def test_a_judge_that_is_not_there():
-    async with service(by_shape()) as (client, judge):
-        await judge.refuse()
-        result = (await client.post("/v1/score", json=ROLLOUT)).json()
-        assert result["failure"]["kind"] == FailureKind.UNREACHABLE
-        assert result["reward"] is None
-        assert (await client.get("/readyz")).status_code == 503
-
-
 @pytest.mark.parametrize("part", ["criteria", "claims"])
 async def test_one_failed_half_fails_the_whole(part):
     def script(request: dict[str, Any]) -> Answer:
         asks_claims = "S" in shape_of(request)
         if asks_claims == (part == "claims"):
             return Status(500)
-        return Reply(filled(shape_of(request), V=2, S=2, U=1, C=1))
+        return GOOD(request)
 
     result = await scored(script)
     assert result["failure"]["kind"] == FailureKind.SERVER_ERROR
@@ -181,29 +164,17 @@ async def test_one_bad_reply_is_asked_for_again_and_the_verdicts_are_the_second_
     assert result["judge"]["calls"] == 4
 
 
-async def test_a_failed_neighbour_fails_alone():
+async def test_a_failed_or_late_neighbour_fails_alone():
     def script(request: dict[str, Any]) -> Answer:
         prompt = request["messages"][-1]["content"]
-        return Status(400) if "doomed" in prompt else by_shape(V=2, S=2, U=1, C=1)(request)
+        return Status(400) if "doomed" in prompt else Hang() if "late" in prompt else GOOD(request)
 
-    items = [{**ROLLOUT, "question": question} for question in ("Fine?", "doomed?", "Fine.")]
-    async with service(script) as (client, _):
-        answer = (await client.post("/v1/score", json={"items": items})).json()["items"]
-    assert [item["reward"] is None for item in answer] == [False, True, False]
-
-
-async def test_numbers_are_those_of_the_verdicts():
-    result = await scored(by_shape(V=2, S=2, U=1, C=1, F=0), evidence_quotes=False)
-    # Two of the five criteria are positive; the three defects are flipped to 0.
-    assert result["rubric_reward"] == pytest.approx(2 / 5)
-    assert result["citation"]["f1"] == pytest.approx(1.0)
-    assert result["reward"] == pytest.approx(2 / 5 + 0.2)
-    assert result["judge"]["calls"] == 2
-
-
-async def test_the_callers_deadline_ends_a_hanging_judgement():
-    async with service(lambda _: Hang()) as (client, judge):
-        body = {"items": [ROLLOUT], "deadline_s": 0.3}
-        (result,) = (await client.post("/v1/score", json=body)).json()["items"]
-        assert result["failure"]["kind"] == FailureKind.DEADLINE
+    items = [{**ROLLOUT, "question": question} for question in ("Fine?", "doomed", "late", "So?")]
+    async with service(script) as (client, judge):
+        body = {"items": items, "deadline_s": 2.0}
+        answer = (await client.post("/v1/score", json=body)).json()["items"]
         await judge.until(lambda: judge.in_flight == 0)
+    assert [item["reward"] is None for item in answer] == [False, True, True, False]
+    doomed, late = (item["failure"] for item in answer[1:3])
+    assert (doomed["kind"], doomed["retryable"]) == (FailureKind.REJECTED, False)
+    assert (late["kind"], late["retryable"]) == (FailureKind.DEADLINE, True)

@@ -6,33 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_service.errors import Overloaded, TooLarge
+from citemark_service.errors import Overloaded
 from citemark_service.web.admission import Quota
-
-
-def test_what_does_not_fit_is_refused_and_what_never_fits_is_too_large() -> None:
-    quota = Quota(3, "things")
-    quota.take(2)
-    with pytest.raises(Overloaded) as overloaded:
-        quota.take(2)
-    assert overloaded.value.retry_after_s
-    with pytest.raises(TooLarge, match="3"):
-        quota.take(4)
-    quota.give(1)
-    quota.take(2)
-    assert quota.held == 3
-
-
-def test_a_hold_grows_up_to_the_limit_and_gives_back_what_is_left() -> None:
-    quota = Quota(5, "things")
-    with quota.hold() as held:
-        held.take(2)
-        held.grow(4)
-        with pytest.raises(TooLarge):  # although little is missing
-            held.grow(6)
-        held.give(1)
-        assert quota.held == 3
-    assert quota.held == 0
 
 
 async def test_who_waits_is_served_in_order() -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +18,17 @@ from support.running_service import Running
 ROWS = [json.loads(line) for line in (EXAMPLES / "rollouts.jsonl").read_text().splitlines()]
 
 
-@contextmanager
-def keeping(folder: Path) -> Iterator[httpx.Client]:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ledger")
+
+
+@pytest.fixture(scope="module")
+def client(folder: Path) -> Iterator[httpx.Client]:
     """A service with the 16 examples in its ledger, as two steps of the run `demo`."""
     with kept_service(folder) as client:
         for step in (1, 2):
             score(client, ROWS[8 * step - 8 : 8 * step], run="demo", step=step)
-        yield client
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    with keeping(tmp_path_factory.mktemp("ledger")) as client:
         yield client
 
 
@@ -133,17 +131,6 @@ def test_without_a_ledger_there_is_nothing_to_rescore(service: Running) -> None:
     assert (answer.status_code, answer.json()["error"]) == (404, "ledger_off")
 
 
-def test_a_ledger_that_cannot_be_read_is_a_moment_and_no_defect(tmp_path: Path) -> None:
-    with keeping(tmp_path) as client:
-        engine = open_engine(f"sqlite:///{tmp_path / 'ledger.db'}")
-        with engine.begin() as connection:
-            connection.exec_driver_sql("ALTER TABLE prompts RENAME TO elsewhere")
-        engine.dispose()
-        answer = client.post("/v1/rescore", json={})
-    assert (answer.status_code, answer.json()["error"]) == (503, "ledger_unavailable")
-    assert "Retry-After" in answer.headers
-
-
 async def test_one_at_a_time_and_rewards_go_on(client: httpx.Client) -> None:
     async with httpx.AsyncClient(base_url=client.base_url, timeout=60.0) as many:
         posts = [many.post("/v1/rescore", json={"moves": 1}) for _ in range(6)]
@@ -153,3 +140,17 @@ async def test_one_at_a_time_and_rewards_go_on(client: httpx.Client) -> None:
     assert 200 in statuses
     assert scored.json()["reward"] is not None
     assert scored.json()["id"] == ROWS[0]["id"]
+
+
+def test_a_ledger_that_cannot_be_read_is_a_moment_and_no_defect(
+    client: httpx.Client, folder: Path
+) -> None:
+    engine = open_engine(f"sqlite:///{folder / 'ledger.db'}")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE prompts RENAME TO elsewhere")
+    answer = client.post("/v1/rescore", json={})
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO prompts")
+    engine.dispose()
+    assert (answer.status_code, answer.json()["error"]) == (503, "ledger_unavailable")
+    assert "Retry-After" in answer.headers

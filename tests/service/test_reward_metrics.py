@@ -1,7 +1,5 @@
 """What the dashboards compute rewards, rubrics and the pull of length from."""
 
-import math
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,30 +9,11 @@ from citemark_service.telemetry.metrics import Metrics
 from support.running_service import Build, Start
 from support.scripted_service import scored
 
-Pairs = list[tuple[float, int]]
-
 
 def value(metrics: Metrics, name: str, **labels: str) -> float:
     found = metrics.registry.get_sample_value(f"citemark_{name}", labels)
     assert found is not None, name
     return found
-
-
-def correlation(metrics: Metrics) -> float:
-    n, y = value(metrics, "reward_count"), value(metrics, "reward_sum")
-    x = value(metrics, "answer_characters_sum")
-    xy = value(metrics, "reward_answer_characters_total")
-    xx = value(metrics, "answer_characters_squares_total")
-    yy = value(metrics, "reward_squares_total")
-    return (n * xy - x * y) / math.sqrt((n * xx - x * x) * (n * yy - y * y))
-
-
-def watched(pairs: Pairs, scale: float = 1.0) -> Metrics:
-    metrics = Metrics()
-    for reward, characters in pairs:
-        result = scored("x", reward * scale, knobs=Knobs(verification_reward=scale))
-        metrics.count_rollout(result, answer_characters=characters)
-    return metrics
 
 
 def judged(title: str, source: Source, score: float) -> RubricScore:
@@ -43,32 +22,27 @@ def judged(title: str, source: Source, score: float) -> RubricScore:
     )
 
 
-def test_rewards_that_follow_the_length_correlate_fully() -> None:
-    rising = [(step / 10, 100 + 50 * step) for step in range(10)]
-    falling = [(1 - reward, characters) for reward, characters in rising]
-    assert correlation(watched(rising)) == pytest.approx(1)
-    assert correlation(watched(falling)) == pytest.approx(-1)
-
-
-def test_a_reward_below_zero_is_counted() -> None:
-    metrics = watched([(-0.25, 100), (0.5, 100)])
-    assert value(metrics, "reward_count") == 2
-    assert value(metrics, "reward_sum") == pytest.approx(0.25)
-    assert value(metrics, "reward_answer_characters_total") == pytest.approx(50)
-
-
 @settings(max_examples=25)  # each makes a registry of its own
 @given(
-    st.lists(st.tuples(st.floats(0, 1.2), st.integers(1, 100_000)), min_size=2, max_size=20),
+    st.lists(st.tuples(st.floats(-0.5, 1.2), st.integers(1, 100_000)), min_size=1, max_size=20),
     st.sampled_from([1.0, 10.0]),
 )
-def test_the_sums_are_those_of_the_rollouts_whatever_the_scale(pairs: Pairs, scale: float) -> None:
-    metrics = watched(pairs, scale)
-    expected = sum(reward * characters for reward, characters in pairs)
-    assert value(metrics, "reward_answer_characters_total") == pytest.approx(expected)
-    assert value(metrics, "reward_squares_total") == pytest.approx(sum(r * r for r, _ in pairs))
-    assert value(metrics, "answer_characters_squares_total") == sum(c * c for _, c in pairs)
-    assert value(metrics, "answer_characters_count") == value(metrics, "reward_count") == len(pairs)
+def test_the_sums_are_those_of_the_rollouts_whatever_the_scale(
+    pairs: list[tuple[float, int]], scale: float
+) -> None:
+    metrics = Metrics()
+    for reward, characters in pairs:
+        result = scored("x", reward * scale, knobs=Knobs(verification_reward=scale))
+        metrics.count_rollout(result, answer_characters=characters)
+    sums = {
+        "reward_count": len(pairs),
+        "reward_sum": sum(reward for reward, _ in pairs),
+        "reward_squares_total": sum(reward**2 for reward, _ in pairs),
+        "reward_answer_characters_total": sum(max(0, reward) * length for reward, length in pairs),
+        "answer_characters_count": len(pairs),
+        "answer_characters_squares_total": sum(length**2 for _, length in pairs),
+    }
+    assert {name: value(metrics, name) for name in sums} == pytest.approx(sums)
 
 
 def test_rubrics_of_rows_share_one_series_and_static_ones_have_their_own() -> None:

@@ -5,11 +5,11 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -32,49 +32,45 @@ run(create_app(load_settings(port=0, stop_grace_s=float(sys.argv[1])), judge))
 class Process:
     """A service in a process of its own; a line on its standard input opens the judge's gate."""
 
-    def __init__(self, grace_s: float) -> None:
-        self.popen = subprocess.Popen(
-            [sys.executable, "-c", _ENTRY, str(grace_s)],
-            stdin=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[1],
-        )
-        self.log: list[str] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        until(lambda: any("serving on" in line for line in self.log))
-        match = re.search(r"serving on (http://\S+)", "".join(self.log))
-        assert match
-        self.client = httpx.Client(base_url=match[1], timeout=PATIENCE_S)
+    def __init__(self, grace_s: float, log: Path) -> None:
+        self._log = log
+        with log.open("wb") as stderr:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-c", _ENTRY, str(grace_s)],
+                stdin=subprocess.PIPE,
+                stderr=stderr,
+                cwd=Path(__file__).parents[1],
+            )
+        until(lambda: "serving on" in self.log)
+        (url,) = re.findall(r"serving on (http://\S+)", self.log)
+        self.client = httpx.Client(base_url=url, timeout=PATIENCE_S)
+        self._pool = ThreadPoolExecutor(1)
 
-    def _read(self) -> None:
-        assert self.popen.stderr is not None
-        self.log.extend(iter(self.popen.stderr.readline, ""))
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
 
-    def open_gate(self) -> None:
-        assert self.popen.stdin is not None
-        self.popen.stdin.write("\n")
-        self.popen.stdin.flush()
-
-    def inflight(self) -> float:
-        text = self.client.get("/metrics").text
-        return float(re.findall(r"^citemark_inflight_rollouts (\S+)$", text, re.MULTILINE)[0])
+    def hold(self, body: Any, inflight: int) -> Future[httpx.Response]:
+        """Post what waits for the gate, and return once it is in flight."""
+        answer = self._pool.submit(self.client.post, "/v1/score", json=body)
+        shown = f"\ncitemark_inflight_rollouts {inflight:.1f}\n"
+        until(lambda: shown in self.client.get("/metrics").text)
+        return answer
 
     def draining(self) -> bool:
         return self.client.get("/readyz").status_code == 503
 
     def stop(self) -> None:
-        self.client.close()
         self.popen.kill()
-        self._reader.join()
         self.popen.communicate()
+        self._pool.shutdown()
+        self.client.close()
 
 
 @pytest.fixture
-def process(request: pytest.FixtureRequest) -> Iterator[Process]:
+def process(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Process]:
     """A service in a process with a grace of so many seconds, killed with the test."""
-    running = Process(getattr(request, "param", 600.0))
+    running = Process(getattr(request, "param", 600.0), tmp_path / "log")
     yield running
     running.stop()
 
@@ -83,24 +79,21 @@ def process(request: pytest.FixtureRequest) -> Iterator[Process]:
 def test_a_signal_lets_work_finish_and_refuses_more(
     process: Process, rollout: Build, number: int
 ) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        batch = {"items": [rollout("wait"), rollout("now")]}
-        running = pool.submit(process.client.post, "/v1/score", json=batch)
-        until(lambda: process.inflight() == 2)
-        process.popen.send_signal(number)
-        until(process.draining)
-        for path in ("/v1/score", "/v1/score/stream"):
-            refused = process.client.post(path, json=rollout())
-            assert refused.status_code == 503
-            assert refused.json()["error"] == "shutting_down"
-            assert refused.headers["retry-after"]
-            assert refused.headers["connection"] == "close"
-        assert process.client.get("/healthz").status_code == 200
-        process.open_gate()
-        results = running.result().json()["items"]
+    running = process.hold({"items": [rollout("wait"), rollout("now")]}, 2)
+    process.popen.send_signal(number)
+    until(process.draining)
+    for path in ("/v1/score", "/v1/score/stream"):
+        refused = process.client.post(path, json=rollout())
+        assert refused.status_code == 503
+        assert refused.json()["error"] == "shutting_down"
+        assert refused.headers["retry-after"]
+        assert refused.headers["connection"] == "close"
+    assert process.client.get("/healthz").status_code == 200
+    process.popen.communicate(b"\n", timeout=PATIENCE_S)
+    results = running.result().json()["items"]
     assert [result["reward"] for result in results] == pytest.approx([0.7, 0.7])
-    assert process.popen.wait(PATIENCE_S) == 0
-    assert "Traceback" not in "".join(process.log)
+    assert process.popen.returncode == 0
+    assert "Traceback" not in process.log
 
 
 def test_an_idle_service_stops_at_once(process: Process) -> None:
@@ -111,38 +104,33 @@ def test_an_idle_service_stops_at_once(process: Process) -> None:
 
 @pytest.mark.parametrize("process", [0.5], indirect=True)
 def test_the_grace_ends_and_says_so(process: Process, rollout: Build) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(process.client.post, "/v1/score", json=rollout("wait"))
-        until(lambda: process.inflight() == 1)
-        process.popen.terminate()
-        response = running.result()
+    running = process.hold(rollout("wait"), 1)
+    process.popen.terminate()
+    response = running.result()
     assert (response.status_code, response.json()["error"]) == (503, "shutting_down")
     assert process.popen.wait(PATIENCE_S) == 0
-    assert "cutting 1 rollouts off" in "".join(process.log)
+    assert "cutting 1 rollouts off" in process.log
 
 
 def test_a_second_signal_ends_it_at_once(process: Process, rollout: Build) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(process.client.post, "/v1/score", json=rollout("wait"))
-        until(lambda: process.inflight() == 1)
-        process.popen.terminate()
-        until(process.draining)
-        process.popen.terminate()
-        assert process.popen.wait(PATIENCE_S) == -signal.SIGTERM
-        assert isinstance(running.exception(), httpx.HTTPError) or running.result().is_error
+    running = process.hold(rollout("wait"), 1)
+    process.popen.terminate()
+    until(process.draining)
+    process.popen.terminate()
+    assert process.popen.wait(PATIENCE_S) == -signal.SIGTERM
+    assert isinstance(running.exception(), httpx.HTTPError) or running.result().is_error
 
 
 def test_a_stream_delivers_what_it_has_and_refuses_new_lines(start: Start, rollout: Build) -> None:
     service = start(stop_grace_s=600.0)
-    lines = [rollout("wait"), rollout("wait")]
-    body, more = (b"".join(json.dumps(line).encode() + b"\n" for line in lines) for _ in "ab")
+    two = (json.dumps(rollout("wait")).encode() + b"\n") * 2
 
     def upload() -> Iterator[bytes]:
-        yield body
+        yield two
         until(lambda: len(service.judge.started) == 2)
         service.server.stop()
         until(lambda: service.admission.draining)
-        yield more
+        yield two
         time.sleep(0.2)
         service.judge.gate.set()
 

@@ -1,13 +1,17 @@
 """`POST /v1/score/stream` from clients that read, do not read, misbehave and leave."""
 
+import itertools
 import json
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from citemark_schemas import StreamLine
+from citemark_service.web.routes.stream import LineCutter
 from support.running_service import Build, Running, Start, until
 
 PATH = "/v1/score/stream"
@@ -30,7 +34,7 @@ class Duplex:
         self.socket.close()
 
     def send(self, *lines: Any) -> None:
-        self.send_raw(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+        self.send_raw(ndjson(*lines) + b"\n")
 
     def send_raw(self, data: bytes) -> None:
         self.socket.sendall(b"%x\r\n%b\r\n" % (len(data), data))
@@ -54,10 +58,13 @@ class Duplex:
         return next(self.answers())
 
 
-def lines_of(body: bytes) -> dict[int, StreamLine]:
-    lines = [StreamLine.model_validate_json(line) for line in body.splitlines()]
+def streamed(service: Running, body: bytes, query: str = "") -> dict[int, StreamLine]:
+    """The answers by the number of their line, in order."""
+    response = service.post(body, PATH + query)
+    assert (response.status_code, response.headers["content-type"]) == (200, "application/x-ndjson")
+    lines = [StreamLine.model_validate_json(line) for line in response.content.splitlines()]
     assert len({line.line for line in lines}) == len(lines)
-    return {line.line: line for line in lines}
+    return {line.line: line for line in sorted(lines, key=lambda line: line.line)}
 
 
 def ndjson(*rollouts: dict[str, Any]) -> bytes:
@@ -72,12 +79,9 @@ def error_of(line: StreamLine) -> str:
 
 def test_every_line_is_answered_with_its_number(service: Running, rollout: Build) -> None:
     body = b"\n" + ndjson(rollout(id="a"), rollout("fail")) + b"\n \r\n" + ndjson(rollout())
-    response = service.post(body, PATH)
-    assert response.status_code == 200
-    assert response.headers["content-type"] == "application/x-ndjson"
-    lines = lines_of(response.content)
-    assert sorted(lines) == [2, 3, 5]
-    results = [line.result for _, line in sorted(lines.items()) if line.result]
+    lines = streamed(service, body)
+    assert list(lines) == [2, 3, 5]
+    results = [line.result for line in lines.values() if line.result]
     assert [result.id for result in results] == ["a", "2", "4"]
     assert [result.reward for result in results] == [pytest.approx(0.7), None, pytest.approx(0.7)]
     assert results[1].failure is not None
@@ -110,8 +114,8 @@ def test_a_bad_line_is_named_and_hurts_no_other(start: Start, rollout: Build) ->
         b"3",
     ]
     body = b"\n".join([ndjson(rollout()), *bad, ndjson(rollout())])
-    lines = lines_of(service.post(body, PATH).content)
-    assert sorted(lines) == list(range(1, 10))
+    lines = streamed(service, body)
+    assert list(lines) == list(range(1, 10))
     assert [lines[n].type for n in (1, 9)] == ["result", "result"]
     errors = [error_of(lines[n]) for n in range(2, 9)]
     assert errors == ["invalid_request"] * 3 + ["too_large"] + ["invalid_request"] * 3
@@ -123,8 +127,8 @@ def test_a_bad_line_is_named_and_hurts_no_other(start: Start, rollout: Build) ->
 def test_knobs_are_query_parameters_that_a_line_overrides(service: Running, rollout: Build) -> None:
     body = ndjson(rollout(), rollout(verification_reward=100.0))
     query = "?verification_reward=10&apply_citation_reward=false"
-    lines = lines_of(service.post(body, PATH + query).content)
-    rewards = [line.result.reward for _, line in sorted(lines.items()) if line.result]
+    lines = streamed(service, body, query)
+    rewards = [line.result.reward for line in lines.values() if line.result]
     assert rewards == pytest.approx([5.0, 50.0])
 
 
@@ -161,10 +165,11 @@ def test_the_client_is_stopped_while_the_window_is_full(start: Start, rollout: B
         until(lambda: service.admission.rollouts.held == 2)
 
 
-def test_streams_wait_for_room_instead_of_failing(start: Start, rollout: Build) -> None:
+def test_streams_wait_for_room_and_lines_keep_their_numbers(start: Start, rollout: Build) -> None:
     service = start(max_inflight=3, stream_window=50)
-    response = service.post(ndjson(*[rollout() for _ in range(30)]), PATH)
-    assert {line.type for line in lines_of(response.content).values()} == {"result"}
+    lines = streamed(service, ndjson(*[rollout(id=str(n)) for n in range(1, 401)]))
+    assert len(lines) == 400
+    assert all(line.result and line.result.id == str(number) for number, line in lines.items())
 
 
 def test_open_streams_are_bounded(start: Start, rollout: Build) -> None:
@@ -218,10 +223,17 @@ def test_a_client_that_never_reads_is_given_up(start: Start, rollout: Build) -> 
         until(lambda: service.admission.streams.held == service.admission.rollouts.held == 0)
 
 
-def test_more_lines_than_the_window_holds_keep_their_numbers(
-    service: Running, rollout: Build
-) -> None:
-    body = ndjson(*[rollout(id=str(n)) for n in range(1, 401)])
-    lines = lines_of(service.post(body, PATH).content)
-    assert len(lines) == 400
-    assert all(line.result and line.result.id == str(number) for number, line in lines.items())
+_TEXT = st.lists(st.sampled_from([b"a", b"bb", b" ", b"\n", b"\r\n", b"{}", b"cccc"])).map(b"".join)
+
+
+@given(text=_TEXT, cuts=st.lists(st.integers(0, 60)), limit=st.integers(1, 8))
+def test_lines_are_cut_alike_whatever_the_chunks(text: bytes, cuts: list[int], limit: int) -> None:
+    edges = [0, *sorted(edge for edge in cuts if edge <= len(text)), len(text)]
+    cutter = LineCutter(limit)
+    chunks = (text[start:end] for start, end in itertools.pairwise(edges))
+    lines = [line for chunk in chunks for line in cutter.feed(chunk)]
+    assert lines + list(cutter.end()) == [
+        (number, line if len(line) <= limit else None)
+        for number, line in enumerate(text.split(b"\n"), start=1)
+        if len(line) > limit or line.strip()
+    ]

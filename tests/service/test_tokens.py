@@ -8,9 +8,9 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from citemark_schemas import Problem
+from citemark_schemas import Knobs, Problem
 from citemark_service.errors import SettingsError
-from citemark_service.settings import load_settings
+from citemark_service.settings import Settings, load_settings
 from support.running_service import Build, Running, Start, begin, until
 
 TOKEN = "correct-horse.battery~staple_1"
@@ -21,7 +21,7 @@ WAYS = {
     "bearer in lower case": ("/v1/score", {"Authorization": f"bearer  {TOKEN}"}),
     "key": ("/v1/score", {"X-Api-Key": TOKEN}),
     "query": (f"/v1/score?token={TOKEN}", {}),
-    "query among others": (f"/v1/score?citation_weight=0.1&token={TOKEN}&deadline_s=9", {}),
+    "query among others": (f"/v1/score?citation_weight=0.5&token={TOKEN}&deadline_s=9", {}),
     "escaped query": ("/v1/score?token=" + "".join(f"%{ord(each):02x}" for each in TOKEN), {}),
     "path": (f"/t/{TOKEN}/v1/score", {}),
     "path beside a key of the client's own": (f"/t/{TOKEN}/v1/score", {"X-Api-Key": "other"}),
@@ -52,6 +52,10 @@ MISPLACED = {
 }
 
 
+def has_token(text: str) -> bool:
+    return TOKEN in text or WRONG in text
+
+
 @pytest.fixture(scope="module")
 def closed() -> Iterator[Running]:
     """A service with a token, for a module."""
@@ -66,11 +70,8 @@ def test_every_way_lets_in_who_knows_the_token(closed: Running, rollout: Build, 
     response = closed.post(rollout(), path, headers=headers)
     assert response.status_code == 200
     assert response.json()["reward"] is not None
-
-
-def test_the_other_parameters_of_the_query_still_hold(closed: Running, rollout: Build) -> None:
-    path = f"/v1/score?citation_weight=0.5&token={TOKEN}"
-    assert closed.post(rollout(), path).json()["knobs"]["citation_weight"] == 0.5
+    weight = 0.5 if "citation_weight" in path else Knobs().citation_weight
+    assert response.json()["knobs"]["citation_weight"] == weight
 
 
 @pytest.mark.parametrize("way", [*REFUSED, *MISPLACED])
@@ -86,8 +87,7 @@ def test_who_does_not_know_it_is_told_how_to_send_it(
     for hint in ("Authorization: Bearer", "X-Api-Key", "?token=", "/t/"):
         assert hint in problem.message
     assert response.headers["www-authenticate"].startswith('Bearer realm="citemark"')
-    assert TOKEN not in response.text + str(response.headers)
-    assert WRONG not in response.text + str(response.headers)
+    assert not has_token(response.text + str(response.headers))
     assert closed.judge.started == []
 
 
@@ -148,8 +148,7 @@ def test_no_log_line_and_no_metric_has_a_token(
     closed.client.post(path.replace("/v1/score", "/nowhere"), headers=headers)
     until(lambda: caplog.text.count("route=") >= 4)  # a line is written after its answer
     told = caplog.text + closed.client.get("/metrics").text
-    assert TOKEN not in told
-    assert WRONG not in told
+    assert not has_token(told)
 
 
 def test_routes_keep_their_names_in_the_metrics(start: Start, rollout: Build) -> None:
@@ -169,13 +168,7 @@ def test_a_token_that_fits_in_no_url_is_refused_at_the_start(
     with pytest.raises(SettingsError, match="api_token") as raised:
         load_settings()
     assert not token or token not in str(raised.value)
-
-
-def test_the_settings_do_not_show_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CITEMARK_API_TOKEN", TOKEN)
-    settings = load_settings()
-    assert settings.api_token is not None
-    assert TOKEN not in repr(settings)
+    assert TOKEN not in repr(Settings(api_token=SecretStr(TOKEN)))
 
 
 def test_hostile_paths_and_queries_cost_little(closed: Running) -> None:
