@@ -21,8 +21,6 @@ from support.scripted_service import listening, real_app
 
 @dataclass(frozen=True)
 class Traced:
-    """A running service, the judge that it asks, and what it counts."""
-
     client: httpx.Client
     judge: ScriptedJudge
     metrics: Metrics
@@ -50,18 +48,17 @@ def serve(collector: Collector, tmp_path) -> Serve:
     @contextmanager
     def serving(script: Script, **settings: Any) -> Iterator[Traced]:
         judge, metrics = ScriptedJudge(script), Metrics()
+        given = {
+            "judge": "vllm",
+            "judge_model": MODEL,
+            "judge_attempts": 3,
+            "ledger": f"sqlite:///{tmp_path / 'ledger.db'}",
+            "otlp_endpoint": collector.url,
+            "evidence_quotes": False,
+            **settings,
+        }
         with running_judge(judge):
-            given = {
-                "judge": "vllm",
-                "judge_url": judge.url,
-                "judge_model": MODEL,
-                "judge_attempts": 3,
-                "ledger": f"sqlite:///{tmp_path / 'ledger.db'}",
-                "otlp_endpoint": collector.url,
-                "evidence_quotes": False,
-                **settings,
-            }
-            table = Settings(**given)
+            table = Settings(judge_url=judge.url, **given)
             with open_tracer(table, metrics) as tracer:
                 app = real_app(table, metrics, tracer, ledger=ledger_of(table, metrics))
                 with (

@@ -30,8 +30,7 @@ from citemark_service.telemetry.traces import open_tracer
 async def main():
     settings, metrics = Settings(judge="embedded"), Metrics()
     tracer = open_tracer(settings, metrics).__enter__()
-    judge = build_judge(settings, metrics, tracer)
-    app = create_app(settings=settings, judge=judge, tracer=tracer)
+    app = create_app(settings, build_judge(settings, metrics, tracer), tracer=tracer)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as c:
         rollout = {"question": "q", "tool_output": "", "response": "<answer>x</answer>",
                    "positive_rubrics": ["Is x."]}

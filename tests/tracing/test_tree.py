@@ -13,8 +13,8 @@ from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.telemetry.traces import open_tracer, traces_url
 from support.gated_judge import GatedJudge
-from support.judge_tasks import by_shape
-from support.otlp_collector import Collector, Seen
+from support.judge_tasks import by_shape, shape_of
+from support.otlp_collector import Collector
 from support.scripted_judge import MODEL, Reply, Status, in_turn
 from support.step_rollouts import rollout, step
 
@@ -22,55 +22,35 @@ CALLER = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
 GOOD = by_shape(V=2, S=2, U=1, C=1)
 JUDGED: dict[str, Any] = {"queue": {}, "judge call": {}}
-WHOLE = {
-    "parse": {},
-    "criteria": JUDGED,
-    "citations": JUDGED,
-    "score": {},
-    "ledger": {},
-}
-
-
-def calls_of(stage: Seen, collector: Collector) -> list[Seen]:
-    """The calls of one stage, in order."""
-    calls = [span for span in collector.named("judge call") if span.parent == stage.id]
-    return sorted(calls, key=lambda span: span.begin)
+WHOLE = {"parse": {}, "criteria": JUDGED, "citations": JUDGED, "score": {}, "ledger": {}}
 
 
 def carrying(flags: str = "01") -> dict[str, str]:
     return {"traceparent": f"00-{CALLER}-{PARENT}-{flags}", "tracestate": "vendor=kept"}
 
 
-def test_a_request_is_one_trace_with_every_stage(serve, collector: Collector) -> None:
+def test_a_request_is_one_trace_with_every_stage_and_what_came_of_it(
+    serve, collector: Collector
+) -> None:
+    told = {**rollout(1, 0), "run": "r1", "group": "g7"}
     with serve(GOOD) as service:
-        answer = service.client.post("/v1/score", json=rollout(1, 0))
-        assert answer.json()["reward"] is not None
+        answer = service.client.post("/v1/score", json={"items": [told], "step": 12})
+        (result,) = answer.json()["items"]
     (root,) = collector.named("POST /v1/score")
     assert root.parent == ""
     assert collector.tree(root) == {"rollout": WHOLE}
     assert {span.trace for span in collector.spans} == {root.trace}
     assert not any(span.failed or span.events for span in collector.spans)
     for span in collector.spans:
-        if span is not root:
-            outer = collector.parent(span)
-            assert outer.begin <= span.begin <= span.end <= outer.end
+        outer = span if span is root else collector.parent(span)
+        assert outer.begin <= span.begin <= span.end <= outer.end
     assert root.facts == {
         "http.request.method": "POST",
         "http.route": "/v1/score",
         "http.response.status_code": 200,
         "citemark.request": answer.headers["x-request-id"],
     }
-    assert service.spans("exported") == len(collector.spans)
-    assert service.spans("lost") == 0
-
-
-def test_the_span_of_a_rollout_says_which_and_what_came_of_it(serve, collector: Collector) -> None:
-    told = {**rollout(1, 0), "run": "r1", "group": "g7"}
-    with serve(GOOD) as service:
-        body = {"items": [told], "step": 12}
-        (result,) = service.client.post("/v1/score", json=body).json()["items"]
     (span,) = collector.named("rollout")
-    usage = result["judge"]
     assert span.facts == {
         "citemark.rollout": "1-0",
         "citemark.rollout_hash": result["rollout_hash"],
@@ -82,10 +62,12 @@ def test_the_span_of_a_rollout_says_which_and_what_came_of_it(serve, collector: 
         "citemark.cached": False,
         "citemark.judge_calls": 2,
         "gen_ai.request.model": MODEL,
-        "gen_ai.usage.input_tokens": usage["prompt_tokens"],
-        "gen_ai.usage.output_tokens": usage["completion_tokens"],
-        "gen_ai.usage.cache_read.input_tokens": usage["cached_tokens"],
+        "gen_ai.usage.input_tokens": result["judge"]["prompt_tokens"],
+        "gen_ai.usage.output_tokens": result["judge"]["completion_tokens"],
+        "gen_ai.usage.cache_read.input_tokens": result["judge"]["cached_tokens"],
     }
+    assert service.spans("exported") == len(collector.spans)
+    assert service.spans("lost") == 0
 
 
 def test_a_callers_trace_goes_on_and_on_to_the_judge(serve, collector: Collector) -> None:
@@ -104,16 +86,23 @@ def test_a_callers_trace_goes_on_and_on_to_the_judge(serve, collector: Collector
     assert {span.kind for span in calls.values()} == {3}  # a client's
 
 
-def test_what_a_caller_samples_out_and_probes_and_pages_are_not_traced(
-    serve, collector: Collector
+@pytest.mark.parametrize(
+    ("ratio", "flags", "traced"), [(1.0, "00", False), (0.0, None, False), (0.0, "01", True)]
+)
+def test_the_caller_decides_on_its_trace_and_the_ratio_on_others(
+    serve, collector: Collector, ratio: float, flags: str | None, traced: bool
 ) -> None:
-    with serve(GOOD) as service:
-        service.client.post("/v1/score", json=rollout(1, 0), headers=carrying("00"))
-        for path in ("/healthz", "/metrics", "/v1/rubrics"):
+    with serve(GOOD, otlp_sample_ratio=ratio) as service:
+        headers = None if flags is None else carrying(flags)
+        service.client.post("/v1/score", json=rollout(1, 0), headers=headers)
+        for path in ("/healthz", "/metrics", "/v1/rubrics"):  # never traced
             assert service.client.get(path).status_code == 200
-    assert collector.spans == []
-    assert service.spans("exported") == service.spans("lost") == 0
-    assert {headers["traceparent"][-2:] for headers in service.judge.headers} == {"00"}
+    assert {span.trace for span in collector.spans} == ({CALLER} if traced else set())
+    assert service.spans("exported") == len(collector.spans)
+    assert service.spans("lost") == 0
+    # The last bit is whether the caller records.
+    sent = {int(headers["traceparent"][-2:], 16) & 1 for headers in service.judge.headers}
+    assert sent == {traced}
 
 
 def test_a_broken_traceparent_begins_a_new_trace(serve, collector: Collector) -> None:
@@ -129,22 +118,22 @@ def test_a_broken_traceparent_begins_a_new_trace(serve, collector: Collector) ->
 
 
 def test_each_attempt_is_a_span_that_says_how_it_ended(serve, collector: Collector) -> None:
-    answers = iter([Status(500), Status(429), None])
+    answers = iter([Status(500), Status(429), Reply("nonsense")])
 
     def script(request):
-        if "S" in request["messages"][-1]["content"].splitlines()[-1]:
-            return GOOD(request)
-        return next(answers) or GOOD(request)
+        return GOOD(request) if "S" in shape_of(request) else next(answers, None) or GOOD(request)
 
     with serve(script) as service:
         answer = service.client.post("/v1/score", json=rollout(1, 0))
         assert answer.json()["reward"] is not None
     (criteria,) = collector.named("criteria")
-    calls = calls_of(criteria, collector)
-    assert [span.facts["citemark.attempt"] for span in calls] == [1, 2, 3]
+    calls = [span for span in collector.named("judge call") if span.parent == criteria.id]
+    calls.sort(key=lambda span: span.begin)
+    asks = [(span.facts["citemark.ask"], span.facts["citemark.attempt"]) for span in calls]
+    assert asks == [(1, 1), (1, 2), (1, 3), (2, 1)]
     outcomes = [span.facts["citemark.outcome"] for span in calls]
-    assert outcomes == ["judge_server_error", "judge_overloaded", "ok"]
-    assert [span.failed for span in calls] == [True, True, False]
+    assert outcomes == ["judge_server_error", "judge_overloaded", "ok", "ok"]
+    assert [span.failed for span in calls] == [True, True, False, False]
     assert calls[0].facts["error.type"] == "JudgeServerError"
     assert {span.facts["citemark.rollout"] for span in calls} == {"1-0"}
     assert {span.facts["citemark.request"] for span in calls} == {answer.headers["x-request-id"]}
@@ -154,62 +143,31 @@ def test_each_attempt_is_a_span_that_says_how_it_ended(serve, collector: Collect
     assert not criteria.failed
 
 
-def test_a_useless_reply_is_asked_for_again_under_the_same_question(
+def test_requests_at_once_are_traces_apart_and_every_span_is_with_its_rollout(
     serve, collector: Collector
 ) -> None:
-    replies = iter([Reply("nonsense")])
-
-    def script(request):
-        if "S" in request["messages"][-1]["content"].splitlines()[-1]:
-            return GOOD(request)
-        return next(replies, None) or GOOD(request)
-
-    with serve(script) as service:
-        service.client.post("/v1/score", json=rollout(1, 0))
-    (criteria,) = collector.named("criteria")
-    calls = calls_of(criteria, collector)
-    asks = [(span.facts["citemark.ask"], span.facts["citemark.attempt"]) for span in calls]
-    assert asks == [(1, 1), (2, 1)]
-
-
-def test_a_rollout_that_nobody_judged_says_why(serve, collector: Collector) -> None:
-    with serve(in_turn(Status(400))) as service:
-        service.client.post("/v1/score", json=rollout(1, 0))
-    (span,) = collector.named("rollout")
-    assert span.facts["citemark.outcome"] == "judge_rejected"
-    assert "citemark.reward" not in span.facts
-    assert "score" not in collector.tree(span)
-
-
-def test_a_batch_of_64_keeps_every_span_with_its_rollout(serve, collector: Collector) -> None:
-    rollouts = step(8, 8)
-    with serve(GOOD, judge_concurrency=4) as service:
-        answer = service.client.post("/v1/score", json={"items": rollouts})
-        assert None not in [item["reward"] for item in answer.json()["items"]]
-    (root,) = collector.named("POST /v1/score")
+    groups = [step(1, 16, first=group) for group in range(4)]
+    with serve(GOOD, judge_concurrency=4) as service, ThreadPoolExecutor(4) as pool:
+        posts = [pool.submit(service.client.post, "/v1/score", json={"items": g}) for g in groups]
+        answers = [item for post in posts for item in post.result().json()["items"]]
+        assert None not in [item["reward"] for item in answers]
+    roots = collector.named("POST /v1/score")
+    assert len({root.trace for root in roots}) == 4
     spans = collector.named("rollout")
     assert sorted(span.facts["citemark.rollout"] for span in spans) == sorted(
-        each["id"] for each in rollouts
+        each["id"] for group in groups for each in group
     )
-    assert {span.parent for span in spans} == {root.id}
     for span in spans:
+        assert collector.parent(span) in roots
         assert collector.tree(span) == WHOLE
     for call in collector.named("judge call"):
         asked = collector.parent(collector.parent(call))
-        assert call.facts["citemark.rollout"] == asked.facts["citemark.rollout"]
+        assert (call.trace, call.facts["citemark.rollout"]) == (
+            asked.trace,
+            asked.facts["citemark.rollout"],
+        )
     received = {headers["traceparent"].split("-")[2] for headers in service.judge.headers}
     assert received == {span.id for span in collector.named("judge call")}
-
-
-def test_requests_at_once_are_traces_apart(serve, collector: Collector) -> None:
-    with serve(GOOD) as service, ThreadPoolExecutor(8) as pool:
-        each = [pool.submit(service.client.post, "/v1/score", json=one) for one in step(4, 4)]
-        assert {done.result().status_code for done in each} == {200}
-    roots = collector.named("POST /v1/score")
-    assert len({root.trace for root in roots}) == 16
-    for span in collector.spans:
-        if span.parent:
-            assert collector.parent(span).trace == span.trace
 
 
 def test_a_stream_and_a_trainers_route_are_traced_too(serve, collector: Collector) -> None:
@@ -225,7 +183,9 @@ def test_a_stream_and_a_trainers_route_are_traced_too(serve, collector: Collecto
     assert collector.tree(reward) == {"rollout": WHOLE}
 
 
-def test_no_text_of_a_rollout_is_exported(serve, collector: Collector) -> None:
+def test_a_rollout_that_nobody_judged_says_why_and_no_text_is_exported(
+    serve, collector: Collector
+) -> None:
     secret = "zanzibar-quokka"
     hostile = {
         **rollout(1, 0),
@@ -238,6 +198,10 @@ def test_no_text_of_a_rollout_is_exported(serve, collector: Collector) -> None:
         service.client.post("/v1/score", json={**hostile, "tool_output": None})
         service.client.post("/v1/score", content=secret.encode())
         service.client.post(f"/{secret}", content=secret.encode())
+    (span,) = collector.named("rollout")
+    assert span.facts["citemark.outcome"] == "judge_rejected"
+    assert "citemark.reward" not in span.facts
+    assert "score" not in collector.tree(span)
     assert collector.bodies
     assert not any(secret.encode() in body for body in collector.bodies)
 
@@ -249,43 +213,31 @@ def test_waiting_for_a_prime_is_seen(serve, collector: Collector) -> None:
         service.client.post("/v1/score", json={"items": rollouts})
     primes = collector.named("prime")
     sent = [span for span in primes if "judge call" in collector.tree(span)]
-    assert sent
-    assert len(primes) > len(sent)
+    assert 0 < len(sent) < len(primes)
 
 
-def test_a_sampling_ratio_of_nothing_exports_nothing(serve, collector: Collector) -> None:
-    with serve(GOOD, otlp_sample_ratio=0.0) as service:
-        service.client.post("/v1/score", json=rollout(1, 0))
-        service.client.post("/v1/score", json=rollout(1, 1), headers=carrying())
-    assert {span.trace for span in collector.spans} == {CALLER}
-
-
+@pytest.mark.parametrize("name", ["citemark", "rewards-eu"])
 def test_the_resource_is_the_service_unless_the_deployment_says_otherwise(
-    serve, collector: Collector, monkeypatch: pytest.MonkeyPatch
+    serve, collector: Collector, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    if name != "citemark":
+        monkeypatch.setenv("OTEL_SERVICE_NAME", name)
     with serve(GOOD) as service:
         service.client.post("/v1/score", json=rollout(1, 0))
-    assert {resource["service.name"] for resource in collector.resources} == {"citemark"}
-    collector.resources.clear()
-    monkeypatch.setenv("OTEL_SERVICE_NAME", "rewards-eu")
-    with serve(GOOD) as service:
-        service.client.post("/v1/score", json=rollout(1, 0))
-    assert {resource["service.name"] for resource in collector.resources} == {"rewards-eu"}
+    assert {resource["service.name"] for resource in collector.resources} == {name}
 
 
 async def test_a_defect_fails_the_span_of_its_request(collector: Collector) -> None:
-    settings, metrics = Settings(otlp_endpoint=collector.url), Metrics()
-    with open_tracer(settings, metrics) as tracer:
-        app = create_app(settings=settings, judge=GatedJudge(), tracer=tracer)
+    settings = Settings(otlp_endpoint=collector.url)
+    with open_tracer(settings, Metrics()) as tracer:
+        app = create_app(settings, GatedJudge(), tracer=tracer)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
             broken = {**rollout(1, 0), "question": "broken"}
             assert (await client.post("/v1/score", json=broken)).status_code == 500
-    (root,) = collector.named("POST /v1/score")
-    (inner,) = collector.named("rollout")
-    assert root.failed
-    assert inner.failed
-    assert root.events == inner.events == 0
+    for name in ("POST /v1/score", "rollout"):
+        (span,) = collector.named(name)
+        assert (span.failed, span.events) == (True, 0)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import gc
 import logging
 import tracemalloc
-from functools import partial
 
 import pytest
 from opentelemetry.trace import Tracer
@@ -32,15 +31,11 @@ def test_a_collector_that_is_not_there_is_told_of_once_and_all_spans_are_counted
 ) -> None:
     caplog.set_level(logging.INFO)
     with serve(GOOD, otlp_endpoint=free_url()) as service:
-
-        def has_lost(spans: int) -> bool:
-            return bool(service.spans("lost") == spans)
-
-        for sample in range(3):
-            answer = service.client.post("/v1/score", json=rollout(1, sample))
+        # Those of each are a batch of their own: the request, the rollout and its nine.
+        for spans in (11, 22, 33):
+            answer = service.client.post("/v1/score", json=rollout(1, spans))
             assert answer.json()["reward"] is not None
-            # Those of each are a batch of their own: the request, the rollout and its nine.
-            until(partial(has_lost, (sample + 1) * 11))
+            until(lambda spans=spans: service.spans("lost") == spans)
     (line,) = told(caplog)
     assert line.startswith("traces are lost, rewards go on: ")
     assert "refused" in line.lower()
@@ -79,28 +74,25 @@ def test_a_collector_that_hangs_holds_no_reward_up(serve, collector: Collector) 
 
 def test_what_waits_for_a_hanging_collector_is_bounded(collector: Collector) -> None:
     collector.hang_s = 3600.0
-    metrics = Metrics()
-    url = f"{collector.url}/v1/traces"
+    metrics, url = Metrics(), f"{collector.url}/v1/traces"
+
+    def lost() -> float:
+        labels = {"outcome": "lost"}
+        return metrics.registry.get_sample_value("citemark_trace_spans_total", labels) or 0.0
+
+    def end_spans(tracer: Tracer) -> None:
+        for number in range(20 * _ROOM):
+            with open_span(tracer, "rollout") as span:
+                set_attributes(span, {"citemark.rollout": str(number)})
+
     with export_traces(url, ratio=1.0, metrics=metrics, queue=_ROOM) as tracer:
-        _end_spans(tracer, 20 * _ROOM)
-        lost = lost_of(metrics)
-        assert 18 * _ROOM <= lost <= 20 * _ROOM
+        end_spans(tracer)
+        assert 18 * _ROOM <= lost() <= 20 * _ROOM
         tracemalloc.start()
-        _end_spans(tracer, 20 * _ROOM)
+        end_spans(tracer)
         gc.collect()
         grown, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         # A queue whose batches failed meanwhile holds new spans, some MiB of them; all would be 40.
         assert grown < 8 * 1024 * 1024
-    assert lost_of(metrics) == 40 * _ROOM
-
-
-def _end_spans(tracer: Tracer, count: int) -> None:
-    for number in range(count):
-        with open_span(tracer, "rollout") as span:
-            set_attributes(span, {"citemark.rollout": str(number), "citemark.outcome": "scored"})
-
-
-def lost_of(metrics: Metrics) -> float:
-    labels = {"outcome": "lost"}
-    return metrics.registry.get_sample_value("citemark_trace_spans_total", labels) or 0.0
+    assert lost() == 40 * _ROOM
