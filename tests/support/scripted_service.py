@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
 from opentelemetry.trace import NoOpTracer, Tracer
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -37,6 +36,7 @@ from citemark_service.score.rollout import rollout_hash
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.factory import cache_verdicts
+from citemark_service.web.openapi import Citemark
 
 Step = Callable[[dict[str, Any]], Response]
 
@@ -156,7 +156,7 @@ def scripted_service() -> Iterator[Service]:
 
 def real_app(
     settings: Settings, metrics: Metrics | None = None, tracer: Tracer = NoOpTracer(), **parts: Any
-) -> FastAPI:
+) -> Citemark:
     """The service as `citemark serve` builds it; `parts` go to `create_app`."""
     metrics = metrics or Metrics()
     return create_app(
