@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -24,14 +25,18 @@ RESPONSE = "<answer><snippet id=s1>It is 312 metres long.</snippet></answer>"
 EXPECTED = Rollout(**ENVELOPE, response=RESPONSE)
 
 
+@dataclass
 class Array:
     """What a numeric library hands over: known by its `tolist` alone."""
 
-    def __init__(self, value):
-        self._value = value
+    value: object
 
     def tolist(self):
-        return self._value
+        return self.value
+
+
+def without(name):
+    return {key: value for key, value in ENVELOPE.items() if key != name}
 
 
 def details(places, **more):
@@ -54,18 +59,15 @@ PLACES = {
     "under metadata, as text": {"row": {"label": "312", "metadata": json.dumps(ENVELOPE)}},
     "under reward_model": {"row": {"reward_model": {"style": "rule", "ground_truth": ENVELOPE}}},
     "in two places": {
-        "label": {k: ENVELOPE[k] for k in ("question", "positive_rubrics")},
-        "extra_info": {k: v for k, v in ENVELOPE.items() if k != "positive_rubrics"},
+        "label": {name: ENVELOPE[name] for name in ("question", "positive_rubrics")},
+        "extra_info": without("positive_rubrics"),
     },
     "the strongest first": {
         "label": ENVELOPE,
         "extra_info": {"question": "Another?", "negative_rubrics": ["Another."]},
     },
     "with knobs apart": {
-        "label": {
-            **{k: v for k, v in ENVELOPE.items() if k != "citation_weight"},
-            "knobs": {"citation_weight": 0.3},
-        }
+        "label": {**without("citation_weight"), "knobs": {"citation_weight": 0.3}}
     },
     "with arrays inside": {
         "row": {**ENVELOPE, "positive_rubrics": Array(["States the length."]), "step": Array(7)}
@@ -111,20 +113,12 @@ def test_every_shape_of_rubrics_is_the_same_criterion(rubrics, field):
     assert criterion.weight == 1.0
 
 
-@pytest.mark.parametrize(
-    ("row", "expected"),
-    [
-        ({"rubrics": [{"description": "a", "weight": -0.5}]}, [("a", "negative", 0.5)]),
-        (
-            {"Answer Critical": ["a"], "Context": ["b"]},
-            [("a", "positive", 1.0), ("b", "positive", 1.0)],
-        ),
-    ],
-)
-def test_polarity_follows_the_sign_and_importance_needs_no_field(row, expected):
-    label = json.dumps({"query": "q", "documents": [], **row})
+def test_importance_needs_no_field_and_polarity_follows_the_sign():
+    rubrics = {"Answer Critical": ["a"], "Context": [{"description": "b", "weight": -0.5}]}
+    label = json.dumps({"query": "q", "documents": [], **rubrics})
     criteria = rollout_of({"label": label}, response=RESPONSE).criteria
-    assert [(each.description, each.polarity, each.weight) for each in criteria] == expected
+    found = [(each.description, each.polarity, each.weight) for each in criteria]
+    assert found == [("a", "positive", 1.0), ("b", "negative", 0.5)]
 
 
 def test_documents_are_snippets_without_their_other_keys():
@@ -218,9 +212,7 @@ def test_hostile_rows_are_refused_or_read_quickly():
     nested: dict[str, object] = {"question": "q", "tool_output": ""}
     for _ in range(500):
         nested = {"extra_info": nested}
-    boxed: object = "d"
-    for _ in range(100):
-        boxed = [boxed]
+    boxed = json.loads("[" * 100 + "1" + "]" * 100)
     assert "label" in details({"label": '{"a":' + deep})
     assert "label.question" in details({"label": nested})
     assert "label.rubrics" in details({"label": {**ENVELOPE, "rubrics": boxed}})
@@ -253,23 +245,11 @@ cells = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["label", "row"]), cells, max_size=2))
 def test_any_row_is_a_rollout_or_an_error_that_names_it(places):
-    told: tuple[str, ...]
+    told: list[str] = []
     try:
         found = rollout_of(places, response=RESPONSE, prompt="<snippet id=a>b</snippet>?")
-        told = (found.question.strip(), found.response)
+        told += found.question.strip(), found.response
     except EnvelopeError as error:
-        told = tuple(part for detail in error.details for part in (detail.loc, detail.message))
+        for detail in error.details:
+            told += detail.loc, detail.message
     assert all(told)
-
-
-@given(
-    question=st.text(min_size=1).filter(str.strip),
-    tool_output=st.text(),
-    rubrics=st.lists(st.text(min_size=1).filter(str.strip), max_size=3),
-    place=st.sampled_from(["label", "ground_truth", "answer", "extra_info"]),
-)
-def test_an_envelope_reads_back_as_it_was_written(question, tool_output, rubrics, place):
-    row = {"question": question, "tool_output": tool_output, "positive_rubrics": rubrics}
-    direct = Rollout(**row, response=RESPONSE)
-    assert rollout_of({place: row}, response=RESPONSE) == direct
-    assert rollout_of({place: json.dumps(row)}, response=RESPONSE) == direct

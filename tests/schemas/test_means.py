@@ -22,12 +22,6 @@ def key(run=None, knobs=KNOBS, **more):
     return prompt_key(rollout(**more), knobs, run)
 
 
-def test_nothing_is_known_of_a_prompt_before_its_first_reward():
-    means = StandIns()
-    means.add(b"other", 1.0)
-    assert means.mean_of(b"q") is None
-
-
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=24), st.integers(1, 8), st.integers(1, 8))
 def test_a_sample_that_nobody_judged_has_no_advantage_and_moves_no_others(judged, refused, failed):
     known = [*judged, *[0.0] * refused]
@@ -36,10 +30,9 @@ def test_a_sample_that_nobody_judged_has_no_advantage_and_moves_no_others(judged
         means.add(b"q", reward)
     stand_in = means.mean_of(b"q")
     assert stand_in is not None
-    assert stand_in == pytest.approx(fmean(known))
     baseline = fmean([*known, *[stand_in] * failed])
-    assert stand_in == pytest.approx(baseline)
-    assert baseline == pytest.approx(fmean(known))
+    assert stand_in == pytest.approx(baseline) == pytest.approx(fmean(known))
+    assert means.mean_of(b"another") is None
 
 
 def soon(seconds=10.0):
@@ -95,23 +88,20 @@ def test_the_prompt_that_got_no_reward_for_longest_is_forgotten():
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"question": "p"}, {"tool_output": "u"}, {"snippets": [{"id": "a", "text": "t"}]},
-     {"positive_rubrics": ["x"]}, {"negative_rubrics": ["x"]}, {"rubrics": ["x"]},
-     {"run": "another"}, {"group": "g"}, {"knobs": Knobs(verification_reward=10.0)}],
+    ("one", "other", "same"),
+    [
+        *(({}, change, False) for change in (
+            {"question": "p"}, {"tool_output": "u"}, {"snippets": [{"id": "a", "text": "t"}]},
+            {"positive_rubrics": ["x"]}, {"negative_rubrics": ["x"]}, {"rubrics": ["x"]},
+            {"run": "another"}, {"group": "g"}, {"knobs": Knobs(verification_reward=10.0)})),
+        *(({}, change, True) for change in (
+            {"id": "1", "response": "x", "step": 3}, {"knobs": Knobs(citation_weight=0.2)})),
+        ({"group": "g"}, {"group": "g", "tool_output": "what this sample's own tools said"}, True),
+        ({"question": "\ud800"}, {"question": "\ud801"}, False),  # no encoding can carry these
+    ],
 )  # fmt: skip
-def test_what_makes_another_prompt(change):
-    assert key(**change) != key()
-
-
-def test_a_text_that_no_encoding_can_carry_has_a_key_too():
-    assert key(question="\ud800") != key(question="\ud801")
-
-
-def test_what_makes_no_other_prompt():
-    assert prompt_key(rollout(id="1", response="x", step=3), Knobs()) == key()
-    assert key(group="g", tool_output="what this sample's own tools said") == key(group="g")
-    assert key(knobs=Knobs(citation_weight=0.2)) == key()
+def test_what_makes_another_prompt(one, other, same):
+    assert (key(**one) == key(**other)) is same
 
 
 def test_the_run_is_the_rollouts_own_or_the_requests():

@@ -21,59 +21,36 @@ def complaint(**rubrics) -> tuple[str, str]:
     return ".".join(str(part) for part in error["loc"]), error["msg"]
 
 
-@pytest.mark.parametrize("key", ["description", "rubric_item", "Ingredient"])
-def test_objects_under_each_name(key):
-    (criterion,) = criteria(positive_rubrics=[{key: "names the year", "weight": 2, "type": "x"}])
-    assert (criterion.description, criterion.weight) == ("names the year", 2.0)
+LONG = ("w " * 80).strip()
+ROWS = ["names the year", {"title": "T", "description": "d", "weight": 0.5}]
+PLAIN = {"description": "d", "title": None, "weight": None, "polarity": None, "type": "x"}
+CRITERION = Criterion(title="T", description="d", weight=3, source=Source.STATIC)
 
 
-def test_strings_take_their_title_from_the_text():
-    titled, bare, long = criteria(
-        positive_rubrics=["Year: names the year", "names the year", "w " * 80]
-    )
-    assert (titled.title, titled.description) == ("Year", "Year: names the year")
-    assert bare.title == "names the year"
-    assert len(long.title) <= 80
-
-
-def test_a_json_string_stands_for_its_list():
-    rows = ["names the year", {"title": "T", "description": "d", "weight": 0.5}]
-    assert criteria(positive_rubrics=json.dumps(rows)) == criteria(positive_rubrics=rows)
-
-
-def test_polarity_by_field_by_key_and_by_sign():
-    found = criteria(
-        positive_rubrics=["a"],
-        negative_rubrics=["b", {"description": "c", "weight": -2}],
-        rubrics=[
-            "d",
-            {"description": "e", "weight": -1.5},
-            {"description": "f", "polarity": "negative"},
-        ],
-    )
-    negative = {c.description: c.weight for c in found if c.polarity is Polarity.NEGATIVE}
-    assert negative == {"b": 1.0, "c": 2.0, "e": 1.5, "f": 1.0}
-    assert [c.description for c in found] == list("abcdef")
-
-
-def test_criterion_objects_take_the_polarity_of_their_list():
-    plain = Criterion(title="T", description="d", weight=3)
-    (found,) = criteria(negative_rubrics=[plain])
-    assert (found.polarity, found.title, found.weight) == (Polarity.NEGATIVE, "T", 3)
-    negative = plain.model_copy(update={"polarity": Polarity.NEGATIVE})
-    assert complaint(positive_rubrics=[negative])[0].startswith("positive_rubrics")
-
-
-def test_a_row_cannot_pass_its_criterion_off_as_static():
-    (found,) = criteria(rubrics=[Criterion(title="T", description="d", source=Source.STATIC)])
-    assert found.source is Source.INSTANCE
-
-
-def test_null_empty_and_absent_are_the_default():
-    assert criteria(positive_rubrics=None, rubrics=" ") == criteria() == ()
-    row = {"description": "d", "title": None, "weight": None, "polarity": None, "type": "x"}
-    (found,) = criteria(rubrics=[row])
-    assert (found.title, found.weight, found.polarity) == ("d", 1.0, Polarity.POSITIVE)
+@pytest.mark.parametrize(
+    ("rubrics", "expected"),
+    [
+        ({"rubrics": ["Year: names it"]}, [("Year", "Year: names it", "positive", 1.0)]),
+        ({"rubrics": [LONG]}, [(f"{LONG[:79]}…", LONG, "positive", 1.0)]),
+        ({"rubrics": json.dumps(ROWS)}, [("names the year", "names the year", "positive", 1.0),
+                                         ("T", "d", "positive", 0.5)]),
+        ({"rubrics": [PLAIN]}, [("d", "d", "positive", 1.0)]),
+        ({"rubrics": [{"description": "d", "weight": -1.5}]}, [("d", "d", "negative", 1.5)]),
+        ({"rubrics": [{"description": "d", "polarity": "negative"}]},
+         [("d", "d", "negative", 1.0)]),
+        ({"negative_rubrics": ["b", {"description": "c", "weight": -2}],
+          "positive_rubrics": ["a"], "rubrics": ["d"]},
+         [("a", "a", "positive", 1.0), ("b", "b", "negative", 1.0), ("c", "c", "negative", 2.0),
+          ("d", "d", "positive", 1.0)]),
+        ({"negative_rubrics": [CRITERION]}, [("T", "d", "negative", 3.0)]),
+        ({"positive_rubrics": None, "rubrics": " "}, []),
+    ],
+)  # fmt: skip
+def test_every_shape_is_criteria_of_the_row_itself(rubrics, expected):
+    found = criteria(**rubrics)
+    parts = [(each.title, each.description, each.polarity, each.weight) for each in found]
+    assert parts == expected
+    assert {each.source for each in found} <= {Source.INSTANCE}
 
 
 POSITIVE = "item 0: has a negative weight but is a positive criterion"
@@ -98,6 +75,8 @@ NO_TEXT, NO_NUMBER = "item 0: needs a non-empty one of", "weight must be a numbe
          "key 'wieght' is unknown; did you mean 'weight'?"),
         ("negative_rubrics", [{"description": "d", "polarity": "positive"}], "",
          "item 0: contradicts its place among the negative rubrics"),
+        ("positive_rubrics", [Criterion(title="T", description="d", polarity=Polarity.NEGATIVE)],
+         "", "item 0: contradicts its place among the positive rubrics"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(field, rubrics, place, told):

@@ -1,6 +1,7 @@
 """Citation recall, precision and F1 against the design page's formulas."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -15,10 +16,8 @@ SOURCES = Sources({i: SourceSnippet(i, f"text {i}", f"paper-{i in 'ab'}") for i 
 units = st.floats(0, 1, allow_nan=False)
 
 
-def score(claims=(), sentences=(), **knobs) -> CitationScore:
-    return score_citations(
-        tuple(claims), tuple(sentences), answer=Answer(), sources=SOURCES, **knobs
-    )
+def score(claims=(), sentences=(), answer=Answer(), **knobs) -> CitationScore:  # noqa: B008
+    return score_citations(claims, sentences, answer=answer, sources=SOURCES, **knobs)
 
 
 def claim(support=1.0, substantive=1.0, ids=("a",), judged=None, **extra) -> ClaimScore:
@@ -64,41 +63,30 @@ def test_the_formulas_by_hand():
     assert (result.fabricated, result.score) == (1, result.f1)
 
 
-def test_ids_of_one_paper_are_one_citation():
+def test_ids_of_one_paper_are_one_citation_and_an_invented_id_is_no_paper():
     two = claim(1.0, 1.0, ("a", "b"), contributing={"a": 1.0, "b": 0.0})
     assert score([two]).precision == pytest.approx(0.5)
     assert score([two], unit="paper").precision == pytest.approx(1.0)
-
-
-def test_an_invented_id_is_never_taken_for_a_paper():
     named_like_its_paper = claim(1.0, 1.0, ("a", "paper-True"))
     assert score([named_like_its_paper], unit="paper").precision == pytest.approx(0.5)
 
 
-def test_a_bad_tag_around_many_facts_is_as_dear_as_the_facts():
-    good, facts = claim(), [sentence(1.0)] * 4
-    bundled = claim(0.0, None, ("x",), (), statements=4)
-    untagged, tagged = score([good], facts), score([good, bundled])
+BUNDLED = claim(0.0, None, ("x",), (), statements=4)
+NO_ID = claim(0.0, None, (), (), malformed="no_id")
+
+
+@pytest.mark.parametrize(("bad", "facts"), [(BUNDLED, 4), (NO_ID, 1)], ids=["bundled", "no id"])
+def test_a_bad_tag_is_as_dear_as_the_facts_in_it(bad, facts):
+    untagged, tagged = score([claim()], [sentence(1.0)] * facts), score([claim(), bad])
     assert (tagged.recall, tagged.precision) == (untagged.recall, untagged.precision)
 
 
-def test_a_tag_without_ids_costs_as_much_as_an_uncited_fact():
-    good = claim()
-    untagged = score([good], [sentence(1.0)])
-    no_id = score([good, claim(0.0, None, (), (), malformed="no_id")])
-    assert (no_id.precision, no_id.recall) == (untagged.precision, untagged.recall)
-
-
 def test_only_an_answer_that_states_nothing_earns_the_no_claims_score():
-    assert score([], [], no_claims_score=0.7).score == 0.7
-    assert score([], [sentence(0.0)], no_claims_score=0.7).score == 0.7
-    assert score([], [sentence(1.0)], no_claims_score=0.7).score == 0.0
-    assert score([], [sentence(None)], no_claims_score=0.7).score == 0.0
-    assert score([claim(0.0)], [], no_claims_score=0.7).score == 0.0
-    stray = score_citations(
-        (), (), answer=Answer(stray_tags=1), sources=SOURCES, no_claims_score=0.7
-    )
-    assert stray.score == 0.0
+    abstained = partial(score, no_claims_score=0.7)
+    assert abstained().score == abstained([], [sentence(0.0)]).score == 0.7
+    for stated in ([sentence(1.0)], [sentence(None)]):
+        assert abstained([], stated).score == 0.0
+    assert abstained([claim(0.0)]).score == abstained(answer=Answer(stray_tags=1)).score == 0.0
 
 
 def test_the_cap_takes_the_first_valid_ids_and_malformed_tags_are_not_judged():
@@ -119,18 +107,13 @@ def test_f1_lies_between_its_parts(precision, recall):
         assert value <= max(precision, recall) * (1 + 1e-9)
 
 
-@given(answers)
-def test_everything_is_in_the_unit_interval(answer):
+@given(answers, st.randoms(use_true_random=False))
+def test_everything_is_in_the_unit_interval_and_order_does_not_matter(answer, random):
     result = score(*answer)
     for value in (result.recall, result.precision, result.f1, result.score):
         assert 0 <= value <= 1
-
-
-@given(answers, st.randoms(use_true_random=False))
-def test_order_does_not_matter(answer, random):
-    claims_, sentences = answer
-    shuffled = random.sample(claims_, len(claims_)), random.sample(sentences, len(sentences))
-    assert score(*shuffled).f1 == pytest.approx(score(*answer).f1, abs=1e-12)
+    shuffled = [random.sample(part, len(part)) for part in answer]
+    assert score(*shuffled).f1 == pytest.approx(result.f1, abs=1e-12)
 
 
 @given(answers, claims(), units)
@@ -153,21 +136,11 @@ def test_untagging_an_unsupported_claim_never_gains(answer, bad):
         assert untagged.f1 <= tagged.f1 + 1e-12
 
 
-@given(answers)
-def test_an_uncited_fact_never_helps(answer):
-    rest, sentences = answer
-    assert score(rest, [*sentences, sentence(1.0)]).f1 <= score(rest, sentences).f1 + 1e-12
-
-
 @given(answers, claims(), st.sampled_from(["x9", "y9"]))
-def test_a_fabricated_id_never_helps(answer, extra, fake):
+def test_neither_uncited_facts_nor_trivial_claims_nor_invented_ids_help(answer, extra, fake):
     rest, sentences = answer
+    before = score(rest, sentences).f1 + 1e-12
+    assert score(rest, [*sentences, sentence(1.0)]).f1 <= before
+    assert score([*rest, claim(1.0, 0.0)], sentences).f1 <= before
     padded = extra.model_copy(update={"ids": (*extra.ids, fake), "fabricated": (fake,)})
     assert score([*rest, padded], sentences).f1 <= score([*rest, extra], sentences).f1 + 1e-12
-
-
-@given(answers)
-def test_a_trivial_claim_never_helps(answer):
-    rest, sentences = answer
-    trivial = claim(1.0, 0.0)
-    assert score([*rest, trivial], sentences).f1 <= score(rest, sentences).f1 + 1e-12

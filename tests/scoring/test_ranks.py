@@ -64,14 +64,9 @@ def test_what_keeps_the_order_moves_nothing(groups):
 @given(families())
 def test_pairs_that_turned_are_those_whose_order_is_the_opposite(groups):
     every = [pair for members in groups for pair in combinations(members, 2)]
-    turned = sum(map(_turned, every))
-    found = compared(groups)
-    assert found.turned == (turned / len(every) if every else None)
-
-
-def _turned(both: tuple[RewardPair, RewardPair]) -> bool:
-    a, b = both
-    return (a.old < b.old and a.new > b.new) or (a.old > b.old and a.new < b.new)
+    turned = [(a.old < b.old and a.new > b.new) or (a.old > b.old and a.new < b.new)
+              for a, b in every]  # fmt: skip
+    assert compared(groups).turned == (sum(turned) / len(every) if every else None)
 
 
 @given(families(), st.integers(0, 8))

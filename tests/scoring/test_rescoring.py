@@ -59,15 +59,12 @@ def test_what_was_never_judged_is_no_number(first, then, missing):
         rescore(rollout, score_one(rollout, first), Change(then, {}))
 
 
-def test_a_failure_stays_one():
-    failure = Failure(kind=FailureKind.TIMEOUT, message="late", retryable=True)
-    result = score_one(ROLLOUTS[0]).model_copy(update={"reward": None, "failure": failure})
-    with pytest.raises(NotJudged, match="judge_timeout"):
-        rescore(ROLLOUTS[0], result, Change(Knobs(), {}))
-
-
-def test_without_any_weight_there_is_nothing_to_average():
+def test_neither_a_failure_nor_weights_of_0_make_a_number():
     result = score_one(ROLLOUTS[0])
     none = {rubric.title: 0.0 for rubric in result.rubrics}
     with pytest.raises(NotJudged, match="weight above 0"):
         rescore(ROLLOUTS[0], result, Change(Knobs(), none))
+    failure = Failure(kind=FailureKind.TIMEOUT, message="late", retryable=True)
+    failed = result.model_copy(update={"reward": None, "failure": failure})
+    with pytest.raises(NotJudged, match="judge_timeout"):
+        rescore(ROLLOUTS[0], failed, Change(Knobs(), {}))

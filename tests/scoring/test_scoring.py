@@ -6,19 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_schemas import (
-    CitationScore,
-    Criterion,
-    CriterionVerdict,
-    FormatReport,
-    Knobs,
-    Polarity,
-    RubricScore,
-    ScoreResult,
-)
-from citemark_service.parsing.parsed import Answer
-from citemark_service.score.formula import add_reward, rubric_reward, score_criterion
-from support.scripted_service import scored as scored_result
+from citemark_schemas import Criterion, CriterionVerdict, Knobs, Polarity, RubricScore
+from citemark_service.score.formula import rubric_reward, score_criterion
+from support.scored_examples import ROLLOUTS, score_one
 
 units = st.floats(0, 1, allow_nan=False)
 weights = st.floats(0, 1e6, allow_nan=False)
@@ -47,56 +37,31 @@ def test_nothing_to_average_is_an_error_not_a_score():
             rubric_reward(rubrics)
 
 
-def judged(rubric: float, citation: float | None, bonus: float, **knobs: float) -> ScoreResult:
-    whole = {"recall": 1, "precision": 1, "f1": 1, "claims": 1, "uncited_factual": 0.0}
-    counts = {"citations": 1, "fabricated": 0, "malformed": 0, "duplicates": 0}
-    draft = scored_result("a").model_copy(
-        update={
-            "rubric_reward": rubric,
-            "citation": None
-            if citation is None
-            else CitationScore(score=citation, **whole, **counts),
-            "format": FormatReport(checks={}, bonus=bonus),
-            "knobs": Knobs(**knobs),
-        }
-    )
-    return add_reward(draft, Answer())
-
-
 @pytest.mark.parametrize(
-    ("knobs", "expected"),
+    "knobs",
     [
-        ({}, 0.5 + 0.2 * 0.4),
-        ({"verification_reward": 10.0}, 10 * (0.5 + 0.2 * 0.4)),
-        ({"citation_weight": 1.0}, 0.9),
-        ({"gate_judge_score_with_format_bonus": True}, 0.5 * 0.75 + 0.2 * 0.4),
+        Knobs(),
+        Knobs(verification_reward=10.0, citation_weight=1.0),
+        Knobs(gate_judge_score_with_format_bonus=True),
+        Knobs(apply_citation_reward=False),
     ],
 )
-def test_the_sum(knobs, expected):
-    assert judged(0.5, 0.4, 0.75, **knobs).reward == pytest.approx(expected)
+@pytest.mark.parametrize("rollout", ROLLOUTS[:4], ids=lambda rollout: rollout.id)
+def test_the_sum(rollout, knobs):
+    result = score_one(rollout, knobs)
+    gate = result.format.bonus if knobs.gate_judge_score_with_format_bonus else 1.0
+    assert (result.citation is None) is not knobs.apply_citation_reward
+    cited = 0.0 if result.citation is None else result.citation.score
+    expected = rubric_reward(result.rubrics) * gate + knobs.citation_weight * cited
+    assert result.reward == pytest.approx(knobs.verification_reward * expected)
 
 
-def test_the_citation_term_can_be_off():
-    assert judged(0.5, None, 1.0).reward == 0.5
-
-
-@given(rubric_lists, units, units)
-def test_rewards_are_finite_and_in_range(rubrics, citation, bonus):
-    assert 0 <= rubric_reward(rubrics) <= 1
-    for scale in (1.0, 10.0):
-        result = judged(rubric_reward(rubrics), citation, bonus, verification_reward=scale)
-        assert result.reward is not None
-        assert 0 <= result.reward <= scale * 1.2 + 1e-9
-
-
-@given(rubric_lists, st.data())
-def test_a_better_verdict_never_lowers_the_score(rubrics, data):
-    position = data.draw(st.integers(0, len(rubrics) - 1))
-    old = rubrics[position]
-    better = min(1.0, old.score + data.draw(units))
-    raised = [*rubrics]
-    raised[position] = old.model_copy(update={"score": better})
-    assert rubric_reward(raised) >= rubric_reward(rubrics) - 1e-12
+@given(rubric_lists, st.integers(0), units)
+def test_a_mean_lies_in_the_unit_interval_and_a_better_verdict_never_lowers_it(rubrics, at, more):
+    at %= len(rubrics)
+    better = rubrics[at].model_copy(update={"score": min(1.0, rubrics[at].score + more)})
+    raised = [*rubrics[:at], better, *rubrics[at + 1 :]]
+    assert 0 <= rubric_reward(rubrics) <= rubric_reward(raised) + 1e-12 <= 1 + 1e-12
 
 
 @given(units, units)
@@ -105,17 +70,12 @@ def test_a_worse_defect_never_raises_the_score(low, high):
     assert scored(high, 1.0, Polarity.NEGATIVE).score <= scored(low, 1.0, Polarity.NEGATIVE).score
 
 
-@given(rubric_lists, st.randoms(use_true_random=False))
-def test_order_does_not_matter(rubrics, random):
-    shuffled = random.sample(rubrics, len(rubrics))
-    assert rubric_reward(shuffled) == pytest.approx(rubric_reward(rubrics), abs=1e-12)
-
-
-@given(rubric_lists, st.floats(0.5, 2.0))
-def test_only_relative_weights_matter(rubrics, factor):
-    scaled = [r.model_copy(update={"weight": r.weight * factor}) for r in rubrics]
-    if math.fsum(r.weight for r in scaled) > 0:
-        assert rubric_reward(scaled) == pytest.approx(rubric_reward(rubrics), abs=1e-9)
+@given(rubric_lists, st.randoms(use_true_random=False), st.floats(0.5, 2.0))
+def test_neither_order_nor_scale_of_the_weights_matters(rubrics, random, factor):
+    others = [r.model_copy(update={"weight": r.weight * factor}) for r in rubrics]
+    random.shuffle(others)
+    if math.fsum(r.weight for r in others) > 0:
+        assert rubric_reward(others) == pytest.approx(rubric_reward(rubrics), abs=1e-9)
 
 
 def test_verdicts_outside_the_unit_interval_cannot_be_built():

@@ -116,6 +116,7 @@ def number(text: str) -> float:
 
 def assert_terms_are_the_reward(rollout: Rollout, result: ScoreResult) -> None:
     terms = result.terms
+    assert all(0 <= term.value <= 1 for term in terms)
     assert result.reward == math.fsum(term.weight * term.value for term in terms)
     assert ScoreResult.model_validate_json(result.model_dump_json()) == result
 
