@@ -6,9 +6,8 @@ from pydantic import SecretStr
 from support.ledger_service import Document, kept_service, page
 
 TOKEN = "correct-horse.battery~staple_1"
-
-
 FORM = {"token": TOKEN}
+SITE = "Sec-Fetch-Site"
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +24,21 @@ def closed(service):
     return service
 
 
+def led_to(response):
+    assert response.status_code == 303
+    return response.headers["location"]
+
+
+def assert_form(response):
+    """The form, as the answer to a wrong token."""
+    assert response.status_code == 403
+    assert "set-cookie" not in response.headers
+    assert response.headers["referrer-policy"] == "no-referrer"
+    seen = Document(response.text)
+    assert "not the token" in seen.text
+    return seen
+
+
 @pytest.mark.parametrize(
     ("address", "form"),
     [
@@ -35,11 +49,9 @@ def closed(service):
     ],
 )
 def test_who_has_no_token_is_sent_to_the_form(closed, address, form):
-    response = closed.get(address)
-    assert response.status_code == 303
-    assert response.headers["location"] == form
-    assert closed.get("/ui/login").status_code == 200
-    assert closed.get("/ui/assets/pages.css").status_code == 200
+    assert led_to(closed.get(address)) == form
+    for loaded in ("/ui/login", "/ui/assets/pages.css"):
+        assert closed.get(loaded).status_code == 200
 
 
 def test_the_token_in_the_form_opens_the_pages_and_nothing_else(closed):
@@ -57,18 +69,14 @@ def test_the_token_in_the_form_opens_the_pages_and_nothing_else(closed):
 
 @pytest.mark.parametrize("token", ["", "wrong", TOKEN[:-1], "x" * 10_000, "👍"])
 def test_another_token_opens_nothing(closed, token):
-    response = closed.post("/ui/login", data={"token": token})
-    assert response.status_code == 403
-    assert "set-cookie" not in response.headers
-    assert "not the token" in Document(response.text).text
+    assert_form(closed.post("/ui/login", data={"token": token}))
 
 
 def test_neither_a_flood_nor_a_forged_cookie_nor_another_site_opens_anything(closed):
     assert closed.post("/ui/login", content=b"x" * 100_000).status_code == 413
     for value in ("", TOKEN, "0" * 64, '"', "a;b=c"):
-        response = closed.get("/ui/", headers={"Cookie": f"citemark_pages={value}"})
-        assert response.status_code == 303
-    response = closed.post("/ui/login", data=FORM, headers={"Sec-Fetch-Site": "cross-site"})
+        assert led_to(closed.get("/ui/", headers={"Cookie": f"citemark_pages={value}"}))
+    response = closed.post("/ui/login", data=FORM, headers={SITE: "cross-site"})
     assert "set-cookie" not in response.headers
 
 
@@ -82,7 +90,7 @@ def test_every_other_way_to_send_the_token_holds(closed):
 
 
 @pytest.mark.parametrize(
-    ("address", "led_to"),
+    ("address", "place"),
     [
         ("/ui/?token=TOKEN", "./"),
         ("/ui/run?run=a%2Fb&token=TOKEN&show=failed", "./run?run=a%2Fb&show=failed"),
@@ -93,10 +101,9 @@ def test_every_other_way_to_send_the_token_holds(closed):
         ("/ui/?token=" + "".join(f"%{ord(each):02X}" for each in TOKEN), "./"),
     ],
 )
-def test_a_token_in_the_address_is_taken_out_of_it(closed, address, led_to):
+def test_a_token_in_the_address_is_taken_out_of_it(closed, address, place):
     response = closed.get(address.replace("TOKEN", TOKEN))
-    assert response.status_code == 303
-    assert response.headers["location"] == led_to.replace("TOKEN", TOKEN)
+    assert led_to(response) == place.replace("TOKEN", TOKEN)
     assert response.headers["referrer-policy"] == "no-referrer"
     assert response.headers["cache-control"] == "no-store"
 
@@ -107,8 +114,7 @@ def test_an_address_with_the_token_opens_the_pages_as_the_form_does(closed, addr
     closed.cookies.clear()
     response = closed.get(f"{address}?token={TOKEN}", follow_redirects=True)
     assert response.status_code == 200
-    assert TOKEN not in str(response.url)
-    assert TOKEN not in response.text
+    assert TOKEN not in f"{response.url} {response.text}"
     assert [each.headers.get("set-cookie") for each in response.history][-1] == by_form
     assert "No rollouts yet" in page(closed, "").text
 
@@ -116,12 +122,7 @@ def test_an_address_with_the_token_opens_the_pages_as_the_form_does(closed, addr
 @pytest.mark.parametrize("given", ["", "wrong", TOKEN[:-1], "%00", "%F0%9F%91%8D", "a&token=b"])
 @pytest.mark.parametrize(("place", "form"), [("", "ui/login"), ("/", "login"), ("/a/", "../login")])
 def test_another_token_in_the_address_is_answered_with_the_form(closed, given, place, form):
-    response = closed.get(f"/ui{place}?token={given}")
-    assert response.status_code == 403
-    assert "set-cookie" not in response.headers
-    assert response.headers["referrer-policy"] == "no-referrer"
-    seen = Document(response.text)
-    assert "not the token" in seen.text
+    seen = assert_form(closed.get(f"/ui{place}?token={given}"))
     assert seen.all("form")[0].attributes["action"] == form
 
 
@@ -139,12 +140,10 @@ def test_what_is_no_page_for_a_browser_is_refused_as_it_was(closed):
 def test_the_form_leads_on_to_the_page_that_was_asked_for(closed, address):
     form = Document(closed.get(address, follow_redirects=True).text)
     fields = {each.attributes["name"]: each.attributes.get("value") for each in form.all("input")}
-    again = closed.post("/ui/login", data={**fields, "token": "wrong"})
-    values = [each.attributes.get("value") for each in Document(again.text).all("input")]
-    assert fields["to"] in values
-    opened = closed.post("/ui/login", data={**fields, "token": TOKEN})
-    assert opened.status_code == 303
-    assert f"/ui/{opened.headers['location'].removeprefix('./')}" == address.partition("&token")[0]
+    again = assert_form(closed.post("/ui/login", data={**fields, "token": "wrong"}))
+    assert fields["to"] in [each.attributes.get("value") for each in again.all("input")]
+    place = led_to(closed.post("/ui/login", data={**fields, **FORM}))
+    assert f"/ui/{place.removeprefix('./')}" == address.partition("&token")[0]
 
 
 @pytest.mark.parametrize(
@@ -154,20 +153,17 @@ def test_the_form_leads_on_to_the_page_that_was_asked_for(closed, address):
      "login?to=login", "run?" + "a" * 5_000, "run#x", "rün"],
 )  # fmt: skip
 def test_the_form_leads_nowhere_else(closed, wanted):
-    opened = closed.post("/ui/login", data={"token": TOKEN, "to": wanted})
-    assert opened.headers["location"] == "./"
+    assert led_to(closed.post("/ui/login", data={**FORM, "to": wanted})) == "./"
 
 
 def test_who_follows_a_link_of_another_site_asks_once_more_from_this_one(closed):
-    response = closed.get("/ui/rollout?n=1", headers={"Sec-Fetch-Site": "cross-site"})
+    response = closed.get("/ui/rollout?n=1", headers={SITE: "cross-site"})
     assert response.headers["refresh"] == "0"
     assert "content-security-policy" in response.headers
     for site in ("same-origin", "same-site", "none"):
-        response = closed.get("/ui/rollout?n=1", headers={"Sec-Fetch-Site": site})
-        assert response.status_code == 303
+        assert led_to(closed.get("/ui/rollout?n=1", headers={SITE: site}))
 
 
-def test_without_a_token_there_is_no_form(tmp_path):
-    with kept_service(tmp_path) as client:
-        assert client.get("/ui/login").headers["location"] == "./"
-        assert client.post("/ui/login", data={"token": "a"}).headers["location"] == "./"
+def test_without_a_token_there_is_no_form(pages):
+    assert led_to(pages.get("/ui/login")) == "./"
+    assert led_to(pages.post("/ui/login", data={"token": "a"})) == "./"

@@ -16,6 +16,12 @@ PAGES = [
     *(f"{RUN}&show={name}" for name in ("failed", "citation", "siblings", "addressed")),
     *(f"{STEP}&sort=longest", f"{STEP}&sort=best&show=refused"),
 ]
+HEADERS = {
+    "content-type": "text/html; charset=utf-8",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +31,19 @@ def others(tmp_path_factory):
         yield client
 
 
+def links_of(document):
+    """Addresses by what their links say."""
+    return {a.text: a.attributes["href"] for a in document.all("a")}
+
+
 def named(client, name, address=STEP):
-    """The address of a rollout that a step lists."""
-    return next(a.attributes["href"] for a in page(client, address).all("a") if a.text == name)
+    """The page of a rollout that a step lists."""
+    return page(client, links_of(page(client, address))[name])
+
+
+def group_of(client):
+    """The page of a group of the step."""
+    return page(client, next(x for x in page(client, STEP).links if x.startswith("group?")))
 
 
 def rollouts_of(links):
@@ -40,39 +56,31 @@ def rows_of(step):
     """Reward and outcome of each rollout that a step lists, in order."""
     rows = [row.text for row in step.all("tr")]
     found = [re.search(r"(\d\.\d{3})\D.*(judged|refused|failed)", row) for row in rows]
-    return [{"reward": float(each[1]), "outcome": each[2]} for each in found if each]
+    return [(float(each[1]), each[2]) for each in found if each]
 
 
 def figures_of(card):
     """The rewards of a list, each of which stands before a name."""
-    return re.findall(r"(\d\.\d{3})[a-z]", card.text)
+    return list(map(float, re.findall(r"(\d\.\d{3})[a-z]", card.text)))
 
 
-def assert_page(response):
-    assert response.headers["content-type"] == "text/html; charset=utf-8"
-    assert response.headers["content-security-policy"].startswith("default-src 'none'")
-    assert response.headers["cache-control"] == "no-store"
-    assert Document(response.text).all("h1")
-
-
-@pytest.mark.parametrize("address", PAGES)
-def test_every_page_says_what_it_may_load_and_is_kept_by_nobody(pages, address):
-    response = pages.get(f"/ui/{address}")
-    assert response.status_code == 200
+def assert_page(response, status):
+    """A page with this status, which says what it may load and is kept by nobody."""
+    assert response.status_code == status
+    assert {name: response.headers.get(name) for name in HEADERS} == HEADERS
     policy = response.headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
     assert "unsafe" not in policy
-    assert response.headers["x-content-type-options"] == "nosniff"
-    assert response.headers["referrer-policy"] == "no-referrer"
-    assert response.headers["cache-control"] == "no-store"
-    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    seen = Document(response.text)
+    assert seen.all("h1")
+    return seen
 
 
 @pytest.mark.parametrize("address", PAGES)
-def test_every_link_of_a_page_leads_somewhere(pages, address):
+def test_every_page_is_one_whose_links_lead_somewhere(pages, address):
+    seen = assert_page(pages.get(f"/ui/{address}"), 200)
     base = f"{pages.base_url}/ui/{address}"
-    links = {urljoin(base, link).partition("#")[0] for link in page(pages, address).links}
-    for link in links:
+    for link in {urljoin(base, link).partition("#")[0] for link in seen.links}:
         assert pages.get(link).status_code == 200, link
 
 
@@ -82,7 +90,7 @@ def test_runs_come_with_their_sums_and_a_run_leads_straight_to_its_worst_and_bes
     demo = next(row.text for row in first.all("tr") if row.text.startswith("demo"))
     assert "48" in demo  # rollouts
     assert "refused" in demo
-    worst, best = (list(map(float, figures_of(card))) for card in page(pages, RUN).classed("cards"))
+    worst, best = map(figures_of, page(pages, RUN).classed("cards"))
     assert worst == sorted(worst)
     assert best == sorted(best, reverse=True)
     assert 0.0 < worst[0] < 0.5
@@ -93,8 +101,8 @@ def test_a_run_leads_to_what_was_refused_apart_from_the_worst(pages):
     run = page(pages, RUN)
     assert "refused" not in run.classed("cards")[0].text
     assert "9 of these rollouts were refused without judging" in run.text
-    latest = next(a.attributes["href"] for a in run.all("a") if a.text == "The latest of them")
-    assert [row["outcome"] for row in rows_of(page(pages, latest))] == ["refused"] * 3
+    rows = rows_of(page(pages, links_of(run)["The latest of them"]))
+    assert [outcome for _, outcome in rows] == ["refused"] * 3
 
 
 def test_where_all_are_refused_these_are_the_worst(others, examples):
@@ -112,36 +120,27 @@ def test_a_run_is_read_without_scripts(pages):
     assert all("over steps 1 to 3" in each for each in told)
 
 
-def test_a_step_shows_its_distribution_and_its_rubrics(pages):
-    step = page(pages, "step?run=demo&step=2")
+def test_a_step_shows_its_distribution_its_rubrics_and_each_outcome_alone(pages):
+    step = page(pages, f"{STEP}&sort=latest")
     assert "16 rewards from 0.00 to" in step.text
     assert "Wrong-Entity Confabulation" in step.text
     assert len(step.classed("bin")) == 24
+    links = links_of(step)
+    for name, count in (("judged", 13), ("refused", 3), ("failed", 0)):
+        alone = page(pages, links[f"{name} {count}"])
+        assert [outcome for _, outcome in rows_of(alone)] == [name] * count
+        assert "sort=latest" in links[f"{name} {count}"]
+    assert "sort=latest" in links["all 16"]
 
 
 def test_a_step_lists_its_rollouts_in_the_order_asked_for(pages, examples):
-    longest = rollouts_of(page(pages, "step?run=demo&step=2&sort=longest").links)
-    lengths = [len(row["response"]) for row in examples]
-    titles = [page(pages, f"rollout?n={seq}").all("h1")[0].text for seq in longest[:2]]
-    assert titles[0] == examples[lengths.index(max(lengths))]["id"]
-
-
-@pytest.mark.parametrize(("sort", "downwards"), [("worst", False), ("best", True)])
-def test_the_judged_ones_of_a_step_come_before_the_refused(pages, sort, downwards):
-    rows = rows_of(page(pages, f"step?run=demo&step=2&sort={sort}"))
-    assert [row["outcome"] for row in rows] == ["judged"] * 13 + ["refused"] * 3
-    rewards = [row["reward"] for row in rows[:13]]
-    assert rewards == sorted(rewards, reverse=downwards)
-
-
-def test_a_step_counts_its_outcomes_and_shows_each_alone(pages):
-    step = page(pages, "step?run=demo&step=2&sort=latest")
-    links = {a.text: a.attributes["href"] for a in step.all("a")}
-    for name, count in (("judged", 13), ("refused", 3), ("failed", 0)):
-        alone = page(pages, links[f"{name} {count}"])
-        assert [row["outcome"] for row in rows_of(alone)] == [name] * count
-        assert "sort=latest" in links[f"{name} {count}"]
-    assert "sort=latest" in links["all 16"]
+    longest = max(examples, key=lambda row: len(row["response"]))
+    first, *_ = rollouts_of(page(pages, f"{STEP}&sort=longest").links)
+    assert page(pages, f"rollout?n={first}").all("h1")[0].text == longest["id"]
+    for sort, downwards in (("worst", False), ("best", True)):
+        rewards, outcomes = zip(*rows_of(page(pages, f"{STEP}&sort={sort}")), strict=True)
+        assert outcomes == ("judged",) * 13 + ("refused",) * 3
+        assert list(rewards[:13]) == sorted(rewards[:13], reverse=downwards)
 
 
 def test_a_list_that_is_cut_says_so(others, examples):
@@ -157,7 +156,7 @@ def test_a_negative_number_has_a_minus_sign_everywhere(others, examples):
         rows = [{**each, "group": "g"} for each in (stopped, examples[1])]
         score(others, rows, run="a", step=step, **penalty)
     addresses = ["run?run=a", "step?run=a&step=1", "group?run=a&step=1&group=g"]
-    worst = named(others, stopped["id"], addresses[1])
+    worst = links_of(page(others, addresses[1]))[stopped["id"]]
     for address in ("", worst, *addresses, "run?run=a&show=siblings"):
         seen = page(others, address)
         told = [seen.text, *(each.attributes.get("aria-label", "") for each in seen.elements)]
@@ -174,8 +173,7 @@ def test_a_long_name_is_there_in_full_where_it_is_cut(others, examples):
 
 
 def test_a_group_stands_side_by_side_the_best_first(pages):
-    step = page(pages, STEP)
-    group = page(pages, next(link for link in step.links if link.startswith("group?")))
+    group = group_of(pages)
     rewards = next(row.text for row in group.all("tr") if row.text.startswith("Reward"))
     values = re.findall(r"\d\.\d{3}", rewards)
     assert len(values) == 4
@@ -184,13 +182,10 @@ def test_a_group_stands_side_by_side_the_best_first(pages):
     assert group.classed("claims")
 
 
-def test_the_lowest_citation_comes_first(pages):
+def test_the_lists_of_a_run_are_of_what_they_are_named_after(pages):
     rows = [row.text for row in page(pages, f"{RUN}&show=citation").all("tr")[1:]]
     assert "✗ 0.00" in rows[0]
     assert "✓ 1.00" in rows[-1]
-
-
-def test_disagreeing_groups_and_what_addresses_the_judge_are_listed(pages):
     found = page(pages, f"{RUN}&show=siblings")
     assert len(found.all("tr")) == 13  # 4 groups in each of 3 steps, and the head
     assert rollouts_of(found.links)
@@ -201,38 +196,33 @@ def test_disagreeing_groups_and_what_addresses_the_judge_are_listed(pages):
 
 
 def test_a_claim_leads_to_the_sources_it_cites(pages):
-    rollout = page(pages, named(pages, "cycle-lane-good"))
-    cited = [link for link in rollout.links if link.startswith("#source-")]
-    ids = {each.attributes.get("id") for each in rollout.elements}
+    rollout = named(pages, "cycle-lane-good")
+    cited, back = (
+        {link.removeprefix("#") for link in rollout.links if link.startswith(start)}
+        for start in ("#source-", "#claim-")
+    )
     assert cited
-    assert {link.removeprefix("#") for link in cited} <= ids
-    back = [link.removeprefix("#") for link in rollout.links if link.startswith("#claim-")]
-    assert set(back) <= ids
+    assert cited | back <= {each.attributes.get("id") for each in rollout.elements}
 
 
-def test_invented_ids_and_uncited_facts_are_marked_in_words(pages):
-    rollout = page(pages, named(pages, "cycle-lane-invented"))
-    assert "invented id" in rollout.classed("invented")[0].text
-    uncited = page(pages, named(pages, "cycle-lane-padded")).classed("uncited")
+def test_what_was_lost_is_named_in_plain_words_where_it_stands(pages):
+    invented = named(pages, "cycle-lane-invented")
+    assert "invented id" in invented.classed("invented")[0].text
+    uncited = named(pages, "cycle-lane-padded").classed("uncited")
     assert any("states a fact, cites nothing" in each.text for each in uncited)
-
-
-def test_losses_are_named_in_plain_words(pages):
-    worst = rollouts_of(page(pages, RUN).links)[0]
-    assert page(pages, f"rollout?n={worst}").classed("reason")[0].text.startswith("Got 0.")
-    reason = page(pages, named(pages, "cycle-lane-invented")).classed("reason")[0].text
+    reason = invented.classed("reason")[0].text
     assert reason.startswith("Got 0.35 of 1.20. Lost 0.")
     assert "not met" in reason
     assert "invented id" in reason
+    worst, *_ = rollouts_of(page(pages, RUN).links)
+    assert page(pages, f"rollout?n={worst}").classed("reason")[0].text.startswith("Got 0.")
 
 
 def test_siblings_are_one_key_away(pages):
-    step = page(pages, STEP)
-    of_group = page(pages, next(link for link in step.links if link.startswith("group?")))
-    first, second, third, *_ = sorted(rollouts_of(of_group.links))
+    first, second, third, *_ = sorted(rollouts_of(group_of(pages).links))
     rollout = page(pages, f"rollout?n={second}")
-    keys = {a.attributes["accesskey"]: a.attributes["href"] for a in rollout.all("a")
-            if "accesskey" in a.attributes}  # fmt: skip
+    links = [a.attributes for a in rollout.all("a") if "accesskey" in a.attributes]
+    keys = {each["accesskey"]: each["href"] for each in links}
     assert keys == {"k": f"rollout?n={first}", "j": f"rollout?n={third}"}
     assert "sample 2 of 4" in rollout.text
 
@@ -242,10 +232,7 @@ def test_siblings_are_one_key_away(pages):
                 "group?run=demo&step=1&group=none"],
 )  # fmt: skip
 def test_what_is_not_kept_is_said_on_a_page(pages, address):
-    response = pages.get(f"/ui/{address}")
-    assert response.status_code == 404
-    assert "kept" in Document(response.text).text
-    assert "content-security-policy" in response.headers
+    assert "kept" in assert_page(pages.get(f"/ui/{address}"), 404).text
 
 
 @pytest.mark.parametrize(
@@ -261,13 +248,9 @@ def test_what_is_not_kept_is_said_on_a_page(pages, address):
         (f"run?run={'x' * 257}", ["run"]),
     ],
 )
-def test_an_address_that_says_too_little_is_answered_with_a_page_that_names_it(
-    pages, address, names
-):
-    response = pages.get(f"/ui/{address}")
-    assert response.status_code == 422
-    assert_page(response)
-    assert [code.text for code in Document(response.text).all("code")] == names
+def test_what_an_address_lacks_is_named_on_a_page(pages, address, names):
+    seen = assert_page(pages.get(f"/ui/{address}"), 422)
+    assert [code.text for code in seen.all("code")] == names
 
 
 @pytest.mark.parametrize(
@@ -285,25 +268,20 @@ def test_an_address_that_says_too_little_is_answered_with_a_page_that_names_it(
 )
 def test_an_address_that_is_no_page_is_answered_with_one(pages, method, address, status):
     response = pages.request(method, f"/ui/{address}")
-    assert response.status_code == status
+    seen = assert_page(response, status)
     assert ("allow" in response.headers) == (status == 405)
-    assert_page(response)
     assert "<img src=x>" not in response.text
-    links = [link for link in Document(response.text).links if not link.startswith("#")]
+    links = [link for link in seen.links if not link.startswith("#")]
     assert all(pages.get(str(response.url.join(link))).status_code == 200 for link in links)
-    style = Document(response.text).all("link")[-1].attributes["href"]
+    style = seen.all("link")[-1].attributes["href"]
     assert pages.get(str(response.url.join(style))).headers["content-type"].startswith("text/css")
 
 
-def test_what_is_no_page_is_answered_as_the_api_does(pages):
+def test_only_what_is_below_the_bare_address_is_a_page_behind_any_prefix(pages):
+    assert pages.get("/ui").headers["location"] == "ui/"
+    assert pages.get("/t/whatever/ui/").status_code == 200
     for address in ("/nosuch", "/uix", "/v1/score"):
         assert pages.get(address).headers["content-type"] == "application/json"
-
-
-def test_the_bare_address_leads_to_the_pages_behind_any_prefix(pages):
-    response = pages.get("/ui")
-    assert response.headers["location"] == "ui/"
-    assert pages.get("/t/whatever/ui/").status_code == 200
 
 
 def test_only_the_files_of_the_folder_are_assets(pages):
@@ -316,8 +294,8 @@ def test_only_the_files_of_the_folder_are_assets(pages):
 
 def test_without_a_ledger_the_pages_say_how_to_get_one(tmp_path):
     with kept_service(tmp_path, ledger="off") as client:
-        assert "--ledger sqlite:///" in page(client, "").text
-        assert "--ledger sqlite:///" in page(client, "rollout?n=1").text
+        for address in ("", "rollout?n=1"):
+            assert "--ledger sqlite:///" in page(client, address).text
         assert page(client, "score").all("textarea")
 
 
@@ -334,15 +312,11 @@ def test_a_ledger_is_empty_then_broken_then_unreadable(tmp_path, examples):
         assert "score" in first.links
         score(client, examples[:1])
         alter(tmp_path, "ALTER TABLE steps RENAME TO elsewhere")
-        response = client.get("/ui/")
-        assert response.status_code == 503
-        assert "no such table" in Document(response.text).text
+        assert "no such table" in assert_page(client.get("/ui/"), 503).text
         alter(tmp_path, "ALTER TABLE elsewhere RENAME TO steps")
         alter(tmp_path, "UPDATE rollouts SET reward = 'no number'")
         response = client.get("/ui/step?run=&step=-1")
-        assert response.status_code == 500
-        assert_page(response)
-        assert response.headers["x-request-id"] in Document(response.text).text
+        assert response.headers["x-request-id"] in assert_page(response, 500).text
 
 
 def test_the_first_page_tells_of_a_ledger_that_cannot_be_written(tmp_path, examples):

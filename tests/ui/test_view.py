@@ -33,8 +33,7 @@ def test_a_curve_has_few_points_that_hold_every_rollout(view: LedgerReader, poin
     curve = view.curve("a", points=points)
     assert 1 <= len(curve) <= points
     assert sum(each["rollouts"] for each in curve) == 80
-    assert curve[0]["step"] == 0
-    assert curve[-1]["last"] == 10
+    assert (curve[0]["step"], curve[-1]["last"]) == (0, 10)
     reward = sum(step["reward_sum"] for step in view.latest_steps("a", limit=100))
     assert sum(each["reward_sum"] for each in curve) == pytest.approx(reward)
 
@@ -54,15 +53,11 @@ def test_a_window_holds_the_latest(view: LedgerReader):
     assert len(view.window("", -1)) == 3
 
 
-def test_verdicts_are_read_only_as_far_as_there_is_room(view: LedgerReader):
+def test_verdicts_and_questions_are_read_as_far_as_there_is_room(view: LedgerReader):
     rows = view.window("a", 1)
     assert len(view.samples(rows)) == 16
     long = [{**rows[0], "chars": 23_999_990}, *rows[1:]]
     assert [sample.row["seq"] for sample in view.samples(long)] == [rows[0]["seq"]]
-
-
-def test_groups_go_by_their_question(view: LedgerReader):
-    rows = view.window("a", 1)
     questions = view.questions(rows)
     assert len(questions) == 4
     assert all(question.endswith("?") or len(question) == 100 for question in questions.values())
@@ -76,15 +71,10 @@ def test_the_indexes_that_the_pages_rely_on_are_there(view: LedgerReader):
 
 
 def test_a_read_ends_when_its_time_is_over(view: LedgerReader):
-    endless = text(
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
-    )
-    with (
-        pytest.raises(LedgerError, match="interrupted"),
-        view.within(0.2),
-        view._connect() as connection,
-    ):
-        connection.execute(endless)
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    interrupted = pytest.raises(LedgerError, match="interrupted")
+    with interrupted, view.within(0.2), view._connect() as connection:
+        connection.execute(text(endless))
     assert len(view.runs()) == 2
 
 
