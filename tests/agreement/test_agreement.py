@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +17,6 @@ from citemark_service.judges.tasks import (
     CriteriaTask,
     Judge,
     JudgeIdentity,
-    Meter,
     Usage,
 )
 from support.labelled_data import labelled_file
@@ -29,10 +28,11 @@ class ReadingJudge(Judge):
     identity = JudgeIdentity("reading", "none")
 
     def __init__(self) -> None:
-        self.tasks: list[CitationTask | CriteriaTask] = []
+        self.tasks: list[Any] = []
         self.running = self.most = 0
 
-    async def _score(self, text: str, meter: Meter) -> float:
+    async def _score(self, task: CitationTask | CriteriaTask, text: str, meter) -> float:
+        self.tasks.append(task)
         self.running += 1
         self.most = max(self.most, self.running)
         await asyncio.sleep(0)
@@ -44,26 +44,27 @@ class ReadingJudge(Judge):
         return float(word)
 
     async def judge_criteria(
-        self, task: CriteriaTask, *, meter: Meter, deadline: float | None
+        self, task: CriteriaTask, *, meter, deadline
     ) -> tuple[CriterionVerdict, ...]:
-        self.tasks.append(task)
-        return (CriterionVerdict(score=await self._score(task.answer.text, meter)),)
+        return (CriterionVerdict(score=await self._score(task, task.answer.text, meter)),)
 
-    async def judge_citations(
-        self, task: CitationTask, *, meter: Meter, deadline: float | None
-    ) -> CitationVerdicts:
-        self.tasks.append(task)
-        support = await self._score(task.claims[0].claim.text, meter)
+    async def judge_citations(self, task: CitationTask, *, meter, deadline) -> CitationVerdicts:
+        support = await self._score(task, task.claims[0].claim.text, meter)
         return CitationVerdicts((ClaimVerdict(support=support, substantive=1.0),), ())
 
 
-def support_row(score: str, label: str, snippets: int = 1) -> dict:
+def support_row(score: str, label: str, snippets: int = 1) -> dict[str, Any]:
     texts = [{"id": f"s{number}", "text": "Rivers rise."} for number in range(snippets)]
     claim = f"The river rose by {score}"
     return {"question": "Why?", "claim": claim, "snippets": texts, "human_label": label}
 
 
-def criterion_row(score: str, label: float, criterion: str, polarity: str = "negative") -> dict:
+def criterion_row(
+    score: str,
+    label: Any,
+    criterion: str = "Padding: it says too much.",
+    polarity: str = "negative",
+) -> dict[str, Any]:
     return {
         "question": "Why?",
         "response": f"It rained. {score}",
@@ -75,29 +76,28 @@ def criterion_row(score: str, label: float, criterion: str, polarity: str = "neg
     }
 
 
+FULLY = support_row("0.9", "supported")
+
+
 @pytest.fixture
-def write(tmp_path: Path) -> Callable[..., Path]:
-    def written(*rows: dict | str) -> Path:
-        path = tmp_path / "rows.jsonl"
-        lines = (row if isinstance(row, str) else json.dumps(row) for row in rows)
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        return path
-
-    return written
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "rows.jsonl"
 
 
-def measured(judge: ReadingJudge | EmbeddedJudge, path: Path, concurrency: int = 4) -> Agreement:
-    return asyncio.run(measure(judge, path, concurrency=concurrency))
+def measured(
+    path: Path, *rows: dict[str, Any] | str, concurrency: int = 4
+) -> tuple[Agreement, ReadingJudge]:
+    lines = (row if isinstance(row, str) else json.dumps(row) for row in rows)
+    path.write_text("\n".join(lines) + "\n")
+    judge = ReadingJudge()
+    return asyncio.run(measure(judge, path, concurrency=concurrency)), judge
 
 
-def test_support_is_compared_with_fully_supported_and_a_failure_is_never_scored(write) -> None:
-    path = write(
-        support_row("0.9", "supported"),
-        support_row("0.6", "partially_supported"),
-        support_row("fails", "supported"),
-        support_row("0.1", "not_supported"),
-    )
-    found = measured(ReadingJudge(), path)
+def test_support_is_compared_with_fully_supported_and_a_failure_is_never_scored(
+    path: Path,
+) -> None:
+    labels = {"0.6": "partially_supported", "fails": "supported", "0.1": "not_supported"}
+    found, _ = measured(path, FULLY, *(support_row(*each) for each in labels.items()))
     assert (found.file, found.kind, found.failed) == ("rows.jsonl", "support", 1)
     assert found.figures is not None
     assert (found.figures.rows, found.figures.positives) == (3, 1)
@@ -106,80 +106,51 @@ def test_support_is_compared_with_fully_supported_and_a_failure_is_never_scored(
     assert found.usage == Usage(calls=4)
 
 
-def test_a_claim_is_judged_over_at_most_five_of_its_snippets(write) -> None:
-    judge = ReadingJudge()
-    measured(judge, write(support_row("0.9", "supported", snippets=7)))
+def test_a_claim_is_judged_over_at_most_five_of_its_snippets(path: Path) -> None:
+    _, judge = measured(path, support_row("0.9", "supported", snippets=7))
     (task,) = judge.tasks
-    assert isinstance(task, CitationTask)
     assert task.claims[0].ids == ("s0", "s1", "s2", "s3", "s4")
 
 
-def test_criteria_are_broken_down_by_title(write) -> None:
-    path = write(
-        criterion_row("0.8", 1, "Padding: it says too much."),
-        criterion_row("0.3", 0, "Padding: it says too much."),
-        criterion_row("0.2", 0.5, "Usefulness: it helps.", "positive"),
-    )
-    judge = ReadingJudge()
-    found = measured(judge, path)
+def test_criteria_are_broken_down_by_title(path: Path) -> None:
+    useful = criterion_row("0.2", 0.5, "Usefulness: it helps.", "positive")
+    found, judge = measured(path, criterion_row("0.8", 1), criterion_row("0.3", 0), useful)
     assert found.kind == "criteria"
-    assert {title: one.rows for title, one in found.by_criterion.items()} == {
-        "Padding": 2,
-        "Usefulness": 1,
-    }
+    rows = {title: one.rows for title, one in found.by_criterion.items()}
+    assert rows == {"Padding": 2, "Usefulness": 1}
     assert found.by_criterion["Padding"].auc == 1.0
-    tasks = [task for task in judge.tasks if isinstance(task, CriteriaTask)]
-    assert {task.answer.sentences[0].text for task in tasks} == {"It rained."}
-    asked = [task.criteria[0] for task in tasks]
-    assert {(one.title, one.polarity.value) for one in asked} == {
-        ("Padding", "negative"),
-        ("Usefulness", "positive"),
-    }
+    assert {task.answer.sentences[0].text for task in judge.tasks} == {"It rained."}
+    asked = {(task.criteria[0].title, task.criteria[0].polarity.value) for task in judge.tasks}
+    assert asked == {("Padding", "negative"), ("Usefulness", "positive")}
 
 
-def test_no_more_rows_than_asked_for_are_judged_at_once(write) -> None:
-    judge = ReadingJudge()
-    measured(judge, write(*[support_row("0.9", "supported")] * 20), concurrency=3)
+def test_no_more_rows_than_asked_for_are_judged_at_once(path: Path) -> None:
+    _, judge = measured(path, *[FULLY] * 20, concurrency=3)
     assert judge.most == 3
 
 
-def test_whole_rollouts_are_skipped_with_a_reason(write) -> None:
-    row = {"question": "Why?", "tool_output": "", "response": "", "attack": "empty_answer"}
-    found = measured(ReadingJudge(), write(row))
-    assert (found.kind, found.figures) == ("rollouts", None)
-    assert found.skipped
-
-
 @pytest.mark.parametrize(
-    ("bad", "named"),
+    ("rows", "named"),
     [
-        ("{", r"rows\.jsonl:2: not a JSON object"),
-        ("[1]", r"rows\.jsonl:2: not a JSON object"),
-        ({"question": "Why?"}, r"rows\.jsonl:2: has neither"),
-        (support_row("0.9", "maybe"), r"rows\.jsonl:2: human_label"),
-        (support_row("0.9", "supported") | {"snippets": "s"}, r"rows\.jsonl:2: snippets"),
-        (criterion_row("0.9", 1, "Padding: x"), r"rows\.jsonl:2: is of another kind"),
-        ({"tool_output": ""}, r"rows\.jsonl:2: is of another kind"),
+        ([FULLY, "{"], ":2: not a JSON object"),
+        ([FULLY, "[1]"], ":2: not a JSON object"),
+        ([FULLY, {"question": "Why?"}], ":2: has neither"),
+        ([FULLY, support_row("0.9", "maybe")], ":2: human_label"),
+        ([FULLY, FULLY | {"snippets": "s"}], ":2: snippets"),
+        ([FULLY, criterion_row("0.9", 1)], ":2: is of another kind"),
+        ([FULLY, {"tool_output": ""}], ":2: is of another kind"),
+        *(([criterion_row("0.9", label)], ":1: human_label") for label in (1.5, -1, "good")),
+        ([""], ": holds no row"),
     ],
 )
-def test_a_bad_line_is_named(write, bad: dict | str, named: str) -> None:
-    path = write(support_row("0.9", "supported"), bad)
-    with pytest.raises(DataError, match=named):
-        measured(ReadingJudge(), path)
+def test_a_bad_line_is_named(path: Path, rows: list[dict[str, Any] | str], named: str) -> None:
+    with pytest.raises(DataError, match=rf"rows\.jsonl{named}"):
+        measured(path, *rows)
 
 
-@pytest.mark.parametrize("label", [1.5, -1, "good"])
-def test_a_label_out_of_range_is_named(write, label: float | str) -> None:
-    path = write(criterion_row("0.9", 1, "Padding: x") | {"human_label": label})
-    with pytest.raises(DataError, match=r"rows\.jsonl:1: human_label"):
-        measured(ReadingJudge(), path)
-
-
-def test_an_empty_or_absent_file_is_refused(write, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no row"):
-        measured(ReadingJudge(), write(""))
+def test_an_absent_file_is_refused(path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read"):
-        measured(ReadingJudge(), tmp_path / "absent.jsonl")
+        asyncio.run(measure(ReadingJudge(), path, concurrency=1))
 
 
 # Best balanced accuracy and AUC of plain word overlap between claim and snippets.
@@ -190,18 +161,6 @@ OVERLAP = {
     "fgrlhf_support.jsonl": (0.76, 0.79),
     "attributionbench.jsonl": (0.76, 0.82),
 }
-
-
-@pytest.mark.parametrize("name", OVERLAP)
-def test_the_embedded_judge_reaches_word_overlap_on_support(name: str) -> None:
-    found = measured(EmbeddedJudge(), labelled_file(name)).figures
-    assert found is not None
-    accuracy, area = OVERLAP[name]
-    assert (found.balanced_accuracy_best or 0) >= accuracy
-    assert (found.auc or 0) >= area
-    assert (found.balanced_accuracy or 0) > 0.54  # the fixed threshold says something, too
-
-
 # AUC of the overlap between the criterion's words and the response, and, for criteria that
 # compare with sources, of the overlap between response and sources.
 OVERLAP_CRITERIA = {
@@ -219,10 +178,14 @@ OVERLAP_CRITERIA = {
 }
 
 
-@pytest.mark.parametrize("name", OVERLAP_CRITERIA)
-def test_the_embedded_judge_beats_word_overlap_on_criteria(name: str) -> None:
-    found = measured(EmbeddedJudge(), labelled_file(name)).by_criterion
-    weaker = [
-        title for title, bar in OVERLAP_CRITERIA[name].items() if (found[title].auc or 0) <= bar
-    ]
-    assert weaker == []
+@pytest.mark.parametrize("name", [*OVERLAP, *OVERLAP_CRITERIA])
+def test_the_embedded_judge_is_better_than_word_overlap(name: str) -> None:
+    found = asyncio.run(measure(EmbeddedJudge(), labelled_file(name), concurrency=4))
+    for title, bar in OVERLAP_CRITERIA.get(name, {}).items():
+        assert (found.by_criterion[title].auc or 0) > bar, title
+    if name in OVERLAP:
+        assert found.figures is not None
+        accuracy, area = OVERLAP[name]
+        assert (found.figures.balanced_accuracy_best or 0) >= accuracy
+        assert (found.figures.auc or 0) >= area
+        assert (found.figures.balanced_accuracy or 0) > 0.54  # at the fixed threshold

@@ -78,21 +78,28 @@ def test_an_interrupt_prints_what_there_is():
     assert not any(line.startswith("three") for line in shown)
 
 
-def test_a_bar_is_met_from_its_own_side():
-    assert Line("cost", 1.6, 1.5).holds is False
-    assert Line("cost", 1.5, 1.5).holds is True
-    assert Line("share", 0.7, 0.8, at_least=True).holds is False
-    assert Line("share", 0.9).holds is None
+DONE = Round(rollouts=4, wall_s=2.0, cpu_s=0.01, results=[{"judge": {"calls": 2}}] * 2)
+SOAK = Soak(1.0, (Sample(256, 100.0), Sample(512, 120.0), Sample(768, 121.0)))
 
 
-def test_the_ideal_is_calls_times_latency_over_slots():
-    assert ideal_s(512) == pytest.approx(512 * 0.2 / 64) == 1.6
-    assert Latency(Spread((1.7, 1.9, 1.8)), 1.6).ratio == pytest.approx(1.8 / 1.6)
-
-
-def test_growth_is_counted_from_the_middle():
-    run_of_three = Soak(1.0, (Sample(256, 100.0), Sample(512, 120.0), Sample(768, 121.0)))
-    assert (run_of_three.rss_mb, run_of_three.growth_mb) == (121.0, 1.0)
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ([Line("cost", cost, 1.5).holds for cost in (1.6, 1.5)], [False, True]),
+        (Line("share", 0.7, 0.8, at_least=True).holds, False),
+        (Line("share", 0.9).holds, None),
+        (ideal_s(512), pytest.approx(512 * 0.2 / 64)),
+        (Latency(Spread((1.7, 1.9, 1.8)), 1.6).ratio, pytest.approx(1.8 / 1.6)),
+        ((SOAK.rss_mb, SOAK.growth_mb), (121.0, 1.0)),  # from the middle on
+        ((DONE.cpu_ms, DONE.per_s, DONE.judge("calls")), (2.5, 2.0, 4)),  # a rollout
+        # A ledger's cost is of rounds that stood side by side.
+        ((KEPT.wall_s, KEPT.wall_ratio), ((2.0, 2.2), pytest.approx(1.02))),
+        ((KEPT.least_ratio, KEPT.cpu_ms), (pytest.approx(1.02), pytest.approx(1.0))),
+        (Reading(KEPT.off, KEPT.on, pages=9).wall_ratio, pytest.approx(1.02)),
+    ],
+)
+def test_what_is_printed_follows_from_what_was_measured(found, expected):
+    assert found == expected
 
 
 @given(st.text("ab", max_size=12), st.text("ab", max_size=12))
@@ -111,25 +118,16 @@ def test_only_what_came_earlier_can_be_reused(texts):
     assert list(reused(texts)) == expected
 
 
-def request(nonce: str, answer: str, rules: str = "Grade.") -> Request:
-    user = f"<question-{nonce}>\nWhy?\n</question-{nonce}>{answer}"
-    return Request([Message("system", rules), Message("user", user)])
-
-
 def test_what_a_group_shares_ends_where_its_samples_part():
-    requests = [request("a1", "one"), request("a1", "other"), request("b2", "two")]
+    requests = [
+        Request([Message("system", "Grade."), Message("user", f"<question-{nonce}>\nWhy?{answer}")])
+        for nonce, answer in (("a1", "one"), ("a1", "other"), ("b2", "two"))
+    ]
     shared = len(requests[0].text) - len("ne")
-    alone = len(requests[2].text)
     sent = measure(requests, rollouts=3)
     assert sent.characters == sum(len(each.text) for each in requests)
-    assert sent.common == 2 * shared + alone
+    assert sent.common == 2 * shared + len(requests[2].text)
     assert sent.reusable == shared + len("Grade.\n<question-")
-
-
-def test_a_round_is_counted_by_rollout():
-    result = {"judge": {"calls": 2}}
-    done = Round(rollouts=4, wall_s=2.0, cpu_s=0.01, results=[result, result])
-    assert (done.cpu_ms, done.per_s, done.judge("calls")) == (2.5, 2.0, 4)
 
 
 def test_cpu_time_is_of_the_process_that_is_asked_about():
@@ -159,13 +157,6 @@ def test_a_service_that_does_not_start_says_why():
         sys.exit("it started")
 
 
-def test_a_ledgers_cost_is_of_rounds_that_stood_side_by_side():
-    assert KEPT.wall_ratio == pytest.approx(1.02)
-    assert KEPT.wall_s == (2.0, 2.2)
-    assert KEPT.least_ratio == pytest.approx(1.02)
-    assert KEPT.cpu_ms == pytest.approx(1.0)
-
-
 def test_a_ledger_is_measured_beside_the_same_service_without_one(tmp_path):
     step = training_step(prompts=2, samples=2, snippet_characters=200)
     path = tmp_path / "ledger.db"
@@ -176,25 +167,18 @@ def test_a_ledger_is_measured_beside_the_same_service_without_one(tmp_path):
     reader.close()
 
 
-def test_pages_are_read_while_steps_are_scored(tmp_path):
-    step = training_step(prompts=2, samples=2, snippet_characters=200)
-    path = tmp_path / "ledger.db"
-    million.filled(path, size=2048)
-    read = reading.measure(step, itertools.count(1), repetitions=2, ledger=path, call_s=0.0)
-    assert len(read.alone) == len(read.beside) == 2
-    assert read.pages >= 2
-    assert Reading(KEPT.off, KEPT.on, pages=9).wall_ratio == pytest.approx(1.02)
-
-
-def test_a_filled_ledger_is_one_that_the_service_could_have_written(tmp_path):
+def test_a_filled_ledger_is_one_that_the_service_could_have_written_and_reads(tmp_path):
     path = tmp_path / "ledger.db"
     million.filled(path, size=2048)
     reader = LedgerReader(open_engine(f"sqlite:///{path}"))
-    runs = reader.runs()
-    numbers = reader.numbers(Place())
+    runs, numbers = reader.runs(), reader.numbers(Place())
     assert sum(run["rollouts"] for run in runs) == len(numbers) == 2048
     assert {run["run"] for run in runs} == set(million.RUNS)
     for kept in reader.whole(numbers[::100]):
         assert kept.result.id == kept.rollout.id
         assert kept.result.rollout_hash == rollout_hash(kept.rollout)
     reader.close()
+    step = training_step(prompts=2, samples=2, snippet_characters=200)
+    read = reading.measure(step, itertools.count(1), repetitions=2, ledger=path, call_s=0.0)
+    assert len(read.alone) == len(read.beside) == 2
+    assert read.pages >= 2

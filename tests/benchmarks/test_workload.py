@@ -1,7 +1,6 @@
 """The benchmark's rollouts are what the bars are stated for."""
 
 import json
-import re
 
 import pytest
 
@@ -44,23 +43,18 @@ def test_each_rollout_has_the_stated_rubrics_sources_and_claims(step):
 
 
 def test_another_stamp_makes_every_text_another(step):
-    first, second = (set(texts(json.loads(step.singles(stamp)[0]))) for stamp in (1, 2))
+    """All that a judgement could be kept by: sources, claims, sentences, rubrics, question."""
+    found = []
+    for stamp in (1, 2):
+        (rollout,) = rollouts(step.singles(stamp)[:1])
+        answer, sources = read_answer(rollout.response), read_sources(rollout.tool_output, None)
+        parts = (*answer.claims, *answer.sentences, *sources.by_id.values())
+        rubrics = (criterion.description for criterion in rollout.criteria)
+        found.append({rollout.question, *rubrics, *(part.text for part in parts)})
+    first, second = found
     assert len(first) == len(second) > 20
     assert first.isdisjoint(second)
     assert step.singles(1) == training_step().singles(1)
-
-
-def texts(rollout: dict[str, object]) -> list[str]:
-    """All that a judgement could be kept by: sources, claims, sentences, rubrics, question."""
-    answer = read_answer(str(rollout["response"]))
-    sources = read_sources(str(rollout["tool_output"]), None)
-    rubrics = re.findall(
-        r"'([^']+)'", f"{rollout['positive_rubrics']}{rollout['negative_rubrics']}"
-    )
-    claims = [claim.text for claim in answer.claims]
-    sentences = [sentence.text for sentence in answer.sentences]
-    found = [source.text for source in sources.by_id.values()]
-    return [str(rollout["question"]), *rubrics, *claims, *sentences, *found]
 
 
 def test_a_batch_is_the_singles_in_order():
