@@ -48,9 +48,10 @@ def test_another_stamp_makes_every_text_another(step):
     for stamp in (1, 2):
         (rollout,) = rollouts(step.singles(stamp)[:1])
         answer, sources = read_answer(rollout.response), read_sources(rollout.tool_output, None)
-        parts = (*answer.claims, *answer.sentences, *sources.by_id.values())
         rubrics = (criterion.description for criterion in rollout.criteria)
-        found.append({rollout.question, *rubrics, *(part.text for part in parts)})
+        said = (part.text for part in (*answer.claims, *answer.sentences))
+        read = (source.text for source in sources.by_id.values())
+        found.append({rollout.question, *rubrics, *said, *read})
     first, second = found
     assert len(first) == len(second) > 20
     assert first.isdisjoint(second)

@@ -1,7 +1,10 @@
 """`citemark score`: files in, results out, by a judge here or by a service on a real socket."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from importlib import resources
@@ -14,7 +17,7 @@ from pydantic import SecretStr
 from citemark_schemas import ScoreResult
 from support.command_line import EXAMPLES, Start, WriteRows, cli
 from support.running_service import begin
-from support.scripted_service import Service, status
+from support.scripted_service import Service, Step, status
 
 ROW = {
     "question": "Since when has the ferry run?",
@@ -66,12 +69,8 @@ def test_a_service_gives_what_this_process_gives(citemark_url: str) -> None:
     assert all(result.knobs.citation_weight == 0.5 for result in there)
 
 
-def test_no_rows_are_no_failure(rows: WriteRows) -> None:
-    result = cli("score", rows([]))
-    assert (result.stdout, result.stderr) == ("", "0 judged, 0 refused, 0 failed\n")
-
-
-def test_standard_input_is_read() -> None:
+def test_standard_input_is_read_and_no_rows_are_no_failure() -> None:
+    assert cli("score", "-", input="").output == "0 judged, 0 refused, 0 failed\n"
     says = "1 judged, 0 refused, 0 failed; mean reward 1."
     assert ids_of(cli("score", "-", says=says, input=json.dumps(ROW)).stdout) == ["0"]
 
@@ -85,11 +84,6 @@ def test_bad_lines_do_not_stop_the_others_and_are_not_all_told(rows: WriteRows) 
     assert "30 bad lines" in result.stderr
     assert result.stderr.count(": is not JSON") == 18
     assert "and 10 more" in result.stderr
-
-
-def test_unknown_columns_are_told_once(rows: WriteRows) -> None:
-    result = cli("score", rows([{**row, "split": 1, "hash": 2} for row in named("a", "b")]))
-    assert result.stderr.count("moved into metadata, never judged: split, hash") == 1
 
 
 def test_what_only_the_service_knows_to_be_wrong_is_a_bad_line_too(
@@ -132,22 +126,26 @@ def test_an_interrupted_run_leaves_a_file_that_can_be_resumed(
     assert 40 <= len(service.requests) <= 42
 
 
-def test_a_busy_service_is_asked_again(rows: WriteRows, service: Service) -> None:
-    service.steps = [status(429, retry_after="1"), status(503)]
-    cli("score", rows(named("a")), "--url", service.url)
-    assert len(service.requests) == 3
-
-
-@pytest.mark.parametrize("code", [429, 502, 503, 504])
-def test_a_service_that_stays_busy_fails_one_row(
-    rows: WriteRows, service: Service, code: int
+@pytest.mark.parametrize(
+    ("steps", "says", "requests"),
+    [
+        ([status(429, retry_after="1"), status(503)], "2 judged, 0 refused, 0 failed", 4),
+        *(
+            ([status(code, retry_after="3600")], f"line 1 (a): the service answered {code} 1", 2)
+            for code in (429, 502, 503, 504)
+        ),
+        *(([status(200, body)], "1 failed", 2) for body in ("", "{}", '{"items": []}')),
+    ],
+)
+def test_a_busy_service_is_asked_again_and_no_answer_fails_one_row(
+    rows: WriteRows, service: Service, steps: list[Step], says: str, requests: int
 ) -> None:
-    service.steps = [status(code, retry_after="3600")]
+    service.steps = list(steps)
+    fails = len(steps) == 1
     run = ("score", rows(named("a", "b")), "--url", service.url, "--concurrency", "1")
-    result = cli(*run, status=1)
-    assert f"line 1 (a): the service answered {code}\n" in result.stderr
-    assert ids_of(result.stdout) == ["b"]
-    assert len(service.requests) == 2
+    result = cli(*run, status=int(fails), says=says)
+    assert ids_of(result.stdout) == (["b"] if fails else ["a", "b"])
+    assert len(service.requests) == requests
 
 
 def test_rows_in_flight_are_bounded(rows: WriteRows, service: Service) -> None:
@@ -156,19 +154,16 @@ def test_rows_in_flight_are_bounded(rows: WriteRows, service: Service) -> None:
     assert service.busiest == 3
 
 
-def test_the_callers_columns_do_not_travel(rows: WriteRows, service: Service) -> None:
-    path = rows([{**ROW, "split": "train", "citation_weight": 0.1}])
-    cli("score", path, "--url", service.url)
-    ((item,),) = [request["items"] for request in service.requests]
-    assert not item.get("metadata")
-    assert item["citation_weight"] == 0.1
-    assert "verification_reward" not in item
-
-
-@pytest.mark.parametrize("body", ["", "{}", '{"items": []}'])
-def test_an_unreadable_answer_is_a_failed_row(rows: WriteRows, service: Service, body: str) -> None:
-    service.steps = [status(200, body)]
-    assert cli("score", rows(named("a")), "--url", service.url, status=1).stdout == ""
+def test_the_callers_columns_do_not_travel_and_are_told_once(
+    rows: WriteRows, service: Service
+) -> None:
+    row = {**ROW, "split": "train", "hash": 2, "citation_weight": 0.1}
+    told = cli("score", rows([row, row]), "--url", service.url).stderr
+    assert told.count("moved into metadata, never judged: split, hash") == 1
+    for item in (request["items"][0] for request in service.requests):
+        assert not item.get("metadata")
+        assert item["citation_weight"] == 0.1
+        assert "verification_reward" not in item
 
 
 def test_a_judge_that_cannot_be_reached_is_a_failure_and_never_a_number(
@@ -225,6 +220,30 @@ def test_results_of_something_else_are_refused_before_anything_is_scored(
     result = cli("score", path, "-o", kept, *arguments, status=2, says=says)
     assert "another -o or --rescore" in result.stderr
     assert kept.read_bytes() == before
+
+
+@pytest.mark.parametrize("concurrency", ["1", "4"])
+def test_in_a_pipe_the_first_result_of_something_else_ends_the_run(
+    kept: Path, concurrency: str
+) -> None:
+    read, write = os.pipe()
+    for name in "ab":
+        os.write(write, json.dumps({**ROW, "id": name, "tool_output": ""}).encode() + b"\n")
+    os.close(write)
+    run = ("score", f"/dev/fd/{read}", "-o", kept, "--concurrency", concurrency)
+    result = cli(*run, status=2, says="stopped: results.jsonl holds 'a' for another rollout")
+    assert "0 judged, 0 refused, 0 failed, 1 bad line\n" in result.stderr
+    os.close(read)
+
+
+def test_a_full_disk_ends_the_run(rows: WriteRows, service: Service) -> None:
+    run = ["score", str(rows(FORTY)), "--url", service.url, "--concurrency", "1"]
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "citemark_service", *run]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode != 0
+    assert "stopped: cannot write the results: [Errno 28] No space left" in done.stderr
+    assert len(service.requests) == 1
 
 
 def test_what_does_not_stand_is_scored_again_where_that_is_wanted(

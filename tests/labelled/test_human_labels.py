@@ -44,17 +44,15 @@ class LabelJudge(Judge):
     identity = JudgeIdentity("human labels", "1")
 
     def __init__(self, row: dict) -> None:
+        cited = [claim for claim in row["claims"] if claim["ids"]]
+        self._texts = {folded(claim["text"]) for claim in cited}
         self._support = {
-            (folded(claim["text"]), snippet_id): SUPPORT[claim["human_label"]]
-            for claim in row["claims"]
-            for snippet_id in claim["ids"]
+            (folded(claim["text"]), name): SUPPORT[claim["human_label"]]
+            for claim in cited
+            for name in claim["ids"]
         }
-        self._texts = {folded(claim["text"]) for claim in row["claims"] if claim["ids"]}
-        self._uncited = {
-            folded(claim["text"]): float(claim["needs_citation"])
-            for claim in row["claims"]
-            if not claim["ids"]
-        }
+        uncited = [claim for claim in row["claims"] if not claim["ids"]]
+        self._uncited = {folded(claim["text"]): claim["needs_citation"] for claim in uncited}
 
     async def judge_criteria(
         self, task: CriteriaTask, *, meter, deadline
@@ -63,12 +61,10 @@ class LabelJudge(Judge):
 
     async def judge_citations(self, task: CitationTask, *, meter, deadline) -> CitationVerdicts:
         # What the labels do not know is a fact that nobody vouched for, also a once-cited claim.
+        facts = (float(self._uncited.get(folded(each.text), 1.0)) for each in task.sentences)
         return CitationVerdicts(
             tuple(self._claim(folded(cited.claim.text), cited.ids) for cited in task.claims),
-            tuple(
-                SentenceVerdict(factual=self._uncited.get(folded(sentence.text), 1.0))
-                for sentence in task.sentences
-            ),
+            tuple(SentenceVerdict(factual=fact) for fact in facts),
         )
 
     def _claim(self, text: str, ids: tuple[str, ...]) -> ClaimVerdict:
@@ -82,20 +78,18 @@ class LabelJudge(Judge):
 
 def score_all(*pairs: tuple[dict, dict]) -> list[ScoreResult]:
     """Results of rows, each with the row whose labels judge it."""
-    library, settings, metrics = load_library(), Settings(), Metrics()
+    parts = {"library": load_library(), "settings": Settings(), "metrics": Metrics()}
 
-    async def score(row: dict, labels: dict) -> ScoreResult:
-        pipeline = Pipeline(
-            judge=LabelJudge(labels), library=library, settings=settings, metrics=metrics
-        )
-        fields = ("id", "question", "tool_output", "response")
-        rollout = Rollout.model_validate({name: row[name] for name in fields})
-        return await pipeline.score(rollout, request=Knobs(), position=0, deadline=None)
+    async def score() -> list[ScoreResult]:
+        results = []
+        for row, labels in pairs:
+            fields = ("id", "question", "tool_output", "response")
+            rollout = Rollout.model_validate({name: row[name] for name in fields})
+            scoring = Pipeline(judge=LabelJudge(labels), **parts).score
+            results.append(await scoring(rollout, request=Knobs(), position=0, deadline=None))
+        return results
 
-    async def each() -> list[ScoreResult]:
-        return [await score(*pair) for pair in pairs]
-
-    return asyncio.run(each())
+    return asyncio.run(score())
 
 
 @pytest.fixture(scope="module")
