@@ -49,9 +49,11 @@ def test_another_stamp_makes_every_text_another(step):
         (rollout,) = rollouts(step.singles(stamp)[:1])
         answer, sources = read_answer(rollout.response), read_sources(rollout.tool_output, None)
         rubrics = (criterion.description for criterion in rollout.criteria)
-        said = (part.text for part in (*answer.claims, *answer.sentences))
-        read = (source.text for source in sources.by_id.values())
-        found.append({rollout.question, *rubrics, *said, *read})
+        claims, sentences, read = (
+            {part.text for part in parts}
+            for parts in (answer.claims, answer.sentences, sources.by_id.values())
+        )
+        found.append({rollout.question, *rubrics, *claims, *sentences, *read})
     first, second = found
     assert len(first) == len(second) > 20
     assert first.isdisjoint(second)

@@ -6,6 +6,7 @@ Every test here skips where the labelled data are absent.
 import asyncio
 import collections
 import statistics
+from functools import partial
 
 import pytest
 
@@ -78,14 +79,14 @@ class LabelJudge(Judge):
 
 def score_all(*pairs: tuple[dict, dict]) -> list[ScoreResult]:
     """Results of rows, each with the row whose labels judge it."""
-    parts = {"library": load_library(), "settings": Settings(), "metrics": Metrics()}
+    build = partial(Pipeline, library=load_library(), settings=Settings(), metrics=Metrics())
 
     async def score() -> list[ScoreResult]:
         results = []
         for row, labels in pairs:
             fields = ("id", "question", "tool_output", "response")
             rollout = Rollout.model_validate({name: row[name] for name in fields})
-            scoring = Pipeline(judge=LabelJudge(labels), **parts).score
+            scoring = build(judge=LabelJudge(labels)).score
             results.append(await scoring(rollout, request=Knobs(), position=0, deadline=None))
         return results
 
