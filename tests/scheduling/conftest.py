@@ -1,10 +1,7 @@
 """The real service on a real socket, in front of scripted judges."""
 
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 import pytest
@@ -13,7 +10,7 @@ from citemark_service.app import create_app
 from citemark_service.judges.factory import build_judge
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from support.scripted_judge import MODEL, ScriptedJudge
+from support.scripted_judge import MODEL
 from support.scripted_service import listening
 
 
@@ -30,30 +27,22 @@ class Service:
 
     def load(self, name: str) -> float:
         """The sum of a gauge over all servers."""
-        return sum(
-            self.value(f"judge_server_{name}", server=server) for server in self.metrics.servers_up
-        )
-
-
-Serve = Callable[..., Awaitable[Service]]
-"""`await serve([judge], max_inflight=3)`: a service with those settings before those judges."""
+        servers = self.metrics.servers_up
+        return sum(self.value(f"judge_server_{name}", server=server) for server in servers)
 
 
 @pytest.fixture
-async def serve() -> AsyncIterator[Serve]:
-    """See `Serve`; what was started is stopped with the test."""
+async def serve():
+    """`await serve([judge], max_inflight=3)`: a service with those settings before those judges."""
     async with AsyncExitStack() as stack:
 
-        async def started(judges: Sequence[ScriptedJudge], **settings: Any) -> Service:
+        async def started(judges, **settings):
             urls = tuple(judge.url for judge in judges)
-            given = {"judge": "vllm", "judge_model": MODEL, "judge_urls": urls, **settings}
-            table, metrics = Settings(**given), Metrics()
-            judge = build_judge(table, metrics)
-            app = create_app(settings=table, judge=judge, metrics=metrics)
-            listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-            stack.enter_context(listening(app, listener))
-            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            limits = httpx.Limits(max_connections=None)
+            given = {"evidence_quotes": False, "nonce_secret": "s", **settings}
+            table = Settings(judge="vllm", judge_model=MODEL, judge_urls=urls, **given)
+            judge = build_judge(table, metrics := Metrics())
+            app = create_app(table, judge, metrics=metrics)
+            url, limits = stack.enter_context(listening(app)), httpx.Limits(max_connections=None)
             client = httpx.AsyncClient(base_url=url, timeout=60, trust_env=False, limits=limits)
             return Service(await stack.enter_async_context(client), metrics)
 

@@ -3,10 +3,7 @@
 import asyncio
 
 from citemark_service.judges.server.server import name_servers
-from support.scripted_judge import ScriptedJudge
 from support.step_rollouts import by_content, step
-
-PLAIN = {"evidence_quotes": False, "nonce_secret": "s"}
 
 
 async def rewards(service, rollouts) -> list[float]:
@@ -17,17 +14,12 @@ async def rewards(service, rollouts) -> list[float]:
     return [item["reward"] for item in items]
 
 
-async def undisturbed(serve, rollouts) -> list[float]:
-    async with ScriptedJudge(by_content()) as judge:
-        return await rewards(await serve([judge], **PLAIN), rollouts)
-
-
 async def test_killing_one_of_three_servers_in_mid_batch_loses_nothing(serve, start_judge):
     rollouts = step(32, 8)
-    expected = await undisturbed(serve, rollouts)
+    expected = await rewards(await serve([await start_judge(by_content())]), rollouts)
     assert len(set(expected)) > 20  # verdicts that differ, so that a mistake would show
     judges = [await start_judge(by_content(delay_s=0.05)) for _ in range(3)]
-    service = await serve(judges, judge_concurrency=16, **PLAIN)
+    service = await serve(judges, judge_concurrency=16)
     batch = asyncio.create_task(rewards(service, rollouts))
     killed = judges[0]
     await killed.until(lambda: killed.calls >= 40)
@@ -50,7 +42,7 @@ async def test_killing_one_of_three_servers_in_mid_batch_loses_nothing(serve, st
 
 async def test_a_group_stays_together_through_the_whole_service(serve, start_judge):
     judges = [await start_judge(by_content(delay_s=0.005)) for _ in range(3)]
-    service = await serve(judges, **PLAIN)
+    service = await serve(judges)
     await rewards(service, step(16, 8))
     places = [
         {each["messages"][-1]["content"].partition("</question-")[0] for each in judge.requests}
@@ -64,7 +56,7 @@ async def test_a_group_stays_together_through_the_whole_service(serve, start_jud
 
 async def test_no_server_left_is_unready_and_says_so_of_each(serve, start_judge):
     judges = [await start_judge(by_content()) for _ in range(2)]
-    service = await serve(judges, **PLAIN)
+    service = await serve(judges)
     assert (await service.client.get("/readyz")).json() == {"status": "ready", "down": []}
     for judge in judges:
         await judge.refuse()

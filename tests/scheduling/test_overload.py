@@ -8,8 +8,6 @@ from support.scripted_judge import Hang, always
 from support.step_rollouts import by_content, rollout, step
 from support.waiting import until
 
-PLAIN = {"evidence_quotes": False}
-
 
 def post(service, rollouts, *, caller: str = "", **options) -> asyncio.Task[httpx.Response]:
     headers = {"X-Citemark-Caller": caller} if caller else {}
@@ -19,7 +17,7 @@ def post(service, rollouts, *, caller: str = "", **options) -> asyncio.Task[http
 
 async def test_a_flood_is_refused_at_the_door_and_the_queue_stays_bounded(serve, start_judge):
     judge = await start_judge(always(Hang()))
-    service = await serve([judge], max_inflight=16, judge_concurrency=4, **PLAIN)
+    service = await serve([judge], max_inflight=16, judge_concurrency=4)
     most = 0.0
     held = [post(service, [rollout(number, 0)]) for number in range(16)]
     await until(lambda: service.value("inflight_rollouts") == 16)
@@ -38,7 +36,7 @@ async def test_a_flood_is_refused_at_the_door_and_the_queue_stays_bounded(serve,
 
 async def test_a_client_that_leaves_takes_its_waiting_calls_out_of_the_queue(serve, start_judge):
     judge = await start_judge(always(Hang()))
-    service = await serve([judge], judge_concurrency=4, **PLAIN)
+    service = await serve([judge], judge_concurrency=4)
     leaving = post(service, step(4, 8))
     await judge.until(lambda: judge.in_flight == 4)
     staying = post(service, step(2, 4, first=50))
@@ -53,7 +51,7 @@ async def test_a_client_that_leaves_takes_its_waiting_calls_out_of_the_queue(ser
 
 async def test_the_callers_deadline_ends_calls_that_wait(serve, start_judge):
     judge = await start_judge(always(Hang()))
-    service = await serve([judge], judge_concurrency=2, **PLAIN)
+    service = await serve([judge], judge_concurrency=2)
     items = (await post(service, step(2, 8), deadline_s=5.0)).json()["items"]
     assert {item["failure"]["kind"] for item in items} == {"deadline_exceeded"}
     assert {item["reward"] for item in items} == {None}
@@ -63,7 +61,7 @@ async def test_the_callers_deadline_ends_calls_that_wait(serve, start_judge):
 
 async def test_a_small_caller_does_not_wait_for_a_large_one(serve, start_judge):
     judge = await start_judge(by_content(delay_s=0.01))
-    service = await serve([judge], judge_concurrency=2, **PLAIN)
+    service = await serve([judge], judge_concurrency=2)
     large = post(service, step(16, 8), caller="large")
     await until(lambda: service.load("waiting") > 100)
     assert (await post(service, step(1, 8, first=50), caller="small")).status_code == 200
@@ -73,7 +71,7 @@ async def test_a_small_caller_does_not_wait_for_a_large_one(serve, start_judge):
 
 async def test_training_does_not_wait_for_an_audit_that_came_first(serve, start_judge):
     judge = await start_judge(by_content(delay_s=0.01))
-    service = await serve([judge], judge_concurrency=2, **PLAIN)
+    service = await serve([judge], judge_concurrency=2)
     audit = post(service, step(16, 8), priority="audit")
     await until(lambda: service.load("waiting") > 100)
     assert (await post(service, step(2, 8, first=50))).status_code == 200
@@ -84,7 +82,7 @@ async def test_training_does_not_wait_for_an_audit_that_came_first(serve, start_
 
 async def test_priorities_are_sent_to_servers_that_schedule_by_them(serve, start_judge):
     judge = await start_judge(by_content())
-    service = await serve([judge], judge_priority_scheduling=True, **PLAIN)
+    service = await serve([judge], judge_priority_scheduling=True)
     await post(service, [rollout(1, 1)], priority="audit")
     assert [request["priority"] for request in judge.requests] == [10, 10]
     await post(service, [rollout(2, 1)])
