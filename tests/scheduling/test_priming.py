@@ -39,14 +39,15 @@ async def group(pool, count: int = 8, affinity: str = "g", **fields) -> list[str
     return [reply.content for reply in replies]
 
 
-async def test_a_group_is_primed_once_and_before_its_first_call(start_judge):
+async def test_each_group_is_primed_once_and_before_its_first_call(start_judge):
     judge = await start_judge(unless_prime(Reply("x", "length", delay_s=0.05)))
     metrics = Metrics()
     async with pooled([judge], prime_wait_s=5, metrics=metrics) as pool:
-        assert await group(pool) == ["1"] * 8
-        assert await group(pool) == ["1"] * 8
-    assert [is_prime(asked) for asked in judge.requests] == [True] + [False] * 16
-    assert counted(metrics, "primed") == 1
+        for affinity in "ggh":
+            assert await group(pool, affinity=affinity) == ["1"] * 8
+    calls = [is_prime(asked) for asked in judge.requests]
+    assert calls == [True, *[False] * 16, True, *[False] * 8]
+    assert counted(metrics, "primed") == 2
 
 
 async def test_a_prime_is_the_shared_part_and_no_more(start_judge):
@@ -63,23 +64,7 @@ async def test_a_prime_is_the_shared_part_and_no_more(start_judge):
     assert not prime.keys() & {"structured_outputs", "response_format", "logprobs"}
 
 
-async def test_each_group_is_primed_on_each_server_that_it_is_sent_to(start_judge):
-    judges = [await start_judge(unless_prime(Reply("x"))) for _ in range(2)]
-    async with pooled(judges, prime_wait_s=5) as pool:
-        for affinity in "gh":
-            await group(pool, affinity=affinity)
-        assert len(primes(*judges)) == 2
-        home = next(judge for judge in judges if len(judge.requests) > 0)
-        await home.refuse()
-        await group(pool, affinity="g")
-        await group(pool, affinity="h")
-    for judge in judges:
-        contents = [str(prime["messages"]) for prime in primes(judge)]
-        assert len(contents) == len(set(contents))
-    assert 3 <= len(primes(*judges)) <= 4
-
-
-async def test_a_server_that_comes_back_is_primed_anew(start_judge):
+async def test_each_server_is_primed_and_one_that_comes_back_anew(start_judge):
     judges = [await start_judge(unless_prime(Reply("x"))) for _ in range(2)]
     async with pooled(judges, prime_wait_s=5) as pool:
         await group(pool)
