@@ -54,7 +54,10 @@ def judge_answer(answer: Answer, sources: Sources, question: str) -> CitationVer
     cited = [CitedClaim(claim, judgeable_ids(claim, sources)) for claim in answer.claims]
     claims = tuple(claim for claim in cited if claim.ids)
     task = CitationTask(question, sources, claims, answer.sentences)
-    return asyncio.run(EmbeddedJudge().judge_citations(task, meter=Meter(), deadline=None))
+    meter = Meter()
+    found = asyncio.run(EmbeddedJudge().judge_citations(task, meter=meter, deadline=0.0))
+    assert meter.usage == Usage()
+    return found
 
 
 def snippets(texts: dict[str, str]) -> Sources:
@@ -318,17 +321,6 @@ def test_scores_do_not_depend_on_the_process():
         for seed in ("1", "2", "3")
     }
     assert len(outputs) == 1
-
-
-async def test_it_is_always_ready_and_spends_nothing():
-    judge, meter = EmbeddedJudge(), Meter()
-    await judge.check()
-    task = CitationTask(QUESTION, read_sources("", None), (), ())
-    nothing = await judge.judge_citations(task, meter=meter, deadline=0.0)
-    assert nothing == CitationVerdicts((), ())
-    await judge.aclose()
-    assert meter.usage == Usage()
-    assert judge.identity.model == "embedded"
 
 
 def judge_all(response: str, sources: dict[str, str], *asked: Criterion) -> float:

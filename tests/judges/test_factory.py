@@ -8,7 +8,6 @@ from pydantic import SecretStr
 
 from citemark_service.errors import SettingsError
 from citemark_service.judges.factory import build_judge
-from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.judges.smollm2 import model_file
 from citemark_service.judges.tasks import JudgeIdentity
 from citemark_service.settings import JUDGES, JudgeEntry, Settings, load_settings
@@ -16,15 +15,6 @@ from citemark_service.telemetry.metrics import Metrics
 from support.counting_judge import CountingJudge
 
 URLS = ("http://a:1/v1", "http://b:1/v1")
-
-
-@pytest.mark.parametrize("name", ["vllm", "openai"])
-async def test_language_judges_are_named_by_their_model(name):
-    settings = Settings(judge=name, judge_model="some/model", judge_api_key=SecretStr("k"))
-    judge = build_judge(settings, Metrics())
-    assert isinstance(judge, LanguageJudge)
-    assert judge.identity.model == "some/model"
-    await judge.aclose()
 
 
 def test_an_unknown_judge_is_refused_with_the_names_of_all():
@@ -49,13 +39,10 @@ def test_servers_are_listed_with_commas_or_as_json(monkeypatch, text):
     monkeypatch.setenv("CITEMARK_JUDGE_URLS", text.replace("'", '"'))
     assert load_settings().judge_urls == URLS
     assert load_settings(judge_urls=[*URLS]).judge_urls == URLS
-
-
-@pytest.mark.parametrize("text", ['["http://a:1/v1"', "[1]"])
-def test_a_list_that_is_none_is_refused_by_its_name(monkeypatch, text):
-    monkeypatch.setenv("CITEMARK_JUDGE_URLS", text)
-    with pytest.raises(SettingsError, match="judge_urls"):
-        load_settings()
+    for wrong in ('["http://a:1/v1"', "[1]"):
+        monkeypatch.setenv("CITEMARK_JUDGE_URLS", wrong)
+        with pytest.raises(SettingsError, match="judge_urls"):
+            load_settings()
 
 
 @pytest.mark.parametrize(
@@ -68,7 +55,8 @@ def test_a_list_that_is_none_is_refused_by_its_name(monkeypatch, text):
 )
 async def test_several_servers_take_the_place_of_the_one_and_each_has_metrics(settings, servers):
     metrics = Metrics()
-    judge = build_judge(Settings(**settings), metrics)
+    judge = build_judge(Settings(judge_model="some/model", **settings), metrics)
+    assert judge.identity.model == "some/model"
     assert list(metrics.servers_up) == servers
     for server in servers:
         for name, value in (("up", 1), ("waiting", 0)):

@@ -1,7 +1,6 @@
 """The language judge over the real wire, against a server that says what it should not."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,7 +9,6 @@ import pytest
 
 from citemark_schemas import FailureKind
 from citemark_service.errors import (
-    DeadlineExceeded,
     InvalidVerdict,
     JudgeRejected,
     JudgeTruncated,
@@ -43,8 +41,8 @@ class Bench:
     log: RetryLog
     meter: Meter = field(default_factory=Meter)
 
-    async def criteria(self, *, deadline: float | None = None):
-        return await self.judge.judge_criteria(criteria_task(), meter=self.meter, deadline=deadline)
+    async def criteria(self):
+        return await self.judge.judge_criteria(criteria_task(), meter=self.meter, deadline=None)
 
     async def citations(self, task: CitationTask | None = None) -> CitationVerdicts:
         task = task or claims_task()
@@ -107,13 +105,11 @@ async def test_logprobs_weigh_the_verdict():
     ("bad", "error"),
     [
         (Reply('{"1":2,"2":1,"3'), JudgeUnreadable),
-        (Reply(""), JudgeUnreadable),
         (Reply(None), JudgeUnreadable),
         (Reply('{"1":2,"2":1,"3":7}'), InvalidVerdict),
-        (Reply('{"1":2,"2":1}'), InvalidVerdict),
         (Reply(GOOD, finish_reason="length"), JudgeTruncated),
     ],
-    ids=range(6),
+    ids=range(4),
 )
 async def test_a_bad_reply_is_asked_for_again_and_then_a_typed_failure(bad, error):
     async with bench(in_turn(bad, Reply(GOOD))) as at:
@@ -124,13 +120,6 @@ async def test_a_bad_reply_is_asked_for_again_and_then_a_typed_failure(bad, erro
     async with bench(in_turn(bad)) as at:
         with pytest.raises(error):
             await at.criteria()
-        assert at.server.calls == 2
-
-
-async def test_a_bad_citation_reply_is_asked_for_again_once():
-    async with bench(in_turn(Reply('{"1":"21"}'), Reply("{}"))) as at:
-        with pytest.raises(InvalidVerdict):
-            await at.citations()
         assert at.server.calls == 2
 
 
@@ -210,12 +199,6 @@ async def test_one_failed_part_cancels_the_others_and_is_not_asked_about_again()
             await at.criteria()
         await at.server.until(lambda: at.server.in_flight == 0)
         assert (len(openings), at.log.retries) == (1, [])
-
-
-async def test_the_deadline_reaches_the_wire():
-    async with bench(lambda _: Hang()) as at:
-        with pytest.raises(DeadlineExceeded):
-            await at.criteria(deadline=time.monotonic() + 0.2)
 
 
 async def test_cancelling_a_judgement_cancels_its_calls():

@@ -1,7 +1,6 @@
 """Prompts: hostile text stays data, groups share their beginning, cuts fit and show."""
 
 import dataclasses
-import random
 import re
 import time
 from itertools import pairwise
@@ -143,31 +142,21 @@ def test_the_code_of_the_fences_depends_on_group_and_secret_alone():
 
 def group_of_eight() -> list[tuple[CriteriaTask, CitationTask]]:
     """8 samples of one question: 8 sources of 2 KB, 6 claims, 8 criteria and 3 static ones."""
-    dice = random.Random(7)
-    words = TOOL_OUTPUT.split()
-
-    def prose(length: int) -> str:
-        return " ".join(dice.choices([w for w in words if "<" not in w], k=length))[: length * 6]
-
     ids = [f"S_{number:08x}" for number in range(8)]
-    tool_output = "".join(f"<snippet id={i}>{prose(400)[:2000]}</snippet>" for i in ids)
-    criteria = [Criterion(title=f"c{n}", description=prose(35)) for n in range(8)]
-    static = [
-        Criterion(title=f"s{n}", description=prose(190), source=Source.STATIC) for n in range(3)
+    prose = "Its builders were paid 48,000 pounds, more than agreed in 1871, and it opened late. "
+    tool_output = "".join(f"<snippet id={one}>{one} {prose * 24}</snippet>" for one in ids)
+    criteria = [Criterion(title=f"c{n}", description=prose * 3) for n in range(8)] + [
+        Criterion(title=f"s{n}", description=prose * 14, source=Source.STATIC) for n in range(3)
     ]
     tasks = []
-    for _ in range(8):
-        claims = [
-            f"<snippet id={','.join(dice.sample(ids, 1 + (n < 2)))}>{prose(22)} {n}.</snippet>"
-            for n in range(6)
-        ]
-        response = f"<answer>{' '.join(claims)}</answer>"
-        tasks.append(
-            (
-                criteria_task(response, tool_output=tool_output, criteria=[*criteria, *static]),
-                claims_task(response, tool_output=tool_output),
-            )
+    for sample in range(8):
+        cited = [",".join(ids[sample * n % 7 :][: 1 + (n < 2)]) for n in range(6)]
+        claims = "".join(
+            f"<snippet id={c}>{prose * 2} {n * sample}</snippet>" for n, c in enumerate(cited)
         )
+        response = f"<answer>{claims}</answer>"
+        task = criteria_task(response, tool_output=tool_output, criteria=criteria)
+        tasks.append((task, claims_task(response, tool_output=tool_output)))
     return tasks
 
 
