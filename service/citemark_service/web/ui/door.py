@@ -6,6 +6,7 @@ from other sites. An address with the token is redirected before a page could pa
 """
 
 import hmac
+from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import Final
 from urllib.parse import unquote
@@ -16,7 +17,6 @@ from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission
 from citemark_service.web.ui import links
 from citemark_service.web.ui.forms import read_fields, sent_from_elsewhere
@@ -29,6 +29,7 @@ _ONCE_MORE: Final = '<!doctype html><title>Citemark</title><p><a href="">Open th
 _LOGIN_BYTES: Final = 16_384
 
 
+@dataclass(frozen=True)
 class PageDoor:
     """ASGI middleware before the `TokenGate`: turns the cookie into the token, for pages only.
 
@@ -36,15 +37,13 @@ class PageDoor:
     with none, it redirects to the form; with a wrong one, the form is the answer.
     """
 
-    def __init__(self, app: ASGIApp, *, token: SecretStr, templates: Templates) -> None:
-        self._app = app
-        self._token = token
-        self._bearer = (b"authorization", b"Bearer " + token.get_secret_value().encode())
-        self._templates = templates
+    app: ASGIApp
+    token: SecretStr
+    templates: Templates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         page = scope["type"] == "http" and links.is_page(scope["path"])
-        answer = self._choose(scope) if page else self._app
+        answer = self._choose(scope) if page else self.app
         await answer(scope, receive, send)
 
     def _choose(self, scope: Scope) -> ASGIApp:
@@ -53,21 +52,22 @@ class PageDoor:
         pairs = scope["query_string"].decode("latin-1").split("&")
         tokens = [pair.removeprefix("token=") for pair in pairs if pair.startswith("token=")]
         rest = "&".join(pair for pair in pairs if not pair.startswith("token="))
-        if get and any(_opens(SecretStr(unquote(each)), self._token) for each in tokens):
+        if get and any(_opens(SecretStr(unquote(each)), self.token) for each in tokens):
             return self._lead_on(scope, rest)
         # The form, and what it loads; neither holds anything private.
         is_open = path == "/ui/login" or path.startswith("/ui/assets/")
-        if is_open or _shows_pass(headers, self._token):
+        if is_open or _shows_pass(headers, self.token):
             kept = [pair for pair in scope["headers"] if pair[0] != b"authorization"]
+            bearer = b"Bearer " + self.token.get_secret_value().encode()
             # In place: the envelope looks up the route in this same scope.
-            scope["headers"] = [*kept, self._bearer]
-            return self._app
+            scope["headers"] = [*kept, (b"authorization", bearer)]
+            return self.app
         # Left to the gate: tokens in headers, and those in the address of a form that is posted.
         if "authorization" in headers or "x-api-key" in headers or (tokens and not get):
-            return self._app
+            return self.app
         way, wanted = links.way_back(scope["raw_path"]), links.name_page(path, rest)
         if tokens:
-            return self._templates.respond("login", status=403, wrong=True, to=wanted, up=way)
+            return self.templates.respond("login", status=403, wrong=True, to=wanted, up=way)
         if get and headers.get("sec-fetch-site") == "cross-site":
             # Browsers hold the cookie back where a link of another site led here.
             return to_response(_ONCE_MORE, headers={**POLICY, "Refresh": "0"})
@@ -83,33 +83,32 @@ class PageDoor:
         page = scope["raw_path"].decode("latin-1").rpartition("/")[2]
         # Behind `./`, no name of a page can be taken for another host's.
         answer = RedirectResponse(f"./{page}?{rest}" if rest else f"./{page}", 303, POLICY)
-        _set_cookie(answer, self._token, scope["scheme"])
+        _set_cookie(answer, self.token, scope["scheme"])
         return answer
 
 
+@dataclass(frozen=True)
 class LoginForm:
-    def __init__(self, *, settings: Settings, admission: Admission, templates: Templates) -> None:
-        self._token = settings.api_token
-        self._settings = settings
-        self._admission = admission
-        self._templates = templates
+    token: SecretStr | None
+    admission: Admission
+    templates: Templates
 
     async def show(self, to: str = "") -> Response:
         """The form, or a redirect to the page `to` where no token is needed."""
-        if self._token is None:
+        if self.token is None:
             return RedirectResponse(links.to_wanted(to), 303, POLICY)
-        return self._templates.respond("login", wrong=False, to=to)
+        return self.templates.respond("login", wrong=False, to=to)
 
     async def submit(self, request: Request) -> Response:
         """A redirect with the cookie, or the form again. Raises as `read_fields`."""
-        if self._token is None or sent_from_elsewhere(request.headers):
+        if self.token is None or sent_from_elsewhere(request.headers):
             return await self.show()
-        fields = await read_fields(request, limit=_LOGIN_BYTES, admission=self._admission)
+        fields = await read_fields(request, limit=_LOGIN_BYTES, admission=self.admission)
         wanted = fields.get("to", "")
-        if not _opens(SecretStr(fields.get("token", "")), self._token):
-            return self._templates.respond("login", status=403, wrong=True, to=wanted)
+        if not _opens(SecretStr(fields.get("token", "")), self.token):
+            return self.templates.respond("login", status=403, wrong=True, to=wanted)
         answer = RedirectResponse(links.to_wanted(wanted), 303, POLICY)
-        _set_cookie(answer, self._token, request.url.scheme)
+        _set_cookie(answer, self.token, request.url.scheme)
         return answer
 
 

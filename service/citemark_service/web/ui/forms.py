@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
@@ -13,7 +15,6 @@ from starlette.exceptions import HTTPException
 from citemark_schemas import Knobs, ProblemDetail, RequestOptions
 from citemark_service.errors import InvalidRequest, TooLarge
 from citemark_service.score.pipeline import Pipeline
-from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission, Reads
 from citemark_service.web.bodies import read_body, run_unless_gone
 from citemark_service.web.intake import parse_rollout, to_origin
@@ -56,28 +57,19 @@ def _parse_fields(body: bytes) -> dict[str, str]:
     return {name: value.replace("\r\n", "\n") for name, value in reversed(pairs)}
 
 
+@dataclass(frozen=True)
 class PasteBox:
     """The form that scores a pasted rollout, within the bounds of `/v1/score`."""
 
-    def __init__(
-        self,
-        *,
-        pipeline: Pipeline,
-        settings: Settings,
-        admission: Admission,
-        reads: Reads,
-        templates: Templates,
-    ) -> None:
-        self._pipeline = pipeline
-        self._settings = settings
-        self._admission = admission
-        self._reads = reads
-        self._templates = templates
-        file = resources.files("citemark_service.examples") / "rollout.json"
-        self._example = file.read_text("utf-8")
+    pipeline: Pipeline
+    limit: int  # bytes of a rollout
+    admission: Admission
+    reads: Reads
+    templates: Templates
 
     async def show(self) -> Response:
-        return self._respond(self._example)
+        file = resources.files("citemark_service.examples") / "rollout.json"
+        return self._respond(file.read_text("utf-8"))
 
     async def submit(self, request: Request) -> Response:
         """The rollout's page, or the form with what is wrong.
@@ -89,43 +81,34 @@ class PasteBox:
         """
         if sent_from_elsewhere(request.headers):
             raise HTTPException(403, "Another site sent this form; nothing was scored.")
-        limit = self._settings.max_rollout_bytes
-        self._admission.require_open()
-        with self._admission.rollouts.hold() as held:
+        self.admission.require_open()
+        with self.admission.rollouts.hold() as held:
             held.take()
-            fields = await read_fields(
-                request,
-                limit=_ESCAPED * limit,
-                admission=self._admission,
-            )
+            most = _ESCAPED * self.limit
+            fields = await read_fields(request, limit=most, admission=self.admission)
             text = fields.get("rollout", "")
             raw = text.encode(errors="replace")
-            if len(raw) > limit:
-                message = f"{len(raw)} bytes are over max_rollout_bytes, {limit}"
+            if len(raw) > self.limit:
+                message = f"{len(raw)} bytes are over max_rollout_bytes, {self.limit}"
                 # Without its text, which is too long to send back.
                 return self._respond("", message, status=TooLarge.status)
             try:
-                rollout = parse_rollout(raw, Knobs(), self._pipeline.check)
+                rollout = parse_rollout(raw, Knobs(), self.pipeline.check)
             except InvalidRequest as error:
                 return self._respond(text, str(error), error.details, status=error.status)
-            self._admission.require_open()
-            async with self._admission.work():
-                scoring = self._pipeline.score(
-                    rollout,
-                    request=Knobs(),
-                    position=0,
-                    deadline=None,
-                    origin=to_origin(request, "ui", RequestOptions()),
+            self.admission.require_open()
+            async with self.admission.work():
+                origin = to_origin(request, "ui", RequestOptions())
+                scoring = self.pipeline.score(
+                    rollout, request=Knobs(), position=0, deadline=None, origin=origin
                 )
                 result = await run_unless_gone(request.receive, scoring)
-        html = await self._reads.run(
-            lambda: rollout_page(self._templates, self._pipeline, rollout, result)
-        )
-        return to_response(html)
+        page = partial(rollout_page, self.templates, self.pipeline, rollout, result)
+        return to_response(await self.reads.run(page))
 
     def _respond(
         self, text: str, message: str = "", details: Sequence[ProblemDetail] = (), status: int = 200
     ) -> Response:
-        return self._templates.respond(
+        return self.templates.respond(
             "paste", status=status, text=text, message=message, details=details
         )

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import Query
@@ -52,16 +53,16 @@ _FILTERS: Final[dict[str, tuple[ColumnElement[bool], ColumnElement[Any]]]] = {
 }
 
 
+@dataclass(frozen=True)
 class Pages:
     """The pages of the ledger; parameters are those of a page's address. Safe in several threads.
 
     Every page raises `NotKept`, and `LedgerError` where the ledger cannot be read.
     """
 
-    def __init__(self, *, view: LedgerReader, pipeline: Pipeline, templates: Templates) -> None:
-        self._view = view
-        self._pipeline = pipeline
-        self._templates = templates
+    view: LedgerReader
+    pipeline: Pipeline
+    templates: Templates
 
     def runs(self, waiting: int | None) -> str:
         """Every run, the latest first.
@@ -69,14 +70,14 @@ class Pages:
         `waiting` is how many rollouts wait for a ledger that cannot be written; None where it can.
         """
         # One more than is shown tells whether there are more.
-        rows = self._view.runs()[: _RUNS + 1]
+        rows = self.view.runs()[: _RUNS + 1]
         more = len(rows) > _RUNS
         runs = []
         for row in rows[:_RUNS]:
-            curve = self._view.curve(row["run"], points=_SPARK_POINTS)
+            curve = self.view.curve(row["run"], points=_SPARK_POINTS)
             means = [summaries.mean(each, "reward_sum", "rewarded") for each in curve]
             runs.append((row, sparkline(means)))
-        return self._templates.html("runs", runs=runs, more=more, waiting=waiting)
+        return self.templates.html("runs", runs=runs, more=more, waiting=waiting)
 
     def run(
         self,
@@ -87,13 +88,13 @@ class Pages:
         """A run: its curves, the worst and best of its latest steps, its steps below `before`."""
         if show is not None:
             return self._list_rollouts(run, show)
-        curve = self._view.curve(run, points=_CURVE_POINTS)
+        curve = self.view.curve(run, points=_CURVE_POINTS)
         if not curve:
             raise NotKept("no rollout of this run is kept")
-        steps = self._view.latest_steps(run, before=before, limit=_STEPS + 1)
+        steps = self.view.latest_steps(run, before=before, limit=_STEPS + 1)
         recent = self._latest_rollouts(run)
         worst, best = summaries.worst_and_best(recent, _EXTREMES)
-        return self._templates.html(
+        return self.templates.html(
             "run",
             run=run,
             reward=summaries.reward_chart(curve),
@@ -111,74 +112,66 @@ class Pages:
     def _latest_rollouts(self, run: str) -> list[Record]:
         """Rollouts of the latest steps, `WINDOW` at most in all."""
         found: list[Record] = []
-        for step in self._view.latest_steps(run, limit=_LATEST):
+        for step in self.view.latest_steps(run, limit=_LATEST):
             # Rollouts without a step are shown only where there are no others.
             if len(found) < WINDOW and (not found or step["step"] != NO_STEP):
                 left = WINDOW - len(found)
-                found += self._view.window(run, step["step"], limit=left)
+                found += self.view.window(run, step["step"], limit=left)
         return found
 
     def _list_rollouts(self, run: str, show: str) -> str:
+        """Rollouts under a filter, or groups by the spread of their rewards."""
         if show == "siblings":
-            return self._list_groups(run)
-        condition, order = _FILTERS[show]
-        rows = self._view.rollouts(
-            Place(run=run), condition, order=[order, rollouts.c.seq], limit=_FILTERED
-        )
-        questions = self._view.questions(rows)
-        return self._templates.html(
-            "filtered", run=run, show=show, limit=_FILTERED, rows=rows, questions=questions
-        )
-
-    def _list_groups(self, run: str) -> str:
-        """Groups of a run by the spread of their rewards, each with its farthest sample."""
-        groups = self._view.groups(Place(run=run), limit=_WIDEST)
-        places = [Place(run, row["step"], row["group_key"]) for row in groups]
-        odd = [summaries.farthest(self._view.rollouts(each, limit=_SIBLINGS)) for each in places]
-        return self._templates.html(
-            "filtered",
-            run=run,
-            show="siblings",
-            limit=_WIDEST,
-            pairs=[pair for pair in zip(groups, odd, strict=True) if pair[1] is not None],
-            questions=self._view.questions(groups),
+            groups = self.view.groups(Place(run=run), limit=_WIDEST)
+            places = (Place(run, row["step"], row["group_key"]) for row in groups)
+            odd = [summaries.farthest(self.view.rollouts(each, limit=_SIBLINGS)) for each in places]
+            pairs = [pair for pair in zip(groups, odd, strict=True) if pair[1] is not None]
+            rows, limit, listed = groups, _WIDEST, dict[str, Any](pairs=pairs)
+        else:
+            condition, order = _FILTERS[show]
+            by, limit = [order, rollouts.c.seq], _FILTERED
+            rows = self.view.rollouts(Place(run=run), condition, order=by, limit=limit)
+            listed = {"rows": rows}
+        questions = self.view.questions(rows)
+        return self.templates.html(
+            "filtered", run=run, show=show, limit=limit, questions=questions, **listed
         )
 
     def step(
         self, run: RunName, step: StepNumber, sort: Sort = "worst", show: Outcome | None = None
     ) -> str:
-        sums = self._view.step(run, step)
+        sums = self.view.step(run, step)
         if sums is None:
             raise NotKept("no rollout of this step is kept")
-        rows = self._view.window(run, step)
-        groups = self._view.groups(Place(run=run, step=step), limit=_WIDEST)
+        rows = self.view.window(run, step)
+        groups = self.view.groups(Place(run=run, step=step), limit=_WIDEST)
         found = [row for row in rows if show in (None, summaries.outcome(row))]
         listed = summaries.sort_rollouts(found, sort)[:_FILTERED]
-        return self._templates.html(
+        return self.templates.html(
             "step",
             run=run,
             step=step,
             sums=sums,
             looked=len(rows),
             distribution=summaries.distribution(rows),
-            rubrics=summaries.rubric_means(self._view.samples(rows)),
+            rubrics=summaries.rubric_means(self.view.samples(rows)),
             groups=groups,
             sort=sort,
             show=show,
             outcomes=Counter(map(summaries.outcome, rows)),
             found=len(found),
             rows=listed,
-            questions={**self._view.questions(groups), **self._view.questions(listed)},
-            neighbours=self._view.neighbours(run, step),
+            questions={**self.view.questions(groups), **self.view.questions(listed)},
+            neighbours=self.view.neighbours(run, step),
         )
 
     def group(self, run: RunName, step: StepNumber, group: GroupKey) -> str:
-        rows = self._view.rollouts(Place(run, step, group), limit=_SAMPLES + 1)
+        rows = self.view.rollouts(Place(run, step, group), limit=_SAMPLES + 1)
         if not rows:
             raise NotKept("no rollout of this group is kept")
-        samples = summaries.best_first(self._view.samples(rows[:_SAMPLES]))
-        first = self._view.rollout(rows[0]["seq"])
-        return self._templates.html(
+        samples = summaries.best_first(self.view.samples(rows[:_SAMPLES]))
+        first = self.view.rollout(rows[0]["seq"])
+        return self.templates.html(
             "group",
             run=run,
             step=step,
@@ -193,10 +186,10 @@ class Pages:
     def rollout(self, n: Number) -> str:
         kept = self._read_rollout(n)
         step = NO_STEP if kept.step is None else kept.step
-        siblings = self._view.rollouts(Place(kept.run or "", step, kept.group), limit=_SIBLINGS)
+        siblings = self.view.rollouts(Place(kept.run or "", step, kept.group), limit=_SIBLINGS)
         return rollout_page(
-            self._templates,
-            self._pipeline,
+            self.templates,
+            self.pipeline,
             kept.rollout,
             kept.result,
             kept=kept,
@@ -208,14 +201,14 @@ class Pages:
         kept = self._read_rollout(n)
         prompts: tuple[Words, ...] = ()
         with suppress(InvalidRequest):  # its static set is no longer there
-            prompts = self._pipeline.prompts(kept.rollout, kept.result.knobs)
+            prompts = self.pipeline.prompts(kept.rollout, kept.result.knobs)
         judged_by = JudgeIdentity(kept.result.judge.model, kept.result.versions.prompts)
-        return self._templates.html(
-            "judge", kept=kept, prompts=prompts, then=judged_by, now=self._pipeline.judged_by
+        return self.templates.html(
+            "judge", kept=kept, prompts=prompts, then=judged_by, now=self.pipeline.judged_by
         )
 
     def _read_rollout(self, seq: int) -> KeptRollout:
-        kept = self._view.rollout(seq)
+        kept = self.view.rollout(seq)
         if kept is None:
             raise NotKept("this rollout is not, or no longer, kept")
         return kept

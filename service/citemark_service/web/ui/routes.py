@@ -41,25 +41,22 @@ def ui_router(
     """The pages, forms and assets. Without `view`, its pages say how to get a ledger."""
     router = APIRouter(prefix="/ui", include_in_schema=False)
     templates = Templates()
-    box = PasteBox(
-        pipeline=pipeline, settings=settings, admission=admission, reads=reads, templates=templates
-    )
-    login = LoginForm(settings=settings, admission=admission, templates=templates)
-
-    async def respond_off() -> Response:
-        return templates.respond("off")
+    box = PasteBox(pipeline, settings.max_rollout_bytes, admission, reads, templates)
+    login = LoginForm(settings.api_token, admission, templates)
 
     async def lead_to_folder() -> Response:
         # Relative, so that it holds behind any prefix.
         return RedirectResponse("ui/", headers=POLICY)
+
+    async def respond_off() -> Response:
+        return templates.respond("off")
 
     router.add_api_route("", lead_to_folder)
     if view is None:
         for path in ("/", "/run", "/step", "/group", "/rollout", "/judge"):
             router.add_api_route(path, respond_off)
     else:
-        pages = Pages(view=view, pipeline=pipeline, templates=templates)
-        _add_pages(router, pages, view, ledger, reads)
+        _add_pages(router, Pages(view, pipeline, templates), ledger, reads)
     router.add_api_route("/score", box.show)
     router.add_api_route("/score", box.submit, methods=["POST"])
     router.add_api_route("/login", login.show)
@@ -68,13 +65,11 @@ def ui_router(
     return router
 
 
-def _add_pages(
-    router: APIRouter, pages: Pages, view: LedgerReader, ledger: Ledger | None, reads: Reads
-) -> None:
-    async def respond(make: Callable[[], str]) -> Response:
+def _add_pages(router: APIRouter, pages: Pages, ledger: Ledger | None, reads: Reads) -> None:
+    async def respond(page: Callable[..., str], **query: object) -> Response:
         def within_time() -> str:
-            with view.within(_READ_S):
-                return make()
+            with pages.view.within(_READ_S):
+                return page(**query)
 
         return to_response(await reads.run(within_time))
 
@@ -82,20 +77,12 @@ def _add_pages(
     async def runs() -> Response:
         # The ledger belongs to the event loop, so it is asked here.
         waiting = ledger.waiting if ledger is not None and ledger.troubled else None
-        return await respond(partial(pages.runs, waiting))
+        return await respond(pages.runs, waiting=waiting)
 
-    def add(path: str, page: Callable[..., str]) -> None:
-        @wraps(page)  # FastAPI reads the parameters off the page
-        async def endpoint(**query: object) -> Response:
-            return await respond(partial(page, **query))
-
-        router.add_api_route(path, endpoint, response_model=None)
-
-    add("/run", pages.run)
-    add("/step", pages.step)
-    add("/group", pages.group)
-    add("/rollout", pages.rollout)
-    add("/judge", pages.judge)
+    for page in (pages.run, pages.step, pages.group, pages.rollout, pages.judge):
+        # FastAPI reads the parameters off the page.
+        endpoint = wraps(page)(partial(respond, page))
+        router.add_api_route(f"/{page.__name__}", endpoint, response_model=None)
 
 
 def _add_assets(router: APIRouter) -> None:

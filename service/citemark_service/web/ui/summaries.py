@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean, pstdev
 from typing import Final
 
 from citemark_service.ledger.reading import Record, Sample
@@ -79,8 +80,7 @@ def rubric_means(samples: Iterable[Sample]) -> list[tuple[KeptRubric, float, int
         for rubric in sample.verdicts.rubrics:
             scores.setdefault((rubric.title, rubric.polarity, rubric.source), []).append(rubric)
     found = [
-        (each[0], math.fsum(rubric.score for rubric in each) / len(each), len(each))
-        for each in scores.values()
+        (each[0], fmean(rubric.score for rubric in each), len(each)) for each in scores.values()
     ]
     found.sort(key=lambda each: (each[0].source != "static", -each[2], each[0].title))
     return found[:_RUBRICS]
@@ -112,7 +112,7 @@ def farthest(rows: Iterable[Record]) -> Record | None:
     rewarded = [row for row in rows if row["reward"] is not None]
     if not rewarded:
         return None
-    centre = math.fsum(row["reward"] for row in rewarded) / len(rewarded)
+    centre = fmean(row["reward"] for row in rewarded)
     return max(rewarded, key=lambda row: abs(row["reward"] - centre))
 
 
@@ -136,9 +136,7 @@ def best_first(samples: Iterable[Sample]) -> list[Sample]:
 def advantages(samples: Sequence[Sample]) -> list[float | None]:
     """Each reward less the group's mean, over the standard deviation, as in GRPO."""
     rewards = [s.row["reward"] for s in samples if s.row["reward"] is not None]
-    centre = math.fsum(rewards) / (len(rewards) or 1)
-    squares = math.fsum((reward - centre) ** 2 for reward in rewards)
-    spread = math.sqrt(squares / (len(rewards) or 1))
+    centre, spread = (fmean(rewards), pstdev(rewards)) if rewards else (0.0, 0.0)
     every = (sample.row["reward"] for sample in samples)
     # Where all rewards are equal, none has an advantage.
     return [r if r is None else (r - centre) / spread if spread else 0.0 for r in every]
