@@ -35,8 +35,11 @@ def operations(openapi: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def examples(content: dict[str, Any]) -> dict[str, Any]:
-    return {name: entry["value"] for name, entry in content["application/json"]["examples"].items()}
+def examples(openapi: dict[str, Any], side: str) -> dict[str, Any]:
+    """The examples of `POST /v1/score`; `side` is `requestBody` or `200`."""
+    score = operations(openapi)["POST /v1/score"]
+    content = {**score, **score["responses"]}[side]["content"]["application/json"]
+    return {name: entry["value"] for name, entry in content["examples"].items()}
 
 
 def test_the_contract_is_the_one_agreed_on(openapi: dict[str, Any]) -> None:
@@ -62,7 +65,7 @@ def test_every_refusal_is_a_problem(openapi: dict[str, Any]) -> None:
 
 
 def test_the_request_examples_are_requests(openapi: dict[str, Any]) -> None:
-    body = examples(operations(openapi)["POST /v1/score"]["requestBody"]["content"])
+    body = examples(openapi, "requestBody")
     Rollout.model_validate(body["one rollout"])
     ScoreRequest.model_validate(body["a batch"])
     stream = operations(openapi)["POST /v1/score/stream"]["requestBody"]["content"]
@@ -70,9 +73,8 @@ def test_the_request_examples_are_requests(openapi: dict[str, Any]) -> None:
 
 
 def test_the_answer_examples_obey_the_formula(openapi: dict[str, Any]) -> None:
-    content = operations(openapi)["POST /v1/score"]["responses"]["200"]["content"]
-    one = ScoreResult.model_validate(examples(content)["one rollout"])
-    (scaled,) = ScoreResponse.model_validate(examples(content)["a batch"]).items
+    one = ScoreResult.model_validate(examples(openapi, "200")["one rollout"])
+    (scaled,) = ScoreResponse.model_validate(examples(openapi, "200")["a batch"]).items
     line = operations(openapi)["POST /v1/score/stream"]["responses"]["200"]["content"]
     streamed = StreamLine.model_validate_json(line["application/x-ndjson"]["example"])
     assert streamed.result == one
@@ -86,11 +88,8 @@ def test_the_answer_examples_obey_the_formula(openapi: dict[str, Any]) -> None:
 
 
 def test_the_example_answer_answers_the_example_request(openapi: dict[str, Any]) -> None:
-    score = operations(openapi)["POST /v1/score"]
-    request = Rollout.model_validate(examples(score["requestBody"]["content"])["one rollout"])
-    answer = ScoreResult.model_validate(
-        examples(score["responses"]["200"]["content"])["one rollout"]
-    )
+    request = Rollout.model_validate(examples(openapi, "requestBody")["one rollout"])
+    answer = ScoreResult.model_validate(examples(openapi, "200")["one rollout"])
     assert answer.id == request.id
     assert answer.rollout_hash == rollout_hash(request)
     for claim in answer.claims:

