@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from collections.abc import Iterable
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -34,6 +35,11 @@ def labels() -> dict[str, set[str]]:
     return {sample.name: set(sample.labels) for family in families for sample in family.samples}
 
 
+def all_differ(values: Iterable[object]) -> bool:
+    listed = list(values)
+    return len(set(listed)) == len(listed)
+
+
 @pytest.fixture(params=BOARDS)
 def board(request) -> Board:
     return BOARDS[request.param]
@@ -64,51 +70,39 @@ def test_every_series_that_the_service_tells_is_looked_at(labels):
     assert unseen == {"citemark_build", "citemark_judge_server_calls"}
 
 
-def test_a_board_can_be_told_from_the_others(board):
+def test_a_board_can_be_told_from_the_others_and_its_panels_do_not_overlap(board):
     others = [each["uid"] for each in BOARDS.values()]
     assert others.count(board["uid"]) == 1
     assert not board["editable"]
     assert board["schemaVersion"] >= 39
     assert {link["url"] for link in board["links"]} <= {f"/d/{uid}" for uid in others}
-
-
-def test_panels_have_ids_of_their_own_and_do_not_overlap(board):
-    ids = [panel["id"] for panel in board["panels"]]
-    assert len(set(ids)) == len(ids)
-    places = [panel["gridPos"] for panel in board["panels"]]
-    assert all(place["x"] + place["w"] <= 24 for place in places)
-    for one, other in itertools.combinations(places, 2):
-        beside = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
-        above = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
-        assert beside or above
+    assert all_differ(panel["id"] for panel in board["panels"])
+    cells = [
+        (place["x"] + x, place["y"] + y)
+        for place in (panel["gridPos"] for panel in board["panels"])
+        for x, y in itertools.product(range(place["w"]), range(place["h"]))
+    ]
+    assert all_differ(cells)
+    assert max(x for x, _ in cells) < 24
 
 
 def test_panels_say_what_a_bad_value_means_and_in_what_unit(board):
-    titles = [panel["title"] for panel in panels(board)]
-    assert len(set(titles)) == len(titles)
+    assert all_differ(panel["title"] for panel in panels(board))
     for panel in panels(board):
         assert len(panel["description"]) >= 40, panel["title"]
         assert panel["fieldConfig"]["defaults"]["unit"] in UNITS
+        assert all_differ(target["refId"] for target in panel["targets"])
+        legends = [target["legendFormat"] for target in panel["targets"]]
+        assert all(legends) or panel["type"] == "stat"
+        assert all_differ(legends)
 
 
-def test_everything_asks_the_data_source_that_is_provisioned(board):
+def test_everything_asks_the_data_source_and_variables_that_there_are(board):
     (source,) = yaml(DOCKER / "grafana/provisioning/datasources/prometheus.yml")["datasources"]
     known = {"type": source["type"], "uid": source["uid"]}
     asking = [*panels(board), *(target for each in panels(board) for target in each["targets"])]
     asking += [each for each in board["templating"]["list"] if each["type"] == "query"]
     assert all(each["datasource"] == known for each in asking)
-
-
-def test_every_variable_is_defined_and_used(board):
     defined = {variable["name"] for variable in board["templating"]["list"]}
     asked = " ".join(expression for _, expression in expressions(board))
     assert set(re.findall(r"\$(\w+)", asked)) - {"__rate_interval"} == defined
-
-
-def test_each_query_of_a_panel_has_its_letter_and_a_legend(board):
-    for panel in panels(board):
-        letters = [target["refId"] for target in panel["targets"]]
-        assert len(set(letters)) == len(letters)
-        legends = [target["legendFormat"] for target in panel["targets"]]
-        assert all(legends) or panel["type"] == "stat"
-        assert len(set(legends)) == len(legends)

@@ -95,7 +95,8 @@ def closure(name: str, extras: set[str]) -> set[str]:
 @pytest.fixture
 def project(root: Path) -> dict[str, Any]:
     """What the project file declares."""
-    return tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    declared: dict[str, Any] = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    return declared
 
 
 @pytest.fixture(scope="module")

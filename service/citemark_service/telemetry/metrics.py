@@ -195,13 +195,10 @@ class Metrics:
             self._products.inc(max(0.0, reward) * characters)
             self._reward_squares.inc(reward**2)
             self._length_squares.inc(characters * characters)
-        instance = [each.score for each in result.rubrics if each.source is not Source.STATIC]
-        self._rubric_scores.labels(_INSTANCE).inc(sum(instance))
-        self._rubric_verdicts.labels(_INSTANCE).inc(len(instance))
         for rubric in result.rubrics:
-            if rubric.source is Source.STATIC:
-                self._rubric_scores.labels(rubric.title).inc(rubric.score)
-                self._rubric_verdicts.labels(rubric.title).inc()
+            title = rubric.title if rubric.source is Source.STATIC else _INSTANCE
+            self._rubric_scores.labels(title).inc(rubric.score)
+            self._rubric_verdicts.labels(title).inc()
         if result.rubric_reward is not None:
             self._rubric.observe(result.rubric_reward)
         if result.citation is not None:

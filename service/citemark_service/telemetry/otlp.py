@@ -41,6 +41,7 @@ def export_traces(
         queue: ended spans that wait for the collector, 512 or more; beyond it they are lost.
     """
     exporter = _CountingExporter(url, metrics=metrics, queue=queue)
+    _sdk_log.addFilter(exporter.silence)
     own = Resource.create({"service.name": "citemark", "service.version": version("citemark")})
     provider = TracerProvider(
         sampler=ParentBasedTraceIdRatio(ratio),
@@ -54,10 +55,11 @@ def export_traces(
         yield provider.get_tracer("citemark", version("citemark"))
     finally:
         # `shutdown` blocks while the exporter retries; after this it fails at once.
-        impatience = threading.Timer(_CLOSE_S, exporter.give_up)
+        impatience = threading.Timer(_CLOSE_S, exporter.shutdown)
         impatience.start()
         provider.shutdown()
         impatience.cancel()
+        _sdk_log.removeFilter(exporter.silence)
 
 
 # The SDK's own would log each lost batch and count none.
@@ -84,7 +86,7 @@ class _BoundedProcessor(BatchSpanProcessor):
 
 
 class _CountingExporter(SpanExporter):
-    """Exports in the processor's thread; `admit` and `give_up` are called from others."""
+    """Exports in the processor's thread; the other methods are called from any."""
 
     def __init__(self, url: str, *, metrics: Metrics, queue: int) -> None:
         self._exporter = OTLPSpanExporter(endpoint=url, timeout=_EXPORT_S)
@@ -94,7 +96,6 @@ class _CountingExporter(SpanExporter):
         self._complaint: str | None = None
         self._lock = threading.Lock()
         self._waiting = 0
-        _sdk_log.addFilter(self._silence)
 
     def admit(self) -> bool:
         """Reserve room for a span; where there is none, count it as lost and return False."""
@@ -118,15 +119,11 @@ class _CountingExporter(SpanExporter):
             self._outage.begin("traces are lost, rewards go on: %s", self._complaint)
         return result
 
-    def give_up(self) -> None:
+    def shutdown(self) -> None:
         """Fail queued spans at once, without pauses for retries."""
         self._exporter.shutdown()  # type: ignore[no-untyped-call]  # the SDK's
 
-    def shutdown(self) -> None:
-        self.give_up()
-        _sdk_log.removeFilter(self._silence)
-
-    def _silence(self, record: logging.LogRecord) -> bool:
+    def silence(self, record: logging.LogRecord) -> bool:
         """Keep the SDK's messages out of the log, and the first of each batch for the outage."""
         # The last message of a batch only says that the exporter gave up.
         self._complaint = self._complaint or record.getMessage()

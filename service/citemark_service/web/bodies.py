@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable
+from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
@@ -48,26 +48,28 @@ async def read_body(
     return bytes(body)
 
 
-async def run_unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+async def run_unless_gone(receive: Receive, work: Awaitable[T]) -> T:
     """What `work` returns; raises `ClientDisconnect` and cancels it when the client goes away.
 
     The whole body must have been read.
     """
 
-    async def raise_when_gone() -> None:
+    async def watch() -> None:
         while True:
             # After the end of the body, only the disconnect comes.
             await _next_chunk(receive)
 
+    # No task group: it would wrap what `work` raises, and handlers are found by its class.
+    task, gone = asyncio.ensure_future(work), asyncio.create_task(watch())
     try:
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(work)
-            watch = group.create_task(raise_when_gone())
-            task.add_done_callback(lambda _: watch.cancel())
-    except* ClientDisconnect:
-        # Out of its group: handlers are found by the exception's class.
-        raise ClientDisconnect from None
-    return task.result()
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
 
 
 async def _next_chunk(receive: Receive) -> tuple[bytes, bool]:

@@ -27,7 +27,6 @@ from citemark_service.errors import (
     LedgerOff,
     LedgerUnavailable,
     NotKept,
-    RequestError,
     TooLarge,
 )
 from citemark_service.ledger.reading import KeptRollout, LedgerReader, Numbers, Place
@@ -80,28 +79,17 @@ def rescore_router(view: LedgerReader | None, admission: Admission) -> APIRouter
         # The seat is free when the thread is, which may be later than the answer.
         work.add_done_callback(lambda _: seats.give(1))
         try:
-            answer = await run_unless_gone(request.receive, _await_answer(work))
+            # Shielded, since a thread cannot be cancelled.
+            return await run_unless_gone(request.receive, asyncio.shield(work))
+        except LedgerError as error:
+            _log.error("rescoring failed: %s", error)
+            message = "the ledger cannot be read now; the service's log says why"
+            raise LedgerUnavailable(message, retry_after_s=_RETRY_AFTER_S) from error
         finally:
             # Ends the thread where the client left before it was done.
             given_up.set()
-        if isinstance(answer, RequestError):
-            raise answer
-        return answer
 
     return router
-
-
-async def _await_answer(work: "asyncio.Future[RescoreResponse]") -> RescoreResponse | RequestError:
-    """The result of the work, or its refusal; `work` goes on where the waiting is cancelled."""
-    try:
-        return await asyncio.shield(work)
-    except RequestError as error:
-        # Not raised: a task group would wrap it into an exception group.
-        return error
-    except LedgerError as error:
-        _log.error("rescoring failed: %s", error)
-        message = "the ledger cannot be read now; the service's log says why"
-        return LedgerUnavailable(message, retry_after_s=_RETRY_AFTER_S)
 
 
 def _compare(
@@ -123,8 +111,8 @@ def _compare(
     with view.within(_WORK_S):
         numbers = view.numbers(place, limit=wanted.limit, grouped=True)
         if not numbers:
-            names = {"run": wanted.run, "step": wanted.step, "group": wanted.group}
-            named = [f"of {name} {value!r}" for name, value in names.items() if value is not None]
+            chosen = asdict(place).items()
+            named = [f"of {name} {value!r}" for name, value in chosen if value is not None]
             raise NotKept(f"no rollout is kept {' '.join(named)}")
         found = compare(whole(numbers), Change(knobs, wanted.weights), moves=wanted.moves)
     if found.untitled:
