@@ -44,7 +44,7 @@ def create_app(
 
     Args:
         metrics, tracer: those that the judge reports to.
-        beside: entered while the service runs, such as a `StartProbe`.
+        beside: entered while the service runs, such as `start_probe`.
         ledger: keeps every scored rollout.
 
     Raises:

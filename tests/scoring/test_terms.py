@@ -32,14 +32,8 @@ from citemark_service.errors import NotJudged
 from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.judges.tasks import CitationVerdicts
 from citemark_service.rescoring.reward import Change, rescore
-from citemark_service.score.explanation import (
-    attainable,
-    losses,
-    reason,
-    reward_line,
-    rubric_line,
-)
-from citemark_service.score.formula import restore_terms
+from citemark_service.score.explanation import losses, reason, reward_line, rubric_line
+from citemark_service.score.formula import attainable, restore_terms
 from support.scored_examples import EMBEDDED, LIBRARY, ROLLOUTS
 from support.scored_examples import score_one as score
 
@@ -136,7 +130,7 @@ def assert_terms_are_the_reward(rollout: Rollout, result: ScoreResult) -> None:
     amounts = [loss.amount for loss in losses(result)]
     assert amounts == sorted(amounts, reverse=True)
     found = math.fsum([*amounts, result.reward])
-    assert found == pytest.approx(attainable(result), abs=1e-9 * max(1.0, heaviest))
+    assert found == pytest.approx(attainable(terms), abs=1e-9 * max(1.0, heaviest))
 
     if result.refusal is not None and result.refusal.kind is RefusalKind.NOT_STOPPED:
         with pytest.raises(NotJudged):

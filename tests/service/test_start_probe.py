@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from citemark_service.examination.server import StartProbe, start_probe
+from citemark_service.examination.server import probing, start_probe
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from support.judge_tasks import filled, shape_of
@@ -73,7 +73,7 @@ async def served(*judges: ScriptedJudge, patience_s: float = 60.0) -> AsyncItera
     """The service before those judges, on a real socket."""
     urls = tuple(judge.url for judge in judges)
     table, metrics = Settings(judge="vllm", judge_model=MODEL, judge_urls=urls), Metrics()
-    probe = StartProbe(table, metrics, patience_s=patience_s)
+    probe = probing(table, metrics, patience_s=patience_s)
     with listening(real_app(table, metrics, beside=probe)) as url:
         async with httpx.AsyncClient(base_url=url, timeout=20.0, trust_env=False) as client:
             yield Probed(client, metrics)
@@ -174,7 +174,7 @@ async def test_stopping_in_the_middle_of_a_call_ends_the_call(start_judge, log):
 
 
 async def test_a_probe_that_breaks_is_logged_and_raises_nothing(caplog):
-    async with StartProbe(Settings(judge="vllm", judge_url="ftp://a/v1"), Metrics()):
+    async with probing(Settings(judge="vllm", judge_url="ftp://a/v1"), Metrics()):
         await until(lambda: bool(caplog.records))
     (record,) = caplog.records
     assert record.levelname == "ERROR"

@@ -1,6 +1,6 @@
 """Figures of agreement between scores and labels, None where undefined. Pure."""
 
-import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
@@ -90,14 +90,10 @@ def pearson(pairs: Sequence[LabelledScore]) -> float | None:
     # Tested exactly: a mean of equal floats may differ from them, and its error would correlate.
     if len(set(scores)) < 2 or len(set(labels)) < 2:
         return None
-    score_mean, label_mean = math.fsum(scores) / len(pairs), math.fsum(labels) / len(pairs)
-    score_parts = [score - score_mean for score in scores]
-    label_parts = [label - label_mean for label in labels]
-    scale = math.hypot(*score_parts) * math.hypot(*label_parts)
-    if scale == 0.0:
+    try:
+        return min(1.0, max(-1.0, statistics.correlation(scores, labels)))
+    except statistics.StatisticsError:  # the squares are too small for floats
         return None
-    product = math.fsum(a * b for a, b in zip(score_parts, label_parts, strict=True))
-    return min(1.0, max(-1.0, product / scale))
 
 
 def kappa(pairs: Sequence[LabelledScore]) -> float | None:

@@ -4,7 +4,8 @@ import asyncio
 import logging
 import secrets
 import time
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from enum import Enum
 from functools import partial
 from itertools import count
@@ -135,45 +136,41 @@ async def _reach(judge: LanguageJudge, patience_s: float) -> None:
             return
 
 
-def start_probe(settings: Settings, metrics: Metrics) -> "StartProbe | None":
+def start_probe(settings: Settings, metrics: Metrics) -> AbstractAsyncContextManager[None] | None:
     """The probe at start-up; None where it is off or the judge has no server."""
     wanted = settings.probe_at_start and JUDGES[settings.judge].served
-    return StartProbe(settings, metrics) if wanted else None
+    return probing(settings, metrics) if wanted else None
 
 
-class StartProbe(AbstractAsyncContextManager[None]):
-    """Examines each server in the background while entered; leaving cancels unfinished probes.
+@asynccontextmanager
+async def probing(
+    settings: Settings, metrics: Metrics, *, patience_s: float = 900.0
+) -> AsyncIterator[None]:
+    """Examine each server in the background while entered; leaving cancels unfinished probes.
 
     It logs one line for each finding and sets `metrics.probes`; failures are findings. A server
-    that is still loading its model is waited for, `patience_s` at most. The constructor raises
-    as `split_servers`.
+    that is still loading its model is waited for, `patience_s` at most. Entering raises as
+    `split_servers`.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, *, patience_s: float = 900.0) -> None:
-        self._servers = split_servers(settings)
-        self._metrics = metrics
-        self._patience_s = patience_s
-        self._tasks: list[asyncio.Task[None]] = []
-
-    async def __aenter__(self) -> None:
-        for name, alone in self._servers.items():
-            task = asyncio.create_task(self._examine_server(name, alone))
-            task.add_done_callback(_log_defect)
-            self._tasks.append(task)
-
-    async def __aexit__(self, *_exc: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.wait(self._tasks)
-
-    async def _examine_server(self, name: str, alone: Settings) -> None:
-        for finding in await examine(alone, patience_s=self._patience_s):
+    async def examine_server(name: str, alone: Settings) -> None:
+        for finding in await examine(alone, patience_s=patience_s):
             # One line of printable characters: a server's text must not forge lines of the log.
             seen = "".join(filter(str.isprintable, " ".join(finding.seen.split())))
             level, state = _LEVELS[finding.state], finding.state.value
             _log.log(level, "%s: %s %s: %s", name, finding.aspect, state, seen)
             if finding.aspect != "judge" and finding.works is not None:
-                self._metrics.probes.labels(name, finding.aspect).set(finding.works)
+                metrics.probes.labels(name, finding.aspect).set(finding.works)
+
+    tasks = [asyncio.create_task(examine_server(*each)) for each in split_servers(settings).items()]
+    for task in tasks:
+        task.add_done_callback(_log_defect)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 def _log_defect(task: asyncio.Task[None]) -> None:

@@ -11,6 +11,7 @@ import logging
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 from citemark_service.errors import LedgerError
@@ -35,14 +36,13 @@ _PAUSE_S: Final = 1.0  # between attempts while the database fails
 _CLOSE_S: Final = 10.0
 
 
+@dataclass(slots=True, eq=False)
 class _Round:
-    def __init__(self) -> None:
-        self.entries: list[ScoredRollout] = []
-        self.characters = 0
-        self.closed = False
-        """True once it is full or being written; later entries go to the next round."""
-        self.over = asyncio.Event()
-        """Set when the entries are stored, or after `wait_s`: `keep` returns then."""
+    entries: list[ScoredRollout] = field(default_factory=list)
+    characters: int = 0
+    closed: bool = False  # full or being written; later entries go to the next round
+    # Set when the entries are stored, or after `wait_s`: `keep` returns then.
+    over: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, entry: ScoredRollout, characters: int) -> None:
         self.entries.append(entry)

@@ -92,9 +92,11 @@ class RewardTally:
 
     moves: int
     """How many moves to store, >= 0."""
+    largest: list[Ranked] = field(default_factory=list)
+    """The largest moves, in descending order."""
+    steps: dict[tuple[str | None, int | None], StepMeans] = field(default_factory=dict)
+    """Means by run and step, in the order in which they were first added."""
     _all: StepMeans = field(default_factory=lambda: StepMeans(None, None))
-    _steps: dict[tuple[str | None, int | None], StepMeans] = field(default_factory=dict)
-    _largest: list[tuple[tuple[int, float, int], Ranked]] = field(default_factory=list)
     _squares_old: float = 0.0
     _squares_new: float = 0.0
     _products: float = 0.0
@@ -108,8 +110,8 @@ class RewardTally:
         everything = rank_pairs(members)
         for each in everything:
             self._add_pair(each.pair)
-        sized = ((each.size, each) for each in everything)
-        self._largest = heapq.nlargest(self.moves, [*self._largest, *sized])
+        both = [*self.largest, *everything]
+        self.largest = heapq.nlargest(self.moves, both, key=lambda each: each.size)
         if len(members) > 1:
             self._groups += 1
             self._reordered += any(each.moved for each in everything)
@@ -122,7 +124,7 @@ class RewardTally:
         # products", 1962.
         place = pair.group[:2]
         old_off, new_off = pair.old - self._all.mean_old, pair.new - self._all.mean_new
-        for means in (self._all, self._steps.setdefault(place, StepMeans(*place))):
+        for means in (self._all, self.steps.setdefault(place, StepMeans(*place))):
             means.rollouts += 1
             means.mean_old += (pair.old - means.mean_old) / means.rollouts
             means.mean_new += (pair.new - means.mean_new) / means.rollouts
@@ -144,14 +146,6 @@ class RewardTally:
             new_best=self._new_best,
             correlation=max(-1.0, min(1.0, self._products / scale)) if scale > 0 else None,
         )
-
-    def largest(self) -> list[Ranked]:
-        """The largest moves, in descending order."""
-        return [each for _, each in self._largest]
-
-    def steps(self) -> list[StepMeans]:
-        """Means by step, in the order in which the steps were first added."""
-        return list(self._steps.values())
 
 
 def rank_pairs(members: Sequence[RewardPair]) -> list[Ranked]:
@@ -221,8 +215,8 @@ def compare(kept: Iterable[KeptRollout], change: Change, *, moves: int) -> Resco
             tally.add(part)
     return Rescored(
         comparison=tally.comparison(),
-        steps=tally.steps(),
-        moves=tally.largest(),
+        steps=[*tally.steps.values()],
+        moves=tally.largest,
         left_out=dict(left_out.most_common()),
         untitled=sorted(untitled),
         titles=sorted(titles, key=lambda title: (-titles[title], title)),

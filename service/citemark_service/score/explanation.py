@@ -7,7 +7,7 @@ from typing import Final
 
 from citemark_schemas import CitationScore, Loss, ScoreResult, Term
 from citemark_service.printable import figure
-from citemark_service.score import formula
+from citemark_service.score.formula import attainable
 
 _CAUSES: Final = 3
 _LEAST: Final = 0.005  # smaller losses would be printed as 0.00
@@ -37,13 +37,8 @@ def sign_of(value: float | None) -> str:
     return _SIGNS[level_of(value)]
 
 
-def attainable(result: ScoreResult) -> float:
-    """The highest reward that this rollout could have had; 0 where it was not judged."""
-    return formula.attainable(result.terms)
-
-
 def losses(result: ScoreResult) -> list[Loss]:
-    """All losses, the largest first; reward + losses = `attainable`."""
+    """All losses, the largest first; reward + losses = `formula.attainable`."""
     return sorted(
         (loss for term in result.terms for loss in term.lost), key=lambda loss: -loss.amount
     )
@@ -60,7 +55,7 @@ def reason(result: ScoreResult) -> str:
     reward = figure(result.reward or 0.0, ".2f")
     if result.refusal is not None:
         return f"Reward {reward} without judging: {result.refusal.message}."
-    got = f"Got {reward} of {attainable(result):.2f}"
+    got = f"Got {reward} of {attainable(result.terms):.2f}"
     every = losses(result)
     largest = [loss for loss in every[:_CAUSES] if loss.amount >= _LEAST]
     if not largest:

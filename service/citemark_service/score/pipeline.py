@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Final
@@ -206,17 +207,15 @@ class Pipeline:
 
         async def judge_criteria() -> tuple[CriterionVerdict, ...]:
             with self._time_stage("criteria"):
-                return await self._judge.judge_criteria(
-                    criteria_task, meter=meter, deadline=deadline
-                )
+                ask = self._judge.judge_criteria
+                return await ask(criteria_task, meter=meter, deadline=deadline)
 
         async def judge_citations() -> CitationVerdicts | None:
             if citation_task is None:
                 return None
             with self._time_stage("citations"):
-                return await self._judge.judge_citations(
-                    citation_task, meter=meter, deadline=deadline
-                )
+                ask = self._judge.judge_citations
+                return await ask(citation_task, meter=meter, deadline=deadline)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -239,14 +238,8 @@ class Pipeline:
             self._metrics.stages[stage].observe(time.perf_counter() - start)
 
     def _usage(self, meter: Meter, latency_s: float) -> JudgeUsage:
-        return JudgeUsage(
-            model=self._judge.identity.model,
-            calls=meter.usage.calls,
-            prompt_tokens=meter.usage.prompt_tokens,
-            cached_tokens=meter.usage.cached_tokens,
-            completion_tokens=meter.usage.completion_tokens,
-            latency_s=latency_s,
-        )
+        model = self._judge.identity.model
+        return JudgeUsage(model=model, latency_s=latency_s, **asdict(meter.usage))
 
     def _versions(self, static_rubrics: str) -> Versions:
         return Versions(

@@ -83,21 +83,8 @@ class VerdictCache:
         return None
 
 
-def place(item: Item, verdict: Verdict) -> Verdict:
-    """Replace the item's ids by positions."""
-    return _rename(verdict, item.ids, _positions(item))
-
-
-def unplace(item: Item, verdict: Verdict) -> Verdict:
-    """Replace positions by the item's ids."""
-    return _rename(verdict, _positions(item), item.ids)
-
-
-def _positions(item: Item) -> tuple[str, ...]:
-    return tuple(map(str, range(len(item.ids))))
-
-
-def _rename(verdict: Verdict, names: Iterable[str], others: Iterable[str]) -> Verdict:
+def rename(verdict: Verdict, names: Iterable[str], others: Iterable[str]) -> Verdict:
+    """A verdict whose sources have `others` instead of `names`, in the same order."""
     if not isinstance(verdict, ClaimVerdict) or not verdict.contributing:
         return verdict
     renamed = dict(zip(names, others, strict=True))
@@ -115,4 +102,4 @@ def _covers(verdict: Verdict, item: Item) -> bool:
         return True
     # A single source may be unnamed: the judge is not asked for its contribution.
     unnamed = not verdict.contributing and len(item.ids) <= 1
-    return unnamed or verdict.contributing.keys() == set(_positions(item))
+    return unnamed or verdict.contributing.keys() == set(item.places)

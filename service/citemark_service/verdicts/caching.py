@@ -28,7 +28,7 @@ from citemark_service.judges.tasks import (
 )
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.verdicts.cache import VerdictCache, place, unplace
+from citemark_service.verdicts.cache import VerdictCache, rename
 from citemark_service.verdicts.keys import Item, Keys, Verdict
 
 _log = logging.getLogger("citemark.verdicts")
@@ -189,7 +189,7 @@ class CachingJudge(Judge):
         self._metrics.verdicts["judge"].inc(judged)
         self._metrics.verdicts["cache"].inc(inquiry.kept)
         self._metrics.verdicts["joined"].inc(inquiry.joined)
-        return tuple(unplace(item, inquiry.found[item.key]) for item in inquiry.items)
+        return tuple(rename(inquiry.found[i.key], i.places, i.ids) for i in inquiry.items)
 
     def _take_seats(
         self, inquiry: Inquiry, keys: Iterable[bytes]
@@ -253,6 +253,7 @@ class CachingJudge(Judge):
             both = await self._judge.judge_citations(cited, meter=meter, deadline=limit)
             verdicts = (*both.claims, *both.sentences)
         asked = [items[at] for at in unknown]
-        judged = {item.key: place(item, v) for item, v in zip(asked, verdicts, strict=True)}
+        pairs = zip(asked, verdicts, strict=True)
+        judged = {item.key: rename(verdict, item.ids, item.places) for item, verdict in pairs}
         self._cache.keep(judged)
         return stored, judged

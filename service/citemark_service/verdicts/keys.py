@@ -31,6 +31,11 @@ class Item(NamedTuple):
     shape: type[Verdict]
     ids: tuple[str, ...] = ()  # of a claim, in the order of the texts in its key
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What a placed verdict calls the ids: "0", "1", …"""
+        return tuple(map(str, range(len(self.ids))))
+
 
 class Keys:
     """Computes the keys of tasks for one judge, in linear time."""

@@ -35,11 +35,8 @@ class RedisStore:
             self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # theirs
         except (ValueError, TypeError, AttributeError) as error:
             raise SettingsError(f"verdict_cache: not a Redis URL: {error}") from error
-
-    @property
-    def name(self) -> str:
         facts = self._client.connection_pool.connection_kwargs
-        return f"redis {facts.get('host')}:{facts.get('port', 6379)}/{facts.get('db', 0)}"
+        self.name = f"redis {facts.get('host')}:{facts.get('port', 6379)}/{facts.get('db', 0)}"
 
     async def read(self, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
         async with _store_errors():

@@ -40,15 +40,11 @@ class SqliteStore:
     """
 
     def __init__(self, path: Path, *, entries: int, max_bytes: int) -> None:
-        self._path = path
+        self.name = str(path)
         self._entries = entries
         self._max_bytes = max_bytes
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="verdicts")
         self._connection: sqlite3.Connection | None = None
-
-    @property
-    def name(self) -> str:
-        return str(self._path)
 
     async def read(self, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
         marks = ",".join("?" * len(keys))
@@ -77,7 +73,7 @@ class SqliteStore:
         if self._connection is None:
             # Waits half a second for a lock of another service. Autocommit: `_insert` begins its
             # transaction itself, with the lock for writing.
-            self._connection = sqlite3.connect(self._path, timeout=0.5, isolation_level=None)
+            self._connection = sqlite3.connect(self.name, timeout=0.5, isolation_level=None)
             self._connection.executescript(_SETUP)
         return self._connection
 

@@ -32,22 +32,16 @@ class VerdictStore(Protocol):
     or the server are raised as `StoreError`.
     """
 
-    @property
-    def name(self) -> str:
-        """Its name in the log, without a password."""
-        ...
+    name: str  # in the log, so without a password
 
     async def read(self, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
         """The values of the keys that have one."""
-        ...
 
     async def write(self, entries: Mapping[bytes, bytes]) -> None:
         """Store `entries`; may evict others."""
-        ...
 
     async def aclose(self) -> None:
         """Close the file or the connections; raises nothing."""
-        ...
 
 
 class BatchedStore:

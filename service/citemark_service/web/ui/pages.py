@@ -16,6 +16,7 @@ from citemark_service.ledger.reading import WINDOW, KeptRollout, LedgerReader, P
 from citemark_service.ledger.rows import NO_STEP
 from citemark_service.ledger.tables import rollouts
 from citemark_service.score import explanation
+from citemark_service.score.formula import attainable
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.web.ui import summaries
 from citemark_service.web.ui.answer import find_criteria, mark_answer
@@ -235,7 +236,7 @@ def rollout_page(
         rollout=rollout,
         result=result,
         reason=explanation.reason(result),
-        attainable=explanation.attainable(result),
+        attainable=attainable(result.terms),
         # Smaller ones would show as 0.000.
         losses=[loss for loss in losses if loss.amount >= 0.0005],
         answer=mark_answer(rollout, result),
