@@ -65,8 +65,7 @@ class Place:
     group: str | None = None
     since: float | None = None
     """Unix time in seconds, inclusive. Only `rollouts` has the column for this and `until`."""
-    until: float | None = None
-    """Unix time in seconds, exclusive."""
+    until: float | None = None  # Unix time in seconds, exclusive
 
     def conditions(self, table: Any) -> Iterator[ColumnElement[bool]]:
         if self.run is not None:
@@ -87,12 +86,10 @@ class KeptRollout:
     run: str | None
     step: int | None
     group: str
-    at: float
-    """Unix time in seconds."""
+    at: float  # Unix time in seconds
     rollout: Rollout = field(repr=False)
     result: ScoreResult = field(repr=False)
-    replies: tuple[Words, ...] = field(default=(), repr=False)
-    """Raw replies of the judge."""
+    replies: tuple[Words, ...] = field(default=(), repr=False)  # raw replies of the judge
 
     @property
     def place(self) -> tuple[str | None, int | None, str]:

@@ -61,10 +61,8 @@ _PAGES: Final = text(
 
 class Written(NamedTuple):
     kept: int = 0
-    again: int = 0
-    """Re-posts of stored samples."""
-    refused: int = 0
-    """Entries that cannot be stored."""
+    again: int = 0  # re-posts of stored samples
+    refused: int = 0  # entries that cannot be stored
 
 
 class LedgerStore:

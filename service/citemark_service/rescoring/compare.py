@@ -65,14 +65,11 @@ class Comparison:
     rollouts: int
     mean_old: float | None
     mean_new: float | None
-    groups: int
-    """Those of at least two rollouts."""
-    reordered: int
-    """How many of these groups have changed ranks."""
+    groups: int  # those of at least two rollouts
+    reordered: int  # how many of these groups have changed ranks
     turned: float | None
     """Share in [0, 1] of pairs within groups whose order is reversed; None without pairs."""
-    new_best: int
-    """Groups in which no best sample is best in both."""
+    new_best: int  # groups in which no best sample is best in both
     correlation: float | None
     """Pearson's r of old and new rewards, in [-1, 1]; None where either side is constant."""
 
@@ -90,10 +87,8 @@ class StepMeans:
 class RewardTally:
     """Accumulates a comparison group by group; stores only the largest moves."""
 
-    moves: int
-    """How many moves to store, >= 0."""
-    largest: list[Ranked] = field(default_factory=list)
-    """The largest moves, in descending order."""
+    moves: int  # how many moves to store, >= 0
+    largest: list[Ranked] = field(default_factory=list)  # the largest moves, in descending order
     steps: dict[tuple[str | None, int | None], StepMeans] = field(default_factory=dict)
     """Means by run and step, in the order in which they were first added."""
     _all: StepMeans = field(default_factory=lambda: StepMeans(None, None))
@@ -176,12 +171,9 @@ def count_turned(members: Sequence[Ranked]) -> int:
 class Rescored:
     comparison: Comparison
     steps: list[StepMeans]
-    moves: list[Ranked]
-    """The largest, in descending order."""
-    left_out: Mapping[str, int]
-    """Number of rewards that could not be computed, by reason."""
-    untitled: list[str]
-    """Titles in the change that no criterion has."""
+    moves: list[Ranked]  # the largest, in descending order
+    left_out: Mapping[str, int]  # number of rewards that could not be computed, by reason
+    untitled: list[str]  # titles in the change that no criterion has
     titles: list[str]
     """Titles of criteria, the most common first, at most 1000; only needed for `untitled`."""
 

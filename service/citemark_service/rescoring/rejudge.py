@@ -5,15 +5,13 @@ import math
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 from citemark_schemas import ScoreResult
 from citemark_service.agreement.figures import FIXED_THRESHOLD, LabelledScore, kappa
 from citemark_service.judges.tasks import Origin
 from citemark_service.ledger.reading import KeptRollout, LedgerReader, Place
 from citemark_service.score.pipeline import Pipeline
-
-T = TypeVar("T")
 
 CLAIM_SUPPORT: Final = "claim support"
 """Title of the verdicts on claims in a list of criteria."""
@@ -28,8 +26,8 @@ def sample_rollouts(reader: LedgerReader, place: Place, size: int, seed: int) ->
     """
     dice = random.Random(seed)  # noqa: S311  a sample, not a secret
     # Twice as many groups as can be needed, since some hold no judged rollout.
-    families = sample_evenly(reader.families(place), 2 * size, dice)
-    dice.shuffle(families)
+    families = list(reader.families(place))
+    families = dice.sample(families, min(2 * size, len(families)))
     kept: list[KeptRollout] = []
     for family in families:
         whole = reader.whole(family[: size - len(kept)])
@@ -37,20 +35,6 @@ def sample_rollouts(reader: LedgerReader, place: Place, size: int, seed: int) ->
         if len(kept) >= size:
             break
     return sorted(kept, key=lambda each: each.seq)
-
-
-def sample_evenly(values: Iterable[T], size: int, dice: random.Random) -> list[T]:
-    """At most `size` values, each with the same probability, in one pass and O(size) memory.
-
-    Source: Vitter, "Random sampling with a reservoir", 1985, algorithm R.
-    """
-    chosen: list[T] = []
-    for position, value in enumerate(values):
-        if position < size:
-            chosen.append(value)
-        elif (place := dice.randrange(position + 1)) < size:
-            chosen[place] = value
-    return chosen
 
 
 async def rejudge(
@@ -78,14 +62,12 @@ async def rejudge(
 @dataclass(frozen=True, slots=True)
 class RubricAgreement:
     title: str
-    pairs: int
-    """Rollouts, or claims, that both judged."""
+    pairs: int  # rollouts, or claims, that both judged
     kappa: float | None
     """Cohen's kappa of verdicts cut at 0.5, in [-1, 1]; None where all are in one class."""
     difference: float
     """Mean of new - old raw verdicts, in [-1, 1], before the flip of a negative criterion."""
-    flips: int
-    """Pairs on different sides of 0.5."""
+    flips: int  # pairs on different sides of 0.5
 
 
 def rubric_agreements(pairs: Iterable[tuple[ScoreResult, ScoreResult]]) -> list[RubricAgreement]:

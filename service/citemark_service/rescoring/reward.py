@@ -24,10 +24,8 @@ from citemark_service.score.rollout import ReadSources
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    knobs: Knobs
-    """Fields that are not set keep the value of the stored result."""
-    weights: Mapping[str, float]
-    """New weights, >= 0, by criterion title."""
+    knobs: Knobs  # fields that are not set keep the value of the stored result
+    weights: Mapping[str, float]  # new weights, >= 0, by criterion title
 
 
 def rescore(

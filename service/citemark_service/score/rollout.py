@@ -57,8 +57,7 @@ _REFUSALS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    criteria: tuple[CriterionVerdict, ...]
-    """In the order of the rollout's criteria."""
+    criteria: tuple[CriterionVerdict, ...]  # in the order of the rollout's criteria
     task: CitationTask | None
     """What `citations` answers; None where the citations were not asked about."""
     citations: CitationVerdicts | None
@@ -72,12 +71,10 @@ class ScoredRollout:
     result: ScoreResult
     run: str | None
     step: int | None
-    at: float
-    """Unix time in seconds."""
+    at: float  # Unix time in seconds
     replies: tuple[Words, ...] = ()
     """Raw replies of the judge; none where every verdict came from a cache."""
-    position: int = 0
-    """Index in the request; distinguishes samples with equal responses."""
+    position: int = 0  # index in the request; distinguishes samples with equal responses
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +84,9 @@ class ParsedRollout:
     id: str
     rollout: Rollout
     hash: str
-    knobs: Knobs
-    """Settings, request and rollout merged."""
+    knobs: Knobs  # settings, request and rollout merged
     criteria: tuple[Criterion, ...]
-    static_rubrics: str
-    """Name and version of the static set, or `none`."""
+    static_rubrics: str  # name and version of the static set, or `none`
     sources: Sources
     answer: Answer
     format: FormatReport
