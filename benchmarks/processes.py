@@ -48,7 +48,8 @@ class Service:
 @contextmanager
 def scripted_judge(seconds: float = 0.0, *, keep: Path | None = None) -> Iterator[str]:
     """The base URL of a judge that answers after `seconds`; it writes requests to `keep`."""
-    command = ["support.shaped_judge", "--seconds", str(seconds), "--quote", QUOTE]
+    script = str(Path(__file__).with_name("shaped_judge.py"))
+    command = [script, "--seconds", str(seconds), "--quote", QUOTE]
     with _judge([*command, *(["--keep", str(keep.resolve())] if keep else [])]) as url:
         yield url
 
@@ -60,19 +61,19 @@ def real_vllm() -> Iterator[str]:
     Raises:
         NotStarted: there is no environment for it; the message says how to make it.
     """
-    with _judge(["support.vllm_server"]) as url:
+    with _judge(["-m", "support.vllm_server"]) as url:
         yield url
 
 
 @contextmanager
 def _judge(command: list[str]) -> Iterator[str]:
-    """A module of the tests that prints its URL and lives as long as its standard input."""
+    """A program that prints its URL and lives as long as its standard input."""
     pipe = subprocess.PIPE
     with (
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(
-            [sys.executable, "-m", *command],
-            cwd=_TESTS,
+            [sys.executable, *command],
+            env={**os.environ, "PYTHONPATH": str(_TESTS)},
             stdin=pipe,
             stdout=pipe,
             stderr=errors,

@@ -1,12 +1,18 @@
 """Fixtures for every area."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+import json
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 
 from citemark_service.settings import Settings
+from support.command_line import WriteRows
+from support.running_service import Running, Start, begin
 from support.scripted_judge import Script, ScriptedJudge
 from support.scripted_service import Service, free_url, listening, real_app, scripted_service
 
@@ -16,7 +22,18 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("unhurried")
 
+# No setting of the developer's reaches a test.
+for setting in [name for name in os.environ if name.startswith("CITEMARK_")]:
+    del os.environ[setting]
+
 StartJudge = Callable[[Script], Awaitable[ScriptedJudge]]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests measured, so that a trend is seen before a limit is met."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for _, value in report.user_properties:
+            terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {value}")
 
 
 @pytest.fixture
@@ -38,6 +55,17 @@ def service() -> Iterator[Service]:
 
 
 @pytest.fixture
+def start() -> Iterator[Start]:
+    """See `Start`; what was started is stopped with the test."""
+    with ExitStack() as stack:
+
+        def enter(**settings: Any) -> Running:
+            return stack.enter_context(begin(**settings))
+
+        yield enter
+
+
+@pytest.fixture
 def closed_url() -> str:
     """The address of a port on which nothing listens."""
     return free_url()
@@ -48,3 +76,15 @@ def citemark_url() -> Iterator[str]:
     """The real service with the embedded judge, on a real socket; it keeps nothing of a call."""
     with listening(real_app(Settings())) as url:
         yield url
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> WriteRows:
+    """`rows([{…}])` writes JSON lines and returns the file."""
+
+    def write(values: Iterable[Mapping[str, Any]], name: str = "rows.jsonl") -> Path:
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(value) + "\n" for value in values))
+        return path
+
+    return write

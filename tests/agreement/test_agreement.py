@@ -19,7 +19,7 @@ from citemark_service.judges.tasks import (
     JudgeIdentity,
     Usage,
 )
-from support.labelled_data import labelled_file
+from support.examples import labelled_file
 
 
 class ReadingJudge(Judge):

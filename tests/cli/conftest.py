@@ -1,53 +1,36 @@
-"""Commands as processes, and files of rows for them."""
+"""Commands as processes of their own."""
 
-import json
-import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from support.command_line import Start, WriteRows
+from support.command_line import Start
 
 
 @pytest.fixture(scope="module", autouse=True)
-def clean_environment() -> Iterator[None]:
-    """No setting of the developer's reaches a test, and no terminal width but 100."""
+def plain_environment() -> Iterator[None]:
+    """No terminal width but 100, and no ledger, whose default is a file in the working folder."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("CITEMARK_")]:
-            patch.delenv(name)
         patch.setenv("COLUMNS", "100")
-        patch.setenv("CITEMARK_LEDGER", "off")  # its default is a file in the working folder
+        patch.setenv("CITEMARK_LEDGER", "off")
         yield
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
     """`start("serve", …)` runs a command as a process, which does not outlive the test."""
-    started: list[subprocess.Popen[str]] = []
+    with ExitStack() as stack:
 
-    def run(*arguments: str | Path) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "citemark_service", *map(str, arguments)]
-        pipe = subprocess.PIPE
-        started.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True))
-        return started[-1]
+        def run(*arguments: str | Path) -> subprocess.Popen[str]:
+            command = [sys.executable, "-m", "citemark_service", *map(str, arguments)]
+            pipe = subprocess.PIPE
+            process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
+            stack.callback(process.communicate)
+            stack.callback(process.kill)
+            return process
 
-    yield run
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-@pytest.fixture
-def rows(tmp_path: Path) -> WriteRows:
-    """`rows([{…}])` writes JSON lines and returns the file."""
-
-    def write(values: Iterable[Mapping[str, Any]]) -> Path:
-        path = tmp_path / "rows.jsonl"
-        path.write_text("".join(json.dumps(value) + "\n" for value in values))
-        return path
-
-    return write
+        yield run

@@ -13,7 +13,7 @@ from citemark_service.ledger.database import open_engine
 from citemark_service.ledger.tables import rollouts
 from citemark_service.rescoring.reward import Change, rescore
 from support.command_line import cli
-from support.kept_examples import EXAMPLE_ROWS, keep_examples
+from support.examples import EXAMPLE_ROWS, keep_examples
 
 
 def change_rollouts(address: str, **values: Any) -> None:

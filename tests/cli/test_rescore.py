@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from support.command_line import cli
-from support.kept_examples import keep_examples
+from support.examples import keep_examples
 
 
 @pytest.fixture(scope="module")

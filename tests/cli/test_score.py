@@ -345,9 +345,8 @@ def test_a_mistaken_variable_is_one_line(rows: WriteRows, variable: str, hint: s
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[str]:
     """The address of a service whose token is `s3same`."""
-    service = begin(api_token=SecretStr("s3same"))
-    yield service.server.url
-    service.stop()
+    with begin(api_token=SecretStr("s3same")) as service:
+        yield service.server.url
 
 
 @pytest.mark.parametrize(

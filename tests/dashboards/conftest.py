@@ -1,35 +1,79 @@
 """A Prometheus that has seen four scripted hours."""
 
+import contextlib
 import re
-from collections.abc import AsyncIterator
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 
-from support.prometheus_server import Prometheus, backfill, installed, serving
-from support.provisioned import DOCKER, RECORDING, RULES, yaml
+from support.provisioned import DOCKER, RECORDING, RULES, promtool, yaml
+from support.running_service import until
 from support.scripted_hours import Hours
+from support.scripted_service import free_url
 
 
 @dataclass(frozen=True)
 class Past:
-    """The Prometheus and the hours that it has seen."""
+    """A running Prometheus, and the hours that it has seen."""
 
-    prometheus: Prometheus
+    url: str
     hours: Hours
+
+    def answer(self, path: str, **parameters: str) -> Any:
+        """The `data` of a successful answer; an expression that does not parse fails here."""
+        method, url = "POST" if parameters else "GET", f"{self.url}/api/v1/{path}"
+        body = httpx.request(method, url, data=parameters or None, timeout=60, trust_env=False)
+        told = body.json()
+        assert told["status"] == "success", told
+        return told["data"]
 
     def values(self, expression: str, *, minutes: float | None = None) -> list[float]:
         """What a dashboard over all the hours, or their first minutes, would draw."""
         start = self.hours.start
         end = self.hours.end + 1 if minutes is None else start + minutes * 60
-        return self.prometheus.values(expression, start=start, end=end, step_s=60)
+        span = {"start": str(start), "end": str(end), "step": "60"}
+        series = self.answer("query_range", query=expression, **span)["result"]
+        found = [float(value) for each in series for _, value in each["values"]]
+        return [value for value in found if value == value]  # noqa: PLR0124  a NaN is no data
 
 
 @pytest.fixture(scope="session")
 def programs() -> None:
-    if not installed():
+    if not all(shutil.which(program) for program in ("prometheus", "promtool")):
         pytest.skip("needs Prometheus and promtool: apt-get install prometheus")
+
+
+@contextmanager
+def serving(config: Path, data: Path, *flags: str) -> Iterator[str]:
+    """The URL of a Prometheus with that configuration and database, which ends with the block."""
+    url = free_url()
+    command = [
+        *("prometheus", f"--config.file={config}", f"--storage.tsdb.path={data}"),
+        *(f"--web.listen-address={url.removeprefix('http://')}", "--log.level=warn", *flags),
+    ]
+    with (data.parent / "prometheus.log").open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def is_ready() -> bool:
+        assert process.poll() is None, "Prometheus ended; see its log"
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"{url}/-/ready", timeout=60, trust_env=False).is_success
+        return False
+
+    try:
+        until(is_ready, every_s=0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(60)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -40,7 +84,9 @@ async def past(programs: None, tmp_path_factory: pytest.TempPathFactory) -> Asyn
     hours = Hours(folder, RECORDING.read_text())
     async with hours.playing():
         exposition.write_text("\n".join([*hours.exposition, "# EOF", ""]))
-        backfill(exposition, data)
+        create = ("tsdb", "create-blocks-from", "openmetrics", exposition, data)
+        done = promtool(*create, folder=folder)
+        assert done.returncode == 0, done.stderr
         # The configuration that ships, with the addresses of here and without its patience.
         text = (DOCKER / "prometheus" / "prometheus.yml").read_text()
         text = re.sub(r"((?:scrape|evaluation)_(?:interval|timeout)): \w+", r"\1: 1s", text)
@@ -48,6 +94,5 @@ async def past(programs: None, tmp_path_factory: pytest.TempPathFactory) -> Asyn
         config = folder / "prometheus.yml"
         config.write_text(text.replace("rules/*.yml", str(RULES)))
         command = yaml(DOCKER / "compose.dashboards.yaml")["services"]["prometheus"]["command"]
-        bounds = [flag for flag in command if "retention" in flag]
-        with serving(config, data, bounds) as prometheus:
-            yield Past(prometheus, hours)
+        with serving(config, data, *(flag for flag in command if "retention" in flag)) as url:
+            yield Past(url, hours)

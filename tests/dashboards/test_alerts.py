@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from support.prometheus_server import promtool
-from support.provisioned import DOCKER, alerts, yaml
+from support.provisioned import DOCKER, alerts, promtool, yaml
 
 UNITS = "alerts.test.yml"
 FIRING = re.compile(r'ALERTS\{alertname="(\w+)", alertstate="firing"\}')

@@ -54,15 +54,15 @@ def test_the_correlation_is_that_of_the_rollouts(past):
 
 def test_the_service_is_scraped_and_every_rule_evaluated(past):
     def is_scraped() -> bool:
-        targets = past.prometheus.answer("targets")["activeTargets"]
+        targets = past.answer("targets")["activeTargets"]
         found = [each["health"] for each in targets if each["labels"]["job"] == "citemark"]
         return found == ["up"]
 
     def health() -> dict[str, str]:
-        groups = past.prometheus.answer("rules")["groups"]
+        groups = past.answer("rules")["groups"]
         return {rule["name"]: rule["health"] for group in groups for rule in group["rules"]}
 
     until(is_scraped, every_s=0.2)
-    names = past.prometheus.answer("label/__name__/values")
+    names = past.answer("label/__name__/values")
     assert not [name for name in names if re.fullmatch("citemark_.*_created", name)]
     until(lambda: health() == dict.fromkeys(alerts(), "ok"), every_s=0.2)

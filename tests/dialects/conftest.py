@@ -3,42 +3,20 @@
 import asyncio
 import json
 import re
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
 
-from citemark_service.app import create_app
-from citemark_service.judges.factory import build_judge
 from citemark_service.ledger.ledger import Ledger
 from citemark_service.ledger.store import LedgerStore
-from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.verdicts.factory import cache_verdicts
-from support.running_service import Running, begin
-from support.scripted_judge import MODEL, ScriptedJudge
-from support.scripted_service import listening
-
-
-@contextmanager
-def serving(
-    judge: ScriptedJudge, *, store: LedgerStore | None = None, **settings: Any
-) -> Iterator[str]:
-    """The URL of a service in a thread that asks `judge`, and keeps its results in `store`."""
-    asked = {"judge": "vllm", "judge_url": judge.url, "judge_model": MODEL, "judge_attempts": 1}
-    fixed = {"evidence_quotes": False, "nonce_secret": "one for all services"}
-    table = Settings.model_validate({**asked, **fixed, **settings})
-    metrics = Metrics()
-    built = cache_verdicts(build_judge(table, metrics), table, metrics)
-    ledger = None if store is None else Ledger(store, metrics=metrics, wait_s=5.0, room=10**9)
-    app = create_app(settings=table, judge=built, metrics=metrics, ledger=ledger)
-    listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
-    with listening(app, listener):
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+from support.running_service import Running, Start, begin
+from support.scripted_judge import ScriptedJudge
+from support.scripted_service import async_client_of, real_app
 
 
 @dataclass
@@ -101,29 +79,27 @@ def serve() -> Serve:
     """`async with serve(judge, **settings) as trainer`: a service, and a client of it."""
 
     @asynccontextmanager
-    async def started(judge: ScriptedJudge, **settings: Any) -> AsyncIterator[Trainer]:
-        with serving(judge, **settings) as url:
-            # Less than the server keeps a connection, which would be closed as it is used again.
-            limits = httpx.Limits(max_connections=None, keepalive_expiry=1.0)
-            async with httpx.AsyncClient(
-                base_url=url, timeout=60.0, trust_env=False, limits=limits
-            ) as http:
-                yield Trainer(http)
+    async def start(
+        judge: ScriptedJudge, *, store: LedgerStore | None = None, **settings: Any
+    ) -> AsyncIterator[Trainer]:
+        fixed = {"judge_attempts": 1, "evidence_quotes": False, "nonce_secret": "one for all"}
+        metrics = Metrics()
+        ledger = None if store is None else Ledger(store, metrics=metrics, wait_s=5.0, room=10**9)
+        app = real_app(judge.settings(**{**fixed, **settings}), metrics, ledger=ledger)
+        async with async_client_of(app) as http:
+            yield Trainer(http)
 
-    return started
+    return start
 
 
 @pytest.fixture(scope="module")
 def gated() -> Iterator[Running]:
     """A service whose judge gives full marks, and fails where a question says so."""
-    running = begin()
-    yield running
-    running.stop()
+    with begin() as running:
+        yield running
 
 
 @pytest.fixture
-def briefly() -> Iterator[Running]:
+def briefly(start: Start) -> Running:
     """A service with the gated judge that waits half a second when it stops."""
-    running = begin(stop_grace_s=0.5)
-    yield running
-    running.stop()
+    return start(stop_grace_s=0.5)

@@ -36,7 +36,7 @@ from citemark_service.parsing.answer import read_answer
 from citemark_service.parsing.parsed import Answer, Sources
 from citemark_service.parsing.sources import read_sources
 from citemark_service.score.citations import judgeable_ids
-from support.labelled_data import labelled_rows
+from support.examples import labelled_rows
 
 QUESTION = "When did the Harlow Bridge open and how long is it?"
 BRIDGE = (

@@ -12,7 +12,7 @@ from citemark_service.judges.smollm2 import model_file
 from citemark_service.judges.tasks import JudgeIdentity
 from citemark_service.settings import JUDGES, JudgeEntry, Settings, load_settings
 from citemark_service.telemetry.metrics import Metrics
-from support.counting_judge import CountingJudge
+from support.in_process_judges import CountingJudge
 
 URLS = ("http://a:1/v1", "http://b:1/v1")
 

@@ -29,7 +29,7 @@ from citemark_service.judges.tasks import (
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from support.labelled_data import labelled_rows
+from support.examples import labelled_rows
 
 SUPPORT = {"supported": 1.0, "partially_supported": 0.5, "not_supported": 0.0}
 EXACT = ("recall_graded", "precision_graded_uncited_penalised", "f1_default")

@@ -8,9 +8,9 @@ from sqlalchemy import Engine
 from citemark_schemas import Rollout, ScoreResult
 from citemark_service.ledger.database import open_engine
 from citemark_service.score.rollout import ScoredRollout
+from support.examples import ROLLOUTS, score_one
 from support.postgres_server import running_server
 from support.readable_metrics import ReadableMetrics
-from support.scored_examples import ROLLOUTS, score_one
 
 MakeEntry = Callable[..., ScoredRollout]
 """`make(3, run="a", step=1, at=5.0)`: the third example, scored, under its own id."""

@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from citemark_service.ledger.database import open_engine
 from citemark_service.ledger.tables import rollouts, steps
-from support.kept_examples import EXAMPLE_ROWS
+from support.examples import EXAMPLE_ROWS
 from support.running_service import until
 
 _KILL_AFTER = 60

@@ -11,7 +11,7 @@ from citemark_service.errors import LedgerError
 from citemark_service.ledger.ledger import Ledger
 from citemark_service.ledger.rows import characters_of
 from citemark_service.ledger.store import Written
-from support.kept_examples import EXAMPLE_ROWS
+from support.examples import EXAMPLE_ROWS
 from support.ledger_service import kept_service, score
 from support.waiting import until
 

@@ -4,7 +4,7 @@ from citemark_service.parsing.answer import read_answer
 from citemark_service.parsing.format import format_report
 from citemark_service.parsing.sources import read_sources
 from citemark_service.parsing.visible import fold_space
-from support.labelled_data import labelled_rows
+from support.examples import labelled_rows
 
 NOTES = ("judge_note_outside", "judge_note_in_claim", "delimiter_spoof")
 

@@ -51,11 +51,3 @@ def packages(trees: Mapping[Path, ast.Module]) -> Mapping[str, ast.Module]:
 def _import_name(path: Path) -> str:
     parts = path.with_suffix("").parts[1:]
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what the size check recorded, so that a trend is seen before a limit is met."""
-    for report in terminalreporter.getreports("passed"):
-        for name, value in report.user_properties:
-            if name == "size":
-                terminalreporter.write_line(f"size of the code: {value}")

@@ -6,12 +6,9 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from citemark_service.app import create_app
 from citemark_service.judges.factory import build_judge
-from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from support.scripted_judge import MODEL
-from support.scripted_service import listening
+from support.scripted_service import async_client_of, real_app
 
 
 @dataclass
@@ -36,14 +33,11 @@ async def serve():
     """`await serve([judge], max_inflight=3)`: a service with those settings before those judges."""
     async with AsyncExitStack() as stack:
 
-        async def started(judges, **settings):
-            urls = tuple(judge.url for judge in judges)
+        async def enter(judges, **settings):
             given = {"evidence_quotes": False, "nonce_secret": "s", **settings}
-            table = Settings(judge="vllm", judge_model=MODEL, judge_urls=urls, **given)
-            judge = build_judge(table, metrics := Metrics())
-            app = create_app(table, judge, metrics=metrics)
-            url, limits = stack.enter_context(listening(app)), httpx.Limits(max_connections=None)
-            client = httpx.AsyncClient(base_url=url, timeout=60, trust_env=False, limits=limits)
-            return Service(await stack.enter_async_context(client), metrics)
+            urls = tuple(judge.url for judge in judges)
+            table, metrics = judges[0].settings(judge_urls=urls, **given), Metrics()
+            app = real_app(table, metrics, judge=build_judge(table, metrics))
+            return Service(await stack.enter_async_context(async_client_of(app)), metrics)
 
-        yield started
+        yield enter

@@ -2,13 +2,12 @@
 
 import json
 
-import httpx
 import pytest
 
 from citemark_service.app import create_app
 from citemark_service.settings import Settings
-from support.gated_judge import GatedJudge
-from support.scripted_service import listening
+from support.in_process_judges import GatedJudge
+from support.scripted_service import client_of
 
 ROLLOUT = {
     "question": "How long is the Orm viaduct?",
@@ -31,8 +30,7 @@ class OriginJudge(GatedJudge):
 
 @pytest.fixture(scope="module")
 def client():
-    app = create_app(Settings(), OriginJudge())
-    with listening(app) as url, httpx.Client(base_url=url, trust_env=False) as client:
+    with client_of(create_app(Settings(), OriginJudge())) as client:
         yield client
 
 

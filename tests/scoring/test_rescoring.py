@@ -5,7 +5,7 @@ import pytest
 from citemark_schemas import Failure, FailureKind, Knobs
 from citemark_service.errors import NotJudged
 from citemark_service.rescoring.reward import Change, rescore
-from support.scored_examples import ROLLOUTS, score_one
+from support.examples import ROLLOUTS, score_one
 
 CHANGES = {
     "nothing": Knobs(),

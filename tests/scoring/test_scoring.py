@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from citemark_schemas import Criterion, CriterionVerdict, Knobs, Polarity, RubricScore
 from citemark_service.score.formula import rubric_reward, score_criterion
-from support.scored_examples import ROLLOUTS, score_one
+from support.examples import ROLLOUTS, score_one
 
 units = st.floats(0, 1, allow_nan=False)
 weights = st.floats(0, 1e6, allow_nan=False)

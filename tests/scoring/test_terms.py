@@ -34,8 +34,8 @@ from citemark_service.judges.tasks import CitationVerdicts
 from citemark_service.rescoring.reward import Change, rescore
 from citemark_service.score.explanation import losses, reason, reward_line, rubric_line
 from citemark_service.score.formula import attainable, restore_terms
-from support.scored_examples import EMBEDDED, LIBRARY, ROLLOUTS
-from support.scored_examples import score_one as score
+from support.examples import EMBEDDED, LIBRARY, ROLLOUTS
+from support.examples import score_one as score
 
 SUMMAND = re.compile(r"([+−]?) ?(−?[\d.]+(?:e\+?\d+|e−\d+)?) × (\d\.\d{3,}) \(")
 

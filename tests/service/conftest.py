@@ -1,33 +1,18 @@
 """Fixtures of the service's tests."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
-from support.running_service import Build, Running, Start, begin, until
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """See `Start`; what was started is stopped with the test."""
-    with ExitStack() as stack:
-
-        def started(**settings: Any) -> Running:
-            running = begin(**settings)
-            stack.callback(running.stop)
-            return running
-
-        yield started
+from support.running_service import Build, Running, begin, until
 
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Running]:
     """One service for a module; use `service`."""
-    running = begin()
-    yield running
-    running.stop()
+    with begin() as running:
+        yield running
 
 
 @pytest.fixture

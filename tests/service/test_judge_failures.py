@@ -11,7 +11,7 @@ import pytest
 from citemark_schemas import FailureKind
 from citemark_service.app import create_app
 from citemark_service.settings import Settings
-from support.counting_judge import CountingJudge
+from support.in_process_judges import CountingJudge
 from support.judge_tasks import by_shape, filled, shape_of
 from support.scripted_judge import (
     CUT,

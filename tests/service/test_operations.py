@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from citemark_service.errors import JudgeError, JudgeTimeout, JudgeUnreachable
-from support.running_service import Build, Running, Start, until
+from support.running_service import Build, Running, Start, begin, until
 
 
 def samples(service: Running) -> dict[str, float]:
@@ -34,19 +34,17 @@ def test_the_catalogue_shows_what_is_judged(service: Running, rollout: Build) ->
 
 @pytest.mark.parametrize("failure", [None, JudgeUnreachable("no connection"), JudgeTimeout("slow")])
 def test_the_judge_is_asked_once_for_many_and_closed_in_the_end(
-    start: Start, failure: JudgeError | None
+    failure: JudgeError | None,
 ) -> None:
-    service = start()
-    service.judge.unready = failure
-    with ThreadPoolExecutor(4) as pool:
+    with begin() as service, ThreadPoolExecutor(4) as pool:
+        service.judge.unready = failure
         answers = list(pool.map(service.client.get, ["/readyz"] * 4))
+        assert service.judge.checks == 1
+        assert service.client.get("/healthz").status_code == 200
     expected = (200, {"status": "ready", "down": []})
     if failure is not None:
         expected = (503, {"error": failure.kind, "message": f"gated: {failure}", "details": []})
     assert [(answer.status_code, answer.json()) for answer in answers] == [expected] * 4
-    assert service.judge.checks == 1
-    assert service.client.get("/healthz").status_code == 200
-    service.stop()
     assert service.judge.closed
 
 

@@ -1,7 +1,6 @@
 """`POST /v1/rescore`: kept rewards under other knobs, over a real socket."""
 
 import asyncio
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,9 @@ import pytest
 
 from citemark_schemas import RescoreResponse
 from citemark_service.ledger.database import open_engine
-from support.command_line import EXAMPLES
+from support.examples import EXAMPLE_ROWS as ROWS
 from support.ledger_service import kept_service, score
 from support.running_service import Running
-
-ROWS = [json.loads(line) for line in (EXAMPLES / "rollouts.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from citemark_service.examination.server import probing, start_probe
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from support.judge_tasks import filled, shape_of
-from support.scripted_judge import MODEL, Answer, Hang, Listed, Reply, Script, ScriptedJudge, always
-from support.scripted_service import listening, real_app
+from support.scripted_judge import Answer, Hang, Listed, Reply, Script, ScriptedJudge, always
+from support.scripted_service import async_client_of, real_app
 from support.waiting import until
 
 VERDICTS = '{"1":0,"2":2}'
@@ -72,11 +72,10 @@ def name_of(judge: ScriptedJudge) -> str:
 async def served(*judges: ScriptedJudge, patience_s: float = 60.0) -> AsyncIterator[Probed]:
     """The service before those judges, on a real socket."""
     urls = tuple(judge.url for judge in judges)
-    table, metrics = Settings(judge="vllm", judge_model=MODEL, judge_urls=urls), Metrics()
+    table, metrics = judges[0].settings(judge_urls=urls), Metrics()
     probe = probing(table, metrics, patience_s=patience_s)
-    with listening(real_app(table, metrics, beside=probe)) as url:
-        async with httpx.AsyncClient(base_url=url, timeout=20.0, trust_env=False) as client:
-            yield Probed(client, metrics)
+    async with async_client_of(real_app(table, metrics, beside=probe)) as client:
+        yield Probed(client, metrics)
 
 
 async def test_each_server_is_examined_by_itself_while_the_service_serves(

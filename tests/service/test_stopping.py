@@ -21,7 +21,7 @@ import sys, threading
 from citemark_service.app import create_app
 from citemark_service.serve import run
 from citemark_service.settings import load_settings
-from support.gated_judge import GatedJudge
+from support.in_process_judges import GatedJudge
 
 judge = GatedJudge()
 threading.Thread(target=lambda: sys.stdin.readline() and judge.gate.set(), daemon=True).start()

@@ -59,9 +59,8 @@ def has_token(text: str) -> bool:
 @pytest.fixture(scope="module")
 def closed() -> Iterator[Running]:
     """A service with a token, for a module."""
-    running = begin(api_token=SecretStr(TOKEN))
-    yield running
-    running.stop()
+    with begin(api_token=SecretStr(TOKEN)) as running:
+        yield running
 
 
 @pytest.mark.parametrize("way", WAYS)

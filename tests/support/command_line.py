@@ -1,7 +1,7 @@
 """The command line, run in this process; and the shapes of fixtures and examples for its tests."""
 
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from citemark_service.cli import main
 
 Cli = Callable[..., Result]
 Start = Callable[..., subprocess.Popen[str]]
-WriteRows = Callable[[Iterable[Mapping[str, Any]]], Path]
+WriteRows = Callable[..., Path]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

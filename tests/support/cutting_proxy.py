@@ -5,14 +5,13 @@ The service behind it sees its client leave; the client sees its server leave, a
 
 import asyncio
 import contextlib
+from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from anyio.from_thread import start_blocking_portal
-
-_CHUNK = 65_536
 
 
 @dataclass
@@ -34,16 +33,14 @@ class CuttingProxy:
         finally:
             server.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         split = urlsplit(self.target)
-        first = await reader.read(_CHUNK)
+        first = await reader.read(65_536)
         answers, upstream = await asyncio.open_connection(split.hostname, split.port)
         upstream.write(first)
         doomed, self.cuts = self.cuts > 0, max(0, self.cuts - 1)
-        pumps = [
-            asyncio.ensure_future(_pump(reader, upstream)),
-            asyncio.ensure_future(_pump(answers, writer)),
-        ]
+        ends = ((reader, upstream), (answers, writer))
+        pumps = [asyncio.ensure_future(_pump(*each)) for each in ends]
         patience_s = self.after_s if doomed else None
         try:
             await asyncio.wait(pumps, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
@@ -56,9 +53,9 @@ class CuttingProxy:
             upstream.transport.abort()
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _pump(reader: StreamReader, writer: StreamWriter) -> None:
     with contextlib.suppress(ConnectionError):  # either side left
-        while chunk := await reader.read(_CHUNK):
+        while chunk := await reader.read(65_536):
             writer.write(chunk)
             await writer.drain()
 
@@ -67,8 +64,6 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 def cutting_proxy(target: str, *, cuts: int, after_s: float = 0.3) -> Iterator[CuttingProxy]:
     """A running proxy; `url` stands in for the target's, `cut` counts what was broken."""
     proxy = CuttingProxy(target, cuts, after_s)
-    with (
-        start_blocking_portal() as portal,  # in the end its loop cancels what is open
-        portal.wrap_async_context_manager(proxy.listen()),
-    ):
+    # In the end the portal's loop cancels what is open.
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(proxy.listen()):
         yield proxy

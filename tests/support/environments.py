@@ -1,8 +1,4 @@
-"""Environments of their own for tests whose packages cannot stand beside the project's.
-
-A requirements file is installed as it stands, without what it does not name, and a stamp holds
-what it was when it was installed.
-"""
+"""Environments of their own for tests whose packages cannot stand beside the project's."""
 
 import hashlib
 import shutil
@@ -10,29 +6,23 @@ import subprocess
 import sys
 from pathlib import Path
 
-CANNOT_INSTALL = 3
-"""The exit status of a `prepare.py` that has printed why."""
+import click
+
 _INSTALL_S = 1500
 
 
-class CannotInstall(Exception):
-    """pip did not install what is needed; the message is the reason."""
+def prepare(environment: Path, requirements: Path, *flags: str) -> None:
+    """Install the requirements as they stand, nothing besides, unless they are installed already.
 
-
-def _stamp(environment: Path, requirements: Path) -> tuple[Path, str]:
-    """A file, and what is in it when the environment was made from these requirements."""
-    path = environment / f".installed-{requirements.parent.name}"
-    return path, hashlib.sha256(requirements.read_bytes()).hexdigest()
-
-
-def installed(environment: Path, requirements: Path) -> bool:
-    """Whether the environment was made from the requirements as they are now."""
-    path, content = _stamp(environment, requirements)
-    return path.is_file() and path.read_text() == content
-
-
-def install(environment: Path, requirements: Path, *flags: str) -> None:
-    """Make the environment anew, with further `flags` for pip. Raises `CannotInstall`."""
+    `flags` are further ones for pip. Where it cannot install them, prints why and ends the program
+    with status 3.
+    """
+    name = requirements.parent.name
+    stamp = environment / f".installed-{name}"
+    wanted = hashlib.sha256(requirements.read_bytes()).hexdigest()
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return
+    click.echo(f"installing {name} for the CPU into {environment} (about 2 GB)")
     shutil.rmtree(environment, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True, timeout=300)
     command = [
@@ -41,16 +31,16 @@ def install(environment: Path, requirements: Path, *flags: str) -> None:
         *("--disable-pip-version-check", "--no-input"),
     ]
     try:
-        done = subprocess.run(
-            command, stderr=subprocess.PIPE, text=True, check=False, timeout=_INSTALL_S
-        )
-    except subprocess.TimeoutExpired as error:
-        raise CannotInstall(f"pip took longer than {_INSTALL_S} s") from error
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or ["pip failed and said nothing"]
+        subprocess.run(command, stderr=subprocess.PIPE, text=True, check=True, timeout=_INSTALL_S)
+    except subprocess.TimeoutExpired:
+        errors = [f"pip took longer than {_INSTALL_S} s"]
+    except subprocess.CalledProcessError as error:
+        lines = error.stderr.strip().splitlines() or ["pip failed and said nothing"]
         errors = [line for line in lines if line.startswith("ERROR")] or lines[-3:]
         if any("+cpu" in line for line in errors):
             errors.append("torch's CPU build is on PyTorch's own index (PIP_EXTRA_INDEX_URL)")
-        raise CannotInstall("\n".join(errors))
-    path, content = _stamp(environment, requirements)
-    path.write_text(content)
+    else:
+        stamp.write_text(wanted)
+        return
+    click.echo("\n".join([f"skipped: {name} cannot be installed here:", *errors]))
+    sys.exit(3)

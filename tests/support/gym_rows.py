@@ -2,14 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-_EXAMPLES = Path(__file__).parents[2] / "examples" / "rollouts.jsonl"
+from support.examples import EXAMPLE_ROWS
 
 ROLLOUTS: list[dict[str, Any]] = [
-    {name: value for name, value in json.loads(line).items() if name != "metadata"}
-    for line in _EXAMPLES.read_text(encoding="utf-8").splitlines()
+    {name: value for name, value in row.items() if name != "metadata"} for row in EXAMPLE_ROWS
 ]
 """The repository's examples, without what is never judged."""
 

@@ -10,12 +10,10 @@ from typing import Any
 import httpx
 from anyio.from_thread import start_blocking_portal
 
-from citemark_service.settings import Settings
-from support.scripted_judge import MODEL, Answer, Hang, Script, ScriptedJudge
+from support.scripted_judge import Answer, Hang, Script, ScriptedJudge
 from support.scripted_service import listening, real_app
 from support.step_rollouts import by_content
 
-_PATIENCE_S = 60.0
 _SAMPLE = re.compile(r"This is sample (\d+)\.")
 
 
@@ -61,16 +59,11 @@ class Judged:
     url: str
     judge: ScriptedJudge
 
-    def results(self, rollouts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """What `/v1/score` says of the rollouts."""
-        body = {"items": list(rollouts)}
-        reply = httpx.post(f"{self.url}/v1/score", json=body, timeout=_PATIENCE_S, trust_env=False)
-        items: list[dict[str, Any]] = reply.raise_for_status().json()["items"]
-        return items
-
     def rewards(self, rollouts: Sequence[dict[str, Any]]) -> list[float]:
-        """Their rewards; every one is judged."""
-        return [float(item["reward"]) for item in self.results(rollouts)]
+        """What `/v1/score` gives the rollouts; every one is judged."""
+        body = {"items": list(rollouts)}
+        reply = httpx.post(f"{self.url}/v1/score", json=body, timeout=60.0, trust_env=False)
+        return [float(item["reward"]) for item in reply.raise_for_status().json()["items"]]
 
 
 @contextmanager
@@ -88,16 +81,13 @@ def judged_service(script: Script | Mortal, **settings: Any) -> Iterator[Judged]
         script.judge = judge
     with running_judge(judge):  # its URL is known from here on
         given = {
-            "judge": "vllm",
-            "judge_url": judge.url,
-            "judge_model": MODEL,
             "judge_concurrency": 1024,
             "judge_attempts": 2,
             "judge_deadline_s": 30.0,
             "nonce_secret": "one for all, so that services judge alike",
             **settings,
         }
-        with listening(real_app(Settings(**given))) as url:
+        with listening(real_app(judge.settings(**given))) as url:
             yield Judged(url, judge)
 
 

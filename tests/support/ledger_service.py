@@ -12,7 +12,7 @@ import httpx
 from citemark_service.ledger.ledger import ledger_of, ledger_view
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from support.scripted_service import listening, real_app
+from support.scripted_service import client_of, real_app
 
 _VOID = frozenset({"meta", "link", "img", "input", "br"})
 
@@ -23,7 +23,7 @@ def kept_service(folder: Path, **settings: Any) -> Iterator[httpx.Client]:
     table = Settings(**{"ledger": f"sqlite:///{folder / 'ledger.db'}", **settings})
     metrics = Metrics()
     app = real_app(table, metrics, ledger=ledger_of(table, metrics), view=ledger_view(table))
-    with listening(app) as url, httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+    with client_of(app) as client:
         yield client
 
 

@@ -1,15 +1,16 @@
 """What `docker/` gives Prometheus and Grafana, as data."""
 
 import json
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from ruamel.yaml import YAML
 
-DOCKER: Final = Path(__file__).resolve().parents[2] / "docker"
-RULES: Final = DOCKER / "prometheus" / "rules" / "citemark.yml"
-RECORDING: Final = Path(__file__).parents[1] / "dashboards" / "vllm.prom"
+DOCKER = Path(__file__).resolve().parents[2] / "docker"
+RULES = DOCKER / "prometheus" / "rules" / "citemark.yml"
+RECORDING = Path(__file__).parents[1] / "dashboards" / "vllm.prom"
 """The metrics of vLLM 0.32, as it told them after twelve requests."""
 
 Board = Mapping[str, Any]
@@ -40,5 +41,12 @@ def alerts() -> dict[str, Mapping[str, Any]]:
 
 
 def yaml(path: Path) -> Any:
-    """A YAML file."""
     return YAML(typ="safe").load(path)
+
+
+def promtool(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run Prometheus's tool in a folder."""
+    command = ["promtool", *arguments]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, timeout=120
+    )

@@ -4,9 +4,10 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -15,7 +16,7 @@ from citemark_service.app import create_app
 from citemark_service.serve import DrainingServer
 from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission
-from support.gated_judge import GatedJudge
+from support.in_process_judges import GatedJudge
 
 PATIENCE_S = 60.0
 
@@ -39,7 +40,7 @@ class Running:
     server: DrainingServer
     thread: threading.Thread
     client: httpx.Client
-    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4))
+    pool: ThreadPoolExecutor
 
     def post(self, body: Any, path: str = "/v1/score", **options: Any) -> httpx.Response:
         """Send bytes as they are, anything else as JSON."""
@@ -47,21 +48,12 @@ class Running:
         return self.client.post(path, content=content, **options)
 
     def in_background(self, body: Any) -> Future[httpx.Response]:
-        return self._pool.submit(self.post, body)
+        return self.pool.submit(self.post, body)
 
     def connect(self) -> socket.socket:
         """A bare connection, for clients that misbehave."""
         host, port = self.server.servers[0].sockets[0].getsockname()[:2]
         return socket.create_connection((host, port), timeout=PATIENCE_S)
-
-    def stop(self) -> None:
-        """Let everything go and wait for the end."""
-        self.judge.gate.set()
-        self._pool.shutdown()
-        self.client.close()
-        self.server.stop()
-        self.thread.join(PATIENCE_S)
-        assert not self.thread.is_alive()
 
 
 Start = Callable[..., Running]
@@ -70,8 +62,9 @@ Build = Callable[..., dict[str, Any]]
 """`rollout("wait 3", id="x")`: a well-formed rollout that asks this."""
 
 
-def begin(**settings: Any) -> Running:
-    """A service with those settings, on a free port; the caller stops it."""
+@contextmanager
+def begin(**settings: Any) -> Iterator[Running]:
+    """A service with those settings, on a free port; in the end everything that waits goes on."""
     table = Settings(**{"port": 0, "stop_grace_s": 5.0, **settings})
     judge = GatedJudge()
     app = create_app(table, judge)
@@ -79,5 +72,11 @@ def begin(**settings: Any) -> Running:
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     until(lambda: server.started)
-    client = httpx.Client(base_url=server.url, timeout=PATIENCE_S, trust_env=False)
-    return Running(judge, app.admission, server, thread, client)
+    with ExitStack() as stack:
+        stack.callback(thread.join, PATIENCE_S)
+        stack.callback(server.stop)
+        client = httpx.Client(base_url=server.url, timeout=PATIENCE_S, trust_env=False)
+        pool = stack.enter_context(ThreadPoolExecutor(4))
+        stack.callback(judge.gate.set)
+        yield Running(judge, app.admission, server, thread, stack.enter_context(client), pool)
+    assert not thread.is_alive()

@@ -12,26 +12,25 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import httpx
 
 from citemark_service.examination.server import start_probe
 from citemark_service.ledger.ledger import ledger_of
-from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from support.dialect_bodies import for_openrlhf
 from support.judge_tasks import filled, shape_of
-from support.scripted_judge import MODEL, Answer, Reply, ScriptedJudge, Status
-from support.scripted_service import listening, real_app
+from support.scripted_judge import Answer, Reply, ScriptedJudge, Status
+from support.scripted_service import async_client_of, real_app
 
-STEP_S: Final = 30
-MINUTES: Final = 240
-_SAMPLES: Final = 5
-_HELD_S: Final = 6.0
-_MARK: Final = re.compile(r"Mark (\d)\.")
+STEP_S = 30
+MINUTES = 240
+_SAMPLES = 5
+_HELD_S = 6.0
+_MARK = re.compile(r"Mark (\d)\.")
 
-_BUSY: Final = {
+_BUSY = {
     "vllm:num_requests_running": 8,
     "vllm:num_requests_waiting": 3,
     "vllm:kv_cache_usage_perc": 0.4,
@@ -88,10 +87,7 @@ class Hours:
         """Play everything; inside, the service answers."""
         metrics = self._metrics
         async with ScriptedJudge(self._judge) as judge:
-            settings = Settings(
-                judge="vllm",
-                judge_url=judge.url,
-                judge_model=MODEL,
+            settings = judge.settings(
                 judge_concurrency=4,
                 judge_attempts=2,
                 judge_deadline_s=3 * _HELD_S,
@@ -100,11 +96,9 @@ class Hours:
             )
             probe, ledger = start_probe(settings, metrics), ledger_of(settings, metrics)
             app = real_app(settings, metrics, beside=probe, ledger=ledger)
-            with listening(app) as self.url:
-                async with httpx.AsyncClient(
-                    base_url=self.url, timeout=60.0, trust_env=False
-                ) as client:
-                    await self._play(judge, client)
+            async with async_client_of(app) as client:
+                self.url = str(client.base_url).rstrip("/")
+                await self._play(judge, client)
                 yield
 
     def _judge(self, request: dict[str, Any]) -> Answer:

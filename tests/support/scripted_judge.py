@@ -16,6 +16,8 @@ from typing import Any
 import httptools
 import msgspec
 
+from citemark_service.settings import Settings
+
 MODEL = "scripted"
 
 
@@ -127,17 +129,11 @@ def _listed(text: str, logprob: float) -> dict[str, Any]:
 
 
 class ScriptedJudge:
-    """The server. `requests` and `headers` hold what came in, in order of arrival.
+    """The server. `requests` and `headers` hold what came in, in order of arrival."""
 
-    With `record` False nothing is kept and the script gets an empty request, for benchmarks.
-    """
-
-    def __init__(
-        self, script: Script, *, models: Sequence[str] | None = (MODEL,), record: bool = True
-    ) -> None:
+    def __init__(self, script: Script, *, models: Sequence[str] | None = (MODEL,)) -> None:
         self.script = script
         self.models = models
-        self.record = record
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.calls = 0
@@ -146,10 +142,9 @@ class ScriptedJudge:
         self.abandoned = 0
         """Calls whose client left before it was answered."""
         self._port = 0
+        self._changed = asyncio.Event()
         self._server: asyncio.Server | None = None
         self.connections: set[_Connection] = set()
-        self._changed = asyncio.Event()
-        self._bodies: dict[Reply, bytes] = {}
 
     @property
     def url(self) -> str:
@@ -175,17 +170,21 @@ class ScriptedJudge:
         """Drop all connections and refuse new ones, as a killed server does."""
         server, self._server = self._server, None
         for connection in tuple(self.connections):
-            connection.drop()
+            connection.transport.abort()
         if server is not None:
             server.close()
             await server.wait_closed()
 
-    async def until(self, condition: Callable[[], bool], *, timeout_s: float = 60.0) -> None:
+    async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until `condition` holds; it is looked at whenever a call begins or ends."""
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(60.0):
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()
+
+    def settings(self, **more: Any) -> Settings:
+        """Of a service that asks this judge."""
+        return Settings(**{"judge": "vllm", "judge_url": self.url, "judge_model": MODEL, **more})
 
     def models_body(self) -> bytes:
         """The list of models, or no such list where `models` is None."""
@@ -195,12 +194,7 @@ class ScriptedJudge:
         return msgspec.json.encode({"object": "list", "data": data})
 
     def body_of(self, reply: Reply) -> bytes:
-        """The encoded reply; kept for replies that come again and again."""
-        if self.record:
-            return completion(reply)
-        if reply not in self._bodies:
-            self._bodies[reply] = completion(reply)
-        return self._bodies[reply]
+        return completion(reply)
 
     def began(self, headers: dict[str, str], body: bytes) -> Answer:
         """Note one call and return what the script says to it."""
@@ -208,11 +202,9 @@ class ScriptedJudge:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         self._changed.set()
-        request = msgspec.json.decode(body) if self.record else {}
-        if self.record:
-            self.requests.append(request)
-            self.headers.append(headers)
-        return self.script(request)
+        self.requests.append(msgspec.json.decode(body))
+        self.headers.append(headers)
+        return self.script(self.requests[-1])
 
     def ended(self, *, abandoned: bool) -> None:
         """Note the end of one call."""
@@ -227,7 +219,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, judge: ScriptedJudge) -> None:
         self._judge = judge
         self._parser = httptools.HttpRequestParser(self)
-        self._transport: Any = None
+        self.transport: Any = None
         self._url = b""
         self._headers: dict[str, str] = {}
         self._parts: list[bytes] = []
@@ -235,7 +227,7 @@ class _Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        self.transport = transport
         self._judge.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -247,10 +239,6 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
-
-    def drop(self) -> None:
-        """Reset the connection."""
-        self._transport.abort()
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -265,12 +253,12 @@ class _Connection(asyncio.Protocol):
         url, headers, body = self._url, self._headers, b"".join(self._parts)
         self._url, self._headers, self._parts = b"", {}, []
         if url == b"/v1/models":
-            self._write(200, self._judge.models_body())
+            self._write(200, self._judge.models_body(), {})
         elif url == b"/v1/chat/completions":
             self._answering = True
             self._answer(self._judge.began(headers, body))
         else:
-            self._write(404, b'{"error":{"message":"no such route"}}')
+            self._write(404, b'{"error":{"message":"no such route"}}', {})
 
     def _answer(self, answer: Answer) -> None:
         match answer:
@@ -283,12 +271,12 @@ class _Connection(asyncio.Protocol):
                 self._finish(answer.code, answer.body, answer.headers)
             case Reset():
                 body = completion(Reply("reset"))
-                self._transport.write(_head(200, len(body), {}) + body[: answer.sent])
+                self.transport.write(_head(200, len(body), {}) + body[: answer.sent])
                 # Aborted at once, the bytes might be thrown away unsent.
-                self._later(0.01, self._transport.abort)
+                self._later(0.01, self.transport.abort)
             case Drip():
                 body = completion(Reply("drip"))
-                self._transport.write(_head(200, len(body), {}))
+                self.transport.write(_head(200, len(body), {}))
                 self._drip(body, answer.every_s)
             case Hang():
                 pass
@@ -300,7 +288,7 @@ class _Connection(asyncio.Protocol):
             self._timer = asyncio.get_running_loop().call_later(seconds, call, *args)
 
     def _drip(self, body: bytes, every_s: float) -> None:
-        self._transport.write(body[:1])
+        self.transport.write(body[:1])
         if len(body) > 1:
             self._later(every_s, self._drip, body[1:], every_s)
         else:
@@ -314,8 +302,8 @@ class _Connection(asyncio.Protocol):
         self._answering = False
         self._judge.ended(abandoned=abandoned)
 
-    def _write(self, code: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
-        self._transport.write(_head(code, len(body), headers or {}) + body)
+    def _write(self, code: int, body: bytes, headers: Mapping[str, str]) -> None:
+        self.transport.write(_head(code, len(body), headers) + body)
 
 
 def _head(code: int, length: int, headers: Mapping[str, str]) -> bytes:

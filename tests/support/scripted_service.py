@@ -5,11 +5,12 @@ import json
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import httpx
 import uvicorn
 from opentelemetry.trace import NoOpTracer, Tracer
 from starlette.applications import Starlette
@@ -32,6 +33,7 @@ from citemark_schemas import (
 )
 from citemark_service.app import create_app
 from citemark_service.judges.factory import build_judge
+from citemark_service.judges.tasks import Judge
 from citemark_service.score.rollout import rollout_hash
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
@@ -155,14 +157,40 @@ def scripted_service() -> Iterator[Service]:
 
 
 def real_app(
-    settings: Settings, metrics: Metrics | None = None, tracer: Tracer = NoOpTracer(), **parts: Any
+    settings: Settings,
+    metrics: Metrics | None = None,
+    tracer: Tracer = NoOpTracer(),
+    judge: Judge | None = None,
+    **parts: Any,
 ) -> Citemark:
-    """The service as `citemark serve` builds it; `parts` go to `create_app`."""
+    """The service as `citemark serve` builds it, or with `judge`; `parts` go to `create_app`."""
     metrics = metrics or Metrics()
     return create_app(
         settings=settings,
-        judge=cache_verdicts(build_judge(settings, metrics, tracer), settings, metrics),
+        judge=judge or cache_verdicts(build_judge(settings, metrics, tracer), settings, metrics),
         metrics=metrics,
         tracer=tracer,
         **parts,
     )
+
+
+@contextmanager
+def client_of(app: ASGIApp, *, patience_s: float = 60.0) -> Iterator[httpx.Client]:
+    """A client of `app`, which listens on a real socket; its `base_url` ends in the port."""
+    with (
+        listening(app) as url,
+        httpx.Client(base_url=url, timeout=patience_s, trust_env=False) as client,
+    ):
+        yield client
+
+
+@asynccontextmanager
+async def async_client_of(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
+    """The same, with as many connections as there are calls."""
+    # Less than the server keeps a connection, which would be closed as it is used again.
+    limits = httpx.Limits(max_connections=None, keepalive_expiry=1.0)
+    with listening(app) as url:
+        async with httpx.AsyncClient(
+            base_url=url, timeout=60.0, trust_env=False, limits=limits
+        ) as client:
+            yield client

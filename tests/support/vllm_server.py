@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,9 +43,9 @@ _ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "VLLM_SERVER_DEV_MODE": "1",  # for /reset_prefix_cache
 }
-_START_S = 900.0
+PATIENCE_S = 900.0
 
-patiently = partial(until, patience_s=900.0, every_s=0.1)
+patiently = partial(until, patience_s=PATIENCE_S, every_s=0.1)
 """`until` for what a model on a busy CPU brings about in seconds."""
 
 
@@ -64,11 +63,9 @@ class VllmServer:
         self.base_url = f"{self.root}/v1"
         self.client = httpx.Client(base_url=self.root, timeout=60.0, trust_env=False)
         self._leash: subprocess.Popen[str] | None = None
-        self._group = 0
 
     def start(self) -> None:
-        """Return when the server answers; raise `RuntimeError` with its last words if it ends."""
-        end = time.monotonic() + _START_S
+        """Return when the server answers; where it does not, fail with its last words."""
         port = int(self.root.rpartition(":")[2])
         serving = Serving(model=str(self.model), port=port, extra=(*_EXTRA, *self.extra))
         command = [str(PYTHON), "-m", _MODULE, "--model", *serve_arguments(serving)]
@@ -84,12 +81,12 @@ class VllmServer:
             )
         assert self._leash.stdout is not None
         self._group = int(self._leash.stdout.readline())
-        while not self._healthy():
-            if self._leash.poll() is not None or time.monotonic() > end:
-                self.stop()
-                last_words = self.log.read_text(errors="replace")[-3000:]
-                raise RuntimeError(f"vLLM did not start:\n{last_words}")
-            time.sleep(0.5)
+        try:
+            patiently(self._healthy)
+        except (AssertionError, httpx.TransportError) as error:
+            self.stop()
+            last_words = self.log.read_text(errors="replace")[-3000:]
+            raise RuntimeError(f"vLLM did not start:\n{last_words}") from error
 
     def kill(self) -> None:
         """As the kernel does when memory runs out: SIGKILL, to all of it at once."""
@@ -106,6 +103,8 @@ class VllmServer:
         try:
             return self.client.get("/health").is_success
         except httpx.TransportError:
+            if self._leash is None or self._leash.poll() is not None:
+                raise
             return False
 
     def counters(self) -> dict[str, float]:
@@ -116,18 +115,10 @@ class VllmServer:
                 totals[sample.name] += sample.value
         return totals
 
-    def finished(self) -> float:
-        """How many requests have come to an end, whatever end."""
-        return self.counters()["vllm:request_success_total"]
-
     def busy(self) -> float:
         """Requests that run or wait."""
         counters = self.counters()
         return counters["vllm:num_requests_running"] + counters["vllm:num_requests_waiting"]
-
-    def forget_prefixes(self) -> None:
-        """Empty the prefix cache."""
-        self.client.post("/reset_prefix_cache").raise_for_status()
 
     def tokens(self, messages: list[dict[str, str]], *, open_ended: bool = False) -> list[int]:
         """The prompt of a chat as the model gets it; open-ended, it stops in the last message."""
@@ -137,9 +128,7 @@ class VllmServer:
             "add_generation_prompt": not open_ended,
             "continue_final_message": open_ended,
         }
-        reply = self.client.post("/tokenize", json=body).raise_for_status()
-        found: list[int] = reply.json()["tokens"]
-        return found
+        return list(self.client.post("/tokenize", json=body).raise_for_status().json()["tokens"])
 
 
 @contextmanager

@@ -9,14 +9,12 @@ import httpx
 import pytest
 
 from citemark_service.ledger.ledger import ledger_of
-from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.telemetry.traces import open_tracer
 from support.judged_service import running_judge
 from support.otlp_collector import Collector, collecting
-from support.running_service import PATIENCE_S
-from support.scripted_judge import MODEL, Script, ScriptedJudge
-from support.scripted_service import listening, real_app
+from support.scripted_judge import Script, ScriptedJudge
+from support.scripted_service import client_of, real_app
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,6 @@ def serve(collector: Collector, tmp_path) -> Serve:
     def serving(script: Script, **settings: Any) -> Iterator[Traced]:
         judge, metrics = ScriptedJudge(script), Metrics()
         given = {
-            "judge": "vllm",
-            "judge_model": MODEL,
             "judge_attempts": 3,
             "ledger": f"sqlite:///{tmp_path / 'ledger.db'}",
             "otlp_endpoint": collector.url,
@@ -58,13 +54,10 @@ def serve(collector: Collector, tmp_path) -> Serve:
             **settings,
         }
         with running_judge(judge):
-            table = Settings(judge_url=judge.url, **given)
+            table = judge.settings(**given)
             with open_tracer(table, metrics) as tracer:
                 app = real_app(table, metrics, tracer, ledger=ledger_of(table, metrics))
-                with (
-                    listening(app) as url,
-                    httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False) as client,
-                ):
+                with client_of(app) as client:
                     yield Traced(client, judge, metrics)
 
     return serving

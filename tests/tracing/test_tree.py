@@ -12,7 +12,7 @@ from citemark_service.errors import SettingsError
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.telemetry.traces import open_tracer, traces_url
-from support.gated_judge import GatedJudge
+from support.in_process_judges import GatedJudge
 from support.judge_tasks import by_shape, shape_of
 from support.otlp_collector import Collector
 from support.scripted_judge import MODEL, Reply, Status, in_turn

@@ -1,5 +1,5 @@
-"""Files of rows for commands, without the developer's settings."""
+"""The environment of commands."""
 
-from cli.conftest import clean_environment, rows
+from cli.conftest import plain_environment
 
-__all__ = ["clean_environment", "rows"]
+__all__ = ["plain_environment"]

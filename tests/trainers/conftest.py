@@ -1,17 +1,33 @@
 """A step of a training run, what `/v1/score` says of it, and the trainers to send it with."""
 
+import json
+import os
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.driving import PYTHON, drive
 from support.judged_service import judged_service
 from support.step_checks import SAMPLES
 from support.step_rollouts import by_content, step
 
 GROUPS = 32
 Drive = Callable[..., Any]
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = ROOT / ".venv-trainers" / "bin" / "python"
+ENVIRONMENT = {
+    "PATH": os.environ["PATH"],
+    "PYTHONPATH": os.pathsep.join(str(ROOT / package) for package in ("schemas", "grpo")),
+    "PYTHONWARNINGS": "ignore",
+    "CUDA_VISIBLE_DEVICES": "",
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRL_EXPERIMENTAL_SILENCE": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+"""Nothing of a user's own settings, and nothing fetched."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,24 +55,34 @@ def scored(rollouts: list[dict[str, Any]]) -> tuple[list[float], int]:
 
 @pytest.fixture(scope="session")
 def expected(scored: tuple[list[float], int]) -> list[float]:
-    """Their rewards."""
     return scored[0]
 
 
 @pytest.fixture(scope="session")
 def calls(scored: tuple[list[float], int]) -> int:
-    """What one judgement of each of them costs in calls of the judge."""
     return scored[1]
 
 
 @pytest.fixture(scope="session")
-def trainer() -> Drive:
-    """`trainer("trl", rollouts, …)`: what that trainer's driver made of the job."""
+def trainer(tmp_path_factory: pytest.TempPathFactory) -> Drive:
+    """`trainer("trl", rollouts, …)`: what `drivers/drive_trl.py` made of the job."""
     if not PYTHON.is_file():
         pytest.skip("needs an environment with the trainers: make test-trainers")
 
     def run(driver: str, rollouts: Any, *, citemark_url: str = "", **job: Any) -> Any:
-        whole = {"rollouts": rollouts, "samples": SAMPLES, **job}
-        return drive(driver, whole, **({"CITEMARK_URL": citemark_url} if citemark_url else {}))
+        home = str(tmp_path_factory.mktemp(driver))
+        url = {"CITEMARK_URL": citemark_url} if citemark_url else {}
+        done = subprocess.run(
+            [str(PYTHON), str(Path(__file__).parent / "drivers" / f"drive_{driver}.py")],
+            input=json.dumps({"rollouts": rollouts, "samples": SAMPLES, **job}),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+            cwd=home,
+            env={"HOME": home, **ENVIRONMENT, **url},
+        )
+        assert done.returncode == 0, f"{driver} failed:\n{done.stderr[-4000:]}"
+        return json.loads(done.stdout.splitlines()[-1])
 
     return run

@@ -1,22 +1,19 @@
 """A service with a ledger that the pages' tests share."""
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 
+from support.examples import EXAMPLE_ROWS
 from support.hostile_rollouts import PAYLOADS, hostile, hostile_run
 from support.ledger_service import kept_service, score
-
-EXAMPLES = Path(__file__).parents[2] / "examples" / "rollouts.jsonl"
 
 
 @pytest.fixture(scope="session")
 def examples() -> list[dict]:
     """The rollouts of `make demo`."""
-    return [json.loads(line) for line in EXAMPLES.read_bytes().splitlines()]
+    return EXAMPLE_ROWS
 
 
 @pytest.fixture(scope="session")

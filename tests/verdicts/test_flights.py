@@ -9,7 +9,7 @@ import pytest
 from citemark_schemas import Criterion
 from citemark_service.errors import DeadlineExceeded, JudgeRejected, JudgeStopped
 from citemark_service.judges.tasks import Meter, Origin
-from support.counting_judge import CountingJudge
+from support.in_process_judges import CountingJudge
 from support.judge_tasks import CRITERIA, criteria_task
 
 PLAIN = criteria_task()

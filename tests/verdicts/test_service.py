@@ -10,17 +10,15 @@ from typing import Any
 import httpx
 import pytest
 
-from citemark_service.app import create_app
-from citemark_service.judges.factory import build_judge
 from citemark_service.judges.tasks import Judge
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.factory import cache_verdicts
-from support.gated_judge import GatedJudge
+from support.in_process_judges import GatedJudge
 from support.judge_tasks import by_shape, filled, shape_of
 from support.readable_metrics import ReadableMetrics
 from support.scripted_judge import MODEL, Hang, Reply, ScriptedJudge, Status
-from support.scripted_service import listening
+from support.scripted_service import async_client_of, real_app
 from support.waiting import until
 
 ROLLOUT = {
@@ -42,12 +40,9 @@ async def service(
     asked = {"judge": "vllm", "judge_url": url, "judge_model": MODEL, "evidence_quotes": False}
     table = Settings.model_validate({**asked, **settings})
     metrics = metrics or Metrics()
-    alone = judge if isinstance(judge, Judge) else build_judge(table, metrics)
-    cached = cache_verdicts(alone, table, metrics)
-    app = create_app(settings=table, judge=cached, metrics=metrics)
-    with listening(app) as url:
-        async with httpx.AsyncClient(base_url=url, timeout=60.0, trust_env=False) as client:
-            yield client
+    cached = cache_verdicts(judge, table, metrics) if isinstance(judge, Judge) else None
+    async with async_client_of(real_app(table, metrics, judge=cached)) as client:
+        yield client
 
 
 async def post(client: httpx.AsyncClient, **changes: Any) -> Any:

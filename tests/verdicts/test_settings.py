@@ -11,7 +11,7 @@ from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.caching import CachingJudge
 from citemark_service.verdicts.factory import cache_verdicts
-from support.counting_judge import CountingJudge
+from support.in_process_judges import CountingJudge
 
 
 def remembered(url):

@@ -13,7 +13,7 @@ from citemark_service.verdicts.cache import Memory
 from citemark_service.verdicts.redis import RedisStore
 from citemark_service.verdicts.sqlite import SqliteStore
 from citemark_service.verdicts.store import BatchedStore, StoreError
-from support.counting_judge import CountingJudge
+from support.in_process_judges import CountingJudge
 from support.judge_tasks import claims_task, criteria_task
 from support.waiting import until
 

@@ -1,10 +1,8 @@
 """A real vLLM for the session, and the service in front of it."""
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import httpx
@@ -12,11 +10,8 @@ import pytest
 
 from citemark_service.settings import Settings
 from support.otlp_collector import Collector, collecting
-from support.scripted_service import listening, real_app
-from support.vllm_server import HYBRID, MODEL, PYTHON, SMALL, VllmServer, serving_vllm
-
-PATIENCE_S = 900.0
-_EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "rollouts.jsonl"
+from support.scripted_service import client_of, real_app
+from support.vllm_server import HYBRID, MODEL, PATIENCE_S, PYTHON, SMALL, VllmServer, serving_vllm
 
 
 @pytest.fixture(scope="session")
@@ -41,14 +36,9 @@ def vllm(collector: Collector, folder: Path) -> Iterator[VllmServer]:
         "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
         "OTEL_BSP_SCHEDULE_DELAY": "500",
     }
-    extra = (
-        *("--dtype", "float32"),  # most CPUs only emulate bfloat16
-        *("--otlp-traces-endpoint", f"{collector.url}/v1/traces"),
-    )
-    with (
-        mock.patch.dict(os.environ, traces),
-        serving_vllm(SMALL, folder, *extra) as server,
-    ):
+    # Most CPUs only emulate bfloat16.
+    extra = ("--dtype", "float32", "--otlp-traces-endpoint", f"{collector.url}/v1/traces")
+    with mock.patch.dict(os.environ, traces), serving_vllm(SMALL, folder, *extra) as server:
         yield server
 
 
@@ -76,24 +66,7 @@ def settings(vllm: VllmServer) -> Settings:
 
 
 @pytest.fixture
-def rollouts() -> list[dict[str, Any]]:
-    """The example rollouts."""
-    return [json.loads(line) for line in _EXAMPLES.read_text().splitlines()]
-
-
-@pytest.fixture
 def service(settings: Settings) -> Iterator[httpx.Client]:
-    """A client of the service, which runs on a real socket with the judge of the settings."""
-    with (
-        listening(real_app(settings)) as url,
-        httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False) as client,
-    ):
+    """A client of the service with the judge of the settings."""
+    with client_of(real_app(settings), patience_s=PATIENCE_S) as client:
         yield client
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show what the tests measured."""
-    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
-        for name, value in report.user_properties:
-            if name == "vllm":
-                terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {value}")

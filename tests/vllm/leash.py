@@ -11,31 +11,26 @@ import subprocess
 import sys
 import threading
 
-
-def main(command: list[str]) -> int:
-    """Run the command until it ends or our input does; its exit status."""
-    child = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True
-    )
-    sys.stdout.write(f"{child.pid}\n")
-    sys.stdout.flush()
-
-    def signal_group(number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, number)
-
-    def end_with_input() -> None:
-        sys.stdin.buffer.read()
-        signal_group(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(20)
-        signal_group(signal.SIGKILL)
-
-    threading.Thread(target=end_with_input, daemon=True).start()
-    status = child.wait()
-    signal_group(signal.SIGKILL)  # what it started may outlive it
-    return status
+child = subprocess.Popen(
+    sys.argv[1:], stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True
+)
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def signal_group(number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, number)
+
+
+def end_with_input() -> None:
+    sys.stdin.buffer.read()
+    signal_group(signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(20)
+    signal_group(signal.SIGKILL)
+
+
+print(child.pid, flush=True)  # noqa: T201
+threading.Thread(target=end_with_input, daemon=True).start()
+status = child.wait()
+signal_group(signal.SIGKILL)  # what it started may outlive it
+sys.exit(status)

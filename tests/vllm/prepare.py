@@ -3,8 +3,8 @@
     PYTHONPATH=tests python tests/vllm/prepare.py ENVIRONMENT MODEL HYBRID
 
 MODEL is made of the small real model, HYBRID is a tiny untrained one with recurrent layers. Runs
-in the main environment, which holds the model file. Exit status 0 when all is there, 3 where vLLM
-cannot be installed, with the reason printed; anything else is a failure.
+in the main environment, which holds the model file. Exit status 3 where vLLM cannot be installed,
+with the reason printed.
 """
 
 import os
@@ -13,41 +13,27 @@ import subprocess
 import sys
 from pathlib import Path
 
-import click
-
 from citemark_service.judges.smollm2 import model_file
-from support.environments import CANNOT_INSTALL, CannotInstall, install, installed
+from support.environments import prepare
 
 _HERE = Path(__file__).parent
-_REQUIREMENTS = _HERE / "requirements.txt"
 
 
-def make(environment: Path, model: Path, script: str, source: Path) -> None:
-    """Have `script` make `model` from `source`; nothing is left of a broken attempt."""
+def make(environment: Path, model: Path, layout: str, source: Path) -> None:
+    """Have `make_model.py` make `model` unless it is there; a broken attempt leaves nothing."""
+    if model.is_dir():
+        return
     part = model.with_name(f"{model.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.parent.mkdir(parents=True, exist_ok=True)
-    command = [environment / "bin" / "python", _HERE / script, source, part]
+    command = [environment / "bin" / "python", _HERE / "make_model.py", layout, source, part]
     quiet = {**os.environ, "TQDM_DISABLE": "1"}
     subprocess.run(list(map(str, command)), check=True, timeout=300, env=quiet)
     part.rename(model)
 
 
-def main(environment: Path, model: Path, hybrid: Path) -> int:
-    """Do what is not done yet; the exit status."""
-    try:
-        if not installed(environment, _REQUIREMENTS):
-            click.echo(f"installing vLLM for the CPU into {environment} (about 2 GB)")
-            install(environment, _REQUIREMENTS)
-    except CannotInstall as error:
-        click.echo(f"skipped: vLLM cannot be installed here:\n{error}")
-        return CANNOT_INSTALL
-    if not model.is_dir():
-        make(environment, model, "convert_model.py", model_file())
-    if not hybrid.is_dir():
-        make(environment, hybrid, "tiny_hybrid.py", model)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(*map(Path, sys.argv[1:])))
+    environment, model, hybrid = map(Path, sys.argv[1:])
+    prepare(environment, _HERE / "requirements.txt")
+    make(environment, model, "smollm2", model_file())
+    make(environment, hybrid, "hybrid", model)

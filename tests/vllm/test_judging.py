@@ -3,7 +3,6 @@
 import secrets
 import time
 from functools import partial
-from typing import Any
 
 import httpx
 import pytest
@@ -13,6 +12,8 @@ from citemark_service.judges.factory import build_judge
 from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
+from support.examples import EXAMPLE_ROWS
+from support.ledger_service import score
 from support.vllm_server import VllmServer
 
 # The first test of the session waits for the server to start.
@@ -22,18 +23,11 @@ _MENU = {0.0, 0.5, 1.0}
 """The scores of the digits 0, 1 and 2."""
 
 
-def scored(service: httpx.Client, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    response = service.post("/v1/score", json={"items": items})
-    assert response.status_code == 200, response.text
-    results: list[dict[str, Any]] = response.json()["items"]
-    return results
-
-
 def test_every_verdict_is_there_and_lies_between_the_digits(
-    service: httpx.Client, rollouts: list[dict[str, Any]]
+    service: httpx.Client,
 ) -> None:
-    asked = [each for each in rollouts if "<answer>" in each["response"]][:5]
-    results = scored(service, asked)
+    asked = [each for each in EXAMPLE_ROWS if "<answer>" in each["response"]][:5]
+    results = score(service, asked)
     assert [result["failure"] for result in results] == [None] * 5
     raw = [rubric["raw"] for result in results for rubric in result["rubrics"]]
     claims = [claim for result in results for claim in result["claims"]]
@@ -46,10 +40,8 @@ def test_every_verdict_is_there_and_lies_between_the_digits(
     assert len(set(raw)) > len(_MENU)
 
 
-def test_a_repeated_rollout_is_told_to_be_mostly_cached(
-    service: httpx.Client, rollouts: list[dict[str, Any]]
-) -> None:
-    first, second = (scored(service, rollouts[:1])[0]["judge"] for _ in range(2))
+def test_a_repeated_rollout_is_told_to_be_mostly_cached(service: httpx.Client) -> None:
+    first, second = (score(service, EXAMPLE_ROWS[:1])[0]["judge"] for _ in range(2))
     assert second["prompt_tokens"] > 0
     assert second["cached_tokens"] >= 0.8 * first["prompt_tokens"]
 

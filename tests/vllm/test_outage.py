@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from support.examples import EXAMPLE_ROWS
 from support.vllm_server import VllmServer, patiently
 
 # The first test of the session waits for the server to start.
@@ -15,17 +16,19 @@ pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
 
 
 def test_vllm_stops_when_the_client_of_the_service_leaves(
-    vllm: VllmServer, service: httpx.Client, rollouts: list[dict[str, Any]]
+    vllm: VllmServer, service: httpx.Client
 ) -> None:
-    finished = vllm.finished()
-    items = [{**each, "question": f"{n}: {each['question']}"} for n, each in enumerate(rollouts)]
+    finished = vllm.counters()["vllm:request_success_total"]
+    items = [
+        {**each, "question": f"{n}: {each['question']}"} for n, each in enumerate(EXAMPLE_ROWS)
+    ]
     leaving = http.client.HTTPConnection(service.base_url.host, service.base_url.port or 80)
     leaving.request("POST", "/v1/score", json.dumps({"items": items}).encode())
     patiently(lambda: vllm.busy() >= 4)
     leaving.close()
     patiently(lambda: vllm.busy() == 0)
     # vLLM counts no request that was given up; to finish, each rollout takes two or more.
-    assert vllm.finished() - finished < len(items)
+    assert vllm.counters()["vllm:request_success_total"] - finished < len(items)
 
 
 def numbers(result: dict[str, Any]) -> list[float]:
@@ -37,9 +40,9 @@ def numbers(result: dict[str, Any]) -> list[float]:
 
 
 def test_a_killed_judge_gives_failures_and_a_restarted_one_scores(
-    vllm: VllmServer, service: httpx.Client, rollouts: list[dict[str, Any]]
+    vllm: VllmServer, service: httpx.Client
 ) -> None:
-    items = [each for each in rollouts if "<answer>" in each["response"]]
+    items = [each for each in EXAMPLE_ROWS if "<answer>" in each["response"]]
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(service.post, "/v1/score", json={"items": items})
         patiently(lambda: vllm.busy() >= 4)

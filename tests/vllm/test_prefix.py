@@ -10,11 +10,11 @@ after it, unless `--prefix-match-unit` lets matches end within a block.
 """
 
 import asyncio
-import itertools
 import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
+from os.path import commonprefix
 from typing import Any
 
 import pytest
@@ -44,22 +44,18 @@ def group(nonce: str) -> list[Rollout]:
         f"was read {n + 4} times a day by two wardens.</snippet>"
         for n in range(24)
     )
-    return [_sample(nonce, sources, number) for number in range(8)]
-
-
-def _sample(nonce: str, sources: str, number: int) -> Rollout:
-    first, second = number, (5 * number + 3) % 24
-    return Rollout(
-        id=str(number),
-        question=f"How did the Tarn's gauges behave after the storm in survey {nonce}?",
-        tool_output=sources,
-        response=(
-            f"<answer><snippet id=S{first}>At mile {3 * first} the gauge rose by "
-            f"{first * first + 7} centimetres.</snippet> <snippet id=S{second}>It was read "
-            f"{second + 4} times a day at mile {3 * second}.</snippet></answer>"
-        ),
-        positive_rubrics=["Gives a rise in centimetres.", "Names the mile of each gauge."],
-    )
+    return [
+        Rollout(
+            id=str(n),
+            question=f"How did the Tarn's gauges behave after the storm in survey {nonce}?",
+            tool_output=sources,
+            response=f"<answer><snippet id=S{n}>At mile {3 * n} the gauge rose by {n * n + 7} "
+            f"centimetres.</snippet> <snippet id=S{other}>It was read {other + 4} times a day at "
+            f"mile {3 * other}.</snippet></answer>",
+            positive_rubrics=["Gives a rise in centimetres.", "Names the mile of each gauge."],
+        )
+        for n, other in ((n, (5 * n + 3) % 24) for n in range(8))
+    ]
 
 
 async def at_once(pipeline: Pipeline, samples: list[Rollout]) -> None:
@@ -90,19 +86,15 @@ class Measured:
 def count_shareable(prompts: list[list[int]]) -> int:
     """Over all prompts, the longest beginning that an earlier one has as well."""
 
-    def in_common(one: list[int], other: list[int]) -> int:
-        pairs = zip(one, other, strict=False)
-        return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
-
     return sum(
-        max((in_common(prompt, earlier) for earlier in prompts[:number]), default=0)
+        max((len(commonprefix([prompt, one])) for one in prompts[:number]), default=0)  # noqa: RUF071
         for number, prompt in enumerate(prompts)
     )
 
 
 async def measure(vllm: VllmServer, settings: Settings, send: Send) -> Measured:
     """Score a new group on a cold cache and count."""
-    vllm.forget_prefixes()
+    vllm.client.post("/reset_prefix_cache").raise_for_status()
     # A small model invents quotes, and each would cost another call.
     quoteless = settings.model_copy(update={"evidence_quotes": False})
     judge = build_judge(quoteless, Metrics())

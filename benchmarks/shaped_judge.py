@@ -1,6 +1,6 @@
 """An instant judge in a process of its own: each reply fills in the shape that its prompt shows.
 
-    PYTHONPATH=tests python -m support.shaped_judge [--seconds 0.2] [--quote TEXT] [--keep FILE]
+    PYTHONPATH=tests python benchmarks/shaped_judge.py [--seconds 0.2] [--quote TEXT] [--keep FILE]
 
 Prints its base URL, and serves until its standard input ends. Every reply carries log
 probabilities with eight alternatives a token, as vLLM sends them. `--keep` writes each request's
@@ -43,16 +43,15 @@ class ShapedJudge(ScriptedJudge):
     """Reads no more of a request than its shape, and writes each reply once."""
 
     def __init__(self, *, seconds: float, quote: str, keep: BinaryIO | None) -> None:
-        super().__init__(always(Hang()), record=False)
+        super().__init__(always(Hang()))
         self._seconds = seconds
         self._quote = quote
         self._keep = keep
         self._replies: dict[str, Reply] = {}
         self._written: dict[str | None, bytes] = {}
 
-    def began(self, headers: dict[str, str], body: bytes) -> Answer:
+    def began(self, _headers: dict[str, str], body: bytes) -> Answer:
         """Answer by the last line of the prompt."""
-        super().began(headers, b"")
         if self._keep is not None:
             self._keep.write(body + b"\n")
             self._keep.flush()
@@ -62,6 +61,9 @@ class ShapedJudge(ScriptedJudge):
             self._replies[shape] = self._reply(shape)
         return self._replies[shape]
 
+    def ended(self, *, abandoned: bool) -> None:
+        """Nothing is counted here."""
+
     def body_of(self, reply: Reply) -> bytes:
         """The encoded reply, by its text: hashing its tokens would cost more than a call."""
         if reply.content not in self._written:
@@ -70,11 +72,11 @@ class ShapedJudge(ScriptedJudge):
 
     def _reply(self, shape: str) -> Reply:
         content = filled(shape, quote=self._quote, **_DIGITS)
-        tokens = tuple(_listed(text) for text in _TOKEN.findall(content))
+        tokens = tuple(weigh_token(text) for text in _TOKEN.findall(content))
         return Reply(content, tokens=tokens, completion_tokens=len(tokens), delay_s=self._seconds)
 
 
-def _listed(text: str) -> Listed:
+def weigh_token(text: str) -> Listed:
     """A token among its neighbours; a digit among the digits."""
     menu = (text, *(digit for digit in _MENU if text.isdigit() and digit != text))
     texts = [*menu, *_NEIGHBOURS][:_ALTERNATIVES]
