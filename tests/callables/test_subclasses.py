@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from callables.rows import ENVELOPE, RESPONSES, expected
+from callables.forms import ENVELOPE, RESPONSES, expected
 from citemark_schemas import SIGNALS
 
 STAND_INS = Path(__file__).parent / "stand_ins"

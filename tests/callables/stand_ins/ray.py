@@ -15,10 +15,8 @@ class _Remote:
 
 
 def remote(**options: Any) -> Callable[[Callable[..., Any]], _Remote]:
-    """A decorator with options."""
     return _Remote
 
 
 def get(result: Any) -> Any:
-    """What a task returned."""
     return result

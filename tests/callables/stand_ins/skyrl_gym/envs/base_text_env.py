@@ -6,8 +6,6 @@ ConversationType = list[dict[str, str]]
 
 
 class BaseTextEnvStepOutput(TypedDict):
-    """What a step returns."""
-
     observations: list[dict[str, str]]
     reward: float
     done: bool
@@ -15,7 +13,5 @@ class BaseTextEnvStepOutput(TypedDict):
 
 
 class BaseTextEnv:
-    """What environments are subclasses of."""
-
     def __init__(self) -> None:
         self.turns = 0

@@ -8,8 +8,6 @@ import skyrl_gym
 
 
 class SkyRLTrainConfig:
-    """The flags."""
-
     def __init__(self, flags: list[str]) -> None:
         self.flags = flags
 
@@ -30,8 +28,6 @@ def initialize_ray(config: SkyRLTrainConfig) -> None:
 
 
 class BasePPOExp:
-    """What `run` is called on."""
-
     def __init__(self, config: SkyRLTrainConfig) -> None:
         self.config = config
 
