@@ -42,18 +42,18 @@ def examples(openapi: dict[str, Any], side: str) -> dict[str, Any]:
     return {name: entry["value"] for name, entry in content["examples"].items()}
 
 
-def test_the_contract_is_the_one_agreed_on(openapi: dict[str, Any]) -> None:
+def test_the_contract_is_the_one_agreed_on(openapi):
     assert openapi == json.loads(SNAPSHOT.read_text(encoding="utf-8"))
 
 
-def test_every_reference_leads_somewhere(openapi: dict[str, Any]) -> None:
+def test_every_reference_leads_somewhere(openapi):
     components = openapi["components"]["schemas"]
     references = {node["$ref"] for node in walk(openapi) if isinstance(node.get("$ref"), str)}
     assert len(references) > 10
     assert {each.removeprefix("#/components/schemas/") for each in references} <= set(components)
 
 
-def test_every_refusal_is_a_problem(openapi: dict[str, Any]) -> None:
+def test_every_refusal_is_a_problem(openapi):
     refusals = [
         response["content"]["application/json"]["schema"]
         for operation in operations(openapi).values()
@@ -64,7 +64,7 @@ def test_every_refusal_is_a_problem(openapi: dict[str, Any]) -> None:
     assert refusals == [{"$ref": "#/components/schemas/Problem"}] * len(refusals)
 
 
-def test_the_request_examples_are_requests(openapi: dict[str, Any]) -> None:
+def test_the_request_examples_are_requests(openapi):
     body = examples(openapi, "requestBody")
     Rollout.model_validate(body["one rollout"])
     ScoreRequest.model_validate(body["a batch"])
@@ -72,7 +72,7 @@ def test_the_request_examples_are_requests(openapi: dict[str, Any]) -> None:
     Rollout.model_validate_json(stream["application/x-ndjson"]["example"])
 
 
-def test_the_answer_examples_obey_the_formula(openapi: dict[str, Any]) -> None:
+def test_the_answer_examples_obey_the_formula(openapi):
     one = ScoreResult.model_validate(examples(openapi, "200")["one rollout"])
     (scaled,) = ScoreResponse.model_validate(examples(openapi, "200")["a batch"]).items
     line = operations(openapi)["POST /v1/score/stream"]["responses"]["200"]["content"]
@@ -87,7 +87,7 @@ def test_the_answer_examples_obey_the_formula(openapi: dict[str, Any]) -> None:
         assert result.reward == pytest.approx(result.knobs.verification_reward * whole)
 
 
-def test_the_example_answer_answers_the_example_request(openapi: dict[str, Any]) -> None:
+def test_the_example_answer_answers_the_example_request(openapi):
     request = Rollout.model_validate(examples(openapi, "requestBody")["one rollout"])
     answer = ScoreResult.model_validate(examples(openapi, "200")["one rollout"])
     assert answer.id == request.id

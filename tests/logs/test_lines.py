@@ -33,7 +33,7 @@ def record(message: str = "said", *args: object, **facts) -> logging.LogRecord:
 
 
 @given(HOSTILE, HOSTILE, HOSTILE)
-def test_any_text_is_one_line(message: str, fact: str, rollout: str) -> None:
+def test_any_text_is_one_line(message, fact, rollout):
     made = record("%s", message, question=fact)
     with log_context(rollout=rollout):
         line, text = JsonLines().format(made), TextLines().format(made)
@@ -49,7 +49,7 @@ def test_any_text_is_one_line(message: str, fact: str, rollout: str) -> None:
     text.encode()
 
 
-def test_the_parts_of_a_line() -> None:
+def test_the_parts_of_a_line():
     set_log_context(request="r-1")
     made = record("call to %s failed", "gpu1", server="gpu1", seconds=0.25)
     made.created = 1_700_000_000.5
@@ -76,7 +76,7 @@ def break_loudly() -> None:
 
 
 @pytest.mark.parametrize("lines", [TextLines(), JsonLines()])
-def test_a_defect_comes_with_its_traceback(lines: logging.Formatter) -> None:
+def test_a_defect_comes_with_its_traceback(lines):
     made = record("broke")
     try:
         break_loudly()
@@ -88,7 +88,7 @@ def test_a_defect_comes_with_its_traceback(lines: logging.Formatter) -> None:
     assert "\x1b" not in text
 
 
-def test_facts_are_bound_for_as_long_as_their_context_lasts() -> None:
+def test_facts_are_bound_for_as_long_as_their_context_lasts():
     set_log_context(request="r-1")
     with log_context(rollout="1", attempt=1):
         with log_context(attempt=2):

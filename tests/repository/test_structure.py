@@ -7,7 +7,7 @@ import ast
 import graphlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import pytest
 
@@ -52,7 +52,7 @@ def dependencies(modules: Modules) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("package", ["citemark_service", "citemark_grpo"])
-def test_no_circle_of_packages(package: str, packages: Modules) -> None:
+def test_no_circle_of_packages(package, packages):
     graph: dict[str, set[str]] = defaultdict(set)
     for name, used in dependencies(packages).items():
         if name.startswith(f"{package}."):
@@ -62,11 +62,11 @@ def test_no_circle_of_packages(package: str, packages: Modules) -> None:
     assert find_circle(graph) == []
 
 
-def test_no_circle_of_modules(packages: Modules) -> None:
+def test_no_circle_of_modules(packages):
     assert find_circle(dependencies(packages)) == []
 
 
-def test_a_class_name_means_one_thing(packages: Modules) -> None:
+def test_a_class_name_means_one_thing(packages):
     places: dict[str, list[str]] = defaultdict(list)
     for name, tree in packages.items():
         if name.startswith("citemark_service"):
@@ -89,7 +89,7 @@ def participles(tree: ast.Module) -> Iterator[str]:
             yield f"{function.lineno} {function.name}"
 
 
-def test_no_function_is_named_by_a_bare_participle(packages: Modules) -> None:
+def test_no_function_is_named_by_a_bare_participle(packages):
     found = {name: list(participles(tree)) for name, tree in packages.items()}
     assert {name: bad for name, bad in found.items() if bad} == {}
 
@@ -105,16 +105,14 @@ def single_use(tree: ast.Module) -> list[str]:
     return [name for name in private if uses[name] == 1]
 
 
-def test_few_functions_are_helpers_that_are_used_once(
-    packages: Modules, record_property: Callable[[str, object], None]
-) -> None:
+def test_few_functions_are_helpers_that_are_used_once(packages, record_property):
     every = sum(len(list(functions(tree))) for tree in packages.values())
     single = sum(len(single_use(tree)) for tree in packages.values())
     record_property("size", f"{single} of {every} functions are private and used once")
     assert single / every <= SINGLE_USE
 
 
-def test_the_detectors_see_what_they_look_for() -> None:
+def test_the_detectors_see_what_they_look_for():
     assert find_circle({"a": {"b"}, "b": {"c"}, "c": {"a"}})
     assert find_circle({"a": {"b", "c"}, "b": {"c"}}) == []
     source = "def _told(): ...\ndef embed(): ...\ndef parse_x(): ...\n@property\ndef kept(s): ...\n"

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from citemark_service.errors import JudgeError, JudgeTimeout, JudgeUnreachable
-from support.running_service import Build, Running, Start, begin, until
+from citemark_service.errors import JudgeTimeout, JudgeUnreachable
+from support.running_service import Running, begin, until
 
 
 def samples(service: Running) -> dict[str, float]:
@@ -17,14 +17,14 @@ def samples(service: Running) -> dict[str, float]:
     return {name: float(number) for name, number in pairs}
 
 
-def test_the_index_says_where_things_are(service: Running) -> None:
+def test_the_index_says_where_things_are(service):
     index = service.client.get("/").json()
     assert (index["service"], index["judge"]) == ("citemark", "gated")
     for name in ("rubrics", "docs"):
         assert service.client.get(index[name]).status_code == 200
 
 
-def test_the_catalogue_shows_what_is_judged(service: Running, rollout: Build) -> None:
+def test_the_catalogue_shows_what_is_judged(service, rollout):
     (static,) = service.client.get("/v1/rubrics").json()["sets"]
     result = service.post(rollout()).json()
     assert result["versions"]["static_rubrics"] == f"{static['name']}@{static['version']}"
@@ -33,9 +33,7 @@ def test_the_catalogue_shows_what_is_judged(service: Running, rollout: Build) ->
 
 
 @pytest.mark.parametrize("failure", [None, JudgeUnreachable("no connection"), JudgeTimeout("slow")])
-def test_the_judge_is_asked_once_for_many_and_closed_in_the_end(
-    failure: JudgeError | None,
-) -> None:
+def test_the_judge_is_asked_once_for_many_and_closed_in_the_end(failure):
     with begin() as service, ThreadPoolExecutor(4) as pool:
         service.judge.unready = failure
         answers = list(pool.map(service.client.get, ["/readyz"] * 4))
@@ -48,7 +46,7 @@ def test_the_judge_is_asked_once_for_many_and_closed_in_the_end(
     assert service.judge.closed
 
 
-def test_metrics_count_what_happened(start: Start, rollout: Build) -> None:
+def test_metrics_count_what_happened(start, rollout):
     service = start()
     service.post({"items": [rollout(verification_reward=10.0), rollout("fail")]})
     service.post(rollout(response="no block"))
@@ -81,13 +79,13 @@ def test_metrics_count_what_happened(start: Start, rollout: Build) -> None:
     until(lambda: samples(service)["citemark_inflight_rollouts"] == 0)
 
 
-def test_openmetrics_is_served_to_who_asks(service: Running) -> None:
+def test_openmetrics_is_served_to_who_asks(service):
     response = service.client.get("/metrics", headers={"Accept": "application/openmetrics-text"})
     assert response.headers["content-type"].startswith("application/openmetrics-text")
     assert response.text.endswith("# EOF\n")
 
 
-def test_a_request_id_is_echoed_or_made(service: Running) -> None:
+def test_a_request_id_is_echoed_or_made(service):
     given = service.client.get("/healthz", headers={"X-Request-ID": "step-17/worker-3"})
     assert given.headers["x-request-id"] == "step-17/worker-3"
     made = [service.client.get("/nothing").headers["x-request-id"] for _ in range(2)]
@@ -97,9 +95,7 @@ def test_a_request_id_is_echoed_or_made(service: Running) -> None:
         assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["x-request-id"])
 
 
-def test_the_access_log_holds_no_text_of_a_caller(
-    start: Start, rollout: Build, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_access_log_holds_no_text_of_a_caller(start, rollout, caplog):
     service = start()
     with caplog.at_level(logging.INFO, logger="citemark.access"):
         service.post(rollout("a secret question"), headers={"X-Request-ID": "r-1"})
@@ -112,9 +108,7 @@ def test_the_access_log_holds_no_text_of_a_caller(
     assert "secret" not in first + second
 
 
-def test_a_defect_is_500_with_its_request_id_and_no_internals(
-    start: Start, rollout: Build, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_defect_is_500_with_its_request_id_and_no_internals(start, rollout, caplog):
     service = start()
     # The server closes the connection behind a defect; the next request is not to meet that.
     headers = {"X-Request-ID": "r-9", "Connection": "close"}

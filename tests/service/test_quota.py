@@ -10,7 +10,7 @@ from citemark_service.errors import Overloaded
 from citemark_service.web.admission import Quota
 
 
-async def test_who_waits_is_served_in_order() -> None:
+async def test_who_waits_is_served_in_order():
     quota = Quota(2, "things")
     quota.take(2)
     served: list[str] = []
@@ -35,7 +35,7 @@ async def test_who_waits_is_served_in_order() -> None:
 
 
 @pytest.mark.parametrize("granted_first", [True, False])
-async def test_who_stops_waiting_leaves_nothing_behind(granted_first: bool) -> None:
+async def test_who_stops_waiting_leaves_nothing_behind(granted_first):
     quota = Quota(1, "things")
     quota.take(1)
     leaving = asyncio.create_task(quota.wait(1))
@@ -53,7 +53,7 @@ async def test_who_stops_waiting_leaves_nothing_behind(granted_first: bool) -> N
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 4)), max_size=30))
-def test_never_more_than_the_limit_is_held(steps: list[tuple[bool, int]]) -> None:
+def test_never_more_than_the_limit_is_held(steps):
     quota = Quota(4, "things")
     with quota.hold() as held:
         for taking, count in steps:

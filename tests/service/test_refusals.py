@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from citemark_schemas import Problem
-from support.running_service import Build, Running, Start, until
+from support.running_service import until
 
 DEEP = b"[" * 100_000
 POST = b"POST /v1/score HTTP/1.1\r\nHost: x\r\n"
@@ -53,22 +53,20 @@ def invalid(response: httpx.Response) -> list[str]:
         ({"id": "x" * 513}, "id"),
     ],
 )
-def test_a_field_is_named_with_its_item(
-    service: Running, rollout: Build, fields: dict[str, object], place: str
-) -> None:
+def test_a_field_is_named_with_its_item(service, rollout, fields, place):
     body = {"items": [rollout(), rollout(), rollout(**fields)]}
     response = service.post(json.dumps(body).replace("Infinity", "1e400").encode())
     assert any(loc.startswith("items[2]") and place in loc for loc in invalid(response))
     assert service.judge.started == []
 
 
-def test_a_single_rollout_names_its_fields_bare(service: Running, rollout: Build) -> None:
+def test_a_single_rollout_names_its_fields_bare(service, rollout):
     assert set(invalid(service.post(rollout(question="", response=1)))) == {"question", "response"}
     broken = problem_of(service.post(b'{"question": oops}'), 422, "invalid_request")
     assert "byte 13" in broken.message
 
 
-def test_bad_items_and_fields_are_listed_up_to_a_bound(service: Running, rollout: Build) -> None:
+def test_bad_items_and_fields_are_listed_up_to_a_bound(service, rollout):
     response = service.post({"items": [rollout(question="") for _ in range(200)]})
     assert invalid(response) == [f"items[{n}].question" for n in range(50)]
     assert "199 more" in response.json()["message"]
@@ -77,7 +75,7 @@ def test_bad_items_and_fields_are_listed_up_to_a_bound(service: Running, rollout
     assert "100000 errors" in response.json()["message"]
 
 
-def test_no_text_of_the_caller_comes_back_at_length(service: Running, rollout: Build) -> None:
+def test_no_text_of_the_caller_comes_back_at_length(service, rollout):
     long = "z" * 100_000
     for bad in (
         {"positive_rubrics": [{"description": "d", "weight": long}]},
@@ -126,12 +124,12 @@ def test_no_text_of_the_caller_comes_back_at_length(service: Running, rollout: B
     ],
     ids=lambda body: repr(body[:40]),
 )
-def test_hostile_json_is_the_callers_mistake(service: Running, body: bytes) -> None:
+def test_hostile_json_is_the_callers_mistake(service, body):
     assert invalid(service.post(body))
     assert service.admission.rollouts.held == service.admission.buffered.held == 0
 
 
-def test_a_body_over_the_limit_is_refused_early_and_the_client_can_read_why(start: Start) -> None:
+def test_a_body_over_the_limit_is_refused_early_and_the_client_can_read_why(start):
     service = start(max_body_bytes=2048)
     announced = b"Content-Length: 999999\r\n\r\n"
     growing = b"Transfer-Encoding: chunked\r\n\r\n1000\r\n" + b" " * 4096 + b"\r\n"
@@ -149,7 +147,7 @@ def test_a_body_over_the_limit_is_refused_early_and_the_client_can_read_why(star
     assert "max_body_bytes" in problem.message
 
 
-def test_items_and_rollouts_have_limits(start: Start, rollout: Build) -> None:
+def test_items_and_rollouts_have_limits(start, rollout):
     service, long = start(max_items=3, max_rollout_bytes=2048), rollout(tool_output="x" * 2048)
     for body, limit in (
         ({"items": [rollout()] * 4}, "max_items"),
@@ -159,7 +157,7 @@ def test_items_and_rollouts_have_limits(start: Start, rollout: Build) -> None:
         assert limit in problem_of(service.post(body), 413, "too_large").message
 
 
-def test_more_than_fits_now_is_429_and_all_or_nothing(start: Start, rollout: Build) -> None:
+def test_more_than_fits_now_is_429_and_all_or_nothing(start, rollout):
     service = start(max_inflight=4)
     running = service.in_background({"items": [rollout("wait")] * 3})
     until(lambda: service.admission.rollouts.held == 3)
@@ -175,7 +173,7 @@ def test_more_than_fits_now_is_429_and_all_or_nothing(start: Start, rollout: Bui
     assert "4" in problem_of(never, 413, "too_large").message
 
 
-def test_all_bodies_together_are_bounded(start: Start, rollout: Build) -> None:
+def test_all_bodies_together_are_bounded(start, rollout):
     service = start(max_buffered_bytes=4096)
     running = service.in_background(rollout("wait", tool_output="x" * 3000))
     until(lambda: service.admission.buffered.held > 3000)
@@ -185,7 +183,7 @@ def test_all_bodies_together_are_bounded(start: Start, rollout: Build) -> None:
     assert service.post(rollout(tool_output="y" * 2000)).status_code == 200
 
 
-def test_a_body_that_stops_arriving_is_408(start: Start) -> None:
+def test_a_body_that_stops_arriving_is_408(start):
     service = start(body_timeout_s=0.2)
     with service.connect() as connection:
         connection.sendall(UNFINISHED)
@@ -193,7 +191,7 @@ def test_a_body_that_stops_arriving_is_408(start: Start) -> None:
     until(lambda: service.admission.rollouts.held == 0)
 
 
-def test_a_client_that_leaves_while_sending_leaves_nothing(service: Running) -> None:
+def test_a_client_that_leaves_while_sending_leaves_nothing(service):
     with service.connect() as connection:
         connection.sendall(UNFINISHED)
         until(lambda: service.admission.rollouts.held == 1)
@@ -201,7 +199,7 @@ def test_a_client_that_leaves_while_sending_leaves_nothing(service: Running) -> 
     until(lambda: service.admission.rollouts.held == service.admission.buffered.held == 0)
 
 
-def test_unknown_routes_and_methods_are_problems_too(service: Running) -> None:
+def test_unknown_routes_and_methods_are_problems_too(service):
     problem_of(service.client.get("/v1/nothing"), 404, "not_found")
     wrong = service.client.get("/v1/score")
     problem_of(wrong, 405, "method_not_allowed")

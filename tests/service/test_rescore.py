@@ -12,7 +12,6 @@ from citemark_schemas import RescoreResponse
 from citemark_service.ledger.database import open_engine
 from support.examples import EXAMPLE_ROWS as ROWS
 from support.ledger_service import kept_service, score
-from support.running_service import Running
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +34,7 @@ def rescored(client: httpx.Client, **body: Any) -> RescoreResponse:
     return RescoreResponse.model_validate_json(answer.content)
 
 
-def test_nothing_changed_changes_nothing(client: httpx.Client) -> None:
+def test_nothing_changed_changes_nothing(client):
     found = rescored(client)
     assert (found.rollouts, found.complete, found.left_out) == (16, True, ())
     assert found.mean_new == found.mean_old
@@ -46,7 +45,7 @@ def test_nothing_changed_changes_nothing(client: httpx.Client) -> None:
     ]
 
 
-def test_rewards_are_those_that_scoring_under_the_knobs_gives(client: httpx.Client) -> None:
+def test_rewards_are_those_that_scoring_under_the_knobs_gives(client):
     found = rescored(client, citation_weight=3.0, verification_reward=10.0, step=2, moves=100)
     anew = score(client, ROWS[8:], citation_weight=3.0, verification_reward=10.0)
     wanted = {result["id"]: result["reward"] for result in anew}
@@ -54,7 +53,7 @@ def test_rewards_are_those_that_scoring_under_the_knobs_gives(client: httpx.Clie
     assert {move.step for move in found.moves} == {2}
 
 
-def test_a_weight_moves_ranks_and_the_largest_move_comes_first(client: httpx.Client) -> None:
+def test_a_weight_moves_ranks_and_the_largest_move_comes_first(client):
     found = rescored(client, weights={"Citation Discipline": 20}, run="demo", moves=3)
     sizes = [abs(move.new_rank - move.old_rank) for move in found.moves]
     assert len(sizes) == 3
@@ -63,14 +62,14 @@ def test_a_weight_moves_ranks_and_the_largest_move_comes_first(client: httpx.Cli
     assert found.reordered > 0
 
 
-def test_what_was_not_judged_is_left_out_by_reason(client: httpx.Client) -> None:
+def test_what_was_not_judged_is_left_out_by_reason(client):
     found = rescored(client, static_rubrics="other", run="demo")
     (left,) = found.left_out
     assert left.reason == "the static set other was not judged"
     assert left.rollouts + found.rollouts == 16
 
 
-def test_a_limit_takes_the_latest_and_says_so(client: httpx.Client) -> None:
+def test_a_limit_takes_the_latest_and_says_so(client):
     found = rescored(client, run="demo", limit=5)
     assert (found.rollouts, found.complete) == (5, False)
     assert {step.step for step in found.steps} == {2}
@@ -84,15 +83,13 @@ def test_a_limit_takes_the_latest_and_says_so(client: httpx.Client) -> None:
         ({"group": "none"}, "of group 'none'"),
     ],
 )
-def test_a_place_where_nothing_is_kept_is_named(
-    client: httpx.Client, body: Any, named: str
-) -> None:
+def test_a_place_where_nothing_is_kept_is_named(client, body, named):
     answer = client.post("/v1/rescore", json=body)
     assert (answer.status_code, answer.json()["error"]) == (404, "not_kept")
     assert answer.json()["message"] == f"no rollout is kept {named}"
 
 
-def test_a_title_that_is_not_there_is_answered_with_those_that_are(client: httpx.Client) -> None:
+def test_a_title_that_is_not_there_is_answered_with_those_that_are(client):
     answer = client.post("/v1/rescore", json={"weights": {"Nothing": 1}})
     (detail,) = answer.json()["details"]
     _, _, there = detail["message"].partition("there are: ")
@@ -112,23 +109,23 @@ def test_a_title_that_is_not_there_is_answered_with_those_that_are(client: httpx
         ([], "body"),
     ],
 )
-def test_a_bad_field_is_named(client: httpx.Client, body: Any, place: str) -> None:
+def test_a_bad_field_is_named(client, body, place):
     answer = client.post("/v1/rescore", json=body)
     assert answer.status_code == 422
     assert answer.json()["details"][0]["loc"] == place
 
 
-def test_a_body_of_megabytes_is_refused(client: httpx.Client) -> None:
+def test_a_body_of_megabytes_is_refused(client):
     answer = client.post("/v1/rescore", content=b" " * 2**20)
     assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
 
 
-def test_without_a_ledger_there_is_nothing_to_rescore(service: Running) -> None:
+def test_without_a_ledger_there_is_nothing_to_rescore(service):
     answer = service.post({}, "/v1/rescore")
     assert (answer.status_code, answer.json()["error"]) == (404, "ledger_off")
 
 
-async def test_one_at_a_time_and_rewards_go_on(client: httpx.Client) -> None:
+async def test_one_at_a_time_and_rewards_go_on(client):
     async with httpx.AsyncClient(base_url=client.base_url, timeout=60.0) as many:
         posts = [many.post("/v1/rescore", json={"moves": 1}) for _ in range(6)]
         *compared, scored = await asyncio.gather(*posts, many.post("/v1/score", json=ROWS[0]))
@@ -139,9 +136,7 @@ async def test_one_at_a_time_and_rewards_go_on(client: httpx.Client) -> None:
     assert scored.json()["id"] == ROWS[0]["id"]
 
 
-def test_a_ledger_that_cannot_be_read_is_a_moment_and_no_defect(
-    client: httpx.Client, folder: Path
-) -> None:
+def test_a_ledger_that_cannot_be_read_is_a_moment_and_no_defect(client, folder):
     engine = open_engine(f"sqlite:///{folder / 'ledger.db'}")
     with engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE prompts RENAME TO elsewhere")

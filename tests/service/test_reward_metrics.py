@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from citemark_schemas import Knobs, Polarity, RubricScore, Source
 from citemark_service.telemetry.metrics import Metrics
-from support.running_service import Build, Start
 from support.scripted_service import scored
 
 
@@ -27,9 +26,7 @@ def judged(title: str, source: Source, score: float) -> RubricScore:
     st.lists(st.tuples(st.floats(-0.5, 1.2), st.integers(1, 100_000)), min_size=1, max_size=20),
     st.sampled_from([1.0, 10.0]),
 )
-def test_the_sums_are_those_of_the_rollouts_whatever_the_scale(
-    pairs: list[tuple[float, int]], scale: float
-) -> None:
+def test_the_sums_are_those_of_the_rollouts_whatever_the_scale(pairs, scale):
     metrics = Metrics()
     for reward, characters in pairs:
         result = scored("x", reward * scale, knobs=Knobs(verification_reward=scale))
@@ -45,7 +42,7 @@ def test_the_sums_are_those_of_the_rollouts_whatever_the_scale(
     assert {name: value(metrics, name) for name in sums} == pytest.approx(sums)
 
 
-def test_rubrics_of_rows_share_one_series_and_static_ones_have_their_own() -> None:
+def test_rubrics_of_rows_share_one_series_and_static_ones_have_their_own():
     metrics = Metrics()
     metrics.add_rubrics(["Padding"])
     rubrics = (
@@ -62,9 +59,7 @@ def test_rubrics_of_rows_share_one_series_and_static_ones_have_their_own() -> No
     assert "own title" not in metrics.exposition("")[0].decode()
 
 
-def test_every_rubric_has_a_series_and_answers_are_measured_without_reasoning(
-    start: Start, rollout: Build
-) -> None:
+def test_every_rubric_has_a_series_and_answers_are_measured_without_reasoning(start, rollout):
     service = start()
     (static,) = service.client.get("/v1/rubrics").json()["sets"]
     before = service.client.get("/metrics").text

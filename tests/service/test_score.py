@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from citemark_schemas import ScoreResponse, ScoreResult
-from support.running_service import Build, Running, Start, until
+from support.running_service import until
 
 
-def test_one_rollout_is_answered_by_one_result(service: Running, rollout: Build) -> None:
+def test_one_rollout_is_answered_by_one_result(service, rollout):
     response = service.post(rollout(id="mine"))
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json"
@@ -20,7 +20,7 @@ def test_one_rollout_is_answered_by_one_result(service: Running, rollout: Build)
     assert result.reward == pytest.approx(2 / 4 + 0.2)
 
 
-def test_a_slow_item_does_not_change_the_order(service: Running, rollout: Build) -> None:
+def test_a_slow_item_does_not_change_the_order(service, rollout):
     items = [rollout("wait", id="slow"), rollout("now", id="quick")]
     client = service.in_background({"items": items})
     until(lambda: len(service.judge.started) == 2)
@@ -28,21 +28,19 @@ def test_a_slow_item_does_not_change_the_order(service: Running, rollout: Build)
     assert [item["id"] for item in client.result().json()["items"]] == ["slow", "quick"]
 
 
-def test_a_refused_rollout_is_zero_without_a_call(service: Running, rollout: Build) -> None:
+def test_a_refused_rollout_is_zero_without_a_call(service, rollout):
     result = service.post(rollout(response="no block at all")).json()
     assert (result["reward"], result["refusal"]["kind"]) == (0.0, "no_answer_block")
     assert service.judge.started == []
 
 
 @pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "text/plain", ""])
-def test_json_is_json_whatever_it_is_called(
-    service: Running, rollout: Build, content_type: str
-) -> None:
+def test_json_is_json_whatever_it_is_called(service, rollout, content_type):
     response = service.post(rollout(), headers={"Content-Type": content_type})
     assert response.status_code == 200
 
 
-def test_a_client_that_leaves_cancels_its_judging(service: Running, rollout: Build) -> None:
+def test_a_client_that_leaves_cancels_its_judging(service, rollout):
     body = json.dumps({"items": [rollout(f"wait {n}") for n in range(8)]}).encode()
     connection = service.connect()
     connection.sendall(
@@ -55,9 +53,7 @@ def test_a_client_that_leaves_cancels_its_judging(service: Running, rollout: Bui
     until(lambda: service.admission.rollouts.held == service.admission.buffered.held == 0)
 
 
-def test_a_large_batch_is_scored_whole_and_keeps_order_and_ids(
-    service: Running, rollout: Build
-) -> None:
+def test_a_large_batch_is_scored_whole_and_keeps_order_and_ids(service, rollout):
     padding = "<snippet id=s2>" + "filler " * 500 + "</snippet>"
     long = rollout(tool_output=rollout()["tool_output"] + padding)
     items = [{**long, "id": f"r{n}" if n % 2 else None} for n in range(1000)]
@@ -66,7 +62,7 @@ def test_a_large_batch_is_scored_whole_and_keeps_order_and_ids(
     assert [result.id for result in results] == [f"r{n}" if n % 2 else str(n) for n in range(1000)]
 
 
-def test_the_nearest_knob_wins(start: Start, rollout: Build) -> None:
+def test_the_nearest_knob_wins(start, rollout):
     service, one, own = start(citation_weight=0.7), rollout(), rollout(citation_weight=0.1)
 
     def weights(body: Any, query: str = "?citation_weight=0.5") -> list[float]:
@@ -81,7 +77,7 @@ def test_the_nearest_knob_wins(start: Start, rollout: Build) -> None:
 
 
 @pytest.mark.parametrize("query", ["citation_weight=nan", "citaton_weight=1", "deadline_s=0"])
-def test_a_bad_query_is_named(service: Running, rollout: Build, query: str) -> None:
+def test_a_bad_query_is_named(service, rollout, query):
     answer = service.post(rollout(), f"/v1/score?{query}")
     assert answer.status_code == 422
     assert query.partition("=")[0] in answer.json()["message"]

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from support.running_service import PATIENCE_S, Build, Start, until
+from support.running_service import PATIENCE_S, until
 
 _ENTRY = """
 import sys, threading
@@ -76,9 +76,7 @@ def process(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Process]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_lets_work_finish_and_refuses_more(
-    process: Process, rollout: Build, number: int
-) -> None:
+def test_a_signal_lets_work_finish_and_refuses_more(process, rollout, number):
     running = process.hold({"items": [rollout("wait"), rollout("now")]}, 2)
     process.popen.send_signal(number)
     until(process.draining)
@@ -96,14 +94,14 @@ def test_a_signal_lets_work_finish_and_refuses_more(
     assert "Traceback" not in process.log
 
 
-def test_an_idle_service_stops_at_once(process: Process) -> None:
+def test_an_idle_service_stops_at_once(process):
     assert process.client.get("/healthz").status_code == 200  # leaves an idle connection open
     process.popen.terminate()
     assert process.popen.wait(PATIENCE_S) == 0
 
 
 @pytest.mark.parametrize("process", [0.5], indirect=True)
-def test_the_grace_ends_and_says_so(process: Process, rollout: Build) -> None:
+def test_the_grace_ends_and_says_so(process, rollout):
     running = process.hold(rollout("wait"), 1)
     process.popen.terminate()
     response = running.result()
@@ -112,7 +110,7 @@ def test_the_grace_ends_and_says_so(process: Process, rollout: Build) -> None:
     assert "cutting 1 rollouts off" in process.log
 
 
-def test_a_second_signal_ends_it_at_once(process: Process, rollout: Build) -> None:
+def test_a_second_signal_ends_it_at_once(process, rollout):
     running = process.hold(rollout("wait"), 1)
     process.popen.terminate()
     until(process.draining)
@@ -121,7 +119,7 @@ def test_a_second_signal_ends_it_at_once(process: Process, rollout: Build) -> No
     assert isinstance(running.exception(), httpx.HTTPError) or running.result().is_error
 
 
-def test_a_stream_delivers_what_it_has_and_refuses_new_lines(start: Start, rollout: Build) -> None:
+def test_a_stream_delivers_what_it_has_and_refuses_new_lines(start, rollout):
     service = start(stop_grace_s=600.0)
     two = (json.dumps(rollout("wait")).encode() + b"\n") * 2
 
@@ -142,7 +140,7 @@ def test_a_stream_delivers_what_it_has_and_refuses_new_lines(start: Start, rollo
     assert not service.thread.is_alive()
 
 
-def test_idle_streams_and_stalled_uploads_do_not_hold_up_the_end(start: Start) -> None:
+def test_idle_streams_and_stalled_uploads_do_not_hold_up_the_end(start):
     service = start(stop_grace_s=600.0)
     with service.connect() as stream, service.connect() as upload:
         stream.sendall(

@@ -4,6 +4,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from http.client import HTTPResponse
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from citemark_schemas import StreamLine
 from citemark_service.web.routes.stream import LineCutter
-from support.running_service import Build, Running, Start, until
+from support.running_service import Running, until
 
 PATH = "/v1/score/stream"
 
@@ -22,7 +23,7 @@ class Duplex:
 
     def __init__(self, service: Running) -> None:
         self.socket = service.connect()
-        self._file = self.socket.makefile("rb")
+        self._response = HTTPResponse(self.socket, method="POST")
         head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
         self.socket.sendall(head.encode())
 
@@ -30,7 +31,7 @@ class Duplex:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self._response.close()
         self.socket.close()
 
     def send(self, *lines: Any) -> None:
@@ -43,16 +44,11 @@ class Duplex:
         self.socket.sendall(b"0\r\n\r\n")
 
     def status(self) -> int:
-        status = int(self._file.readline().split()[1])
-        while self._file.readline().strip():
-            pass
-        return status
+        self._response.begin()
+        return self._response.status
 
     def answers(self) -> Iterator[StreamLine]:
-        while size := int(self._file.readline(), 16):
-            line = self._file.read(size)
-            self._file.readline()
-            yield StreamLine.model_validate_json(line)
+        return map(StreamLine.model_validate_json, self._response)
 
     def answer(self) -> StreamLine:
         return next(self.answers())
@@ -77,7 +73,7 @@ def error_of(line: StreamLine) -> str:
     return line.error.error
 
 
-def test_every_line_is_answered_with_its_number(service: Running, rollout: Build) -> None:
+def test_every_line_is_answered_with_its_number(service, rollout):
     body = b"\n" + ndjson(rollout(id="a"), rollout("fail")) + b"\n \r\n" + ndjson(rollout())
     lines = streamed(service, body)
     assert list(lines) == [2, 3, 5]
@@ -87,9 +83,7 @@ def test_every_line_is_answered_with_its_number(service: Running, rollout: Build
     assert results[1].failure is not None
 
 
-def test_answers_come_as_they_finish_while_the_client_still_writes(
-    service: Running, rollout: Build
-) -> None:
+def test_answers_come_as_they_finish_while_the_client_still_writes(service, rollout):
     with Duplex(service) as client:
         client.send(rollout("wait"), rollout("now"))
         assert client.status() == 200
@@ -102,7 +96,7 @@ def test_answers_come_as_they_finish_while_the_client_still_writes(
         assert list(client.answers()) == []
 
 
-def test_a_bad_line_is_named_and_hurts_no_other(start: Start, rollout: Build) -> None:
+def test_a_bad_line_is_named_and_hurts_no_other(start, rollout):
     service = start(max_rollout_bytes=4096)
     bad = [
         b"{oops}",
@@ -124,7 +118,7 @@ def test_a_bad_line_is_named_and_hurts_no_other(start: Start, rollout: Build) ->
     assert problem.details[0].loc == "question"
 
 
-def test_knobs_are_query_parameters_that_a_line_overrides(service: Running, rollout: Build) -> None:
+def test_knobs_are_query_parameters_that_a_line_overrides(service, rollout):
     body = ndjson(rollout(), rollout(verification_reward=100.0))
     query = "?verification_reward=10&apply_citation_reward=false"
     lines = streamed(service, body, query)
@@ -133,15 +127,13 @@ def test_knobs_are_query_parameters_that_a_line_overrides(service: Running, roll
 
 
 @pytest.mark.parametrize("query", ["verificaton_reward=10", "verification_reward=x"])
-def test_a_wrong_query_parameter_refuses_the_stream(
-    service: Running, rollout: Build, query: str
-) -> None:
+def test_a_wrong_query_parameter_refuses_the_stream(service, rollout, query):
     response = service.post(ndjson(rollout()), f"{PATH}?{query}")
     assert response.status_code == 422
     assert query.partition("=")[0] in response.json()["details"][0]["loc"]
 
 
-def test_reading_pauses_while_the_window_is_full(start: Start, rollout: Build) -> None:
+def test_reading_pauses_while_the_window_is_full(start, rollout):
     service = start(stream_window=4)
     with Duplex(service) as client:
         client.send(*[rollout(f"wait {n}") for n in range(50)])
@@ -155,7 +147,7 @@ def test_reading_pauses_while_the_window_is_full(start: Start, rollout: Build) -
         assert sorted(line.line for line in client.answers()) == list(range(1, 51))
 
 
-def test_the_client_is_stopped_while_the_window_is_full(start: Start, rollout: Build) -> None:
+def test_the_client_is_stopped_while_the_window_is_full(start, rollout):
     service = start(stream_window=2)
     line = json.dumps(rollout("wait", tool_output="x" * 60_000)).encode() + b"\n"
     with Duplex(service) as client:
@@ -165,14 +157,14 @@ def test_the_client_is_stopped_while_the_window_is_full(start: Start, rollout: B
         until(lambda: service.admission.rollouts.held == 2)
 
 
-def test_streams_wait_for_room_and_lines_keep_their_numbers(start: Start, rollout: Build) -> None:
+def test_streams_wait_for_room_and_lines_keep_their_numbers(start, rollout):
     service = start(max_inflight=3, stream_window=50)
     lines = streamed(service, ndjson(*[rollout(id=str(n)) for n in range(1, 401)]))
     assert len(lines) == 400
     assert all(line.result and line.result.id == str(number) for number, line in lines.items())
 
 
-def test_open_streams_are_bounded(start: Start, rollout: Build) -> None:
+def test_open_streams_are_bounded(start, rollout):
     service = start(max_streams=1)
     with Duplex(service) as client:
         client.send(rollout())
@@ -188,9 +180,7 @@ def test_open_streams_are_bounded(start: Start, rollout: Build) -> None:
 
 
 @pytest.mark.parametrize("ended", [True, False])
-def test_a_client_that_leaves_cancels_its_judging(
-    start: Start, rollout: Build, ended: bool
-) -> None:
+def test_a_client_that_leaves_cancels_its_judging(start, rollout, ended):
     service = start(stream_window=4)
     with Duplex(service) as client:
         client.send(*[rollout(f"wait {n}") for n in range(20)])
@@ -202,7 +192,7 @@ def test_a_client_that_leaves_cancels_its_judging(
     assert len(service.judge.started) == 4
 
 
-def test_a_silent_stream_is_ended_with_the_reason(start: Start, rollout: Build) -> None:
+def test_a_silent_stream_is_ended_with_the_reason(start, rollout):
     service = start(stream_idle_s=2.0)
     with Duplex(service) as client:
         client.send(rollout())
@@ -212,7 +202,7 @@ def test_a_silent_stream_is_ended_with_the_reason(start: Start, rollout: Build) 
         assert error_of(last) == "body_timeout"
 
 
-def test_a_client_that_never_reads_is_given_up(start: Start, rollout: Build) -> None:
+def test_a_client_that_never_reads_is_given_up(start, rollout):
     service = start(stream_idle_s=0.5, stream_window=8)
     with Duplex(service) as client:
         claim = "<answer><snippet id=s1>" + "It is long. " * 5000 + "</snippet></answer>"
@@ -227,7 +217,7 @@ _TEXT = st.lists(st.sampled_from([b"a", b"bb", b" ", b"\n", b"\r\n", b"{}", b"cc
 
 
 @given(text=_TEXT, cuts=st.lists(st.integers(0, 60)), limit=st.integers(1, 8))
-def test_lines_are_cut_alike_whatever_the_chunks(text: bytes, cuts: list[int], limit: int) -> None:
+def test_lines_are_cut_alike_whatever_the_chunks(text, cuts, limit):
     edges = [0, *sorted(edge for edge in cuts if edge <= len(text)), len(text)]
     cutter = LineCutter(limit)
     chunks = (text[start:end] for start, end in itertools.pairwise(edges))

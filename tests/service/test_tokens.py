@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from citemark_schemas import Knobs, Problem
 from citemark_service.errors import SettingsError
 from citemark_service.settings import Settings, load_settings
-from support.running_service import Build, Running, begin, until
+from support.running_service import Running, begin, until
 
 TOKEN = "correct-horse.battery~staple_1"
 WRONG = "wrong-horse.battery~staple_1"
@@ -64,7 +64,7 @@ def closed() -> Iterator[Running]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_way_lets_in_who_knows_the_token(closed: Running, rollout: Build, way: str) -> None:
+def test_every_way_lets_in_who_knows_the_token(closed, rollout, way):
     path, headers = WAYS[way]
     response = closed.post(rollout(), path, headers=headers)
     assert response.status_code == 200
@@ -74,9 +74,7 @@ def test_every_way_lets_in_who_knows_the_token(closed: Running, rollout: Build, 
 
 
 @pytest.mark.parametrize("way", [*REFUSED, *MISPLACED])
-def test_who_does_not_know_it_is_told_how_to_send_it(
-    closed: Running, rollout: Build, way: str
-) -> None:
+def test_who_does_not_know_it_is_told_how_to_send_it(closed, rollout, way):
     closed.judge.forget()
     path, headers = {**REFUSED, **MISPLACED}[way]
     response = closed.post(rollout(), path, headers=headers)
@@ -99,18 +97,16 @@ def test_who_does_not_know_it_is_told_how_to_send_it(
         (200, "GET", [f"/t/{TOKEN}/readyz", f"/t/{TOKEN}/v1/rubrics"]),
     ],
 )
-def test_what_is_not_said_to_be_open_is_closed(
-    closed: Running, status: int, method: str, paths: list[str]
-) -> None:
+def test_what_is_not_said_to_be_open_is_closed(closed, status, method, paths):
     assert {closed.client.request(method, path).status_code for path in paths} == {status}
 
 
-def test_without_a_token_tokens_are_ignored(service: Running, rollout: Build) -> None:
+def test_without_a_token_tokens_are_ignored(service, rollout):
     for path in ("/t/whatever/v1/score?token=whatever", "/t//v1/score?token", "/v1/score?token="):
         assert service.post(rollout(), path).status_code == 200
 
 
-def test_a_client_that_still_uploads_reads_why_it_was_refused(closed: Running) -> None:
+def test_a_client_that_still_uploads_reads_why_it_was_refused(closed):
     with closed.connect() as raw:
         raw.sendall(b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\n")
         raw.sendall(b"x" * 100)
@@ -121,9 +117,7 @@ def test_a_client_that_still_uploads_reads_why_it_was_refused(closed: Running) -
 
 
 @pytest.mark.parametrize("way", [*WAYS, *REFUSED])
-def test_no_log_line_and_no_metric_has_a_token(
-    closed: Running, rollout: Build, caplog: pytest.LogCaptureFixture, way: str
-) -> None:
+def test_no_log_line_and_no_metric_has_a_token(closed, rollout, caplog, way):
     for logger in ("httpx", "httpcore"):  # the client's own, which tells its URL
         caplog.set_level(logging.WARNING, logger)
     caplog.set_level(logging.DEBUG)  # last, because each sets the handler's level too
@@ -137,7 +131,7 @@ def test_no_log_line_and_no_metric_has_a_token(
     assert not has_token(told)
 
 
-def test_routes_keep_their_names_in_the_metrics(closed: Running, rollout: Build) -> None:
+def test_routes_keep_their_names_in_the_metrics(closed, rollout):
     closed.post(rollout(), f"/t/{TOKEN}/v1/score")
     closed.post(rollout())
     seen = closed.client.get("/metrics").text
@@ -147,9 +141,7 @@ def test_routes_keep_their_names_in_the_metrics(closed: Running, rollout: Build)
 
 
 @pytest.mark.parametrize("token", ["", "a/b", "with blank", "äöü", "a+b=", "a%41"])
-def test_a_token_that_fits_in_no_url_is_refused_at_the_start(
-    monkeypatch: pytest.MonkeyPatch, token: str
-) -> None:
+def test_a_token_that_fits_in_no_url_is_refused_at_the_start(monkeypatch, token):
     monkeypatch.setenv("CITEMARK_API_TOKEN", token)
     with pytest.raises(SettingsError, match="api_token") as raised:
         load_settings()
@@ -157,7 +149,7 @@ def test_a_token_that_fits_in_no_url_is_refused_at_the_start(
     assert TOKEN not in repr(Settings(api_token=SecretStr(TOKEN)))
 
 
-def test_hostile_paths_and_queries_cost_little(closed: Running) -> None:
+def test_hostile_paths_and_queries_cost_little(closed):
     for path in ("/t/" * 10_000, "/?" + "token=x&" * 5_000, "/t/%ff%fe/v1/score?token=%ff"):
         try:
             assert closed.client.post(path).status_code == 401

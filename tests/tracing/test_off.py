@@ -7,7 +7,6 @@ from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.telemetry.traces import open_span, open_tracer, trace_headers
 from support.judge_tasks import by_shape
-from support.otlp_collector import Collector
 from support.step_rollouts import rollout
 
 _HIDDEN = """
@@ -62,18 +61,16 @@ def python(code: str, **environ: str) -> str:
     return done.stdout.strip()
 
 
-def test_a_rollout_is_scored_without_the_sdk_whatever_others_set() -> None:
+def test_a_rollout_is_scored_without_the_sdk_whatever_others_set():
     others = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
     assert python(_SERVED, **others, FASTAPI_OTEL_AUTO_CONFIGURE="true") == ""
 
 
-def test_wanting_traces_without_the_extra_says_what_to_install() -> None:
+def test_wanting_traces_without_the_extra_says_what_to_install():
     assert python(_WANTED) == "otlp_endpoint needs pip install 'citemark[service,otel]'"
 
 
-def test_the_judge_is_sent_no_trace_and_the_callers_is_left_alone(
-    serve, collector: Collector
-) -> None:
+def test_the_judge_is_sent_no_trace_and_the_callers_is_left_alone(serve, collector):
     with serve(by_shape(V=2, S=2, U=1, C=1), otlp_endpoint=None) as service:
         traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
         service.client.post("/v1/score", json=rollout(1, 0), headers={"traceparent": traceparent})
@@ -82,7 +79,7 @@ def test_the_judge_is_sent_no_trace_and_the_callers_is_left_alone(
     assert collector.posts == 0
 
 
-def test_every_span_that_is_off_is_the_same_empty_one() -> None:
+def test_every_span_that_is_off_is_the_same_empty_one():
     with open_tracer(Settings(), Metrics()) as tracer:
         spans = [open_span(tracer, "request", caller={}), open_span(tracer, "rollout")]
         assert spans[0] is spans[1]

@@ -14,7 +14,6 @@ from citemark_service.telemetry.metrics import Metrics
 from citemark_service.telemetry.traces import open_tracer, traces_url
 from support.in_process_judges import GatedJudge
 from support.judge_tasks import by_shape, shape_of
-from support.otlp_collector import Collector
 from support.scripted_judge import MODEL, Reply, Status, in_turn
 from support.step_rollouts import rollout, step
 
@@ -29,9 +28,7 @@ def carrying(flags: str = "01") -> dict[str, str]:
     return {"traceparent": f"00-{CALLER}-{PARENT}-{flags}", "tracestate": "vendor=kept"}
 
 
-def test_a_request_is_one_trace_with_every_stage_and_what_came_of_it(
-    serve, collector: Collector
-) -> None:
+def test_a_request_is_one_trace_with_every_stage_and_what_came_of_it(serve, collector):
     told = {**rollout(1, 0), "run": "r1", "group": "g7"}
     with serve(GOOD) as service:
         answer = service.client.post("/v1/score", json={"items": [told], "step": 12})
@@ -70,7 +67,7 @@ def test_a_request_is_one_trace_with_every_stage_and_what_came_of_it(
     assert service.spans("lost") == 0
 
 
-def test_a_callers_trace_goes_on_and_on_to_the_judge(serve, collector: Collector) -> None:
+def test_a_callers_trace_goes_on_and_on_to_the_judge(serve, collector):
     with serve(GOOD) as service:
         long = {**rollout(1, 0), "id": "i" * 512}
         service.client.post("/v1/score", json=long, headers=carrying())
@@ -90,8 +87,8 @@ def test_a_callers_trace_goes_on_and_on_to_the_judge(serve, collector: Collector
     ("ratio", "flags", "traced"), [(1.0, "00", False), (0.0, None, False), (0.0, "01", True)]
 )
 def test_the_caller_decides_on_its_trace_and_the_ratio_on_others(
-    serve, collector: Collector, ratio: float, flags: str | None, traced: bool
-) -> None:
+    serve, collector, ratio, flags, traced
+):
     with serve(GOOD, otlp_sample_ratio=ratio) as service:
         headers = None if flags is None else carrying(flags)
         service.client.post("/v1/score", json=rollout(1, 0), headers=headers)
@@ -105,7 +102,7 @@ def test_the_caller_decides_on_its_trace_and_the_ratio_on_others(
     assert sent == {traced}
 
 
-def test_a_broken_traceparent_begins_a_new_trace(serve, collector: Collector) -> None:
+def test_a_broken_traceparent_begins_a_new_trace(serve, collector):
     broken = ["", "garbage", "00-" + "0" * 32 + f"-{PARENT}-01", "x" * 2000]
     with serve(GOOD) as service:
         for given in broken:
@@ -117,7 +114,7 @@ def test_a_broken_traceparent_begins_a_new_trace(serve, collector: Collector) ->
     assert len({int(root.trace, 16) for root in roots}) == len(broken)
 
 
-def test_each_attempt_is_a_span_that_says_how_it_ended(serve, collector: Collector) -> None:
+def test_each_attempt_is_a_span_that_says_how_it_ended(serve, collector):
     answers = iter([Status(500), Status(429), Reply("nonsense")])
 
     def script(request):
@@ -143,9 +140,7 @@ def test_each_attempt_is_a_span_that_says_how_it_ended(serve, collector: Collect
     assert not criteria.failed
 
 
-def test_requests_at_once_are_traces_apart_and_every_span_is_with_its_rollout(
-    serve, collector: Collector
-) -> None:
+def test_requests_at_once_are_traces_apart_and_every_span_is_with_its_rollout(serve, collector):
     groups = [step(1, 16, first=group) for group in range(4)]
     with serve(GOOD, judge_concurrency=4) as service, ThreadPoolExecutor(4) as pool:
         posts = [pool.submit(service.client.post, "/v1/score", json={"items": g}) for g in groups]
@@ -170,7 +165,7 @@ def test_requests_at_once_are_traces_apart_and_every_span_is_with_its_rollout(
     assert received == {span.id for span in collector.named("judge call")}
 
 
-def test_a_stream_and_a_trainers_route_are_traced_too(serve, collector: Collector) -> None:
+def test_a_stream_and_a_trainers_route_are_traced_too(serve, collector):
     lines = b"".join(json.dumps(each).encode() + b"\n" for each in step(1, 2))
     with serve(GOOD) as service:
         assert service.client.post("/v1/score/stream", content=lines).status_code == 200
@@ -183,9 +178,7 @@ def test_a_stream_and_a_trainers_route_are_traced_too(serve, collector: Collecto
     assert collector.tree(reward) == {"rollout": WHOLE}
 
 
-def test_a_rollout_that_nobody_judged_says_why_and_no_text_is_exported(
-    serve, collector: Collector
-) -> None:
+def test_a_rollout_that_nobody_judged_says_why_and_no_text_is_exported(serve, collector):
     secret = "zanzibar-quokka"
     hostile = {
         **rollout(1, 0),
@@ -206,7 +199,7 @@ def test_a_rollout_that_nobody_judged_says_why_and_no_text_is_exported(
     assert not any(secret.encode() in body for body in collector.bodies)
 
 
-def test_waiting_for_a_prime_is_seen(serve, collector: Collector) -> None:
+def test_waiting_for_a_prime_is_seen(serve, collector):
     long = "".join(f"<snippet id=x{n}>Fact {n} of the bridge.</snippet>" for n in range(800))
     rollouts = [{**each, "tool_output": long} for each in step(1, 3)]
     with serve(GOOD, prime_prefix=True) as service:
@@ -218,8 +211,8 @@ def test_waiting_for_a_prime_is_seen(serve, collector: Collector) -> None:
 
 @pytest.mark.parametrize("name", ["citemark", "rewards-eu"])
 def test_the_resource_is_the_service_unless_the_deployment_says_otherwise(
-    serve, collector: Collector, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+    serve, collector, monkeypatch, name
+):
     if name != "citemark":
         monkeypatch.setenv("OTEL_SERVICE_NAME", name)
     with serve(GOOD) as service:
@@ -227,7 +220,7 @@ def test_the_resource_is_the_service_unless_the_deployment_says_otherwise(
     assert {resource["service.name"] for resource in collector.resources} == {name}
 
 
-async def test_a_defect_fails_the_span_of_its_request(collector: Collector) -> None:
+async def test_a_defect_fails_the_span_of_its_request(collector):
     settings = Settings(otlp_endpoint=collector.url)
     with open_tracer(settings, Metrics()) as tracer:
         app = create_app(settings, GatedJudge(), tracer=tracer)
@@ -248,11 +241,11 @@ async def test_a_defect_fails_the_span_of_its_request(collector: Collector) -> N
         ("http://c:4318/v1/traces", "http://c:4318/v1/traces"),
     ],
 )
-def test_an_endpoint_may_name_the_path_or_not(endpoint: str, url: str) -> None:
+def test_an_endpoint_may_name_the_path_or_not(endpoint, url):
     assert traces_url(endpoint) == url
 
 
 @pytest.mark.parametrize("endpoint", ["collector:4318", "grpc://c:4317", "http://", "http://[c"])
-def test_an_endpoint_that_cannot_be_is_refused(endpoint: str) -> None:
+def test_an_endpoint_that_cannot_be_is_refused(endpoint):
     with pytest.raises(SettingsError, match="otlp_endpoint"):
         traces_url(endpoint)

@@ -12,7 +12,6 @@ from citemark_service.telemetry.metrics import Metrics
 from citemark_service.telemetry.otlp import export_traces
 from citemark_service.telemetry.traces import open_span, set_attributes
 from support.judge_tasks import by_shape
-from support.otlp_collector import Collector
 from support.running_service import PATIENCE_S, until
 from support.scripted_service import free_url
 from support.step_rollouts import rollout, step
@@ -27,9 +26,7 @@ def told(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [r.getMessage() for r in caplog.records if r.name.startswith(names) and r.levelno >= 20]
 
 
-def test_a_collector_that_is_not_there_is_told_of_once_and_all_spans_are_counted(
-    serve, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_collector_that_is_not_there_is_told_of_once_and_all_spans_are_counted(serve, caplog):
     caplog.set_level(logging.INFO)
     with serve(GOOD, otlp_endpoint=free_url()) as service:
         # Those of each are a batch of their own: the request, the rollout and its nine.
@@ -43,9 +40,7 @@ def test_a_collector_that_is_not_there_is_told_of_once_and_all_spans_are_counted
     assert service.spans("exported") == 0
 
 
-def test_a_collector_that_refuses_is_told_of_with_its_status(
-    serve, collector: Collector, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_collector_that_refuses_is_told_of_with_its_status(serve, collector, caplog):
     caplog.set_level(logging.INFO)
     collector.status = 400
     with serve(GOOD) as service:
@@ -60,7 +55,7 @@ def test_a_collector_that_refuses_is_told_of_with_its_status(
     assert service.spans("exported") == len(collector.spans)
 
 
-def test_a_collector_that_hangs_holds_no_reward_up(serve, collector: Collector) -> None:
+def test_a_collector_that_hangs_holds_no_reward_up(serve, collector):
     collector.hang_s = 3600.0
     with serve(GOOD) as service:
         service.client.post("/v1/score", json=rollout(0, 0))
@@ -73,7 +68,7 @@ def test_a_collector_that_hangs_holds_no_reward_up(serve, collector: Collector) 
     assert service.spans("lost") > 0
 
 
-def test_what_waits_for_a_hanging_collector_is_bounded(collector: Collector) -> None:
+def test_what_waits_for_a_hanging_collector_is_bounded(collector):
     collector.hang_s = 3600.0
     metrics, url = Metrics(), f"{collector.url}/v1/traces"
 
