@@ -76,17 +76,6 @@ def test_groups_can_be_had_one_after_the_other(reader, engine, make):
     assert len(places) == 17
 
 
-def test_times_bound_what_is_found(reader):
-    found = reader.whole(reader.numbers(Place(run="b", since=103.0, until=111.0)))
-    assert [kept.at for kept in found] == [103.0, 104.0, 105.0, 106.0, 107.0, 110.0]
-
-
-def test_a_limit_takes_the_latest(reader):
-    everything = reader.numbers(Place(run="a"))
-    assert reader.numbers(Place(run="a"), limit=3) == everything[-3:]
-    assert sorted(reader.numbers(Place(run="a"), limit=3, grouped=True)) == list(everything[-3:])
-
-
 def test_what_goes_while_it_is_read_is_left_out(reader, engine):
     numbers = reader.numbers(Place())
     with engine.begin() as connection:

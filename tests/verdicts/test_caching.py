@@ -3,6 +3,7 @@
 import asyncio
 import re
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +13,7 @@ from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.factory import cache_verdicts
 from support.in_process_judges import CountingJudge
-from support.judge_tasks import CRITERIA, TOOL_OUTPUT, claims_task, criteria_task
+from support.judge_tasks import TOOL_OUTPUT, claims_task, criteria_task
 
 CLAIMS = [
     "<snippet id=S_1>One.</snippet>",
@@ -66,25 +67,16 @@ def test_the_verdicts_and_their_order_are_the_judges_and_nothing_is_judged_twice
     assert cache != "memory://" or set(judge.asked.values()) == {1}
 
 
-async def test_all_known_costs_no_call_and_says_so(remember, log):
-    cached = remember(CountingJudge())
-    for calls in (2, 0):
+@pytest.mark.parametrize(("cache", "kept"), [("memory://", 6), ("off", 0)])
+async def test_all_known_costs_no_call_and_says_so(remember, log, cache, kept):
+    cached = remember(CountingJudge(), verdict_cache=cache)
+    for calls in (2, 0 if kept else 2):
         meter = Meter()
         await criteria(cached, criteria_task(), meter)
         await citations(cached, claims_task(), meter)
         assert (meter.usage.calls, meter.all_kept) == (calls, not calls)
-    assert log.origins == {"judge": 6, "cache": 6, "joined": 0}
-    assert log.sample("cache_entries") == 6
-
-
-async def test_some_known_makes_a_smaller_task_and_is_not_called_cached(remember):
-    judge = CountingJudge()
-    cached = remember(judge)
-    await criteria(cached, criteria_task(criteria=CRITERIA[:2]))
-    meter = Meter()
-    await criteria(cached, criteria_task(), meter)
-    assert not meter.all_kept
-    assert judge.asked == {c.description: 1 for c in CRITERIA}
+    assert log.origins == {"judge": 12 - kept, "cache": kept, "joined": 0}
+    assert log.sample("cache_entries") == kept
 
 
 async def test_nothing_asked_is_not_called_cached(remember):
@@ -92,15 +84,6 @@ async def test_nothing_asked_is_not_called_cached(remember):
     meter = Meter()
     assert await criteria(remember(judge), criteria_task(criteria=()), meter) == ()
     assert (judge.calls, meter.all_kept) == (0, False)
-
-
-async def test_off_keeps_nothing(remember, log):
-    judge = CountingJudge()
-    cached = remember(judge, verdict_cache="off")
-    await criteria(cached, criteria_task())
-    await criteria(cached, criteria_task())
-    assert judge.calls == 2
-    assert log.origins["cache"] == log.sample("cache_entries") == 0
 
 
 async def test_the_identity_is_the_judges_and_closing_closes_it(remember):

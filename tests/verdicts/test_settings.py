@@ -63,20 +63,17 @@ def test_what_is_not_is_named(url, message):
     assert "hush" not in f"{refusal.value} {Settings(verdict_cache=url)!r}"  # the password
 
 
-def test_without_the_extra_redis_is_refused_with_what_to_install():
+def test_redis_is_loaded_only_where_it_is_wanted_and_its_extra_is_named_where_it_is_missing():
     code = (
-        "import sys; sys.modules['redis'] = None\n"
+        "import sys\n"
         "from citemark_service.judges.tasks import Judge\n"
         "from citemark_service.verdicts.factory import cache_verdicts\n"
         "from citemark_service.settings import Settings\n"
         "from citemark_service.errors import SettingsError\n"
+        "assert 'redis' not in sys.modules\n"
+        "sys.modules['redis'] = None\n"
         "try: cache_verdicts(Judge, Settings(judge='vllm', verdict_cache='redis://h'), None)\n"
         "except SettingsError as error: sys.exit('citemark[service,redis]' not in str(error))\n"
         "sys.exit(2)"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_redis_is_loaded_only_where_it_is_wanted():
-    code = "import sys; import citemark_service.verdicts.factory; sys.exit('redis' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
