@@ -41,7 +41,9 @@ def exported(ledger: str, path: Path, *flags: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_bytes().splitlines()]
 
 
-def test_every_row_is_flat_and_whole_and_can_be_rescored(ledger: str, tmp_path: Path) -> None:
+def test_every_row_is_flat_and_whole_to_be_rescored_and_explained(
+    ledger: str, tmp_path: Path
+) -> None:
     rows = exported(ledger, tmp_path / "all.jsonl")
     assert [row["id"] for row in rows] == [row["id"] for row in EXAMPLE_ROWS]
     assert [row["step"] for row in rows] == list(range(16))
@@ -53,6 +55,8 @@ def test_every_row_is_flat_and_whole_and_can_be_rescored(ledger: str, tmp_path: 
         assert (row["reward"], row["rubric_reward"]) == (result.reward, result.rubric_reward)
         assert (row["citation_f1"] is None) == (result.citation is None)
         assert rescore(Rollout(**row["rollout"]), result, Change(Knobs(), {})) == result
+    shown = cli("explain", tmp_path / "all.jsonl", "--id", "cycle-lane-mediocre").stdout
+    assert "[1✓] <snippet id=S_h1>Injury crashes on Harrow Street" in shown
 
 
 def test_both_files_say_the_same(ledger: str, tmp_path: Path) -> None:
@@ -61,12 +65,6 @@ def test_both_files_say_the_same(ledger: str, tmp_path: Path) -> None:
     for row in table:
         row["rollout"], row["result"] = json.loads(row["rollout"]), json.loads(row["result"])
     assert table == lines
-
-
-def test_what_is_exported_can_be_explained_with_its_answer(ledger: str, tmp_path: Path) -> None:
-    exported(ledger, tmp_path / "all.jsonl")
-    shown = cli("explain", tmp_path / "all.jsonl", "--id", "cycle-lane-mediocre").stdout
-    assert "[1✓] <snippet id=S_h1>Injury crashes on Harrow Street" in shown
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from citemark_schemas import Failure, FailureKind, ScoreResult
 from citemark_service.cli.results import FileResults
-from citemark_service.errors import DataError
 from support.scripted_service import scored
 
 A, B, C, OTHER = map(scored, ("a", "b", "c", "other"))
@@ -60,16 +59,6 @@ def test_a_cut_anywhere_leaves_the_whole_lines(whole: int, share: float) -> None
         path.write_bytes(kept + last[: int(share * (len(last) - 2))])
         FileResults(path).settle([])
         assert path.read_bytes() == kept
-
-
-@pytest.mark.parametrize("content", [b"precious\n", b"precious", b'{"id": 1}\n', b"{}\n\n"])
-def test_another_file_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "notes.txt"
-    path.write_bytes(content)
-    with pytest.raises(DataError, match="line 1"):
-        FileResults(path)
-    assert path.read_bytes() == content
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:

@@ -292,11 +292,13 @@ def test_a_row_that_became_wrong_is_a_bad_line(kept: Path, rows: WriteRows) -> N
     assert "1 bad line, 1 kept" in result.stderr
 
 
-def test_a_foreign_output_file_is_left_alone(rows: WriteRows) -> None:
+@pytest.mark.parametrize("content", ["precious\n", "precious", '{"id": 1}\n', "{}\n\n"])
+def test_a_foreign_output_file_is_left_alone(rows: WriteRows, output: Path, content: str) -> None:
     path = rows(named("a"))
-    before = path.read_bytes()
-    cli("score", path, "-o", path, status=2, says="line 1: is no result")
-    assert path.read_bytes() == before
+    output.write_text(content)
+    cli("score", path, "-o", output, status=2, says="line 1: is no result")
+    assert output.read_text() == content
+    assert sorted(output.parent.iterdir()) == [output, path]
 
 
 @pytest.mark.parametrize(

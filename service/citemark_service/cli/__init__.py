@@ -10,18 +10,9 @@ from citemark_service.errors import CitemarkError
 from citemark_service.printable import printable
 
 _COMMANDS = (
-    "serve",
-    "score",
-    "explain",
-    "rescore",
-    "export",
-    "rubrics",
-    "agree",
-    "doctor",
-    "convert",
-    "scaffold",
-    "judge",
-)
+    "serve", "score", "explain", "rescore", "export", "rubrics", "agree", "doctor", "convert",
+    "scaffold", "judge",
+)  # fmt: skip
 
 
 class _Commands(click.Group):

@@ -8,16 +8,13 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Column, Table
 
 from citemark_service.agreement.labelled import Agreement, measure
 from citemark_service.cli.options import INPUT, chosen_settings, judge_options
-from citemark_service.cli.terminal import plain, show
+from citemark_service.cli.terminal import build_table, plain, show
 from citemark_service.judges.factory import build_judge
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-
-_COLUMNS = ("rows", "failed", "BA at 0.5", "best BA", "threshold", "AUC")
 
 
 @click.command("agree")
@@ -31,8 +28,7 @@ def command(*, files: tuple[Path, ...], concurrency: int, **flags: Any) -> None:
     are skipped. Exit status 1 where judgements failed, 2 where a file is not labelled rows.
     """
     agreements = asyncio.run(_measure_files(files, chosen_settings(flags), concurrency))
-    numeric = (Column(name, justify="right") for name in _COLUMNS)
-    table = Table("file", *numeric, box=None, pad_edge=False, header_style="bold")
+    table = build_table(["file"], ["rows", "failed", "BA at 0.5", "best BA", "threshold", "AUC"])
     for agreement in agreements:
         rows = [(agreement.file, str(agreement.failed), agreement.figures)]
         rows += [(f"  {title}", "", figures) for title, figures in agreement.by_criterion.items()]

@@ -11,14 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from citemark_schemas import (
-    ClaimScore,
-    Polarity,
-    Rollout,
-    RubricScore,
-    ScoreResult,
-    StreamLine,
-)
+from citemark_schemas import ClaimScore, Polarity, Rollout, RubricScore, ScoreResult, StreamLine
 from citemark_service.cli.options import (
     INPUT,
     given_flags,
@@ -50,6 +43,7 @@ from citemark_service.score.explanation import (
 _FAIR, _POOR, _UNKNOWN = "yellow", "red", "dim"
 _STYLES: Final = dict(zip(Level, ("green", _FAIR, _POOR, _UNKNOWN), strict=True))
 _UNCITED: Final = "magenta"
+_PLAIN: Final[dict[str, Any]] = {"box": None, "pad_edge": False, "header_style": "dim"}
 _OPEN, _CLOSE = "<answer>", "</answer>"
 
 
@@ -67,11 +61,6 @@ def command(
     FILE holds results, of `citemark score` or `citemark export` or as a service answered, or
     rollouts, of which one is scored first. Rollouts are shown with their whole answer.
     """
-
-    async def score(row: RolloutRow) -> ScoreResult:
-        async with choose_scorer(url, parse_knobs(knobs), 1, flags) as scorer:
-            return await scorer.score(row)
-
     with file.open("rb") as lines:  # read once, so that a pipe will do
         rows: Iterator[bytes] = (raw for raw in json_rows(lines) if raw.strip())
         first = next(rows, None)
@@ -85,7 +74,12 @@ def command(
             shown = render_result(*find_result(rows, wanted, file))
         else:
             row = find_rollout(rows, wanted, file)
-            shown = render_result(asyncio.run(score(row)), row.rollout)
+
+            async def score() -> ScoreResult:
+                async with choose_scorer(url, parse_knobs(knobs), 1, flags) as scorer:
+                    return await scorer.score(row)
+
+            shown = render_result(asyncio.run(score()), row.rollout)
     show(shown)
 
 
@@ -175,22 +169,15 @@ def _mark_answer(result: ScoreResult, response: str) -> Text:
 
 
 def _tabulate(result: ScoreResult) -> Iterator[RenderableType]:
-    claims, sentences, rubrics = [
-        # The first column has the text; the others are as narrow as their cells.
-        Table(
-            Column(text, ratio=1),
-            *others,
-            box=None,
-            pad_edge=False,
-            header_style="dim",
-            expand=True,
-        )
+    # The first column has the text; the others are as narrow as their cells.
+    claims, sentences, rubrics = (
+        Table(Column(text, ratio=1), *others, expand=True, **_PLAIN)
         for text, *others in (
             ("claim", "support", "substance", "ids"),
             ("outside the claim tags", "states a fact"),
             ("rubric", "judged", "score", "weight", "from"),
         )
-    ]
+    )
     for number, claim in enumerate(result.claims, start=1):
         text = plain(f"{number}. {claim.text}", _style(claim.support))
         if claim.malformed:

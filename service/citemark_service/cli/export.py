@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from rich.console import Console
 
 from citemark_schemas import SIGNALS, metrics_of
-from citemark_service.cli.options import OUTPUT, setting_option
+from citemark_service.cli.options import OUTPUT, add_options, setting_option
 from citemark_service.cli.terminal import Progress, count_noun, plain
 from citemark_service.errors import DataError
 from citemark_service.ledger.reading import KeptRollout, LedgerReader, Numbers, Place, ledger_reader
@@ -59,7 +59,7 @@ def _parse_time(ctx: click.Context, parameter: click.Parameter, value: str | Non
 
 
 _TIME: Final[dict[str, Any]] = {"callback": _parse_time, "metavar": "TIME"}
-_OPTIONS: Final = (
+_add_place = add_options(
     setting_option("ledger", "Where the rollouts are.", metavar="URL"),
     click.option("--run", help="Only this run."),
     click.option("--step", type=int, help="Only this step."),
@@ -77,9 +77,7 @@ def place_options(command: Callable[..., object]) -> Callable[..., object]:
         place = Place(**{each.name: flags.pop(each.name) for each in fields(Place)})
         return command(place=place, **flags)
 
-    for option in reversed(_OPTIONS):
-        with_place = option(with_place)
-    return with_place
+    return _add_place(with_place)
 
 
 @contextmanager

@@ -32,7 +32,20 @@ def knob_option(text: str = "Of the reward; repeatable.") -> Callable[[Command],
     return click.option("--knob", "knobs", multiple=True, metavar="NAME=VALUE", help=text)
 
 
-_JUDGE_OPTIONS = (
+def add_options(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """A decorator that adds these options in this order."""
+
+    def add(command: Command) -> Command:
+        # --help lists the option first that is applied last.
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+# The flags that choose a judge, named as the settings.
+judge_options = add_options(
     setting_option("judge", "Who judges.", type=click.Choice(tuple(JUDGES))),
     setting_option("judge_url", "Its OpenAI-compatible server.", metavar="URL"),
     setting_option("judge_model", "Model there.", metavar="NAME"),
@@ -40,14 +53,6 @@ _JUDGE_OPTIONS = (
     setting_option("criteria_per_call", "1 is the careful mode.", type=int, metavar="N"),
     setting_option("evidence_quotes", "Ask for quotes."),
 )
-
-
-def judge_options(command: Command) -> Command:
-    """Add the flags that choose a judge, named as the settings."""
-    # --help lists the option first that is applied last.
-    for option in reversed(_JUDGE_OPTIONS):
-        command = option(command)
-    return command
 
 
 def chosen_settings(flags: Mapping[str, Any]) -> Settings:

@@ -10,13 +10,12 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Column, Table
 
 from citemark_rubrics import load_library
 from citemark_schemas import ScoreResult
 from citemark_service.cli.export import open_ledger, place_options, require_kept
 from citemark_service.cli.options import chosen_settings, judge_options, knob_option, parse_knobs
-from citemark_service.cli.terminal import Progress, count_noun, plain, show
+from citemark_service.cli.terminal import Progress, build_table, count_noun, plain, show
 from citemark_service.errors import DataError
 from citemark_service.judges.factory import build_judge
 from citemark_service.judges.tasks import JudgeIdentity
@@ -118,7 +117,7 @@ def _parse_weight(text: str) -> tuple[str, float]:
 
 
 def _show_rescored(found: Rescored) -> None:
-    table = _build_table(["rollout", "group"], ["old", "new", "rank"])
+    table = build_table(["rollout", "group"], ["old", "new", "rank"])
     for each in found.moves:
         pair = each.pair
         place = " ".join(str(part)[:24] for part in pair.group if part is not None)
@@ -153,7 +152,7 @@ def _compare_judges(kept: Sequence[KeptRollout], settings: Settings, *, as_json:
         judged = {"was": was, "now": now, "sample": len(kept), "failed": failed, **parts}
         click.echo(json.dumps(judged, indent=2))
         return
-    table = _build_table(["criterion"], ["judged by both", "kappa", "mean difference", "flips"])
+    table = build_table(["criterion"], ["judged by both", "kappa", "mean difference", "flips"])
     for row in criteria:
         kappa = "–" if row.kappa is None else f"{row.kappa:.2f}"
         cells = (str(row.pairs), kappa, f"{row.difference:+.3f}", str(row.flips))
@@ -175,11 +174,6 @@ async def _judge_anew(
         with Console(stderr=True).status(doing):
             new = await rejudge(pipeline, kept, concurrency=settings.judge_concurrency)
         return judge.identity, new
-
-
-def _build_table(texts: Sequence[str], numbers: Sequence[str]) -> Table:
-    numeric = (Column(name, justify="right") for name in numbers)
-    return Table(*texts, *numeric, box=None, pad_edge=False, header_style="bold")
 
 
 def _summarise(comparison: Comparison) -> Iterator[str]:

@@ -119,13 +119,14 @@ def is_answer(raw: bytes) -> bool:
         row = from_json(raw)
     except ValueError:
         return False
-    if not isinstance(row, dict):
-        return False
-    items = row.get("items")
-    return any(row.keys() >= form for form in (_RESULT, _STREAM_LINE, _EXPORTED)) or (
-        isinstance(items, list)
-        and all(isinstance(item, dict) and item.keys() >= _RESULT for item in items)
-    )
+    if any(_has(row, form) for form in (_RESULT, _STREAM_LINE, _EXPORTED)):
+        return True
+    items = row["items"] if _has(row, {"items"}) else None
+    return isinstance(items, list) and all(_has(item, _RESULT) for item in items)
+
+
+def _has(row: object, names: set[str]) -> bool:
+    return isinstance(row, dict) and row.keys() >= names
 
 
 def read_answer(raw: bytes) -> tuple[list[ScoreResult | StreamLine], Rollout | None]:
@@ -139,13 +140,12 @@ def read_answer(raw: bytes) -> tuple[list[ScoreResult | StreamLine], Rollout | N
     Raises `ValueError` for any other row.
     """
     row = from_json(raw)
-    names = set(row) if isinstance(row, dict) else set()
-    if "items" in names:
+    if _has(row, {"items"}):
         return [*map(restore_terms, ScoreResponse.model_validate(row).items)], None
-    if names >= _EXPORTED:
+    if _has(row, _EXPORTED):
         rollout = Rollout.model_validate(row["rollout"])
         return [restore_terms(ScoreResult.model_validate(row["result"]))], rollout
-    if names >= _STREAM_LINE:
+    if _has(row, _STREAM_LINE):
         line = StreamLine.model_validate(row)
         return [line if line.result is None else restore_terms(line.result)], None
     return [restore_terms(ScoreResult.model_validate(row))], None

@@ -24,7 +24,6 @@ from citemark_service.cli.terminal import Progress, plain
 from citemark_service.settings import JUDGES
 
 _IN_FLIGHT = 16
-_IN_FLIGHT_SMALL = JUDGES["smollm2"].rollouts_at_once
 
 
 @click.command("score")
@@ -47,7 +46,7 @@ _IN_FLIGHT_SMALL = JUDGES["smollm2"].rollouts_at_once
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 1024),
-    help=f"Rollouts in flight.  [{_IN_FLIGHT}; {_IN_FLIGHT_SMALL} for smollm2]",
+    help=f"Rollouts in flight.  [{_IN_FLIGHT}; {JUDGES['smollm2'].rollouts_at_once} for smollm2]",
 )
 @knob_option()
 @judge_options

@@ -1,12 +1,13 @@
 """Output to a terminal or a pipe."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Self, TypeVar
 
 import click
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.table import Column, Table
 from rich.text import Text
 
 from citemark_service.printable import printable
@@ -23,6 +24,12 @@ def plain(text: str, style: str = "") -> Text:
 def count_noun(count: int, noun: str) -> str:
     """`1 row`, `2 rows`: for nouns with a plural in s."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def build_table(texts: Sequence[str], numbers: Sequence[str]) -> Table:
+    """A table with these columns, those of numbers to the right."""
+    numeric = (Column(name, justify="right") for name in numbers)
+    return Table(*texts, *numeric, box=None, pad_edge=False, header_style="bold")
 
 
 def show(content: RenderableType) -> None:

@@ -3,11 +3,10 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from citemark_schemas import ClaimScore, Criterion, Rollout, RubricScore, ScoreResult, SentenceScore
 from citemark_service.parsing.answer import read_answer
-from citemark_service.parsing.parsed import SourceSnippet
 from citemark_service.parsing.sources import read_sources
 
 ANSWER_CHARS: Final = 60_000  # of each part of a response
@@ -28,28 +27,13 @@ class Piece:
     sentence: SentenceScore | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CitedSource:
-    """One source as the tool output defines it."""
+def mark_answer(rollout: Rollout, result: ScoreResult) -> Mapping[str, Any]:
+    """The parts of a response that its page shows.
 
-    number: int
-    snippet: SourceSnippet
-    claims: Sequence[int]  # numbers of the claims that cite it
-
-
-@dataclass(frozen=True, slots=True)
-class MarkedAnswer:
-    """A response in the parts that its page shows."""
-
-    before: str  # the policy's reasoning, which is never judged
-    pieces: Sequence[Piece]
-    after: str
-    cut: int  # characters of the answer that are not shown
-    numbers: Mapping[str, int]  # of every source, by id, from 1
-    sources: Sequence[CitedSource]  # the cited ones first
-
-
-def mark_answer(rollout: Rollout, result: ScoreResult) -> MarkedAnswer:
+    `before` and `after` the answer block, which are never judged; `pieces` of the answer, and how
+    many of its characters are `cut`; `numbers` of all sources by id, from 1; and `sources`, the
+    cited ones first, each with its number and the numbers of the claims that cite it.
+    """
     response = rollout.response
     start, end = read_answer(response).span
     if end <= start:
@@ -65,17 +49,22 @@ def mark_answer(rollout: Rollout, result: ScoreResult) -> MarkedAnswer:
             citing.setdefault(name, []).append(at)
     # Cited ones first; within both, in order of appearance.
     shown = sorted(numbers, key=lambda name: name not in citing)[:_SOURCES]
-    return MarkedAnswer(
-        before=_OPENED.sub("", response[:start][-ANSWER_CHARS:]),
-        pieces=tuple(_cut_pieces(response, start, stop, result)),
-        after=_CLOSED.sub("", response[end:][:ANSWER_CHARS]),
-        cut=end - stop,
-        numbers=numbers,
-        sources=[
-            CitedSource(numbers[name], snippets[name], citing.get(name, ())[:SHOWN_IDS])
-            for name in shown
-        ],
-    )
+    sources = [
+        {
+            "number": numbers[id_],
+            "snippet": snippets[id_],
+            "claims": citing.get(id_, ())[:SHOWN_IDS],
+        }
+        for id_ in shown
+    ]
+    return {
+        "before": _OPENED.sub("", response[:start][-ANSWER_CHARS:]),
+        "pieces": list(_cut_pieces(response, start, stop, result)),
+        "after": _CLOSED.sub("", response[end:][:ANSWER_CHARS]),
+        "cut": end - stop,
+        "numbers": numbers,
+        "sources": sources,
+    }
 
 
 def _cut_pieces(response: str, start: int, stop: int, result: ScoreResult) -> Iterator[Piece]:

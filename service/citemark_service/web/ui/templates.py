@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from http import HTTPStatus
 from importlib import resources
 from typing import Any, Final
@@ -103,16 +104,13 @@ def answer_with_pages(
 ) -> dict[int | type[Exception], Handler]:
     """`handlers`, whose answers under `/ui` are pages with the same status and headers."""
 
-    def as_page(handler: Handler) -> Handler:
-        async def answer(request: Request, error: Any) -> Response:
-            response = await handler(request, error)
-            if not response.body or not links.is_page(request.scope["path"]):
-                return response
-            return _problem_page(request, response, templates)
+    async def answer(handler: Handler, request: Request, error: Any) -> Response:
+        response = await handler(request, error)
+        if not response.body or not links.is_page(request.scope["path"]):
+            return response
+        return _problem_page(request, response, templates)
 
-        return answer
-
-    return {kind: as_page(handler) for kind, handler in handlers.items()}
+    return {kind: partial(answer, handler) for kind, handler in handlers.items()}
 
 
 def _problem_page(request: Request, response: Response, templates: Templates) -> Response:
