@@ -190,6 +190,6 @@ def _tokens(requests: Sequence[Request], rollouts: int) -> float | None:
 
 
 def _counted(server: LlamaServer, text: str) -> int:
-    url = f"{server.base_url.removesuffix('/v1')}/tokenize"
+    url = f"{server.endpoint.base_url.removesuffix('/v1')}/tokenize"
     reply = httpx.post(url, json={"content": text}, timeout=_TOKENIZE_S, trust_env=False)
     return len(reply.raise_for_status().json()["tokens"])

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citemark_schemas import Criterion, Source
-from citemark_service.judges.language.grammar import citation_layout, criteria_layout
 from citemark_service.judges.language.render import PromptWriter, render_answer
 from citemark_service.judges.language.texts import (
     clip,
@@ -44,13 +43,13 @@ hostile = st.text(st.characters()) | st.sampled_from(
 
 
 def criteria_prompt(task: CriteriaTask, writer: PromptWriter = WRITER, quotes=False) -> list[str]:
-    layout = criteria_layout(len(task.criteria), quotes=quotes)
-    return [m.content for m in writer.criteria(task, task.criteria, layout, quotes=quotes)]
+    _, messages = writer.criteria(task, task.criteria, quotes=quotes)
+    return [message.content for message in messages]
 
 
 def claims_prompt(task: CitationTask, writer: PromptWriter = WRITER) -> list[str]:
-    layout = citation_layout(tuple(len(claim.ids) for claim in task.claims), len(task.sentences))
-    return [message.content for message in writer.citations(task, layout)]
+    _, messages = writer.citations(task)
+    return [message.content for message in messages]
 
 
 def whole(text: str) -> str:
@@ -188,11 +187,8 @@ def test_a_group_shares_most_of_what_it_sends():
 
 def test_parts_of_one_task_share_their_beginning():
     task = criteria_task(criteria=(*CRITERIA, STATIC))
-    layout = criteria_layout(2, quotes=False)
-    parts = [
-        WRITER.criteria(task, part, layout, quotes=False)
-        for part in (task.criteria[:2], task.criteria[2:])
-    ]
+    halves = (task.criteria[:2], task.criteria[2:])
+    parts = [WRITER.criteria(task, half, quotes=False)[1] for half in halves]
     first, second = (part[1].content for part in parts)
     assert parts[0][0] == parts[1][0]
     assert "<criteria-" in common_prefix([first, second])

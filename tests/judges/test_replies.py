@@ -12,12 +12,7 @@ from hypothesis import strategies as st
 
 from citemark_service.errors import InvalidVerdict, JudgeError, JudgeTruncated, JudgeUnreadable
 from citemark_service.judges.chat import Alternative, ChatReply, Token
-from citemark_service.judges.language.grammar import (
-    Quote,
-    Verdict,
-    citation_layout,
-    criteria_layout,
-)
+from citemark_service.judges.language.grammar import citation_layout, criteria_layout
 from citemark_service.judges.language.replies import QuotedText, expected_score, parse_reply
 from citemark_service.judges.tasks import Usage
 from support.judge_tasks import filled
@@ -138,11 +133,10 @@ def test_the_two_forms_of_a_constraint_and_the_reader_agree(data, layout):
 
 @given(layouts)
 def test_the_longest_compact_reply_fits(layout):
-    quote = "x" * 160
-    verdicts = sum(isinstance(field, Verdict) for field in layout.fields)
-    quotes = sum(isinstance(field, Quote) for field in layout.fields)
+    verdicts = sum(bool(field.tops) for field in layout.fields)
+    quotes = len(layout.fields) - verdicts
     longest = filled(layout.shape, quote="")
-    assert layout.max_tokens >= len(longest) + quotes * len(quote) // 3 + verdicts
+    assert layout.max_tokens >= len(longest) + quotes * 160 // 3 + verdicts
 
 
 def weighed(*pairs: tuple[str, float]) -> msgspec.Raw:

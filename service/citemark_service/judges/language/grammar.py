@@ -8,9 +8,10 @@ Strings, because hosted servers refuse the `prefixItems` that a mixed array woul
 because brackets and commas would cost more tokens than the verdicts.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from citemark_service.judges.chat import Constraint
 
@@ -22,76 +23,41 @@ _QUOTE_TOKENS = 64
 _FIELD_SLACK_TOKENS, _REPLY_SLACK_TOKENS = 4, 16  # for white space that some servers add
 
 
-@dataclass(frozen=True, slots=True)
-class Quote:
-    """A string of at most 160 characters; empty where there is nothing to quote."""
+class Field(NamedTuple):
+    """A key of the reply: a verdict, or a quote of at most 160 characters that may be empty."""
 
     key: str
-
-    @property
-    def regex(self) -> str:
-        return f'"{self.key}":"{_QUOTE_PATTERN}"'
-
-    @property
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": f"^{_QUOTE_PATTERN}$"}
-
-    @property
-    def shape(self) -> str:
-        return f'"{self.key}":"Q"'
-
-    @property
-    def max_tokens(self) -> int:
-        return _QUOTE_TOKENS + len(self.shape)
+    regex: str  # of key and value
+    schema: Mapping[str, Any]  # of the value
+    shape: str  # of key and value, with letters in place of digits
+    max_tokens: int  # an upper bound
+    tops: tuple[
+        int, ...
+    ] = ()  # digit i of a verdict is in 0…`tops[i]`, its menu; empty for a quote
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """One digit as a number, or several as a string. Digit i is in 0…`tops[i]`, its menu."""
+def _quote(key: str) -> Field:
+    shape, schema = f'"{key}":"Q"', {"type": "string", "pattern": f"^{_QUOTE_PATTERN}$"}
+    return Field(key, f'"{key}":"{_QUOTE_PATTERN}"', schema, shape, _QUOTE_TOKENS + len(shape))
 
-    key: str
-    tops: tuple[int, ...]
-    letters: str  # the placeholders of the digits in the prompt
 
-    @property
-    def packed(self) -> bool:
-        return len(self.tops) > 1
-
-    def _enclose(self, value: str) -> str:
-        return f'"{value}"' if self.packed else value
-
-    @property
-    def _menu(self) -> str:
-        return "".join(f"[0-{top}]" for top in self.tops)
-
-    @property
-    def regex(self) -> str:
-        return f'"{self.key}":{self._enclose(self._menu)}'
-
-    @property
-    def schema(self) -> dict[str, Any]:
-        if self.packed:
-            return {"type": "string", "pattern": f"^{self._menu}$"}
-        return {"type": "integer", "enum": list(range(self.tops[0] + 1))}
-
-    @property
-    def shape(self) -> str:
-        return f'"{self.key}":{self._enclose(self.letters)}'
-
-    @property
-    def max_tokens(self) -> int:
-        return len(self.shape)  # a token has at least one character
+def _verdict(key: str, tops: tuple[int, ...], letters: str) -> Field:
+    """One digit as a number, or several as a string; `letters` stand for them in the prompt."""
+    menu = "".join(f"[0-{top}]" for top in tops)
+    schema: dict[str, Any] = {"type": "string", "pattern": f"^{menu}$"}
+    mark = '"'
+    if len(tops) == 1:
+        schema, mark = {"type": "integer", "enum": list(range(tops[0] + 1))}, ""
+    shape = f'"{key}":{mark}{letters}{mark}'
+    # Its length bounds the tokens, since a token has at least one character.
+    return Field(key, f'"{key}":{mark}{menu}{mark}', schema, shape, len(shape), tops)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The fields of one reply, in order.
+    """The fields of one reply, in order."""
 
-    A field has a `regex` of key and value, the JSON `schema` of the value, a `shape` for the
-    prompt, and `max_tokens` as an upper bound.
-    """
-
-    fields: tuple[Quote | Verdict, ...]
+    fields: tuple[Field, ...]
 
     @cached_property
     def keys(self) -> frozenset[str]:
@@ -122,11 +88,11 @@ class Layout:
 @lru_cache
 def criteria_layout(count: int, *, quotes: bool) -> Layout:
     """Criteria numbered from 1, each after its quote `q1`, `q2`, … if `quotes` is set."""
-    fields: list[Quote | Verdict] = []
+    fields = []
     for number in range(1, count + 1):
         if quotes:
-            fields.append(Quote(f"q{number}"))
-        fields.append(Verdict(str(number), (2,), "V"))
+            fields.append(_quote(f"q{number}"))
+        fields.append(_verdict(str(number), (2,), "V"))
     return Layout(tuple(fields))
 
 
@@ -137,6 +103,6 @@ def citation_layout(ids_per_claim: tuple[int, ...], sentences: int) -> Layout:
     for number, ids in enumerate(ids_per_claim, start=1):
         contributions = ids if ids > 1 else 0  # a single id contributes all
         tops = (2, 1, *(1,) * contributions)
-        fields.append(Verdict(str(number), tops, "SU" + "C" * contributions))
-    facts = (Verdict(f"s{number}", (1,), "F") for number in range(1, sentences + 1))
+        fields.append(_verdict(str(number), tops, "SU" + "C" * contributions))
+    facts = (_verdict(f"s{number}", (1,), "F") for number in range(1, sentences + 1))
     return Layout((*fields, *facts))

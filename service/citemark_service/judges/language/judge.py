@@ -12,6 +12,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ from citemark_schemas import (
 )
 from citemark_service.errors import InvalidVerdict, JudgeTruncated, JudgeUnreadable
 from citemark_service.judges.chat import ChatRequest, Message
-from citemark_service.judges.language.grammar import Layout, citation_layout, criteria_layout
+from citemark_service.judges.language.grammar import Layout
 from citemark_service.judges.language.render import PromptWriter, shared_part
 from citemark_service.judges.language.replies import ParsedReply, QuotedText, parse_reply
 from citemark_service.judges.server.pool import JudgePool
@@ -50,11 +51,11 @@ _log = logging.getLogger("citemark.judge")
 
 
 class _Ask(NamedTuple):
-    """One question to the model; `write(quotes)` returns its layout and prompt."""
+    """One question to the model; `write(quotes=…)` returns its layout and prompt."""
 
     question: Question
     task: CriteriaTask | CitationTask
-    write: Callable[[bool], tuple[Layout, tuple[Message, ...]]]
+    write: Callable[..., tuple[Layout, tuple[Message, ...]]]
     meter: Meter
     deadline: float | None
 
@@ -115,9 +116,8 @@ class LanguageJudge(Judge):
         """As `judge_criteria`, in one call; none for a task without claims and sentences."""
         if not task.claims and not task.sentences:
             return CitationVerdicts((), ())
-        layout = _citation_layout(task)
-        messages = self._writer.citations(task, layout)
-        ask = _Ask("citations", task, lambda _: (layout, messages), meter, deadline)
+        written = self._writer.citations(task)
+        ask = _Ask("citations", task, lambda **_: written, meter, deadline)
         scores = (await self._ask(ask, quotes=False)).scores
         claims = []
         for number, claim in enumerate(task.claims, start=1):
@@ -136,11 +136,10 @@ class LanguageJudge(Judge):
         writer = self._writer.apart()
         words = []
         for part in _divide(criteria.criteria, self._criteria_per_call):
-            layout = criteria_layout(len(part), quotes=self._quotes)
-            messages = writer.criteria(criteria, part, layout, quotes=self._quotes)
+            _, messages = writer.criteria(criteria, part, quotes=self._quotes)
             words.append(Words("criteria", _join(messages)))
         if citations is not None:
-            messages = writer.citations(citations, _citation_layout(citations))
+            _, messages = writer.citations(citations)
             words.append(Words("citations", _join(messages)))
         return tuple(words)
 
@@ -157,10 +156,7 @@ class LanguageJudge(Judge):
         meter: Meter,
         deadline: float | None,
     ) -> tuple[CriterionVerdict, ...]:
-        def write(quotes: bool) -> tuple[Layout, tuple[Message, ...]]:
-            layout = criteria_layout(len(criteria), quotes=quotes)
-            return layout, self._writer.criteria(task, criteria, layout, quotes=quotes)
-
+        write = partial(self._writer.criteria, task, criteria)
         ask = _Ask("criteria", task, write, meter, deadline)
         reading = await self._ask(ask, quotes=self._quotes)
         keys = [str(number) for number in range(1, len(criteria) + 1)]
@@ -188,7 +184,7 @@ class LanguageJudge(Judge):
         self, ask: _Ask, *, quotes: bool, temperature: float = 0.0, last: bool = False
     ) -> ParsedReply:
         """Return a valid reply; after an invalid one ask again, unless this is the `last` try."""
-        layout, messages = ask.write(quotes)
+        layout, messages = ask.write(quotes=quotes)
         origin = ask.task.origin
         request = ChatRequest(
             messages=messages,
@@ -217,10 +213,6 @@ class LanguageJudge(Judge):
         _log.info("%s: the %s are asked about again", kind.value, ask.question, extra=fields)
         with log_context(ask=2):
             return await self._ask(ask, quotes=False, temperature=temperature, last=True)
-
-
-def _citation_layout(task: CitationTask) -> Layout:
-    return citation_layout(tuple(len(claim.ids) for claim in task.claims), len(task.sentences))
 
 
 def _join(messages: Sequence[Message]) -> str:

@@ -16,7 +16,12 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 
 from citemark_schemas import Criterion, Polarity, Source
 from citemark_service.judges.chat import Message
-from citemark_service.judges.language.grammar import GRAMMAR_VERSION, Layout
+from citemark_service.judges.language.grammar import (
+    GRAMMAR_VERSION,
+    Layout,
+    citation_layout,
+    criteria_layout,
+)
 from citemark_service.judges.language.texts import (
     clip,
     clip_all,
@@ -105,21 +110,23 @@ class PromptWriter:
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
     def criteria(
-        self, task: CriteriaTask, criteria: Sequence[Criterion], layout: Layout, *, quotes: bool
-    ) -> tuple[Message, ...]:
-        """The prompt for `criteria`, all or a part of the task's.
+        self, task: CriteriaTask, criteria: Sequence[Criterion], *, quotes: bool
+    ) -> tuple[Layout, tuple[Message, ...]]:
+        """The reply's layout and the prompt for `criteria`, all or a part of the task's.
 
         All static criteria of the task are in the rules, so that the parts share their beginning.
         """
+        layout = criteria_layout(len(criteria), quotes=quotes)
         group = self._read_group(task.question, task.sources)
         system, tail = self._write_wording(
             task.criteria, tuple(criteria), group.nonce, quotes, layout.shape
         )
         answer = render_answer(task.answer.text, self.budget.answer)
-        return (Message("system", system), Message("user", group.head + answer + tail))
+        return layout, (Message("system", system), Message("user", group.head + answer + tail))
 
-    def citations(self, task: CitationTask, layout: Layout) -> tuple[Message, ...]:
-        """The prompt for all claims and sentences, with the cited snippets in source order."""
+    def citations(self, task: CitationTask) -> tuple[Layout, tuple[Message, ...]]:
+        """As `criteria` for all claims and sentences, with the cited snippets in source order."""
+        layout = citation_layout(tuple(len(c.ids) for c in task.claims), len(task.sentences))
         budget = self._budgets["citations"]
         group = self._read_group(task.question, task.sources)
         texts = [*(c.claim.text for c in task.claims), *(s.text for s in task.sentences)]
@@ -143,7 +150,7 @@ class PromptWriter:
             sentences=lines[cut:],
             shape=layout.shape,
         )
-        return (Message("system", self._citation_rules), Message("user", user))
+        return layout, (Message("system", self._citation_rules), Message("user", user))
 
     def affinity(self, task: CriteriaTask | CitationTask) -> str:
         """The group's nonce: 8 hex digits, equal for all tasks of a group."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from citemark_service.errors import InvalidVerdict, JudgeTruncated, JudgeUnreadable
 from citemark_service.judges.chat import ChatReply, Token
-from citemark_service.judges.language.grammar import Layout, Quote, Verdict
+from citemark_service.judges.language.grammar import Field, Layout
 
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _PAIR = re.compile(rf"\s*({_STRING})\s*:\s*({_STRING}|-?\d+)\s*[,}}]")
@@ -48,19 +48,19 @@ def parse_reply(reply: ChatReply, layout: Layout) -> ParsedReply:
         InvalidVerdict: a verdict is missing, repeated or off its menu.
     """
     values = _parse_object(reply, layout)
-    verdicts = [field for field in layout.fields if isinstance(field, Verdict)]
+    verdicts = [field for field in layout.fields if field.tops]
     digits = {field.key: _parse_digits(field, values[field.key]) for field in verdicts}
     places = _find_digits(reply.content)
     tokens = TokenMap(reply.content, reply.tokens)
     scores: dict[str, tuple[float, ...]] = {}
-    for key, tops in ((field.key, field.tops) for field in verdicts):
-        place = places.get(key)
-        scores[key] = tuple(
+    for field in verdicts:
+        place = places.get(field.key)
+        scores[field.key] = tuple(
             expected_score(digit, top, None if place is None else tokens.find(place + index))
-            for index, (digit, top) in enumerate(zip(digits[key], tops, strict=True))
+            for index, (digit, top) in enumerate(zip(digits[field.key], field.tops, strict=True))
         )
     quotes: dict[str, str] = {}
-    for key in (field.key for field in layout.fields if isinstance(field, Quote)):
+    for key in (field.key for field in layout.fields if not field.tops):
         if not isinstance(values[key], str):
             raise JudgeUnreadable(f"quote {key} is not a string")
         quotes[key] = values[key].strip()
@@ -91,13 +91,16 @@ def _parse_object(reply: ChatReply, layout: Layout) -> dict[str, Any]:
     return values
 
 
-def _parse_digits(field: Verdict, value: object) -> tuple[int, ...]:
+def _parse_digits(field: Field, value: object) -> tuple[int, ...]:
+    tops = field.tops
     # type() and not isinstance(): true is an int to Python, and 1.0 equals 1.
-    written = value if field.packed else str(value) if type(value) is int else None
-    if not isinstance(written, str) or len(written) != len(field.tops):
-        raise InvalidVerdict(f"verdict {field.key} is not on its menu")
-    # String comparison is faster than a regular expression for each verdict.
-    if not all("0" <= digit <= str(top) for digit, top in zip(written, field.tops, strict=True)):
+    written = value if len(tops) > 1 else str(value) if type(value) is int else None
+    if not (
+        isinstance(written, str)
+        and len(written) == len(tops)
+        # String comparison is faster than a regular expression for each verdict.
+        and all("0" <= digit <= str(top) for digit, top in zip(written, tops, strict=True))
+    ):
         raise InvalidVerdict(f"verdict {field.key} is not on its menu")
     return tuple(map(int, written))
 

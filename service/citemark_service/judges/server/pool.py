@@ -12,15 +12,17 @@ import dataclasses
 import logging
 import random
 import time
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext, suppress
 from contextvars import Context
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
-from typing import Any, Final
+from operator import itemgetter
+from typing import Final
 
+from cachetools import LRUCache, TTLCache
 from opentelemetry.trace import Tracer
 
 from citemark_service.errors import (
@@ -45,9 +47,6 @@ _SPILL_SHARE: Final = 0.25  # of a server's slots
 _GROUPS_KEPT: Final = 4096  # bounds memory; the least recent group is forgotten first
 _PRIME_TTL_S: Final = 300.0
 _log = logging.getLogger("citemark.judge")
-
-# `Server.attempt` or `Priming.attempt`.
-Attempt = Callable[[Server, ChatRequest, Meter, float | None], Coroutine[Any, Any, ChatReply]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +112,8 @@ class JudgePool:
         )
         self._retry = retry
         self._metrics = metrics
-        self._attempt: Attempt = Server.attempt
-        self._priming = None
-        if prime_wait_s is not None:
-            self._priming = Priming(prime_wait_s, metrics, tracer)
-            self._attempt = self._priming.attempt
-        self._homes: OrderedDict[str, Server] = OrderedDict()  # by affinity, latest last
+        self._priming = None if prime_wait_s is None else Priming(prime_wait_s, metrics, tracer)
+        self._homes = LRUCache[str, Server](_GROUPS_KEPT)  # by affinity
         self._watchers: list[asyncio.Task[None]] | None = None
         for server in self._servers:
             server.on_change = partial(self._redirect, server)
@@ -143,7 +138,9 @@ class JudgePool:
             server = self._pick(request.affinity, tried)
             try:
                 with log_context(attempt=attempt) if attempt > 1 else nullcontext():
-                    return await self._attempt(server, request, meter, deadline)
+                    if self._priming is not None:
+                        await self._priming.prime(server, request, meter, deadline)
+                    return await server.attempt(request, meter, deadline)
             except Displaced:
                 continue  # no attempt; each follows an ejection, so the loop ends
             except TRANSPORT_ERRORS as error:
@@ -189,19 +186,12 @@ class JudgePool:
             return least
         home = self._homes.get(affinity)
         if home is None or home not in fit:
-            home = max(
-                fit,
-                key=lambda each: blake2b(
-                    f"{each.name} {affinity}".encode(), digest_size=8
-                ).digest(),
-            )
+            hashes = (blake2b(f"{s.name} {affinity}".encode(), digest_size=8).digest() for s in fit)
+            _, home = max(zip(hashes, fit, strict=True), key=itemgetter(0))
         if home.slots.load > least.slots.load + home.slots.limit * _SPILL_SHARE:
             home = least
         if not tried:  # one call that failed does not move its group
             self._homes[affinity] = home
-            self._homes.move_to_end(affinity)
-            if len(self._homes) > _GROUPS_KEPT:
-                self._homes.popitem(last=False)
         return home
 
     def _redirect(self, server: Server) -> None:
@@ -212,14 +202,6 @@ class JudgePool:
             for other in self._servers:
                 if not other.up:
                     other.displace()
-
-
-@dataclass(slots=True)
-class _Prime:
-    """A prime in flight until `done` is set, and valid until `until` (`time.monotonic()`)."""
-
-    until: float
-    done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Priming:
@@ -235,39 +217,34 @@ class Priming:
         self._wait_s = wait_s
         self._metrics = metrics
         self._tracer = tracer
-        self._primes: defaultdict[str, OrderedDict[str, _Prime]] = defaultdict(OrderedDict)
-
-    async def attempt(
-        self, server: Server, request: ChatRequest, meter: Meter, deadline: float | None
-    ) -> ChatReply:
-        """As `Server.attempt`, after the group's prime.
-
-        The group's first call sends the prime, on its meter; the others wait for that one.
-        """
-        if request.affinity and request.shared:
-            await self._prime(server, request, meter, deadline)
-        return await server.attempt(request, meter, deadline)
+        # By server and affinity; set when the prime has ended.
+        self._primes = defaultdict[str, TTLCache[str, asyncio.Event]](
+            lambda: TTLCache(_GROUPS_KEPT, _PRIME_TTL_S)
+        )
 
     def forget(self, server: Server) -> None:
         """Prime anew on `server`, whose cache may be lost."""
         self._primes.pop(server.name, None)
 
-    async def _prime(
+    async def prime(
         self, server: Server, request: ChatRequest, meter: Meter, deadline: float | None
     ) -> None:
-        primes, now = self._primes[server.name], time.monotonic()
-        prime = primes.get(request.affinity)
-        if prime is not None and now < prime.until:
-            if prime.done.is_set():
-                return
-            with open_span(self._tracer, "prime"), suppress(TimeoutError):
-                async with asyncio.timeout(None if deadline is None else deadline - now):
-                    await prime.done.wait()  # no longer than its sender's `wait_s`
+        """Prime the group of `request`, on the meter of its first call; the others wait for that.
+
+        Raises `Displaced` as `Server.attempt`; any other failure of a prime is counted only.
+        """
+        if not request.affinity or not request.shared:
             return
-        prime = primes[request.affinity] = _Prime(now + _PRIME_TTL_S)
-        primes.move_to_end(request.affinity)
-        if len(primes) > _GROUPS_KEPT:
-            primes.popitem(last=False)
+        primes = self._primes[server.name]
+        ended = primes.get(request.affinity)
+        if ended is not None:
+            if not ended.is_set():
+                left_s = None if deadline is None else deadline - time.monotonic()
+                with open_span(self._tracer, "prime"), suppress(TimeoutError):
+                    async with asyncio.timeout(left_s):
+                        await ended.wait()  # no longer than its sender's `wait_s`
+            return
+        ended = primes[request.affinity] = asyncio.Event()
         with open_span(self._tracer, "prime"):
             outcome = "failed"
             try:
@@ -277,12 +254,12 @@ class Priming:
             except TimeoutError:
                 outcome = "late"
             except (Displaced, asyncio.CancelledError):
-                prime.until = 0.0  # expired, so that the next call sends another
+                primes.pop(request.affinity, None)  # so that the next call sends another
                 raise
             except JudgeError:
                 pass
             finally:
-                prime.done.set()
+                ended.set()
             self._metrics.primes[outcome].inc()
 
 

@@ -48,9 +48,7 @@ class WaitingLine(Generic[T]):
         self.size += 1
 
     def pop(self) -> T:
-        """Remove and return the next item. Raises `IndexError` where nothing waits."""
-        if not self.size:
-            raise IndexError("nothing waits")
+        """Remove and return the next item; one must wait."""
         priority = min(self._priorities)
         callers = self._priorities[priority]
         caller, groups = next(iter(callers.items()))

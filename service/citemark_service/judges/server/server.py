@@ -36,6 +36,8 @@ _LOOK_TIMEOUT_S: Final = 4.0  # less than `/readyz` waits for all servers
 _UNBILLED: Final = Usage()
 _log = logging.getLogger("citemark.judge")
 
+Outcome = ChatReply | JudgeError
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -167,7 +169,7 @@ class Server:
         finally:  # also for a call that got no slot
             started = time.monotonic()
             self._metrics.stages["queue"].observe(started - arrived)
-        outcome: ChatReply | JudgeError
+        outcome: Outcome
         usage, timeout_s = _UNBILLED, self._limits.timeout_s
         left_s = float("inf") if deadline is None else deadline - started
         leash = asyncio.timeout(min(left_s, timeout_s))
@@ -265,12 +267,7 @@ class Server:
         self.on_change()
 
     def _record(
-        self,
-        outcome: ChatReply | JudgeError,
-        seconds: float,
-        usage: Usage,
-        meter: Meter,
-        span: Span,
+        self, outcome: Outcome, seconds: float, usage: Usage, meter: Meter, span: Span
     ) -> None:
         error = outcome if isinstance(outcome, JudgeError) else None
         label: CallOutcome = "ok" if error is None else error.kind
