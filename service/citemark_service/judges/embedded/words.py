@@ -219,10 +219,7 @@ def read_passage(text: str) -> Passage:
 
 
 def merge_passages(passages: Iterable[Passage]) -> Passage:
-    """Join passages into one, so far apart that no span covers two of them.
-
-    Looking a word up then costs the same for any number of sources.
-    """
+    """Join passages, so far apart that no span covers two: a look-up costs as for one passage."""
     positions: dict[str, list[int]] = {}
     roots: set[str] = set()
     pairs: set[tuple[str, str]] = set()

@@ -61,10 +61,7 @@ class _Ask(NamedTuple):
 
 
 class LanguageJudge(Judge):
-    """A `Judge` over the servers of a model.
-
-    The criteria prompts of a group are equal byte for byte up to the answer.
-    """
+    """A `Judge` over the servers of a model."""
 
     def __init__(
         self,
@@ -91,10 +88,7 @@ class LanguageJudge(Judge):
     async def judge_criteria(
         self, task: CriteriaTask, *, meter: Meter, deadline: float | None
     ) -> tuple[CriterionVerdict, ...]:
-        """One verdict per criterion, in order; one failed call fails them all.
-
-        Raises `JudgeError` where a call fails, or both replies are invalid.
-        """
+        """One verdict per criterion, in order. Raises `JudgeError` where one call fails."""
         parts = _divide(task.criteria, self._criteria_per_call)
         if len(parts) == 1:  # the usual case, without the cost of an asyncio task
             return await self._judge_part(task, parts[0], meter, deadline)

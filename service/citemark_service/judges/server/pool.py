@@ -112,7 +112,7 @@ class JudgePool:
         )
         self._retry = retry
         self._metrics = metrics
-        self._priming = None if prime_wait_s is None else Priming(prime_wait_s, metrics, tracer)
+        self._priming = Priming(prime_wait_s, metrics, tracer)
         self._homes = LRUCache[str, Server](_GROUPS_KEPT)  # by affinity
         self._watchers: list[asyncio.Task[None]] | None = None
         for server in self._servers:
@@ -138,8 +138,7 @@ class JudgePool:
             server = self._pick(request.affinity, tried)
             try:
                 with log_context(attempt=attempt) if attempt > 1 else nullcontext():
-                    if self._priming is not None:
-                        await self._priming.prime(server, request, meter, deadline)
+                    await self._priming.prime(server, request, meter, deadline)
                     return await server.attempt(request, meter, deadline)
             except Displaced:
                 continue  # no attempt; each follows an ejection, so the loop ends
@@ -196,7 +195,7 @@ class JudgePool:
 
     def _redirect(self, server: Server) -> None:
         """Displace what waits for servers that are down, if one is up; `server` has changed."""
-        if self._priming is not None and not server.up:
+        if not server.up:
             self._priming.forget(server)
         if any(other.up for other in self._servers):
             for other in self._servers:
@@ -210,10 +209,10 @@ class Priming:
     With recurrent layers (see the README) a prefix cache has an entry only at the end of a
     prompt, which the next sample's prompt does not reach: the answer differs. A call that ends
     with the shared part puts an entry there. After `wait_s` seconds, or when the prime failed,
-    the call goes ahead.
+    the call goes ahead. With `wait_s` None nothing is primed.
     """
 
-    def __init__(self, wait_s: float, metrics: Metrics, tracer: Tracer) -> None:
+    def __init__(self, wait_s: float | None, metrics: Metrics, tracer: Tracer) -> None:
         self._wait_s = wait_s
         self._metrics = metrics
         self._tracer = tracer
@@ -233,16 +232,17 @@ class Priming:
 
         Raises `Displaced` as `Server.attempt`; any other failure of a prime is counted only.
         """
-        if not request.affinity or not request.shared:
+        if self._wait_s is None or not request.affinity or not request.shared:
             return
         primes = self._primes[server.name]
         ended = primes.get(request.affinity)
+        if ended is not None and ended.is_set():
+            return
         if ended is not None:
-            if not ended.is_set():
-                left_s = None if deadline is None else deadline - time.monotonic()
-                with open_span(self._tracer, "prime"), suppress(TimeoutError):
-                    async with asyncio.timeout(left_s):
-                        await ended.wait()  # no longer than its sender's `wait_s`
+            left_s = None if deadline is None else deadline - time.monotonic()
+            with open_span(self._tracer, "prime"), suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await ended.wait()  # no longer than its sender's `wait_s`
             return
         ended = primes[request.affinity] = asyncio.Event()
         with open_span(self._tracer, "prime"):
