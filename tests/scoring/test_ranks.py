@@ -91,13 +91,10 @@ def test_a_steeper_line_correlates_fully_and_a_falling_one_against():
     assert compared(changed([pairs], lambda old: 3 * old + 1)).correlation == pytest.approx(1)
     assert compared(changed([pairs], lambda old: -old)).correlation == pytest.approx(-1)
     assert compared(changed([pairs], lambda old: 1.0)).correlation is None
+    found = compared([])
+    assert found.mean_old is found.mean_new is found.turned is found.correlation is None
 
 
 def test_the_move_of_a_rank_counts_before_that_of_a_reward():
     pair = RewardPair(1, "x", ("r", 1, "a"), 0.0, 1.0)
     assert Ranked(pair, 1, 2).size > Ranked(pair, 1, 1).size
-
-
-def test_no_rollouts_have_no_means():
-    found = compared([])
-    assert found.mean_old is found.mean_new is found.turned is found.correlation is None

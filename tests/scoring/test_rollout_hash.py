@@ -10,33 +10,28 @@ from hypothesis import strategies as st
 from citemark_schemas import Rollout
 from citemark_service.score.rollout import rollout_hash
 
+SNIPPET = {"id": "S2", "text": "Since May.", "paper_id": "p"}
+RUBRIC = {"title": "Year", "description": "Gives 1963", "weight": 2}
 GIVEN: dict[str, Any] = {
     "question": "Since when?",
     "tool_output": "<snippet id=S1>Since 1963.</snippet>",
-    "snippets": [{"id": "S2", "text": "Since May.", "paper_id": "p"}],
+    "snippets": [SNIPPET],
     "response": "<answer>Since 1963.</answer>",
     "finish_reason": "stop",
-    "positive_rubrics": [{"title": "Year", "description": "Gives 1963", "weight": 2}],
+    "positive_rubrics": [RUBRIC],
 }
-JUDGED: list[dict[str, Any]] = [
-    {},
-    {"question": "Since when not?"},
-    {"tool_output": ""},
-    {"tool_output": None},
-    {"snippets": []},
-    {"snippets": None},
-    {"snippets": [{"id": "S3", "text": "Since May.", "paper_id": "p"}]},
-    {"snippets": [{"id": "S2", "text": "Since June.", "paper_id": "p"}]},
-    {"snippets": [{"id": "S2", "text": "Since May."}]},
-    {"response": "<answer>Since 1964.</answer>"},
-    {"finish_reason": "length"},
-    {"finish_reason": None},
-    {"positive_rubrics": []},
-    {"positive_rubrics": [{"title": "Date", "description": "Gives 1963", "weight": 2}]},
-    {"positive_rubrics": [{"title": "Year", "description": "Gives 1964", "weight": 2}]},
-    {"positive_rubrics": [{"title": "Year", "description": "Gives 1963", "weight": 3}]},
-    {"negative_rubrics": ["Speaks of the bridge"]},
-]
+OTHER: dict[str, list[Any]] = {
+    "question": ["Since when not?"],
+    "tool_output": ["", None],
+    "snippets": [[], None, *([SNIPPET | more] for more in (
+        {"id": "S3"}, {"text": "Since June."}, {"paper_id": None}))],
+    "response": ["<answer>Since 1964.</answer>"],
+    "finish_reason": ["length", None],
+    "positive_rubrics": [[], *([RUBRIC | more] for more in (
+        {"title": "Date"}, {"description": "Gives 1964"}, {"weight": 3}))],
+    "negative_rubrics": [["Speaks of the bridge"]],
+}  # fmt: skip
+JUDGED = [{}, *({field: value} for field, values in OTHER.items() for value in values)]
 UNJUDGED: list[dict[str, Any]] = [
     {"id": "x"},
     {"citation_weight": 0.9, "metadata": {"split": "train"}},

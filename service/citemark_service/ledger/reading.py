@@ -6,12 +6,12 @@ import time
 import zlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, event, func, select
 
@@ -108,7 +108,7 @@ class _Clock(threading.local):
     ends_at = float("inf")
 
 
-class LedgerReader:
+class LedgerReader(AbstractAsyncContextManager["LedgerReader"]):
     """Queries on the ledger. Thread-safe; every method blocks and may raise `LedgerError`."""
 
     def __init__(self, engine: Engine) -> None:
@@ -119,9 +119,6 @@ class LedgerReader:
             event.listen(engine, "connect", self._watch_clock)
         else:
             event.listen(engine, "begin", self._limit_statements)
-
-    async def __aenter__(self) -> Self:
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         self.close()

@@ -16,7 +16,6 @@ from typing import Final
 from citemark_schemas import (
     Criterion,
     CriterionVerdict,
-    Knobs,
     Loss,
     Polarity,
     RefusalKind,
@@ -84,8 +83,11 @@ def to_terms(result: ScoreResult, answer: Answer) -> tuple[Term, ...]:
     if result.failure is not None:
         return ()
     if result.refusal is not None:
-        penalised = result.refusal.kind is RefusalKind.NOT_STOPPED
-        return (_penalty_term(result.knobs, result.refusal.message),) if penalised else ()
+        if result.refusal.kind is not RefusalKind.NOT_STOPPED:
+            return ()
+        penalty = result.knobs.non_stop_penalty_value  # not scaled by `verification_reward`
+        lost = _losses((result.refusal.message, -penalty))
+        return (Term(label="non-stop penalty", value=1.0, weight=penalty, lost=lost),)
     return tuple(judged_terms(result, answer))
 
 
@@ -119,12 +121,6 @@ def _rubric_term(result: ScoreResult, scale: float) -> Term:
     parts.append((f"format ({', '.join(failing)})", scale * value * (1.0 - bonus)))
     label = "rubrics × format bonus"
     return Term(label=label, value=value * bonus, weight=scale, lost=_losses(*parts))
-
-
-def _penalty_term(knobs: Knobs, cause: str) -> Term:
-    penalty = knobs.non_stop_penalty_value  # not scaled by `verification_reward`
-    lost = _losses((cause, -penalty))
-    return Term(label="non-stop penalty", value=1.0, weight=penalty, lost=lost)
 
 
 def _losses(*parts: tuple[str, float]) -> tuple[Loss, ...]:
