@@ -1,5 +1,6 @@
 """The other commands, what all of them share, and the demo."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from citemark_service.settings import Settings
 from support.command_line import EXAMPLES, WriteRows, cli
+from support.scripted_judge import MODEL, Listed, Reply, always
 
 ROLLOUTS = EXAMPLES / "rollouts.jsonl"
 SNIPPET = {"id": "S1", "text": "The ferry has run since 1963 and carries forty cars."}
@@ -23,6 +25,8 @@ LABELLED = [
         ("A tunnel opened beneath the strait.", "not_supported"),
     )
 ]
+VERDICTS = '{"1":0,"2":2}'
+TOKENS = tuple(Listed(character) for character in VERDICTS)
 CRITERION = 'name = "mine"\ndescription = "d"\n[[criteria]]\ntitle = "T\\u001b[31m\\u202e"\n'
 
 
@@ -102,6 +106,47 @@ def test_agree_skips_whole_rollouts_and_names_a_bad_row(rows: WriteRows) -> None
     cli("agree", ROLLOUTS, says="rollouts.jsonl: skipped: ")
     bad = {"claim": "c", "human_label": "maybe"}
     cli("agree", rows([*LABELLED, bad]), status=2, says="rows.jsonl:5")
+
+
+def well(cached: int | None = None, prompt: int = 4000) -> Reply:
+    return Reply(VERDICTS, tokens=TOKENS, prompt_tokens=prompt, cached_tokens=cached)
+
+
+async def examine(start_judge, reply: Reply, *flags: str, status: int = 0) -> str:
+    """What the command prints; it runs its own loop, so in a thread."""
+    judge = await start_judge(always(reply))
+    run = ("doctor", "--judge-url", judge.url, *flags)
+    return (await asyncio.to_thread(cli, *run, status=status)).stdout
+
+
+@pytest.mark.parametrize(
+    ("reply", "state", "count", "said"),
+    [
+        (well(2500), "ok", 4, "2500 of about"),
+        (well(), "look", 1, "does not tell"),
+        (well(500), "look", 1, "--enable-prefix-caching"),
+        (Reply(VERDICTS, cached_tokens=90), "look", 1, "bare verdicts"),
+        (Reply("Shelves of books.", cached_tokens=90), "failed", 1, "grammar"),
+    ],
+    ids=["good", "silent about its cache", "a cold cache", "no logprobs", "ignores the grammar"],
+)
+async def test_doctor_finds_what_a_server_does(
+    start_judge, reply: Reply, state: str, count: int, said: str
+) -> None:
+    flags = ("--judge-model", MODEL)
+    shown = await examine(start_judge, reply, *flags, status=int(state == "failed"))
+    assert shown.count(f" {state} ") == count
+    assert said in " ".join(shown.split())
+
+
+async def test_doctor_fails_for_another_model_than_the_served_one(start_judge) -> None:
+    assert MODEL in await examine(start_judge, well(2500), status=1)
+
+
+def test_doctor_fails_without_a_server_and_passes_a_judge_that_has_none(closed_url: str) -> None:
+    result = cli("doctor", "--judge-url", f"{closed_url}/v1", status=1)
+    assert "judge_unreachable" in result.stdout
+    assert "embedded" in cli("doctor").stdout
 
 
 def run_demo(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -116,15 +116,12 @@ def test_where_it_cannot_run_it_says_what_is_missing() -> None:
     assert "GPU" not in result.stderr
 
 
-def test_a_retention_that_is_no_number_is_refused() -> None:
-    cli("judge", "--dry-run", "--retention", "12x", status=2, says="12x")
-
-
-def test_every_flag_says_why() -> None:
+def test_every_flag_says_why_and_a_retention_that_is_no_number_is_refused() -> None:
     shown = cli("judge", "--why").stdout
     for words, why in serve_flags(Serving()):
         assert words[0] in shown
         assert why.split()[0] in shown
+    cli("judge", "--dry-run", "--retention", "12x", status=2, says="12x")
 
 
 @pytest.mark.usefixtures("fake_vllm")
