@@ -173,11 +173,12 @@ class TrainerEndpoint:
         """What an equal request left behind, else what `judge` returns."""
         left = self._unclaimed.claim(key)
         if left is not None:
-            answer = await self._await_work(left, key, request)
             # A refusal, or an answer with failed rollouts, is judged again.
-            if isinstance(answer, RouteAnswer) and answer.whole:
-                self._counts.reposts[route.name].inc()
-                return answer.body
+            with suppress(RequestError):
+                answer = await self._await_work(left, key, request)
+                if answer.whole:
+                    self._counts.reposts[route.name].inc()
+                    return answer.body
         work = asyncio.get_running_loop().create_task(judge())
         self._running.add(work)  # the loop itself holds tasks weakly
         work.add_done_callback(self._running.discard)
@@ -185,25 +186,12 @@ class TrainerEndpoint:
         # The work outlives a client that leaves, and keeps its seats and bytes.
         owned = held.pop_all()
         work.add_done_callback(lambda _: owned.close())
-        answer = await self._await_work(work, key, request)
-        if isinstance(answer, RequestError):
-            raise answer
-        return answer.body
+        return (await self._await_work(work, key, request)).body
 
-    async def _await_work(
-        self, work: Work, key: bytes, request: Request
-    ) -> RouteAnswer | RequestError:
-        """The answer or refusal of the work; left as unclaimed where the client goes away."""
-
-        async def end() -> RouteAnswer | RequestError:
-            try:
-                return await asyncio.shield(work)
-            except RequestError as error:
-                # Not raised: a task group would wrap it into an exception group.
-                return error
-
+    async def _await_work(self, work: Work, key: bytes, request: Request) -> RouteAnswer:
+        """The answer of the work, which is left as unclaimed where the client goes away."""
         try:
-            return await run_unless_gone(request.receive, end())
+            return await run_unless_gone(request.receive, asyncio.shield(work))
         except ClientDisconnect:
             self._unclaimed.leave(key, work)
             raise
