@@ -44,9 +44,6 @@ async def test_results_come_back_in_order_whatever_the_batches(service: Service)
     assert sorted(len(request["items"]) for request in service.requests) == [2, *[3] * 6]
 
 
-OWN = {"Authorization": "Bearer mine"}
-
-
 @pytest.mark.parametrize(
     ("written", "headers", "sent"),
     [
@@ -56,7 +53,7 @@ OWN = {"Authorization": "Bearer mine"}
         ("?token=s%33cret", None, "Bearer s3cret"),
         ("/t/a%2Fb", None, "Bearer a/b"),
         ("/", None, None),
-        ("/t/s3cret", OWN, "Bearer mine"),
+        ("/t/s3cret", {"Authorization": "Bearer mine"}, "Bearer mine"),
     ],
 )
 async def test_a_token_in_the_url_becomes_a_header_unless_one_is_given(
@@ -180,11 +177,6 @@ async def test_what_is_no_answer_is_an_error_after_so_many_calls(
     assert len(service.requests) == calls
 
 
-async def test_a_closed_port_is_unreachable(closed_url):
-    with pytest.raises(Unreachable):
-        await results_of(closed_url, attempts=2)
-
-
 async def test_a_refused_request_names_the_place_in_the_whole_sequence(service: Service):
     detail = ProblemDetail(loc="items[1].static_rubrics", message="unknown set")
     problem = Problem(error="invalid_request", message="bad", details=(detail,))
@@ -239,12 +231,6 @@ async def test_waiting_for_a_place_counts_against_the_deadline(service: Service)
         await results_of(service.url, 4, batch_items=1, parallel=1, deadline_s=0.6)
     assert timed_out.value.scored[0] is not None
     assert timed_out.value.scored[3] is None
-
-
-async def test_concurrent_calls_share_one_client(service: Service):
-    async with ScoreClient(service.url, batch_items=2) as client:
-        both = await asyncio.gather(client.score(rollouts(5)), client.score(rollouts(3)))
-    assert [len(results) for results in both] == [5, 3]
 
 
 async def test_a_client_must_be_open_and_belongs_to_its_loop(service: Service):

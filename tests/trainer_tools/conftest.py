@@ -1,5 +1,5 @@
-"""The environment of commands."""
+"""Commands as processes, and their environment."""
 
-from cli.conftest import plain_environment
+from cli.conftest import plain_environment, start
 
-__all__ = ["plain_environment"]
+__all__ = ["plain_environment", "start"]

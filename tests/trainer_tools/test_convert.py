@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -121,24 +119,18 @@ def test_a_file_can_be_converted_in_place(rows):
     assert read(data)[0]["env_class"] == "citemark"
 
 
-def test_an_interruption_leaves_what_was_there(tmp_path):
+def test_an_interruption_leaves_what_was_there(start, tmp_path):
     rows, output = tmp_path / "rows.jsonl", tmp_path / "out.parquet"
-    with rows.open("w") as file:
-        for _ in range(200):
-            file.write(json_lines([ROW]) * 500)
+    rows.write_text(json_lines([ROW]) * 100_000)
     output.write_text("kept")
-    command = [sys.executable, "-m", "citemark_service", "convert", str(rows), str(output)]
-    process = subprocess.Popen([*command, "--to", "trl"], stderr=subprocess.PIPE, text=True)
-    try:
-        end = time.monotonic() + 60
-        while not list(tmp_path.glob(".out.parquet.*.part")):
-            assert time.monotonic() < end
-            assert process.poll() is None
-            time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)
-    finally:
-        process.kill()
+    process = start("convert", rows, output, "--to", "trl")
+    end = time.monotonic() + 60
+    while not list(tmp_path.glob(".out.parquet.*.part")):
+        assert time.monotonic() < end
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
     assert process.returncode == 130, told
     assert "interrupted" in told
     assert output.read_text() == "kept"

@@ -60,11 +60,6 @@ def test_a_replaced_file_keeps_its_mode_and_its_link(tmp_path):
     assert target.stat().st_mode & 0o777 == 0o640
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"cannot write .*nowhere"):
-        written(tmp_path / "nowhere" / "rows.jsonl", [])
-
-
 def test_bad_lines_are_told_by_number_and_the_rest_is_read(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"id": "a"}\n\nnot json\n[1]\n{"id": "\\ud800"}\n{"id": "b"}')
@@ -87,17 +82,19 @@ def test_a_line_too_long_to_hold_is_passed_over(tmp_path):
     assert second.place == "line 2"
 
 
-@pytest.mark.parametrize("read", [count_rows, lambda path: list(read_rows(path))])
-def test_a_broken_table_is_said_to_be_one(tmp_path, read):
-    path = tmp_path / "rows.parquet"
-    path.write_bytes(b"PAR1 but not really")
-    with pytest.raises(DataError, match="cannot read"):
-        read(path)
-
-
-def test_another_ending_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"must end in .jsonl"):
-        read_rows(tmp_path / "rows.csv")
+@pytest.mark.parametrize(
+    ("use", "name", "told"),
+    [
+        (lambda path: written(path, []), "nowhere/rows.jsonl", "cannot write .*nowhere"),
+        (lambda path: list(read_rows(path)), "torn.parquet", "cannot read"),
+        (count_rows, "torn.parquet", "cannot read"),
+        (read_rows, "rows.csv", "must end in .jsonl"),
+    ],
+)
+def test_what_is_no_file_of_rows_is_said(tmp_path, use, name, told):
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1 but not really")
+    with pytest.raises(DataError, match=told):
+        use(tmp_path / name)
 
 
 @pytest.mark.parametrize(

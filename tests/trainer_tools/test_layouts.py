@@ -79,17 +79,12 @@ def test_a_row_without_a_prompt_gets_one_with_question_and_sources(row, shown):
         {"prompt": "q?", "reward_model": {"ground_truth": "42"}, "extra_info": ROW},
         {"prompt": "q?", "metadata": ROW},
         {"responses_create_params": {"input": "q?"}, **ROW},
+        {"messages": [{"role": "user", "content": "q?", "name": None, "tool_calls": None}], **ROW},
     ],
-    ids=["text", "a list", "open-instruct", "extra_info", "metadata", "row keys"],
+    ids=["text", "list", "open-instruct", "extra_info", "metadata", "row keys", "empty keys"],
 )
 def test_an_envelope_is_found_wherever_it_is(row):
     task = task_of(row, None, TEMPLATE)
     assert task.rollout.id == "ferry"
     assert len(task.rollout.criteria) == 3
-    assert list(task.prompt) == [{"role": "user", "content": "q?"}]
-
-
-def test_empty_keys_of_messages_are_dropped():
-    message = {"role": "user", "content": "q?", "name": None, "tool_calls": None}
-    task = task_of({**ROW, "messages": [message]}, None, TEMPLATE)
     assert list(task.prompt) == [{"role": "user", "content": "q?"}]
