@@ -148,11 +148,11 @@ def listening(app: ASGIApp, listener: socket.socket | None = None) -> Iterator[s
 
 
 @contextmanager
-def scripted_service() -> Iterator[Service]:
+def scripted_service(listener: socket.socket | None = None) -> Iterator[Service]:
     """A running scripted service."""
     service = Service()
     app = Starlette(routes=[Route("/v1/score", service.answer, methods=["POST"])])
-    with listening(app) as service.url:
+    with listening(app, listener) as service.url:
         yield service
 
 

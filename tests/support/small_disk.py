@@ -9,6 +9,8 @@ from typing import Literal
 
 import pytest
 
+from citemark_grpo.training.disk import free_bytes
+
 Kind = Literal["tmpfs", "ext4"]
 
 
@@ -23,13 +25,12 @@ def mounted(kind: Kind, place: Path, mib: int) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(place)], check=True, timeout=60)
 
 
-def fill(disk: Path) -> Path:
-    """Fill it to the last byte; returns the file that takes the space."""
+def fill(disk: Path, leave: int = 0) -> Path:
+    """Leave that many bytes of it free; returns the file that takes the others."""
     ballast = disk / "ballast"
-    for size in (4096, 512, 1):
-        with ballast.open("ab", buffering=0) as file, suppress(OSError):
-            while file.write(bytes(size)):
-                pass
+    with suppress(OSError), ballast.open("ab", buffering=0) as file:
+        while free_bytes(disk) > leave:
+            file.write(bytes(512))
     return ballast
 
 

@@ -1,33 +1,20 @@
-"""Rows to train on, plans, and a policy so small that a step takes a second."""
+"""Rows to train on, flags, and a policy so small that a step takes a second."""
 
 import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from citemark_grpo.training.plan import Plan, plan_run
+from support.scripted_service import Service
 
 TEMPLATE = (
     "{% for turn in messages %}<|{{ turn.role }}|>{{ turn.content }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-Planned = Callable[..., Plan]
-"""`planned(beta=0.1)`: the plan of a run with that flag, and small rows."""
-
-
-def raw_row(number: int = 0, **more: Any) -> dict[str, Any]:
-    """One row in the shape of the published data set."""
-    return {
-        "id": f"tide-{number}",
-        "question": f"How high is the spring tide at quay {number}?",
-        "reasoning": "The harbour's tables should say.",
-        "tool_output": f"<snippet id=T{number}>Quay {number}: spring tide 4.{number} m.</snippet>",
-        "positive_rubrics": json.dumps([{"description": "Names the height."}]),
-        **more,
-    }
+Flags = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,42 +23,63 @@ def without_vllm() -> Iterator[None]:
 
     None is how Python itself marks a module that must not be found.
     """
-    modules = cast(dict[str, Any], sys.modules)
-    kept = modules.get("vllm")
-    modules["vllm"] = None
-    yield
-    del modules["vllm"]
-    if kept is not None:
-        modules["vllm"] = kept
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "vllm", None)
+        yield
 
 
 @pytest.fixture
 def rows_file(tmp_path: Path) -> Path:
-    """Eight rows as JSON lines."""
+    """Eight rows in the shape of the published data set, as JSON lines."""
     path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps(raw_row(number)) + "\n" for number in range(8)))
+    rows = (
+        {
+            "id": f"tide-{number}",
+            "question": f"How high is the spring tide at quay {number}?",
+            "reasoning": "The harbour's tables should say.",
+            "tool_output": f"<snippet id=T{number}>Quay {number}: 4.{number} m.</snippet>",
+            "positive_rubrics": json.dumps([{"description": "Names the height."}]),
+        }
+        for number in range(8)
+    )
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 
 @pytest.fixture
-def planned(rows_file: Path, tmp_path: Path) -> Planned:
-    """Plans whose required flags are set."""
+def flags(rows_file: Path, policy: Path, service: Service, tmp_path: Path) -> Flags:
+    """Those of a run in `output` of six steps of two prompts, which take a second each."""
+    template = tmp_path / "short.j2"
+    template.write_text("{{ question }}")
 
-    def build(**given: Any) -> Plan:
-        required = {"model_name_or_path": "policy", "dataset": str(rows_file)}
-        return plan_run({**required, "output_dir": str(tmp_path / "run"), **given})
+    def build(output: Path = tmp_path / "run", **given: Any) -> dict[str, Any]:
+        small = {
+            "model_name_or_path": str(policy),
+            "dataset": str(rows_file),
+            "prompt_template": str(template),
+            "reward_url": service.url,
+            "output_dir": str(output),
+            "num_unique_prompts_rollout": 2,
+            "num_samples_per_prompt_rollout": 4,
+            "per_device_train_batch_size": 4,
+            "max_prompt_token_length": 1000,
+            "response_length": 8,
+            "learning_rate": 1e-3,
+            "max_steps": 6,
+            "save_steps": 2,
+            "samples_every": 3,
+        }
+        return {**small, **given}
 
     return build
 
 
-@pytest.fixture(scope="session")
-def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained policy of two layers with a tokenizer of its own; it writes bytes at random."""
+def make_policy(folder: Path, hidden: int = 64) -> Path:
+    """An untrained model of two layers with a tokenizer of its own; it writes bytes at random."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    folder = tmp_path_factory.mktemp("policy")
     special = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: index for index, token in enumerate([*special, *alphabet])}
@@ -87,17 +95,15 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(fast),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=4096,
-        bos_token_id=None,
-        eos_token_id=fast.eos_token_id,
-        pad_token_id=fast.pad_token_id,
-        tie_word_embeddings=False,
-    )
+        vocab_size=len(fast), hidden_size=hidden, intermediate_size=2 * hidden,
+        num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        max_position_embeddings=4096, tie_word_embeddings=False,
+        bos_token_id=None, eos_token_id=fast.eos_token_id, pad_token_id=fast.pad_token_id,
+    )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_policy(tmp_path_factory.mktemp("policy"))

@@ -1,8 +1,8 @@
 """Which checkpoints count, which go, and what is tried when; on a real folder."""
 
 import errno
-import logging
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -27,7 +27,6 @@ from citemark_grpo.training.disk import (
     check_room,
     free_bytes,
     is_out_of_space,
-    outlive_full_disk,
 )
 from citemark_grpo.training.keeper import CheckpointKeeper, Ranks, Writer, required_bytes
 from support.small_disk import fill, mounted
@@ -56,20 +55,15 @@ def make(run: Path, kind: Contents, step: int, size: int = SIZE) -> Path:
     return seal(built, run)
 
 
+@dataclass
 class Disk:
-    """A quota on a real folder: what is in it counts, the room for marker and folders aside."""
+    """A quota on a run's complete checkpoints."""
 
-    def __init__(self, run: Path, bytes_left: int) -> None:
-        self._run = run
-        self.limit = bytes_left
+    run: Path
+    limit: int = 0
 
     def __call__(self, folder: Path, size: int) -> Room:
-        used = sum(
-            file.stat().st_size
-            for file in self._run.rglob("*")
-            if file.is_file() and file.name != MARKER
-        )
-        free = self.limit - used
+        free = self.limit - sum(each.size for each in list_complete(self.run))
         return Room(fits=size - REST <= free, free=free + REST, source="statvfs")
 
 
@@ -173,44 +167,36 @@ def test_on_a_disk_without_a_byte_left_a_checkpoint_can_be_given_up(kind, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("keep", "limits", "last", "left"),
+    ("keep", "limits", "saved", "left"),
     [
-        (2, [ROOMY] * 4, FULL, [3, 4]),
-        (None, [2 * SIZE + SIZE // 2] * 3, FULL, [2, 3]),
-        (None, [2 * SIZE + SIZE // 2] * 2 + [SIZE], None, [1, 2]),
+        (2, [ROOMY] * 4, [FULL] * 4, ["checkpoint-3", "checkpoint-4"]),
+        (None, [2500] * 3, [FULL] * 3, ["checkpoint-2", "checkpoint-3"]),
+        (None, [2500, 2500, 1000], [FULL, FULL, None], ["checkpoint-1", "checkpoint-2"]),
+        (None, [1500, 1500, 1000, ROOMY], [FULL, WEIGHTS, None, FULL],
+         ["checkpoint-1", "weights-2", "checkpoint-4"]),
     ],
-    ids=["rotation", "the oldest make room", "none goes where that would not be enough"],
-)
-def test_the_oldest_go_where_that_helps(tmp_path, caplog, *, keep, limits, last, left):
-    disk = Disk(tmp_path, 0)
+    ids=["rotation", "oldest make room", "none goes in vain", "weights alone, then nothing"],
+)  # fmt: skip
+def test_what_fits_is_kept_and_the_newest_full_one_stays(
+    tmp_path, caplog, *, keep, limits, saved, left
+):
+    disk = Disk(tmp_path)
     kept = keeper(tmp_path, keep, disk)
-    saved = []
+    found = []
     for step, disk.limit in enumerate(limits, 1):
         # How large a checkpoint is is learnt from the first.
-        saved.append(kept.save(step, WRITERS, ESTIMATES if step == 1 else {FULL: 1, WEIGHTS: 1}))
-    assert saved == [*[FULL] * (len(limits) - 1), last]
-    assert names(tmp_path) == [f"checkpoint-{step}" for step in left]
-    assert kept.signals["checkpoint/resumable_step"] == left[-1]
+        found.append(kept.save(step, WRITERS, ESTIMATES if step == 1 else {FULL: 1, WEIGHTS: 1}))
+    assert found == saved
+    assert names(tmp_path) == left
+    assert find_resumable(tmp_path) == tmp_path / left[-1]
+    signals, told = kept.signals, caplog.text
+    assert signals["checkpoint/resumable_step"] == len(limits) - (saved[-1] is None)
+    assert (
+        signals["checkpoint/weights_only"] == told.count("WEIGHTS ONLY at") == saved.count(WEIGHTS)
+    )
+    assert signals["checkpoint/skipped"] == told.count("NO CHECKPOINT at") == saved.count(None)
     why = "by rotation" if keep else "to make room"
-    assert (f"checkpoint-1 removed {why}" in caplog.text) is (1 not in left)
-
-
-def test_then_the_weights_alone_then_nothing_and_the_newest_full_one_stays(tmp_path, caplog):
-    disk = Disk(tmp_path, SIZE + SIZE // 2)
-    kept = keeper(tmp_path, room=disk)
-    assert kept.save(1, WRITERS, ESTIMATES) is FULL
-    assert kept.save(2, WRITERS, ESTIMATES) is WEIGHTS
-    assert names(tmp_path) == ["checkpoint-1", "weights-2"]
-    disk.limit = SIZE
-    assert kept.save(3, WRITERS, ESTIMATES) is None
-    assert names(tmp_path)[0] == "checkpoint-1"
-    assert "WEIGHTS ONLY at step 2" in caplog.text
-    assert "NO CHECKPOINT at step 3" in caplog.text
-    signals = kept.signals
-    assert (signals["checkpoint/weights_only"], signals["checkpoint/skipped"]) == (1.0, 1.0)
-    disk.limit = ROOMY
-    assert kept.save(4, WRITERS, ESTIMATES) is FULL
-    assert find_resumable(tmp_path) == tmp_path / "checkpoint-4"
+    assert (f"checkpoint-1 removed {why}" in told) is ("checkpoint-1" not in left)
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
@@ -259,16 +245,6 @@ def test_another_error_is_not_taken_for_a_full_disk_and_what_it_left_is_swept(tm
 )
 def test_which_errors_mean_a_full_disk(error, full):
     assert is_out_of_space(error) is full
-
-
-def test_an_outlived_block_says_so_and_lets_other_errors_pass(caplog):
-    log = logging.getLogger("test")
-    with outlive_full_disk("the notes", log) as writing:
-        raise OSError(errno.ENOSPC, "full")
-    assert writing.failed
-    assert "DISK FULL while writing the notes" in caplog.text
-    with pytest.raises(ValueError, match="other"), outlive_full_disk("the notes", log):
-        raise ValueError("other")
 
 
 def test_the_room_is_what_the_disk_says_and_nothing_stays_of_the_question(tmp_path):

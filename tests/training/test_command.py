@@ -1,10 +1,7 @@
-"""The command `citemark-grpo train`, killed and called again, and what it leaves for people."""
+"""The command `citemark-grpo train`, stopped and called again, and what it leaves for people."""
 
 import signal
-import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
@@ -12,8 +9,8 @@ from ruamel.yaml import YAML
 from citemark_grpo.training.checkpoints import list_complete
 from citemark_grpo.training.journal import read_lines
 from support.scripted_service import Service
-from support.small_disk import mounted
-from training.train_command import ENVIRONMENT, STEPS, called, command
+from support.small_disk import fill, mounted
+from training.train_command import PATIENCE_S, await_call, called, command, started, succeeded
 
 pytestmark = [
     pytest.mark.train,
@@ -21,57 +18,44 @@ pytestmark = [
     pytest.mark.filterwarnings("default"),  # what the libraries say of their own next versions
 ]
 
-
-def kill_after(step: int, output: Path, given: list[str]) -> None:
-    journal = output / "journal.jsonl"
-    with subprocess.Popen(
-        given, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        while process.poll() is None:
-            if journal.exists() and any(line.step >= step for line in read_lines(journal)):
-                break
-            time.sleep(0.005)
-        process.kill()
-    assert process.returncode == -signal.SIGKILL
+ALL_STEPS = [1, 2, 3, 4, 5, 6]
 
 
 def test_a_killed_command_called_again_ends_as_if_nothing_had_happened(
-    tmp_path, policy, rows_file, service: Service
+    tmp_path, flags, service: Service
 ):
-    given = {"url": service.url, "policy": policy, "rows": rows_file}
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
-    ended = called(*command(unbroken, **given))
-    assert ended.returncode == 0, ended.stderr[-3000:]
-    kill_after(3, broken, command(broken, **given))
-    ended = called(*command(broken, **given))
-    assert ended.returncode == 0, ended.stderr[-3000:]
+    succeeded(command(flags(unbroken)))
+    service.requests.clear()
+    with started(command(flags(broken))) as process:
+        await_call(service, 4, process)
+    assert process.returncode == -signal.SIGKILL
+    ended = succeeded(command(flags(broken)))
     assert "goes on from" in ended.stdout
     assert "step 6: reward" in ended.stderr
     left, right = (list(read_lines(run / "journal.jsonl")) for run in (unbroken, broken))
     assert [line.rewards for line in left] == [line.rewards for line in right]
     assert [line.metrics["loss"] for line in left] == [line.metrics["loss"] for line in right]
-    assert len({tuple(line.rewards) for line in left}) == STEPS
+    assert len({tuple(line.rewards) for line in left}) == len(ALL_STEPS)
 
     check_card(broken / "checkpoint-6")
     check_board(broken / "tensorboard")
-    assert {path.name for path in (broken / "rollouts").glob("*.html")} == {
-        "step-000003.html",
-        "step-000006.html",
-    }
-    drawn = called(sys.executable, "-m", "citemark_grpo", "plot", str(broken))
-    assert drawn.returncode == 0, drawn.stderr
+    pages = {path.name for path in (broken / "rollouts").glob("*.html")}
+    assert pages == {"step-000003.html", "step-000006.html"}
+    succeeded([sys.executable, "-m", "citemark_grpo", "plot", str(broken)])
     assert (broken / "rewards.png").read_bytes().startswith(b"\x89PNG")
 
-    again = called(*command(broken, **given, resume="never"))
-    assert again.returncode == 2
-    assert "holds checkpoint-4, checkpoint-6" in again.stderr
-    earlier = called(*command(broken, **given, resume=str(broken / "checkpoint-4")))
-    assert earlier.returncode == 2
-    assert "holds checkpoint-6" in earlier.stderr
+    for resume, held in [
+        ("never", "checkpoint-4, checkpoint-6"),
+        (f"{broken}/checkpoint-4", "checkpoint-6"),
+    ]:
+        again = called(command(flags(broken, resume=resume)))
+        assert again.returncode == 2
+        assert f"holds {held}" in again.stderr
     assert [each.step for each in list_complete(broken)] == [4, 6]
 
 
-def check_card(checkpoint: Path) -> None:
+def check_card(checkpoint):
     _, front, body = (checkpoint / "README.md").read_text().split("---\n", 2)
     card = YAML(typ="safe").load(front)
     assert card["license"] == "apache-2.0"
@@ -83,19 +67,56 @@ def check_card(checkpoint: Path) -> None:
     assert "127.0.0.1" not in body
 
 
-def check_board(folder: Path) -> None:
+def read_board(folder, name):
+    """The steps that have an event of that name."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    board = EventAccumulator(str(folder)).Reload()
+    return [event.step for event in EventAccumulator(str(folder)).Reload().Scalars(name)]
+
+
+def check_board(folder):
     for name in ("score/reward", "score/citation_f1", "score/failure_rate", "kl",
                  "completions/mean_length", "checkpoint/skipped"):  # fmt: skip
-        steps = [event.step for event in board.Scalars(f"train/{name}")]
-        assert steps == list(range(1, STEPS + 1)), name
+        assert read_board(folder, f"train/{name}") == ALL_STEPS, name
+
+
+WHOLE = "checkpoint-2 is whole: the same command"
+
+
+@pytest.mark.parametrize(
+    ("number", "resume", "call", "said"),
+    [
+        (signal.SIGINT, "auto", 4, f"SIGINT after step 3. RUN/{WHOLE} goes on from it."),
+        # A run that begins anew is told the flag to go on with.
+        (signal.SIGTERM, "never", 3,
+         f"SIGTERM after step 2. RUN/{WHOLE} with --resume auto goes on from it."),
+        (signal.SIGTERM, "auto", 1, "SIGTERM after step 0. No checkpoint is whole yet: "
+         "the same command begins where this one did."),
+    ],
+)  # fmt: skip
+def test_stopped_it_says_where_and_how_to_go_on(
+    tmp_path, flags, service: Service, *, number, resume, call, said
+):
+    output = tmp_path / "run"
+    service.delay_s = 0.5 if call > 1 else 60.0
+    with started(command(flags(output, resume=resume))) as process:
+        await_call(service, call, process)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 128 + number
+    assert "Traceback" not in told
+    assert "Aborted" not in told
+    expected = f"citemark-grpo: stopped by {said.replace('RUN', str(output))}"
+    assert told.splitlines()[-1] == expected
+    if resume == "auto" and call > 1:
+        service.delay_s = 0.0
+        ended = succeeded(command(flags(output)))
+        assert f"goes on from {output / 'checkpoint-2'}" in ended.stdout
+        assert [line.step for line in read_lines(output / "journal.jsonl")] == ALL_STEPS
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_the_board_outlives_a_full_disk_and_writes_again(tmp_path):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
     from citemark_grpo.training.trainer import Board
@@ -108,22 +129,11 @@ def test_the_board_outlives_a_full_disk_and_writes_again(tmp_path):
         for step in range(1, 40):
             state.global_step = step
             if step == 10:
-                fill(disk)
+                ballast = fill(disk)
             if step == 30:
-                (disk / "ballast").unlink()
+                ballast.unlink()
             board.on_log(*told, TrainerControl(), logs={f"a{n}": 1.0 for n in range(50)})
         board.on_train_end(*told, TrainerControl())
-        events = EventAccumulator(str(disk / "board")).Reload().Scalars("train/a0")
-    steps = [event.step for event in events]
-    assert set(range(1, 10)) <= set(steps)
-    assert set(range(31, 40)) <= set(steps)
+        steps = read_board(disk / "board", "train/a0")
+    assert {*range(1, 10), *range(31, 40)} <= set(steps)
     assert len(steps) < 39
-
-
-def fill(disk: Path) -> None:
-    with (disk / "ballast").open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            return

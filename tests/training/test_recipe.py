@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -18,20 +19,22 @@ RECIPES = Path(__file__).resolve().parents[2] / "grpo" / "recipes"
 
 
 @pytest.fixture
-def given() -> dict[str, str]:
-    """The recipe's flags and their values as they stand there."""
+def values() -> dict[str, Any]:
+    """The recipe's flags and what they are set to on 8 GPUs."""
     text = (RECIPES / "train_dr_tulu_refiner-rubric.sh").read_text()
     command = text.partition("citemark_grpo train")[2].replace("\\\n", " ").replace('"$@"', "")
     words = shlex.split(command)
-    assert len(words) % 2 == 0
-    return dict(zip((word.removeprefix("--") for word in words[::2]), words[1::2], strict=True))
-
-
-def test_it_gives_every_published_flag_its_published_value(given):
-    values = {
-        flag.name: to_option(flag).type.convert(given[flag.name], None, None) for flag in PUBLISHED
+    types = {f"--{flag.name}": to_option(flag).type for flag in FLAGS}
+    set_by_shell = {"$PROCESSES": "8", "$CITEMARK_URL": "http://127.0.0.1:8000"}
+    return {
+        name.removeprefix("--"): types[name].convert(set_by_shell.get(value, value), None, None)
+        for name, value in zip(words[::2], words[1::2], strict=True)
     }
-    assert values == {flag.name: flag.default for flag in PUBLISHED} | {"deepspeed_stage": "3"}
+
+
+def test_it_gives_every_published_flag_its_published_value(values):
+    published = {flag.name: flag.default for flag in PUBLISHED} | {"deepspeed_stage": "3"}
+    assert {flag.name: values[flag.name] for flag in PUBLISHED} == published
 
 
 def test_it_says_what_is_not_installed_before_anything_is_launched(tmp_path):
@@ -48,25 +51,14 @@ def test_it_says_what_is_not_installed_before_anything_is_launched(tmp_path):
     assert ended.stderr == told
 
 
-def test_its_plan_is_the_published_step_on_8_gpus(given):
-    types = {flag.name: to_option(flag).type for flag in FLAGS}
-    set_by_shell = {"$PROCESSES": "8", "$CITEMARK_URL": "http://127.0.0.1:8000"}
-    values = {
-        name: types[name].convert(set_by_shell.get(value, value), None, None)
-        for name, value in given.items()
-    }
+def test_its_plan_is_the_published_step_on_8_gpus_sharded_as_the_launcher_says(values):
     plan = plan_run(values)
     assert (plan.batch.prompts, plan.batch.samples, plan.batch.world_size) == (32, 8, 8)
     assert plan.trainer["gradient_accumulation_steps"] == 32
     assert plan.policy.attn_implementation == "flash_attention_2"
     assert plan.trainer["bf16"] is True
-
-
-def test_the_launcher_shards_as_the_flag_says(given):
     launched = json.loads((RECIPES / "zero3.json").read_text())
-    flags = {"model_name_or_path": "policy", "dataset": "rows.jsonl"}
-    planned = plan_run({**flags, "deepspeed_stage": given["deepspeed_stage"]})
-    assert launched == planned.trainer["deepspeed"]
+    assert launched == plan.trainer["deepspeed"]
     assert "offload" not in str(launched)
 
 

@@ -25,7 +25,6 @@ from citemark_schemas import (
     ClaimScore,
     Failure,
     FailureKind,
-    JudgeUsage,
     Knobs,
     Polarity,
     Refusal,
@@ -35,7 +34,6 @@ from citemark_schemas import (
     Versions,
 )
 from support.scripted_service import scored
-from support.small_disk import mounted
 
 HOSTILE = "</pre><script>alert(1)</script> {{ 7*7 }} \x1b[31m \u202e \x00 | ` \n---\ntags: [x]"
 
@@ -52,7 +50,6 @@ def result(reward=5.0, **more):
     made = {
         "rubric_reward": None if reward is None else 0.4,
         "failure": late if reward is None else None,
-        "judge": JudgeUsage(model="example/judge"),
         "knobs": Knobs(verification_reward=10.0),
         "versions": Versions(service="1.2", scoring="1", prompts="p1", static_rubrics="v3@abc"),
     }
@@ -85,22 +82,6 @@ def test_a_journal_goes_back_to_the_step_that_is_resumed(torn, tmp_path):
     assert list(read_lines(path))[-1].metrics == {"again": 1.0}
     journal.rewind(0)
     assert path.read_bytes() == b""
-
-
-def test_a_full_disk_delays_lines_and_tears_none(tmp_path):
-    with mounted("tmpfs", tmp_path / "disk", 1) as disk:
-        path = disk / "journal.jsonl"
-        journal = Journal(path)
-        journal.add(line(1))
-        (disk / "ballast").write_bytes(bytes(900 * 1024))
-        for step in range(2, 600):
-            journal.add(JournalLine(step, 0.0, [0.1234567] * 30, {}))
-        kept = list(read_lines(path))
-        assert kept[-1].step < 599
-        assert path.read_bytes().endswith(b"\n")
-        (disk / "ballast").unlink()
-        journal.add(line(600))
-        assert [each.step for each in read_lines(path)] == list(range(1, 601))
 
 
 def test_means_are_before_the_scale_and_leave_failures_out():
@@ -197,7 +178,7 @@ def test_a_card_says_what_the_model_is_and_what_it_was_paid_for():
         "pipeline_tag": "text-generation", "library_name": "transformers",
     }  # fmt: skip
     for said in ("120 optimizer steps", "| `verification_reward` | `10.0` |", "`v3@abc`",
-                 "`example/judge`", "| `learning_rate` | `5e-06` |",
+                 "`scripted`", "| `learning_rate` | `5e-06` |",
                  "| `non_stop_penalty` | `false` |", "| `prompt` | `p1` |"):  # fmt: skip
         assert said in body
     _, body = card_of()

@@ -1,7 +1,6 @@
 """Citemark as TRL's reward, over a real socket."""
 
 import asyncio
-import inspect
 import json
 import logging
 import socket
@@ -9,14 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from starlette.applications import Starlette
-from starlette.routing import Route
 
 from citemark_grpo.errors import Refused
 from citemark_grpo.training.plan import ServicePatience
 from citemark_grpo.training.reward import CitemarkReward
 from citemark_schemas import FailureKind, Knobs, Rollout
-from support.scripted_service import Service, failing, free_url, listening, scripted_service, status
+from support.scripted_service import Service, failing, free_url, scripted_service, status
 
 PATIENCE_S = 50.0
 ROWS = [
@@ -82,15 +79,11 @@ async def test_what_the_judge_failed_on_is_none_and_counted(service: Service):
 
 
 async def test_a_service_that_is_away_is_waited_for():
-    with scripted_service() as service:
-        url = service.url
+    url = free_url()
     waiting = asyncio.create_task(called(reward_of(url)))
     await asyncio.sleep(1.0)
     assert not waiting.done()
-    port = int(url.rpartition(":")[2])
-    back = Service(url)
-    app = Starlette(routes=[Route("/v1/score", back.answer, methods=["POST"])])
-    with listening(app, socket.create_server(("127.0.0.1", port))):
+    with scripted_service(socket.create_server(("127.0.0.1", int(url.rpartition(":")[2])))):
         assert await waiting == REWARDS
 
 
@@ -131,9 +124,3 @@ async def test_a_long_wait_is_told(service: Service, caplog):
     with caplog.at_level(logging.WARNING):
         await called(reward_of(service.url, log_every_s=0.1))
     assert "waiting for rewards from http://" in caplog.text
-
-
-def test_it_is_what_trl_takes_for_an_async_function():
-    reward = reward_of(free_url())
-    assert inspect.iscoroutinefunction(reward.__call__)
-    assert reward.__name__ == "citemark"
