@@ -8,13 +8,9 @@ from citemark_service.app import create_app
 from citemark_service.settings import Settings
 from support.in_process_judges import GatedJudge
 from support.scripted_service import client_of
+from support.step_rollouts import rollout
 
-ROLLOUT = {
-    "question": "How long is the Orm viaduct?",
-    "tool_output": "<snippet id=s1>The Orm viaduct is 312 metres long.</snippet>",
-    "response": "<answer><snippet id=s1>It is 312 metres long.</snippet></answer>",
-    "positive_rubrics": ["States the length."],
-}
+ROLLOUT = rollout(1, 1)
 AUDIT = {"items": [ROLLOUT, ROLLOUT], "priority": "audit"}
 STREAM = "/v1/score/stream"
 ORIGINS: list[tuple[str, int]] = []
