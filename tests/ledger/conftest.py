@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 import pytest
 from sqlalchemy import Engine
 
-from citemark_schemas import Rollout, ScoreResult
 from citemark_service.ledger.database import open_engine
 from citemark_service.score.rollout import ScoredRollout
 from support.examples import ROLLOUTS, score_one
@@ -17,24 +16,16 @@ MakeEntry = Callable[..., ScoredRollout]
 
 
 @pytest.fixture(scope="session")
-def examples() -> list[tuple[Rollout, ScoreResult]]:
-    return [(rollout, score_one(rollout)) for rollout in ROLLOUTS]
+def make() -> MakeEntry:
+    examples = [(rollout, score_one(rollout)) for rollout in ROLLOUTS]
 
-
-@pytest.fixture
-def make(examples) -> MakeEntry:
     def entry(
         index: int, *, run=None, step=None, at=1000.0, group=None, position=0, **result
     ) -> ScoredRollout:
         rollout, scored = examples[index % len(examples)]
-        return ScoredRollout(
-            rollout=rollout.model_copy(update={"group": group}),
-            result=scored.model_copy(update=result),
-            run=run,
-            step=step,
-            at=at,
-            position=position,
-        )
+        rollout = rollout.model_copy(update={"group": group})
+        scored = scored.model_copy(update=result)
+        return ScoredRollout(rollout, scored, run, step, at, position=position)
 
     return entry
 

@@ -45,26 +45,21 @@ async def ask_and_leave(cached):
     await turns()
 
 
-async def test_a_repost_in_time_stops_the_end_that_was_coming(judge, remember):
+@pytest.mark.parametrize("gone", [True, False], ids=["a repost in time", "one who stays"])
+async def test_while_anybody_waits_nothing_is_cancelled(judge, remember, gone):
     cached = remember(judge, judge_linger_s=0.1)
-    await ask_and_leave(cached)
-    again = asking(cached)
+    first = asking(cached)
     await turns()
+    if gone:
+        first.cancel()
+        await turns()
+    second = asking(cached)
+    await turns()
+    first.cancel()
     await asyncio.sleep(0.3)
     judge.gate.set()
-    assert len(await again) == 3
+    assert len(await second) == 3
     assert (judge.calls, judge.cancelled) == (1, 0)
-
-
-async def test_while_one_waits_nothing_is_cancelled(judge, remember):
-    cached = remember(judge, judge_linger_s=0.01)
-    waiting = [asking(cached), asking(cached)]
-    await turns()
-    waiting[0].cancel()
-    await asyncio.sleep(0.1)
-    assert judge.cancelled == 0
-    judge.gate.set()
-    assert len(await waiting[1]) == 3
 
 
 async def test_what_is_partly_known_and_partly_joined_is_not_called_cached(judge, remember, log):
