@@ -11,9 +11,6 @@ from typing import Any
 import httpx
 import pytest
 
-from citemark_service.ledger.ledger import Ledger
-from citemark_service.ledger.store import LedgerStore
-from citemark_service.telemetry.metrics import Metrics
 from support.running_service import Running, Start, begin
 from support.scripted_judge import ScriptedJudge
 from support.scripted_service import async_client_of, real_app
@@ -21,14 +18,12 @@ from support.scripted_service import async_client_of, real_app
 
 @dataclass
 class Trainer:
-    """Posts as trainers do; every call is a connection of its own where `keep` is False."""
-
     http: httpx.AsyncClient
 
-    async def post(self, path: str, body: Any, **options: Any) -> httpx.Response:
+    async def post(self, path: str, body: Any) -> httpx.Response:
         """Send bytes as they are, anything else as JSON."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return await self.http.post(path, content=content, **options)
+        return await self.http.post(path, content=content)
 
     async def told(self, path: str, body: Any) -> Any:
         """The answer's JSON; any status but 200 is a failure of the test."""
@@ -39,23 +34,16 @@ class Trainer:
 
     async def gives_up(self, path: str, body: Any, when: Awaitable[None]) -> None:
         """Post, and close the connection once `when` is over, which is before the answer."""
-        posting = asyncio.ensure_future(self._alone(path, body))
-        try:
-            await when
-            assert not posting.done(), "answered before the client could give up"
-        finally:
-            posting.cancel()
-            await asyncio.wait([posting])
-
-    async def _alone(self, path: str, body: Any) -> None:
-        async with httpx.AsyncClient(base_url=self.http.base_url, trust_env=False) as impatient:
-            await impatient.post(path, content=json.dumps(body), timeout=60.0)
-
-    async def truth(self, rollouts: list[dict[str, Any]]) -> list[float]:
-        """The rewards that `/v1/score` gives, all of which it has."""
-        items = (await self.told("/v1/score", {"items": rollouts}))["items"]
-        assert all(item["failure"] is None for item in items)
-        return [item["reward"] for item in items]
+        async with httpx.AsyncClient(
+            base_url=self.http.base_url, trust_env=False, timeout=60.0
+        ) as impatient:
+            posting = asyncio.ensure_future(impatient.post(path, content=json.dumps(body)))
+            try:
+                await when
+                assert not posting.done(), "answered before the client could give up"
+            finally:
+                posting.cancel()
+                await asyncio.wait([posting])
 
     async def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples that have these labels."""
@@ -66,7 +54,7 @@ class Trainer:
 
     async def until(self, name: str, value: float) -> None:
         """Wait until a metric has this value."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while await self.metric(name) != value:  # noqa: ASYNC110  told over HTTP
                 await asyncio.sleep(0.02)
 
@@ -79,13 +67,9 @@ def serve() -> Serve:
     """`async with serve(judge, **settings) as trainer`: a service, and a client of it."""
 
     @asynccontextmanager
-    async def start(
-        judge: ScriptedJudge, *, store: LedgerStore | None = None, **settings: Any
-    ) -> AsyncIterator[Trainer]:
-        fixed = {"judge_attempts": 1, "evidence_quotes": False, "nonce_secret": "one for all"}
-        metrics = Metrics()
-        ledger = None if store is None else Ledger(store, metrics=metrics, wait_s=5.0, room=10**9)
-        app = real_app(judge.settings(**{**fixed, **settings}), metrics, ledger=ledger)
+    async def start(judge: ScriptedJudge, **settings: Any) -> AsyncIterator[Trainer]:
+        fixed = {"judge_attempts": 1, "evidence_quotes": False}
+        app = real_app(judge.settings(**{**fixed, **settings}))
         async with async_client_of(app) as http:
             yield Trainer(http)
 

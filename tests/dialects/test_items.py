@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 from citemark_service.trainers.gym import aggregate_rows, finish_reason, tool_answers
 from support.gym_rows import answered, called
 
-TAGGED = '<snippet id="s1">One &amp; two.\nThree.</snippet>'
-
 _JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -30,22 +28,6 @@ _ITEM = st.fixed_dictionaries(
         "content": _JSON,
     },
 )
-
-
-@pytest.mark.parametrize(
-    "output",
-    [
-        TAGGED,
-        json.dumps(TAGGED),
-        json.dumps({"query": "how long", "results": [{"score": 1, "text": TAGGED}]}),
-        json.dumps([{"type": "text", "text": TAGGED}]),
-        [{"type": "input_text", "text": TAGGED}],
-    ],
-)
-def test_a_tools_answer_is_read_whatever_it_is_wrapped_in(output: object) -> None:
-    told = tool_answers([called("search", "c1"), answered(output)])
-    assert told is not None
-    assert TAGGED in told
 
 
 @pytest.mark.parametrize("output", ["[1] a list? no", '{"plain": "json"}', '"open', "[" * 50_000])
@@ -116,28 +98,6 @@ def test_any_rows_come_to_finite_numbers(rows: list[dict[str, object]]) -> None:
         assert all(math.isfinite(value) for value in table.values())
 
 
-def test_masked_rows_are_counted_and_not_averaged() -> None:
-    rows = [
-        {"_ng_task_index": 0, "_ng_rollout_index": 0, "reward": 1.0, "mask_sample": False},
-        {"_ng_task_index": 0, "_ng_rollout_index": 1, "reward": 0.0, "mask_sample": True},
-        {"_ng_task_index": 1, "_ng_rollout_index": 0, "reward": 0.0, "mask_sample": True},
-    ]
-    found = aggregate_rows(rows)
-    coverage = {
-        "coverage/measured_rollouts": 1,
-        "coverage/masked_rollouts": 2,
-        "coverage/measured_tasks": 1,
-        "coverage/fully_masked_tasks": 1,
-    }
-    assert found["key_metrics"] == {"mean/reward": 1.0, **coverage}
-    assert [each["_ng_task_index"] for each in found["group_level_metrics"]] == [0]
-
-
 def test_usage_and_flags_are_numbers_too() -> None:
     rows = [{"correct": flag, "response": {"usage": {"tokens": 2}}} for flag in (True, False)]
     assert aggregate_rows(rows)["key_metrics"] == {"mean/correct": 0.5, "mean/tokens": 2.0}
-
-
-def test_nothing_comes_to_nothing() -> None:
-    empty: dict[str, object] = {"group_level_metrics": [], "agent_metrics": {}, "key_metrics": {}}
-    assert aggregate_rows([]) == empty

@@ -59,8 +59,10 @@ def cut_service(
 
     The judge must have been asked `calls` times in the end, which is once for every rollout.
     """
+    # A busy machine may take longer than the default to post again.
+    patient = {"judge_linger_s": 60.0, **settings}
     with (
-        judged_service(by_content(delay_s=delay_s), **settings) as judged,
+        judged_service(by_content(delay_s=delay_s), **patient) as judged,
         cutting_proxy(judged.url, cuts=cuts, after_s=after_s) as proxy,
     ):
         yield proxy.url

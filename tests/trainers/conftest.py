@@ -13,8 +13,8 @@ from support.judged_service import judged_service
 from support.step_checks import SAMPLES
 from support.step_rollouts import by_content, step
 
-GROUPS = 32
-Drive = Callable[..., Any]
+CALLS = 3
+"""What one judgement of a rollout costs in calls of the judge: criteria, claims, evidence."""
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-trainers" / "bin" / "python"
 ENVIRONMENT = {
@@ -40,47 +40,36 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def rollouts() -> list[dict[str, Any]]:
     """32 prompts with 8 samples each, prompt by prompt."""
-    return step(GROUPS, SAMPLES)
+    return step(32, SAMPLES)
 
 
 @pytest.fixture(scope="session")
-def scored(rollouts: list[dict[str, Any]]) -> tuple[list[float], int]:
-    """What `/v1/score` gives them, and how often it asked the judge for that."""
+def expected(rollouts: list[dict[str, Any]]) -> list[float]:
+    """The rewards that `/v1/score` gives them."""
     with judged_service(by_content()) as judged:
         rewards = judged.rewards(rollouts)
-        assert judged.judge.calls >= len(rollouts)
-        assert len(set(rewards)) > 20
-        return rewards, judged.judge.calls
+        assert judged.judge.calls == CALLS * len(rollouts)
+    assert len(set(rewards)) > 20
+    return rewards
 
 
 @pytest.fixture(scope="session")
-def expected(scored: tuple[list[float], int]) -> list[float]:
-    return scored[0]
-
-
-@pytest.fixture(scope="session")
-def calls(scored: tuple[list[float], int]) -> int:
-    return scored[1]
-
-
-@pytest.fixture(scope="session")
-def trainer(tmp_path_factory: pytest.TempPathFactory) -> Drive:
-    """`trainer("trl", rollouts, …)`: what `drivers/drive_trl.py` made of the job."""
+def trainer(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """`trainer("trl", url, rollouts, …)`: what `drivers/drive_trl.py` made of it."""
     if not PYTHON.is_file():
         pytest.skip("needs an environment with the trainers: make test-trainers")
 
-    def run(driver: str, rollouts: Any, *, citemark_url: str = "", **job: Any) -> Any:
+    def run(driver: str, url: str, rollouts: Any, **job: Any) -> Any:
         home = str(tmp_path_factory.mktemp(driver))
-        url = {"CITEMARK_URL": citemark_url} if citemark_url else {}
         done = subprocess.run(
             [str(PYTHON), str(Path(__file__).parent / "drivers" / f"drive_{driver}.py")],
-            input=json.dumps({"rollouts": rollouts, "samples": SAMPLES, **job}),
+            input=json.dumps({"rollouts": rollouts, "samples": SAMPLES, "url": url, **job}),
             capture_output=True,
             text=True,
             check=False,
             timeout=300,
             cwd=home,
-            env={"HOME": home, **ENVIRONMENT, **url},
+            env={"HOME": home, **ENVIRONMENT, "CITEMARK_URL": url},
         )
         assert done.returncode == 0, f"{driver} failed:\n{done.stderr[-4000:]}"
         return json.loads(done.stdout.splitlines()[-1])

@@ -13,23 +13,21 @@ bare("axolotl", "axolotl.utils", "axolotl.integrations", "axolotl.integrations.n
 from axolotl.integrations.nemo_gym.rewards import create_nemo_gym_reward_fn  # noqa: E402
 
 
-def work(job: Job) -> list[float]:
-    """A reward for each rollout; the last of `tries`."""
+def work(job: Job) -> dict[str, Any]:
     function = create_nemo_gym_reward_fn(
         global_config={},
-        verify_endpoints={"citemark": job["endpoint"]},
+        verify_endpoints={"citemark": f"{job['url']}/verify"},
         verify_timeout=60,  # nemo_gym_verify_timeout
     )
-    rollouts: list[dict[str, Any]] = job["rollouts"]
-    rewards: list[float] = []
-    for _ in range(job.get("tries", 1)):
+    rollouts = job["rollouts"]
+    for _ in range(2):  # a request that broke is a 0: what is posted again is not judged again
         rewards = function(
             completions=[[{"role": "assistant", "content": r["response"]}] for r in rollouts],
             prompts=[[{"role": "user", "content": r["question"]}] for r in rollouts],
             resources_server_ref=[{"name": "citemark"} for _ in rollouts],
             verify_extra=[row_of(rollout) for rollout in rollouts],
         ).tolist()
-    return rewards
+    return {"rewards": rewards}
 
 
 if __name__ == "__main__":

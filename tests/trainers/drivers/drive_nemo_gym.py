@@ -6,14 +6,18 @@ import. The model, and the agent's own route, are a small server that says what 
 
 import asyncio
 import importlib.util
-import json
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import uvicorn
-from aiohttp import web
 from omegaconf import OmegaConf
+from starlette.applications import Starlette
 from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from job import Job, answer, row_of
 from partly import absent
@@ -37,47 +41,49 @@ from responses_api_agents.simple_agent.app import (  # noqa: E402
     SimpleAgentRunRequest,
 )
 
+HERE = {"host": "127.0.0.1", "entrypoint": "app.py"}
 
-def said(text: str) -> dict[str, Any]:
-    """A model's response, as its API gives it."""
+
+async def speak(request: Request) -> JSONResponse:
+    """The answer that the prompt carries behind its question, for this server only."""
+    text = (await request.json())["metadata"]["response"]
     part = {"type": "output_text", "text": text, "annotations": []}
     message = {"id": "m", "type": "message", "role": "assistant", "status": "completed"}
-    return {
-        "id": "r",
-        "created_at": 0.0,
-        "model": "scripted",
-        "object": "response",
-        "output": [{**message, "content": [part]}],
-        "parallel_tool_calls": True,
-        "tool_choice": "auto",
-        "tools": [],
-    }
+    return JSONResponse(
+        {
+            "id": "r",
+            "created_at": 0.0,
+            "model": "scripted",
+            "object": "response",
+            "output": [{**message, "content": [part]}],
+            "parallel_tool_calls": True,
+            "tool_choice": "auto",
+            "tools": [],
+        }
+    )
 
 
-async def speaking(request: web.Request) -> web.Response:
-    """The answer that the prompt carries behind its question, for this server only."""
-    body = json.loads(await request.read())
-    return web.json_response(said(body["metadata"]["response"]))
+@asynccontextmanager
+async def serve(app: ASGIApp) -> AsyncIterator[int]:
+    """The port at which the app answers."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await serving
 
 
-async def served() -> tuple[web.AppRunner, int]:
-    """The model's server and its port."""
-    app = web.Application()
-    app.router.add_post("/v1/responses", speaking)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    return runner, runner.addresses[0][1]
+def client_of(places: dict[str, Any]) -> ServerClient:
+    return ServerClient(
+        head_server_config=BaseServerConfig(host="127.0.0.1", port=1),
+        global_config_dict=OmegaConf.create(places),
+    )
 
 
-_NOWHERE = ServerClient(
-    head_server_config=BaseServerConfig(host="127.0.0.1", port=1),
-    global_config_dict=OmegaConf.create({}),
-)
-
-
-def scaffolded(file: str, url: str) -> uvicorn.Server:
+def scaffolded(file: str, url: str) -> ASGIApp:
     """The resources server that `citemark scaffold` wrote, on Gym's own base class."""
     spec = importlib.util.spec_from_file_location("scaffold", file)
     assert spec is not None
@@ -85,80 +91,73 @@ def scaffolded(file: str, url: str) -> uvicorn.Server:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     config = module.CitemarkConfig(
-        name="citemark",
-        host="127.0.0.1",
-        port=1,
-        entrypoint="app.py",
-        domain="knowledge",
-        url=url,
-        api_token="",
+        name="citemark", port=1, domain="knowledge", url=url, api_token="", **HERE
     )
-    made = module.CitemarkResourcesServer(config=config, server_client=_NOWHERE)
-    return uvicorn.Server(uvicorn.Config(made.setup_webserver(), log_level="error"))
+    server = module.CitemarkResourcesServer(config=config, server_client=client_of({}))
+    app: ASGIApp = server.setup_webserver()
+    return app
 
 
-def agent(url: str, port: int) -> SimpleAgent:
-    """The agent with what is at `url` as its resources server."""
-    host, _, citemark = url.removeprefix("http://").partition(":")
-    places = {
-        "citemark": {"resources_servers": {"citemark": {"host": host, "port": int(citemark)}}},
-        "agent": {"responses_api_agents": {"agent": {"host": "127.0.0.1", "port": port}}},
+def agent(verifier: int, model: int) -> SimpleAgent:
+    """The agent between those two ports."""
+    ports = {
+        "citemark": {"resources_servers": {"citemark": {"host": "127.0.0.1", "port": verifier}}},
+        "agent": {"responses_api_agents": {"agent": {"host": "127.0.0.1", "port": model}}},
     }
     config = SimpleAgentConfig(
         name="agent",
-        host="127.0.0.1",
-        port=port,
-        entrypoint="app.py",
+        port=model,
         domain="other",
         resources_server=ResourcesServerRef(type="resources_servers", name="citemark"),
         model_server=ModelServerRef(type="responses_api_models", name="agent"),
+        **HERE,
     )
-    client = _NOWHERE.model_copy(update={"global_config_dict": OmegaConf.create(places)})
-    return SimpleAgent(config=config, server_client=client)
+    return SimpleAgent(config=config, server_client=client_of(ports))
 
 
-async def ran(runner: SimpleAgent, rollout: dict[str, Any]) -> dict[str, Any]:
-    """One rollout of the agent; what it makes of the verifier's answer."""
-    params = {"input": rollout["question"], "metadata": {"response": rollout["response"]}}
-    body = SimpleAgentRunRequest.model_validate(
-        {"responses_create_params": params, **row_of(rollout)}
-    )
-    request = Request({"type": "http", "headers": []})
-    done: dict[str, Any] = (await runner.run(request, body)).model_dump(mode="json")
-    return {name: value for name, value in done.items() if name != "response"}
+async def run_step(verifier: int, rollouts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the agent makes of the verifier's answers, with all rollouts run at once."""
+
+    async def run(runner: SimpleAgent, rollout: dict[str, Any]) -> dict[str, Any]:
+        params = {"input": rollout["question"], "metadata": {"response": rollout["response"]}}
+        body = SimpleAgentRunRequest.model_validate(
+            {"responses_create_params": params, **row_of(rollout)}
+        )
+        done = await runner.run(Request({"type": "http", "headers": []}), body)
+        ran: dict[str, Any] = done.model_dump(mode="json")
+        return ran
+
+    async with serve(Starlette(routes=[Route("/v1/responses", speak, methods=["POST"])])) as model:
+        runner = agent(verifier, model)
+        return list(await asyncio.gather(*(run(runner, each) for each in rollouts)))
 
 
-async def step_of(url: str, rollouts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every rollout of the step, all at once."""
-    server, port = await served()
-    try:
-        runner = agent(url, port)
-        return list(await asyncio.gather(*(ran(runner, each) for each in rollouts)))
-    finally:
-        await server.cleanup()
-
-
-async def through(file: str, url: str, rollouts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same with the scaffold's server between."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    between = scaffolded(file, url)
-    serving = asyncio.create_task(between.serve(sockets=[listener]))
-    try:
-        return await step_of(f"http://127.0.0.1:{listener.getsockname()[1]}", rollouts)
-    finally:
-        between.should_exit = True
-        await serving
-
-
-async def work(job: Job) -> list[dict[str, Any]]:
-    """What the agent has for every rollout; through `job["scaffold"]` where one is named."""
+async def work(job: Job) -> dict[str, Any]:
     set_global_aiohttp_client(GlobalAIOHTTPAsyncClientConfig())
+    url, rollouts = job["url"], job["rollouts"]
     try:
-        if scaffold := job.get("scaffold"):
-            return await through(scaffold, job["url"], job["rollouts"])
-        return await step_of(job["url"], job["rollouts"])
+        if job["way"] == "scaffold":
+            async with serve(scaffolded(job["scaffold"], url)) as between:
+                done = await run_step(between, rollouts)
+        else:
+            done = await run_step(int(url.rpartition(":")[2]), rollouts)
     finally:
         await server_utils.get_global_aiohttp_client().close()
+    masks = [None, {"mask_sample": True}]
+    return {
+        "rewards": [each["reward"] for each in done],
+        "flags": [
+            [
+                each["mask_sample"],
+                each["judge_failed"],
+                each["failure_kind"] is not None,
+                masks.index(each.get("instance_config")),
+            ]
+            for each in done
+        ],
+        "names": list(set.intersection(*map(set, done))),
+        "responses": [each["response"]["output"][0]["content"][0]["text"] for each in done],
+    }
 
 
 if __name__ == "__main__":

@@ -4,24 +4,22 @@ Left out: vLLM, flash-attn and DeepSpeed, which need a GPU. Generation is the ro
 """
 
 import asyncio
-import itertools
+import json
 from types import SimpleNamespace
 from typing import Any
 
+import citemark_grpo.openrlhf
 import tiny
 from job import Job, answer, row_of
 from partly import absent
 
 absent("vllm", "flash_attn", "deepspeed", "torchdata", "wandb")
 
-import json  # noqa: E402
-
 from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker  # noqa: E402
 from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator  # noqa: E402
 from openrlhf.utils.agent import SingleTurnAgentExecutor  # noqa: E402
 
 _MOST = 4096
-_PARAMS = SimpleNamespace(max_tokens=_MOST // 2, logprobs=None)
 
 
 class Engine:
@@ -31,20 +29,19 @@ class Engine:
         self._ids = ids
 
     async def generate(self, *args: Any, **kwargs: Any) -> Any:
-        """One finished generation."""
         done = SimpleNamespace(token_ids=self._ids, finish_reason="stop", logprobs=None, text="")
         return SimpleNamespace(outputs=[done])
 
 
-async def executed(job: Job) -> list[dict[str, Any]]:
-    """All samples at once, as OpenRLHF asks for them."""
-    words = tiny.tokenizer()
-    executor = SingleTurnAgentExecutor(job["reward_url"])
+async def execute(job: Job) -> list[dict[str, Any]]:
+    """All samples at once, as OpenRLHF asks for them, with a URL or with the Python file."""
+    url = f"{job['url']}/get_reward" if job["way"] == "url" else citemark_grpo.openrlhf.__file__
+    words, executor = tiny.tokenizer(), SingleTurnAgentExecutor(url)
     calls = [
         executor.execute(
             prompt=f"<user>{rollout['question']}<assistant>",
             label=json.dumps(row_of(rollout)),
-            sampling_params=_PARAMS,
+            sampling_params=SimpleNamespace(max_tokens=_MOST // 2, logprobs=None),
             max_length=_MOST,
             hf_tokenizer=words,
             llm_engine=Engine([*words.encode(rollout["response"]), words.eos_token_id]),
@@ -67,36 +64,30 @@ def arguments(job: Job) -> SimpleNamespace:
     )
 
 
-def trained_on(job: Job, responses: list[dict[str, Any]]) -> dict[str, Any]:
+def work(job: Job) -> dict[str, Any]:
     """Rewards and advantages after OpenRLHF's own merging, splitting and group means."""
     words, none = tiny.tokenizer(), (None, None, None, None)
     strategy = SimpleNamespace(args=arguments(job))
-    generator = SamplesGenerator(strategy, None, None, words, [])
-    read = generator._process_response_into_experience
-    samples = [read(response, max_len=_MOST) for response in responses]
+    read = SamplesGenerator(strategy, None, None, words, [])._process_response_into_experience
+    samples = [read(response, max_len=_MOST) for response in asyncio.run(execute(job))]
     maker = RemoteExperienceMaker(*none, SimpleNamespace(value=0.0), strategy, words)
     merged = maker.split_rollout_samples(samples)
     for each in merged:
         each.kl = each.action_mask * 0.0
     merged = maker.compute_advantages_and_returns(merged)
+    # Batches of one.
+    rewards = [reward for each in merged for (reward,) in each.rewards.tolist()]
+    failed = [flag for each in merged for (flag,) in each.info["judge_failed"].tolist()]
     return {
-        "rewards": list(itertools.chain.from_iterable(each.rewards.tolist() for each in merged)),
+        "rewards": rewards,
         "advantages": [
             float(row.abs().max() * (row.sum().sign() or 1.0))
             for each in merged
             for row in each.advantages
         ],
-        "info": {
-            name: list(itertools.chain.from_iterable(each.info[name].tolist() for each in merged))
-            for name in merged[0].info
-            if merged[0].info[name].dtype.is_floating_point
-        },
+        "flags": [[flag] for flag in failed],
+        "names": list(merged[0].info),
     }
-
-
-def work(job: Job) -> dict[str, Any]:
-    """What one step would train on."""
-    return trained_on(job, asyncio.run(executed(job)))
 
 
 if __name__ == "__main__":

@@ -9,29 +9,32 @@ from citemark_grpo.settings import load_settings
 from citemark_grpo.skyrl import ENVIRONMENT
 from job import Job, answer, row_of
 
-_THREADS = 256
 
-
-def episode(rollout: dict[str, Any]) -> dict[str, Any]:
-    """One prompt, one answer."""
-    environment = skyrl_gym.make(
-        ENVIRONMENT, env_config={}, extras={**row_of(rollout), "max_turns": 1}
-    )
+def play(rollout: dict[str, Any]) -> tuple[float, dict[str, float]]:
+    """The reward and metrics of an episode of one prompt and one answer."""
+    extras = {**row_of(rollout), "max_turns": 1}
+    environment = skyrl_gym.make(ENVIRONMENT, env_config={}, extras=extras)
     environment.init([{"role": "user", "content": rollout["question"]}])
     step = environment.step(rollout["response"])
+    assert step["done"]
     environment.close()
-    return {"reward": step["reward"], "done": step["done"], "metrics": environment.get_metrics()}
+    return step["reward"], environment.get_metrics()
 
 
-def work(job: Job) -> list[dict[str, Any]]:
-    """Every rollout's episode, in order."""
+def work(job: Job) -> dict[str, Any]:
     skyrl_gym.register(
         id=ENVIRONMENT,
         entry_point="citemark_grpo.skyrl:RubricEnv",
         kwargs={"settings": load_settings()},
     )
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(episode, job["rollouts"]))
+    with ThreadPoolExecutor(256) as pool:
+        rewards, metrics = zip(*pool.map(play, job["rollouts"]), strict=True)
+    (names,) = {tuple(each) for each in metrics}
+    return {
+        "rewards": rewards,
+        "flags": [[each["judge_failed"]] for each in metrics],
+        "names": names,
+    }
 
 
 if __name__ == "__main__":

@@ -14,17 +14,15 @@ import tiny
 from citemark_grpo.trl import rubric_reward
 from job import Job, answer, groups, row_of
 
-RolloutFunc = Callable[[list[str], GRPOTrainer], dict[str, Any]]
 
-
-def spoken(job: Job) -> RolloutFunc:
+def speaker(job: Job) -> Callable[[list[str], GRPOTrainer], dict[str, Any]]:
     """TRL's hook for rollouts of one's own: each prompt's responses, one after the other."""
     coming: dict[str, Iterator[str]] = {
         group[0]["question"]: iter([rollout["response"] for rollout in group])
         for group in groups(job)
     }
 
-    def rollouts(prompts: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
+    def speak(prompts: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
         encode = trainer.processing_class.encode
         completions = [encode(next(coming[prompt])) for prompt in prompts]
         return {
@@ -33,31 +31,7 @@ def spoken(job: Job) -> RolloutFunc:
             "logprobs": [[0.0] * len(ids) for ids in completions],
         }
 
-    return rollouts
-
-
-def configuration(folder: str, job: Job) -> GRPOConfig:
-    """All rollouts in one step, in the order of the rows."""
-    return GRPOConfig(
-        output_dir=folder,
-        per_device_train_batch_size=len(job["rollouts"]),
-        num_generations=job["samples"],
-        max_steps=1,
-        shuffle_dataset=False,
-        log_completions=True,
-        num_completions_to_print=0,
-        logging_steps=1,
-        save_strategy="no",
-        report_to=[],
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
-    )
-
-
-def number(value: float) -> float | None:
-    """None for what TRL keeps as NaN."""
-    return None if math.isnan(value) else float(value)
+    return speak
 
 
 def work(job: Job) -> dict[str, Any]:
@@ -67,9 +41,23 @@ def work(job: Job) -> dict[str, Any]:
         trainer = GRPOTrainer(
             model=str(tiny.save(Path(folder) / "model")),
             reward_funcs=[rubric_reward],
-            args=configuration(folder, job),
+            args=GRPOConfig(  # all rollouts in one step, in the order of the rows
+                output_dir=folder,
+                per_device_train_batch_size=len(job["rollouts"]),
+                num_generations=job["samples"],
+                max_steps=1,
+                shuffle_dataset=False,
+                log_completions=True,
+                num_completions_to_print=0,
+                logging_steps=1,
+                save_strategy="no",
+                report_to=[],
+                use_cpu=True,
+                bf16=False,
+                gradient_checkpointing=False,
+            ),
             train_dataset=Dataset.from_list(rows),
-            rollout_func=spoken(job),
+            rollout_func=speaker(job),
         )
         trainer.train()
         (table,) = Path(folder, "completions").glob("*.parquet")
@@ -77,12 +65,15 @@ def work(job: Job) -> dict[str, Any]:
     logged: dict[str, float] = {}
     for entry in trainer.state.log_history:
         logged |= entry
+    prefix = "citemark/"
     return {
-        "completions": list(completions["completion"]),
-        "rewards": [number(value) for value in completions["rubric_reward"]],
-        "advantages": [float(value) for value in completions["advantage"]],
-        "failures": list(completions["judge_failure"]),
-        "logged": {name: number(value) for name, value in logged.items()},
+        "responses": list(completions["completion"]),
+        # TRL keeps None as NaN.
+        "rewards": [None if math.isnan(each) else each for each in completions["rubric_reward"]],
+        "advantages": list(completions["advantage"]),
+        "flags": [[bool(reason)] for reason in completions["judge_failure"]],
+        "names": [name.removeprefix(prefix) for name in logged if name.startswith(prefix)],
+        "judge_failed": logged["citemark/judge_failed"],
     }
 
 

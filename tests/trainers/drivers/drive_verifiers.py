@@ -19,7 +19,7 @@ from verifiers.v1.tasksets.nemo_gym.toolset import NeMoGymState
 from verifiers.v1.trace import AgentInfo, Trace, TraceTask
 from verifiers.v1.types import AssistantMessage, UserMessage
 
-from job import Job, answer, row_of
+from job import TRIES, Job, answer, row_of
 
 
 class Row(vf.TaskData):  # type: ignore[misc]  # verifiers is not installed with mypy
@@ -55,42 +55,45 @@ def gym(job: Job) -> Iterator[vf.Task]:
     with tempfile.TemporaryDirectory() as folder:
         dataset = Path(folder) / "rows.jsonl"
         dataset.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        task = NeMoGymTaskConfig(resources_url=job["url"])
+        task = NeMoGymTaskConfig(resources_url=f"{job['url']}/strict")
         yield from NeMoGymTaskset(NeMoGymConfig(id="nemo-gym", dataset=dataset, task=task)).load()
 
 
-def traced(task: vf.Task, rollout: dict[str, Any], way: str) -> Trace:
-    """The trace of one answer to one prompt."""
-    trace = Trace(
-        task=TraceTask(type=type(task).__name__, data=task.data),
-        agent=AgentInfo(config=AgentConfig()),
-        state=NeMoGymState() if way == "gym" else vf.State(),
-    )
+async def score(task: vf.Task, rollout: dict[str, Any], way: str) -> Trace | None:
+    """The trace of one answer to one prompt; where scoring raised, it is left out."""
     asked = UserMessage(role="user", content=rollout["question"])
     said = AssistantMessage(role="assistant", content=rollout["response"])
-    trace.nodes = [MessageNode(message=asked), MessageNode(parent=0, message=said, sampled=True)]
-    return trace
-
-
-async def scored(task: vf.Task, rollout: dict[str, Any], job: Job) -> dict[str, Any] | None:
-    """Reward and metrics; None where scoring raised, which takes the trace out of training."""
-    for _ in range(job.get("tries", 1)):
-        trace = traced(task, rollout, job["way"])
+    for _ in range(TRIES):
+        trace = Trace(
+            task=TraceTask(type=type(task).__name__, data=task.data),
+            agent=AgentInfo(config=AgentConfig()),
+            state=NeMoGymState() if way == "gym" else vf.State(),
+            nodes=[MessageNode(message=asked), MessageNode(parent=0, message=said, sampled=True)],
+        )
         try:
-            if job["way"] == "gym":
+            if way == "gym":
                 await task.setup(trace, None)
             await task.score(trace)
         except TaskError:
             continue
-        return {"reward": trace.reward, "metrics": trace.metrics, "info": trace.info}
+        return trace
     return None
 
 
-async def work(job: Job) -> list[dict[str, Any] | None]:
-    """Every trace of the step, all at once."""
-    tasks = list(gym(job) if job["way"] == "gym" else plugged(job))
-    calls = [scored(*pair, job) for pair in zip(tasks, job["rollouts"], strict=True)]
-    return list(await asyncio.gather(*calls))
+async def work(job: Job) -> dict[str, Any]:
+    way = job["way"]
+    tasks = list(gym(job) if way == "gym" else plugged(job))
+    calls = [score(*pair, way) for pair in zip(tasks, job["rollouts"], strict=True)]
+    traces = await asyncio.gather(*calls)
+    metrics = [trace.metrics for trace in traces if trace is not None]
+    return {
+        "rewards": [None if trace is None else trace.reward for trace in traces],
+        "flags": [[each.get("mask_sample", 0)] for each in metrics],
+        "names": [
+            name if way == "gym" else name.removeprefix("citemark_")
+            for name in set.intersection(*map(set, metrics))
+        ],
+    }
 
 
 if __name__ == "__main__":

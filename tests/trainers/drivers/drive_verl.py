@@ -23,7 +23,7 @@ def configuration(job: Job, model: Path) -> DictConfig:
     reward = {
         "num_workers": 2,
         "reward_model": {"enable": False},
-        "reward_manager": {"source": "register", "name": job["manager"]},
+        "reward_manager": {"source": "register", "name": job["way"]},
         "custom_reward_function": {
             "path": "pkg://citemark_grpo.verl",
             "name": "compute_score",
@@ -41,41 +41,33 @@ def configuration(job: Job, model: Path) -> DictConfig:
 def batch(job: Job) -> DataProto:
     """The step as verl holds it: padded ids, and the rows' columns as arrays of objects."""
     words = tiny.tokenizer()
-    responses = [words.encode(rollout["response"]) for rollout in job["rollouts"]]
-    width = max(map(len, responses))
-    ids = torch.zeros(len(responses), width, dtype=torch.long)
-    mask = torch.zeros(len(responses), width + 1, dtype=torch.long)
-    mask[:, 0] = 1  # a prompt of one token
-    for at, response in enumerate(responses):
-        ids[at, : len(response)] = torch.tensor(response)
-        mask[at, 1 : len(response) + 1] = 1
-    prompts = torch.ones(len(responses), 1, dtype=torch.long)
-    infos = [{"index": at, **row_of(rollout)} for at, rollout in enumerate(job["rollouts"])]
+    responses = [torch.tensor(words.encode(rollout["response"])) for rollout in job["rollouts"]]
+    ids = torch.nn.utils.rnn.pad_sequence(responses, batch_first=True)
+    ones = [torch.ones(1 + len(response), dtype=torch.long) for response in responses]
+    columns = {
+        "data_source": ["citemark"] * len(responses),
+        "reward_model": [{"ground_truth": ""} for _ in responses],
+        "extra_info": [{"index": at, **row_of(each)} for at, each in enumerate(job["rollouts"])],
+        "uid": [str(at // job["samples"]) for at in range(len(responses))],
+    }
     return DataProto.from_dict(
-        tensors={"prompts": prompts, "responses": ids, "attention_mask": mask},
-        non_tensors={
-            "data_source": np.array(["citemark"] * len(infos), dtype=object),
-            "reward_model": np.array([{"ground_truth": ""} for _ in infos], dtype=object),
-            "extra_info": np.array(infos, dtype=object),
-            "uid": np.array([str(at // job["samples"]) for at in range(len(infos))], dtype=object),
+        tensors={
+            "prompts": torch.ones(len(responses), 1, dtype=torch.long),  # of one token
+            "responses": ids,
+            "attention_mask": torch.nn.utils.rnn.pad_sequence(ones, batch_first=True),
         },
+        non_tensors={name: np.array(values, dtype=object) for name, values in columns.items()},
     )
-
-
-def scored(job: Job, data: DataProto) -> DataProto:
-    """The step's rewards, from two actors that verl starts."""
-    with tempfile.TemporaryDirectory() as folder:
-        loop = RewardLoopManager(configuration(job, tiny.save(Path(folder))))
-        return loop.compute_rm_score(data)
 
 
 def work(job: Job) -> dict[str, Any]:
     """What the trainer would train on, and the arrays that it would log."""
+    data = batch(job)
     with tempfile.TemporaryDirectory(prefix="ray") as folder:
         ray.init(num_cpus=2, include_dashboard=False, _temp_dir=folder, logging_level=logging.ERROR)
         try:
-            data = batch(job)
-            rewards, extra = extract_reward(scored(job, data))
+            loop = RewardLoopManager(configuration(job, tiny.save(Path(folder, "model"))))
+            rewards, extra = extract_reward(loop.compute_rm_score(data))
         finally:
             ray.shutdown()
     mask = data.batch["attention_mask"][:, 1:]
@@ -83,7 +75,8 @@ def work(job: Job) -> dict[str, Any]:
     return {
         "rewards": rewards.sum(-1).tolist(),
         "advantages": advantages[:, 0].tolist(),
-        "extra": {name: values.tolist() for name, values in extra.items()},
+        "flags": [[flag] for flag in extra["judge_failed"].tolist()],
+        "names": [name for name in extra if name != "score"],
     }
 
 
