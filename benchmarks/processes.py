@@ -61,7 +61,7 @@ def real_vllm() -> Iterator[str]:
     Raises:
         NotStarted: there is no environment for it; the message says how to make it.
     """
-    with _judge(["-m", "support.vllm_server"]) as url:
+    with _judge([str(Path(__file__).with_name("real_vllm.py"))]) as url:
         yield url
 
 

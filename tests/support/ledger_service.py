@@ -36,17 +36,9 @@ def score(client: httpx.Client, items: list[dict[str, Any]], **options: Any) -> 
 
 @dataclass
 class Element:
-    """An element; its text is the page's pieces from `start` to `end`."""
-
     tag: str
     attributes: dict[str, str]
-    pieces: list[str]
-    start: int
-    end: int | None = None
-
-    @property
-    def text(self) -> str:
-        return "".join(self.pieces[self.start : self.end])
+    text: str = ""
 
 
 class Document(HTMLParser):
@@ -56,27 +48,21 @@ class Document(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.elements: list[Element] = []
         self._open: list[Element] = []
-        self._pieces: list[str] = []
         self.feed(html)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        attributes = {name: value or "" for name, value in attrs}
-        element = Element(tag, attributes, self._pieces, len(self._pieces))
-        self.elements.append(element)
-        self._open.append(element)
-        if tag in _VOID:
-            self.handle_endtag(tag)
+        self.elements.append(Element(tag, {name: value or "" for name, value in attrs}))
+        if tag not in _VOID:
+            self._open.append(self.elements[-1])
 
     def handle_endtag(self, tag: str) -> None:
-        while self._open:
-            element = self._open.pop()
-            element.end = len(self._pieces)
-            if element.tag == tag:
-                return
+        while self._open and self._open.pop().tag != tag:
+            pass
 
     def handle_data(self, data: str) -> None:
-        self._pieces.append(data)
+        for element in self._open:
+            element.text += data
 
     def all(self, tag: str) -> list[Element]:
         return [element for element in self.elements if element.tag == tag]

@@ -1,15 +1,9 @@
-"""A real vLLM on the CPU, in an environment of its own, on a free port of loopback.
-
-`PYTHONPATH=tests python -m support.vllm_server` is one for programs that are no test: it prints its
-base URL and serves until its standard input ends. Where `make test-vllm` has not made the
-environment, it prints nothing and ends with status 3 and the reason on its standard error.
-"""
+"""A real vLLM on the CPU, in an environment of its own, on a free port of loopback."""
 
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -141,21 +135,3 @@ def serving_vllm(model: Path, folder: Path, *extra: str) -> Iterator[VllmServer]
     finally:
         server.stop()
         server.client.close()
-
-
-def main() -> int:
-    if not (PYTHON.is_file() and SMALL.is_dir()):
-        sys.stderr.write("needs vLLM and a model of its own: make test-vllm\n")
-        return 3
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        serving_vllm(SMALL, Path(folder), "--dtype", "float32") as server,
-    ):
-        sys.stdout.write(server.base_url + "\n")
-        sys.stdout.flush()
-        sys.stdin.read()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

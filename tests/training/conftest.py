@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from support.command_line import WriteRows
 from support.scripted_service import Service
 
 TEMPLATE = (
@@ -29,21 +30,18 @@ def without_vllm() -> Iterator[None]:
 
 
 @pytest.fixture
-def rows_file(tmp_path: Path) -> Path:
-    """Eight rows in the shape of the published data set, as JSON lines."""
-    path = tmp_path / "rows.jsonl"
-    rows = (
+def rows_file(rows: WriteRows) -> Path:
+    """Eight rows in the shape of the published data set."""
+    return rows(
         {
-            "id": f"tide-{number}",
-            "question": f"How high is the spring tide at quay {number}?",
+            "id": f"tide-{n}",
+            "question": f"How high is the spring tide at quay {n}?",
             "reasoning": "The harbour's tables should say.",
-            "tool_output": f"<snippet id=T{number}>Quay {number}: 4.{number} m.</snippet>",
+            "tool_output": f"<snippet id=T{n}>Quay {n}: 4.{n} m.</snippet>",
             "positive_rubrics": json.dumps([{"description": "Names the height."}]),
         }
-        for number in range(8)
+        for n in range(8)
     )
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
 
 
 @pytest.fixture
