@@ -9,7 +9,6 @@ from click.testing import CliRunner, Result
 
 from citemark_service.cli import main
 
-Cli = Callable[..., Result]
 Start = Callable[..., subprocess.Popen[str]]
 WriteRows = Callable[..., Path]
 

@@ -35,11 +35,6 @@ def hostile(number: int) -> dict[str, Any]:
     }
 
 
-def hostile_run() -> str:
-    """A run's name with all of them in it."""
-    return "run " + "".join(PAYLOADS)[:240]
-
-
 def huge() -> dict[str, Any]:
     """More tags, claims, ids and sources than a page shows of any."""
     claims = "".join(f"<snippet id=A,{number}>Fact {number}.</snippet>" for number in range(3_000))

@@ -54,8 +54,6 @@ class Mortal:
 
 @dataclass(frozen=True)
 class Judged:
-    """A running service and its judge."""
-
     url: str
     judge: ScriptedJudge
 

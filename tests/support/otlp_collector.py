@@ -1,7 +1,6 @@
 """A collector on a real socket: it decodes what is posted to it, or fails as a test wants."""
 
 import threading
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -74,10 +73,10 @@ class Collector:
         """A span's children by name, each again with theirs; a name that repeats is numbered."""
         children = [span for span in self.spans if span.parent == root.id]
         found: dict[str, Any] = {}
-        counts: Counter[str] = Counter()
+        names: list[str] = []
         for child in sorted(children, key=lambda span: span.begin):
-            counts[child.name] += 1
-            number = counts[child.name]
+            names.append(child.name)
+            number = names.count(child.name)
             found[child.name if number == 1 else f"{child.name} {number}"] = self.tree(child)
         return found
 
@@ -104,7 +103,6 @@ def _parse_span(span: Encoded) -> Seen:
 
 @contextmanager
 def collecting() -> Iterator[Collector]:
-    """A running collector."""
     collector = Collector()
     app = Starlette(routes=[Route("/v1/traces", collector.answer, methods=["POST"])])
     with listening(app) as collector.url:

@@ -69,11 +69,6 @@ async def pooled(judges: Sequence[ScriptedJudge], **options: Any) -> AsyncIterat
 
 
 async def ask(
-    pool: JudgePool,
-    asked: ChatRequest,
-    *,
-    meter: Meter | None = None,
-    deadline: float | None = None,
+    pool: JudgePool, asked: ChatRequest, meter: Meter | None = None, deadline: float | None = None
 ) -> ChatReply:
-    """One call."""
     return await pool.complete(asked, meter=meter or Meter(), deadline=deadline)

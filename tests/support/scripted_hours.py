@@ -30,12 +30,8 @@ _SAMPLES = 5
 _HELD_S = 6.0
 _MARK = re.compile(r"Mark (\d)\.")
 
-_BUSY = {
-    "vllm:num_requests_running": 8,
-    "vllm:num_requests_waiting": 3,
-    "vllm:kv_cache_usage_perc": 0.4,
-}
-"""Gauges that were recorded at rest."""
+# Gauges that were recorded at rest.
+_BUSY = {"num_requests_running": 8, "num_requests_waiting": 3, "kv_cache_usage_perc": 0.4}
 
 _COLLAPSED = range(60, 95)
 _UNCACHED = range(62, 130)
@@ -79,7 +75,6 @@ class Hours:
 
     @property
     def end(self) -> float:
-        """When the last sample was taken."""
         return self.start + MINUTES * 60
 
     @asynccontextmanager
@@ -184,8 +179,8 @@ def _grown(recording: str, step: int, preempted: int) -> str:
             kind = line.rsplit(" ", 1)[1]
         elif not line.startswith("#"):
             series, _, value = line.rpartition(" ")
-            name = series.partition("{")[0]
+            name = series.partition("{")[0].removeprefix("vllm:")
             factor = 1 if kind == "gauge" else step
-            extra = preempted if name == "vllm:num_preemptions_total" else _BUSY.get(name, 0)
+            extra = preempted if name == "num_preemptions_total" else _BUSY.get(name, 0)
             lines.append(f"{series} {float(value) * factor + extra}")
     return "\n".join(lines)

@@ -52,6 +52,10 @@ class Status:
     message: str = "scripted"
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def body(self) -> bytes:
+        return msgspec.json.encode({"error": {"message": self.message}})
+
 
 @dataclass(frozen=True)
 class Raw:
@@ -168,12 +172,11 @@ class ScriptedJudge:
 
     async def refuse(self) -> None:
         """Drop all connections and refuse new ones, as a killed server does."""
-        server, self._server = self._server, None
         for connection in tuple(self.connections):
             connection.transport.abort()
-        if server is not None:
-            server.close()
-            await server.wait_closed()
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until `condition` holds; it is looked at whenever a call begins or ends."""
@@ -222,7 +225,7 @@ class _Connection(asyncio.Protocol):
         self.transport: Any = None
         self._url = b""
         self._headers: dict[str, str] = {}
-        self._parts: list[bytes] = []
+        self._body = b""
         self._answering = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -247,27 +250,24 @@ class _Connection(asyncio.Protocol):
         self._headers[name.decode().lower()] = value.decode()
 
     def on_body(self, body: bytes) -> None:
-        self._parts.append(body)
+        self._body += body
 
     def on_message_complete(self) -> None:
-        url, headers, body = self._url, self._headers, b"".join(self._parts)
-        self._url, self._headers, self._parts = b"", {}, []
+        url, headers, body = self._url, self._headers, self._body
+        self._url, self._headers, self._body = b"", {}, b""
         if url == b"/v1/models":
             self._write(200, self._judge.models_body(), {})
         elif url == b"/v1/chat/completions":
             self._answering = True
             self._answer(self._judge.began(headers, body))
         else:
-            self._write(404, b'{"error":{"message":"no such route"}}', {})
+            self._write(404, b"{}", {})
 
     def _answer(self, answer: Answer) -> None:
         match answer:
             case Reply():
                 self._later(answer.delay_s, self._finish, 200, self._judge.body_of(answer), {})
-            case Status():
-                body = msgspec.json.encode({"error": {"message": answer.message}})
-                self._finish(answer.code, body, answer.headers)
-            case Raw():
+            case Status() | Raw():
                 self._finish(answer.code, answer.body, answer.headers)
             case Reset():
                 body = completion(Reply("reset"))
@@ -307,6 +307,6 @@ class _Connection(asyncio.Protocol):
 
 
 def _head(code: int, length: int, headers: Mapping[str, str]) -> bytes:
-    lines = [f"HTTP/1.1 {code} Scripted", "content-type: application/json"]
-    lines += [f"content-length: {length}", *(f"{name}: {value}" for name, value in headers.items())]
+    named = {"content-type": "application/json", "content-length": length, **headers}
+    lines = [f"HTTP/1.1 {code} Scripted", *(f"{name}: {value}" for name, value in named.items())]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()

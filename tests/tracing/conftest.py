@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from citemark_service.ledger.ledger import ledger_of
-from citemark_service.telemetry.metrics import Metrics
 from citemark_service.telemetry.traces import open_tracer
 from support.judged_service import running_judge
 from support.otlp_collector import Collector, collecting
+from support.readable_metrics import ReadableMetrics
 from support.scripted_judge import Script, ScriptedJudge
 from support.scripted_service import client_of, real_app
 
@@ -21,14 +21,11 @@ from support.scripted_service import client_of, real_app
 class Traced:
     client: httpx.Client
     judge: ScriptedJudge
-    metrics: Metrics
+    metrics: ReadableMetrics
 
-    def spans(self, outcome: str) -> float:
+    def spans(self, outcome: str) -> float | None:
         """How many spans were `exported`, or `lost`."""
-        labels = {"outcome": outcome}
-        found = self.metrics.registry.get_sample_value("citemark_trace_spans_total", labels)
-        assert found is not None
-        return found
+        return self.metrics.sample("trace_spans_total", outcome=outcome)
 
 
 Serve = Callable[..., AbstractContextManager[Traced]]
@@ -45,7 +42,7 @@ def collector() -> Iterator[Collector]:
 def serve(collector: Collector, tmp_path) -> Serve:
     @contextmanager
     def serving(script: Script, **settings: Any) -> Iterator[Traced]:
-        judge, metrics = ScriptedJudge(script), Metrics()
+        judge, metrics = ScriptedJudge(script), ReadableMetrics()
         given = {
             "judge_attempts": 3,
             "ledger": f"sqlite:///{tmp_path / 'ledger.db'}",
