@@ -23,8 +23,11 @@ def replace_surrogates(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def to_json_value(value: object, *, depth: int = 0) -> Any:
+def to_json_value(value: object, *, keep_nan: bool = False, depth: int = 0) -> Any:
     """`value` as JSON has it: arrays are lists, NaN is None, keys are strings, no surrogates.
+
+    With `keep_nan` only the cell itself is None where it is NaN: within one, a number that is none
+    is for the reader to refuse.
 
     Raises:
         TooDeep: nested more than 32 deep.
@@ -36,12 +39,13 @@ def to_json_value(value: object, *, depth: int = 0) -> Any:
         return replace_surrogates(value)
     if isinstance(value, Mapping):
         return {
-            replace_surrogates(str(key)): to_json_value(item, depth=depth + 1)
+            replace_surrogates(str(key)): to_json_value(item, keep_nan=keep_nan, depth=depth + 1)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple | set | frozenset):
-        return [to_json_value(item, depth=depth + 1) for item in value]
-    return None if value != value else value  # noqa: PLR0124  NaN alone differs from itself
+        return [to_json_value(item, keep_nan=keep_nan, depth=depth + 1) for item in value]
+    missing = value != value and not (keep_nan and depth)  # noqa: PLR0124  NaN alone differs so
+    return None if missing else value
 
 
 def object_in(value: object) -> Mapping[Any, Any] | None:

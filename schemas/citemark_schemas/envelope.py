@@ -12,18 +12,18 @@ clearly meant. Neither the response nor what it says is ever looked at for a sou
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from pydantic import ValidationError
 
-from citemark_schemas.cells import TooDeep, object_in, replace_surrogates, rows_in, to_json_value
+from citemark_schemas.cells import TooDeep, object_in, replace_surrogates, to_json_value
 from citemark_schemas.details import LONGEST_KEY, clip, to_detail, to_details
 from citemark_schemas.knobs import Knobs
 from citemark_schemas.rollout import Rollout
-from citemark_schemas.rubric import TEXT_KEYS
+from citemark_schemas.rubric import GRADED, IGNORED_KEYS, could_matter
 from citemark_schemas.score import ProblemDetail
 from citemark_schemas.transcript import question_in, sources_in
 
@@ -41,8 +41,6 @@ _FIELDS: Final = (
     *Knobs.model_fields,
 )
 _KNOWN: Final = frozenset({*_FIELDS, *_ALIASES})
-_GRADED: Final = ("Answer Critical", "Valuable", "Context")
-"""Where older data sets for deep research keep their rubrics, by importance."""
 _NESTED: Final = (
     "citemark",
     "label",
@@ -59,6 +57,13 @@ _DEEPEST: Final = 4
 _NEAR: Final = 0.85  # "question_id" is .84 from "question", "positive_rubric" .97
 _MOST_KEYS: Final = 256
 _MOST_DETAILS: Final = 20
+_WEIGHT_LIKE: Final = re.compile(
+    r"weight|point|score|polarit|sign(?!al)|importan|penalt", re.IGNORECASE
+)
+_WEIGHTS_APART: Final = (
+    "has one entry for each rubric, like weights or signs, and is not read: give each rubric its "
+    "own 'weight', or name the column in CITEMARK_IGNORED_RUBRIC_KEYS"
+)
 _OPENED: Final = re.compile(r"""(?:\[\s*)?\{\s*["']""")
 """How an object's text begins, JSON or Python's own; no answer in LaTeX or prose does."""
 
@@ -88,6 +93,7 @@ def rollout_of(
     response: str,
     prompt: object = None,
     tool_output: str | None = None,
+    ignored_rubric_keys: Set[str] = frozenset(),
 ) -> Rollout:
     """The rollout that a trainer's data describe.
 
@@ -101,6 +107,7 @@ def rollout_of(
         response: what the policy wrote, as it is to be judged.
         prompt: text or messages; gives the question and the sources that no place has.
         tool_output: what tools answered in this very rollout; stronger than the prompt.
+        ignored_rubric_keys: keys of rubrics, and columns beside them, that are knowingly not read.
 
     Raises:
         EnvelopeError: something is missing or malformed.
@@ -124,11 +131,16 @@ def rollout_of(
     if problems:
         raise EnvelopeError(problems)
     try:
-        return Rollout.model_validate({**whole, "response": replace_surrogates(response)})
+        rollout = Rollout.model_validate(
+            {**whole, "response": replace_surrogates(response)},
+            context={IGNORED_KEYS: ignored_rubric_keys},
+        )
     except ValidationError as error:
         stood = {name: field.place for name, field in fields.items()}
         details = to_details(error, root="row", places=stood)
         raise EnvelopeError(details[:_MOST_DETAILS]) from error
+    _refuse_weight_columns(layers, rollout, ignored_rubric_keys)
+    return rollout
 
 
 def _find_layers(place: str, held: Mapping[Any, Any] | None, depth: int) -> Iterator[_Placed]:
@@ -153,18 +165,17 @@ def _read_fields(layers: Sequence[_Placed]) -> _Fields:
             value = _read(field, held[name], at)
             if value is not None:
                 fields[field] = _Placed(at, value)
-        graded = {name: held[name] for name in _GRADED if name in held}
-        if graded and "rubrics" not in fields and (items := _read("rubrics", graded, place)):
-            fields["rubrics"] = _Placed(f"{place}.{'/'.join(graded)}", items)
+        graded = {name: held[name] for name in GRADED if name in held}
+        if graded and "rubrics" not in fields:
+            at = f"{place}.{'/'.join(graded)}"
+            fields["rubrics"] = _Placed(at, _read("rubrics", graded, at))
     return fields
 
 
 def _read(field: str, cell: object, place: str) -> Any:
     """A cell as its field takes it; None where it says nothing."""
     try:
-        value = to_json_value(cell)
-        if field in _RUBRICS:
-            return _criteria(value)
+        value = to_json_value(cell, keep_nan=field in _RUBRICS)
         if field == "snippets":
             return _snippets(value)
     except TooDeep as error:
@@ -179,22 +190,6 @@ def _read(field: str, cell: object, place: str) -> Any:
 def _name(value: object) -> object:
     """A name, or a number for one; what can be neither is a column of the data set's own."""
     return str(value) if isinstance(value, str | int) and value != "" else None
-
-
-def _criteria(value: Any) -> Any:
-    """A list of rubrics from the shapes that hold one; any other value as it is."""
-    held = object_in(value)
-    if held is None:
-        return value
-    held = to_json_value(held)
-    if "rubrics" in held:
-        return _criteria(held["rubrics"])
-    rows = rows_in(held) if held.keys() & set(TEXT_KEYS) else None
-    if rows is not None:
-        return list(rows)
-    if held and all(isinstance(group, list) for group in held.values()):
-        return [item for group in held.values() for item in group]
-    return [held] if held else None
 
 
 def _snippets(value: Any) -> Any:
@@ -283,3 +278,19 @@ def _nearest(key: str, missing: tuple[str, ...]) -> str | None:
         return None
     near = difflib.get_close_matches(key.casefold(), missing, 1, _NEAR)
     return near[0] if near else None
+
+
+def _refuse_weight_columns(layers: Sequence[_Placed], rollout: Rollout, ignored: Set[str]) -> None:
+    """A column of as many numbers or signs as there are rubrics, by its name their weights."""
+    counts = {len(getattr(rollout, name)) for name in _RUBRICS} | {len(rollout.criteria)}
+    for place, held in layers:
+        for key in islice(held, _MOST_KEYS):
+            name = str(key)
+            if name in ignored or name in _KNOWN or not _WEIGHT_LIKE.search(name[:LONGEST_KEY]):
+                continue
+            column = to_json_value(held[key])
+            if not isinstance(column, list) or not column or len(column) not in counts:
+                continue
+            if all(could_matter(name, cell) for cell in column):
+                loc = f"{place}.{clip(name, LONGEST_KEY)}"
+                raise EnvelopeError([to_detail(loc, _WEIGHTS_APART)])

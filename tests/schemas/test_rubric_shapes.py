@@ -3,9 +3,12 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from citemark_schemas import Criterion, Polarity, Rollout, Source
+from citemark_schemas.rubric import STATEMENTS
 
 BASE = {"question": "q", "tool_output": "", "response": "r"}
 
@@ -25,6 +28,12 @@ LONG = ("w " * 80).strip()
 ROWS = ["names the year", {"title": "T", "description": "d", "weight": 0.5}]
 PLAIN = {"description": "d", "title": None, "weight": None, "polarity": None, "type": "x"}
 CRITERION = Criterion(title="T", description="d", weight=3, source=Source.STATIC)
+
+
+@pytest.mark.parametrize("key", STATEMENTS)
+def test_objects_under_each_name(key):
+    (criterion,) = criteria(positive_rubrics=[{key: "names the year", "weight": 2, "type": "x"}])
+    assert (criterion.description, criterion.weight) == ("names the year", 2.0)
 
 
 @pytest.mark.parametrize(
@@ -53,24 +62,126 @@ def test_every_shape_is_criteria_of_the_row_itself(rubrics, expected):
     assert {each.source for each in found} <= {Source.INSTANCE}
 
 
+def read(*items, **context) -> list[tuple[str, float, str]]:
+    """Statement, weight and polarity of each of `rubrics`."""
+    given = {**BASE, "rubrics": items[0] if len(items) == 1 else list(items)}
+    found = Rollout.model_validate(given, context=context).criteria
+    return [(c.description, c.weight, c.polarity.value) for c in found]
+
+
+@pytest.mark.parametrize(
+    ("item", "weight", "polarity"),
+    [
+        ({"points": 5}, 5, "positive"),
+        ({"points": -10, "tags": ["level:example", "axis:accuracy"]}, 10, "negative"),
+        ({"score": -3, "axis": "style", "id": 7}, 3, "negative"),
+        ({"weight": 2, "score": 0.5}, 2, "positive"),  # a verdict beside a weight
+        ({"weight": 2, "raw": 0.2, "score": -1, "evidence_found": True}, 2, "positive"),
+        ({"weight": 2, "points": 2.0}, 2, "positive"),
+        ({"type": "negative"}, 1, "negative"),
+        ({"type": "adaptive", "rubric_id": 12}, 1, "positive"),
+        ({"sign": "-", "points": 4}, 4, "negative"),
+        ({"sign": " + "}, 1, "positive"),
+        ({"polarity": "Neg", "type": "negative"}, 1, "negative"),
+        ({"severity": None, "sub_tasks": [], "note": "a remark", "levels": {}}, 1, "positive"),
+    ],
+)
+def test_weights_and_signs_are_read_under_each_key(item, weight, polarity):
+    assert read([{"criterion": "swims", **item}]) == [("swims", weight, polarity)]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"criterion": ["a", "b"], "axis": ["x", "y"], "points": [2, -1]},
+        {"criteria": [{"text": "a", "points": 2}, {"text": "b", "points": -1}], "topic": "swans"},
+        [{"rubrics": [{"text": "a", "points": 2}, {"text": "b", "points": -1}], "query": "q"}],
+        {"positive": [{"name": "a", "weight": 2}], "Negative": ["b"]},
+        [json.dumps({"description": "a", "weight": 2}), json.dumps({"text": "b", "score": -1})],
+        json.dumps(json.dumps([{"name": "a", "score": 2}, {"name": "b", "score": -1}])),
+    ],
+)
+def test_each_structure_gives_the_same_criteria(value):
+    assert read(value) == [("a", 2, "positive"), ("b", 1, "negative")]
+
+
+def test_a_name_or_criterion_beside_a_statement_is_its_title():
+    found = criteria(
+        rubrics=[{"name": "N", "description": "d"}, {"criterion": "C", "description": "t"}]
+    )
+    assert [(each.title, each.description) for each in found] == [("N", "d"), ("C", "t")]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("importance", 3), ("max_points", 5), ("is_positive", False), ("is_negative", True),
+        ("severity", "4"), ("share", "20%"), ("effect", "Penalty"), ("wanted", "no"),
+        ("sub_tasks", [{"requirements": "a"}]), ("levels", {"1": "bad"}),
+        ("score1_description", "wrong"), ("5", "excellent"), ("grading", '["a", "b"]'),
+        ("title", 5), ("text", ["a"]), ("type", 3), ("type", "penalty"),
+    ],
+)  # fmt: skip
+def test_what_could_be_weight_sign_or_nesting_is_refused_by_name(key, value):
+    item = {"description": "swims", key: value}
+    where, message = complaint(rubrics=["x", item])
+    assert where == "rubrics"
+    assert message.startswith("Value error, item 1: ")
+    assert key in message
+    expected = [("x", 1, "positive"), ("swims", 1, "positive")]
+    assert read("x", item, ignored_rubric_keys=frozenset({key})) == expected
+
+
+SIGN_WORDS = ["positive", "negative", "+", "-", "good", "bad", "penalty", "bonus", "pitfall"]
+OTHERS = st.text(min_size=1).filter(lambda key: key not in STATEMENTS)
+
+
+@given(
+    key=OTHERS,
+    value=st.one_of(
+        st.integers(), st.floats(allow_nan=False), st.booleans(), st.sampled_from(SIGN_WORDS),
+        st.lists(st.integers() | st.text(), min_size=1),
+        st.dictionaries(st.text(), st.text() | st.integers(), min_size=1),
+    ),
+)  # fmt: skip
+def test_no_key_with_a_number_sign_or_list_is_dropped(key, value):
+    """It is read (the criterion differs), harmless by name, or refused with the key in the text."""
+    try:
+        found = read([{"description": "swims", key: value}])
+    except ValidationError:
+        return
+    by_name = key in {"id", "tags", "axis", "source"} or key.endswith("_id")
+    says_the_default = key in {"weight", "points", "score", "polarity", "sign", "type"}
+    assert found != [("swims", 1.0, "positive")] or by_name or says_the_default
+
+
 POSITIVE = "item 0: has a negative weight but is a positive criterion"
 NO_TEXT, NO_NUMBER = "item 0: needs a non-empty one of", "weight must be a number"
+NAN = float("nan")
 
 
 @pytest.mark.parametrize(
     ("field", "rubrics", "place", "told"),
     [
         ("rubrics", "not json", "", "is a string but not JSON"),
-        ("rubrics", {"description": "d"}, "", "must be a list"),
+        ("rubrics", 3, "", "must be a list"),
+        ("rubrics", {"essential": ["a"], "axis": ["b"]}, "", "object with the keys 'essential'"),
+        ("rubrics", {"criterion": ["a"], "points": [1, 2]}, "", "not equally long"),
+        ("rubrics", {"criteria": [{"text": "a"}], "max": 3}, "", "'max' may be a weight"),
+        ("positive_rubrics", {"negative": ["a"]}, "", "contradicts its place"),
         ("rubrics", ["ok", 3], "", "item 1: must be a string or an object"),
-        ("rubrics", [{"text": "d"}], "", NO_TEXT),
+        ("rubrics", [{"texts": "d"}], "", NO_TEXT),
         ("rubrics", [" "], "", NO_TEXT),
         ("rubrics", [{"description": "d", "weight": "2"}], "", NO_NUMBER),
         ("rubrics", [{"description": "d", "weight": True}], "", NO_NUMBER),
         ("rubrics", [{"description": "d", "weight": 1e400}], ".0.weight", "finite"),
-        ("rubrics", [{"description": "d", "polarity": "bad"}], ".0.polarity", "positive"),
+        ("rubrics", [{"description": "d", "points": NAN}], ".0.weight", "finite"),
+        ("rubrics", [{"description": "d", "weight": 2, "points": -2}], "", "has two weights"),
+        ("rubrics", [{"description": "d", "type": "negative", "sign": "+"}], "", "two signs"),
+        ("rubrics", [{"description": "d", "text": "e"}], "", "are two statements"),
+        ("rubrics", [{"description": "d", "polarity": "bad"}], "", "must be 'positive' or"),
         ("positive_rubrics", [{"description": "d", "weight": -1}], "", POSITIVE),
-        ("rubrics", [{"description": "d", "weight": -2, "polarity": "positive"}], "", POSITIVE),
+        ("rubrics", [{"description": "d", "points": -2, "type": "positive"}], "", POSITIVE),
         ("rubrics", [{"description": "d", "wieght": 2}], "",
          "key 'wieght' is unknown; did you mean 'weight'?"),
         ("negative_rubrics", [{"description": "d", "polarity": "positive"}], "",
