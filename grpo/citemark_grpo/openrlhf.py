@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from citemark_grpo.outcome import signals_of
-from citemark_grpo.service import connect, to_rollout
+from citemark_grpo.service import connect
 from citemark_schemas import SIGNALS, EnvelopeError, ProblemDetail, continuation
 
 
@@ -37,7 +37,7 @@ def reward_func(
         if response is None:
             message = "does not begin with its prompt, so that nobody can say what is response"
             raise EnvelopeError([ProblemDetail(loc="query", message=message)])
-        rollouts.append(to_rollout({"label": label}, response, prompt=prompt))
+        rollouts.append(service.to_rollout({"label": label}, response, prompt=prompt))
     scores = service.scores_sync(rollouts)
     rewards = [score.reward for score in scores]
     signals = [signals_of(score.outcome) for score in scores]

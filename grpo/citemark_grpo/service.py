@@ -26,6 +26,40 @@ class RewardService:
     settings: ClientSettings
     source: Source
 
+    def to_rollout(
+        self,
+        places: Mapping[str, object],
+        completion: str | Sequence[Mapping[str, Any]],
+        *,
+        prompt: object = None,
+        tools: object = (),
+        finish_reason: str | None = None,
+    ) -> Rollout:
+        """The rollout of a trainer's row and its policy's answer.
+
+        Args:
+            places: Where row data may be, by name, strongest first; see `rollout_of`.
+            completion: A text, with or without tokens of the chat template; or a conversation,
+                whose last reply is judged, with its tool messages as sources.
+            prompt: Text or messages; may hold question and sources.
+            tools: Tool messages that are not in the completion.
+            finish_reason: Used where the row has none.
+        """
+        if isinstance(completion, str):
+            response = unwrap_response(completion, prompt)
+        else:
+            response, tools = reply_in(completion), completion
+        rollout = rollout_of(
+            places,
+            response=response,
+            prompt=prompt,
+            tool_output=tools_in(tools),
+            ignored_rubric_keys=self.settings.ignored_rubric_keys,
+        )
+        if finish_reason is None or rollout.finish_reason is not None:
+            return rollout
+        return rollout.model_copy(update={"finish_reason": finish_reason})
+
     async def outcomes(self, rollouts: Sequence[Rollout], step: int | None = None) -> list[Outcome]:
         """One outcome for each rollout, in order. Raises `Refused` if any is refused."""
         filled = [self.settings.fill(rollout, step) for rollout in rollouts]
@@ -64,34 +98,6 @@ def connect(**overrides: Any) -> RewardService:
     """
     settings = load_settings(**overrides)
     return RewardService(settings, source_of(settings))
-
-
-def to_rollout(
-    places: Mapping[str, object],
-    completion: str | Sequence[Mapping[str, Any]],
-    *,
-    prompt: object = None,
-    tools: object = (),
-    finish_reason: str | None = None,
-) -> Rollout:
-    """The rollout of a trainer's row and its policy's answer.
-
-    Args:
-        places: Where row data may be, by name, strongest first; see `rollout_of`.
-        completion: A text, with or without tokens of the chat template; or a conversation, whose
-            last reply is judged, with its tool messages as sources.
-        prompt: Text or messages; may hold question and sources.
-        tools: Tool messages that are not in the completion.
-        finish_reason: Used where the row has none.
-    """
-    if isinstance(completion, str):
-        response = unwrap_response(completion, prompt)
-    else:
-        response, tools = reply_in(completion), completion
-    rollout = rollout_of(places, response=response, prompt=prompt, tool_output=tools_in(tools))
-    if finish_reason is None or rollout.finish_reason is not None:
-        return rollout
-    return rollout.model_copy(update={"finish_reason": finish_reason})
 
 
 def _raise_refusal(outcomes: Sequence[Outcome]) -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 
 from citemark_grpo.errors import SettingsError
 from citemark_schemas import Knobs, Rollout
+from citemark_schemas.cells import split_list
 from citemark_schemas.knobs import Finite
 from citemark_schemas.rollout import RunName
 
@@ -41,6 +42,8 @@ class ClientSettings(BaseModel):
     """`Rollout.run` of rows that have none."""
     knobs: Annotated[Knobs, BeforeValidator(_decode)] = Knobs()
     """Knobs of rows that do not set their own, as JSON: `{"citation_weight": 0.3}`."""
+    ignored_rubric_keys: Annotated[frozenset[str], BeforeValidator(split_list)] = frozenset()
+    """Keys of rubrics that are knowingly not read, as in the service's setting of that name."""
     fallback_reward: Finite = 0.0
     """The reward of a failed sample that the trainer cannot leave out, until one of the same
     prompt is known."""

@@ -26,7 +26,7 @@ from skyrl_gym.envs.base_text_env import (
 )
 
 from citemark_grpo.outcome import signals_of
-from citemark_grpo.service import RewardService, connect, to_rollout
+from citemark_grpo.service import RewardService, connect
 from citemark_grpo.settings import ClientSettings, load_settings
 from citemark_grpo.source import source_of
 from citemark_schemas import SIGNALS
@@ -57,7 +57,7 @@ class RubricEnv(BaseTextEnv):  # type: ignore[misc]  # SkyRL is not installed wi
         given = self._settings
         service = connect() if given is None else RewardService(given, source_of(given))
         places = {"extras": self._row, "reward_spec": self._row.get("reward_spec")}
-        rollout = to_rollout(places, action, prompt=self._prompt)
+        rollout = service.to_rollout(places, action, prompt=self._prompt)
         (score,) = service.scores_sync([rollout])
         self._signals = signals_of(score.outcome)
         return BaseTextEnvStepOutput(

@@ -21,7 +21,7 @@ from statistics import fmean
 from typing import Any, Protocol, overload
 
 from citemark_grpo.outcome import reward_of, signals_of
-from citemark_grpo.service import connect, to_rollout
+from citemark_grpo.service import connect
 
 Reward = float | dict[str, float]
 _FINISH_REASONS = {"completed": "stop", "truncated": "length"}
@@ -59,7 +59,7 @@ async def rm(
     service = connect(url=args.rm_url)
     samples = sample if isinstance(sample, Sequence) else [sample]
     rollouts = [
-        to_rollout(
+        service.to_rollout(
             {"metadata": each.metadata, "label": each.label},
             each.response,
             prompt=each.prompt,

@@ -19,7 +19,7 @@ from statistics import fmean
 from typing import Any
 
 from citemark_grpo.outcome import reward_of, shortfall, signals_of
-from citemark_grpo.service import connect, to_rollout
+from citemark_grpo.service import connect
 from citemark_schemas import SIGNALS
 
 Text = str | Sequence[Mapping[str, Any]]  # or the messages of a conversation
@@ -41,12 +41,12 @@ async def rubric_reward(
     Logs means of `SIGNALS` over judged completions as `citemark/…`, and three columns of the
     completions table.
     """
-    rollouts = []
+    service, rollouts = connect(), []
     for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
         fields = {name: values[row] for name, values in columns.items()}
-        rollouts.append(to_rollout({f"rows[{row}]": fields}, completion, prompt=prompt))
+        rollouts.append(service.to_rollout({f"rows[{row}]": fields}, completion, prompt=prompt))
     step = None if trainer_state is None else trainer_state.global_step
-    outcomes = await connect().outcomes(rollouts, step)
+    outcomes = await service.outcomes(rollouts, step)
     signals = [signals_of(outcome) for outcome in outcomes]
     if log_metric is not None:
         judged = [each for each in signals if not each["judge_failed"]]

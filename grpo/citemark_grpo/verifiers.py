@@ -28,7 +28,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from citemark_grpo.outcome import require_judged, signals_of
-from citemark_grpo.service import connect, to_rollout
+from citemark_grpo.service import connect
 from citemark_schemas import metrics_of
 
 
@@ -59,15 +59,15 @@ async def reward(task: BaseModel, trace: Trace) -> float:
 
 async def score_trace(task: BaseModel, trace: Trace, **overrides: Any) -> float:
     """`reward`; `overrides` are fields of `ClientSettings`."""
-    row = task.model_dump(mode="json")
-    rollout = to_rollout(
+    service, row = connect(**overrides), task.model_dump(mode="json")
+    rollout = service.to_rollout(
         {"task": row},
         trace.last_reply,
         prompt=row.get("prompt"),
         tools=[message.model_dump(mode="json") for message in trace.tool_messages],
         finish_reason="length" if trace.is_truncated else "stop",
     )
-    (outcome,) = await connect(**overrides).outcomes([rollout])
+    (outcome,) = await service.outcomes([rollout])
     result = require_judged(outcome)
     trace.record_metrics({f"citemark_{key}": value for key, value in metrics_of(result).items()})
     return result.reward or 0.0  # never None here: `require_judged` raises
@@ -83,7 +83,7 @@ async def legacy_reward(
 ) -> float:
     """One rollout's reward, or its replacement; metrics go to `state`."""
     service = connect()
-    rollout = to_rollout({"info": info, "answer": answer}, completion, prompt=prompt)
+    rollout = service.to_rollout({"info": info, "answer": answer}, completion, prompt=prompt)
     (score,) = await service.scores([rollout])
     if state is not None:
         state.update(signals_of(score.outcome))

@@ -37,7 +37,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from citemark_grpo.outcome import Score, signals_of
-from citemark_grpo.service import RewardService, connect, to_rollout
+from citemark_grpo.service import RewardService, connect
 from citemark_schemas import Rollout
 
 # verl adds these where it runs a generative reward model.
@@ -56,7 +56,7 @@ async def compute_score(
     `extra_info` wins over `ground_truth`; `reward_kwargs` are fields of `ClientSettings`.
     """
     service = _connect(reward_kwargs)
-    (score,) = await service.scores([_to_rollout(solution_str, ground_truth, extra_info)])
+    (score,) = await service.scores([_to_rollout(service, solution_str, ground_truth, extra_info)])
     return _to_metrics(score)
 
 
@@ -82,7 +82,7 @@ def compute_score_batch(
     """`compute_score` for the reward manager `batch`: a whole step at once, in order."""
     service = _connect(reward_kwargs)
     rows = zip(solution_strs, ground_truths, extra_infos, strict=True)
-    scores = service.scores_sync([_to_rollout(*row) for row in rows])
+    scores = service.scores_sync([_to_rollout(service, *row) for row in rows])
     return [_to_metrics(score) for score in scores]
 
 
@@ -90,8 +90,10 @@ def _connect(reward_kwargs: Mapping[str, Any]) -> RewardService:
     return connect(**{key: reward_kwargs[key] for key in reward_kwargs.keys() - _VERLS_OWN})
 
 
-def _to_rollout(response: str, ground_truth: object, extra_info: object) -> Rollout:
-    return to_rollout({"extra_info": extra_info, "ground_truth": ground_truth}, response)
+def _to_rollout(
+    service: RewardService, response: str, ground_truth: object, extra_info: object
+) -> Rollout:
+    return service.to_rollout({"extra_info": extra_info, "ground_truth": ground_truth}, response)
 
 
 def _to_metrics(score: Score) -> dict[str, float]:

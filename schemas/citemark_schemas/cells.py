@@ -81,6 +81,15 @@ def _native(value: object) -> object:
     return convert() if callable(convert) else value
 
 
+def split_list(value: object) -> object:
+    """A text from the environment or a flag as the list that it stands for."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return json.loads(value)
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
 def rows_in(columns: Mapping[str, Any]) -> Iterator[dict[str, Any]] | None:
     """The rows of a table given as columns of equal length; None where it is no such table."""
     lengths = {len(cell) if isinstance(cell, list) else -1 for cell in columns.values()}

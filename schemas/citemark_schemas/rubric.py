@@ -45,7 +45,7 @@ _LEVEL: Final = re.compile(
     r"(?:(?:score|level|grade|rating|option|band|anchor)s?[ _-]?)?\d+(?:[ _-].*)?", re.IGNORECASE
 )
 _TITLE_LIMIT: Final = 80
-_MOST_NAMED: Final = 5
+_MOST_NAMED: Final = 3
 _STRINGS_WITHIN: Final = 3  # some writers encode a column that was encoded already
 
 

@@ -9,7 +9,6 @@ knobs are fields too: they are the defaults that a request may override.
 """
 
 import difflib
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from citemark_schemas import Knobs
+from citemark_schemas.cells import split_list
 from citemark_service.errors import SettingsError
 
 _PREFIX = "CITEMARK_"
@@ -57,15 +57,6 @@ def _known_judge(name: str) -> str:
     return name
 
 
-def _split_list(value: object) -> object:
-    """A text from the environment or a flag as the list that it stands for."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        return json.loads(value)
-    return tuple(part.strip() for part in value.split(",") if part.strip())
-
-
 def _check_token(token: SecretStr) -> SecretStr:
     """A token as it is: some clients can carry it in their URL only, where most else is escaped."""
     if not _URL_SAFE.fullmatch(token.get_secret_value()):
@@ -99,7 +90,7 @@ class Settings(BaseSettings, Knobs):
     judge: Annotated[str, AfterValidator(_known_judge)] = "embedded"
     """`vllm` is any OpenAI-compatible server; `openai` goes through the vendor's SDK."""
     judge_url: str = "http://127.0.0.1:8001/v1"
-    judge_urls: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list)] = ()
+    judge_urls: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_list)] = ()
     """Several servers of one model in place of `judge_url`: a JSON list, or commas between."""
     judge_model: str = "Qwen/Qwen3.5-35B-A3B-FP8"
     judge_api_key: SecretStr | None = None
@@ -150,6 +141,11 @@ class Settings(BaseSettings, Knobs):
     ledger_wait_s: float = Field(5.0, gt=0)
     """How long a reward waits until it is kept; in ordinary times a few milliseconds."""
 
+    ignored_rubric_keys: Annotated[frozenset[str], NoDecode, BeforeValidator(split_list)] = (
+        frozenset()
+    )
+    """Keys of a row's rubrics, and columns beside them, that are knowingly not read although they
+    might be a weight, a sign or a nesting: a JSON list, or commas between."""
     fallback_reward: float = Field(0.0, allow_inf_nan=False)
     """What a trainer that can neither mask nor retry is told for a rollout that nobody judged,
     where no other rollout of its prompt has a reward; otherwise it is their mean."""

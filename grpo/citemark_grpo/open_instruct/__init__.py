@@ -20,7 +20,7 @@ from typing import Any
 from open_instruct.ground_truth_utils import VerificationResult, VerifierConfig, VerifierFunction
 
 from citemark_grpo.outcome import Score, shortfall
-from citemark_grpo.service import connect, to_rollout
+from citemark_grpo.service import connect
 
 
 class CitemarkVerifier(VerifierFunction):  # type: ignore[misc]  # not installed with mypy
@@ -39,7 +39,7 @@ class CitemarkVerifier(VerifierFunction):  # type: ignore[misc]  # not installed
     ) -> VerificationResult:
         """Blocking `async_call`."""
         service = connect()
-        made = to_rollout({"ground_truth": label}, prediction, prompt=query)
+        made = service.to_rollout({"ground_truth": label}, prediction, prompt=query)
         return _to_result(*service.scores_sync([made]))
 
     async def async_call(
@@ -51,7 +51,7 @@ class CitemarkVerifier(VerifierFunction):  # type: ignore[misc]  # not installed
         **rollout: Any,  # noqa: ARG002  newer versions pass the rollout's state as well
     ) -> VerificationResult:
         service = connect()
-        made = to_rollout({"ground_truth": label}, prediction, prompt=query)
+        made = service.to_rollout({"ground_truth": label}, prediction, prompt=query)
         return _to_result(*await service.scores([made]))
 
 

@@ -1,5 +1,6 @@
 """`citemark convert`: a data set from one trainer's layout, or Citemark's, into another's."""
 
+from collections.abc import Set
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from citemark_schemas.envelope import EnvelopeError
 from citemark_service.cli.options import INPUT, OUTPUT
 from citemark_service.cli.terminal import Progress, count_noun, plain
 from citemark_service.errors import DataError
+from citemark_service.settings import load_settings
 from citemark_service.trainers.files import (
     Numbered,
     count_rows,
@@ -59,6 +61,7 @@ def command(
         known = " or ".join(trainer.suffixes)
         raise DataError(f"{output}: {trainer.title} reads {known} alone")
     template = PromptTemplate(prompt_template)
+    ignored = load_settings().ignored_rubric_keys
     converted, skipped = 0, 0
     left: dict[str, None] = {}  # names of columns that the output does not have, in order
     console = Console(stderr=True)
@@ -69,7 +72,7 @@ def command(
         for numbered in progress.track(read_rows(source)):
             problem = ""
             try:
-                row = _convert_row(numbered, origin, target, template, index=converted)
+                row = _convert_row(numbered, origin, target, template, ignored, index=converted)
                 write(row)
             except ValueError as error:
                 problem = f"{numbered.place}: {error}"
@@ -95,13 +98,19 @@ def command(
 
 
 def _convert_row(
-    numbered: Numbered, origin: str | None, target: str, template: PromptTemplate, *, index: int
+    numbered: Numbered,
+    origin: str | None,
+    target: str,
+    template: PromptTemplate,
+    ignored: Set[str],
+    *,
+    index: int,
 ) -> dict[str, Any]:
     """The row in its new layout. Raises `ValueError`, which names the place and the fault."""
     if numbered.row is None:
         raise ValueError(numbered.problem)
     try:
-        task = task_of(numbered.row, LAYOUTS[origin] if origin else None, template)
+        task = task_of(numbered.row, LAYOUTS[origin] if origin else None, template, ignored)
     except EnvelopeError as error:
         problems = (f"{each.loc}: {each.message}" for each in error.details)
         raise ValueError("; ".join(problems)) from error

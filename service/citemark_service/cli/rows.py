@@ -1,7 +1,7 @@
 """Rollouts from JSON lines, and results in all forms in which users keep them."""
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from citemark_schemas import Rollout, ScoreResponse, ScoreResult, StreamLine, to_details
+from citemark_schemas.rubric import IGNORED_KEYS
 from citemark_service.score.formula import restore_terms
 from citemark_service.trainers.files import parse_line
 
@@ -42,11 +43,13 @@ class RowReader:
     """Iterates once over JSON lines, without the blank ones.
 
     Unknown columns are moved into `metadata` and collected in `moved`. One that looks like a
-    misspelt field makes its line bad, as does an id that an earlier line has.
+    misspelt field makes its line bad, as does an id that an earlier line has. `ignored` is the
+    setting `ignored_rubric_keys`.
     """
 
-    def __init__(self, lines: Iterable[bytes]) -> None:
+    def __init__(self, lines: Iterable[bytes], ignored: Set[str] = frozenset()) -> None:
         self._lines = lines
+        self._context = {IGNORED_KEYS: ignored}
         self._line_of: dict[str, int] = {}
         self.moved: dict[str, None] = {}
 
@@ -75,7 +78,7 @@ class RowReader:
             row["metadata"] = {**aside, **metadata}
         self.moved.update(dict.fromkeys(aside))
         try:
-            read = RolloutRow(line, position, Rollout.model_validate(row))
+            read = RolloutRow(line, position, Rollout.model_validate(row, context=self._context))
         except ValidationError as error:
             problems = (f"{each.loc}: {each.message}" for each in to_details(error, root="row"))
             return BadLine(line, "; ".join(problems))

@@ -74,11 +74,12 @@ def command(
     if rescore and output is None:
         raise click.UsageError("--rescore is for results that were kept; name them with -o")
     console = Console(stderr=True)
-    judge = None if url else JUDGES[chosen_settings(flags).judge]
+    settings = chosen_settings(flags)
+    judge, ignored = None if url else JUDGES[settings.judge], settings.ignored_rubric_keys
     in_flight = concurrency or (judge.rollouts_at_once if judge else _IN_FLIGHT)
     opening = choose_scorer(url, parse_knobs(knobs), in_flight, flags, api_token=api_token)
     with closing(_open_results(output)) as results, click.open_file(str(file), "rb") as lines:
-        reader, total = RowReader(lines), None
+        reader, total = RowReader(lines, ignored), None
         if file.is_file() and str(file) != "-":
             total = sum(1 for line in lines if line.strip())
             lines.seek(0)
@@ -88,7 +89,7 @@ def command(
                 run = Run(scorer, results, progress, in_flight, rescore)
                 if lines.seekable():  # a pipe's rows are compared as they come
                     start = lines.tell()
-                    await run.survey(iter(RowReader(lines)))
+                    await run.survey(iter(RowReader(lines, ignored)))
                     lines.seek(start)
                 await run.score_all(iter(reader))
                 return run

@@ -16,6 +16,7 @@ from opentelemetry.trace import NoOpTracer, Tracer
 
 from citemark_rubrics import RubricLibrary, RubricSet, UnknownSet
 from citemark_schemas import CriterionVerdict, JudgeUsage, Knobs, Rollout, ScoreResult, Versions
+from citemark_schemas.rubric import IGNORED_KEYS
 from citemark_service.errors import DeadlineExceeded, JudgeError, SettingsError
 from citemark_service.judges.tasks import (
     CitationVerdicts,
@@ -96,6 +97,13 @@ class Pipeline:
     def check(self, rollout: Rollout, request: Knobs) -> None:
         """`check_rollout` under the knobs that `score` would use."""
         check_rollout(rollout, Knobs.resolve(self._settings, request, rollout), self._library)
+
+    def read(self, raw: bytes, request: Knobs) -> Rollout:
+        """The rollout of a JSON object, checked. Raises `ValidationError`, and as `check`."""
+        context = {IGNORED_KEYS: self._settings.ignored_rubric_keys}
+        rollout = Rollout.model_validate_json(raw, context=context)
+        self.check(rollout, request)
+        return rollout
 
     def provenance(self, rollout: Rollout, request: Knobs) -> tuple[Knobs, Versions]:
         """The knobs and versions that a result would record; raises as `find_static_set`."""

@@ -114,11 +114,11 @@ class DatasetCheck:
         faults = [*prompt_faults(prompt, at, text_too=trainer.text_prompt), *trainer.faults(row)]
         rollout: Rollout | None = None
         try:
-            rollout = trainer.read_rollout(row)
+            rollout = trainer.read_rollout(row, self._settings.ignored_rubric_keys)
         except EnvelopeError as failure:
             fix = f"the envelope belongs into {trainer.carries}"
             unread = [error(each.loc, each.message, fix) for each in failure.details]
-            faults += list(_misplaced_rubrics(row, trainer)) or unread
+            faults += list(self._misplaced_rubrics(row)) or unread
         else:
             faults += self._rollout_faults(rollout, row)
         if self._one_type:
@@ -133,7 +133,7 @@ class DatasetCheck:
     def _rollout_faults(self, rollout: Rollout, row: Row) -> Iterator[Fault]:
         """Faults that can be found before the policy answers."""
         trainer, room, limit = self._trainer, self._room, self._settings.max_rollout_bytes
-        misplaced = [] if rollout.criteria else list(_misplaced_rubrics(row, trainer))
+        misplaced = [] if rollout.criteria else list(self._misplaced_rubrics(row))
         yield from misplaced or _criterion_faults(rollout.criteria)
         sources = read_sources(rollout.tool_output, rollout.snippets).by_id.values()
         if not sources:
@@ -192,20 +192,20 @@ class DatasetCheck:
         elif len(self._ids) < _MOST_IDS:
             self._ids[digest] = numbered.number
 
+    def _misplaced_rubrics(self, row: Row) -> Iterator[Fault]:
+        """A fault where the row has rubrics at a place that this trainer does not send."""
+        trainer = self._trainer
+        try:
+            elsewhere = rollout_anywhere(row, self._settings.ignored_rubric_keys)
+        except EnvelopeError:
+            return
+        if elsewhere.criteria:
+            fix = f"citemark convert --to {trainer.name} puts them into {trainer.carries}"
+            yield error("rubrics", f"stand where {trainer.title} sends nothing from", fix)
+
 
 def _has_sources(rollout: Rollout) -> bool:
     return bool(rollout.tool_output or rollout.snippets)
-
-
-def _misplaced_rubrics(row: Row, trainer: Trainer) -> Iterator[Fault]:
-    """A fault where the row has rubrics at a place that this trainer does not send."""
-    try:
-        elsewhere = rollout_anywhere(row)
-    except EnvelopeError:
-        return
-    if elsewhere.criteria:
-        fix = f"citemark convert --to {trainer.name} puts them into {trainer.carries}"
-        yield error("rubrics", f"stand where {trainer.title} sends nothing from", fix)
 
 
 def _criterion_faults(criteria: Sequence[Criterion]) -> Iterator[Fault]:

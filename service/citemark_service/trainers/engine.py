@@ -152,6 +152,7 @@ class TrainerEngine:
                     response=unwrap_response(each.response, each.prompt),
                     prompt=each.prompt,
                     tool_output=each.tool_output,
+                    ignored_rubric_keys=self._settings.ignored_rubric_keys,
                 )
                 texts = [rollout.question, rollout.response, rollout.tool_output or ""]
                 texts += [snippet.text for snippet in rollout.snippets or ()]

@@ -1,6 +1,6 @@
 """All trainers by name, and rows of unknown layout. A new trainer is a module, listed in `_ALL`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Final
 
 from citemark_schemas import Rollout
@@ -79,12 +79,17 @@ def served_routes(settings: Settings) -> tuple[Route, ...]:
     )
 
 
-def rollout_anywhere(row: Row) -> Rollout:
+def rollout_anywhere(row: Row, ignored: Set[str] = frozenset()) -> Rollout:
     """As `Trainer.read_rollout`, but looks at the places of all trainers."""
     values = {path: value_at(row, path) for path in _PLACES}
     places = {path: value for path, value in values.items() if value is not None}
     rest = {name: value for name, value in row.items() if name not in _HEADS}
-    return rollout_of({**places, "row": rest}, response="", prompt=_prompt_anywhere(row))
+    return rollout_of(
+        {**places, "row": rest},
+        response="",
+        prompt=_prompt_anywhere(row),
+        ignored_rubric_keys=ignored,
+    )
 
 
 def _prompt_anywhere(row: Row) -> object:
@@ -92,12 +97,18 @@ def _prompt_anywhere(row: Row) -> object:
     return next((value for value in values if messages_of(value) is not None), None)
 
 
-def task_of(row: Row, trainer: Trainer | None, template: PromptTemplate) -> Task:
+def task_of(
+    row: Row,
+    trainer: Trainer | None,
+    template: PromptTemplate,
+    ignored: Set[str] = frozenset(),
+) -> Task:
     """The task of a row; `trainer` is None where its layout is unknown.
 
     Raises `EnvelopeError` as `Trainer.read_rollout`, and `ValueError` if the template fails.
     """
-    rollout = rollout_anywhere(row) if trainer is None else trainer.read_rollout(row)
+    read = rollout_anywhere if trainer is None else trainer.read_rollout
+    rollout = read(row, ignored)
     own = _prompt_anywhere(row) if trainer is None else trainer.prompt(row)
     prompt = None if template.replaces else messages_of(own)
     return Task(rollout, prompt or template.messages(rollout, row))

@@ -1,6 +1,6 @@
 """`Trainer`, the description of a trainer that routes, `convert` and `doctor` work from. Pure."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,15 +60,21 @@ class Trainer:
         values = (value_at(row, path) for path in self.prompt_at)
         return next((value for value in values if value is not None), None)
 
-    def read_rollout(self, row: Row) -> Rollout:
-        """The rollout that the reward would get, with no response. Raises `EnvelopeError`."""
+    def read_rollout(self, row: Row, ignored: Set[str] = frozenset()) -> Rollout:
+        """The rollout that the reward would get, with no response.
+
+        `ignored` is the setting `ignored_rubric_keys`. Raises `EnvelopeError`.
+        """
         places: dict[str, object] = {path: value_at(row, path) for path in self.paths}
         if self.rest is not None:
             taken = {path.partition(".")[0] for path in (*self.paths, self.prompt_at[0])}
             places[self.rest] = {name: row[name] for name in row if name not in taken}
         prompt = self.prompt(row) if self.sends_prompt else None
         return rollout_of(
-            self.read_places(row) if self.read_places else places, response="", prompt=prompt
+            self.read_places(row) if self.read_places else places,
+            response="",
+            prompt=prompt,
+            ignored_rubric_keys=ignored,
         )
 
     def lay(self, task: Task, index: int) -> dict[str, Any]:

@@ -25,8 +25,9 @@ from citemark_service.settings import Settings
 _TURN_S = 0.005
 _PRIORITIES: Final[Mapping[Priority, int]] = {"training": 0, "audit": 10}
 
-Check = Callable[[Rollout, Knobs], None]
-"""Raises `InvalidRequest` for what the schema cannot express; fields start at the rollout."""
+ReadRollout = Callable[[bytes, Knobs], Rollout]
+"""`Pipeline.read`: raises `ValidationError`, and `InvalidRequest` for what the schema cannot
+express; fields start at the rollout."""
 
 CallerName = Annotated[
     str | None,
@@ -65,11 +66,12 @@ def to_origin(request: Request, caller: str | None, options: RequestOptions) -> 
     return Origin(caller or address, _PRIORITIES[options.priority], options.run, options.step)
 
 
-def parse_rollout(raw: bytes | memoryview, knobs: Knobs, check: Check, prefix: str = "") -> Rollout:
+def parse_rollout(
+    raw: bytes | memoryview, knobs: Knobs, read: ReadRollout, prefix: str = ""
+) -> Rollout:
     """One validated and checked rollout. `InvalidRequest` names fields below `prefix`."""
     try:
-        rollout = Rollout.model_validate_json(bytes(raw))
-        check(rollout, knobs)
+        return read(bytes(raw), knobs)
     except ValidationError as error:
         raise InvalidRequest.of(to_details(error, prefix)) from error
     except InvalidRequest as error:
@@ -78,11 +80,14 @@ def parse_rollout(raw: bytes | memoryview, knobs: Knobs, check: Check, prefix: s
         raise InvalidRequest.of(
             [ProblemDetail(loc=above + each.loc, message=each.message) for each in error.details]
         ) from error
-    return rollout
 
 
 async def parse_batch(
-    body: bytes, query: BatchOptions, limits: Settings, check: Check, admit: Callable[[int], None]
+    body: bytes,
+    query: BatchOptions,
+    limits: Settings,
+    read: ReadRollout,
+    admit: Callable[[int], None],
 ) -> Batch:
     """One rollout, or `{"items": […]}` with options, told apart by `items`.
 
@@ -98,7 +103,7 @@ async def parse_batch(
     raw_items = fields.pop("items", None)
     if raw_items is None:
         _refuse_long(len(body), limits, "the rollout")
-        return Batch((parse_rollout(body, query, check),), query, single=True)
+        return Batch((parse_rollout(body, query, read),), query, single=True)
     # The loop runs between the scans: each may take long, and only finds the boundaries.
     await asyncio.sleep(0)
     raws = _decode(raw_items, list[msgspec.Raw], "items")
@@ -125,7 +130,7 @@ async def parse_batch(
         prefix = f"items[{position}]"
         _refuse_long(view.nbytes, limits, prefix)
         try:
-            rollouts.append(parse_rollout(view, options, check, prefix))
+            rollouts.append(parse_rollout(view, options, read, prefix))
         except InvalidRequest as error:
             problems += error.details
         await turns.yield_if_due()

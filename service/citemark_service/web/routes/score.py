@@ -48,8 +48,8 @@ def score_router(pipeline: Pipeline, admission: Admission) -> APIRouter:
         with admission.rollouts.hold() as rollouts, admission.buffered.hold() as held:
             rollouts.take()  # at least one, so that a full service refuses before the upload
             body = await read_body(request, admission, held)
-            limits, check = admission.settings, pipeline.check
-            batch = await parse_batch(body, options, limits, check, rollouts.grow)
+            limits, read = admission.settings, pipeline.read
+            batch = await parse_batch(body, options, limits, read, rollouts.grow)
             # Again: the service may have begun to drain during the upload.
             admission.require_open()
             origin = to_origin(request, caller, batch.options)

@@ -194,7 +194,7 @@ class ScoreStream(Response):
             self._admission.require_open()
             if text is None:
                 raise TooLarge(f"the line is longer than max_rollout_bytes, {self._longest} bytes")
-            rollout = parse_rollout(text, self._knobs, self._pipeline.check)
+            rollout = parse_rollout(text, self._knobs, self._pipeline.read)
         except RequestError as error:
             await self._refuse(number, error)
             return

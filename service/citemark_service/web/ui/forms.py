@@ -93,7 +93,7 @@ class PasteBox:
                 # Without its text, which is too long to send back.
                 return self._respond("", message, status=TooLarge.status)
             try:
-                rollout = parse_rollout(raw, Knobs(), self.pipeline.check)
+                rollout = parse_rollout(raw, Knobs(), self.pipeline.read)
             except InvalidRequest as error:
                 return self._respond(text, str(error), error.details, status=error.status)
             self.admission.require_open()
