@@ -91,8 +91,10 @@ class FormatReport(ResponseModel):
 
     checks: dict[str, bool]
     """Each format check by name."""
+    unchecked: tuple[str, ...] = ()
+    """Checks that were not made: a refused rollout has no single answer to look at."""
     bonus: Unit
-    """Share of `checks` that pass."""
+    """Share of all checks that pass; one that was not made does not."""
     judge_addressed: tuple[str, ...] = ()
     """Pieces of the answer that talk to a grader; reported for review, never scored."""
 

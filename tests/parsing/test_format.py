@@ -40,11 +40,22 @@ def test_checks(block: str, failed: set[str]) -> None:
     assert failing(f"<answer>{block}</answer>") == failed
 
 
-def test_a_refused_answer_passes_nothing() -> None:
-    every = set(format_report(read_answer(""), SOURCES).checks)
-    assert failing("") == every
-    assert failing("<answer>x</answer><answer>y</answer>") == every
-    assert failing("<answer></answer>") == every - {"one_answer_block"}
+@pytest.mark.parametrize(
+    ("response", "checks", "bonus"),
+    [
+        ("", {"one_answer_block": False}, 0),
+        (f"<answer>{CLAIM}</answer><answer>y</answer>", {"one_answer_block": False}, 0),
+        ("<answer></answer>", {"one_answer_block": True, "answer_not_empty": False}, 1 / 6),
+    ],
+)
+def test_of_a_refused_answer_most_is_not_checked(
+    response: str, checks: dict[str, bool], bonus: float
+) -> None:
+    report = format_report(read_answer(response), SOURCES)
+    every = format_report(read_answer(f"<answer>{CLAIM}</answer>"), SOURCES).checks
+    assert report.checks == checks
+    assert {*report.unchecked, *report.checks} == set(every)
+    assert report.bonus == bonus
 
 
 def test_carries_what_addresses_a_judge() -> None:

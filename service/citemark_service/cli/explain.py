@@ -134,6 +134,8 @@ def render_result(result: ScoreResult, rollout: Rollout | None) -> RenderableTyp
     parts += [*_tabulate(result), ""]
     if failing := [name for name, passed in result.format.checks.items() if not passed]:
         bonus = f"format    {result.format.bonus:.3f}: fails {', '.join(failing)}"
+        if result.format.unchecked:
+            bonus += f"; not checked: {', '.join(result.format.unchecked)}"
         parts.append(plain(bonus, _FAIR))
     for piece in result.format.judge_addressed:
         parts.append(plain(f"addresses the judge: “{piece}”", _FAIR))

@@ -7,15 +7,20 @@ from citemark_service.parsing.parsed import Answer, Sources
 
 _TOKEN = re.compile(r"[^\s,;()\[\]{}<>\"'“”‘’`]+")
 _WORD = re.compile(r"[\w-]+")
+_NAMES = (
+    *("one_answer_block", "answer_not_empty", "has_citation"),
+    *("ids_exist", "tags_well_formed", "no_bare_ids"),
+)
 _SHORTEST_ID = 4  # shorter ids, such as "B12", appear in prose by chance
 
 
 def format_report(answer: Answer, sources: Sources) -> FormatReport:
-    """Run every check; `bonus` is the share that passes, in [0, 1]."""
-    checks = _refused_checks(answer) if answer.refusal else _checks(answer, sources)
+    """Run every check that the answer permits; `bonus` is the share of all that passes."""
+    checks = _refused_checks(answer.refusal) if answer.refusal else _checks(answer, sources)
     return FormatReport(
         checks=checks,
-        bonus=sum(checks.values()) / len(checks),
+        unchecked=tuple(name for name in _NAMES if name not in checks),
+        bonus=sum(checks.values()) / len(_NAMES),
         judge_addressed=answer.judge_addressed,
     )
 
@@ -32,15 +37,10 @@ def _checks(answer: Answer, sources: Sources) -> dict[str, bool]:
     }
 
 
-def _refused_checks(answer: Answer) -> dict[str, bool]:
-    return {
-        "one_answer_block": answer.refusal is RefusalKind.EMPTY_ANSWER,  # one block, but empty
-        "answer_not_empty": False,
-        "has_citation": False,
-        "ids_exist": False,
-        "tags_well_formed": False,
-        "no_bare_ids": False,
-    }
+def _refused_checks(refusal: RefusalKind) -> dict[str, bool]:
+    if refusal is RefusalKind.EMPTY_ANSWER:
+        return {"one_answer_block": True, "answer_not_empty": False}
+    return {"one_answer_block": False}
 
 
 def _shows_ids(prose: str, sources: Sources) -> bool:
