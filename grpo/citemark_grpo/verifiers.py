@@ -59,7 +59,8 @@ async def reward(task: BaseModel, trace: Trace) -> float:
 
 async def score_trace(task: BaseModel, trace: Trace, **overrides: Any) -> float:
     """`reward`; `overrides` are fields of `ClientSettings`."""
-    service, row = connect(**overrides), task.model_dump(mode="json")
+    service = connect(**overrides)
+    row = task.model_dump()  # as JSON, a weight that is no number would be an absent one
     rollout = service.to_rollout(
         {"task": row},
         trace.last_reply,

@@ -267,7 +267,7 @@ def _spread(
             sign = None if name in GRADED else _WORDS[name.casefold()]
             if sign is not None and fixed not in (None, sign):
                 raise ValueError(f"{name!r} contradicts its place among the {fixed} rubrics")
-            yield from ((item, sign or fixed) for item in _listed(group))
+            yield from ((item, sign or fixed) for item in _to_items(group))
     else:
         names = ", ".join(map(reprlib.repr, list(held)[:_MOST_NAMED]))
         raise ValueError(
@@ -276,7 +276,7 @@ def _spread(
         )
 
 
-def _listed(value: Any) -> Iterable[Any]:
+def _to_items(value: Any) -> Iterable[Any]:
     value = _decode(value)
     if value is None:
         return ()
@@ -318,7 +318,7 @@ def _read_rubrics(value: Any, fixed: Polarity | None, ignored: Set[str]) -> list
     if isinstance(value, Mapping):
         placed = list(_spread(value, fixed))
     else:
-        placed = [(item, fixed) for item in _listed(value)]
+        placed = [(item, fixed) for item in _to_items(value)]
     criteria = []
     for position, (item, polarity) in enumerate(placed):
         try:

@@ -41,7 +41,6 @@ RESPONSES = (
     "no answer block at all",
 )
 RUBRICS = {name: ENVELOPE[name] for name in ("positive_rubrics", "negative_rubrics")}
-MALFORMED = {**ENVELOPE, "positive_rubrics": [{"description": "x", "weight": "heavy"}]}
 FAILING = {**ENVELOPE, "question": "fail"}
 Rewarded = Sequence[tuple[float | None, float]]
 """Rewards, None where the trainer leaves a rollout out, and flags of a failed judge."""

@@ -15,7 +15,6 @@ from callables.forms import (
     ENVELOPE,
     FAILING,
     FORMS,
-    MALFORMED,
     QUESTION,
     RESPONSES,
     RUBRICS,
@@ -71,10 +70,12 @@ def test_a_service_that_cannot_be_reached_ends_no_run(closed_url, use, monkeypat
 
 
 @EVERY
-def test_a_malformed_row_raises_with_its_place(citemark_url, use, form, place):
+@pytest.mark.parametrize("weight", ["heavy", math.nan])
+def test_a_malformed_row_raises_with_its_place(citemark_url, use, form, place, weight):
     use(citemark_url)
+    row = {**ENVELOPE, "positive_rubrics": [{"description": "x", "weight": weight}]}
     with pytest.raises(EnvelopeError, match=rf"{place}positive_rubrics\[0\]"):
-        form([ENVELOPE, MALFORMED], RESPONSES[:2])
+        form([ENVELOPE, row], RESPONSES[:2])
 
 
 def test_trl_and_verl_see_a_coroutine_function_that_can_be_sent_to_a_child():
