@@ -8,8 +8,6 @@ import sys
 import time
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from rich.console import Console
 
 import keeping
@@ -21,7 +19,7 @@ from citemark_service.score.rollout import rollout_hash
 from keeping import Keeping
 from latency import Latency, ideal_s
 from processes import NotStarted, Service, running_service, scripted_judge
-from prompts import Message, Request, common_prefix, measure, reused
+from prompts import Message, Request, measure
 from reading import Reading
 from report import KEYS, Line, record, table
 from rounds import NotScored, Round, Spread, batch_round
@@ -100,22 +98,6 @@ SOAK = Soak(1.0, (Sample(256, 100.0), Sample(512, 120.0), Sample(768, 121.0)))
 )
 def test_what_is_printed_follows_from_what_was_measured(found, expected):
     assert found == expected
-
-
-@given(st.text("ab", max_size=12), st.text("ab", max_size=12))
-def test_the_common_prefix_is_the_longest(one, other):
-    found = common_prefix(one, other)
-    assert one[:found] == other[:found]
-    assert one[: found + 1] != other[: found + 1] or found == min(len(one), len(other))
-
-
-@given(st.lists(st.text("ab", max_size=8), max_size=12))
-def test_only_what_came_earlier_can_be_reused(texts):
-    expected = [
-        max((common_prefix(text, earlier) for earlier in texts[:number]), default=0)
-        for number, text in enumerate(texts)
-    ]
-    assert list(reused(texts)) == expected
 
 
 def test_what_a_group_shares_ends_where_its_samples_part():

@@ -186,7 +186,8 @@ def test_only_the_last_message_is_judged(gated: Running) -> None:
         ({"status": "completed"}, FULL),
         ({}, FULL),
         ({"incomplete_details": {"reason": "max_output_tokens"}}, -1.0),
-        ({"status": "incomplete"}, -1.0),
+        ({"status": "incomplete", "incomplete_details": {"reason": None}}, -1.0),
+        ({"incomplete_details": {"reason": "content_filter"}}, -1.0),
         ({"status": "failed"}, -1.0),
     ],
 )

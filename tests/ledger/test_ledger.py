@@ -26,7 +26,6 @@ class Shelf:
         self.open = threading.Event()
         self.open.set()
         self.broken = False
-        self.untidy = False
         self.stuck = False
         self.tidied = 0
         self.closed = False
@@ -113,25 +112,6 @@ async def test_the_first_after_a_pause_waits_for_no_others(shelf, counts, make, 
         monkeypatch.setattr("citemark_service.ledger.ledger._CLOSE_S", 0.1)
 
 
-async def test_what_a_broken_store_refused_is_written_when_it_works_again(
-    shelf, counts, make, caplog
-):
-    shelf.broken = True
-    async with ledger_of(shelf, counts) as ledger:
-        await ledger.keep(make(0))
-        since = time.perf_counter()
-        await ledger.keep(make(1))  # none waits for a store that is known to be in trouble
-        assert time.perf_counter() - since < 2
-        assert counts.sample("ledger_trouble")
-        assert counts.sample("ledger_waiting") == 2
-        shelf.broken = False
-        await until(lambda: counts.sample("ledger_waiting") == 0)
-        assert not counts.sample("ledger_trouble")
-    assert len(shelf.kept) == 2
-    assert (counts.written, counts.lost) == (2, 0)
-    assert caplog.text.count("are not being kept") == 1
-
-
 async def test_beyond_the_bound_entries_are_lost_and_counted(shelf, counts, make):
     shelf.broken = True
     room = sum(characters_of(make(index)) for index in range(3))
@@ -165,7 +145,7 @@ async def test_megabytes_of_sources_are_written_in_small_transactions(shelf, cou
 
 
 async def test_trouble_in_tidying_costs_no_entry_and_writes_none_twice(shelf, counts, make, caplog):
-    shelf.untidy = shelf.stuck = True
+    shelf.stuck = True
     async with ledger_of(shelf, counts) as ledger:
         await ledger.keep(make(0))
         await ledger.keep(make(1))

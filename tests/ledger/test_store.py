@@ -104,18 +104,6 @@ def test_a_ledger_of_this_version_is_not_written_to_be_opened(tmp_path, make):
     engine.dispose()
 
 
-def test_nothing_too_old_is_found_without_reading_what_is_there(tmp_path, make):
-    engine = open_engine(f"sqlite:///{tmp_path / 'ledger.db'}")
-    store = store_of(engine, max_days=1)
-    store.write([make(0, at=time.time())])
-    with engine.connect() as connection:
-        aged = select(rollouts.c.seq).where(rollouts.c.at < 1.0).order_by(rollouts.c.at).limit(9)
-        shown = str(aged.compile(engine, compile_kwargs={"literal_binds": True}))
-        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {shown}").all()
-    engine.dispose()
-    assert "rollouts_by_age" in str(plan)
-
-
 def test_sums_grow_batch_by_batch(engine, make):
     store = store_of(engine)
     entries = [make(index, run="a", step=index // 8, group=f"g{index % 2}") for index in range(16)]

@@ -108,11 +108,14 @@ async def test_a_full_disk_costs_no_reward_and_what_waits_is_written_when_there_
             full = [make(n, at=2.0 + n) for n in range(500)]
             await asyncio.wait_for(asyncio.gather(*map(ledger.keep, full)), _PATIENCE_S)
             assert counts.written < 501
+            assert counts.sample("ledger_trouble")
+            assert counts.sample("ledger_waiting") > 0
             rest.unlink()
             await until(lambda: counts.written == 501)
+            assert not counts.sample("ledger_trouble")
         assert kept_at(address) == (501, 501)
     assert counts.lost == 0
-    assert "are not being kept" in caplog.text
+    assert caplog.text.count("are not being kept") == 1
 
 
 def test_a_migration_that_was_cut_off_is_done_anew(tmp_path):

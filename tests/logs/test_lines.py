@@ -12,7 +12,6 @@ from citemark_service.telemetry.logs import (
     JsonLines,
     TextLines,
     Throttle,
-    get_log_context,
     log_context,
     log_fields,
     set_log_context,
@@ -84,15 +83,6 @@ def test_a_defect_comes_with_its_traceback(lines):
     assert "Traceback" in text
     assert "[31mred" in text
     assert "\x1b" not in text
-
-
-def test_facts_are_bound_for_as_long_as_their_context_lasts():
-    set_log_context(request="r-1")
-    with log_context(rollout="1", attempt=1):
-        with log_context(attempt=2):
-            assert get_log_context() == {"request": "r-1", "rollout": "1", "attempt": 2}
-        assert get_log_context() == {"request": "r-1", "rollout": "1", "attempt": 1}
-    assert get_log_context() == {"request": "r-1"}
 
 
 class Clock:

@@ -89,6 +89,7 @@ def test_lines_say_which_request_and_rollout_and_hold_no_text():
         answer = served.client.post("/v1/score", json=one, headers={"X-Request-ID": "r-1"})
         assert answer.json()["reward"] is not None
         served.client.post("/v1/score", content=b'{"question": "' + SECRET.encode())
+        served.client.get(f"/{SECRET}%0Apath?{SECRET}=1")
     assert SECRET not in served.text
     judge = served.of("citemark.judge")
     assert judge
@@ -100,6 +101,8 @@ def test_lines_say_which_request_and_rollout_and_hold_no_text():
     assert any("asked about again" in line["message"] for line in judge)
     (access,) = [each for each in served.of("citemark.access") if each["request"] == "r-1"]
     assert (access["route"], access["status"]) == ("/v1/score", 200)
+    statuses = {each["route"]: each["status"] for each in served.of("citemark.access")}
+    assert statuses["unmatched"] == 404
 
 
 def test_a_dead_judge_writes_no_line_for_each_call():

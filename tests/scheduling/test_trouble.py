@@ -35,31 +35,6 @@ async def test_a_flood_is_refused_at_the_door_and_the_queue_stays_bounded(serve,
     await until(lambda: service.load("waiting") == service.load("in_flight") == 0)
 
 
-async def test_a_client_that_leaves_takes_its_waiting_calls_out_of_the_queue(serve, start_judge):
-    judge = await start_judge(always(Hang()))
-    service = await serve([judge], judge_concurrency=4)
-    leaving = post(service, step(4, 8))
-    await judge.until(lambda: judge.in_flight == 4)
-    staying = post(service, step(2, 4, first=50))
-    await until(lambda: service.load("waiting") == (32 + 8) * 2 - 4)
-    leaving.cancel()
-    await until(lambda: service.value("inflight_rollouts") == 8)
-    await until(lambda: service.load("waiting") == 8 * 2 - 4)
-    await judge.until(lambda: (judge.abandoned, judge.in_flight) == (4, 4))
-    staying.cancel()
-    await until(lambda: service.load("waiting") == service.load("in_flight") == 0)
-
-
-async def test_the_callers_deadline_ends_calls_that_wait(serve, start_judge):
-    judge = await start_judge(always(Hang()))
-    service = await serve([judge], judge_concurrency=2)
-    items = (await post(service, step(2, 8), deadline_s=5.0)).json()["items"]
-    assert {item["failure"]["kind"] for item in items} == {"deadline_exceeded"}
-    assert {item["reward"] for item in items} == {None}
-    assert service.load("waiting") == service.load("in_flight") == 0
-    assert judge.calls == 2
-
-
 async def test_a_small_caller_does_not_wait_for_a_large_one(serve, start_judge):
     judge = await start_judge(by_content(delay_s=0.01))
     service = await serve([judge], judge_concurrency=2)
@@ -122,20 +97,6 @@ async def test_killing_one_of_three_servers_in_mid_batch_loses_nothing(serve, st
             await asyncio.sleep(0.1)  # over HTTP there is nothing to wait on
     await rewards(service, step(32, 1, first=100))
     assert killed.calls > before
-
-
-async def test_a_group_stays_together_through_the_whole_service(serve, start_judge):
-    judges = [await start_judge(by_content(delay_s=0.005)) for _ in range(3)]
-    service = await serve(judges)
-    await rewards(service, step(16, 8))
-    places = [
-        {each["messages"][-1]["content"].partition("</question-")[0] for each in judge.requests}
-        for judge in judges
-    ]
-    # Every group is on one server, or on two where it was handed on for balance; how many are
-    # depends on the ports, which decide where groups belong. Without affinity it would be 48.
-    assert sum(map(len, places)) <= 16 * 2
-    assert sum(judge.calls for judge in judges) == 16 * 8 * 2
 
 
 async def test_no_server_left_is_unready_and_says_so_of_each(serve, start_judge):

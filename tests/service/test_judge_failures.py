@@ -12,14 +12,11 @@ from citemark_schemas import FailureKind
 from citemark_service.app import create_app
 from citemark_service.settings import Settings
 from support.in_process_judges import CountingJudge
-from support.judge_tasks import by_shape, filled, shape_of
+from support.judge_tasks import by_shape, shape_of
 from support.scripted_judge import (
-    CUT,
     MODEL,
     Answer,
-    Drip,
     Hang,
-    Raw,
     Reply,
     Reset,
     Script,
@@ -57,31 +54,16 @@ async def scored(script: Script, **settings: Any) -> Any:
         return (await client.post("/v1/score", json=ROLLOUT)).raise_for_status().json()
 
 
-def _replacing(old: str, new: str) -> Script:
-    return lambda request: Reply(filled(shape_of(request)).replace(old, new, 1))
-
-
 FAILURES: dict[str, tuple[Script, FailureKind]] = {
     "hangs": (lambda _: Hang(), FailureKind.TIMEOUT),
-    "drips": (lambda _: Drip(0.2), FailureKind.TIMEOUT),
     "resets": (lambda _: Reset(40), FailureKind.UNREACHABLE),
-    "is overloaded": (lambda _: Status(429), FailureKind.OVERLOADED),
     "is unavailable": (lambda _: Status(503), FailureKind.OVERLOADED),
     "breaks": (lambda _: Status(500), FailureKind.SERVER_ERROR),
     "rejects": (lambda _: Status(400, "too long"), FailureKind.REJECTED),
-    "is forbidden": (lambda _: Status(401), FailureKind.REJECTED),
-    "cuts its JSON": (lambda _: CUT, FailureKind.UNREADABLE),
-    "answers in HTML": (lambda _: Raw(b"<html>"), FailureKind.UNREADABLE),
-    "says nothing": (lambda _: Reply(""), FailureKind.UNREADABLE),
-    "has no content": (lambda _: Reply(None), FailureKind.UNREADABLE),
     "writes prose": (lambda _: Reply("The answer is excellent: 2."), FailureKind.UNREADABLE),
     "ends for length": (lambda _: Reply('{"1":2', "length"), FailureKind.TRUNCATED),
-    "answers a list": (lambda _: Reply("[2,2,2,2,2]"), FailureKind.UNREADABLE),
-    "answers nothing asked": (lambda _: Reply("{}"), FailureKind.INVALID_VERDICT),
     "is off the menu": (by_shape(V=7, S=2, U=1, C=1), FailureKind.INVALID_VERDICT),
     "is off the claims' menu": (by_shape(V=2, S=3, U=1, C=1), FailureKind.INVALID_VERDICT),
-    "renames a key": (_replacing('"1":', '"one":'), FailureKind.UNREADABLE),
-    "repeats a key": (_replacing('{"', '{"2":2,"'), FailureKind.INVALID_VERDICT),
 }
 
 
@@ -147,21 +129,6 @@ async def test_one_failed_half_fails_the_whole(part):
     result = await scored(script)
     assert result["failure"]["kind"] == FailureKind.SERVER_ERROR
     assert {result[name] for name in EVERYTHING} == {None}
-
-
-async def test_one_bad_reply_is_asked_for_again_and_the_verdicts_are_the_second_ones():
-    seen: list[str] = []
-
-    def script(request: dict[str, Any]) -> Answer:
-        shape = shape_of(request)
-        seen.append(shape)
-        first = sum(("S" in old) == ("S" in shape) for old in seen) == 1
-        return Reply("?") if first else Reply(filled(shape, V=1, S=2, U=1, C=1))
-
-    result = await scored(script, evidence_quotes=False)
-    assert result["failure"] is None
-    assert {rubric["raw"] for rubric in result["rubrics"]} == {0.5}
-    assert result["judge"]["calls"] == 4
 
 
 async def test_a_failed_or_late_neighbour_fails_alone():

@@ -91,7 +91,7 @@ def test_who_does_not_know_it_is_told_how_to_send_it(closed, rollout, way):
 @pytest.mark.parametrize(
     ("status", "method", "paths"),
     [
-        (401, "POST", ["/v1/score/stream", "/v1/rescore", "/"]),
+        (401, "POST", ["/v1/score/stream", "/v1/rescore", "/", "/rm", "/verify"]),
         (401, "GET", ["/v1/rubrics", "/nowhere"]),
         (200, "GET", ["/", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"]),
         (200, "GET", [f"/t/{TOKEN}/readyz", f"/t/{TOKEN}/v1/rubrics"]),

@@ -3,9 +3,6 @@
 import subprocess
 import sys
 
-from citemark_service.settings import Settings
-from citemark_service.telemetry.metrics import Metrics
-from citemark_service.telemetry.traces import open_span, open_tracer, trace_headers
 from support.judge_tasks import by_shape
 from support.step_rollouts import rollout
 
@@ -77,13 +74,3 @@ def test_the_judge_is_sent_no_trace_and_the_callers_is_left_alone(serve, collect
     assert service.judge.headers
     assert not any("traceparent" in headers for headers in service.judge.headers)
     assert collector.posts == 0
-
-
-def test_every_span_that_is_off_is_the_same_empty_one():
-    with open_tracer(Settings(), Metrics()) as tracer:
-        spans = [open_span(tracer, "request", caller={}), open_span(tracer, "rollout")]
-        assert spans[0] is spans[1]
-        with spans[0] as span:
-            assert not span.is_recording()
-            assert not span.get_span_context().is_valid
-            assert trace_headers() == {}

@@ -64,12 +64,6 @@ def test_verdicts_and_questions_are_read_as_far_as_there_is_room(view: LedgerRea
     assert view.questions([{"group_key": "named"}]) == {}
 
 
-def test_the_indexes_that_the_pages_rely_on_are_there(view: LedgerReader):
-    with view._connect() as connection:
-        names = connection.scalars(text("SELECT name FROM sqlite_master WHERE type = 'index'"))
-        assert {"rollouts_by_step", "rollouts_failed", "rollouts_addressed"} <= set(names)
-
-
 def test_a_read_ends_when_its_time_is_over(view: LedgerReader):
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
     interrupted = pytest.raises(LedgerError, match="interrupted")

@@ -45,38 +45,6 @@ async def ask_and_leave(cached):
     await turns()
 
 
-@pytest.mark.parametrize("gone", [True, False], ids=["a repost in time", "one who stays"])
-async def test_while_anybody_waits_nothing_is_cancelled(judge, remember, gone):
-    cached = remember(judge, judge_linger_s=0.1)
-    first = asking(cached)
-    await turns()
-    if gone:
-        first.cancel()
-        await turns()
-    second = asking(cached)
-    await turns()
-    first.cancel()
-    await asyncio.sleep(0.3)
-    judge.gate.set()
-    assert len(await second) == 3
-    assert (judge.calls, judge.cancelled) == (1, 0)
-
-
-async def test_what_is_partly_known_and_partly_joined_is_not_called_cached(judge, remember, log):
-    cached = remember(judge)
-    judge.gate.set()
-    await asking(cached, criteria_task(criteria=CRITERIA[:2]))
-    judge.gate.clear()
-    meters = Meter(), Meter()
-    waiting = [asking(cached, meter=meter) for meter in meters]
-    await turns()
-    judge.gate.set()
-    await asyncio.gather(*waiting)
-    assert [meter.usage.calls for meter in meters] == [1, 0]
-    assert not any(meter.all_kept for meter in meters)
-    assert log.origins == {"judge": 3, "cache": 4, "joined": 1}
-
-
 async def test_one_deadline_fails_nobody_else(judge, remember):
     cached = remember(judge, judge_deadline_s=50)
     hasty = asking(cached, deadline=time.monotonic() + 0.05)

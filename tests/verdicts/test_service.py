@@ -180,8 +180,9 @@ async def test_a_failure_is_not_kept(start_judge):
 async def test_a_store_outlives_the_service_and_another_prompt_is_another_judge(start_judge, url):
     judge = await start_judge(GOOD)
     rewards = []
-    for per_call, cached, calls in ((12, False, 2), (12, True, 2), (6, False, 4)):
-        async with service(judge, verdict_cache=url, criteria_per_call=per_call) as client:
+    other_prompts = (({"criteria_per_call": 6}, False, 4), ({"evidence_quotes": True}, False, 6))
+    for changes, cached, calls in (({}, False, 2), ({}, True, 2), *other_prompts):
+        async with service(judge, verdict_cache=url, **changes) as client:
             result = await post(client)
         assert (result["cached"], judge.calls) == (cached, calls)
         rewards.append(result["reward"])
@@ -208,6 +209,8 @@ async def test_equal_rollouts_are_judged_once_and_metrics_tell_where_verdicts_ca
     async with service(judge, log) as client:
         one, other = (await client.post("/v1/score", json={"items": 2 * [ROLLOUT]})).json()["items"]
         assert one["reward"] == other["reward"] == (await post(client))["reward"]
+    assert not one["cached"]
+    assert not other["cached"]
     assert judge.calls == 2
     assert log.origins == {"judge": 7, "joined": 7, "cache": 7}
     assert log.sample("cache_entries") == 7
