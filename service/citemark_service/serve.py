@@ -10,14 +10,13 @@ import logging
 import math
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from types import FrameType
 
 import uvicorn
 
 from citemark_service.errors import SettingsError
-from citemark_service.settings import JUDGES, Settings
+from citemark_service.settings import JUDGES
 from citemark_service.telemetry.logs import start_log
 from citemark_service.web.openapi import Citemark
 
@@ -104,23 +103,6 @@ class DrainingServer(uvicorn.Server):
         _log.info("stopped")
 
 
-@contextmanager
-def _listen(settings: Settings) -> Iterator[list[socket.socket]]:
-    """Listening sockets on all addresses of the host."""
-    host, port = settings.host, settings.port
-    with ExitStack() as stack:
-        # Not left to uvicorn, which would end the process where the port is taken.
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            sockets = [
-                stack.enter_context(socket.create_server(address, family=family))
-                for family, *_, address in dict.fromkeys(found)
-            ]
-        except OSError as error:
-            raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror}") from error
-        yield sockets
-
-
 def run(app: Citemark) -> None:
     """Serve until a signal comes. Raises `SettingsError` where the port cannot be listened on."""
     settings = app.admission.settings
@@ -133,5 +115,15 @@ def run(app: Citemark) -> None:
     # walked over and over, which took a tenth of the CPU.
     gc.set_threshold(_YOUNG_OBJECTS, 20, 50)
     server = DrainingServer(app)
-    with _listen(settings) as sockets:
+    host, port = settings.host, settings.port
+    with ExitStack() as stack:
+        # Not left to uvicorn, which would end the process where the port is taken.
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            sockets = [
+                stack.enter_context(socket.create_server(address, family=family))
+                for family, *_, address in dict.fromkeys(found)
+            ]
+        except OSError as error:
+            raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror}") from error
         server.run(sockets)

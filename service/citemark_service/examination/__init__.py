@@ -1,1 +1,0 @@
-"""Checks of the judge's servers, for `doctor` and at start-up."""

@@ -1,1 +1,0 @@
-"""Storage of every scored rollout: input, verdicts, reward, versions, cost, run and step."""

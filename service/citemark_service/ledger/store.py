@@ -6,20 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import (
-    Connection,
-    Engine,
-    Select,
-    Table,
-    case,
-    delete,
-    func,
-    insert,
-    select,
-    text,
-    true,
-    update,
-)
+import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.sql.dml import Insert
@@ -53,7 +40,7 @@ _NOTED_S: Final = 600.0
 _LIMIT_EXCEEDED: Final = "54"
 # About what a rollout takes besides its detail: columns, indexes, its share of a prompt.
 _ROW_BYTES: Final = 1_024
-_PAGES: Final = text(
+_PAGES: Final = sa.text(
     "SELECT (pages.page_count - free.freelist_count) * size.page_size"
     " FROM pragma_page_count AS pages, pragma_freelist_count AS free, pragma_page_size AS size"
 )
@@ -76,7 +63,7 @@ class LedgerStore:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: sa.Engine,
         *,
         max_bytes: int,
         max_days: float | None,
@@ -121,11 +108,13 @@ class LedgerStore:
             gone = 0
             if self._max_days is not None:
                 before = time.time() - self._max_days * _DAY_S
-                aged = select(rollouts.c.seq).where(rollouts.c.at < before).order_by(rollouts.c.at)
+                aged = (
+                    sa.select(rollouts.c.seq).where(rollouts.c.at < before).order_by(rollouts.c.at)
+                )
                 gone += _drop(connection, aged.limit(_PRUNED))
             if _used_bytes(connection) > self._max_bytes:
                 piece = max(1, min(_PRUNED, _count(connection) // 10))
-                oldest = select(rollouts.c.seq).order_by(rollouts.c.seq).limit(piece)
+                oldest = sa.select(rollouts.c.seq).order_by(rollouts.c.seq).limit(piece)
                 gone += _drop(connection, oldest)
         if gone:  # there may be more
             self._prune_at = time.monotonic()
@@ -152,12 +141,12 @@ class LedgerStore:
         return Written(kept, again=len(entries) - kept)
 
 
-def _write(connection: Connection, entries: Sequence[_Entry]) -> int:
+def _write(connection: sa.Connection, entries: Sequence[_Entry]) -> int:
     """Write entries that are no re-posts of stored ones or of one another; return how many."""
     by_mark: dict[bytes, _Entry] = {}
     for entry, row in entries:
         by_mark.setdefault(row["once"], (entry, row))
-    marks = select(rollouts.c.once).where(rollouts.c.once.in_(by_mark))
+    marks = sa.select(rollouts.c.once).where(rollouts.c.once.in_(by_mark))
     for mark in connection.scalars(marks):
         del by_mark[mark]
     fresh = by_mark.values()
@@ -165,7 +154,7 @@ def _write(connection: Connection, entries: Sequence[_Entry]) -> int:
         return 0
     rows = [row for _, row in fresh]
     _write_prompts(connection, {row["prompt_id"]: entry for entry, row in fresh})
-    connection.execute(insert(rollouts), rows)
+    connection.execute(sa.insert(rollouts), rows)
     for table in (steps, groups):
         key = table.primary_key.columns.keys()
         # Every service locks rows in the same order, so that two of them cannot deadlock.
@@ -174,14 +163,14 @@ def _write(connection: Connection, entries: Sequence[_Entry]) -> int:
     return len(fresh)
 
 
-def _write_prompts(connection: Connection, entries: Mapping[bytes, ScoredRollout]) -> None:
+def _write_prompts(connection: sa.Connection, entries: Mapping[bytes, ScoredRollout]) -> None:
     """Insert new prompts; update `last_at` of known ones."""
-    query = select(prompts.c.id, prompts.c.last_at).where(prompts.c.id.in_(entries))
+    query = sa.select(prompts.c.id, prompts.c.last_at).where(prompts.c.id.in_(entries))
     known = {row.id: row.last_at for row in connection.execute(query)}
     for key, noted_at in known.items():
         at = entries[key].at
         if noted_at < at - _NOTED_S:
-            connection.execute(update(prompts).where(prompts.c.id == key).values(last_at=at))
+            connection.execute(sa.update(prompts).where(prompts.c.id == key).values(last_at=at))
     # Only now are sources compressed: most prompts are known from another sample.
     fresh = [prompt_row(entry, key) for key, entry in entries.items() if key not in known]
     if fresh:
@@ -191,7 +180,7 @@ def _write_prompts(connection: Connection, entries: Mapping[bytes, ScoredRollout
 
 
 @cache
-def _build_upsert(table: Table, dialect: str) -> Insert:
+def _build_upsert(table: sa.Table, dialect: str) -> Insert:
     """Insert sums or merge them into existing rows: `rows.merge_values` in SQL."""
     statement = _INSERTS[dialect](table)
     changes: dict[str, Any] = {}
@@ -201,7 +190,7 @@ def _build_upsert(table: Table, dialect: str) -> Insert:
             # As CASE, since MIN of two values has another name in each dialect. A comparison
             # with NULL keeps `old`, which is why it is coalesced with `new`.
             better = new < old if old.name in LOW else new > old
-            changes[old.name] = func.coalesce(case((better, new), else_=old), old, new)
+            changes[old.name] = sa.func.coalesce(sa.case((better, new), else_=old), old, new)
         elif not old.primary_key:
             changes[old.name] = old + new
     upsert: Insert = statement.on_conflict_do_update(
@@ -210,29 +199,29 @@ def _build_upsert(table: Table, dialect: str) -> Insert:
     return upsert
 
 
-def _drop(connection: Connection, chosen: Select[tuple[int]]) -> int:
+def _drop(connection: sa.Connection, chosen: sa.Select[tuple[int]]) -> int:
     """Delete these rollouts, and all prompts and groups older than what is left; their number."""
-    gone = connection.execute(delete(rollouts).where(rollouts.c.seq.in_(chosen))).rowcount
+    gone = connection.execute(sa.delete(rollouts).where(rollouts.c.seq.in_(chosen))).rowcount
     if gone:
         # A prompt's `last_at` may lag by `_NOTED_S`: one that looks a little too old may be in use.
-        left = connection.scalar(select(func.min(rollouts.c.at)))
+        left = connection.scalar(sa.select(sa.func.min(rollouts.c.at)))
         for table, late_s in ((prompts, _NOTED_S), (groups, 0.0)):
-            alone = table.c.last_at < left - late_s if left is not None else true()
-            connection.execute(delete(table).where(alone))
+            alone = table.c.last_at < left - late_s if left is not None else sa.true()
+            connection.execute(sa.delete(table).where(alone))
     return gone
 
 
-def _count(connection: Connection) -> int:
+def _count(connection: sa.Connection) -> int:
     """An upper bound of the number of rollouts; an exact count would read the whole index."""
-    span = select(func.max(rollouts.c.seq) - func.min(rollouts.c.seq) + 1)
+    span = sa.select(sa.func.max(rollouts.c.seq) - sa.func.min(rollouts.c.seq) + 1)
     return int(connection.scalar(span) or 0)
 
 
-def _used_bytes(connection: Connection) -> int:
+def _used_bytes(connection: sa.Connection) -> int:
     """Bytes that the ledger's rows take, without free pages."""
     if connection.dialect.name == "sqlite":
         return int(connection.scalar(_PAGES) or 0)
     # PostgreSQL's files keep their size until they are vacuumed, so estimate from the newest rows.
-    newest = select(rollouts.c.detail).order_by(rollouts.c.seq.desc()).limit(_SAMPLED).subquery()
-    mean = connection.scalar(select(func.avg(func.length(newest.c.detail)))) or 0
+    newest = sa.select(rollouts.c.detail).order_by(rollouts.c.seq.desc()).limit(_SAMPLED).subquery()
+    mean = connection.scalar(sa.select(sa.func.avg(sa.func.length(newest.c.detail)))) or 0
     return int(_count(connection) * (float(mean) + _ROW_BYTES))

@@ -1,1 +1,0 @@
-"""Rescoring: stored verdicts under other knobs, or stored rollouts under another judge."""

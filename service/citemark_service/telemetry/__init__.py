@@ -1,1 +1,0 @@
-"""Metrics, log lines and traces: what the service says of itself."""

@@ -1,1 +1,0 @@
-"""The HTTP side: intake, limits, streams, problems and routes."""

@@ -1,1 +1,0 @@
-"""The judge without a model: words, numbers, names and negations."""

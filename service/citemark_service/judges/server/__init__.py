@@ -1,1 +1,0 @@
-"""The servers of a judge: transports, slots, health, retries and priming."""

@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from typing import Final, Generic, TypeVar
 
+from citemark_schemas import FailureKind
 from citemark_service.errors import DeadlineExceeded, JudgeOverloaded, JudgeUnreachable
 from citemark_service.judges.chat import ChatRequest
 
@@ -20,7 +21,7 @@ RUN: Final = 64
 T = TypeVar("T")
 
 
-class Displaced(JudgeUnreachable):
+class Displaced(JudgeUnreachable, kind=FailureKind.UNREACHABLE):
     """The server was ejected while the call waited for it, or fell silent during the call."""
 
 

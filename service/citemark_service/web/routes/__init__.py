@@ -1,1 +1,0 @@
-"""The HTTP routes: thin handlers, one router for each concern."""

@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from citemark_service.trainers.engine import decode_body
 from citemark_service.trainers.gym import aggregate_rows
@@ -15,16 +15,12 @@ from citemark_service.web.bodies import read_body
 from citemark_service.web.openapi import REFUSALS, raw_body
 
 
-class Seeded(BaseModel):
+class Seeded(BaseModel, frozen=True):
     """A session begins; there is nothing to tell, since none is kept."""
 
-    model_config = ConfigDict(frozen=True)
 
-
-class AggregateMetrics(BaseModel):
+class AggregateMetrics(BaseModel, frozen=True, use_attribute_docstrings=True):
     """Gym's own shape; keys are statistics of numbers, as `mean/reward`."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     group_level_metrics: tuple[dict[str, float], ...]
     """One for each `_ng_task_index`."""

@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from citemark_rubrics import RubricLibrary
 from citemark_schemas import Criterion, Problem
@@ -19,56 +19,22 @@ _CHECK_TIMEOUT_S = 5.0
 _CHECK_KEPT_S = 2.0
 
 
-class Readiness:
-    """Whether the judge can be reached; one check serves all callers for 2 s."""
-
-    def __init__(self, judge: Judge) -> None:
-        self._judge = judge
-        self._check: asyncio.Task[JudgeError | None] | None = None
-        self._fresh_until = 0.0
-
-    async def failure(self) -> JudgeError | None:
-        """Why the judge cannot be reached, or None where it can."""
-        if self._check is None or (self._check.done() and time.monotonic() > self._fresh_until):
-            self._check = asyncio.create_task(self._ask())
-        # Shielded: one caller that leaves must not cancel the check of the others.
-        return await asyncio.shield(self._check)
-
-    async def _ask(self) -> JudgeError | None:
-        try:
-            async with asyncio.timeout(_CHECK_TIMEOUT_S):
-                await self._judge.check()
-        except TimeoutError:
-            return JudgeTimeout(f"the judge did not answer within {_CHECK_TIMEOUT_S:g} s")
-        except JudgeError as error:
-            return error
-        finally:
-            self._fresh_until = time.monotonic() + _CHECK_KEPT_S
-        return None
-
-
-class Alive(BaseModel):
+class Alive(BaseModel, frozen=True):
     """The process answers."""
-
-    model_config = ConfigDict(frozen=True)
 
     status: str = "ok"
 
 
-class Ready(BaseModel):
+class Ready(BaseModel, frozen=True, use_attribute_docstrings=True):
     """Rollouts can be judged."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     status: str = "ready"
     down: tuple[str, ...] = ()
     """Servers of the judge that get no calls at the moment, by host and port."""
 
 
-class RubricSetView(BaseModel):
+class RubricSetView(BaseModel, frozen=True):
     """One static set as `static_rubrics` names it."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     version: str
@@ -77,18 +43,14 @@ class RubricSetView(BaseModel):
     criteria: tuple[Criterion, ...]
 
 
-class RubricList(BaseModel):
+class RubricList(BaseModel, frozen=True):
     """All static sets, by name."""
-
-    model_config = ConfigDict(frozen=True)
 
     sets: tuple[RubricSetView, ...]
 
 
-class Index(BaseModel):
+class Index(BaseModel, frozen=True):
     """Where things are."""
-
-    model_config = ConfigDict(frozen=True)
 
     service: str = "citemark"
     version: str
@@ -101,7 +63,21 @@ class Index(BaseModel):
 
 def health_router(admission: Admission, judge: Judge, metrics: Metrics) -> APIRouter:
     router = APIRouter(tags=["operations"])
-    readiness = Readiness(judge)
+    check: asyncio.Task[JudgeError | None] | None = None
+    fresh_until = 0.0
+
+    async def check_judge() -> JudgeError | None:
+        nonlocal fresh_until
+        try:
+            async with asyncio.timeout(_CHECK_TIMEOUT_S):
+                await judge.check()
+        except TimeoutError:
+            return JudgeTimeout(f"the judge did not answer within {_CHECK_TIMEOUT_S:g} s")
+        except JudgeError as error:
+            return error
+        finally:
+            fresh_until = time.monotonic() + _CHECK_KEPT_S
+        return None
 
     @router.get("/healthz", operation_id="healthz", summary="Whether the process is alive")
     async def healthz() -> Alive:
@@ -117,8 +93,12 @@ def health_router(admission: Admission, judge: Judge, metrics: Metrics) -> APIRo
     )
     async def readyz() -> Ready | Response:
         """200 where a server of the judge can be reached; asked every two seconds at most."""
+        nonlocal check
         admission.require_open()
-        failure = await readiness.failure()
+        if check is None or (check.done() and time.monotonic() > fresh_until):
+            check = asyncio.create_task(check_judge())
+        # Shielded: one caller that leaves must not cancel the check of the others.
+        failure = await asyncio.shield(check)
         if failure is None:
             return Ready(down=tuple(name for name, up in metrics.servers_up.items() if not up()))
         message = f"{judge.identity.model}: {failure}"

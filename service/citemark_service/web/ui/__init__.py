@@ -1,1 +1,0 @@
-"""The page at `/ui`: every reward with what led to it, from the ledger."""
