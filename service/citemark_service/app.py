@@ -95,16 +95,9 @@ def create_app(
         score_router(pipeline, admission),
         rescore_router(view, admission),
         stream_router(pipeline, admission),
-        trainer_router(TrainerEndpoint(pipeline, settings, admission, metrics.registry)),
+        trainer_router(TrainerEndpoint(pipeline, admission, metrics.registry)),
         gym_router(admission),
-        ui_router(
-            pipeline=pipeline,
-            view=view,
-            ledger=ledger,
-            reads=reads,
-            settings=settings,
-            admission=admission,
-        ),
+        ui_router(pipeline, admission, reads, view, ledger),
         health_router(admission, judge, metrics),
         about_router(library, judge, version=app.version),
     ):

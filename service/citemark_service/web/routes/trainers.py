@@ -22,7 +22,6 @@ from citemark_schemas import Rollout, ScoreResult
 from citemark_service.errors import InvalidRequest, Overloaded, RequestError
 from citemark_service.judges.tasks import Origin
 from citemark_service.score.pipeline import Pipeline
-from citemark_service.settings import Settings
 from citemark_service.trainers.engine import RETRY_AFTER_S, RouteAnswer, RouteCounts, TrainerEngine
 from citemark_service.trainers.route import Route, RouteOptions, settle_options
 from citemark_service.trainers.table import served_routes
@@ -97,14 +96,10 @@ class TrainerEndpoint:
     """Answers the requests of all trainers' routes; one for the service."""
 
     def __init__(
-        self,
-        pipeline: Pipeline,
-        settings: Settings,
-        admission: Admission,
-        registry: CollectorRegistry,
+        self, pipeline: Pipeline, admission: Admission, registry: CollectorRegistry
     ) -> None:
+        settings = admission.settings
         self._pipeline = pipeline
-        self._max_body_bytes = settings.max_body_bytes
         self._admission = admission
         self.routes = served_routes(settings)
         self._counts = RouteCounts(registry, self.routes)
@@ -129,9 +124,7 @@ class TrainerEndpoint:
                         "no room for this rollout before its deadline", retry_after_s=RETRY_AFTER_S
                     )
                 buffered = held.enter_context(self._admission.buffered.hold())
-                body = await read_body(
-                    request, self._admission, buffered, limit=self._max_body_bytes
-                )
+                body = await read_body(request, self._admission, buffered)
                 origin = to_origin(request, caller, options)
                 self._admission.require_open()
 

@@ -89,26 +89,26 @@ class PageDoor:
 
 @dataclass(frozen=True)
 class LoginForm:
-    token: SecretStr | None
     admission: Admission
     templates: Templates
 
     async def show(self, to: str = "") -> Response:
         """The form, or a redirect to the page `to` where no token is needed."""
-        if self.token is None:
+        if self.admission.settings.api_token is None:
             return RedirectResponse(links.to_wanted(to), 303, POLICY)
         return self.templates.respond("login", wrong=False, to=to)
 
     async def submit(self, request: Request) -> Response:
         """A redirect with the cookie, or the form again. Raises as `read_fields`."""
-        if self.token is None or sent_from_elsewhere(request.headers):
+        token = self.admission.settings.api_token
+        if token is None or sent_from_elsewhere(request.headers):
             return await self.show()
         fields = await read_fields(request, limit=_LOGIN_BYTES, admission=self.admission)
         wanted = fields.get("to", "")
-        if not _opens(SecretStr(fields.get("token", "")), self.token):
+        if not _opens(SecretStr(fields.get("token", "")), token):
             return self.templates.respond("login", status=403, wrong=True, to=wanted)
         answer = RedirectResponse(links.to_wanted(wanted), 303, POLICY)
-        _set_cookie(answer, self.token, request.url.scheme)
+        _set_cookie(answer, token, request.url.scheme)
         return answer
 
 

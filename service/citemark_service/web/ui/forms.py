@@ -62,7 +62,6 @@ class PasteBox:
     """The form that scores a pasted rollout, within the bounds of `/v1/score`."""
 
     pipeline: Pipeline
-    limit: int  # bytes of a rollout
     admission: Admission
     reads: Reads
     templates: Templates
@@ -84,12 +83,12 @@ class PasteBox:
         self.admission.require_open()
         with self.admission.rollouts.hold() as held:
             held.take()
-            most = _ESCAPED * self.limit
-            fields = await read_fields(request, limit=most, admission=self.admission)
+            limit = self.admission.settings.max_rollout_bytes
+            fields = await read_fields(request, limit=_ESCAPED * limit, admission=self.admission)
             text = fields.get("rollout", "")
             raw = text.encode(errors="replace")
-            if len(raw) > self.limit:
-                message = f"{len(raw)} bytes are over max_rollout_bytes, {self.limit}"
+            if len(raw) > limit:
+                message = f"{len(raw)} bytes are over max_rollout_bytes, {limit}"
                 # Without its text, which is too long to send back.
                 return self._respond("", message, status=TooLarge.status)
             try:

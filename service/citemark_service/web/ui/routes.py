@@ -13,7 +13,6 @@ from starlette.responses import RedirectResponse
 from citemark_service.ledger.ledger import Ledger
 from citemark_service.ledger.reading import LedgerReader
 from citemark_service.score.pipeline import Pipeline
-from citemark_service.settings import Settings
 from citemark_service.web.admission import Admission, Reads
 from citemark_service.web.ui.door import LoginForm
 from citemark_service.web.ui.forms import PasteBox
@@ -30,19 +29,17 @@ _TYPES: Final = {
 
 
 def ui_router(
-    *,
     pipeline: Pipeline,
+    admission: Admission,
+    reads: Reads,
     view: LedgerReader | None,
     ledger: Ledger | None,
-    reads: Reads,
-    settings: Settings,
-    admission: Admission,
 ) -> APIRouter:
     """The pages, forms and assets. Without `view`, its pages say how to get a ledger."""
     router = APIRouter(prefix="/ui", include_in_schema=False)
     templates = Templates()
-    box = PasteBox(pipeline, settings.max_rollout_bytes, admission, reads, templates)
-    login = LoginForm(settings.api_token, admission, templates)
+    box = PasteBox(pipeline, admission, reads, templates)
+    login = LoginForm(admission, templates)
 
     async def lead_to_folder() -> Response:
         # Relative, so that it holds behind any prefix.
