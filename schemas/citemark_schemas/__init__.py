@@ -3,7 +3,7 @@
 from citemark_schemas.details import to_details
 from citemark_schemas.envelope import EnvelopeError, rollout_of
 from citemark_schemas.failure import Failure, FailureKind, Refusal, RefusalKind
-from citemark_schemas.knobs import CitationUnit, Knobs
+from citemark_schemas.knobs import CitationStyle, CitationUnit, Knobs, ReadStyle
 from citemark_schemas.rescore import (
     LeftOut,
     RescoreRequest,
@@ -31,11 +31,13 @@ from citemark_schemas.score import (
     RubricScore,
     ScoreResponse,
     ScoreResult,
+    ScoreWarning,
     SentenceScore,
     Span,
     StreamLine,
     Term,
     Versions,
+    WarningKind,
 )
 from citemark_schemas.signals import SIGNALS, metrics_of
 from citemark_schemas.transcript import (
@@ -52,6 +54,7 @@ __all__ = [
     "SIGNALS",
     "BatchOptions",
     "CitationScore",
+    "CitationStyle",
     "CitationUnit",
     "ClaimScore",
     "ClaimVerdict",
@@ -69,6 +72,7 @@ __all__ = [
     "Priority",
     "Problem",
     "ProblemDetail",
+    "ReadStyle",
     "Refusal",
     "RefusalKind",
     "RequestOptions",
@@ -80,6 +84,7 @@ __all__ = [
     "ScoreRequest",
     "ScoreResponse",
     "ScoreResult",
+    "ScoreWarning",
     "SentenceScore",
     "SentenceVerdict",
     "Snippet",
@@ -89,6 +94,7 @@ __all__ = [
     "StreamLine",
     "Term",
     "Versions",
+    "WarningKind",
     "continuation",
     "metrics_of",
     "question_in",

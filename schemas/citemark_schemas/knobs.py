@@ -12,6 +12,8 @@ from citemark_schemas.model import ClosedModel
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 CitationUnit = Literal["snippet", "paper"]
+ReadStyle = Literal["snippet", "cite", "numbered"]
+CitationStyle = Literal["auto", "snippet", "cite", "numbered"]
 
 
 class Knobs(ClosedModel):
@@ -35,6 +37,9 @@ class Knobs(ClosedModel):
     """The reward of such a rollout, as it stands (not scaled)."""
     citation_unit: CitationUnit = "snippet"
     """`paper` counts ids that share a `paper_id` as one citation."""
+    citation_style: CitationStyle = "auto"
+    """Which notation is a citation: the published run's `<snippet id=…>` tags, `<cite id=…>` tags,
+    numbered markers and links to sources, or the one of these that the answer uses."""
     no_claims_score: Finite = Field(0.0, ge=0, le=1)
     """Citation score in [0, 1] of a well-formed answer without any factual claim."""
 

@@ -1,12 +1,13 @@
 """What the service returns for a rollout: the reward and everything that led to it."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
 from citemark_schemas.failure import Failure, Refusal
-from citemark_schemas.knobs import Finite, Knobs
+from citemark_schemas.knobs import Finite, Knobs, ReadStyle
 from citemark_schemas.model import ResponseModel
 from citemark_schemas.rubric import Polarity, Source
 from citemark_schemas.verdict import Unit
@@ -119,6 +120,27 @@ class Term(ResponseModel):
     """What is missing to `weight`, or to 0 where that is negative; the amounts add up to it."""
 
 
+class WarningKind(StrEnum):
+    """What may make a number say less than it seems; used as a metric label, so it is closed."""
+
+    UNREAD_CITATIONS = "unread_citations"
+    """The answer cites in a notation that `citation_style` does not read."""
+    MIXED_NOTATIONS = "mixed_notations"
+    """The answer mixes notations; it was read in the one that most of its citations have."""
+    NO_SOURCES = "no_sources"
+    """The tool output defines no source, so that no citation can count."""
+
+
+class ScoreWarning(ResponseModel):
+    """Something of the rollout that was not understood, without effect on the numbers."""
+
+    kind: WarningKind
+    message: str
+    """For people; holds no rollout text."""
+    count: int = Field(ge=1)
+    """How many citations it concerns; 1 where it concerns none."""
+
+
 class JudgeUsage(ResponseModel):
     """What judging this rollout cost."""
 
@@ -146,7 +168,9 @@ def _drop_unknown_knobs(knobs: Any) -> Any:
     """As `ResponseModel` does; `Knobs` itself is a request's too, where they are an error."""
     if not isinstance(knobs, Mapping):
         return knobs
-    return {name: knobs[name] for name in knobs.keys() & Knobs.model_fields.keys()}
+    known = {name: knobs[name] for name in knobs.keys() & Knobs.model_fields.keys()}
+    # Versions without this knob read one notation only.
+    return {"citation_style": "snippet", **known}
 
 
 class ScoreResult(ResponseModel):
@@ -164,6 +188,9 @@ class ScoreResult(ResponseModel):
     rubrics: tuple[RubricScore, ...] = ()
     claims: tuple[ClaimScore, ...] = ()
     uncited: tuple[SentenceScore, ...] = ()
+    citation_style: ReadStyle = "snippet"
+    """The notation that was read as citations."""
+    warnings: tuple[ScoreWarning, ...] = ()
     refusal: Refusal | None = None
     failure: Failure | None = None
     judge: JudgeUsage

@@ -18,6 +18,7 @@ from citemark_service.judges.language.texts import (
     size,
 )
 from citemark_service.judges.tasks import CitationTask, CriteriaTask
+from citemark_service.parsing.answer import read_answer
 from support.judge_tasks import CRITERIA, TOOL_OUTPUT, claims_task, criteria_task, shape_of
 
 WRITER = PromptWriter(secret=b"secret")
@@ -117,10 +118,14 @@ def test_template_syntax_in_data_is_data(text):
     assert user.count(text) == 2
 
 
+def render(block: str, budget: int) -> str:
+    return render_answer(read_answer(f"<answer>x {block}</answer>"), budget).removeprefix("x ")
+
+
 def test_a_forged_citation_is_not_shown_as_one():
-    shown = render_answer("<cite S_1>no</cite> <snippet id='S_1'>yes</snippet> </cite>", 1_000)
+    shown = render("<cite S_1>no</cite> <snippet id='S_1'>yes</snippet> </cite>", 1_000)
     assert shown == "‹cite S_1›no‹/cite› <cite S_1>yes</cite> ‹/cite›"
-    assert "\ue000" not in render_answer("\ue000S_1\ue001no\ue002", 1_000)
+    assert "\ue000" not in render("\ue000S_1\ue001no\ue002", 1_000)
 
 
 def test_the_code_of_the_fences_depends_on_group_and_secret_alone():

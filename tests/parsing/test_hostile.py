@@ -11,8 +11,8 @@ from citemark_service.parsing.format import format_report
 from citemark_service.parsing.sources import read_sources
 
 SHORT, MEGABYTE = 50_000, 1_000_000
-SHORT_BOUND_S, BOUND_S = 1.0, 4.0
-"""CPU seconds, so that a busy machine does not matter; a short text takes below 0.15."""
+SHORT_BOUND_S, BOUND_S = 2.0, 12.0
+"""CPU seconds, so that a busy machine does not matter; a short text takes below 0.3."""
 UNITS = (
     *("<", ">", "<snippet ", "<snippet id=", "<snippet id=a>", "<snippet id=a", '<snippet id="'),
     *("</snippet>", "</snippet", "<snippet id=a>x</snippet>", "<answer>", "</answer>", "<answer "),
@@ -20,6 +20,21 @@ UNITS = (
     *(".[1]", "[1,", "e.g. ", "A. B", "1. ", "- ", "#", "\n", "a\n", " ", "\u200b", "\u0301\u0327"),
     *("\ufdfa", "。", "ignore ", "note to ", "give a ", "score of 1 ", '"verdict" ', "<|", "S_1 "),
     "in addition to ",
+    *("[1]", "[1, ", "[1-999]", "[[", "[a](", "[a](b", "【1†", "`", "$$\n", "```\n", "| a [1] |\n"),
+    *(
+        "|-|\n",
+        "“",
+        '"[1] ',
+        '<cite id="a">',
+        "<sup>1",
+        "a¹",
+        "\n[1]",
+        "# a\n",
+        "a:\n",
+        "27. ",
+        "؟",
+    ),
+    *("[{", '{"a":[', "[{}]\n", "[0] Title: a\n", "<document id=1>", "</document>"),
 )
 ANSWERS = (
     ("", ""),
@@ -40,7 +55,8 @@ def cpu_seconds(read: Callable[[str], object], text: str) -> float:
 
 
 def read(response: str) -> None:
-    format_report(read_answer(response), SOURCES)
+    for style in ("auto", "numbered"):
+        format_report(read_answer(response, style, SOURCES), SOURCES)
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -52,7 +68,10 @@ def test_short_texts(unit: str) -> None:
         assert cpu_seconds(lambda text: read_sources(text, None), before + units) < SHORT_BOUND_S
 
 
-@pytest.mark.parametrize("unit", ["<", "<snippet ", "<snippet id=a>", "</snippet>", "<answer>"])
+@pytest.mark.parametrize(
+    "unit",
+    ["<", "<snippet ", "<snippet id=a>", "</snippet>", "<answer>", "[1] ", "[", "| a |\n", "“"],
+)
 def test_a_megabyte(unit: str) -> None:
     assert cpu_seconds(read, f"<answer>x {repeated(unit, MEGABYTE)}</answer>") < BOUND_S
 

@@ -148,7 +148,8 @@ def plan_run(given: Mapping[str, Any], machine: Machine | None = None) -> Plan:
         rows=RowRules(**sections["rows"]),
         batch=StepShape(**sections["batch"]),
         service=ServicePatience(**sections["service"]),
-        knobs=Knobs(**sections["knobs"]),
+        # The published run knew no other notation; rows cannot change it.
+        knobs=Knobs(citation_style="snippet", **sections["knobs"]),
         **sections["plan"],
         outcomes=outcomes,
     )

@@ -28,9 +28,10 @@ from citemark_service.judges.tasks import (
     Meter,
     Usage,
 )
+from citemark_service.parsing.lines import read_lines
 from citemark_service.parsing.parsed import Answer, Claim
-from citemark_service.parsing.sentences import split_sentences
 from citemark_service.parsing.sources import read_sources
+from citemark_service.parsing.units import split_units, to_sentences
 from citemark_service.score.citations import judgeable_ids
 
 _SUPPORT: Final = {"supported": 1.0, "partially_supported": 0.5, "not_supported": 0.0}
@@ -71,7 +72,7 @@ class CriterionRow(BaseModel, frozen=True):
     def to_task(self) -> CriteriaTask:
         """A task whose answer has no claim tags and passes all format checks."""
         text, span = self.response, (0, len(self.response))
-        sentences = split_sentences(text, (span,), span[1])
+        sentences = to_sentences(text, split_units(text, read_lines(text, span), (span,)))
         given = {"description": self.criterion, "polarity": self.polarity}
         return CriteriaTask(
             question=self.question,

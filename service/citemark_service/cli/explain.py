@@ -139,6 +139,8 @@ def render_result(result: ScoreResult, rollout: Rollout | None) -> RenderableTyp
         parts.append(plain(bonus, _FAIR))
     for piece in result.format.judge_addressed:
         parts.append(plain(f"addresses the judge: “{piece}”", _FAIR))
+    for warning in result.warnings:
+        parts.append(plain(f"warning   {warning.message}", _FAIR))
     if result.citation is not None:
         parts += map(plain, citation_lines(result.citation))
     if result.rubrics:

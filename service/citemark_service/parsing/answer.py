@@ -2,12 +2,14 @@
 
 import re
 
-from citemark_schemas import RefusalKind, Span
+from citemark_schemas import CitationStyle, RefusalKind, Span
 from citemark_service.parsing.addressed import addressed_pieces
-from citemark_service.parsing.marked import read_claims
-from citemark_service.parsing.parsed import Answer, Sentence
-from citemark_service.parsing.sentences import split_sentences
-from citemark_service.parsing.visible import has_content, normal_form
+from citemark_service.parsing.lines import read_lines
+from citemark_service.parsing.notations import read_notations
+from citemark_service.parsing.numbered import read_numbered
+from citemark_service.parsing.parsed import NO_SOURCES, Answer, Sources
+from citemark_service.parsing.tagged import read_tagged
+from citemark_service.parsing.visible import has_content
 
 _REASONING_END = re.compile(r"</think>", re.IGNORECASE)
 _REASONING_START = re.compile(r"\s*+<think>", re.IGNORECASE)
@@ -15,34 +17,41 @@ _ANSWER_TAG = re.compile(r"<(/?)answer\s*+>", re.IGNORECASE)
 _ANY_TAG = re.compile(r"<[/!?a-z][^<>]*+>", re.IGNORECASE)
 
 
-def read_answer(response: str) -> Answer:
+def read_answer(
+    response: str, style: CitationStyle = "snippet", sources: Sources = NO_SOURCES
+) -> Answer:
     """Parse the answer block; `refusal` is set where there is not exactly one. Never raises.
 
     Text up to the first `</think>` is the policy's reasoning and is ignored. Linear time.
+
+    Args:
+        style: The notation of citations; `auto` takes the one that most citations have.
+        sources: What the tool output defines; numbers and addresses stand for it.
     """
     block = _answer_block(response)
     if isinstance(block, RefusalKind):
         return Answer(refusal=block)
     text = response[slice(*block)]
-    marked = read_claims(response, block)
+    lines = read_lines(response, block)
+    notations = read_notations(response, block, lines, sources)
+    chosen = notations.choose(sources) if style == "auto" else style
+    if chosen == "numbered":
+        reading = read_numbered(response, block, lines, notations.markers, sources)
+    else:
+        reading = read_tagged(response, block, lines, notations.tags[chosen])
     return Answer(
         text=text,
-        prose=marked.prose,
+        prose=reading.prose,
         span=block,
-        claims=marked.claims,
-        sentences=_distinct(split_sentences(response, marked.outside, block[1])),
-        malformed_tags=marked.malformed_tags,
-        stray_tags=marked.stray_tags,
+        claims=reading.claims,
+        sentences=reading.sentences,
+        malformed_tags=reading.malformed_tags,
+        stray_tags=reading.stray_tags,
+        style=chosen,
+        marks=reading.marks,
+        unread=notations.count_unread(chosen),
         judge_addressed=addressed_pieces(text),
     )
-
-
-def _distinct(sentences: tuple[Sentence, ...]) -> tuple[Sentence, ...]:
-    """The first of each group of equal sentences, so that a repeated fact counts once."""
-    first: dict[str, Sentence] = {}
-    for sentence in sentences:
-        first.setdefault(normal_form(sentence.text), sentence)
-    return tuple(first.values())
 
 
 def _answer_block(response: str) -> Span | RefusalKind:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Final
 
-from citemark_schemas import RefusalKind, Span
+from citemark_schemas import ReadStyle, RefusalKind, Span
 from citemark_service.parsing.fingerprint import fingerprint
 
 
@@ -13,6 +14,7 @@ class SourceSnippet:
     id: str
     text: str
     paper_id: str | None = None
+    url: str = ""
 
     @cached_property
     def digest(self) -> bytes:
@@ -27,10 +29,26 @@ class Sources:
     """
 
     by_id: Mapping[str, SourceSnippet]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Other names of a source, by which numbered citations find it: its place in a list whose items
+    have no number, and its address in `normal_url` form."""
+
+    @cached_property
+    def numbered(self) -> bool:
+        """Whether a number or an address can name a source."""
+        return bool(self.aliases) or any(name.isdecimal() for name in self.by_id)
+
+    @cached_property
+    def addressed(self) -> bool:
+        """Whether an address can name a source."""
+        return any(not name.isdecimal() for name in self.aliases)
 
     @cached_property
     def digest(self) -> bytes:
         return fingerprint(*(part for s in self.by_id.values() for part in (s.id, s.text)))
+
+
+NO_SOURCES: Final = Sources({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +77,31 @@ class Sentence:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """A stretch of the response that is notation and no text of the answer; it may be empty."""
+
+    start: int
+    end: int
+    opens: bool = False
+    """Whether a claim begins here."""
+    closes: bool = False
+    ids: tuple[str, ...] = ()
+    """What a claim that begins here cites."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An answer block in one notation; see `Answer` for fields of the same name."""
+
+    claims: tuple[Claim, ...]
+    sentences: tuple[Sentence, ...]
+    malformed_tags: int
+    stray_tags: int
+    prose: str
+    marks: tuple[Mark, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """The answer block; where there is not exactly one, `refusal` is set and all else is empty."""
 
@@ -66,7 +109,7 @@ class Answer:
     text: str = ""
     """Raw text between the answer tags."""
     prose: str = ""
-    """`text` with each claim tag replaced by a line break."""
+    """`text` without notation: each claim tag is a line break, each numbered marker is gone."""
     span: Span = (0, 0)
     """Half-open range of `text` in the response."""
     claims: tuple[Claim, ...] = ()
@@ -74,6 +117,12 @@ class Answer:
     malformed_tags: int = 0
     """Number of malformed claims before merging."""
     stray_tags: int = 0
-    """Number of closing claim tags that close nothing."""
+    """Number of closing claim tags that close nothing, or of markers that follow nothing."""
+    style: ReadStyle = "snippet"
+    """The notation that was read."""
+    marks: tuple[Mark, ...] = ()
+    """The notation's own text, in order."""
+    unread: Mapping[ReadStyle, int] = field(default_factory=dict)
+    """Citations in the notations that were not read, above 0."""
     judge_addressed: tuple[str, ...] = field(default=())
     """Excerpts that address a grader, for review."""

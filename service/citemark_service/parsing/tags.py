@@ -1,17 +1,25 @@
 """Finds the claim tags of an answer, with their positions and ids.
 
-Only `snippet` is a claim tag; `<snippets …>` and `</snippet_text>` are text. What is no valid part
-of a tag is text as well, so that a policy cannot hide facts inside a tag.
+One name is a claim tag, `snippet` or `cite`; `<snippets …>` and `</snippet_text>` are text. What is
+no valid part of a tag is text as well, so that a policy cannot hide facts inside a tag.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final, Literal
 
-_TAG = re.compile(r"<(/?)snippet(?=[\s/>])([^<>]*)(>?)", re.IGNORECASE)
+TagName = Literal["snippet", "cite"]
+
+_TAGS: Final = {
+    name: re.compile(rf"<(/?)({name})(?=[\s/>])([^<>]*)(>?)", re.IGNORECASE)
+    for name in ("snippet", "cite")
+}
+# The attributes that hold ids; DR Tulu's prompts show both for `cite`.
+_ID_NAMES: Final = {"snippet": ("id",), "cite": ("id", "ids")}
 # What belongs to an opening tag without `>`: its name and ids; all behind it is text.
 _CUT_HEAD = re.compile(
-    r"<snippet(?:\s++id\s*+=\s*+[^\s,;<>]++(?:\s*+[,;]\s*+[^\s,;<>]++)*+)?", re.IGNORECASE
+    r"<\w++(?:\s++ids?\s*+=\s*+[^\s,;<>]++(?:\s*+[,;]\s*+[^\s,;<>]++)*+)?", re.IGNORECASE
 )
 _ATTRIBUTE = re.compile(
     r"""(?<!\S)(?P<name>[a-z_][\w:.-]*+)\s*+=
@@ -24,7 +32,6 @@ _ATTRIBUTE = re.compile(
 _PLAIN = re.compile(r'\s+id=("?)([\w.:-]+(?:,[\w.:-]+)*)\1')
 _BETWEEN_IDS = re.compile(r"[\s,;]+")
 _QUOTES = "\"'“”‘’"
-_CLOSER = "</snippet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,30 +45,28 @@ class Tag:
     """An opening tag without `>`; it ends behind its ids."""
     ids: tuple[str, ...] = ()
     junk: bool = False
-    """Whether it has attributes other than `id`."""
+    """Whether it has attributes other than those of ids."""
 
 
-def claim_tags(text: str, start: int, end: int) -> Iterator[Tag]:
+def claim_tags(text: str, start: int, end: int, name: TagName = "snippet") -> Iterator[Tag]:
     """The claim tags of `text[start:end]` in order, with positions in `text`."""
-    for match in _TAG.finditer(text, start, end):
-        yield _closing(match) if match[1] else _opening(match)
+    for match in _TAGS[name].finditer(text, start, end):
+        if not match[1]:
+            yield _opening(match, _ID_NAMES[name])
+            continue
+        # "</snippet and a fact>" would hide the fact, so such a tag ends behind its name.
+        clean = match[4] and not match[3].strip()
+        yield Tag(match.start(), match.end() if clean else match.end(2), closing=True)
 
 
-def _closing(match: re.Match[str]) -> Tag:
-    # "</snippet and a fact>" would hide the fact, so such a tag ends behind its name.
-    clean = match[3] and not match[2].strip()
-    end = match.end() if clean else match.start() + len(_CLOSER)
-    return Tag(match.start(), end, closing=True)
-
-
-def _opening(match: re.Match[str]) -> Tag:
-    cut = not match[3]
+def _opening(match: re.Match[str], names: tuple[str, ...]) -> Tag:
+    cut = not match[4]
     end = match.end()
     if cut and (head := _CUT_HEAD.match(match.string, match.start(), end)):
         end = head.end()
-    attributes = match.string[match.start() + len("<snippet") : end].removesuffix(">")
+    attributes = match.string[match.end(2) : end].removesuffix(">")
     ids, junk = _read_attributes(
-        attributes.removesuffix("/") if _closes(attributes) else attributes
+        attributes.removesuffix("/") if _closes(attributes) else attributes, names
     )
     return Tag(match.start(), end, closing=False, cut=cut, ids=ids, junk=junk)
 
@@ -71,7 +76,7 @@ def _closes(attributes: str) -> bool:
     return attributes.endswith("/") and attributes[-2:-1] in ("", " ", '"', "'")
 
 
-def _read_attributes(attributes: str) -> tuple[tuple[str, ...], bool]:
+def _read_attributes(attributes: str, names: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
     if plain := _PLAIN.fullmatch(attributes):  # fast path for nearly all tags
         return tuple(dict.fromkeys(plain[2].split(","))), False
     ids: dict[str, None] = {}
@@ -79,7 +84,7 @@ def _read_attributes(attributes: str) -> tuple[tuple[str, ...], bool]:
     for match in _ATTRIBUTE.finditer(attributes):
         if match["name"]:
             name = match["name"].lower()
-        if name == "id":
+        if name in names:
             ids.update(dict.fromkeys(_split_ids(match)))
         else:
             junk = True

@@ -15,7 +15,7 @@ from citemark_schemas import (
 )
 from citemark_service.errors import NotJudged
 from citemark_service.parsing.answer import read_answer
-from citemark_service.parsing.parsed import Answer
+from citemark_service.parsing.parsed import Answer, Sources
 from citemark_service.parsing.sources import read_sources
 from citemark_service.score.citations import score_citations
 from citemark_service.score.formula import add_reward, rubric_reward
@@ -43,7 +43,11 @@ def rescore(
         raise NotJudged("non_stop_penalty refuses it, and a refusal needs no verdicts")
     if result.refusal is not None and result.refusal.kind is RefusalKind.NOT_STOPPED:
         raise NotJudged("it was refused for its finish_reason, unjudged")
-    answer = read_answer(rollout.response)
+    style = knobs.citation_style
+    sources = read_sources(rollout.tool_output, rollout.snippets, style)
+    answer = read_answer(rollout.response, style, sources)
+    if answer.refusal is None and answer.style != result.citation_style:
+        raise NotJudged(f"its citations were read as {result.citation_style}")
     draft = result.model_copy(update={"knobs": knobs})
     if knobs.instance_rubrics_only:
         versions = result.versions.model_copy(update={"static_rubrics": "none"})
@@ -53,7 +57,7 @@ def rescore(
         parts = {
             "rubrics": rubrics,
             "rubric_reward": rubric_reward(rubrics),
-            "citation": _score_citations(rollout, answer, result, knobs, read_sources),
+            "citation": _score_citations(answer, sources, result, knobs),
         }
         draft = draft.model_copy(update=parts)
     return add_reward(draft, answer)
@@ -79,7 +83,7 @@ def _choose_rubrics(
 
 
 def _score_citations(
-    rollout: Rollout, answer: Answer, result: ScoreResult, knobs: Knobs, read_sources: ReadSources
+    answer: Answer, sources: Sources, result: ScoreResult, knobs: Knobs
 ) -> CitationScore | None:
     if not knobs.apply_citation_reward:
         return None
@@ -93,7 +97,7 @@ def _score_citations(
         result.claims,
         result.uncited,
         answer=answer,
-        sources=read_sources(rollout.tool_output, rollout.snippets),
+        sources=sources,
         unit=knobs.citation_unit,
         no_claims_score=knobs.no_claims_score,
     )

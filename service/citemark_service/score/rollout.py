@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from citemark_rubrics import RubricLibrary, RubricSet, UnknownSet
 from citemark_schemas import (
+    CitationStyle,
     ClaimScore,
     ClaimVerdict,
     Criterion,
@@ -16,14 +17,17 @@ from citemark_schemas import (
     JudgeUsage,
     Knobs,
     ProblemDetail,
+    ReadStyle,
     Refusal,
     RefusalKind,
     Rollout,
     ScoreResult,
+    ScoreWarning,
     SentenceScore,
     SentenceVerdict,
     Snippet,
     Versions,
+    WarningKind,
 )
 from citemark_service.errors import InvalidRequest, InvalidVerdict
 from citemark_service.judges.tasks import (
@@ -38,15 +42,20 @@ from citemark_service.parsing.answer import read_answer
 from citemark_service.parsing.fingerprint import frame_texts
 from citemark_service.parsing.format import format_report
 from citemark_service.parsing.parsed import Answer, Claim, Sentence, Sources
-from citemark_service.parsing.sentences import statements
 from citemark_service.parsing.sources import read_sources
+from citemark_service.parsing.units import statements
 from citemark_service.score.citations import fabricated_ids, judgeable_ids, score_citations
 from citemark_service.score.formula import add_reward, rubric_reward, score_criterion
 
-ReadSources = Callable[[str | None, tuple[Snippet, ...] | None], Sources]
+ReadSources = Callable[[str | None, tuple[Snippet, ...] | None, CitationStyle], Sources]
 """`read_sources`, or a caching version of it."""
 
 _HASH_BYTES: Final = 16
+_NOTATIONS: Final[Mapping[ReadStyle, str]] = {
+    "snippet": "<snippet id=…>",
+    "cite": "<cite id=…>",
+    "numbered": "numbered [1]",
+}
 _REFUSALS: Final = {
     RefusalKind.NO_ANSWER: "the response has no complete <answer> block",
     RefusalKind.SEVERAL_ANSWERS: "the response has more than one <answer> block",
@@ -197,12 +206,35 @@ class ParsedRollout:
             rollout_hash=self.hash,
             reward=None,
             format=self.format,
+            citation_style=self.answer.style,
+            warnings=tuple(self._warn()),
             judge=judge,
             knobs=self.knobs,
             versions=versions,
             **fields,
         )
         return add_reward(draft, self.answer)
+
+    def _warn(self) -> Iterator[ScoreWarning]:
+        """What of the citations was not understood; nothing where they do not count."""
+        if not self.knobs.apply_citation_reward:
+            return
+        answer = self.answer
+        if not self.sources.by_id:
+            message = "the tool output defines no source, so no citation can count"
+            if read_sources(self.rollout.tool_output, None).by_id:
+                message += f": citation_style {self.knobs.citation_style} reads <snippet id=…> only"
+            cited = sum(len(claim.ids) for claim in answer.claims)
+            yield ScoreWarning(kind=WarningKind.NO_SOURCES, message=message, count=max(1, cited))
+        if not answer.unread:
+            return
+        mixed = self.knobs.citation_style == "auto" and bool(answer.claims)
+        kinds = ", ".join(f"{count} {_NOTATIONS[style]}" for style, count in answer.unread.items())
+        yield ScoreWarning(
+            kind=WarningKind.MIXED_NOTATIONS if mixed else WarningKind.UNREAD_CITATIONS,
+            message=f"read as citations: {_NOTATIONS[answer.style]}; not read: {kinds}",
+            count=sum(answer.unread.values()),
+        )
 
     def _score_claims(
         self, verdicts: Mapping[Claim, ClaimVerdict], *, unjudged: float | None
@@ -259,8 +291,9 @@ def parse_rollout(
 ) -> ParsedRollout:
     """Parse a rollout that has passed `check_rollout`; `position` replaces a missing id."""
     static = find_static_set(library, knobs)
-    sources = read_sources(rollout.tool_output, rollout.snippets)
-    answer = read_answer(rollout.response)
+    style = knobs.citation_style
+    sources = read_sources(rollout.tool_output, rollout.snippets, style)
+    answer = read_answer(rollout.response, style, sources)
     return ParsedRollout(
         id=rollout_id(rollout, position),
         rollout=rollout,

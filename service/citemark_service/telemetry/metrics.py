@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeVar, get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.exposition import choose_encoder
 
-from citemark_schemas import FailureKind, RefusalKind, ScoreResult, Source
+from citemark_schemas import FailureKind, RefusalKind, ScoreResult, Source, WarningKind
 
 Label = TypeVar("Label", bound=str)
 Measure = Callable[[], float]
@@ -116,6 +116,8 @@ class Metrics:
         self._failures = self._count_by("kind", FailureKind, "failures", text)
         text = "Rollouts that were not judged."
         self._refusals = self._count_by("kind", RefusalKind, "refusals", text)
+        text = "Rollouts with a warning, by what was not understood."
+        self._warnings = self._count_by("kind", WarningKind, "warnings", text)
         buckets = (*_SHARE, 1.1, 1.2)
         self._reward = self._histogram(
             "reward", "Reward over verification_reward.", buckets=buckets
@@ -175,6 +177,8 @@ class Metrics:
 
     def count_rollout(self, result: ScoreResult, *, answer_characters: int) -> None:
         """Count a finished rollout; `answer_characters` is 0 where it has no answer."""
+        for warning in result.warnings:
+            self._warnings[warning.kind].inc()
         if result.failure is not None:
             self._rollouts["failed"].inc()
             self._failures[result.failure.kind].inc()

@@ -135,10 +135,13 @@ class DatasetCheck:
         trainer, room, limit = self._trainer, self._room, self._settings.max_rollout_bytes
         misplaced = [] if rollout.criteria else list(self._misplaced_rubrics(row))
         yield from misplaced or _criterion_faults(rollout.criteria)
-        sources = read_sources(rollout.tool_output, rollout.snippets).by_id.values()
+        style = Knobs.resolve(self._settings, rollout).citation_style
+        sources = read_sources(rollout.tool_output, rollout.snippets, style).by_id.values()
         if not sources:
             place = "tool_output" if rollout.snippets is None else "snippets"
             fix = "write each result as <snippet id=ID>…</snippet>, or give snippets"
+            if read_sources(rollout.tool_output, None).by_id:
+                fix = f"citation_style {style} reads <snippet id=ID> only; auto reads these sources"
             yield warning(place, "defines no source id: every citation will count as made up", fix)
         try:
             # `finish_reason` is not known before the policy answers, and not a fault of the row.

@@ -13,7 +13,7 @@ from typing import Any, Final
 import httpx
 from pydantic import SecretStr, ValidationError
 
-from citemark_schemas import Problem, Rollout, ScoreResponse
+from citemark_schemas import CitationStyle, Problem, Rollout, ScoreResponse, ScoreResult
 from citemark_service.errors import CitemarkError
 from citemark_service.parsing.sources import read_sources
 from citemark_service.trainers.checks import SoundRow
@@ -26,7 +26,14 @@ _EQUAL: Final = 1e-6  # tolerance, relative and absolute
 _LONGEST: Final = 240  # characters of a claim
 _CITABLE: Final = re.compile(r"[^\s,<>\"'=]+")
 _SENTENCE: Final = re.compile(r"[^.!?]{1,2000}[.!?]?")
+_UNREAD: Final = "citation_style says which citations and sources are read"
 _DOCTOR: Final = "`citemark doctor` examines the judge"
+_CLAIMS: Final[Mapping[CitationStyle, str]] = {
+    "auto": "<snippet id={0}>{1}</snippet>",
+    "snippet": "<snippet id={0}>{1}</snippet>",
+    "cite": '<cite id="{0}">{1}</cite>',
+    "numbered": "{1} [{0}]",
+}
 _ADVICE: Final[Mapping[int, str]] = {
     401: "set CITEMARK_API_TOKEN to the service's token",
     403: "set CITEMARK_API_TOKEN to the service's token",
@@ -53,6 +60,7 @@ class Leg:
     """As the trainer reads it from `route`."""
     scored: float
     """From `/v1/score`."""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +84,8 @@ async def make_round_trip(
         try:
             for answer, response in (("honest", honest_answer(sound.rollout)), ("empty", "")):
                 legs.append(await _leg(http, trainer, sound, answer, response))
-            faults = _compare(*legs)
+            faults = [warning("citations", told, _UNREAD) for told in legs[0].warnings]
+            faults += _compare(*legs)
         except NoReward as failure:
             faults = [error("reward", str(failure), failure.fix)]
     return Trip(sound.place, tuple(legs), tuple(faults))
@@ -85,17 +94,19 @@ async def make_round_trip(
 def honest_answer(rollout: Rollout) -> str:
     """An answer that quotes and cites the first 3 sources; a judge should rate it high."""
     claims: list[str] = []
-    for source in read_sources(rollout.tool_output, rollout.snippets).by_id.values():
+    style = rollout.citation_style
+    claim = _CLAIMS[style]
+    for source in read_sources(rollout.tool_output, rollout.snippets, style).by_id.values():
         words = " ".join(re.sub(r"[<>]", " ", source.text[: 8 * _LONGEST]).split())
         sentence = _SENTENCE.match(words)
         text = sentence.group()[:_LONGEST].strip() if sentence else ""
         if text and _CITABLE.fullmatch(source.id):
-            claims.append(f"<snippet id={source.id}>{text}</snippet>")
+            claims.append(claim.format(source.id, text))
     answer = " ".join(claims[:3]) or "The search results do not answer the question."
     return f"<answer>{answer}</answer>"
 
 
-async def _score(http: httpx.AsyncClient, rollout: Rollout, response: str) -> float:
+async def _score(http: httpx.AsyncClient, rollout: Rollout, response: str) -> ScoreResult:
     whole = rollout.model_copy(update={"response": response, "finish_reason": "stop"})
     item = whole.model_dump(mode="json", exclude_unset=True)
     answer = await _post(http, "/v1/score", {"items": [item]})
@@ -107,15 +118,17 @@ async def _score(http: httpx.AsyncClient, rollout: Rollout, response: str) -> fl
         failure = result.failure
         told = "no reward" if failure is None else f"{failure.kind}: {failure.message}"
         raise NoReward(f"/v1/score: {told}", _DOCTOR)
-    return result.reward
+    return result
 
 
 async def _leg(
     http: httpx.AsyncClient, trainer: Trainer, sound: SoundRow, answer: str, response: str
 ) -> Leg:
-    scored = await _score(http, sound.rollout, response)
+    result = await _score(http, sound.rollout, response)
+    scored = result.reward or 0.0
+    warnings = tuple(each.message for each in result.warnings)
     if trainer.posts is None:
-        return Leg(answer, "/v1/score", scored, scored)
+        return Leg(answer, "/v1/score", scored, scored, warnings)
     path, told = "", None
     for path, body in trainer.posts(sound.row, response).items():
         told = await _post(http, path, body)
@@ -126,7 +139,7 @@ async def _leg(
         raise NoReward(problem, "does the service's version speak this dialect?") from broken
     if reward is None:
         raise NoReward(f"{path}: the judge failed", _DOCTOR)
-    return Leg(answer, path, reward, scored)
+    return Leg(answer, path, reward, scored, warnings)
 
 
 async def _post(http: httpx.AsyncClient, path: str, body: Body) -> Any:

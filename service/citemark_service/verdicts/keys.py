@@ -4,7 +4,7 @@ A verdict depends on the judge and on the texts it reads, not on ids of rollouts
 groups or callers. So it is found again with another citation weight, or for the same claim in
 another rollout.
 
-    criterion   judge, question, sources, answer, polarity, title, description
+    criterion   judge, question, sources, answer and its notation, polarity, title, description
     claim       judge, question, claim, the texts of its judged snippets in order
     sentence    judge, question, sentence
 
@@ -49,7 +49,10 @@ class Keys:
 
     def criteria(self, task: CriteriaTask) -> tuple[Item, ...]:
         shared = self._criterion.copy()  # hashes what all criteria share once
-        shared.update(frame_texts(task.question, task.answer.text))
+        answer = task.answer
+        shared.update(frame_texts(task.question, answer.text))
+        if answer.style != "snippet":  # the judge sees another rendering of the same text
+            shared.update(frame_texts(answer.style))
         shared.update(task.sources.digest)
         keys = (_digest(shared, frame_texts(*criterion.key)) for criterion in task.criteria)
         return tuple(Item(key, CriterionVerdict) for key in keys)

@@ -254,9 +254,16 @@ def _read_statements(
 
 
 def _inner_text(answer: Answer, span: Span) -> str:
-    """The text of a span, without the tag where it is a claim's."""
+    """The text of a span, without the notation of a claim."""
     start, end = (place - answer.span[0] for place in span)
     marked = answer.text[start:end]
+    if answer.style == "numbered":
+        base, pieces = answer.span[0], []
+        for mark in answer.marks:
+            if start <= mark.start - base < end:
+                pieces.append(answer.text[start : mark.start - base])
+                start = mark.end - base
+        return "".join([*pieces, answer.text[start:end]]).strip()
     if marked.startswith("<"):
         body = marked[marked.find(">") + 1 :]
         marked = body[: body.rindex("<")] if body.endswith(">") and "<" in body else body

@@ -33,8 +33,7 @@ from citemark_service.judges.language.texts import (
     size,
 )
 from citemark_service.judges.tasks import CitationTask, CriteriaTask
-from citemark_service.parsing.parsed import Sources
-from citemark_service.parsing.tags import claim_tags
+from citemark_service.parsing.parsed import Answer, Sources
 
 PROMPT_BYTES = 80_000  # with the reply it fits 32,768 tokens of ordinary text
 
@@ -121,7 +120,7 @@ class PromptWriter:
         system, tail = self._write_wording(
             task.criteria, tuple(criteria), group.nonce, quotes, layout.shape
         )
-        answer = render_answer(task.answer.text, self.budget.answer)
+        answer = render_answer(task.answer, self.budget.answer)
         return layout, (Message("system", system), Message("user", group.head + answer + tail))
 
     def citations(self, task: CitationTask) -> tuple[Layout, tuple[Message, ...]]:
@@ -212,23 +211,29 @@ def shared_part(messages: Sequence[Message]) -> int:
     return max(0, messages[-1].content.find("<answer-"))
 
 
-def render_answer(text: str, budget: int) -> str:
-    """The answer as neutral text, with claims as `<cite IDS>…</cite>`.
+def render_answer(answer: Answer, budget: int) -> str:
+    """The answer as neutral text, with claims of any notation as `<cite IDS>…</cite>`.
 
     All other angle brackets are replaced, so that this notation cannot be forged.
     """
+    pieces, at = [], 0
+    for mark in answer.marks:
+        # Private-use marks instead of angle brackets, which `neutral` would replace.
+        ids = _without_marks(_join_ids(mark.ids)) or "?"
+        opening = f"{_OPEN}{ids}{_OPENED}" if mark.opens else ""
+        start = mark.start - answer.span[0]
+        pieces += [_without_marks(answer.text[at:start]), _CLOSE if mark.closes else opening]
+        at = mark.end - answer.span[0]
+    shown = neutral("".join([*pieces, _without_marks(answer.text[at:])]))
+    for character, tag_text in _MARKS.items():
+        shown = shown.replace(character, tag_text)
+    return clip(shown.strip(), budget)
+
+
+def _without_marks(text: str) -> str:
     for mark in _MARKS:
         text = text.replace(mark, "\ufffd")
-    pieces, at = [], 0
-    for tag in claim_tags(text, 0, len(text)):
-        # Private-use marks instead of angle brackets, which `neutral` would replace.
-        mark = _CLOSE if tag.closing else f"{_OPEN}{_join_ids(tag.ids) or '?'}{_OPENED}"
-        pieces += [text[at : tag.start], mark]
-        at = tag.end
-    shown = neutral("".join([*pieces, text[at:]]))
-    for mark, tag_text in _MARKS.items():
-        shown = shown.replace(mark, tag_text)
-    return clip(shown.strip(), budget)
+    return text
 
 
 def _state_criterion(criterion: Criterion) -> str:

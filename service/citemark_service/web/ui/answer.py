@@ -14,7 +14,9 @@ SHOWN_IDS: Final = 40  # of one claim; also claims of one source
 _SOURCES: Final = 300  # shown, those that are not cited only where there is room
 _OPENED: Final = re.compile(r"<answer\s{0,9}>$", re.IGNORECASE)
 _CLOSED: Final = re.compile(r"^</answer\s{0,9}>", re.IGNORECASE)
-_OUTER_TAGS: Final = re.compile(r"^<snippet\b[^<>]{0,2000}>|</snippet\s{0,9}>$", re.IGNORECASE)
+_OUTER_TAGS: Final = re.compile(
+    r"^<(?:snippet|cite)\b[^<>]{0,2000}>|</(?:snippet|cite)\s{0,9}>$", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ def mark_answer(rollout: Rollout, result: ScoreResult) -> Mapping[str, Any]:
         # There is no answer block.
         start, end = 0, len(response)
     stop = min(end, start + ANSWER_CHARS)
-    snippets = read_sources(rollout.tool_output, rollout.snippets).by_id
+    style = result.knobs.citation_style
+    snippets = read_sources(rollout.tool_output, rollout.snippets, style).by_id
     # Pages link a source by its number: its id is the policy's own text.
     numbers = {name: at for at, name in enumerate(snippets, start=1)}
     citing: dict[str, list[int]] = {}

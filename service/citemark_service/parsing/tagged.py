@@ -1,4 +1,4 @@
-"""Parses the claims of an answer block: pairs tags, names defects, merges equal claims.
+"""Parses the claims of an answer with claim tags: pairs tags, names defects, merges equal claims.
 
 Text belongs to the innermost claim around it only, so that time is linear for any nesting.
 """
@@ -7,22 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from citemark_schemas import Span
-from citemark_service.parsing.parsed import Claim
-from citemark_service.parsing.tags import Tag, claim_tags
+from citemark_service.parsing.lines import Line
+from citemark_service.parsing.parsed import Claim, Mark, Reading
+from citemark_service.parsing.tags import Tag
+from citemark_service.parsing.units import split_units, to_sentences
 from citemark_service.parsing.visible import fold_space, has_content, normal_form
-
-
-@dataclass(frozen=True, slots=True)
-class Marked:
-    """An answer block split at its claim tags; see `Answer` for fields of the same name."""
-
-    claims: tuple[Claim, ...]
-    """Distinct claims, in order of first appearance."""
-    outside: tuple[Span, ...]
-    """Text outside all claims, split at each claim tag."""
-    malformed_tags: int
-    stray_tags: int
-    prose: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +36,30 @@ class _TagPairs:
         return self.around(self.opens.get(index)) if tag.closing else index
 
 
-def read_claims(text: str, block: Span) -> Marked:
-    """Parse `text[block]`; spans are positions in `text`. Never raises."""
-    tags = list(claim_tags(text, *block))
+def read_tagged(text: str, block: Span, lines: Sequence[Line], tags: Sequence[Tag]) -> Reading:
+    """Parse `text[block]` with its claim tags; spans are positions in `text`. Never raises."""
     pairs = _pair_tags(tags)
     texts, outside = _assign_texts(text, block, tags, pairs)
     claims = list(_read_claims(tags, pairs, texts, block[1]))
     malformed = sum(claim.malformed is not None for claim in claims)
-    prose = _join_prose(text, block, tags)
-    return Marked(_merge_equal(claims), tuple(outside), malformed, pairs.stray, prose)
-
-
-def _join_prose(text: str, block: Span, tags: Sequence[Tag]) -> str:
     starts = [block[0], *(tag.end for tag in tags)]
     ends = [*(tag.start for tag in tags), block[1]]
-    return "\n".join([text[start:end] for start, end in zip(starts, ends, strict=True)])
+    return Reading(
+        claims=merge_equal(claims),
+        sentences=to_sentences(text, split_units(text, lines, outside)),
+        malformed_tags=malformed,
+        stray_tags=pairs.stray,
+        prose="\n".join([text[start:end] for start, end in zip(starts, ends, strict=True)]),
+        marks=tuple(
+            Mark(tag.start, tag.end, opens=not tag.closing, closes=tag.closing, ids=tag.ids)
+            for tag in tags
+        ),
+    )
+
+
+def outside_tags(text: str, block: Span, tags: Sequence[Tag]) -> list[Span]:
+    """The spans of `text[block]` outside all claims."""
+    return _assign_texts(text, block, tags, _pair_tags(tags))[1]
 
 
 def _pair_tags(tags: Sequence[Tag]) -> _TagPairs:
@@ -130,7 +128,8 @@ def _defect(tag: Tag, text: str, closed: bool) -> str | None:
     return "junk_attribute" if tag.junk else None
 
 
-def _merge_equal(claims: Sequence[Claim]) -> tuple[Claim, ...]:
+def merge_equal(claims: Sequence[Claim]) -> tuple[Claim, ...]:
+    """Distinct claims, in order of first appearance."""
     groups: dict[str, list[Claim]] = {}
     for claim in claims:
         groups.setdefault(normal_form(claim.text), []).append(claim)

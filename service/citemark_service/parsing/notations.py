@@ -1,0 +1,92 @@
+"""Finds which notations of citations an answer uses, and chooses the one to read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from citemark_schemas import ReadStyle, Span
+from citemark_service.parsing.lines import Line
+from citemark_service.parsing.markers import Marker, find_markers
+from citemark_service.parsing.parsed import Sources
+from citemark_service.parsing.tagged import outside_tags
+from citemark_service.parsing.tags import Tag, claim_tags
+
+
+class Tally(NamedTuple):
+    known: int
+    """Citations of sources that the tool output defines."""
+    written: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notations:
+    tags: Mapping[ReadStyle, Sequence[Tag]]
+    markers: Sequence[Marker]
+    tallies: Mapping[ReadStyle, Tally]
+    """Those with citations, of markers only the ones outside claim tags."""
+
+    def choose(self, sources: Sources) -> ReadStyle:
+        """The notation of most citations of known sources, else of most citations.
+
+        Markers whose numbers could name no source may be anything, so they decide nothing.
+        """
+        possible = dict(self.tallies)
+        if (
+            sources.by_id
+            and not sources.numbered
+            and not possible.get("numbered", Tally(0, 0)).known
+        ):
+            possible.pop("numbered", None)
+        # `max` keeps the first of equals, which is the published run's notation.
+        return max(possible, key=lambda style: possible[style], default="snippet")
+
+    def count_unread(self, chosen: ReadStyle) -> dict[ReadStyle, int]:
+        return {style: each.written for style, each in self.tallies.items() if style != chosen}
+
+
+def read_notations(text: str, block: Span, lines: Sequence[Line], sources: Sources) -> Notations:
+    """All notations of citations in `text[block]`. Linear time."""
+    tags: dict[ReadStyle, Sequence[Tag]] = {
+        "snippet": list(claim_tags(text, *block)),
+        # HTML's own `cite` has no id and names a work.
+        "cite": _with_ids(list(claim_tags(text, *block, "cite"))),
+    }
+    markers = find_markers(text, block, lines, sources)
+    tallies: dict[ReadStyle, Tally] = {}
+    outside = [block]
+    for style, found in tags.items():
+        opening = [tag for tag in found if not tag.closing]
+        if opening:
+            known = sum(name in sources.by_id for tag in opening for name in tag.ids)
+            tallies[style] = Tally(known, sum(max(1, len(tag.ids)) for tag in opening))
+            if markers:
+                outside = _overlap(outside, outside_tags(text, block, found))
+    free, at = [], 0
+    for marker in markers:
+        while at < len(outside) and outside[at][1] <= marker.start:
+            at += 1
+        if at < len(outside) and outside[at][0] <= marker.start:
+            free.append(marker)
+    if free:
+        written = sum(len(marker.ids) for marker in free)
+        tallies["numbered"] = Tally(sum(marker.known for marker in free), written)
+    return Notations(tags, markers, tallies)
+
+
+def _with_ids(tags: Sequence[Tag]) -> Sequence[Tag]:
+    """The tags, or none where no opening one has an id."""
+    return tags if any(tag.ids for tag in tags) else ()
+
+
+def _overlap(left: Sequence[Span], right: Sequence[Span]) -> list[Span]:
+    """What two ordered sequences of spans have in common."""
+    common, at, to = list[Span](), 0, 0
+    while at < len(left) and to < len(right):
+        start, end = max(left[at][0], right[to][0]), min(left[at][1], right[to][1])
+        if start < end:
+            common.append((start, end))
+        if left[at][1] < right[to][1]:
+            at += 1
+        else:
+            to += 1
+    return common
