@@ -32,6 +32,7 @@ _KNOBS: dict[str, st.SearchStrategy[Any]] = {
     "citation_weight": st.floats(0, 10, allow_nan=False),
     "instance_rubrics_only": st.booleans(),
     "citation_unit": st.sampled_from(["snippet", "paper"]),
+    "citation_style": st.sampled_from(["auto", "snippet", "cite", "numbered"]),
 }
 _FIELDS = st.fixed_dictionaries(
     {"question": _WORDS, "tool_output": _TEXT.map(lambda text: f"<snippet id=A>{text}</snippet>")},
