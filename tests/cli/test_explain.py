@@ -77,6 +77,17 @@ def test_a_failure_shows_no_number(tmp_path: Path) -> None:
     assert "no reward: judge_timeout: too slow (a retry may help)" in shown
 
 
+def test_what_was_not_read_is_shown(rows: WriteRows) -> None:
+    row = {
+        "question": "When?",
+        "tool_output": "<snippet id=S1>It opened in 1963.</snippet>",
+        "response": "<answer>It opened in 1963 [1][2].</answer>",
+        "positive_rubrics": ["Says 1963"],
+    }
+    shown = cli("explain", rows([row])).stdout
+    assert "warning   read as citations: <snippet id=…>; not read: 2 numbered [1]" in shown
+
+
 def test_the_knobs_of_the_sum_are_shown() -> None:
     knobs = ["--knob", "verification_reward=10", "--knob", "citation_weight=0.5"]
     shown = cli("explain", ROLLOUTS, "--id", "pumped-hydro-good", *knobs).stdout

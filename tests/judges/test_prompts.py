@@ -272,7 +272,7 @@ def test_a_fair_cap_fits_and_wastes_nothing(sizes, total):
 def test_hostile_megabytes_take_seconds_at_most():
     start = time.process_time()
     for piece in ("<", "<snippet ", "<snippet id=a>", "</snippet>", "\n \n", "[INST", "\u200b<"):
-        render_answer(piece * (1_000_000 // len(piece)), 20_000)
+        render(piece * (1_000_000 // len(piece)), 20_000)
     for piece in ("word ", "x", "\n \n", "["):
         excerpt(neutral(piece * (1_000_000 // len(piece))), frozenset({"word"}), 2_000)
     assert time.process_time() - start < 20

@@ -2,7 +2,7 @@
 
 import pytest
 
-from citemark_schemas import Failure, FailureKind, Knobs
+from citemark_schemas import Failure, FailureKind, Knobs, ScoreResult
 from citemark_service.errors import NotJudged
 from citemark_service.rescoring.reward import Change, rescore
 from support.examples import ROLLOUTS, score_one
@@ -68,3 +68,17 @@ def test_neither_a_failure_nor_weights_of_0_make_a_number():
     failed = result.model_copy(update={"reward": None, "failure": failure})
     with pytest.raises(NotJudged, match="judge_timeout"):
         rescore(ROLLOUTS[0], failed, Change(Knobs(), {}))
+
+
+def test_a_result_that_was_kept_without_the_notation_was_read_as_snippet_tags():
+    rollout = ROLLOUTS[0]
+    result = score_one(rollout, Knobs(citation_style="snippet"))
+    old = result.model_dump(mode="json", exclude={"citation_style", "warnings"})
+    del old["knobs"]["citation_style"]
+    kept = ScoreResult.model_validate(old)
+    assert kept.knobs.citation_style == kept.citation_style == "snippet"
+    assert rescore(rollout, kept, Change(Knobs(), {})) == result
+    anew = rescore(rollout, kept, Change(Knobs(citation_style="auto"), {}))
+    assert anew.reward == result.reward
+    with pytest.raises(NotJudged, match="read as snippet"):
+        rescore(rollout, kept, Change(Knobs(citation_style="numbered"), {}))

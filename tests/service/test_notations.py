@@ -7,7 +7,6 @@ from typing import Any
 import httpx
 import pytest
 
-from citemark_rubrics import load_library
 from citemark_schemas import ClaimVerdict, ScoreResult, SentenceVerdict
 from citemark_service.app import create_app
 from citemark_service.judges.embedded.judge import EmbeddedJudge
@@ -79,7 +78,7 @@ class LookupJudge(EmbeddedJudge):
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    app = create_app(settings=Settings(ledger="off"), judge=LookupJudge(), library=load_library())
+    app = create_app(settings=Settings(ledger="off"), judge=LookupJudge())
     with listening(app) as address:
         yield address
 

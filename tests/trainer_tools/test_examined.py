@@ -104,6 +104,8 @@ DOUBTFUL = [
     ("verl", carry(positive_rubrics=[], negative_rubrics=[]), "positive_rubrics",
      "no rubric of its own"),
     ("verl", carry(tool_output="nothing found"), "tool_output", "no source id"),
+    ("verl", carry(tool_output='[{"url": "u", "text": "x"}]', citation_style="snippet"),
+     "tool_output", "no source id"),
     ("verl", carry(question="why " * 3000), "question", "longer than the judge"),
     ("verl", carry(tool_output=f"<snippet id=A>{'word ' * 10_000}</snippet>"), "tool_output",
      "longer than the judge"),

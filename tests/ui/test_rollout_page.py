@@ -203,3 +203,18 @@ def test_only_this_site_can_send_the_form(pages, examples, status, headers):
     given = {name: value.format(here=here) for name, value in headers.items()}
     seen = paste(pages, examples[0], status, **given)
     assert ("Another site" in seen.text) is (status == 403)
+
+
+def test_a_page_shows_numbered_claims_where_they_stand_and_what_was_not_read(tmp_path):
+    told = {
+        **rollout("It is short."),
+        "tool_output": '[{"url": "https://a.example", "text": "It is written every 5 s."}]',
+        "response": "<answer>## When\n\nIt is written every 5 s [1]. <cite id=9>x</cite></answer>",
+    }
+    with kept_service(tmp_path) as client:
+        score(client, [told], run="a", step=1)
+        shown = page(client, "rollout?n=1")
+    (claim,) = shown.classed("claim")[-1:]
+    assert "It is written every 5 s [1]." in claim.text
+    (warn,) = shown.classed("warn")
+    assert "read as citations: numbered [1]; not read: 1 <cite id=…>" in warn.text
