@@ -132,14 +132,14 @@ def test_no_more_rows_than_asked_for_are_judged_at_once(path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "named"),
     [
-        ([FULLY, "{"], ":2: not a JSON object"),
-        ([FULLY, "[1]"], ":2: not a JSON object"),
-        ([FULLY, {"question": "Why?"}], ":2: has neither"),
-        ([FULLY, support_row("0.9", "maybe")], ":2: human_label"),
-        ([FULLY, FULLY | {"snippets": "s"}], ":2: snippets"),
-        ([FULLY, criterion_row("0.9", 1)], ":2: is of another kind"),
-        ([FULLY, {"tool_output": ""}], ":2: is of another kind"),
-        *(([criterion_row("0.9", label)], ":1: human_label") for label in (1.5, -1, "good")),
+        ([FULLY, "{"], ", line 2: is not"),
+        ([FULLY, "[1]"], ", line 2: is not"),
+        ([FULLY, {"question": "Why?"}], ", line 2: has neither"),
+        ([FULLY, support_row("0.9", "maybe")], ", line 2: human_label"),
+        ([FULLY, FULLY | {"snippets": "s"}], ", line 2: snippets"),
+        ([FULLY, criterion_row("0.9", 1)], ", line 2: is of another kind"),
+        ([FULLY, {"tool_output": ""}], ", line 2: is of another kind"),
+        *(([criterion_row("0.9", label)], ", line 1: human_label") for label in (1.5, -1, "good")),
         ([""], ": holds no row"),
     ],
 )
@@ -149,7 +149,7 @@ def test_a_bad_line_is_named(path: Path, rows: list[dict[str, Any] | str], named
 
 
 def test_an_absent_file_is_refused(path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="cannot read"):
         asyncio.run(measure(ReadingJudge(), path, concurrency=1))
 
 

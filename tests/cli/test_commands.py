@@ -105,7 +105,7 @@ def test_agree_prints_a_criterion_as_text(rows: WriteRows) -> None:
 def test_agree_skips_whole_rollouts_and_names_a_bad_row(rows: WriteRows) -> None:
     cli("agree", ROLLOUTS, says="rollouts.jsonl: skipped: ")
     bad = {"claim": "c", "human_label": "maybe"}
-    cli("agree", rows([*LABELLED, bad]), status=2, says="rows.jsonl:5")
+    cli("agree", rows([*LABELLED, bad]), status=2, says="rows.jsonl, line 5")
 
 
 def well(cached: int | None = None, prompt: int = 4000) -> Reply:

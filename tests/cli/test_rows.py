@@ -1,4 +1,4 @@
-"""Reading rollouts from JSON lines: each line is a row or a bad line, and nothing raises."""
+"""Reading rollouts from rows: each is a rollout or a bad row, and nothing raises."""
 
 import json
 from typing import Any
@@ -8,27 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citemark_schemas import Rollout
-from citemark_service.cli.rows import BadLine, RolloutRow, RowReader
+from citemark_service.cli.rows import BadRow, RolloutRow, RowReader
+from citemark_service.row_files import parse_line
 
 ROW = {"question": "q", "tool_output": "", "response": "r"}
 
 
 def reader_of(*values: Any) -> RowReader:
     """A reader of lines with these values; bytes are lines as they are."""
-    return RowReader(v if isinstance(v, bytes) else json.dumps(v).encode() + b"\n" for v in values)
+    lines = [value if isinstance(value, bytes) else json.dumps(value).encode() for value in values]
+    return RowReader(parse_line(number, line) for number, line in enumerate(lines, start=1))
 
 
 @given(st.lists(st.binary(max_size=40)))
 def test_any_bytes_are_rows_or_bad_lines(lines: list[bytes]) -> None:
-    filled = [line for line in lines if line.strip()]
-    assert len(list(RowReader(lines))) == len(filled)
-
-
-def test_blank_lines_count_as_lines_but_not_as_rows() -> None:
-    raw = json.dumps(ROW).encode()
-    rows = reader_of(b"\xef\xbb\xbf" + raw, b"  \n", raw)
-    places = [(row.line, row.id) for row in rows if isinstance(row, RolloutRow)]
-    assert places == [(1, "0"), (3, "1")]
+    assert len(list(reader_of(*lines))) == len(lines)
 
 
 def test_unknown_columns_move_into_the_metadata() -> None:
@@ -57,12 +51,12 @@ def test_unknown_columns_move_into_the_metadata() -> None:
 )
 def test_a_misspelt_field_is_an_error_with_a_hint(column: str, field: str) -> None:
     message = f"column {column!r} is unknown; did you mean {field!r}?"
-    assert list(reader_of({**ROW, column: 1})) == [BadLine(1, message)]
+    assert list(reader_of({**ROW, column: 1})) == [BadRow("line 1", message)]
 
 
 def test_every_field_is_known() -> None:
     reader = reader_of(dict.fromkeys(Rollout.model_fields) | ROW | {"id": "a"})
-    assert isinstance(next(iter(reader)), BadLine)  # a knob may be absent, but not null
+    assert isinstance(next(iter(reader)), BadRow)  # a knob may be absent, but not null
     assert reader.moved == {}
 
 
@@ -81,13 +75,6 @@ def test_every_field_is_known() -> None:
     ],
 )
 def test_a_bad_line_says_what_is_wrong(values: list[Any], line: int, message: str) -> None:
-    (bad,) = (row for row in reader_of(*values) if isinstance(row, BadLine))
-    assert bad.line == line
+    (bad,) = (row for row in reader_of(*values) if isinstance(row, BadRow))
+    assert bad.place == f"line {line}"
     assert message in bad.message
-
-
-def test_an_object_over_many_lines_is_one_row() -> None:
-    lines = json.dumps(ROW, indent=2).encode().splitlines(keepends=True)
-    (row,) = RowReader(lines)
-    assert isinstance(row, RolloutRow)
-    assert len(list(RowReader(lines[:-1]))) == len(lines) - 1

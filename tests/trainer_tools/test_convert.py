@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from citemark_service.trainers.files import read_rows
+from citemark_service.row_files import RowFile
 from citemark_service.trainers.table import LAYOUTS
 from support.command_line import EXAMPLES, cli
 from support.made_tasks import ROW, json_lines
@@ -18,7 +18,7 @@ PAIRS = [(name, ending) for name, each in LAYOUTS.items() for ending in each.suf
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    return [dict(each.row) for each in read_rows(path) if each.row is not None]
+    return [dict(each.row) for each in RowFile(path) if each.row is not None]
 
 
 @pytest.mark.parametrize(("name", "ending"), PAIRS)
@@ -113,10 +113,16 @@ def test_a_broken_template_is_a_line_and_no_traceback(convert, tmp_path, text):
     convert([ROW], options, status=2, says="prompt template prompt.j2")
 
 
-def test_a_file_can_be_converted_in_place(rows):
+@pytest.mark.parametrize("link", [None, Path.symlink_to, Path.hardlink_to])
+def test_a_source_is_never_overwritten(rows, tmp_path, link):
     data = rows([ROW])
-    cli("convert", data, data, "--to", "skyrl")
-    assert read(data)[0]["env_class"] == "citemark"
+    before, output = data.read_bytes(), data if link is None else tmp_path / "link.jsonl"
+    if link is not None:
+        link(output, data)
+    says = "is read too, and would be overwritten; choose another output"
+    cli("convert", data, output, "--to", "skyrl", status=2, says=says)
+    cli("score", data, "-o", output, status=2, says=says)
+    assert data.read_bytes() == before
 
 
 def test_an_interruption_leaves_what_was_there(start, tmp_path):

@@ -1,4 +1,4 @@
-"""Files of rows: read with every row told by its place, written whole or not at all."""
+"""Files of rows are written whole or not at all."""
 
 import subprocess
 import sys
@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from citemark_service.errors import DataError
-from citemark_service.trainers.files import count_rows, open_writer, read_rows, replace_file
+from citemark_service.row_files import RowFile
+from citemark_service.trainers.files import open_writer, replace_file, suffix_of
 from citemark_service.trainers.rows import MESSAGES, Kind, Shape
 from support.command_line import EXAMPLES
 
@@ -32,8 +33,8 @@ def written(path: Path, rows: list[dict[str, object]]) -> Path:
 def test_rows_come_back_in_order(tmp_path, ending):
     rows: list[dict[str, object]] = [{"id": f"é{n}", "n": n} for n in range(3000)]
     path = written(tmp_path / f"rows.{ending}", rows)
-    assert count_rows(path) == 3000
-    read = [numbered.row for numbered in read_rows(path)]
+    assert RowFile(path).count() == 3000
+    read = [numbered.row for numbered in RowFile(path)]
     assert [(row["id"], row["n"]) for row in read if row] == [(r["id"], r["n"]) for r in rows]
 
 
@@ -60,39 +61,14 @@ def test_a_replaced_file_keeps_its_mode_and_its_link(tmp_path):
     assert target.stat().st_mode & 0o777 == 0o640
 
 
-def test_bad_lines_are_told_by_number_and_the_rest_is_read(tmp_path):
-    path = tmp_path / "rows.jsonl"
-    path.write_bytes(b'\xef\xbb\xbf{"id": "a"}\n\nnot json\n[1]\n{"id": "\\ud800"}\n{"id": "b"}')
-    told = [(each.place, bool(each.row), each.problem[:13]) for each in read_rows(path)]
-    assert told == [
-        ("line 1", True, ""),
-        ("line 3", False, "is not JSON: "),
-        ("line 4", False, "is not a JSON"),
-        ("line 5", False, "is not JSON: "),
-        ("line 6", True, ""),
-    ]
-
-
-def test_a_line_too_long_to_hold_is_passed_over(tmp_path):
-    path = tmp_path / "rows.jsonl"
-    path.write_bytes(b'{"id": "' + b"x" * 66 * 2**20 + b'"}\n{"id": "b"}\n')
-    first, second = read_rows(path)
-    assert first.problem == "is longer than 64 MiB"
-    assert second.row == {"id": "b"}
-    assert second.place == "line 2"
-
-
 @pytest.mark.parametrize(
     ("use", "name", "told"),
     [
         (lambda path: written(path, []), "nowhere/rows.jsonl", "cannot write .*nowhere"),
-        (lambda path: list(read_rows(path)), "torn.parquet", "cannot read"),
-        (count_rows, "torn.parquet", "cannot read"),
-        (read_rows, "rows.csv", "must end in .jsonl"),
+        (suffix_of, "rows.csv", "must end in .jsonl"),
     ],
 )
 def test_what_is_no_file_of_rows_is_said(tmp_path, use, name, told):
-    (tmp_path / "torn.parquet").write_bytes(b"PAR1 but not really")
     with pytest.raises(DataError, match=told):
         use(tmp_path / name)
 

@@ -1,4 +1,4 @@
-"""Human-labelled rows: read from JSONL, put to a judge as tasks, and compared with its verdicts.
+"""Human-labelled rows: read from a file, put to a judge as tasks, and compared with its verdicts.
 
 Two kinds are measured: claim support (`claim`, `snippets`, and `human_label` as a name) and
 rubric criteria (`criterion`, `polarity`, `response`, and `human_label` as a number). Whole
@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import msgspec
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from citemark_schemas import FormatReport, Polarity, Snippet
@@ -32,6 +31,7 @@ from citemark_service.parsing.lines import read_lines
 from citemark_service.parsing.parsed import Answer, Claim
 from citemark_service.parsing.sources import read_sources
 from citemark_service.parsing.units import split_units, to_sentences
+from citemark_service.row_files import RowFile
 from citemark_service.score.citations import judgeable_ids
 
 _SUPPORT: Final = {"supported": 1.0, "partially_supported": 0.5, "not_supported": 0.0}
@@ -87,45 +87,39 @@ LabelledRow = SupportRow | CriterionRow
 
 
 def read_labelled(path: Path) -> list[LabelledRow] | None:
-    """The labelled rows of one JSONL file, all of one kind; None for a file of whole rollouts.
+    """The labelled rows of one file, all of one kind; None for a file of whole rollouts.
 
     Raises `DataError`, naming file, line and field, for a file that cannot be read or is empty,
-    and for a line that is malformed or of another kind than the first.
+    and for a row that is malformed or of another kind than the first.
     """
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     rows: list[LabelledRow] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for numbered in RowFile(path):
+        if numbered.row is None:
+            raise DataError(f"{path}, {numbered.place}: {numbered.problem}")
         try:
-            row = _read_row(line)
+            row = _read_row(numbered.row)
         except ValueError as error:
-            raise DataError(f"{path}:{number}: {error}") from error
+            raise DataError(f"{path}, {numbered.place}: {error}") from error
         if row is None and not rows:
             return None
         if row is None or (rows and type(row) is not type(rows[0])):
-            raise DataError(f"{path}:{number}: is of another kind than the rows before it")
+            told = "is of another kind than the rows before it"
+            raise DataError(f"{path}, {numbered.place}: {told}")
         rows.append(row)
     if not rows:
         raise DataError(f"{path}: holds no row")
     return rows
 
 
-def _read_row(line: bytes) -> LabelledRow | None:
-    """The row of one line; None for a whole rollout. Raises `ValueError`."""
+def _read_row(fields: Mapping[str, Any]) -> LabelledRow | None:
+    """A labelled row; None for a whole rollout. Raises `ValueError`."""
     try:
-        fields = msgspec.json.decode(line, type=dict[str, Any])
         if "tool_output" in fields:
             return None
         if "criterion" in fields:
             return CriterionRow.model_validate(fields)
         if "claim" in fields:
             return SupportRow.model_validate(fields)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"not a JSON object: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error

@@ -8,17 +8,12 @@ import click
 from rich.console import Console
 
 from citemark_schemas.envelope import EnvelopeError
-from citemark_service.cli.options import INPUT, OUTPUT
+from citemark_service.cli.options import INPUT, OUTPUT, refuse_overwriting
 from citemark_service.cli.terminal import Progress, count_noun, plain
 from citemark_service.errors import DataError
+from citemark_service.row_files import Numbered, RowFile
 from citemark_service.settings import load_settings
-from citemark_service.trainers.files import (
-    Numbered,
-    count_rows,
-    open_writer,
-    read_rows,
-    suffix_of,
-)
+from citemark_service.trainers.files import open_writer, suffix_of
 from citemark_service.trainers.rows import PromptTemplate
 from citemark_service.trainers.table import LAYOUTS, READ, task_of
 
@@ -47,7 +42,9 @@ def command(
     prompt_template: Path | None,
     skip_bad: bool,
 ) -> None:
-    """Convert the data set SOURCE into OUTPUT, each JSON lines or Parquet by its ending.
+    """Convert the data set SOURCE into OUTPUT, JSON lines or Parquet by its ending.
+
+    SOURCE is JSON lines, a JSON array, gzip of either, or Parquet, whatever its name.
 
     A row is a rollout without its response: question, tool_output or snippets, rubrics, id. Its
     prompt is its own (prompt or messages); where it has none, one is made of its question and
@@ -57,6 +54,7 @@ def command(
     interrupted.
     """
     trainer = LAYOUTS[target]
+    refuse_overwriting(output, source, prompt_template)
     if suffix_of(output) not in trainer.suffixes:
         known = " or ".join(trainer.suffixes)
         raise DataError(f"{output}: {trainer.title} reads {known} alone")
@@ -65,11 +63,12 @@ def command(
     converted, skipped = 0, 0
     left: dict[str, None] = {}  # names of columns that the output does not have, in order
     console = Console(stderr=True)
+    rows = RowFile(source)
     with (
-        Progress(console, count_rows(source), "converting") as progress,
+        Progress(console, rows.count(), "converting") as progress,
         open_writer(output, trainer.columns) as write,
     ):
-        for numbered in progress.track(read_rows(source)):
+        for numbered in progress.track(rows):
             problem = ""
             try:
                 row = _convert_row(numbered, origin, target, template, ignored, index=converted)

@@ -24,10 +24,11 @@ from citemark_service.cli.options import (
 )
 from citemark_service.cli.terminal import Progress, count_noun, plain, show
 from citemark_service.examination.server import ServerFinding, State, examine, split_servers
+from citemark_service.row_files import Form, RowFile
 from citemark_service.settings import Settings
 from citemark_service.trainers.checks import DatasetCheck
-from citemark_service.trainers.faults import Severity, error
-from citemark_service.trainers.files import PARQUET, count_rows, read_rows, suffix_of
+from citemark_service.trainers.faults import Severity, error, warning
+from citemark_service.trainers.files import PARQUET
 from citemark_service.trainers.round_trip import Trip, make_round_trip
 from citemark_service.trainers.table import TRAINERS
 from citemark_service.trainers.trainer import Trainer
@@ -117,16 +118,21 @@ def _examine_judge(flags: dict[str, Any]) -> int:
 def _examine_dataset(
     trainer: Trainer, dataset: Path, settings: Settings, url: str | None, limit: int | None
 ) -> tuple[DatasetCheck, Trip | None]:
-    suffix = suffix_of(dataset)
-    library = load_library(settings.rubrics_dir)
-    check = DatasetCheck(trainer, settings, library, typed=suffix == PARQUET)
-    total = count_rows(dataset)
-    with Progress(Console(stderr=True), min(total, limit or total), "reading") as progress:
-        for numbered in progress.track(itertools.islice(read_rows(dataset), limit)):
+    rows, library = RowFile(dataset), load_library(settings.rubrics_dir)
+    form, zipped = rows.find_form()
+    check = DatasetCheck(trainer, settings, library, typed=form is Form.TABLE)
+    total = rows.count()
+    if total is not None and limit is not None:
+        total = min(total, limit)
+    with Progress(Console(stderr=True), total, "reading") as progress:
+        for numbered in progress.track(itertools.islice(rows, limit)):
             check.check(numbered)
-    if suffix not in trainer.suffixes:
-        fix = f"citemark convert writes {trainer.suffixes[0]}"
-        check.note("file", [error("file", f"{trainer.title} does not read {suffix}", fix)])
+    fix = f"citemark convert writes {trainer.suffixes[0]}"
+    if form is Form.TABLE and PARQUET not in trainer.suffixes:
+        check.note("file", [error("file", f"{trainer.title} does not read {PARQUET}", fix)])
+    elif form is Form.ARRAY or zipped:
+        kind = "gzip" if zipped else form.value
+        check.note("file", [warning("file", f"is {kind}, which not every loader reads", fix)])
     if not check.rows:
         check.note("file", [error("file", "has no rows", "is it the right one?")])
     if url is None or check.sound is None:

@@ -21,16 +21,16 @@ from citemark_service.cli.options import (
     service_url,
 )
 from citemark_service.cli.rows import (
-    BadLine,
+    BadRow,
     RolloutRow,
     RowReader,
     is_answer,
-    json_rows,
     read_answer,
 )
 from citemark_service.cli.scoring import choose_scorer
 from citemark_service.cli.terminal import count_noun, plain, show
 from citemark_service.errors import DataError
+from citemark_service.row_files import Numbered, RowFile
 from citemark_service.score.explanation import (
     Level,
     citation_lines,
@@ -61,46 +61,44 @@ def command(
     FILE holds results, of `citemark score` or `citemark export` or as a service answered, or
     rollouts, of which one is scored first. Rollouts are shown with their whole answer.
     """
-    with file.open("rb") as lines:  # read once, so that a pipe will do
-        rows: Iterator[bytes] = (raw for raw in json_rows(lines) if raw.strip())
-        first = next(rows, None)
-        if first is None:
-            raise DataError(f"{file} is empty")
-        rows = itertools.chain([first], rows)
-        if is_answer(first):
-            if given := given_flags({"url": url, "knob": knobs or None, **flags}):
-                problem = f"FILE holds results, which are shown as they are; drop {given[0]}"
-                raise click.UsageError(problem)
-            shown = render_result(*find_result(rows, wanted, file))
-        else:
-            row = find_rollout(rows, wanted, file)
+    rows = iter(RowFile(file))  # read once, so that a pipe will do
+    first = next(rows, None)
+    if first is None:
+        raise DataError(f"{file} is empty")
+    rows = itertools.chain([first], rows)
+    if first.row is not None and is_answer(first.row):
+        if given := given_flags({"url": url, "knob": knobs or None, **flags}):
+            problem = f"FILE holds results, which are shown as they are; drop {given[0]}"
+            raise click.UsageError(problem)
+        shown = render_result(*find_result(rows, wanted, file))
+    else:
+        row = find_rollout(rows, wanted, file)
 
-            async def score() -> ScoreResult:
-                async with choose_scorer(url, parse_knobs(knobs), 1, flags) as scorer:
-                    return await scorer.score(row)
+        async def score() -> ScoreResult:
+            async with choose_scorer(url, parse_knobs(knobs), 1, flags) as scorer:
+                return await scorer.score(row)
 
-            shown = render_result(asyncio.run(score()), row.rollout)
+        shown = render_result(asyncio.run(score()), row.rollout)
     show(shown)
 
 
 def find_result(
-    rows: Iterable[bytes], wanted: str | None, file: Path
+    rows: Iterable[Numbered], wanted: str | None, file: Path
 ) -> tuple[ScoreResult, Rollout | None]:
     """The result with the id `wanted`, or the first that is no error of a stream.
 
     Raises `DataError`, with the error that a stream has in its place, else with their number.
     """
     errors: list[StreamLine] = []
-    for number, raw in enumerate(rows, start=1):
+    for numbered in rows:
         try:
-            answers, rollout = read_answer(raw)
+            answer, rollout = read_answer(numbered.row or {})
         except ValueError as error:
-            raise DataError(f"{file}: row {number} is no result") from error
-        for answer in answers:
-            if isinstance(answer, StreamLine):
-                errors.append(answer)
-            elif wanted in (None, answer.id):
-                return answer, rollout
+            raise DataError(f"{file}: {numbered.place} is no result") from error
+        if isinstance(answer, StreamLine):
+            errors.append(answer)
+        elif wanted in (None, answer.id):
+            return answer, rollout
     reason = f"; it has {count_noun(len(errors), 'error')}, without ids" if errors else ""
     for line in errors:
         # A rollout without an id goes by its place in the stream, from 0; lines count from 1.
@@ -111,16 +109,16 @@ def find_result(
     raise DataError(f"{file} has no {named}{reason}")
 
 
-def find_rollout(rows: Iterable[bytes], wanted: str | None, file: Path) -> RolloutRow:
+def find_rollout(rows: Iterable[Numbered], wanted: str | None, file: Path) -> RolloutRow:
     """The rollout with the id `wanted`, or the first valid one. Raises `DataError`."""
-    bad: BadLine | None = None
+    bad: BadRow | None = None
     for row in RowReader(rows):
-        if isinstance(row, BadLine):
+        if isinstance(row, BadRow):
             bad = bad or row
         elif wanted in (None, row.id):
             return row
     named = "usable rollout" if wanted is None else f"rollout with id {wanted!r}"
-    reason = f"; row {bad.line} {bad.message}" if bad else ""
+    reason = f"; {bad.place} {bad.message}" if bad else ""
     raise DataError(f"{file} has no {named}{reason}")
 
 

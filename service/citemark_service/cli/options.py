@@ -1,6 +1,8 @@
 """Flags that several commands share."""
 
 import difflib
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -94,6 +96,21 @@ def parse_knobs(pairs: Sequence[str]) -> Knobs:
     except ValidationError as error:
         problems = "; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors())
         raise click.BadParameter(problems, param_hint="--knob") from error
+
+
+def refuse_overwriting(output: Path, *inputs: Path | None) -> None:
+    """Raise `click.UsageError` where an output is one of the inputs, also through a link."""
+    if not output.exists():
+        return
+    for each in filter(None, inputs):
+        try:
+            held = os.fstat(sys.stdin.fileno()) if str(each) == "-" else each.stat()
+        except OSError:  # a standard input that is no file
+            continue
+        if os.path.samestat(held, output.stat()):
+            raise click.UsageError(
+                f"{output} is read too, and would be overwritten; choose another output"
+            )
 
 
 def service_url(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:

@@ -1,17 +1,16 @@
-"""Rollouts from JSON lines, and results in all forms in which users keep them."""
+"""Rollouts from files of rows, and results in all forms in which users keep them."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
-from pydantic_core import from_json
 
-from citemark_schemas import Rollout, ScoreResponse, ScoreResult, StreamLine, to_details
+from citemark_schemas import Rollout, ScoreResult, StreamLine, to_details
 from citemark_schemas.rubric import IGNORED_KEYS
+from citemark_service.row_files import Numbered
 from citemark_service.score.formula import restore_terms
-from citemark_service.trainers.files import parse_line
 
 _NEAR = (
     0.88  # of difflib: "citation_wieght" is .93 from its field, "response_id" .84 from "response"
@@ -23,7 +22,7 @@ _EXPORTED = {"rollout", "result"}
 
 @dataclass(frozen=True, slots=True)
 class RolloutRow:
-    line: int  # from 1
+    place: str  # as `Numbered.place`
     position: int  # from 0, blank lines not counted
     rollout: Rollout
 
@@ -32,77 +31,58 @@ class RolloutRow:
         return str(self.position) if self.rollout.id is None else self.rollout.id
 
 
-class BadLine(NamedTuple):
-    """A line without a valid rollout; the other rows go on."""
+class BadRow(NamedTuple):
+    """A row without a valid rollout; the other rows go on."""
 
-    line: int
+    place: str
     message: str
 
 
 class RowReader:
-    """Iterates once over JSON lines, without the blank ones.
+    """Iterates once over rows.
 
     Unknown columns are moved into `metadata` and collected in `moved`. One that looks like a
-    misspelt field makes its line bad, as does an id that an earlier line has. `ignored` is the
+    misspelt field makes its row bad, as does an id that an earlier row has. `ignored` is the
     setting `ignored_rubric_keys`.
     """
 
-    def __init__(self, lines: Iterable[bytes], ignored: Set[str] = frozenset()) -> None:
-        self._lines = lines
+    def __init__(self, rows: Iterable[Numbered], ignored: Set[str] = frozenset()) -> None:
+        self._rows = rows
         self._context = {IGNORED_KEYS: ignored}
-        self._line_of: dict[str, int] = {}
+        self._place_of: dict[str, str] = {}
         self.moved: dict[str, None] = {}
 
     @property
     def ids(self) -> list[str]:
-        return list(self._line_of)
+        return list(self._place_of)
 
-    def __iter__(self) -> Iterator[RolloutRow | BadLine]:
-        rows = enumerate(json_rows(self._lines), start=1)
-        filled = ((line, raw) for line, raw in rows if raw.strip())
-        for position, (line, raw) in enumerate(filled):
-            yield self._read(line, position, raw.removeprefix(b"\xef\xbb\xbf"))  # UTF-8's BOM
+    def __iter__(self) -> Iterator[RolloutRow | BadRow]:
+        for position, numbered in enumerate(self._rows):
+            yield self._read(numbered, position)
 
-    def _read(self, line: int, position: int, raw: bytes) -> RolloutRow | BadLine:
-        numbered = parse_line(line, raw)
+    def _read(self, numbered: Numbered, position: int) -> RolloutRow | BadRow:
+        place = numbered.place
         if numbered.row is None:
-            return BadLine(line, numbered.problem)
+            return BadRow(place, numbered.problem)
         row = dict(numbered.row)
         unknown = [name for name in row if name not in Rollout.model_fields]
         aside = {name: row.pop(name) for name in unknown}
         for column in aside:
             if field := _guess_field(column, row):
-                return BadLine(line, f"column {column!r} is unknown; did you mean {field!r}?")
+                return BadRow(place, f"column {column!r} is unknown; did you mean {field!r}?")
         metadata = row.get("metadata") or {}
         if aside and isinstance(metadata, dict):
             row["metadata"] = {**aside, **metadata}
         self.moved.update(dict.fromkeys(aside))
         try:
-            read = RolloutRow(line, position, Rollout.model_validate(row, context=self._context))
+            read = RolloutRow(place, position, Rollout.model_validate(row, context=self._context))
         except ValidationError as error:
             problems = (f"{each.loc}: {each.message}" for each in to_details(error, root="row"))
-            return BadLine(line, "; ".join(problems))
-        earlier = self._line_of.setdefault(read.id, line)
-        if earlier != line:
-            return BadLine(line, f"id {read.id!r} is that of line {earlier} already")
+            return BadRow(place, "; ".join(problems))
+        earlier = self._place_of.setdefault(read.id, place)
+        if earlier != place:
+            return BadRow(place, f"id {read.id!r} is that of {earlier} already")
         return read
-
-
-def json_rows(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """The rows of JSON lines, or of a file with one object over many lines."""
-    rest = iter(lines)
-    for line in rest:
-        if line.strip() != b"{":  # no row in one line is a brace alone
-            yield line
-            continue
-        parts = [line, *rest]
-        whole = b"".join(parts)
-        try:
-            from_json(whole)
-        except ValueError:
-            yield from parts
-        else:
-            yield whole
 
 
 def _guess_field(column: str, row: dict[str, Any]) -> str | None:
@@ -116,39 +96,24 @@ def _guess_field(column: str, row: dict[str, Any]) -> str | None:
     return absent[near[0]] if near else None
 
 
-def is_answer(raw: bytes) -> bool:
+def is_answer(row: Mapping[str, Any]) -> bool:
     """Whether a row looks like a form that `read_answer` takes."""
-    try:
-        row = from_json(raw)
-    except ValueError:
-        return False
-    if any(_has(row, form) for form in (_RESULT, _STREAM_LINE, _EXPORTED)):
-        return True
-    items = row["items"] if _has(row, {"items"}) else None
-    return isinstance(items, list) and all(_has(item, _RESULT) for item in items)
+    return any(row.keys() >= form for form in (_RESULT, _STREAM_LINE, _EXPORTED))
 
 
-def _has(row: object, names: set[str]) -> bool:
-    return isinstance(row, dict) and row.keys() >= names
+def read_answer(row: Mapping[str, Any]) -> tuple[ScoreResult | StreamLine, Rollout | None]:
+    """The result of a row, or the error of a stream line; and the rollout, if the row has it.
 
-
-def read_answer(raw: bytes) -> tuple[list[ScoreResult | StreamLine], Rollout | None]:
-    """The results of a row, or the error of a stream line; and the rollout, if the row has it.
-
-        a result                          a line of `citemark score`, or `/v1/score` for one rollout
-        {"items": [result, …]}            `/v1/score` for a batch
+        a result                          a line of `citemark score`, or of what `/v1/score` answers
         {"line": …, "type": …, …}         a line of `/v1/score/stream`, a result or an error
         {"rollout": …, "result": …, …}    a line of `citemark export`
 
     Raises `ValueError` for any other row.
     """
-    row = from_json(raw)
-    if _has(row, {"items"}):
-        return [*map(restore_terms, ScoreResponse.model_validate(row).items)], None
-    if _has(row, _EXPORTED):
+    if row.keys() >= _EXPORTED:
         rollout = Rollout.model_validate(row["rollout"])
-        return [restore_terms(ScoreResult.model_validate(row["result"]))], rollout
-    if _has(row, _STREAM_LINE):
+        return restore_terms(ScoreResult.model_validate(row["result"])), rollout
+    if row.keys() >= _STREAM_LINE:
         line = StreamLine.model_validate(row)
-        return [line if line.result is None else restore_terms(line.result)], None
-    return [restore_terms(ScoreResult.model_validate(row))], None
+        return (line if line.result is None else restore_terms(line.result)), None
+    return restore_terms(ScoreResult.model_validate(row)), None

@@ -14,6 +14,7 @@ from citemark_service.cli.options import (
     judge_options,
     knob_option,
     parse_knobs,
+    refuse_overwriting,
     service_url,
     setting_option,
 )
@@ -21,6 +22,7 @@ from citemark_service.cli.results import FileResults, StreamResults
 from citemark_service.cli.rows import RowReader
 from citemark_service.cli.scoring import Run, choose_scorer
 from citemark_service.cli.terminal import Progress, plain
+from citemark_service.row_files import RowFile
 from citemark_service.settings import JUDGES
 
 _IN_FLIGHT = 16
@@ -61,7 +63,9 @@ def command(
     knobs: tuple[str, ...],
     **flags: Any,
 ) -> None:
-    """Score the rollouts of FILE, JSON lines; - is standard input.
+    """Score the rollouts of FILE: JSON lines, a JSON array, gzip of either, or Parquet.
+
+    FILE may be -, standard input.
 
     A judge scores in this process, or a service at --url does. With -o a run can be interrupted
     and run again: rewards and refusals are kept, failures are scored once more. A result counts
@@ -78,23 +82,21 @@ def command(
     judge, ignored = None if url else JUDGES[settings.judge], settings.ignored_rubric_keys
     in_flight = concurrency or (judge.rollouts_at_once if judge else _IN_FLIGHT)
     opening = choose_scorer(url, parse_knobs(knobs), in_flight, flags, api_token=api_token)
-    with closing(_open_results(output)) as results, click.open_file(str(file), "rb") as lines:
-        reader, total = RowReader(lines, ignored), None
-        if file.is_file() and str(file) != "-":
-            total = sum(1 for line in lines if line.strip())
-            lines.seek(0)
+    if output is not None:
+        refuse_overwriting(output, file)
+    rows = RowFile(file)
+    reader = RowReader(rows, ignored)
+    with closing(_open_results(output)) as results:
 
         async def score() -> Run:
             async with opening as scorer:
                 run = Run(scorer, results, progress, in_flight, rescore)
-                if lines.seekable():  # a pipe's rows are compared as they come
-                    start = lines.tell()
-                    await run.survey(iter(RowReader(lines, ignored)))
-                    lines.seek(start)
+                if rows.rereadable:  # a pipe's rows are compared as they come
+                    await run.survey(iter(RowReader(rows, ignored)))
                 await run.score_all(iter(reader))
                 return run
 
-        with Progress(console, total) as progress:
+        with Progress(console, rows.count()) as progress:
             run = asyncio.run(score())
         if reader.moved:
             names = ", ".join(reader.moved)

@@ -15,7 +15,7 @@ from citemark_rubrics import load_library
 from citemark_schemas import Knobs, ScoreResult
 from citemark_service.cli.options import chosen_settings, given_flags
 from citemark_service.cli.results import Made, StreamResults, facts_of, find_difference
-from citemark_service.cli.rows import BadLine, RolloutRow
+from citemark_service.cli.rows import BadRow, RolloutRow
 from citemark_service.cli.terminal import Progress, count_noun
 from citemark_service.errors import CitemarkError, DataError, InvalidRequest
 from citemark_service.judges.factory import build_judge
@@ -193,7 +193,7 @@ class Run:
         mean = f"; mean reward {self.reward_sum / rewarded:.3f}" if rewarded else ""
         return ", ".join(parts) + mean
 
-    async def survey(self, rows: Iterator[RolloutRow | BadLine]) -> None:
+    async def survey(self, rows: Iterator[RolloutRow | BadRow]) -> None:
         """Raise `StaleResult` before any row is scored, if any has one."""
         if self.rescore or not self.results.kept:
             return
@@ -202,16 +202,21 @@ class Run:
                 self._is_kept(row)
             await asyncio.sleep(0)  # an interruption is seen here
 
-    async def score_all(self, rows: Iterator[RolloutRow | BadLine]) -> None:
+    async def score_all(self, rows: Iterator[RolloutRow | BadRow]) -> None:
         async with asyncio.TaskGroup() as group:
             for _ in range(self.concurrency):
                 group.create_task(self._work(rows))
 
-    async def _work(self, rows: Iterator[RolloutRow | BadLine]) -> None:
+    async def _work(self, rows: Iterator[RolloutRow | BadRow]) -> None:
         while self.aborted is None:
             # One reader at a time: an iterator must not run in two threads.
             async with self._reading:
-                row = await asyncio.to_thread(next, rows, None)  # reading may block
+                try:
+                    row = await asyncio.to_thread(next, rows, None)  # reading may block
+                except DataError as error:  # a gzip or a table that breaks off
+                    self.counts["bad"] += 1
+                    self.aborted = str(error)
+                    return
             if row is None:
                 return
             try:
@@ -226,21 +231,21 @@ class Run:
                     self.aborted = str(error)
             self.progress.advance()
 
-    async def _take(self, row: RolloutRow | BadLine) -> None:
-        if isinstance(row, BadLine):
+    async def _take(self, row: RolloutRow | BadRow) -> None:
+        if isinstance(row, BadRow):
             self.counts["bad"] += 1
-            self.progress.complain(f"line {row.line}: {row.message}")
+            self.progress.complain(f"{row.place}: {row.message}")
             return
         if self._is_kept(row):
             self.counts["kept"] += 1
             return
-        place = f"line {row.line} ({row.id})"
+        place = f"{row.place} ({row.id})"
         try:
             result = await self.scorer.score(row)
         except (InvalidRequest, NotScored) as error:
             invalid = isinstance(error, InvalidRequest)
             self.counts["bad" if invalid else "failed"] += 1
-            self.progress.complain(f"{f'line {row.line}' if invalid else place}: {error}")
+            self.progress.complain(f"{row.place if invalid else place}: {error}")
             return
         self.results.write(result)
         rewarded = "refused" if result.refusal else "judged"

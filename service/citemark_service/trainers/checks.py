@@ -15,10 +15,10 @@ from citemark_service.errors import InvalidRequest
 from citemark_service.judges.language.render import PromptWriter
 from citemark_service.judges.language.texts import size
 from citemark_service.parsing.sources import read_sources
+from citemark_service.row_files import Numbered
 from citemark_service.score.rollout import check_rollout
 from citemark_service.settings import Settings
 from citemark_service.trainers.faults import Fault, Severity, error, prompt_faults, warning
-from citemark_service.trainers.files import Numbered
 from citemark_service.trainers.rows import Row, messages_of
 from citemark_service.trainers.table import rollout_anywhere
 from citemark_service.trainers.trainer import Trainer
@@ -72,7 +72,7 @@ class DatasetCheck:
         self._one_type = trainer.one_type and not typed
         self._types: dict[str, str] = {}
         self._findings: dict[tuple[Severity, str, str, str], RowFinding] = {}
-        self._ids: dict[bytes, int] = {}
+        self._ids: dict[bytes, str] = {}
         self.rows = 0
         self.sound: SoundRow | None = None
         """The first row without errors, preferably one with sources."""
@@ -190,10 +190,10 @@ class DatasetCheck:
         first = self._ids.get(digest)
         if first is not None:
             fix = "give each row an id of its own: results are told apart by it"
-            detail = f"{rollout.id[:_LONGEST_ID]!r}, that of {numbered.unit} {first}"
+            detail = f"{rollout.id[:_LONGEST_ID]!r}, that of {first}"
             yield warning("id", "several rows have one id", fix, detail)
         elif len(self._ids) < _MOST_IDS:
-            self._ids[digest] = numbered.number
+            self._ids[digest] = numbered.place
 
     def _misplaced_rubrics(self, row: Row) -> Iterator[Fault]:
         """A fault where the row has rubrics at a place that this trainer does not send."""

@@ -1,8 +1,7 @@
-"""Reads and writes Parquet tables row by row; the only module that needs pyarrow."""
+"""Writes Parquet tables row by row."""
 
 from collections.abc import Callable, Iterator, Mapping, ValuesView
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from citemark_service.errors import DataError
@@ -16,7 +15,6 @@ except ModuleNotFoundError as error:
         "Parquet needs pyarrow: pip install 'citemark[convert]', or use JSON lines"
     ) from error
 
-_ROWS_READ: Final = 64  # rows in memory at once
 _ROWS_GROUPED: Final = 1024
 _TEXT_GROUPED: Final = 16 * 1024 * 1024  # characters; a row with search results has over 20,000
 _TYPES: Final = {
@@ -25,22 +23,6 @@ _TYPES: Final = {
     Kind.INTEGER: pa.int64(),
     Kind.FLAG: pa.bool_(),
 }
-
-
-@contextmanager
-def open_parquet(path: Path) -> Iterator[Any]:
-    """The open table; raises `DataError` if it cannot be read, also inside the context."""
-    try:
-        with pq.ParquetFile(path) as table:
-            yield table
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
-
-
-def read_table(path: Path) -> Iterator[Row]:
-    with open_parquet(path) as table:
-        for batch in table.iter_batches(batch_size=_ROWS_READ):
-            yield from batch.to_pylist()
 
 
 @contextmanager
