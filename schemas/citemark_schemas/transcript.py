@@ -39,7 +39,7 @@ _ENDS: Final = (
     "[PAD]",
 )
 _THINK: Final = "<think>"
-_SOURCE_TAGS: Final = ("<snippet", "<webpage")
+_SOURCE_TAGS: Final = ("<snippet", "<webpage", "<document")
 _SEAM: Final = 32
 _SHORTEST_SEAM: Final = 8
 _INKED: Final = re.compile(r"\S")

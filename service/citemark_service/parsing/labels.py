@@ -40,15 +40,16 @@ _MEASURE = re.compile(r"([€$£¥₹₩]?)\s?\d[\d.,]*+\s?([^\W\d_]++(?:/[^\W\d
 _ENDS = (".", "!", "。", "！", "…", "।", "۔")
 # Finite verbs that need no guess; those of other languages beside English.
 _VERBS = word_set("""
-    is are was were am be been has have had do does did can could will would shall should may might
+    is are was were be been has have had do does did can could will would shall should may might
     must isn't aren't wasn't weren't hasn't haven't hadn't doesn't didn't won't can't cannot it's
     became becomes began begins came comes died fell gave gives got grew kept knew ran remains rose
     says saw sank stood took thought told went won wrote
-    ist sind war waren wird werden wurde wurden hat haben hatte hatten kann können muss gibt liegt
-    beträgt steht kommt führt heißt begann starb fand verursacht est sont était étaient fut furent
-    ont avait peut doit mesure compte cause es son era eran fue fueron ha han había tiene tienen
+    ist sind waren wird werden wurde wurden hat haben hatte hatten kann können muss gibt liegt
+    beträgt steht kommt führt heißt begann starb fand verursacht nicht sich est sont était
+    étaient fut furent
+    ont avait peut doit mesure compte es eran fue fueron ha han había tiene tienen
     está están puede causa è sono furono hanno aveva può deve é são foi foram tem têm pode zijn
-    werd heeft hebben kan wordt er var blev har kunne är blev hade on oli ovat jest są był była było
+    werd heeft hebben kan wordt var blev har kunne är hade oli ovat jest są był była było
     były ma mają je jsou byl byla bylo bily olmuştur vardır yoktur был была было были является
     являются имеет составляет находится может है हैं था थी थे हुआ हुई كان كانت هو هي يقع تقع يبلغ
 """)
@@ -84,8 +85,11 @@ _LEAD_IN = word_set("""
     are is were be include includes including following follows follow below here there that these
     this the a an as such several some many key main of and or in to it they can could also steps
     facts findings points results reasons sources answer summary overview details examples factors
-    numbers figures
+    numbers figures dates data evidence table list chart question aspects parts ways types kinds
+    gives give shows show lists say says state states stand stands out what we know known about two
+    three four five important notable relevant its their above
 """)
+_QUESTIONS = word_set("who what when where why how which whose")
 
 
 def is_label(text: str) -> bool:
@@ -95,7 +99,8 @@ def is_label(text: str) -> bool:
     words = _WORD.findall(bare)
     if len(bare) > _MOST_CHARACTERS or len(words) > _MOST_WORDS or _measures(bare):
         return False
-    if bare.endswith("?") or len(words) < 2:  # a single word has no subject
+    asks = words and words[0].lower() in _QUESTIONS and len(words) < 7
+    if bare.endswith("?") or asks or len(words) < 2:  # a single word has no subject
         return not any(len(word) > _UNSPACED for word in words) and not _tells_unspaced(bare)
     if bare.endswith(_ENDS):
         return False
@@ -145,7 +150,8 @@ def _is_predicate(words: list[str], at: int) -> bool:
     if not follows:
         return False
     subject = at > 0 and words[at - 1] not in _BEFORE_NOUNS
-    related = follows in _RELATIONS or follows[0].isdigit()
+    # "Opened in 1963"; but "Opened in" is the name of a column.
+    related = follows[0].isdigit() or (follows in _RELATIONS and at + 2 < len(words))
     if word in _PASTS or (word.endswith("ed") and len(word) > 4 and word not in _NOUNS):
         return related or subject
     # "Ice floats on water", "Lead causes harm"; but "Effects of ice", "Key facts in brief".
