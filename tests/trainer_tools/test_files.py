@@ -9,10 +9,10 @@ import pytest
 from citemark_service.errors import DataError
 from citemark_service.row_files import RowFile
 from citemark_service.trainers.files import open_writer, replace_file, suffix_of
-from citemark_service.trainers.rows import MESSAGES, Kind, Shape
+from citemark_service.trainers.rows import MESSAGES, Shape
 from support.command_line import EXAMPLES
 
-COLUMNS: dict[str, Shape] = {"id": Kind.TEXT, "n": Kind.INTEGER, "messages": MESSAGES}
+COLUMNS: dict[str, Shape] = {"id": str, "n": int, "messages": MESSAGES}
 ENDINGS = pytest.mark.parametrize("ending", ["jsonl", "parquet"])
 _WITHOUT_PYARROW = """
 import sys

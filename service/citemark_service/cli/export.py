@@ -20,7 +20,7 @@ from citemark_service.ledger.reading import KeptRollout, LedgerReader, Numbers, 
 from citemark_service.printable import join_names
 from citemark_service.settings import load_settings
 from citemark_service.trainers.files import PARQUET, open_writer, suffix_of
-from citemark_service.trainers.rows import Kind, Shape
+from citemark_service.trainers.rows import Shape
 
 _Kept = TypeVar("_Kept", Numbers, list[KeptRollout])
 
@@ -34,13 +34,13 @@ _INTEGERS: Final = (
     "completion_tokens",
 )  # fmt: skip
 _COLUMNS: Final[Mapping[str, Shape]] = {
-    **dict.fromkeys(_TEXTS, Kind.TEXT),
-    **dict.fromkeys(("reward", "verification_reward", *SIGNALS, "latency_s"), Kind.NUMBER),
-    **dict.fromkeys(_INTEGERS, Kind.INTEGER),
-    "cached": Kind.FLAG,
+    **dict.fromkeys(_TEXTS, str),
+    **dict.fromkeys(("reward", "verification_reward", *SIGNALS, "latency_s"), float),
+    **dict.fromkeys(_INTEGERS, int),
+    "cached": bool,
     # These two are complete; the columns before repeat parts of them.
-    "rollout": Kind.TEXT,
-    "result": Kind.TEXT,
+    "rollout": str,
+    "result": str,
 }
 # Signals that need no judged citations.
 _ALWAYS: Final = {"rubric_reward", "format_bonus", "refused", "judge_failed"}

@@ -13,7 +13,7 @@ from citemark_schemas.cells import object_in
 from citemark_schemas.transcript import reply_in, sources_in
 from citemark_service.trainers.faults import Fault, error, json_text_faults, text_faults
 from citemark_service.trainers.route import Body, Outcome, PostedRollout, bad_body
-from citemark_service.trainers.rows import MESSAGES, Kind, ListOf, Row, value_at
+from citemark_service.trainers.rows import MESSAGES, Row, value_at
 from citemark_service.trainers.trainer import Trainer
 
 _INFO: Final = "remote_env_info"
@@ -106,10 +106,10 @@ CARR: Final = Trainer(
     carries="label, as JSON text (or metadata.remote_env_info)",
     flags='reward_model.kwargs.remote_url ".../evaluate" in source_config.json',
     columns={
-        "source": Kind.TEXT,
+        "source": str,
         "prompt": MESSAGES,
-        "label": Kind.TEXT,
-        "metadata": {_INFO: {"search_forbidden_strs": ListOf(Kind.TEXT)}},
+        "label": str,
+        "metadata": {_INFO: {"search_forbidden_strs": [str]}},
     },
     text_prompt=False,
     text_at="label",

@@ -15,7 +15,7 @@ from citemark_service.examples import ENVELOPE_TEXT, QUESTION, RESPONSE
 from citemark_service.trainers import carr
 from citemark_service.trainers.faults import json_text_faults
 from citemark_service.trainers.route import Body, Outcome, PostedRollout, Route, bad_body
-from citemark_service.trainers.rows import MESSAGES, Kind, Row
+from citemark_service.trainers.rows import MESSAGES, Row
 from citemark_service.trainers.trainer import Trainer
 
 _COUNTS: Final = frozenset({"claims", "uncited_facts", "fabricated_ids"})
@@ -97,7 +97,7 @@ EVAL_PROTOCOL: Final = Trainer(
     title="eval-protocol",
     carries="ground_truth, as JSON text",
     flags='RewardFunction(mode="remote", endpoint=".../evaluate")',
-    columns={"messages": MESSAGES, "ground_truth": Kind.TEXT},
+    columns={"messages": MESSAGES, "ground_truth": str},
     prompt_at=("messages",),
     text_prompt=False,
     text_at="ground_truth",

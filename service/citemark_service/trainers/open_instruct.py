@@ -11,7 +11,7 @@ from typing import Any, Final
 from citemark_service.examples import ENVELOPE_TEXT, RESPONSE
 from citemark_service.trainers.faults import Fault, error, json_text_faults, warning
 from citemark_service.trainers.route import Body, Outcome, PostedRollout, Route, text_in
-from citemark_service.trainers.rows import MESSAGES, Kind, Row
+from citemark_service.trainers.rows import MESSAGES, Row
 from citemark_service.trainers.trainer import Trainer
 
 
@@ -47,7 +47,7 @@ OPEN_INSTRUCT: Final = Trainer(
     title="open-instruct",
     carries="ground_truth, as JSON text",
     flags="python -m citemark_grpo.open_instruct open_instruct/grpo_fast.py",
-    columns={"messages": MESSAGES, "ground_truth": Kind.TEXT, "dataset": Kind.TEXT},
+    columns={"messages": MESSAGES, "ground_truth": str, "dataset": str},
     prompt_at=("messages",),
     text_prompt=False,
     text_at="ground_truth",

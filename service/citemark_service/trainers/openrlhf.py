@@ -13,7 +13,7 @@ from citemark_schemas import SIGNALS, continuation, metrics_of
 from citemark_service.examples import ENVELOPE_TEXT, RESPONSE
 from citemark_service.trainers.faults import json_text_faults
 from citemark_service.trainers.route import Body, Outcome, PostedRollout, Route, bad_body
-from citemark_service.trainers.rows import MESSAGES, Kind, Row, chat_text
+from citemark_service.trainers.rows import MESSAGES, Row, chat_text
 from citemark_service.trainers.trainer import Trainer
 
 
@@ -77,7 +77,7 @@ OPENRLHF: Final = Trainer(
     title="OpenRLHF",
     carries="label, as JSON text",
     flags="--data.input_key prompt --data.apply_chat_template --data.label_key label",
-    columns={"prompt": MESSAGES, "label": Kind.TEXT},
+    columns={"prompt": MESSAGES, "label": str},
     text_at="label",
     faults=lambda row: json_text_faults(
         row.get("label"),

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO, Final
 
 from citemark_service.errors import DataError
-from citemark_service.trainers.rows import Kind, ListOf, Row, Shape, misfit
+from citemark_service.trainers.rows import Row, Shape, misfit
 
 try:
     import pyarrow as pa
@@ -18,10 +18,10 @@ except ModuleNotFoundError as error:
 _ROWS_GROUPED: Final = 1024
 _TEXT_GROUPED: Final = 16 * 1024 * 1024  # characters; a row with search results has over 20,000
 _TYPES: Final = {
-    Kind.TEXT: pa.large_string(),
-    Kind.NUMBER: pa.float64(),
-    Kind.INTEGER: pa.int64(),
-    Kind.FLAG: pa.bool_(),
+    str: pa.large_string(),
+    float: pa.float64(),
+    int: pa.int64(),
+    bool: pa.bool_(),
 }
 
 
@@ -63,8 +63,8 @@ def _characters(value: object) -> int:
 
 
 def _type_of(shape: Shape) -> Any:
-    if isinstance(shape, Kind):
+    if isinstance(shape, type):
         return _TYPES[shape]
-    if isinstance(shape, ListOf):
-        return pa.list_(_type_of(shape.item))
+    if isinstance(shape, list):
+        return pa.list_(_type_of(shape[0]))
     return pa.struct([(name, _type_of(inner)) for name, inner in shape.items()])

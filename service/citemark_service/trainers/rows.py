@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -13,49 +12,27 @@ from pydantic_core import to_json
 from citemark_schemas import Criterion, Knobs, Rollout
 from citemark_service.errors import DataError
 
+Shape: TypeAlias = "type | list[Shape] | Mapping[str, Shape]"
+"""`str`, `float` (any number), `int` or `bool`; a list of one shape stands for lists of it, and a
+mapping for an object with these keys, all optional."""
 
-class Kind(Enum):
-    TEXT = "text"
-    NUMBER = "number"
-    INTEGER = "integer"
-    FLAG = "flag"
-
-
-@dataclass(frozen=True, slots=True)
-class ListOf:
-    item: "Shape"
-
-
-Shape: TypeAlias = "Kind | ListOf | Mapping[str, Shape]"
-"""A mapping stands for an object with these keys, all optional."""
-
-_PLAIN: Final[Mapping[Kind, type | tuple[type, ...]]] = {
-    Kind.TEXT: str,
-    Kind.NUMBER: (int, float),
-    Kind.INTEGER: int,
-    Kind.FLAG: bool,
-}
+_NAMES: Final = {str: "text", float: "number", int: "integer", bool: "flag"}
 Row: TypeAlias = Mapping[str, Any]
 Messages: TypeAlias = Sequence[Mapping[str, Any]]
 
-MESSAGES: Final = ListOf({"role": Kind.TEXT, "content": Kind.TEXT})
+MESSAGES: Final[Shape] = [{"role": str, "content": str}]
 RUBRICS: Final = ("positive_rubrics", "negative_rubrics", "rubrics")
-_RUBRIC: Final[Mapping[str, Shape]] = {
-    "title": Kind.TEXT,
-    "description": Kind.TEXT,
-    "weight": Kind.NUMBER,
-}
-_KNOBS: Final[Mapping[type, Kind]] = {bool: Kind.FLAG, float: Kind.NUMBER, str: Kind.TEXT}
+_RUBRIC: Final[Mapping[str, Shape]] = {"title": str, "description": str, "weight": float}
 FIELDS: Final[Mapping[str, Shape]] = {
-    "id": Kind.TEXT,
-    "group": Kind.TEXT,
-    "question": Kind.TEXT,
-    "tool_output": Kind.TEXT,
-    "snippets": ListOf({"id": Kind.TEXT, "text": Kind.TEXT, "paper_id": Kind.TEXT}),
-    "positive_rubrics": ListOf(_RUBRIC),
-    "negative_rubrics": ListOf(_RUBRIC),
-    "rubrics": ListOf({**_RUBRIC, "polarity": Kind.TEXT}),
-    **{name: _KNOBS[type(field.default)] for name, field in Knobs.model_fields.items()},
+    "id": str,
+    "group": str,
+    "question": str,
+    "tool_output": str,
+    "snippets": [{"id": str, "text": str, "paper_id": str}],
+    "positive_rubrics": [_RUBRIC],
+    "negative_rubrics": [_RUBRIC],
+    "rubrics": [{**_RUBRIC, "polarity": str}],
+    **{name: type(field.default) for name, field in Knobs.model_fields.items()},
 }
 """The columns of an envelope: a rollout's fields before the policy answers."""
 
@@ -87,13 +64,14 @@ def misfit(value: object, shape: Shape, place: str) -> str | None:
     """`place: problem` where `value` is not of `shape`; None where it fits, as None always does."""
     if value is None:
         return None
-    if isinstance(shape, Kind):
-        return None if isinstance(value, _PLAIN[shape]) else f"{place}: is no {shape.value}"
+    if isinstance(shape, type):
+        fits = isinstance(value, int | float if shape is float else shape)
+        return None if fits else f"{place}: is no {_NAMES[shape]}"
     inner: Iterator[tuple[object, Shape, str]]
-    if isinstance(shape, ListOf):
+    if isinstance(shape, list):
         if not isinstance(value, list | tuple):
             return f"{place}: is no list"
-        inner = ((item, shape.item, f"{place}[{at}]") for at, item in enumerate(value))
+        inner = ((item, shape[0], f"{place}[{at}]") for at, item in enumerate(value))
     else:
         if not isinstance(value, Mapping):
             return f"{place}: is no object"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from citemark_service.trainers.faults import Fault, warning
-from citemark_service.trainers.rows import FIELDS, MESSAGES, Kind, Row
+from citemark_service.trainers.rows import FIELDS, MESSAGES, Row
 from citemark_service.trainers.trainer import Trainer
 
 
@@ -22,7 +22,7 @@ SKYRL: Final = Trainer(
     title="SkyRL",
     carries="columns of their names",
     flags="python -m citemark_grpo.skyrl environment.env_class=citemark generator.batched=false",
-    columns={"prompt": MESSAGES, "env_class": Kind.TEXT, **FIELDS},
+    columns={"prompt": MESSAGES, "env_class": str, **FIELDS},
     text_prompt=False,
     rest="extras",
     own_columns=lambda _task, _index: {"env_class": "citemark"},

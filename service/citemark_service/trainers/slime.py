@@ -12,7 +12,7 @@ from citemark_schemas import metrics_of
 from citemark_service.examples import ENVELOPE_TEXT, QUESTION, RESPONSE
 from citemark_service.trainers.faults import Fault, json_text_faults, warning
 from citemark_service.trainers.route import Body, Outcome, PostedRollout, Route, text_in
-from citemark_service.trainers.rows import MESSAGES, RUBRICS, Kind, Row
+from citemark_service.trainers.rows import MESSAGES, RUBRICS, Row
 from citemark_service.trainers.trainer import Trainer
 
 
@@ -49,7 +49,7 @@ SLIME: Final = Trainer(
     title="slime",
     carries="label, as JSON text",
     flags="--input-key prompt --apply-chat-template --label-key label --reward-key reward",
-    columns={"prompt": MESSAGES, "label": Kind.TEXT},
+    columns={"prompt": MESSAGES, "label": str},
     text_at="label",
     envelope_at=("metadata", "label"),
     faults=find_faults,

@@ -11,7 +11,7 @@ from typing import Final
 from citemark_schemas.cells import TooDeep, object_in
 from citemark_service.trainers.faults import Fault, error, warning
 from citemark_service.trainers.nemo_gym import VERIFY
-from citemark_service.trainers.rows import MESSAGES, RUBRICS, Kind, Row
+from citemark_service.trainers.rows import MESSAGES, RUBRICS, Row
 from citemark_service.trainers.trainer import Trainer
 
 
@@ -33,7 +33,7 @@ VERIFIERS: Final = Trainer(
     title="verifiers",
     carries="info, as JSON text",
     flags='rewards = { citemark = { fn = "citemark_grpo.verifiers:reward" } }',
-    columns={"prompt": MESSAGES, "answer": Kind.TEXT, "info": Kind.TEXT},
+    columns={"prompt": MESSAGES, "answer": str, "info": str},
     prompt_at=("prompt", "question"),
     text_at="info",
     envelope_at=("info", "answer"),

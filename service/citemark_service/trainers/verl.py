@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from citemark_service.trainers.faults import Fault, error, text_faults
-from citemark_service.trainers.rows import MESSAGES, Kind, Row, Task
+from citemark_service.trainers.rows import MESSAGES, Row, Task
 from citemark_service.trainers.trainer import Trainer
 
 
@@ -34,11 +34,11 @@ VERL: Final = Trainer(
     carries="reward_model.ground_truth, as JSON text",
     flags="data.prompt_key=prompt reward.custom_reward_function.path=pkg://citemark_grpo.verl",
     columns={
-        "data_source": Kind.TEXT,
+        "data_source": str,
         "prompt": MESSAGES,
-        "ability": Kind.TEXT,
-        "reward_model": {"style": Kind.TEXT, "ground_truth": Kind.TEXT},
-        "extra_info": {"index": Kind.INTEGER},
+        "ability": str,
+        "reward_model": {"style": str, "ground_truth": str},
+        "extra_info": {"index": int},
     },
     text_prompt=False,
     text_at="reward_model.ground_truth",
