@@ -3,9 +3,7 @@
 import io
 import itertools
 import json
-import os
 import sys
-import time
 
 import pytest
 from rich.console import Console
@@ -18,7 +16,7 @@ from citemark_service.ledger.reading import LedgerReader, Place
 from citemark_service.score.rollout import rollout_hash
 from keeping import Keeping
 from latency import Latency, ideal_s
-from processes import NotStarted, Service, running_service, scripted_judge
+from processes import NotStarted, running_service, scripted_judge
 from prompts import Message, Request, measure
 from reading import Reading
 from report import KEYS, Line, record, table
@@ -40,7 +38,6 @@ def fail():
 
 
 def show(parts):
-    """The rows of the parts, and the table as it is printed."""
     out = io.StringIO()
     console = Console(width=120, file=out)
     rows = run_parts(parts, console)
@@ -110,15 +107,6 @@ def test_what_a_group_shares_ends_where_its_samples_part():
     assert sent.characters == sum(len(each.text) for each in requests)
     assert sent.common == 2 * shared + len(requests[2].text)
     assert sent.reusable == shared + len("Grade.\n<question-")
-
-
-def test_cpu_time_is_of_the_process_that_is_asked_about():
-    service = Service("", os.getpid())
-    before, own = service.cpu_s(), time.process_time()
-    while time.process_time() - own < 0.05:
-        pass
-    assert service.cpu_s() - before == pytest.approx(time.process_time() - own, abs=0.02)
-    assert 5 < service.rss_mb() < 10_000
 
 
 def test_a_step_goes_through_the_real_service_and_is_not_judged_twice():

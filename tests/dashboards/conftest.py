@@ -22,8 +22,6 @@ from support.scripted_service import free_url
 
 @dataclass(frozen=True)
 class Past:
-    """A running Prometheus, and the hours that it has seen."""
-
     url: str
     hours: Hours
 
@@ -53,7 +51,6 @@ def programs() -> None:
 
 @contextmanager
 def serving(config: Path, data: Path, *flags: str) -> Iterator[str]:
-    """The URL of a Prometheus with that configuration and database, which ends with the block."""
     url = free_url()
     command = [
         *("prometheus", f"--config.file={config}", f"--storage.tsdb.path={data}"),

@@ -22,7 +22,6 @@ BOARDS = boards()
 
 @pytest.fixture(scope="module")
 def labels() -> dict[str, set[str]]:
-    """The labels of every series that is scraped, by the series' name."""
     metrics = Metrics()
     real_app(Settings(), metrics)
     gauges = ("up", "limit", "in_flight", "waiting")

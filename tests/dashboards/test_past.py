@@ -20,7 +20,6 @@ QUERIES = [
 
 
 def as_asked(expression: str) -> str:
-    """An expression as Grafana sends it."""
     for name, value in VARIABLES.items():
         expression = expression.replace(name, value)
     assert "$" not in expression

@@ -21,7 +21,6 @@ class Trainer:
     http: httpx.AsyncClient
 
     async def post(self, path: str, body: Any) -> httpx.Response:
-        """Send bytes as they are, anything else as JSON."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return await self.http.post(path, content=content)
 
@@ -53,7 +52,6 @@ class Trainer:
         return sum(float(value) for found, value in samples if all(w in found for w in wanted))
 
     async def until(self, name: str, value: float) -> None:
-        """Wait until a metric has this value."""
         async with asyncio.timeout(30):
             while await self.metric(name) != value:  # noqa: ASYNC110  told over HTTP
                 await asyncio.sleep(0.02)
@@ -64,8 +62,6 @@ Serve = Callable[..., AbstractAsyncContextManager[Trainer]]
 
 @pytest.fixture
 def serve() -> Serve:
-    """`async with serve(judge, **settings) as trainer`: a service, and a client of it."""
-
     @asynccontextmanager
     async def start(judge: ScriptedJudge, **settings: Any) -> AsyncIterator[Trainer]:
         fixed = {"judge_attempts": 1, "evidence_quotes": False}
@@ -85,5 +81,4 @@ def gated() -> Iterator[Running]:
 
 @pytest.fixture
 def briefly(start: Start) -> Running:
-    """A service with the gated judge that waits half a second when it stops."""
     return start(stop_grace_s=0.5)

@@ -86,21 +86,11 @@ def test_openrlhf_may_send_texts_instead_of_lists_and_no_labels(gated: Running, 
     assert answer["extra_logs"]["citation_f1"] == [1.0]
 
 
-def with_label(**changes: Any) -> dict[str, Any]:
-    return {"response": "r", "label": {**ROW, **changes}}
-
-
 BAD = [
     ("/rm", "body", b"{"),
     ("/rm", "response", {"prompt": "q", "label": "{}"}),
     ("/rm", "response", {"response": ["r"]}),
     ("/rm", "label.question", {"response": "r", "label": "312 metres"}),
-    ("/rm", "label.positive_rubrics[1]", with_label(positive_rubrics=["a", {"weight": 1}])),
-    (
-        "/rm",
-        "label.positive_rubircs",
-        with_label(positive_rubrics=None, positive_rubircs=["a"]),
-    ),
     ("/rm?citation_wieght=1", "query.citation_wieght", for_slime(ROW)),
     ("/rm?on_error=null", "on_error", for_slime(ROW)),
     ("/get_reward?on_error=mask", "on_error", OPENRLHF),
@@ -121,14 +111,7 @@ BAD = [
     ("/verify", "response", {**VERIFY, "response": None}),
     ("/verify", "response.output", {**VERIFY, "response": {"output": "text"}}),
     ("/verify", "row.positive_rubrics[0]", {**VERIFY, "positive_rubrics": [{"weight": 1}]}),
-    (
-        "/verify",
-        "row.positive_rubric",
-        {**VERIFY, "positive_rubrics": None, "positive_rubric": ["x"]},
-    ),
-    ("/verify", "row.tool_output", {**VERIFY, "tool_output": None}),
     ("/verify", "row.question", {**VERIFY, "responses_create_params": {"input": []}}),
-    ("/verify", "row.step", {**VERIFY, "step": -1}),
     ("/evaluate", "body", {}),
     ("/evaluate", "history", {"history": "text"}),
     ("/evaluate", "history", {"history": [1]}),

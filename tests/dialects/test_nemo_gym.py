@@ -3,11 +3,10 @@
 import json
 from typing import Any
 
-import httpx
 import pytest
 
 from citemark_schemas import SIGNALS, Problem
-from support.gym_rows import ROLLOUTS, answered, called, response_of, said, verify_body
+from support.gym_rows import answered, called, response_of, said
 from support.running_service import Running
 
 SOURCE = "<snippet id=s1>The Orm viaduct is 312 metres long.</snippet>"
@@ -34,7 +33,6 @@ def agentic(*items: Any) -> dict[str, Any]:
 
 
 def failing(**row: Any) -> dict[str, Any]:
-    """A row whose judge fails."""
     params = {"input": "fail: how long is the Orm viaduct?"}
     return {**body(), "responses_create_params": params, **row}
 
@@ -43,17 +41,6 @@ def citation_f1(service: Running, sent: dict[str, Any]) -> float:
     response = service.post(sent, "/verify")
     assert response.status_code == 200, response.text
     return float(response.json()["citation_f1"])
-
-
-def test_every_example_gets_the_reward_of_the_canonical_route(citemark_url: str) -> None:
-    with httpx.Client(base_url=citemark_url, trust_env=False, timeout=30.0) as client:
-        wanted = client.post("/v1/score", json={"items": ROLLOUTS}).json()["items"]
-        assert len({item["reward"] for item in wanted}) > 8
-        for rollout, result in zip(ROLLOUTS, wanted, strict=True):
-            answer = client.post("/verify", json=verify_body(rollout)).json()
-            assert answer["reward"] == result["reward"]
-            assert answer["citation_f1"] == (result["citation"] or {"f1": 0.0})["f1"]
-            assert answer["mask_sample"] is False
 
 
 def test_what_was_sent_comes_back_as_it_was(gated: Running) -> None:

@@ -33,8 +33,6 @@ GOOD = '{"1":2,"2":1,"3":0}'
 
 @dataclass
 class Bench:
-    """A language judge, the server behind it, and what it announced."""
-
     server: ScriptedJudge
     judge: LanguageJudge
     log: RetryLog
@@ -50,7 +48,6 @@ class Bench:
 
 @asynccontextmanager
 async def bench(script: Script, *, quotes: bool = False, **options: int) -> AsyncIterator[Bench]:
-    """A judge at work on a scripted server."""
     log, writer = RetryLog(), PromptWriter(secret=b"s")
     async with ScriptedJudge(script) as server:
         pool = pool_of([server.url], attempts=1, timeout_s=300, metrics=log)

@@ -26,7 +26,6 @@ VERDICTS = '{"1":0,"2":2}'
 
 
 def counting(*counts: tuple[int, int] | None) -> ReadCount:
-    """Give the counts in turn, over and over."""
     coming = itertools.cycle(count and PrefixCount(*count) for count in counts)
 
     async def read_count() -> PrefixCount | None:

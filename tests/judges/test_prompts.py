@@ -57,7 +57,6 @@ def whole(text: str) -> str:
 
 
 def fence(prompt: str, name: str) -> str:
-    """What stands in one fence of a prompt."""
     found = re.search(rf"<{name}-(\w{{8}})>\n(.*)\n</{name}-\1>", prompt, re.DOTALL)
     assert found is not None
     return found[2]
@@ -163,7 +162,6 @@ def group_of_eight() -> list[tuple[CriteriaTask, CitationTask]]:
 
 
 def common_prefix(texts: list[str]) -> str:
-    """The longest beginning that all of `texts` have."""
     low, high = min(texts), max(texts)
     length = next((n for n, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
     return low[:length]

@@ -162,16 +162,10 @@ RETRIED: list[tuple[Answer, type[JudgeError]]] = [
 ]
 FINAL: list[tuple[Answer, type[JudgeError]]] = [
     (Status(400), JudgeRejected),
-    (Status(401), JudgeRejected),
     (Status(404), JudgeRejected),
-    (Status(409), JudgeRejected),
     (Status(422), JudgeRejected),
     (Raw(b"", 307, {"location": "http://127.0.0.1:1/v1"}), JudgeRejected),
     (CUT, JudgeUnreadable),
-    (Raw(b"<html>busy</html>"), JudgeUnreadable),
-    (Raw(b""), JudgeUnreadable),
-    (Raw(b'{"verdicts":[1,2]}'), JudgeUnreadable),
-    (Raw(b'{"error":{"message":"oops"}}'), JudgeUnreadable),
     (Raw(b'{"choices":[]}', 202), JudgeUnreadable),
     (Raw(b"", 204), JudgeUnreadable),
     (Raw(b'{"x":"' + b"x" * 9_000_000 + b'"}'), JudgeUnreadable),

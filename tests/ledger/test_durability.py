@@ -21,7 +21,6 @@ _KILL_AFTER = 60
 
 @pytest.fixture
 def service(tmp_path):
-    """A service with a ledger of its own, as a process."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("CITEMARK_")},
         "CITEMARK_LEDGER": f"sqlite:///{tmp_path / 'ledger.db'}",

@@ -6,7 +6,6 @@ import pytest
 from sqlalchemy import delete, update
 
 from citemark_service.errors import LedgerError
-from citemark_service.ledger.database import open_engine
 from citemark_service.ledger.reading import LedgerReader, Place
 from citemark_service.ledger.rows import pack
 from citemark_service.ledger.store import LedgerStore
@@ -106,9 +105,3 @@ def test_damage_is_told_of_by_its_number(reader, engine, detail):
             read(row["seq"])
     with pytest.raises(LedgerError, match=message):
         reader.samples([row])
-
-
-def test_a_ledger_that_cannot_be_read_says_so(tmp_path):
-    reader = LedgerReader(open_engine(f"sqlite:///{tmp_path}"))
-    with pytest.raises(LedgerError, match=str(tmp_path)):
-        reader.runs()

@@ -31,7 +31,6 @@ def rollout_rows(draw):
 
 
 def merged(batches, of):
-    """What a table holds after these batches of sums, by primary key and column."""
     key = of.primary_key.columns.keys()
     cells: dict = {}
     for row in (row for batch in batches for row in batch):

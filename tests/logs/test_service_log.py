@@ -42,7 +42,6 @@ class Served:
 
 @contextmanager
 def logged(script: Script, **settings: str) -> Iterator[Served]:
-    """`citemark serve` with JSON lines, before a scripted judge."""
     url = free_url()
     served, judge = Served(url), ScriptedJudge(script)
     with running_judge(judge), tempfile.TemporaryDirectory() as folder:

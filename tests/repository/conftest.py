@@ -13,7 +13,6 @@ CODE_FOLDERS = (*PACKAGE_FOLDERS, "benchmarks", "examples")
 
 @pytest.fixture(scope="session")
 def root() -> Path:
-    """The repository's root."""
     return Path(__file__).resolve().parents[2]
 
 
@@ -35,14 +34,12 @@ def tracked(root: Path) -> tuple[Path, ...]:
 
 @pytest.fixture(scope="session")
 def trees(root: Path) -> Mapping[Path, ast.Module]:
-    """Every module of the code folders, by its path relative to the root."""
     paths = [path for folder in CODE_FOLDERS for path in sorted((root / folder).rglob("*.py"))]
     return {path.relative_to(root): ast.parse(path.read_bytes()) for path in paths}
 
 
 @pytest.fixture(scope="session")
 def packages(trees: Mapping[Path, ast.Module]) -> Mapping[str, ast.Module]:
-    """The modules that are installed, by the name they are imported under."""
     return {
         _import_name(path): tree for path, tree in trees.items() if path.parts[0] in PACKAGE_FOLDERS
     }

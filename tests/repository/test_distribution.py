@@ -94,14 +94,12 @@ def closure(name: str, extras: set[str]) -> set[str]:
 
 @pytest.fixture
 def project(root: Path) -> dict[str, Any]:
-    """What the project file declares."""
     declared: dict[str, Any] = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     return declared
 
 
 @pytest.fixture(scope="module")
 def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> set[PurePosixPath]:
-    """Paths in the wheel of this checkout, without its metadata."""
     into = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(into)]
     subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
@@ -165,7 +163,6 @@ def test_an_editable_install_leaks_no_folder_of_the_repository(root, tmp_path):
 
 
 def pinned(constraints: Path) -> set[str]:
-    """The names that a file pins, each to one version."""
     lines = constraints.read_text().splitlines()
     pins = [line for line in lines if line and not line.startswith("#")]
     assert [line for line in pins if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == []

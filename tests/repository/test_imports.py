@@ -60,7 +60,6 @@ def imports(name: str, tree: ast.Module, modules: Modules) -> Iterator[str]:
 
 
 def top(name: str) -> str:
-    """The package that a dotted name belongs to."""
     return name.partition(".")[0]
 
 
@@ -121,7 +120,6 @@ def test_a_boundary_library_has_one_importer(library, packages):
 
 
 def reads_environment(tree: ast.Module) -> bool:
-    """Whether the module names any way of `os` to the environment."""
     return any(
         (isinstance(node, ast.Attribute) and node.attr in ENVIRONMENT)
         or (isinstance(node, ast.ImportFrom) and bool(ENVIRONMENT & {a.name for a in node.names}))
@@ -135,7 +133,6 @@ def test_settings_alone_reads_the_environment(packages):
 
 
 def module_level_apps(tree: ast.Module) -> list[int]:
-    """Lines where importing the module builds a web application."""
     statements = [s for s in tree.body if isinstance(s, ast.Assign | ast.AnnAssign | ast.Expr)]
     calls = (node for s in statements for node in ast.walk(s) if isinstance(node, ast.Call))
     makers = re.compile(r"(.*\.)?(FastAPI|Starlette|Citemark|create_app)")

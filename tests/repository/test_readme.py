@@ -30,7 +30,6 @@ def printed(root: Path, *arguments: str) -> str:
 
 
 def block(readme: str, kind: str, start: str) -> str:
-    """The fenced block of that kind that begins with `start`."""
     found = re.search(rf"```{kind}\n({re.escape(start)}.*?)\n```", readme, re.DOTALL)
     assert found, f"no {kind} block begins with {start!r}"
     return found[1]

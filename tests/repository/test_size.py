@@ -11,7 +11,6 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def functions(tree: ast.Module) -> Iterator[Function]:
-    """Every function and method, nested ones too."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
@@ -26,7 +25,6 @@ def body_lines(function: Function) -> int:
 
 
 def spread(lines: list[int], what: str) -> str:
-    """One phrase: count, sum, median, ninetieth percentile and largest."""
     ninetieth = statistics.quantiles(lines, n=10)[8]
     return (
         f"{len(lines)} {what} of {sum(lines)} lines, "

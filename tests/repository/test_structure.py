@@ -32,7 +32,6 @@ def room(name: str, package: str) -> str:
 
 
 def find_circle(graph: Mapping[str, set[str]]) -> list[str]:
-    """One circle of a graph, or nothing."""
     try:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
@@ -41,7 +40,6 @@ def find_circle(graph: Mapping[str, set[str]]) -> list[str]:
 
 
 def dependencies(modules: Modules) -> dict[str, set[str]]:
-    """Which modules each module imports, of those given."""
     graph: dict[str, set[str]] = {}
     for name, tree in modules.items():
         used = {imported for imported in imports(name, tree, modules) if imported in modules}

@@ -13,17 +13,13 @@ from support.scripted_service import async_client_of, real_app
 
 @dataclass
 class Service:
-    """A running service: a client of it, and its own count of things."""
-
     client: httpx.AsyncClient
     metrics: Metrics
 
     def value(self, name: str, **labels: str) -> float:
-        """A sample of one of the service's metrics, 0 where there is none yet."""
         return self.metrics.registry.get_sample_value(f"citemark_{name}", labels) or 0.0
 
     def load(self, name: str) -> float:
-        """The sum of a gauge over all servers."""
         servers = self.metrics.servers_up
         return sum(self.value(f"judge_server_{name}", server=server) for server in servers)
 

@@ -128,14 +128,6 @@ async def test_failures_that_are_not_in_a_row_eject_nobody(start_judge):
     assert [value(metrics, "ejections_total", judge) for judge in judges] == [0, 0]
 
 
-async def test_an_idle_server_that_goes_away_is_noticed_by_looking(three):
-    metrics = Metrics()
-    async with pooled(three, metrics=metrics) as pool:
-        await ask(pool, request("g"))
-        await three[1].refuse()
-        await until(lambda: not value(metrics, "up", three[1]))
-
-
 async def test_a_server_of_another_model_gets_no_calls(start_judge):
     wrong, right = await start_judge(always(Status(404))), await start_judge(OK)
     wrong.models = ("other",)
@@ -231,8 +223,6 @@ async def test_only_one_of_several_is_looked_after_and_a_closed_pool_leaves_noth
 
 
 class Watched(ScriptedJudge):
-    """Notes when it was asked for its models."""
-
     def __init__(self, *models: str) -> None:
         super().__init__(OK, models=models)
         self.looks: list[float] = []

@@ -22,8 +22,6 @@ def turn(caller: str = "", affinity: str = "", priority: int = 0) -> ChatRequest
 
 
 class Call(NamedTuple):
-    """What waits, with what its place depends on."""
-
     priority: int
     caller: str
     affinity: str

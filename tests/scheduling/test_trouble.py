@@ -3,6 +3,7 @@
 import asyncio
 
 import httpx
+import pytest
 
 from citemark_service.judges.server.server import name_servers
 from support.scripted_judge import Hang, always
@@ -35,24 +36,17 @@ async def test_a_flood_is_refused_at_the_door_and_the_queue_stays_bounded(serve,
     await until(lambda: service.load("waiting") == service.load("in_flight") == 0)
 
 
-async def test_a_small_caller_does_not_wait_for_a_large_one(serve, start_judge):
+@pytest.mark.parametrize("first", [{"caller": "large"}, {"priority": "audit"}])
+async def test_neither_a_small_caller_nor_training_waits_for_what_came_first(
+    serve, start_judge, first
+):
     judge = await start_judge(by_content(delay_s=0.01))
     service = await serve([judge], judge_concurrency=2)
-    large = post(service, step(16, 8), caller="large")
+    large = post(service, step(16, 8), **first)
     await until(lambda: service.load("waiting") > 100)
     assert (await post(service, step(1, 8, first=50), caller="small")).status_code == 200
     assert not large.done()
     assert (await large).status_code == 200
-
-
-async def test_training_does_not_wait_for_an_audit_that_came_first(serve, start_judge):
-    judge = await start_judge(by_content(delay_s=0.01))
-    service = await serve([judge], judge_concurrency=2)
-    audit = post(service, step(16, 8), priority="audit")
-    await until(lambda: service.load("waiting") > 100)
-    assert (await post(service, step(2, 8, first=50))).status_code == 200
-    assert not audit.done()
-    assert (await audit).status_code == 200
     assert not any("priority" in request for request in judge.requests)
 
 

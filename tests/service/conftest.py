@@ -10,7 +10,6 @@ from support.running_service import Build, Running, begin, until
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Running]:
-    """One service for a module; use `service`."""
     with begin() as running:
         yield running
 
@@ -26,8 +25,6 @@ def service(shared: Running) -> Iterator[Running]:
 
 @pytest.fixture
 def rollout() -> Build:
-    """See `Build`."""
-
     def build(question: str = "How long is the Orm viaduct?", **fields: Any) -> dict[str, Any]:
         return {
             "question": question,

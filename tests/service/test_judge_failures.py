@@ -14,7 +14,6 @@ from citemark_service.settings import Settings
 from support.in_process_judges import CountingJudge
 from support.judge_tasks import by_shape, shape_of
 from support.scripted_judge import (
-    MODEL,
     Answer,
     Hang,
     Reply,
@@ -23,7 +22,7 @@ from support.scripted_judge import (
     ScriptedJudge,
     Status,
 )
-from support.scripted_service import listening, real_app
+from support.scripted_service import async_client_of, listening, real_app
 
 ROLLOUT = {
     "question": "When did the Alder viaduct open, and what did it cost?",
@@ -39,14 +38,10 @@ EVERYTHING = {"reward", "rubric_reward", "citation"}
 
 @asynccontextmanager
 async def service(script: Script, **settings: Any) -> AsyncIterator[tuple[Any, ScriptedJudge]]:
-    """An HTTP client of the real application, and the judge behind it."""
     async with ScriptedJudge(script) as judge:
-        given = {"judge": "vllm", "judge_url": judge.url, "judge_model": MODEL, "judge_attempts": 2}
-        app = real_app(Settings(**{**given, "judge_linger_s": 0.0, **settings}))
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://citemark") as client:
+        table = judge.settings(**{"judge_attempts": 2, "judge_linger_s": 0.0, **settings})
+        async with async_client_of(real_app(table)) as client:
             yield client, judge
-        await app.judge.aclose()
 
 
 async def scored(script: Script, **settings: Any) -> Any:
@@ -79,8 +74,6 @@ async def test_each_way_to_fail_has_its_kind_and_no_number(name):
 
 
 class Forgetful(CountingJudge):
-    """Leaves out what one of the names below says."""
-
     def __init__(self, gap: str) -> None:
         super().__init__()
         self.gap = gap

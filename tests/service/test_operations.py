@@ -10,7 +10,6 @@ from support.running_service import Running, begin, until
 
 
 def samples(service: Running) -> dict[str, float]:
-    """All samples as `name{label="value",…}`."""
     text = service.client.get("/metrics").text
     pairs = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     return {name: float(number) for name, number in pairs}

@@ -3,10 +3,7 @@
 import asyncio
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from citemark_service.errors import Overloaded
 from citemark_service.web.admission import Quota
 
 
@@ -50,19 +47,3 @@ async def test_who_stops_waiting_leaves_nothing_behind(granted_first):
     await staying
     assert leaving.cancelled()
     assert quota.held == 1
-
-
-@given(st.lists(st.tuples(st.booleans(), st.integers(1, 4)), max_size=30))
-def test_never_more_than_the_limit_is_held(steps):
-    quota = Quota(4, "things")
-    with quota.hold() as held:
-        for taking, count in steps:
-            if taking:
-                try:
-                    held.take(count)
-                except Overloaded:
-                    assert held.count + count > 4
-            else:
-                held.give(min(count, held.count))
-            assert 0 <= quota.held == held.count <= 4
-    assert quota.held == 0

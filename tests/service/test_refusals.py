@@ -31,7 +31,6 @@ def invalid(response: httpx.Response) -> list[str]:
     ("fields", "place"),
     [
         ({"question": " "}, "question"),
-        ({"question": 3}, "question"),
         ({"response": None}, "response"),
         ({"tool_output": None}, "items[2]"),
         ({"snippets": [{"id": "a", "text": "t"}, {"id": "", "text": "t"}]}, "snippets[1].id"),
@@ -39,10 +38,6 @@ def invalid(response: httpx.Response) -> list[str]:
         (
             {"positive_rubrics": ["a", {"description": "b", "weight": 1e400}]},
             "items[2].positive_rubrics[1].weight",
-        ),
-        (
-            {"positive_rubrics": ["a", {"description": "b", "weight": "1"}]},
-            "items[2].positive_rubrics[1]",
         ),
         ({"rubrics": ["a", {"title": "no text"}]}, "items[2].rubrics[1]"),
         ({"positive_rubrics": "not json"}, "positive_rubrics"),
@@ -93,12 +88,9 @@ def test_no_text_of_the_caller_comes_back_at_length(service, rollout):
         b"",
         b"nonsense",
         b"[]",
-        b"3",
-        b"null",
         b'"text"',
         b"{",
         b'{"items": 3}',
-        b'{"items": null}',
         b'{"items": []}',
         b'{"items": [1]}',
         b'{"items": [NaN]}',

@@ -77,7 +77,8 @@ def test_the_nearest_knob_wins(start, rollout):
 
 
 @pytest.mark.parametrize("query", ["citation_weight=nan", "citaton_weight=1", "deadline_s=0"])
-def test_a_bad_query_is_named(service, rollout, query):
-    answer = service.post(rollout(), f"/v1/score?{query}")
+@pytest.mark.parametrize("route", ["/v1/score", "/v1/score/stream"])
+def test_a_bad_query_is_named(service, rollout, route, query):
+    answer = service.post(rollout(), f"{route}?{query}")
     assert answer.status_code == 422
     assert query.partition("=")[0] in answer.json()["message"]

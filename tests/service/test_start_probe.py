@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from citemark_service.examination.server import probing, start_probe
-from citemark_service.settings import Settings
+from citemark_service.settings import JUDGES, Settings
 from citemark_service.telemetry.metrics import Metrics
 from support.judge_tasks import filled, shape_of
 from support.scripted_judge import Answer, Hang, Listed, Reply, Script, ScriptedJudge, always
@@ -26,8 +26,6 @@ PROBED = "Describe the first shelf"
 
 
 def obeying(probed: Answer) -> Script:
-    """Verdicts for rollouts, and this for the probe."""
-
     def script(request: dict[str, Any]) -> Answer:
         if PROBED in request["messages"][-1]["content"]:
             return probed
@@ -50,8 +48,6 @@ def log(caplog: pytest.LogCaptureFixture) -> Callable[..., list[str]]:
 
 @dataclass
 class Probed:
-    """A running service with its probe beside it."""
-
     client: httpx.AsyncClient
     metrics: Metrics
 
@@ -70,7 +66,6 @@ def name_of(judge: ScriptedJudge) -> str:
 
 @asynccontextmanager
 async def served(*judges: ScriptedJudge, patience_s: float = 60.0) -> AsyncIterator[Probed]:
-    """The service before those judges, on a real socket."""
     urls = tuple(judge.url for judge in judges)
     table, metrics = judges[0].settings(judge_urls=urls), Metrics()
     probe = probing(table, metrics, patience_s=patience_s)
@@ -180,15 +175,6 @@ async def test_a_probe_that_breaks_is_logged_and_raises_nothing(caplog):
     assert "ftp://a/v1" in str(record.exc_info)
 
 
-@pytest.mark.parametrize(
-    ("settings", "probed"),
-    [
-        ({"judge": "vllm"}, True),
-        ({"judge": "openai"}, True),
-        ({"judge": "vllm", "probe_at_start": False}, False),
-        ({"judge": "embedded"}, False),
-        ({"judge": "smollm2"}, False),
-    ],
-)
-def test_only_servers_are_probed_and_only_where_it_is_wanted(settings, probed):
-    assert (start_probe(Settings(**settings), Metrics()) is not None) is probed
+def test_only_servers_are_probed():
+    probed = {judge for judge in JUDGES if start_probe(Settings(judge=judge), Metrics())}
+    assert probed == {"vllm", "openai"}

@@ -55,7 +55,6 @@ class Duplex:
 
 
 def streamed(service: Running, body: bytes, query: str = "") -> dict[int, StreamLine]:
-    """The answers by the number of their line, in order."""
     response = service.post(body, PATH + query)
     assert (response.status_code, response.headers["content-type"]) == (200, "application/x-ndjson")
     lines = [StreamLine.model_validate_json(line) for line in response.content.splitlines()]
@@ -124,13 +123,6 @@ def test_knobs_are_query_parameters_that_a_line_overrides(service, rollout):
     lines = streamed(service, body, query)
     rewards = [line.result.reward for line in lines.values() if line.result]
     assert rewards == pytest.approx([5.0, 50.0])
-
-
-@pytest.mark.parametrize("query", ["verificaton_reward=10", "verification_reward=x"])
-def test_a_wrong_query_parameter_refuses_the_stream(service, rollout, query):
-    response = service.post(ndjson(rollout()), f"{PATH}?{query}")
-    assert response.status_code == 422
-    assert query.partition("=")[0] in response.json()["details"][0]["loc"]
 
 
 def test_reading_pauses_while_the_window_is_full(start, rollout):

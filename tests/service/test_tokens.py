@@ -58,7 +58,6 @@ def has_token(text: str) -> bool:
 
 @pytest.fixture(scope="module")
 def closed() -> Iterator[Running]:
-    """A service with a token, for a module."""
     with begin(api_token=SecretStr(TOKEN)) as running:
         yield running
 

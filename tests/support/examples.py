@@ -22,7 +22,6 @@ _LABELLED = Path(__file__).parents[3] / "shared" / "data"
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file of JSON lines."""
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
@@ -55,5 +54,4 @@ def labelled_file(name: str) -> Path:
 
 
 def labelled_rows(name: str) -> list[dict[str, Any]]:
-    """The rows of one of its files."""
     return read_rows(labelled_file(name))

@@ -13,13 +13,11 @@ ROLLOUTS: list[dict[str, Any]] = [
 
 
 def said(text: str, **fields: Any) -> dict[str, Any]:
-    """The policy's message."""
     content = [{"type": "output_text", "text": text, "annotations": []}]
     return {"id": "msg_1", "type": "message", "role": "assistant", "content": content, **fields}
 
 
 def called(name: str, call_id: str, **arguments: Any) -> dict[str, Any]:
-    """A call that the policy made."""
     return {
         "type": "function_call",
         "call_id": call_id,
@@ -29,12 +27,10 @@ def called(name: str, call_id: str, **arguments: Any) -> dict[str, Any]:
 
 
 def answered(output: Any, call_id: str = "c1", **fields: Any) -> dict[str, Any]:
-    """What a tool answered."""
     return {"type": "function_call_output", "call_id": call_id, "output": output, **fields}
 
 
 def response_of(*items: Any, **fields: Any) -> dict[str, Any]:
-    """A `response` with those output items."""
     return {
         "id": "resp_1",
         "created_at": 1767225600.0,

@@ -87,10 +87,3 @@ def judged_service(script: Script | Mortal, **settings: Any) -> Iterator[Judged]
         }
         with listening(real_app(judge.settings(**given))) as url:
             yield Judged(url, judge)
-
-
-def calls_for(rollouts: Sequence[dict[str, Any]]) -> int:
-    """How often the judge is asked when each of the rollouts is judged once."""
-    with judged_service(by_content()) as judged:
-        judged.rewards(rollouts)
-        return judged.judge.calls

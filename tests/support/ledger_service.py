@@ -28,7 +28,6 @@ def kept_service(folder: Path, **settings: Any) -> Iterator[httpx.Client]:
 
 
 def score(client: httpx.Client, items: list[dict[str, Any]], **options: Any) -> list[Any]:
-    """The results of a batch."""
     response = client.post("/v1/score", json={"items": items, **options})
     found: list[Any] = response.raise_for_status().json()["items"]
     return found
@@ -42,8 +41,6 @@ class Element:
 
 
 class Document(HTMLParser):
-    """A page's elements, in order."""
-
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
         self.elements: list[Element] = []
@@ -80,7 +77,6 @@ class Document(HTMLParser):
 
 
 def page(client: httpx.Client, address: str) -> Document:
-    """A page of the service that is there."""
     response = client.get(f"/ui/{address}")
     assert response.status_code == 200, response.text
     return Document(response.text)

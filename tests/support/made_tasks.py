@@ -57,5 +57,4 @@ TASKS = st.builds(
 
 
 def json_lines(rows: list[dict[str, Any]]) -> str:
-    """The rows as a file holds them."""
     return "".join(json.dumps(row) + "\n" for row in rows)

@@ -15,7 +15,6 @@ SNAPSHOT = Path(__file__).parents[1] / "contract" / "openapi.json"
 
 
 def document() -> dict[str, Any]:
-    """What `/openapi.json` answers."""
     schema: dict[str, Any] = json.loads(json.dumps(real_app(Settings()).openapi()))
     return schema
 

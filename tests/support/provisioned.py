@@ -17,13 +17,11 @@ Board = Mapping[str, Any]
 
 
 def boards() -> dict[str, Board]:
-    """Every dashboard by its file's name."""
     found = sorted((DOCKER / "grafana" / "dashboards").glob("*.json"))
     return {path.stem: json.loads(path.read_text()) for path in found}
 
 
 def panels(board: Board) -> list[Board]:
-    """The panels of a dashboard that show something."""
     return [panel for panel in board["panels"] if panel["type"] != "row"]
 
 
@@ -35,7 +33,6 @@ def expressions(board: Board) -> Iterator[tuple[str, str]]:
 
 
 def alerts() -> dict[str, Mapping[str, Any]]:
-    """Every alert by its name."""
     groups = yaml(RULES)["groups"]
     return {rule["alert"]: rule for group in groups for rule in group["rules"]}
 
@@ -45,7 +42,6 @@ def yaml(path: Path) -> Any:
 
 
 def promtool(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run Prometheus's tool in a folder."""
     command = ["promtool", *arguments]
     return subprocess.run(
         command, cwd=folder, capture_output=True, text=True, check=False, timeout=120

@@ -33,8 +33,6 @@ def until(
 
 @dataclass
 class Running:
-    """A service that answers at `server.url`."""
-
     judge: GatedJudge
     admission: Admission
     server: DrainingServer

@@ -93,7 +93,6 @@ Script = Callable[[dict[str, Any]], Answer]
 
 
 def always(answer: Answer) -> Script:
-    """The same answer to every request."""
     return lambda _request: answer
 
 
@@ -210,7 +209,6 @@ class ScriptedJudge:
         return self.script(self.requests[-1])
 
     def ended(self, *, abandoned: bool) -> None:
-        """Note the end of one call."""
         self.in_flight -= 1
         self.abandoned += abandoned
         self._changed.set()

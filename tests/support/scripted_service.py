@@ -82,7 +82,6 @@ def failing(kind: FailureKind, *places: int) -> Step:
 
 
 def status(code: int, body: str = "", **headers: str) -> Step:
-    """A step that answers with a status."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda request: Response(body, status_code=code, headers=named)
 
@@ -149,7 +148,6 @@ def listening(app: ASGIApp, listener: socket.socket | None = None) -> Iterator[s
 
 @contextmanager
 def scripted_service(listener: socket.socket | None = None) -> Iterator[Service]:
-    """A running scripted service."""
     service = Service()
     app = Starlette(routes=[Route("/v1/score", service.answer, methods=["POST"])])
     with listening(app, listener) as service.url:

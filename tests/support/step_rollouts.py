@@ -26,7 +26,6 @@ def rollout(group: int, sample: int) -> dict[str, Any]:
 
 
 def step(groups: int, samples: int, *, first: int = 0) -> list[dict[str, Any]]:
-    """All samples of all groups, group by group."""
     numbers = itertools.product(range(first, first + groups), range(samples))
     return [rollout(group, sample) for group, sample in numbers]
 

@@ -127,7 +127,6 @@ class VllmServer:
 
 @contextmanager
 def serving_vllm(model: Path, folder: Path, *extra: str) -> Iterator[VllmServer]:
-    """A running server with its log in `folder`."""
     server = VllmServer(model, folder / "log", extra)
     try:
         server.start()

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 
 async def until(condition: Callable[[], object], *, patience_s: float = 60.0) -> None:
-    """Return once the condition holds."""
     async with asyncio.timeout(patience_s):
         while not condition():  # noqa: ASYNC110  what it looks at has no event
             await asyncio.sleep(0.005)

@@ -24,7 +24,6 @@ class Traced:
     metrics: ReadableMetrics
 
     def spans(self, outcome: str) -> float | None:
-        """How many spans were `exported`, or `lost`."""
         return self.metrics.sample("trace_spans_total", outcome=outcome)
 
 

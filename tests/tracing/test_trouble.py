@@ -21,7 +21,6 @@ GOOD = by_shape(V=2, S=2, U=1, C=1)
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What the log says of traces, whoever says it."""
     names = ("citemark.tracing", "opentelemetry", "urllib3")
     return [r.getMessage() for r in caplog.records if r.name.startswith(names) and r.levelno >= 20]
 

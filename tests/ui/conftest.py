@@ -12,7 +12,6 @@ from support.ledger_service import kept_service, score
 
 @pytest.fixture(scope="session")
 def examples() -> list[dict]:
-    """The rollouts of `make demo`."""
     return EXAMPLE_ROWS
 
 

@@ -19,7 +19,6 @@ def service(tmp_path_factory):
 
 @pytest.fixture
 def closed(service):
-    """A client of the service that has no cookie yet."""
     service.cookies.clear()
     return service
 

@@ -20,7 +20,6 @@ UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2066-\u2
 
 @pytest.fixture(scope="module")
 def attacked(pages):
-    """Every page on which the hostile rollouts' texts stand."""
     first = page(pages, "")
     run = next(link for link in first.links if "script" in link)
     addresses = [run, *(f"{run}&show={name}" for name in ("citation", "siblings", "addressed"))]

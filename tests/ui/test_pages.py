@@ -26,23 +26,19 @@ HEADERS = {
 
 @pytest.fixture(scope="module")
 def others(tmp_path_factory):
-    """A client of an empty service, for tests with runs of their own."""
     with kept_service(tmp_path_factory.mktemp("others")) as client:
         yield client
 
 
 def links_of(document):
-    """Addresses by what their links say."""
     return {a.text: a.attributes["href"] for a in document.all("a")}
 
 
 def named(client, name, address=STEP):
-    """The page of a rollout that a step lists."""
     return page(client, links_of(page(client, address))[name])
 
 
 def group_of(client):
-    """The page of a group of the step."""
     return page(client, next(x for x in page(client, STEP).links if x.startswith("group?")))
 
 
@@ -53,14 +49,12 @@ def rollouts_of(links):
 
 
 def rows_of(step):
-    """Reward and outcome of each rollout that a step lists, in order."""
     rows = [row.text for row in step.all("tr")]
     found = [re.search(r"(\d\.\d{3})\D.*(judged|refused|failed)", row) for row in rows]
     return [(float(each[1]), each[2]) for each in found if each]
 
 
 def figures_of(card):
-    """The rewards of a list, each of which stands before a name."""
     return list(map(float, re.findall(r"(\d\.\d{3})[a-z]", card.text)))
 
 

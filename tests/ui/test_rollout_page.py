@@ -140,7 +140,6 @@ def test_a_judge_without_words_says_so(pages):
 
 
 def paste(client, rollout, status=200, **headers):
-    """The page that answers what is pasted."""
     text = rollout if isinstance(rollout, str) else json.dumps(rollout)
     response = client.post("/ui/score", data={"rollout": text}, headers=headers)
     assert response.status_code == status

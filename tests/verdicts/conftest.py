@@ -35,7 +35,6 @@ Remember = Callable[..., CachingJudge]
 
 @pytest.fixture
 def log() -> CacheLog:
-    """What the cache of `remember` reported."""
     return CacheLog()
 
 
@@ -79,7 +78,6 @@ class RedisServer:
 
 @pytest.fixture
 def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
-    """A running server, killed with the test."""
     if shutil.which("redis-server") is None:
         pytest.skip("needs redis-server (Debian package redis-server)")
     server = RedisServer(int(free_url().rpartition(":")[2]), tmp_path)

@@ -19,7 +19,6 @@ AUDIT = replace(PLAIN, origin=Origin("audit", 10))
 
 @pytest.fixture
 def judge():
-    """A judge that waits at its gate."""
     judge = CountingJudge()
     judge.gate = asyncio.Event()
     return judge
@@ -32,7 +31,6 @@ def asking(cached, task=PLAIN, *, meter=None, deadline=None):
 
 
 async def turns():
-    """Let everything that can run do so."""
     for _ in range(10):
         await asyncio.sleep(0)
 

@@ -32,12 +32,10 @@ def keys_of(task, keys=KEYS):
 
 
 def stating(**update):
-    """The same criteria but for the first."""
     return criteria_task(criteria=(CRITERIA[0].model_copy(update=update), *CRITERIA[1:]))
 
 
 def renamed(text):
-    """The same snippets under other ids."""
     return text.replace("S_1", "p9").replace("S_2", "p7").replace("S_3", "p8")
 
 

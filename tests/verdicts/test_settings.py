@@ -1,6 +1,5 @@
 """What `verdict_cache` may say."""
 
-import subprocess
 import sys
 
 import pytest
@@ -63,17 +62,9 @@ def test_what_is_not_is_named(url, message):
     assert "hush" not in f"{refusal.value} {Settings(verdict_cache=url)!r}"  # the password
 
 
-def test_redis_is_loaded_only_where_it_is_wanted_and_its_extra_is_named_where_it_is_missing():
-    code = (
-        "import sys\n"
-        "from citemark_service.judges.tasks import Judge\n"
-        "from citemark_service.verdicts.factory import cache_verdicts\n"
-        "from citemark_service.settings import Settings\n"
-        "from citemark_service.errors import SettingsError\n"
-        "assert 'redis' not in sys.modules\n"
-        "sys.modules['redis'] = None\n"
-        "try: cache_verdicts(Judge, Settings(judge='vllm', verdict_cache='redis://h'), None)\n"
-        "except SettingsError as error: sys.exit('citemark[service,redis]' not in str(error))\n"
-        "sys.exit(2)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def test_the_extra_is_named_where_redis_is_missing(monkeypatch):
+    monkeypatch.delitem(sys.modules, "citemark_service.verdicts.redis", raising=False)
+    for name in ("redis", *(name for name in sys.modules if name.startswith("redis."))):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(SettingsError, match=r"citemark\[service,redis\]"):
+        remembered("redis://h")

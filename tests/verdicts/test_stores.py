@@ -32,12 +32,10 @@ def server_store(url, ttl_s=60, namespace="test"):
 
 @pytest.fixture
 def store(url, tmp_path):
-    """Each store that outlives the process."""
     return server_store(url) if url.startswith("redis") else file_store(tmp_path / "verdicts.db")
 
 
 async def ask(judge):
-    """All of a rollout's verdicts, and the meter."""
     meter = Meter()
     criteria = await judge.judge_criteria(criteria_task(), meter=meter, deadline=None)
     citations = await judge.judge_citations(claims_task(), meter=meter, deadline=None)
