@@ -19,12 +19,10 @@ from citemark_service.web.envelope import Envelope
 from citemark_service.web.gate import TokenGate
 from citemark_service.web.openapi import Citemark
 from citemark_service.web.problems import HANDLERS
-from citemark_service.web.routes.gym import gym_router
 from citemark_service.web.routes.operations import about_router, health_router
 from citemark_service.web.routes.rescore import rescore_router
-from citemark_service.web.routes.score import score_router
-from citemark_service.web.routes.stream import stream_router
-from citemark_service.web.routes.trainers import TrainerEndpoint, trainer_router
+from citemark_service.web.routes.score import score_router, stream_router
+from citemark_service.web.routes.trainers import TrainerEndpoint, gym_router, trainer_router
 from citemark_service.web.ui.door import PageDoor
 from citemark_service.web.ui.routes import ui_router
 from citemark_service.web.ui.templates import Templates, answer_with_pages

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from citemark_schemas import ClaimVerdict, CriterionVerdict
-from citemark_service.agreement.labelled import Agreement, measure
+from citemark_service.agreement import Agreement, measure
 from citemark_service.errors import DataError, JudgeTimeout
 from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.judges.tasks import (

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_service.agreement.figures import LabelledScore as Pair
-from citemark_service.agreement.figures import (
+from citemark_service.agreement import LabelledScore as Pair
+from citemark_service.agreement import (
     auc,
     balanced_accuracy,
     best_threshold,

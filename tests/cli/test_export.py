@@ -11,7 +11,7 @@ from sqlalchemy import update
 from citemark_schemas import SIGNALS, Knobs, Rollout, ScoreResult
 from citemark_service.ledger.database import open_engine
 from citemark_service.ledger.tables import rollouts
-from citemark_service.rescoring.reward import Change, rescore
+from citemark_service.rescoring.compare import Change, rescore
 from support.command_line import cli
 from support.examples import EXAMPLE_ROWS, keep_examples
 

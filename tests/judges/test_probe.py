@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
 
-from citemark_service.examination.probe import (
+from citemark_service.examination import (
     CachedTokens,
     PrefixCount,
     ProbeReport,

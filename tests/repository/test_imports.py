@@ -23,7 +23,6 @@ OURS = {
 
 PURE = (
     "score.formula",
-    "rescoring.reward",
     "rescoring.compare",
     "ledger.rows",
     "score.citations",

@@ -4,7 +4,7 @@ import pytest
 
 from citemark_schemas import Failure, FailureKind, Knobs, ScoreResult
 from citemark_service.errors import NotJudged
-from citemark_service.rescoring.reward import Change, rescore
+from citemark_service.rescoring.compare import Change, rescore
 from support.examples import ROLLOUTS, score_one
 
 CHANGES = {

@@ -31,7 +31,7 @@ from citemark_service.cli.explain import render_result
 from citemark_service.errors import NotJudged
 from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.judges.tasks import CitationVerdicts
-from citemark_service.rescoring.reward import Change, rescore
+from citemark_service.rescoring.compare import Change, rescore
 from citemark_service.score.explanation import losses, reason, reward_line, rubric_line
 from citemark_service.score.formula import attainable, restore_terms
 from support.examples import EMBEDDED, LIBRARY, ROLLOUTS

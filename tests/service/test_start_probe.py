@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from citemark_service.examination.server import probing, start_probe
+from citemark_service.examination import probing, start_probe
 from citemark_service.settings import JUDGES, Settings
 from citemark_service.telemetry.metrics import Metrics
 from support.judge_tasks import filled, shape_of

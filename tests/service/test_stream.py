@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citemark_schemas import StreamLine
-from citemark_service.web.routes.stream import LineCutter
+from citemark_service.web.routes.score import LineCutter
 from support.running_service import Running, until
 
 PATH = "/v1/score/stream"

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from citemark_service.examination.server import start_probe
+from citemark_service.examination import start_probe
 from citemark_service.ledger.ledger import ledger_of
 from citemark_service.telemetry.metrics import Metrics
 from support.dialect_bodies import for_openrlhf

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from citemark_schemas import FormatReport, Polarity, Source
 from citemark_service.judges.tasks import CriteriaTask, JudgeIdentity, Origin
 from citemark_service.parsing.parsed import Sources, SourceSnippet
-from citemark_service.verdicts.keys import Keys
+from citemark_service.verdicts.cache import Keys
 from support.judge_tasks import (
     CRITERIA,
     QUESTION,

@@ -11,8 +11,7 @@ import redis
 from citemark_service.judges.tasks import Meter
 from citemark_service.verdicts.cache import Memory
 from citemark_service.verdicts.redis import RedisStore
-from citemark_service.verdicts.sqlite import SqliteStore
-from citemark_service.verdicts.store import BatchedStore, StoreError
+from citemark_service.verdicts.store import BatchedStore, SqliteStore, StoreError
 from support.in_process_judges import CountingJudge
 from support.judge_tasks import claims_task, criteria_task
 from support.waiting import until

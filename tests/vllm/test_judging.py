@@ -7,7 +7,7 @@ from functools import partial
 import httpx
 import pytest
 
-from citemark_service.examination.probe import ProbeReport, ReadCount, probe, read_prefix_count
+from citemark_service.examination import ProbeReport, ReadCount, probe, read_prefix_count
 from citemark_service.judges.factory import build_judge
 from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.settings import Settings

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from citemark_service.agreement.labelled import Agreement, measure
+from citemark_service.agreement import Agreement, measure
 from citemark_service.cli.options import INPUT, chosen_settings, judge_options
 from citemark_service.cli.terminal import build_table, plain, show
 from citemark_service.judges.factory import build_judge

@@ -23,7 +23,7 @@ from citemark_service.cli.options import (
     setting_option,
 )
 from citemark_service.cli.terminal import Progress, count_noun, plain, show
-from citemark_service.examination.server import ServerFinding, State, examine, split_servers
+from citemark_service.examination import ServerFinding, State, examine, split_servers
 from citemark_service.row_files import Form, RowFile
 from citemark_service.settings import Settings
 from citemark_service.trainers.checks import DatasetCheck

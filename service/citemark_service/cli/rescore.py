@@ -23,6 +23,7 @@ from citemark_service.ledger.reading import KeptRollout, Place
 from citemark_service.printable import join_names
 from citemark_service.rescoring.compare import (
     SHOWN,
+    Change,
     Comparison,
     Group,
     Rescored,
@@ -31,7 +32,6 @@ from citemark_service.rescoring.compare import (
     compare,
 )
 from citemark_service.rescoring.rejudge import rejudge, rubric_agreements, sample_rollouts
-from citemark_service.rescoring.reward import Change
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics

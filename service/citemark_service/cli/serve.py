@@ -7,7 +7,7 @@ import click
 
 from citemark_service.app import create_app
 from citemark_service.cli.options import chosen_settings, judge_options, setting_option
-from citemark_service.examination.server import start_probe
+from citemark_service.examination import start_probe
 from citemark_service.judges.factory import build_judge
 from citemark_service.ledger.ledger import ledger_of, ledger_view
 from citemark_service.serve import run

@@ -28,8 +28,7 @@ from citemark_service.judges.tasks import (
 )
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.verdicts.cache import VerdictCache, rename
-from citemark_service.verdicts.keys import Item, Keys, Verdict
+from citemark_service.verdicts.cache import Item, Keys, Verdict, VerdictCache, rename
 
 _log = logging.getLogger("citemark.verdicts")
 

@@ -22,8 +22,7 @@ from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.cache import Memory, VerdictCache
 from citemark_service.verdicts.caching import CachingJudge
-from citemark_service.verdicts.sqlite import SqliteStore
-from citemark_service.verdicts.store import BatchedStore, VerdictStore
+from citemark_service.verdicts.store import BatchedStore, SqliteStore, VerdictStore
 
 B = TypeVar("B", bound=BaseModel)
 

@@ -1,11 +1,18 @@
-"""The interface of persistent stores, and the batching in front of them."""
+"""Persistent stores of verdicts: their interface, the batching in front, and an SQLite file.
+
+Services on one machine may share the file. `diskcache` has had no release since 2023 and unpickles
+what it reads; `aiosqlite` changes threads for each statement, where this does so for a batch.
+"""
 
 import asyncio
 import logging
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from itertools import islice
+from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 from citemark_service.errors import CitemarkError
@@ -19,6 +26,21 @@ _CALL_KEYS: Final = 500  # per call to the store
 _READ_KEYS: Final = 2_000  # gathered for one batch
 _UNWRITTEN: Final = 50_000  # entries that wait to be written; above this they are dropped
 _log = logging.getLogger("citemark.verdicts")
+# With WAL and NORMAL a crash of the machine may lose the last verdicts, never the file.
+_SETUP: Final = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = NORMAL;
+CREATE TABLE IF NOT EXISTS verdicts (
+    age INTEGER PRIMARY KEY,
+    key BLOB NOT NULL UNIQUE,
+    value BLOB NOT NULL
+)
+"""
+# Without free pages, since SQLite reuses the pages of deleted rows.
+_USED_BYTES: Final = """
+SELECT (page_count - freelist_count) * page_size
+FROM pragma_page_count, pragma_freelist_count, pragma_page_size
+"""
 
 
 class StoreError(CitemarkError):
@@ -141,3 +163,72 @@ class BatchedStore:
         self._running.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self._running.discard)
         return task
+
+
+class SqliteStore:
+    """A `VerdictStore` of at most `entries` and `max_bytes`, which evicts the oldest.
+
+    SQLite's write-ahead log takes a few more megabytes. The file is opened at the first use, and
+    again after an error.
+    """
+
+    def __init__(self, path: Path, *, entries: int, max_bytes: int) -> None:
+        self.name = str(path)
+        self._entries = entries
+        self._max_bytes = max_bytes
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="verdicts")
+        self._connection: sqlite3.Connection | None = None
+
+    async def read(self, keys: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        marks = ",".join("?" * len(keys))
+        # Only question marks are put into the statement.
+        query = f"SELECT key, value FROM verdicts WHERE key IN ({marks})"  # noqa: S608
+        return await self._run(lambda file: dict(file.execute(query, keys).fetchall()))
+
+    async def write(self, entries: Mapping[bytes, bytes]) -> None:
+        await self._run(lambda file: self._insert(file, entries))
+
+    async def aclose(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+        self._thread.shutdown(wait=False)
+
+    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        def in_thread() -> T:
+            try:
+                return work(self._open())
+            except sqlite3.Error as error:
+                self._close()
+                raise StoreError(str(error)) from error
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, in_thread)
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            # Waits half a second for a lock of another service. Autocommit: `_insert` begins its
+            # transaction itself, with the lock for writing.
+            self._connection = sqlite3.connect(self.name, timeout=0.5, isolation_level=None)
+            self._connection.executescript(_SETUP)
+        return self._connection
+
+    def _insert(self, file: sqlite3.Connection, entries: Mapping[bytes, bytes]) -> None:
+        file.execute("BEGIN IMMEDIATE")
+        with file:  # commits, or rolls back after an error
+            file.executemany(
+                "INSERT OR REPLACE INTO verdicts (key, value) VALUES (?, ?)", entries.items()
+            )
+            # Ages are unique and ascending: at most `entries` rows are younger than this bound.
+            youngest = _read_number(file, "SELECT max(age) FROM verdicts")
+            file.execute("DELETE FROM verdicts WHERE age <= ?", (youngest - self._entries,))
+            oldest = _read_number(file, "SELECT min(age) FROM verdicts")
+            while oldest <= youngest and _read_number(file, _USED_BYTES) > self._max_bytes:
+                oldest += -(-(youngest - oldest + 1) // 10)  # a tenth at a time, rounded up
+                file.execute("DELETE FROM verdicts WHERE age < ?", (oldest,))
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _read_number(file: sqlite3.Connection, query: str) -> int:
+    return int(file.execute(query).fetchall()[0][0] or 0)

@@ -31,10 +31,9 @@ from citemark_service.errors import (
 )
 from citemark_service.ledger.reading import KeptRollout, LedgerReader, Numbers, Place
 from citemark_service.printable import join_names
-from citemark_service.rescoring.compare import SHOWN, Ranked, compare
-from citemark_service.rescoring.reward import Change
+from citemark_service.rescoring.compare import SHOWN, Change, Ranked, compare
 from citemark_service.web.admission import Admission, Quota
-from citemark_service.web.bodies import read_body, run_unless_gone
+from citemark_service.web.intake import read_body, run_unless_gone
 from citemark_service.web.openapi import RESCORE_BODY, UNKEPT
 
 _log = logging.getLogger("citemark.ledger")

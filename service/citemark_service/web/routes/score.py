@@ -1,19 +1,53 @@
-"""`POST /v1/score`: one rollout or a batch, answered when all of it is judged."""
+"""`POST /v1/score`: a rollout or a batch; `POST /v1/score/stream`: NDJSON in full duplex.
+
+The window of a stream bounds the memory: while it is full nothing is read, which stops the client.
+A client must therefore read while it writes.
+"""
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope, Send
 
-from citemark_schemas import BatchOptions, ScoreResponse, ScoreResult
+from citemark_schemas import (
+    BatchOptions,
+    Knobs,
+    RequestOptions,
+    Rollout,
+    ScoreResponse,
+    ScoreResult,
+    StreamLine,
+)
+from citemark_service.errors import BodyTimeout, RequestError, ShuttingDown, TooLarge
 from citemark_service.judges.tasks import Origin
 from citemark_service.score.pipeline import Pipeline
-from citemark_service.web.admission import Admission
-from citemark_service.web.bodies import read_body, run_unless_gone
-from citemark_service.web.intake import Batch, CallerName, parse_batch, to_origin
-from citemark_service.web.openapi import REFUSALS, SCORE_ANSWER, SCORE_BODY
+from citemark_service.web.admission import Admission, Quota
+from citemark_service.web.intake import (
+    Batch,
+    CallerName,
+    Inlet,
+    Turns,
+    parse_batch,
+    parse_rollout,
+    read_body,
+    run_unless_gone,
+    to_origin,
+)
+from citemark_service.web.openapi import (
+    REFUSALS,
+    SCORE_ANSWER,
+    SCORE_BODY,
+    STREAM_ANSWER,
+    STREAM_BODY,
+)
+from citemark_service.web.problems import to_problem
 
 _RESULT: TypeAdapter[ScoreResult] = TypeAdapter(ScoreResult)
 
@@ -86,3 +120,206 @@ async def score_batch(pipeline: Pipeline, batch: Batch, origin: Origin) -> bytes
             await asyncio.sleep(0)
     results = [task.result() for task in tasks]
     return results[0] if batch.single else b'{"items":[' + b",".join(results) + b"]}"
+
+
+_AHEAD = 256 * 1024  # bytes read ahead of the lines being judged
+# The envelope delays the end of an answer whose request was not read to its end.
+_LINGER_S = 5.0
+_LINE: TypeAdapter[StreamLine] = TypeAdapter(StreamLine)
+
+NumberedLine = tuple[int, bytes | None]
+
+
+def stream_router(pipeline: Pipeline, admission: Admission) -> APIRouter:
+    router = APIRouter(tags=["score"])
+
+    @router.post(
+        "/v1/score/stream",
+        operation_id="score_stream",
+        summary="Score rollouts line by line",
+        response_model=None,
+        response_class=Response,
+        responses={200: STREAM_ANSWER, **REFUSALS},
+        # By hand, because the body is read as it comes.
+        openapi_extra=STREAM_BODY,
+    )
+    async def score_stream(
+        request: Request,
+        options: Annotated[RequestOptions, Query()],
+        caller: CallerName = None,
+    ) -> Response:
+        """Send one rollout a line; each is answered by one line as it finishes, in any order.
+
+        `line` in an answer is the 1-based number of the input line; blank lines count and are
+        not answered. A malformed or overlong line is answered by an error line and hurts no
+        other. Read while you write: the service stops reading while its window is full.
+        """
+        return ScoreStream(pipeline, admission, options, to_origin(request, caller, options))
+
+    return router
+
+
+class LineCutter:
+    """Cuts chunks into lines, and keeps at most `limit` bytes of an unfinished one.
+
+    Yields lines that are not blank as (number, text): numbers from 1, blank lines counted; the text
+    without its line break, None where it was longer than the limit.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.number = 0  # lines finished so far
+        self._limit = limit
+        self._partial: bytearray | None = bytearray()
+
+    def feed(self, chunk: bytes) -> Iterator[NumberedLine]:
+        """The lines that `chunk` finishes; the iterator must be exhausted."""
+        *endings, rest = chunk.split(b"\n")
+        for ending in endings:
+            self._append(ending)
+            yield from self.end()
+        self._append(rest)
+
+    def end(self) -> Iterator[NumberedLine]:
+        """The line that ends here, unless it is blank."""
+        self.number += 1
+        text = self._partial
+        self._partial = bytearray()
+        if text is None or (text and not text.isspace()):
+            yield self.number, None if text is None else bytes(text)
+
+    def _append(self, piece: bytes) -> None:
+        if self._partial is not None and len(self._partial) + len(piece) <= self._limit:
+            self._partial += piece
+        else:
+            # Too long: None until the line ends, and its bytes are dropped.
+            self._partial = None
+
+
+class ScoreStream(Response):
+    """A response that reads its request while it is written, a window of lines at a time."""
+
+    media_type = "application/x-ndjson"
+
+    def __init__(
+        self, pipeline: Pipeline, admission: Admission, knobs: Knobs, origin: Origin
+    ) -> None:
+        super().__init__()
+        settings = admission.settings
+        # Set by `Response` for an empty body.
+        del self.headers["content-length"]
+        self._pipeline = pipeline
+        self._admission = admission
+        self._knobs = knobs
+        self._origin = origin
+        self._idle_s = settings.stream_idle_s
+        self._longest = settings.max_rollout_bytes
+        self._lines = LineCutter(self._longest)
+        self._held = admission.rollouts.hold()
+        self._window = Quota(settings.stream_window, "lines in flight")
+        # As many bytes as a batch may have; a line that is allowed always fits.
+        self._bytes = Quota(max(settings.max_body_bytes, self._longest), "bytes in flight")
+        self._turn = asyncio.Lock()  # the tasks of many lines write
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer every line. Raises `RequestError`, before the first byte only."""
+        del scope
+        self._admission.require_open()
+        self._send = send
+        with self._admission.streams.hold() as stream, self._held, suppress(ClientDisconnect):
+            stream.take()
+            await self._exchange(Inlet(receive, ahead=_AHEAD))
+
+    async def _exchange(self, inlet: Inlet) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                pump = group.create_task(inlet.pump())
+                await asyncio.sleep(0)  # a client that expects 100 Continue gets it first
+                start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+                await self._write(start)
+                async with asyncio.TaskGroup() as judging:
+                    await self._read(inlet, judging)
+                pump.cancel()
+        except* ClientDisconnect:
+            raise ClientDisconnect from None
+        await self._write({"type": "http.response.body", "body": b""}, extra_s=_LINGER_S)
+
+    async def _write(self, message: Message, extra_s: float = 0.0) -> None:
+        try:
+            async with asyncio.timeout(self._idle_s + extra_s):
+                await self._send(message)
+        except TimeoutError as error:
+            # A client that has read nothing for so long counts as gone.
+            raise ClientDisconnect from error
+
+    async def _answer(self, line: StreamLine) -> None:
+        body = _LINE.dump_json(line) + b"\n"
+        async with self._turn:
+            await self._write({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def _refuse(self, number: int, error: RequestError) -> None:
+        await self._answer(StreamLine(line=number, type="error", error=to_problem(error)))
+
+    async def _read(self, inlet: Inlet, judging: asyncio.TaskGroup) -> None:
+        turns = Turns()  # refusing a line may never wait, and a chunk may hold thousands of them
+        try:
+            while (chunk := await self._await_chunk(inlet)) is not None:
+                for number, text in self._lines.feed(chunk):
+                    await self._take(number, text, judging)
+                    await turns.yield_if_due()
+        except BodyTimeout as error:
+            await self._refuse(self._lines.number + 1, error)
+            return
+        for number, text in self._lines.end():
+            await self._take(number, text, judging)
+
+    async def _await_chunk(self, inlet: Inlet) -> bytes | None:
+        """The next piece; None at the end, or when a draining service has waited enough."""
+        while True:
+            try:
+                async with self._admission.patience(self._idle_s):
+                    return await inlet.chunk()
+            except TimeoutError as error:
+                if not self._admission.draining:
+                    raise BodyTimeout(f"no line came for {self._idle_s:g} s") from error
+                # Lines in flight are still answered, so the client has to stay connected.
+                if not self._window.held:
+                    return None
+
+    async def _take(self, number: int, text: bytes | None, judging: asyncio.TaskGroup) -> None:
+        """Start to judge a line as soon as there is room for it."""
+        try:
+            self._admission.require_open()
+            if text is None:
+                raise TooLarge(f"the line is longer than max_rollout_bytes, {self._longest} bytes")
+            rollout = parse_rollout(text, self._knobs, self._pipeline.read)
+        except RequestError as error:
+            await self._refuse(number, error)
+            return
+        # These waits stop the reading, and with it the client.
+        await self._window.wait(1)
+        await self._bytes.wait(len(text))
+        await self._held.wait(1)
+        task = judging.create_task(self._judge(number, rollout))
+        # A callback, because a task that is cancelled before it starts runs no `finally`.
+        task.add_done_callback(partial(self._leave, len(text)))
+        await asyncio.sleep(0)
+
+    async def _judge(self, number: int, rollout: Rollout) -> None:
+        try:
+            async with self._admission.work():
+                result = await self._pipeline.score(
+                    rollout,
+                    request=self._knobs,
+                    position=number - 1,
+                    deadline=None,
+                    origin=self._origin,
+                )
+        except ShuttingDown as error:
+            await self._refuse(number, error)
+        else:
+            await self._answer(StreamLine(line=number, type="result", result=result))
+
+    def _leave(self, size: int, _: asyncio.Task[None]) -> None:
+        self._window.give(1)
+        self._bytes.give(size)
+        self._held.give(1)

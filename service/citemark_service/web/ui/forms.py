@@ -16,8 +16,7 @@ from citemark_schemas import Knobs, ProblemDetail, RequestOptions
 from citemark_service.errors import InvalidRequest, TooLarge
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.web.admission import Admission, Reads
-from citemark_service.web.bodies import read_body, run_unless_gone
-from citemark_service.web.intake import parse_rollout, to_origin
+from citemark_service.web.intake import parse_rollout, read_body, run_unless_gone, to_origin
 from citemark_service.web.ui.pages import rollout_page
 from citemark_service.web.ui.templates import Templates, to_response
 
