@@ -15,15 +15,14 @@ from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.web.admission import Admission, Reads
-from citemark_service.web.envelope import Envelope
-from citemark_service.web.gate import TokenGate
+from citemark_service.web.envelope import Envelope, TokenGate
 from citemark_service.web.openapi import Citemark
 from citemark_service.web.problems import HANDLERS
 from citemark_service.web.routes.operations import about_router, health_router
 from citemark_service.web.routes.rescore import rescore_router
 from citemark_service.web.routes.score import score_router, stream_router
 from citemark_service.web.routes.trainers import TrainerEndpoint, gym_router, trainer_router
-from citemark_service.web.ui.door import PageDoor
+from citemark_service.web.ui.forms import PageDoor
 from citemark_service.web.ui.routes import ui_router
 from citemark_service.web.ui.templates import Templates, answer_with_pages
 
@@ -57,7 +56,10 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: Citemark) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            for each in (aclosing(judge), ledger, view, reads, beside):
+            if view is not None:
+                stack.callback(view.close)
+            stack.callback(reads.close)
+            for each in (aclosing(judge), ledger, beside):
                 if each is not None:
                     await stack.enter_async_context(each)
             yield

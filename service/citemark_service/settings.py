@@ -127,7 +127,7 @@ class Settings(BaseSettings, Knobs):
     """How long a judgement goes on for a client that left, so that its re-post joins it."""
     verdict_cache: str = Field("memory://", repr=False)
     """Where verdicts are kept: `off`, `memory://`, `sqlite:///PATH` or `redis://HOST`, with
-    bounds as parameters (see `verdicts.factory`). Who can write there decides rewards."""
+    bounds as parameters (see `verdicts.caching`). Who can write there decides rewards."""
     nonce_secret: SecretStr | None = None
     """Shared by replicas so that they fence a group alike; random per process where absent."""
 
@@ -181,9 +181,14 @@ class Settings(BaseSettings, Knobs):
         return self.judge_urls or (self.judge_url,)
 
 
-def _refuse_unknown(environ: Mapping[str, str]) -> None:
+def load_settings(**overrides: Any) -> Settings:
+    """Read the environment; `overrides` (the flags that were given) win.
+
+    Raises:
+        SettingsError: a `CITEMARK_*` variable is unknown or a value is out of range.
+    """
     known = [*(name.upper() for name in Settings.model_fields), *_CLIENTS]
-    for variable in sorted(environ):
+    for variable in sorted(os.environ):
         name = variable.upper()
         if not name.startswith(_PREFIX) or name.removeprefix(_PREFIX) in known:
             continue
@@ -191,15 +196,6 @@ def _refuse_unknown(environ: Mapping[str, str]) -> None:
         near = difflib.get_close_matches(name.removeprefix(_PREFIX), known, n=1, cutoff=_NEAR)
         hint = f"; did you mean {_PREFIX}{near[0]}?" if near else ""
         raise SettingsError(f"{variable} is not a setting{hint}")
-
-
-def load_settings(**overrides: Any) -> Settings:
-    """Read the environment; `overrides` (the flags that were given) win.
-
-    Raises:
-        SettingsError: a `CITEMARK_*` variable is unknown or a value is out of range.
-    """
-    _refuse_unknown(os.environ)
     try:
         return Settings(**overrides)
     except ValidationError as error:

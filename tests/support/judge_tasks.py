@@ -77,11 +77,10 @@ class RetryLog(Metrics):
         self.calls: list[tuple[CallOutcome, tuple[int, int, int]]] = []
         self.retries: list[FailureKind] = []
 
-    def count_call(
-        self, outcome: CallOutcome, seconds: float, *, prompt: int, cached: int, completion: int
-    ) -> None:
+    def count_call(self, outcome: CallOutcome, seconds: float, **tokens: int) -> None:
         assert seconds >= 0
-        self.calls.append((outcome, (prompt, cached, completion)))
+        counts = (tokens["prompt"], tokens["cached"], tokens["completion"])
+        self.calls.append((outcome, counts))
 
     def count_retry(self, kind: FailureKind) -> None:
         self.retries.append(kind)

@@ -37,7 +37,7 @@ from citemark_service.judges.tasks import Judge
 from citemark_service.score.rollout import rollout_hash
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.verdicts.factory import cache_verdicts
+from citemark_service.verdicts.caching import cache_verdicts
 from citemark_service.web.openapi import Citemark
 
 Step = Callable[[dict[str, Any]], Response]

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from contextlib import closing
 from queue import SimpleQueue
 
 import pytest
@@ -80,7 +81,7 @@ async def test_pages_beyond_the_bound_are_refused_and_rewards_never_wait_for_the
         free.wait(60)
         return 1
 
-    async with Reads() as reads:
+    with closing(Reads()) as reads:
         waiting = [asyncio.create_task(reads.run(slow)) for _ in range(18)]
         for _ in range(2):
             await asyncio.to_thread(begun.get, timeout=60)  # the loop is free meanwhile

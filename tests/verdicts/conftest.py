@@ -13,8 +13,7 @@ from redis.retry import Retry
 
 from citemark_service.judges.tasks import Judge
 from citemark_service.settings import Settings
-from citemark_service.verdicts.caching import CachingJudge
-from citemark_service.verdicts.factory import cache_verdicts
+from citemark_service.verdicts.caching import CachingJudge, cache_verdicts
 from support.readable_metrics import ReadableMetrics
 from support.scripted_service import free_url
 

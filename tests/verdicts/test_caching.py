@@ -11,7 +11,7 @@ from citemark_schemas import Criterion
 from citemark_service.judges.tasks import JudgeIdentity, Meter
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.verdicts.factory import cache_verdicts
+from citemark_service.verdicts.caching import cache_verdicts
 from support.in_process_judges import CountingJudge
 from support.judge_tasks import TOOL_OUTPUT, claims_task, criteria_task
 

@@ -12,7 +12,7 @@ import pytest
 from citemark_service.judges.tasks import Judge
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.verdicts.factory import cache_verdicts
+from citemark_service.verdicts.caching import cache_verdicts
 from support.in_process_judges import GatedJudge
 from support.judge_tasks import by_shape, filled, shape_of
 from support.readable_metrics import ReadableMetrics

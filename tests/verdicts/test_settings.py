@@ -8,8 +8,7 @@ from citemark_service.errors import SettingsError
 from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.verdicts.caching import CachingJudge
-from citemark_service.verdicts.factory import cache_verdicts
+from citemark_service.verdicts.caching import CachingJudge, cache_verdicts
 from support.in_process_judges import CountingJudge
 
 

@@ -23,7 +23,7 @@ from citemark_service.score.pipeline import Pipeline
 from citemark_service.score.rollout import rollout_hash
 from citemark_service.settings import Settings, load_settings
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.verdicts.factory import cache_verdicts
+from citemark_service.verdicts.caching import cache_verdicts
 
 _CALL_S: Final = 600.0
 _DEADLINE_S: Final = 780.0

@@ -13,7 +13,7 @@ from citemark_service.ledger.ledger import ledger_of, ledger_view
 from citemark_service.serve import run
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.telemetry.traces import open_tracer
-from citemark_service.verdicts.factory import cache_verdicts
+from citemark_service.verdicts.caching import cache_verdicts
 
 _FORMATS = click.Choice(["text", "json"])
 _LEVELS = click.Choice(["debug", "info", "warning", "error"])

@@ -4,8 +4,9 @@ A judge sees the answer block only, never the policy's reasoning. It returns a v
 criterion, claim and sentence of the task, or raises a `JudgeError`.
 """
 
+import operator
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Literal
 
 from citemark_schemas import (
@@ -69,12 +70,7 @@ class Usage:
     completion_tokens: int = 0
 
     def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            self.calls + other.calls,
-            self.prompt_tokens + other.prompt_tokens,
-            self.cached_tokens + other.cached_tokens,
-            self.completion_tokens + other.completion_tokens,
-        )
+        return Usage(*map(operator.add, astuple(self), astuple(other)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import time
 import zlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
@@ -108,7 +108,7 @@ class _Clock(threading.local):
     ends_at = float("inf")
 
 
-class LedgerReader(AbstractAsyncContextManager["LedgerReader"]):
+class LedgerReader:
     """Queries on the ledger. Thread-safe; every method blocks and may raise `LedgerError`."""
 
     def __init__(self, engine: Engine) -> None:
@@ -119,9 +119,6 @@ class LedgerReader(AbstractAsyncContextManager["LedgerReader"]):
             event.listen(engine, "connect", self._watch_clock)
         else:
             event.listen(engine, "begin", self._limit_statements)
-
-    async def __aexit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         self._engine.dispose()

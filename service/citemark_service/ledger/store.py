@@ -23,6 +23,7 @@ from citemark_service.ledger.rows import (
 )
 from citemark_service.ledger.tables import groups, prompts, rollouts, steps
 from citemark_service.score.rollout import ScoredRollout
+from citemark_service.verdicts.store import USED_BYTES
 
 _log = logging.getLogger("citemark.ledger")
 
@@ -40,10 +41,6 @@ _NOTED_S: Final = 600.0
 _LIMIT_EXCEEDED: Final = "54"
 # About what a rollout takes besides its detail: columns, indexes, its share of a prompt.
 _ROW_BYTES: Final = 1_024
-_PAGES: Final = sa.text(
-    "SELECT (pages.page_count - free.freelist_count) * size.page_size"
-    " FROM pragma_page_count AS pages, pragma_freelist_count AS free, pragma_page_size AS size"
-)
 
 
 class Written(NamedTuple):
@@ -220,7 +217,7 @@ def _count(connection: sa.Connection) -> int:
 def _used_bytes(connection: sa.Connection) -> int:
     """Bytes that the ledger's rows take, without free pages."""
     if connection.dialect.name == "sqlite":
-        return int(connection.scalar(_PAGES) or 0)
+        return int(connection.scalar(sa.text(USED_BYTES)) or 0)
     # PostgreSQL's files keep their size until they are vacuumed, so estimate from the newest rows.
     newest = sa.select(rollouts.c.detail).order_by(rollouts.c.seq.desc()).limit(_SAMPLED).subquery()
     mean = connection.scalar(sa.select(sa.func.avg(sa.func.length(newest.c.detail)))) or 0

@@ -58,23 +58,19 @@ class Metrics:
 
     def _declare_service(self) -> None:
         self.requests = self._counter("requests", "HTTP requests answered.", ["route", "status"])
-        self.request_seconds = self._seconds(
-            "request_seconds", "Wall time of a request.", ["route"]
-        )
+        text = "Wall time of a request."
+        self.request_seconds = self._seconds("request_seconds", text, ["route"])
         self.inflight_requests = self._gauge("inflight_requests", "Requests not yet answered.")
         stages = self._seconds("stage_seconds", "Time of one stage.", ["stage"])
         # `queue` is one call's wait for its slot.
         self.stages: dict[Stage, Histogram] = {s: stages.labels(s) for s in get_args(Stage)}
-        self.trace_spans = self._count_by(
-            "outcome", ("exported", "lost"), "trace_spans", "Spans exported, or lost."
-        )
-        self.verdicts = self._count_by(
-            "from", ("judge", "cache", "joined"), "verdicts", "Verdicts by where they came from."
-        )
+        text = "Spans exported, or lost."
+        self.trace_spans = self._count_by("outcome", ("exported", "lost"), "trace_spans", text)
+        text = "Verdicts by where they came from."
+        self.verdicts = self._count_by("from", ("judge", "cache", "joined"), "verdicts", text)
         operations: tuple[CacheOperation, ...] = get_args(CacheOperation)
-        self.cache_errors = self._count_by(
-            "operation", operations, "cache_errors", "Failures of the verdict cache."
-        )
+        text = "Failures of the verdict cache."
+        self.cache_errors = self._count_by("operation", operations, "cache_errors", text)
         self.cache_entries = self._gauge("cache_entries", "Verdicts kept in memory.")
         text = "Rollouts kept by the ledger, posted again, or lost."
         outcomes = ("kept", "again", "lost")
@@ -162,15 +158,12 @@ class Metrics:
         for gauge, measure in measures.items():
             self._servers[gauge].labels(name).set_function(measure)
 
-    def count_call(
-        self, outcome: CallOutcome, seconds: float, *, prompt: int, cached: int, completion: int
-    ) -> None:
-        """Count an HTTP call to the judge; the last three are tokens."""
+    def count_call(self, outcome: CallOutcome, seconds: float, **tokens: int) -> None:
+        """Count an HTTP call to the judge, and its `prompt`, `cached` and `completion` tokens."""
         self._calls[outcome].inc()
         self._call_seconds.observe(seconds)
-        self._tokens["prompt"].inc(prompt)
-        self._tokens["cached"].inc(cached)
-        self._tokens["completion"].inc(completion)
+        for kind, count in tokens.items():
+            self._tokens[kind].inc(count)
 
     def count_retry(self, kind: FailureKind) -> None:
         self._retries[kind].inc()

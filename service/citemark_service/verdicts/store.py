@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS verdicts (
 )
 """
 # Without free pages, since SQLite reuses the pages of deleted rows.
-_USED_BYTES: Final = """
+USED_BYTES: Final = """
 SELECT (page_count - freelist_count) * page_size
 FROM pragma_page_count, pragma_freelist_count, pragma_page_size
 """
@@ -220,7 +220,7 @@ class SqliteStore:
             youngest = _read_number(file, "SELECT max(age) FROM verdicts")
             file.execute("DELETE FROM verdicts WHERE age <= ?", (youngest - self._entries,))
             oldest = _read_number(file, "SELECT min(age) FROM verdicts")
-            while oldest <= youngest and _read_number(file, _USED_BYTES) > self._max_bytes:
+            while oldest <= youngest and _read_number(file, USED_BYTES) > self._max_bytes:
                 oldest += -(-(youngest - oldest + 1) // 10)  # a tenth at a time, rounded up
                 file.execute("DELETE FROM verdicts WHERE age < ?", (oldest,))
 

@@ -211,9 +211,6 @@ class Reads:
         except LedgerError as error:
             raise LedgerUnavailable(f"This page cannot be made now: {error}") from error
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
+    def close(self) -> None:
         # Without waiting: reads that have started end on their own.
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -24,6 +24,7 @@ from citemark_schemas import (
 from citemark_service.errors import BodyTimeout, InvalidRequest, TooLarge
 from citemark_service.judges.tasks import Origin
 from citemark_service.settings import Settings
+from citemark_service.trainers.route import bad_body
 from citemark_service.web.admission import Admission, Hold
 
 _TURN_S = 0.005
@@ -225,7 +226,7 @@ async def parse_batch(
     if len(raws) > limits.max_items:
         raise TooLarge(f"{len(raws)} items are more than max_items, {limits.max_items}")
     if not raws:
-        raise _to_refusal("must hold at least one rollout", loc="items")
+        raise bad_body("items", "must hold at least one rollout")
     admit(len(raws))
     # Pydantic parses the options alone; the items are still raw.
     pairs = (msgspec.json.encode(name) + b":" + bytes(raw) for name, raw in fields.items())
@@ -258,15 +259,11 @@ def _decode(raw: bytes | msgspec.Raw, kind: Any, what: str) -> Any:
     try:
         return msgspec.json.decode(raw, type=kind)
     except msgspec.ValidationError as error:
-        raise _to_refusal(f"{what}: {error}") from error
+        raise bad_body("body", f"{what}: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _to_refusal(f"is not JSON: {error}") from error
+        raise bad_body("body", f"is not JSON: {error}") from error
     except RecursionError as error:
-        raise _to_refusal("is nested too deeply") from error
-
-
-def _to_refusal(message: str, loc: str = "body") -> InvalidRequest:
-    return InvalidRequest.of([ProblemDetail(loc=loc, message=message)])
+        raise bad_body("body", "is nested too deeply") from error
 
 
 def _refuse_long(length: int, limits: Settings, where: str) -> None:

@@ -14,8 +14,7 @@ from citemark_service.ledger.ledger import Ledger
 from citemark_service.ledger.reading import LedgerReader
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.web.admission import Admission, Reads
-from citemark_service.web.ui.door import LoginForm
-from citemark_service.web.ui.forms import PasteBox
+from citemark_service.web.ui.forms import LoginForm, PasteBox
 from citemark_service.web.ui.pages import Pages
 from citemark_service.web.ui.templates import POLICY, Templates, to_response
 
