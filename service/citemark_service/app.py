@@ -22,8 +22,7 @@ from citemark_service.web.routes.operations import about_router, health_router
 from citemark_service.web.routes.rescore import rescore_router
 from citemark_service.web.routes.score import score_router, stream_router
 from citemark_service.web.routes.trainers import TrainerEndpoint, gym_router, trainer_router
-from citemark_service.web.ui.forms import PageDoor
-from citemark_service.web.ui.routes import ui_router
+from citemark_service.web.ui.routes import PageDoor, ui_router
 from citemark_service.web.ui.templates import Templates, answer_with_pages
 
 

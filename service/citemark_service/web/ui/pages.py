@@ -147,7 +147,7 @@ class Pages:
         rows = self.view.window(run, step)
         groups = self.view.groups(Place(run=run, step=step), limit=_WIDEST)
         found = [row for row in rows if show in (None, summaries.outcome(row))]
-        listed = summaries.sort_rollouts(found, sort)[:_FILTERED]
+        listed = sorted(found, key=summaries.ORDERS[sort])[:_FILTERED]
         return self.templates.html(
             "step",
             run=run,

@@ -1,22 +1,245 @@
-"""The routes under `/ui`: pages for people, so none is in the OpenAPI document."""
+"""The routes under `/ui`: pages for people, the login, and the form that scores a rollout.
 
+Browsers can set no header: the token is entered once, in a form or as `?token=`, and becomes a
+cookie. It opens the pages only; scripts cannot read it, and browsers do not send it with requests
+from other sites. An address with the token is redirected before a page could pass it on. None of
+these routes is in the OpenAPI document.
+"""
+
+import asyncio
 import hashlib
-from collections.abc import Callable
+import hmac
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial, wraps
+from http.cookies import CookieError, SimpleCookie
 from importlib import resources
 from typing import Final
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from fastapi import APIRouter, Request, Response
+from pydantic import SecretStr
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from citemark_schemas import Knobs, ProblemDetail, RequestOptions
+from citemark_service.errors import InvalidRequest, TooLarge
 from citemark_service.ledger.ledger import Ledger
 from citemark_service.ledger.reading import LedgerReader
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.web.admission import Admission, Reads
-from citemark_service.web.ui.forms import LoginForm, PasteBox
-from citemark_service.web.ui.pages import Pages
+from citemark_service.web.intake import parse_rollout, read_body, run_unless_gone, to_origin
+from citemark_service.web.ui import links
+from citemark_service.web.ui.pages import Pages, rollout_page
 from citemark_service.web.ui.templates import POLICY, Templates, to_response
+
+_COOKIE: Final = "citemark_pages"
+
+# Loads its own address again, now from this site, so that the cookie comes along.
+_ONCE_MORE: Final = '<!doctype html><title>Citemark</title><p><a href="">Open this page</a></p>'
+_LOGIN_BYTES: Final = 16_384
+
+
+@dataclass(frozen=True)
+class PageDoor:
+    """ASGI middleware before the `TokenGate`: turns the cookie into the token, for pages only.
+
+    With the token in its address, a page sets the cookie and redirects to itself without the token;
+    with none, it redirects to the form; with a wrong one, the form is the answer.
+    """
+
+    app: ASGIApp
+    token: SecretStr
+    templates: Templates
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        page = scope["type"] == "http" and links.is_page(scope["path"])
+        answer = self._choose(scope) if page else self.app
+        await answer(scope, receive, send)
+
+    def _choose(self, scope: Scope) -> ASGIApp:
+        """The app, or a response in its place."""
+        headers, path, get = Headers(scope=scope), scope["path"], scope["method"] == "GET"
+        pairs = scope["query_string"].decode("latin-1").split("&")
+        tokens = [pair.removeprefix("token=") for pair in pairs if pair.startswith("token=")]
+        rest = "&".join(pair for pair in pairs if not pair.startswith("token="))
+        if get and any(_opens(SecretStr(unquote(each)), self.token) for each in tokens):
+            return self._lead_on(scope, rest)
+        # The form, and what it loads; neither holds anything private.
+        is_open = path == "/ui/login" or path.startswith("/ui/assets/")
+        if is_open or _shows_pass(headers, self.token):
+            kept = [pair for pair in scope["headers"] if pair[0] != b"authorization"]
+            bearer = b"Bearer " + self.token.get_secret_value().encode()
+            # In place: the envelope looks up the route in this same scope.
+            scope["headers"] = [*kept, (b"authorization", bearer)]
+            return self.app
+        # Left to the gate: tokens in headers, and those in the address of a form that is posted.
+        if "authorization" in headers or "x-api-key" in headers or (tokens and not get):
+            return self.app
+        way, wanted = links.way_back(scope["raw_path"]), links.name_page(path, rest)
+        if tokens:
+            return self.templates.respond("login", status=403, wrong=True, to=wanted, up=way)
+        if get and headers.get("sec-fetch-site") == "cross-site":
+            # Browsers hold the cookie back where a link of another site led here.
+            return to_response(_ONCE_MORE, headers={**POLICY, "Refresh": "0"})
+        return RedirectResponse(way + links.to_login(wanted), 303, POLICY)
+
+    def _lead_on(self, scope: Scope, rest: str) -> Response:
+        """Redirect to the same page without its token, with the cookie for the folder."""
+        # Relative addresses hold behind any prefix.
+        way = links.way_back(scope["raw_path"])
+        if way:  # the cookie is for the folder it is set in, so go there first
+            query = scope["query_string"].decode("latin-1")
+            return RedirectResponse(f"{way}?{query}", 303, POLICY)
+        page = scope["raw_path"].decode("latin-1").rpartition("/")[2]
+        # Behind `./`, no name of a page can be taken for another host's.
+        answer = RedirectResponse(f"./{page}?{rest}" if rest else f"./{page}", 303, POLICY)
+        _set_cookie(answer, self.token, scope["scheme"])
+        return answer
+
+
+@dataclass(frozen=True)
+class LoginForm:
+    admission: Admission
+    templates: Templates
+
+    async def show(self, to: str = "") -> Response:
+        """The form, or a redirect to the page `to` where no token is needed."""
+        if self.admission.settings.api_token is None:
+            return RedirectResponse(links.to_wanted(to), 303, POLICY)
+        return self.templates.respond("login", wrong=False, to=to)
+
+    async def submit(self, request: Request) -> Response:
+        """A redirect with the cookie, or the form again. Raises as `read_fields`."""
+        token = self.admission.settings.api_token
+        if token is None or sent_from_elsewhere(request.headers):
+            return await self.show()
+        fields = await read_fields(request, limit=_LOGIN_BYTES, admission=self.admission)
+        wanted = fields.get("to", "")
+        if not _opens(SecretStr(fields.get("token", "")), token):
+            return self.templates.respond("login", status=403, wrong=True, to=wanted)
+        answer = RedirectResponse(links.to_wanted(wanted), 303, POLICY)
+        _set_cookie(answer, token, request.url.scheme)
+        return answer
+
+
+def _pass_of(token: SecretStr) -> str:
+    """The cookie's value, which is derived from the token and does not reveal it."""
+    return hmac.digest(token.get_secret_value().encode(), b"citemark pages", "sha256").hex()
+
+
+def _opens(given: SecretStr, token: SecretStr) -> bool:
+    return hmac.compare_digest(_pass_of(given), _pass_of(token))
+
+
+def _shows_pass(headers: Headers, token: SecretStr) -> bool:
+    try:
+        cookies = SimpleCookie(headers.get("cookie", ""))
+    except CookieError:
+        return False
+    shown = cookies[_COOKIE].value if _COOKIE in cookies else ""
+    return hmac.compare_digest(shown.encode("utf-8", "replace"), _pass_of(token).encode())
+
+
+def _set_cookie(answer: Response, token: SecretStr, scheme: str) -> None:
+    secure = "; Secure" if scheme == "https" else ""
+    # No `Path`: the browser takes the page's folder, whatever prefix that has.
+    answer.headers["Set-Cookie"] = f"{_COOKIE}={_pass_of(token)}; HttpOnly; SameSite=Strict{secure}"
+
+
+_ESCAPED: Final = 3  # bytes that a form may make of one: `%22`
+
+
+def sent_from_elsewhere(headers: Headers) -> bool:
+    """Whether a browser says that another site sent this form."""
+    # Browsers name the site that sends a form; without any, the client is no browser.
+    if "sec-fetch-site" in headers:
+        return headers["sec-fetch-site"] not in {"same-origin", "none"}
+    origin = headers.get("origin")
+    # Under no-referrer, browsers without Sec-Fetch-Site say `null` for their own forms too.
+    return origin not in (None, "null") and urlsplit(origin).netloc != headers.get("host")
+
+
+async def read_fields(request: Request, *, limit: int, admission: Admission) -> Mapping[str, str]:
+    """A form's fields by name, of each the first.
+
+    Raises:
+        RequestError: over `limit` bytes, it stopped arriving, or there is no room for it.
+        ClientDisconnect: the client went away.
+    """
+    with admission.buffered.hold() as held:
+        body = await read_body(request, admission, held, limit=limit)
+        # Unescaping megabytes would hold the event loop.
+        return await asyncio.to_thread(_parse_fields, body)
+
+
+def _parse_fields(body: bytes) -> dict[str, str]:
+    try:
+        text = body.decode("utf-8", "replace")
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=8)
+    except ValueError:  # more fields than any of these forms has
+        return {}
+    # Browsers send line ends as CR LF.
+    return {name: value.replace("\r\n", "\n") for name, value in reversed(pairs)}
+
+
+@dataclass(frozen=True)
+class PasteBox:
+    """The form that scores a pasted rollout, within the bounds of `/v1/score`."""
+
+    pipeline: Pipeline
+    admission: Admission
+    reads: Reads
+    templates: Templates
+
+    async def show(self) -> Response:
+        file = resources.files("citemark_service.examples") / "rollout.json"
+        return self._respond(file.read_text("utf-8"))
+
+    async def submit(self, request: Request) -> Response:
+        """The rollout's page, or the form with what is wrong.
+
+        Raises:
+            RequestError: refused before it was read, or its page cannot be made now.
+            HTTPException: another site sent it.
+            ClientDisconnect: the client went away.
+        """
+        if sent_from_elsewhere(request.headers):
+            raise HTTPException(403, "Another site sent this form; nothing was scored.")
+        self.admission.require_open()
+        with self.admission.rollouts.hold() as held:
+            held.take()
+            limit = self.admission.settings.max_rollout_bytes
+            fields = await read_fields(request, limit=_ESCAPED * limit, admission=self.admission)
+            text = fields.get("rollout", "")
+            raw = text.encode(errors="replace")
+            if len(raw) > limit:
+                message = f"{len(raw)} bytes are over max_rollout_bytes, {limit}"
+                # Without its text, which is too long to send back.
+                return self._respond("", message, status=TooLarge.status)
+            try:
+                rollout = parse_rollout(raw, Knobs(), self.pipeline.read)
+            except InvalidRequest as error:
+                return self._respond(text, str(error), error.details, status=error.status)
+            self.admission.require_open()
+            async with self.admission.work():
+                origin = to_origin(request, "ui", RequestOptions())
+                scoring = self.pipeline.score(
+                    rollout, request=Knobs(), position=0, deadline=None, origin=origin
+                )
+                result = await run_unless_gone(request.receive, scoring)
+        page = partial(rollout_page, self.templates, self.pipeline, rollout, result)
+        return to_response(await self.reads.run(page))
+
+    def _respond(
+        self, text: str, message: str = "", details: Sequence[ProblemDetail] = (), status: int = 200
+    ) -> Response:
+        return self.templates.respond(
+            "paste", status=status, text=text, message=message, details=details
+        )
+
 
 _READ_S: Final = 10.0  # for one page
 

@@ -93,13 +93,8 @@ def outcome(row: Record) -> str:
     return "refused" if row["refusal"] else "judged"
 
 
-def sort_rollouts(rows: Iterable[Record], order: str) -> list[Record]:
-    """Rollouts in one of four orders: worst, best, latest or longest first."""
-    return sorted(rows, key=_ORDERS[order])
-
-
-# Judged ones come first in both: the many that are refused all have the same reward.
-_ORDERS: Final[Mapping[str, Callable[[Record], tuple[float, ...]]]] = {
+# Judged ones come first in `worst` and `best`: the many that are refused all have the same reward.
+ORDERS: Final[Mapping[str, Callable[[Record], tuple[float, ...]]]] = {
     "worst": lambda row: (OUTCOMES.index(outcome(row)), row["reward"] or 0.0),
     "best": lambda row: (OUTCOMES.index(outcome(row)), -(row["reward"] or 0.0)),
     "latest": lambda row: (-row["seq"],),
