@@ -30,8 +30,17 @@ from citemark_service.judges.tasks import (
     Meter,
 )
 from citemark_service.ledger.database import migrate, open_engine
-from citemark_service.ledger.rows import Row, prompt_id, prompt_row, rollout_row, sum_rows
-from citemark_service.ledger.tables import groups, prompts, rollouts, steps
+from citemark_service.ledger.tables import (
+    Row,
+    groups,
+    prompt_id,
+    prompt_row,
+    prompts,
+    rollout_row,
+    rollouts,
+    steps,
+    sum_rows,
+)
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.score.rollout import ScoredRollout
 from citemark_service.settings import Settings

@@ -9,8 +9,8 @@ import pytest
 
 from citemark_service.errors import LedgerError
 from citemark_service.ledger.ledger import Ledger
-from citemark_service.ledger.rows import characters_of
 from citemark_service.ledger.store import Written
+from citemark_service.ledger.tables import characters_of
 from support.examples import EXAMPLE_ROWS
 from support.ledger_service import kept_service, score
 from support.waiting import until

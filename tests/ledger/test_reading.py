@@ -7,9 +7,8 @@ from sqlalchemy import delete, update
 
 from citemark_service.errors import LedgerError
 from citemark_service.ledger.reading import LedgerReader, Place
-from citemark_service.ledger.rows import pack
 from citemark_service.ledger.store import LedgerStore
-from citemark_service.ledger.tables import prompts, rollouts
+from citemark_service.ledger.tables import pack, prompts, rollouts
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_service.ledger.rows import merge_values, sum_rows
-from citemark_service.ledger.tables import groups, steps
+from citemark_service.ledger.tables import groups, merge_values, steps, sum_rows
 
 SHARES = st.none() | st.floats(0, 1.2)
 

@@ -24,7 +24,7 @@ OURS = {
 PURE = (
     "score.formula",
     "rescoring.compare",
-    "ledger.rows",
+    "ledger.tables",
     "score.citations",
     "parsing.sources",
     "parsing.answer",

@@ -17,8 +17,8 @@ from typing import Final, Self
 from citemark_service.errors import LedgerError
 from citemark_service.ledger.database import open_engine
 from citemark_service.ledger.reading import LedgerReader
-from citemark_service.ledger.rows import characters_of
 from citemark_service.ledger.store import LedgerStore
+from citemark_service.ledger.tables import characters_of
 from citemark_service.score.rollout import ScoredRollout
 from citemark_service.settings import Settings
 from citemark_service.telemetry.logs import Outage

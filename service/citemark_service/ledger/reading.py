@@ -19,15 +19,18 @@ from citemark_schemas import Rollout, ScoreResult
 from citemark_service.errors import LedgerError, SettingsError
 from citemark_service.judges.tasks import Words
 from citemark_service.ledger.database import ledger_errors, migrate, open_engine
-from citemark_service.ledger.rows import (
+from citemark_service.ledger.tables import (
     NO_RUN,
     NO_STEP,
     KeptVerdicts,
+    groups,
     place_name,
+    prompts,
     read_verdicts,
+    rollouts,
+    steps,
     unpack,
 )
-from citemark_service.ledger.tables import groups, prompts, rollouts, steps
 from citemark_service.score.formula import restore_terms
 
 WINDOW: Final = 2_048

@@ -12,16 +12,19 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.sql.dml import Insert
 
 from citemark_service.ledger.database import ledger_errors, migrate, place_of
-from citemark_service.ledger.rows import (
+from citemark_service.ledger.tables import (
     HIGH,
     LOW,
     Row,
+    groups,
     prompt_id,
     prompt_row,
+    prompts,
     rollout_row,
+    rollouts,
+    steps,
     sum_rows,
 )
-from citemark_service.ledger.tables import groups, prompts, rollouts, steps
 from citemark_service.score.rollout import ScoredRollout
 from citemark_service.verdicts.store import USED_BYTES
 
@@ -178,7 +181,7 @@ def _write_prompts(connection: sa.Connection, entries: Mapping[bytes, ScoredRoll
 
 @cache
 def _build_upsert(table: sa.Table, dialect: str) -> Insert:
-    """Insert sums or merge them into existing rows: `rows.merge_values` in SQL."""
+    """Insert sums or merge them into existing rows: `merge_values` in SQL."""
     statement = _INSERTS[dialect](table)
     changes: dict[str, Any] = {}
     for old in table.columns:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlencode
 
-from citemark_service.ledger.rows import NO_RUN, NO_STEP
+from citemark_service.ledger.tables import NO_RUN, NO_STEP
 
 FIRST: Final = "./"
 _FOLDER: Final = "/ui"

@@ -13,8 +13,7 @@ from citemark_schemas import Rollout, ScoreResult
 from citemark_service.errors import InvalidRequest, NotKept
 from citemark_service.judges.tasks import JudgeIdentity, Words
 from citemark_service.ledger.reading import WINDOW, KeptRollout, LedgerReader, Place, Record
-from citemark_service.ledger.rows import NO_STEP
-from citemark_service.ledger.tables import rollouts
+from citemark_service.ledger.tables import NO_STEP, rollouts
 from citemark_service.score import explanation
 from citemark_service.score.formula import attainable
 from citemark_service.score.pipeline import Pipeline

@@ -9,7 +9,7 @@ these routes is in the OpenAPI document.
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial, wraps
 from http.cookies import CookieError, SimpleCookie
@@ -24,7 +24,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from citemark_schemas import Knobs, ProblemDetail, RequestOptions
+from citemark_schemas import Knobs, RequestOptions
 from citemark_service.errors import InvalidRequest, TooLarge
 from citemark_service.ledger.ledger import Ledger
 from citemark_service.ledger.reading import LedgerReader
@@ -40,6 +40,13 @@ _COOKIE: Final = "citemark_pages"
 # Loads its own address again, now from this site, so that the cookie comes along.
 _ONCE_MORE: Final = '<!doctype html><title>Citemark</title><p><a href="">Open this page</a></p>'
 _LOGIN_BYTES: Final = 16_384
+_ESCAPED: Final = 3  # bytes that a form may make of one: `%22`
+_READ_S: Final = 10.0  # for one page
+_TYPES: Final = {
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
 
 
 @dataclass(frozen=True)
@@ -100,26 +107,25 @@ class PageDoor:
         return answer
 
 
-@dataclass(frozen=True)
-class LoginForm:
-    admission: Admission
-    templates: Templates
+def _add_login(router: APIRouter, admission: Admission, templates: Templates) -> None:
+    token = admission.settings.api_token
 
-    async def show(self, to: str = "") -> Response:
+    @router.get("/login")
+    async def show(to: str = "") -> Response:
         """The form, or a redirect to the page `to` where no token is needed."""
-        if self.admission.settings.api_token is None:
+        if token is None:
             return RedirectResponse(links.to_wanted(to), 303, POLICY)
-        return self.templates.respond("login", wrong=False, to=to)
+        return templates.respond("login", wrong=False, to=to)
 
-    async def submit(self, request: Request) -> Response:
+    @router.post("/login")
+    async def submit(request: Request) -> Response:
         """A redirect with the cookie, or the form again. Raises as `read_fields`."""
-        token = self.admission.settings.api_token
         if token is None or sent_from_elsewhere(request.headers):
-            return await self.show()
-        fields = await read_fields(request, limit=_LOGIN_BYTES, admission=self.admission)
+            return await show()
+        fields = await read_fields(request, limit=_LOGIN_BYTES, admission=admission)
         wanted = fields.get("to", "")
         if not _opens(SecretStr(fields.get("token", "")), token):
-            return self.templates.respond("login", status=403, wrong=True, to=wanted)
+            return templates.respond("login", status=403, wrong=True, to=wanted)
         answer = RedirectResponse(links.to_wanted(wanted), 303, POLICY)
         _set_cookie(answer, token, request.url.scheme)
         return answer
@@ -147,9 +153,6 @@ def _set_cookie(answer: Response, token: SecretStr, scheme: str) -> None:
     secure = "; Secure" if scheme == "https" else ""
     # No `Path`: the browser takes the page's folder, whatever prefix that has.
     answer.headers["Set-Cookie"] = f"{_COOKIE}={_pass_of(token)}; HttpOnly; SameSite=Strict{secure}"
-
-
-_ESCAPED: Final = 3  # bytes that a form may make of one: `%22`
 
 
 def sent_from_elsewhere(headers: Headers) -> bool:
@@ -185,69 +188,47 @@ def _parse_fields(body: bytes) -> dict[str, str]:
     return {name: value.replace("\r\n", "\n") for name, value in reversed(pairs)}
 
 
-@dataclass(frozen=True)
-class PasteBox:
+def _add_paste_form(
+    router: APIRouter, pipeline: Pipeline, admission: Admission, reads: Reads, templates: Templates
+) -> None:
     """The form that scores a pasted rollout, within the bounds of `/v1/score`."""
+    respond = partial(templates.respond, "paste", message="", details=())
 
-    pipeline: Pipeline
-    admission: Admission
-    reads: Reads
-    templates: Templates
-
-    async def show(self) -> Response:
+    @router.get("/score")
+    async def show() -> Response:
         file = resources.files("citemark_service.examples") / "rollout.json"
-        return self._respond(file.read_text("utf-8"))
+        return respond(text=file.read_text("utf-8"))
 
-    async def submit(self, request: Request) -> Response:
-        """The rollout's page, or the form with what is wrong.
-
-        Raises:
-            RequestError: refused before it was read, or its page cannot be made now.
-            HTTPException: another site sent it.
-            ClientDisconnect: the client went away.
-        """
+    @router.post("/score")
+    async def submit(request: Request) -> Response:
+        """The rollout's page, or the form with what is wrong."""
         if sent_from_elsewhere(request.headers):
             raise HTTPException(403, "Another site sent this form; nothing was scored.")
-        self.admission.require_open()
-        with self.admission.rollouts.hold() as held:
+        admission.require_open()
+        with admission.rollouts.hold() as held:
             held.take()
-            limit = self.admission.settings.max_rollout_bytes
-            fields = await read_fields(request, limit=_ESCAPED * limit, admission=self.admission)
+            limit = admission.settings.max_rollout_bytes
+            fields = await read_fields(request, limit=_ESCAPED * limit, admission=admission)
             text = fields.get("rollout", "")
             raw = text.encode(errors="replace")
             if len(raw) > limit:
                 message = f"{len(raw)} bytes are over max_rollout_bytes, {limit}"
                 # Without its text, which is too long to send back.
-                return self._respond("", message, status=TooLarge.status)
+                return respond(text="", message=message, status=TooLarge.status)
             try:
-                rollout = parse_rollout(raw, Knobs(), self.pipeline.read)
+                rollout = parse_rollout(raw, Knobs(), pipeline.read)
             except InvalidRequest as error:
-                return self._respond(text, str(error), error.details, status=error.status)
-            self.admission.require_open()
-            async with self.admission.work():
+                message, details = str(error), error.details
+                return respond(text=text, message=message, details=details, status=error.status)
+            admission.require_open()
+            async with admission.work():
                 origin = to_origin(request, "ui", RequestOptions())
-                scoring = self.pipeline.score(
+                scoring = pipeline.score(
                     rollout, request=Knobs(), position=0, deadline=None, origin=origin
                 )
                 result = await run_unless_gone(request.receive, scoring)
-        page = partial(rollout_page, self.templates, self.pipeline, rollout, result)
-        return to_response(await self.reads.run(page))
-
-    def _respond(
-        self, text: str, message: str = "", details: Sequence[ProblemDetail] = (), status: int = 200
-    ) -> Response:
-        return self.templates.respond(
-            "paste", status=status, text=text, message=message, details=details
-        )
-
-
-_READ_S: Final = 10.0  # for one page
-
-_TYPES: Final = {
-    "css": "text/css; charset=utf-8",
-    "js": "text/javascript; charset=utf-8",
-    "svg": "image/svg+xml",
-}
+        page = partial(rollout_page, templates, pipeline, rollout, result)
+        return to_response(await reads.run(page))
 
 
 def ui_router(
@@ -260,9 +241,8 @@ def ui_router(
     """The pages, forms and assets. Without `view`, its pages say how to get a ledger."""
     router = APIRouter(prefix="/ui", include_in_schema=False)
     templates = Templates()
-    box = PasteBox(pipeline, admission, reads, templates)
-    login = LoginForm(admission, templates)
 
+    @router.get("")
     async def lead_to_folder() -> Response:
         # Relative, so that it holds behind any prefix.
         return RedirectResponse("ui/", headers=POLICY)
@@ -270,16 +250,13 @@ def ui_router(
     async def respond_off() -> Response:
         return templates.respond("off")
 
-    router.add_api_route("", lead_to_folder)
     if view is None:
         for path in ("/", "/run", "/step", "/group", "/rollout", "/judge"):
             router.add_api_route(path, respond_off)
     else:
         _add_pages(router, Pages(view, pipeline, templates), ledger, reads)
-    router.add_api_route("/score", box.show)
-    router.add_api_route("/score", box.submit, methods=["POST"])
-    router.add_api_route("/login", login.show)
-    router.add_api_route("/login", login.submit, methods=["POST"])
+    _add_paste_form(router, pipeline, admission, reads, templates)
+    _add_login(router, admission, templates)
     _add_assets(router)
     return router
 

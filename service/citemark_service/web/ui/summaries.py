@@ -7,7 +7,7 @@ from statistics import fmean, pstdev
 from typing import Final
 
 from citemark_service.ledger.reading import Record, Sample
-from citemark_service.ledger.rows import KeptRubric
+from citemark_service.ledger.tables import KeptRubric
 from citemark_service.web.ui.charts import Chart, Curve, Histogram
 
 # A verdict; not judged, because it is no answer; no verdict.

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from citemark_schemas import Problem
-from citemark_service.ledger.rows import NO_STEP
+from citemark_service.ledger.tables import NO_STEP
 from citemark_service.printable import figure, printable
 from citemark_service.score.explanation import level_of, sign_of
 from citemark_service.web.problems import Handler
