@@ -16,7 +16,7 @@ from anyio.from_thread import start_blocking_portal
 
 @dataclass
 class CuttingProxy:
-    """Breaks each of the first `cuts` connections `after_s` after it was first written to."""
+    """Breaks the first `cuts` connections that are open `after_s` after they were written to."""
 
     target: str
     cuts: int
@@ -38,13 +38,17 @@ class CuttingProxy:
         first = await reader.read(65_536)
         answers, upstream = await asyncio.open_connection(split.hostname, split.port)
         upstream.write(first)
-        doomed, self.cuts = self.cuts > 0, max(0, self.cuts - 1)
         ends = ((reader, upstream), (answers, writer))
         pumps = [asyncio.ensure_future(_pump(*each)) for each in ends]
-        patience_s = self.after_s if doomed else None
         try:
-            await asyncio.wait(pumps, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
-            self.cut += doomed
+            patience_s = self.after_s if self.cut < self.cuts else None
+            ended, _ = await asyncio.wait(
+                pumps, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not ended and self.cut < self.cuts:
+                self.cut += 1
+            elif not ended:
+                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for pump in pumps:
                 pump.cancel()

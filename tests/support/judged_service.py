@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,44 +13,45 @@ from anyio.from_thread import start_blocking_portal
 
 from support.scripted_judge import Answer, Hang, Script, ScriptedJudge
 from support.scripted_service import listening, real_app
-from support.step_rollouts import by_content
+from support.step_rollouts import CALLS, by_content
 
-_SAMPLE = re.compile(r"This is sample (\d+)\.")
+_ROLLOUT = re.compile(r"long is bridge (\d+),.*This is sample (\d+)\.", re.DOTALL)
 
 
 class Mortal:
     """A judge that is killed in the middle of a step.
 
     It answers for the first `judged` samples of each group by their content and keeps the others
-    waiting; when it did both and nothing more has been asked for a while, it dies with all that
-    waits, for good.
+    waiting. Once `shown` rollouts of the step came, some of them wait and the others have all
+    their answers, it dies with all that waits, for good.
     """
 
-    def __init__(self, *, judged: int, idle_s: float = 3.0) -> None:
+    def __init__(self, *, judged: int, shown: int) -> None:
         self._judged = judged
-        self._idle_s = idle_s
+        self._shown = shown
         self._answer = by_content()
-        self._answered = self._held = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._deaths: list[asyncio.Task[None]] = []
+        self._calls = Counter[tuple[str, int]]()
+        self._death: asyncio.Task[None] | None = None
         self.judge: ScriptedJudge | None = None
 
     def __call__(self, request: dict[str, Any]) -> Answer:
-        found = _SAMPLE.search(request["messages"][-1]["content"])
-        assert found, "the judge was shown no response of the step"
-        answers = int(found[1]) < self._judged
-        self._answered += answers
-        self._held += not answers
-        if self._timer is not None:
-            self._timer.cancel()
-        # A busy machine may pause for longer before the first group is here; two calls a sample.
-        if self._held and self._answered >= 2 * self._judged:
-            self._timer = asyncio.get_running_loop().call_later(self._idle_s, self._die)
-        return self._answer(request) if answers else Hang()
+        found = _ROLLOUT.search(request["messages"][-1]["content"])
+        assert found, "the judge was shown no rollout of the step"
+        group, sample = found[1], int(found[2])
+        self._calls[group, sample] += 1
+        finished = [
+            calls >= CALLS for (_, each), calls in self._calls.items() if each < self._judged
+        ]
+        shown = len(self._calls)
+        if shown >= self._shown and 0 < len(finished) < shown and all(finished):
+            # The loop's next turn, when this answer is on its way.
+            asyncio.get_running_loop().call_soon(self._die)
+        return self._answer(request) if sample < self._judged else Hang()
 
     def _die(self) -> None:
         assert self.judge is not None
-        self._deaths.append(asyncio.get_running_loop().create_task(self.judge.refuse()))
+        if self._death is None:
+            self._death = asyncio.get_running_loop().create_task(self.judge.refuse())
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Judged:
     def rewards(self, rollouts: Sequence[dict[str, Any]]) -> list[float]:
         """What `/v1/score` gives the rollouts; every one is judged."""
         body = {"items": list(rollouts)}
-        reply = httpx.post(f"{self.url}/v1/score", json=body, timeout=60.0, trust_env=False)
+        reply = httpx.post(f"{self.url}/v1/score", json=body, timeout=120.0, trust_env=False)
         return [float(item["reward"]) for item in reply.raise_for_status().json()["items"]]
 
 
@@ -81,7 +83,8 @@ def judged_service(script: Script | Mortal, **settings: Any) -> Iterator[Judged]
         given = {
             "judge_concurrency": 1024,
             "judge_attempts": 2,
-            "judge_deadline_s": 30.0,
+            "judge_deadline_s": 300.0,
+            "judge_timeout_s": 300.0,
             "nonce_secret": "one for all, so that services judge alike",
             **settings,
         }

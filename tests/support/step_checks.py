@@ -8,7 +8,7 @@ import pytest
 
 from support.cutting_proxy import cutting_proxy
 from support.judged_service import judged_service
-from support.step_rollouts import by_content
+from support.step_rollouts import CALLS, by_content
 
 SAMPLES = 8
 
@@ -53,18 +53,18 @@ def judged_or_absent(rewards: Sequence[float | None], expected: Sequence[float])
 
 @contextmanager
 def cut_service(
-    cuts: int, calls: int, *, delay_s: float = 0.6, after_s: float = 0.3, **settings: Any
+    cuts: int, rollouts: int, *, delay_s: float = 0.6, after_s: float = 0.3, **settings: Any
 ) -> Iterator[str]:
     """The URL of a service whose first `cuts` connections break, so that clients post again.
 
-    The judge must have been asked `calls` times in the end, which is once for every rollout.
+    In the end the judge must have been asked for each of the `rollouts` once.
     """
     # A busy machine may take longer than the default to post again.
-    patient = {"judge_linger_s": 60.0, **settings}
+    patient = {"judge_linger_s": 300.0, **settings}
     with (
         judged_service(by_content(delay_s=delay_s), **patient) as judged,
         cutting_proxy(judged.url, cuts=cuts, after_s=after_s) as proxy,
     ):
         yield proxy.url
         assert proxy.cut == cuts
-        assert judged.judge.calls == calls
+        assert judged.judge.calls == CALLS * rollouts

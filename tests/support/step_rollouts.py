@@ -7,6 +7,8 @@ from typing import Any
 from support.judge_tasks import shape_of
 from support.scripted_judge import Reply, Script
 
+CALLS = 3
+"""What one judgement of a rollout costs in calls of the judge: criteria, claims, evidence."""
 _DIGITS = {"V": 3, "S": 3, "U": 2, "C": 2, "F": 2}
 
 

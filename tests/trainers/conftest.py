@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from citemark_service.cli import main
 from support.judged_service import judged_service
 from support.step_checks import SAMPLES
-from support.step_rollouts import by_content, step
+from support.step_rollouts import CALLS, by_content
+from support.step_rollouts import step as step_rollouts
+from trainers.ways import Way
 
-CALLS = 3
-"""What one judgement of a rollout costs in calls of the judge: criteria, claims, evidence."""
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-trainers" / "bin" / "python"
 ENVIRONMENT = {
@@ -34,13 +36,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Trainers take their time to be imported."""
     for item in items:
         if item.get_closest_marker("trainers") is not None:
-            item.add_marker(pytest.mark.timeout(400))
+            item.add_marker(pytest.mark.timeout(1000))
 
 
 @pytest.fixture(scope="session")
 def rollouts() -> list[dict[str, Any]]:
     """32 prompts with 8 samples each, prompt by prompt."""
-    return step(32, SAMPLES)
+    return step_rollouts(32, SAMPLES)
 
 
 @pytest.fixture(scope="session")
@@ -53,25 +55,33 @@ def expected(rollouts: list[dict[str, Any]]) -> list[float]:
     return rewards
 
 
-@pytest.fixture(scope="session")
-def trainer(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
-    """`trainer("trl", url, rollouts, …)`: what `drivers/drive_trl.py` made of it."""
+@pytest.fixture
+def step(way: Way, rollouts: list[dict[str, Any]], tmp_path: Path) -> Callable[..., Any]:
+    """`step(url)`: what the trainer's driver makes of the step with the service at `url`.
+
+    `tries` is how often it posts, where that is its caller's to say.
+    """
     if not PYTHON.is_file():
         pytest.skip("needs an environment with the trainers: make test-trainers")
+    driver = Path(__file__).parent / "drivers" / f"drive_{way.driver}.py"
+    job: dict[str, Any] = {"rollouts": rollouts[: way.few], "samples": SAMPLES, "way": way.way}
+    if way.way == "scaffold":
+        written = CliRunner().invoke(main, ["scaffold", "nemo-gym", str(tmp_path)])
+        assert written.exit_code == 0, written.output
+        job["scaffold"] = str(Path(tmp_path, "resources_servers", "citemark", "app.py"))
 
-    def run(driver: str, url: str, rollouts: Any, **job: Any) -> Any:
-        home = str(tmp_path_factory.mktemp(driver))
+    def run(url: str, tries: int = 1) -> Any:
         done = subprocess.run(
-            [str(PYTHON), str(Path(__file__).parent / "drivers" / f"drive_{driver}.py")],
-            input=json.dumps({"rollouts": rollouts, "samples": SAMPLES, "url": url, **job}),
+            [str(PYTHON), str(driver)],
+            input=json.dumps({**job, "url": url, "tries": tries}),
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
-            cwd=home,
-            env={"HOME": home, **ENVIRONMENT, "CITEMARK_URL": url},
+            timeout=900,
+            cwd=tmp_path,
+            env={"HOME": str(tmp_path), **ENVIRONMENT, "CITEMARK_URL": url},
         )
-        assert done.returncode == 0, f"{driver} failed:\n{done.stderr[-4000:]}"
+        assert done.returncode == 0, f"{way} failed:\n{done.stderr[-4000:]}"
         return json.loads(done.stdout.splitlines()[-1])
 
     return run

@@ -21,7 +21,6 @@ from support.dialect_bodies import for_open_instruct, for_openrlhf, for_slime
 from support.judged_service import Mortal, judged_service
 from support.step_checks import SAMPLES, cut_service, judged_or_flagged
 from support.step_rollouts import by_content
-from trainers.conftest import CALLS
 
 ROUTE = {"test_program_route": True}
 
@@ -35,10 +34,15 @@ class Client:
     """The flag of a failed judge; None where nothing in the answer tells a stand-in."""
     connections: int = 256
 
+    @property
+    def shown(self) -> int:
+        """Rollouts that a judge is shown that keeps every second one waiting."""
+        return min(2 * self.connections, 256)
+
 
 def for_carr(rollout: dict[str, Any]) -> dict[str, Any]:
     call = {"id": "1", "type": "function", "function": {"name": "search", "arguments": "{}"}}
-    info = {name: rollout[name] for name in ("positive_rubrics", "negative_rubrics")}
+    against = [{"description": e, "polarity": "negative"} for e in rollout["negative_rubrics"]]
     return {
         "history": [
             {"role": "user", "content": rollout["question"]},
@@ -51,13 +55,14 @@ def for_carr(rollout: dict[str, Any]) -> dict[str, Any]:
         "remote_env_info": {
             "search_forbidden_strs": [rollout["question"]],
             "rubric_reward_ratio": 0.3,
-            **info,
+            "rubrics": [*rollout["positive_rubrics"], *against],
         },
     }
 
 
 def read_carr(answer):
     scores = answer["rubric_scores"].values()
+    assert len(scores) == (0 if answer["judge_failed"] else 3)
     assert all(isinstance(each["is_supported"], bool) for each in scores)
     assert answer["outcome_reward"] == answer["reward"]
     return answer["reward"]
@@ -85,7 +90,7 @@ CLIENTS = {
         lambda answer: answer["extra_logs"]["judge_failed"][0],
     ),
     "open-instruct": Client(
-        "/test_program", for_open_instruct, lambda answer: fmean(answer["results"])
+        "/test_program?deadline_s=110", for_open_instruct, lambda answer: fmean(answer["results"])
     ),
 }
 
@@ -125,7 +130,7 @@ def client(request) -> Client:
 def test_a_step_arrives_in_order_and_is_judged_once_though_connections_break(
     client, rollouts, expected
 ):
-    with cut_service(40, CALLS * len(rollouts), **ROUTE) as url:
+    with cut_service(40, len(rollouts), **ROUTE) as url:
         answers = step_of(client, rollouts, url)
     rewards = [client.reward(answer) for answer in answers]
     assert rewards == expected
@@ -135,9 +140,9 @@ def test_a_step_arrives_in_order_and_is_judged_once_though_connections_break(
 def test_what_a_dead_judge_left_unjudged_gets_its_prompts_mean_and_a_flag(
     client, rollouts, expected
 ):
-    with judged_service(Mortal(judged=4), **ROUTE) as judged:
+    with judged_service(Mortal(judged=4, shown=client.shown), **ROUTE) as judged:
         answers = step_of(client, rollouts, judged.url)
-    # Where nothing tells a stand-in, all are asked for at once, and 4 of each 8 answered.
+    # Where nothing tells a stand-in, the judge was shown all, and answered 4 of each 8.
     failed = [
         client.failed(answer) == 1.0 if client.failed else at % SAMPLES >= 4
         for at, answer in enumerate(answers)

@@ -20,7 +20,7 @@ def work(job: Job) -> dict[str, Any]:
         verify_timeout=60,  # nemo_gym_verify_timeout
     )
     rollouts = job["rollouts"]
-    for _ in range(2):  # a request that broke is a 0: what is posted again is not judged again
+    for _ in range(job["tries"]):  # a request that broke is a 0
         rewards = function(
             completions=[[{"role": "assistant", "content": r["response"]}] for r in rollouts],
             prompts=[[{"role": "user", "content": r["question"]}] for r in rollouts],

@@ -9,7 +9,7 @@ from typing import Any
 
 import requests
 
-from job import TRIES, Job, answer, row_of
+from job import Job, answer, row_of
 from partly import bare
 
 bare("eval_protocol")
@@ -26,7 +26,7 @@ def work(job: Job) -> dict[str, Any]:
             {"role": "user", "content": rollout["question"]},
             {"role": "assistant", "content": rollout["response"]},
         ]
-        for _ in range(TRIES):
+        for _ in range(job["tries"]):
             with suppress(requests.exceptions.RequestException):
                 return function(messages=messages, ground_truth=None, **row_of(rollout))
         return None  # where the client raises, the sample is left out

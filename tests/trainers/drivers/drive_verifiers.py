@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import verifiers.v1 as vf
 from verifiers.v1.configs.agent import AgentConfig
 from verifiers.v1.errors import TaskError
@@ -19,7 +20,7 @@ from verifiers.v1.tasksets.nemo_gym.toolset import NeMoGymState
 from verifiers.v1.trace import AgentInfo, Trace, TraceTask
 from verifiers.v1.types import AssistantMessage, UserMessage
 
-from job import TRIES, Job, answer, row_of
+from job import Job, answer, row_of
 
 
 class Row(vf.TaskData):  # type: ignore[misc]  # verifiers is not installed with mypy
@@ -59,11 +60,12 @@ def gym(job: Job) -> Iterator[vf.Task]:
         yield from NeMoGymTaskset(NeMoGymConfig(id="nemo-gym", dataset=dataset, task=task)).load()
 
 
-async def score(task: vf.Task, rollout: dict[str, Any], way: str) -> Trace | None:
+async def score(task: vf.Task, rollout: dict[str, Any], job: Job) -> Trace | None:
     """The trace of one answer to one prompt; where scoring raised, it is left out."""
     asked = UserMessage(role="user", content=rollout["question"])
     said = AssistantMessage(role="assistant", content=rollout["response"])
-    for _ in range(TRIES):
+    way = job["way"]
+    for _ in range(job["tries"]):
         trace = Trace(
             task=TraceTask(type=type(task).__name__, data=task.data),
             agent=AgentInfo(config=AgentConfig()),
@@ -74,7 +76,7 @@ async def score(task: vf.Task, rollout: dict[str, Any], way: str) -> Trace | Non
             if way == "gym":
                 await task.setup(trace, None)
             await task.score(trace)
-        except TaskError:
+        except (TaskError, httpx.HTTPError):  # what a session's start raises is not wrapped
             continue
         return trace
     return None
@@ -83,7 +85,7 @@ async def score(task: vf.Task, rollout: dict[str, Any], way: str) -> Trace | Non
 async def work(job: Job) -> dict[str, Any]:
     way = job["way"]
     tasks = list(gym(job) if way == "gym" else plugged(job))
-    calls = [score(*pair, way) for pair in zip(tasks, job["rollouts"], strict=True)]
+    calls = [score(*pair, job) for pair in zip(tasks, job["rollouts"], strict=True)]
     traces = await asyncio.gather(*calls)
     metrics = [trace.metrics for trace in traces if trace is not None]
     return {

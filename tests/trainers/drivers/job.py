@@ -10,9 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 Job = dict[str, Any]
-"""`rollouts`, group by group; `samples` in each group; `url` of the service; `way` to use it."""
-TRIES = 9
-"""Of a post, where the trainer's caller repeats it: a re-post may be cut as well."""
+"""`rollouts`, group by group; `samples` in each group; `url` of the service; `way` to use it;
+`tries` of a post, where its trainer's caller repeats it."""
 
 
 def groups(job: Job) -> list[list[dict[str, Any]]]:
