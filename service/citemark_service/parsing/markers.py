@@ -87,6 +87,9 @@ def find_markers(text: str, block: Span, lines: Sequence[Line], sources: Sources
             start, end = start - 1, end + 1
         if text[start - 1 : start] == " " and start > block[0]:
             start -= 1  # else a space would be left before the stop
+        last = markers[-1].end if markers else start
+        if start - last < 3 and text[last:start].strip() in (",", ";"):
+            start = last  # "[1], [2]" leaves no comma either
         markers.append(Marker(start, end, ids, known))
     return markers
 
