@@ -194,50 +194,32 @@ PADDED = (
     "Some bakers prefer spelt flour for flavour."
 )
 INVENTED = GOOD.replace("1937", "1988").replace("Harlow", "Pendle")
+CREDIT, LIMITS = (
+    "The work was led by the engineer Edith Crane.",
+    "Redundancy in the genetic code limits what point mutations change.",
+)
 
 
 @pytest.mark.parametrize(
     ("asked", "low", "high", "between"),
     [
-        pytest.param(
-            criterion("Mentions Edith Crane as the engineer who led the work."),
-            "The bridge is 412 metres long.",
-            "The work was led by the engineer Edith Crane.",
-            0.5,
-            id="a missing fact",
-        ),
-        pytest.param(
-            criterion("The answer states that the bridge opened in May 1937."),
-            "The bridge opened in May 1951.",
-            "The bridge opened in May 1937.",
-            None,
-            id="another number",
-        ),
-        pytest.param(
-            criterion("Fails to mention the opening year 1937.", Polarity.NEGATIVE),
-            "Its opening year was 1937.",
-            "It crosses the river Stour.",
-            0.5,
-            id="about absence",
-        ),
-        pytest.param(
-            criterion("Explains how redundancy in the genetic code limits point mutations."),
-            "The bridge is long.",
-            "Redundancy in the genetic code limits what point mutations change.",
-            0.5,
-            id="content with a formal word",
-        ),
-        pytest.param(
-            criterion("Completeness: the response includes all information in the passages."),
-            "The bridge is long.",
-            BRIDGE,
-            None,
-            id="completeness",
-        ),
+        ("Mentions Edith Crane as the engineer who led the work.", "It is long.", CREDIT, 0.5),
+        ("The answer states that the bridge opened in May 1937.", "The bridge opened in May 1951.",
+         "The bridge opened in May 1937.", None),
+        ("~Fails to mention the opening year 1937.", "Its opening year was 1937.", "It is long.",
+         0.5),
+        ("Explains how redundancy in the genetic code limits point mutations.", "It is long.",
+         LIMITS, 0.5),
+        ("Completeness: the response includes all information in the passages.", "It is long.",
+         BRIDGE, None),
     ],
-)
+    ids=["a missing fact", "another number", "absence", "a formal word in content", "completeness"],
+)  # fmt: skip
 def test_a_criterion_tells_answers_apart(asked, low, high, between):
-    less, more = (verdicts(text, asked, sources={"a": BRIDGE})[0].score for text in (low, high))
+    """A criterion that begins with ~ is a defect."""
+    polarity = Polarity.NEGATIVE if asked.startswith("~") else Polarity.POSITIVE
+    judged = criterion(asked.removeprefix("~"), polarity)
+    less, more = (verdicts(text, judged, sources={"a": BRIDGE})[0].score for text in (low, high))
     assert less < more
     assert between is None or less < between < more
 

@@ -59,14 +59,6 @@ def ledger_of(shelf, counts, wait_s=5.0, room=10**9):
     return Ledger(shelf, metrics=counts, wait_s=wait_s, room=room)
 
 
-async def test_a_store_is_named_and_opened_before_anything_is_kept(shelf, counts, caplog):
-    caplog.set_level("INFO")
-    async with ledger_of(shelf, counts):
-        assert "rollouts are kept in shelf" in caplog.text
-        await until(lambda: shelf.batches == [[]])
-    assert (counts.written, counts.lost) == (0, 0)
-
-
 async def test_a_store_that_does_not_open_is_told_at_the_start_and_delays_no_end(
     shelf, counts, caplog
 ):

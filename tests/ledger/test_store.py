@@ -89,11 +89,6 @@ def test_names_that_no_index_takes_are_cut_and_stay_apart(engine, make):
     assert kept["sample_id"] == entries[1].result.id
 
 
-def test_a_file_is_told_of_as_where_it_is(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert store_of(open_engine("sqlite:///kept.db")).name == f"sqlite:///{tmp_path / 'kept.db'}"
-
-
 def test_a_ledger_of_this_version_is_not_written_to_be_opened(tmp_path, make):
     path = tmp_path / "ledger.db"
     engine = open_engine(f"sqlite:///{path}")

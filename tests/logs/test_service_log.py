@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from support.judge_tasks import by_shape, shape_of
 from support.judged_service import running_judge
@@ -143,11 +142,3 @@ def test_text_is_the_default_and_each_line_is_one_line():
     assert line.endswith('request=r-1 rollout="evil\\n2026 ERROR forged"')
     (access,) = [line for line in lines if "citemark.access" in line and "r-1" in line]
     assert access.endswith("id=r-1")
-
-
-@pytest.mark.parametrize("value", ["xml", ""])
-def test_another_format_is_refused(value):
-    environ = {"PATH": os.environ["PATH"], "CITEMARK_LOG_FORMAT": value}
-    done = subprocess.run(SERVE, env=environ, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "log_format" in done.stderr

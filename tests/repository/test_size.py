@@ -46,9 +46,3 @@ def test_no_function_body_is_longer_than_60_lines(trees, record_property):
     }
     assert {where: n for where, n in bodies.items() if n > BODY_LINES} == {}
     record_property("size", spread(list(bodies.values()), "function bodies"))
-
-
-def test_the_measures_count_what_they_should():
-    documented = 'def f():\n    """One.\n\n    Two.\n    """\n    x = (\n    1)\n\n    return x\n'
-    (function,) = functions(ast.parse(documented))
-    assert body_lines(function) == 4

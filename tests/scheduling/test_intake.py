@@ -36,7 +36,7 @@ def client():
         ("/v1/score", ROLLOUT, None, [("127.0.0.1", 0)]),
         (STREAM, ROLLOUT, None, [("127.0.0.1", 0)]),
         ("/v1/score", AUDIT, "eval-7", [("eval-7", 10)] * 2),
-        (f"{STREAM}?priority=audit&citation_weight=0.5", ROLLOUT, "eval-7", [("eval-7", 10)]),
+        (f"{STREAM}?priority=audit", ROLLOUT, "eval-7", [("eval-7", 10)]),
     ],
     ids=["one", "stream", "batch", "stream of an audit"],
 )
@@ -46,8 +46,6 @@ def test_who_asks_and_how_urgently_reaches_the_judge(client, route, body, caller
     response = client.post(route, content=json.dumps(body) + "\n", headers=headers)
     assert response.status_code == 200, response.text
     assert origins == ORIGINS
-    if "citation_weight" in route:
-        assert response.json()["result"]["knobs"]["citation_weight"] == 0.5
 
 
 @pytest.mark.parametrize("route", ["/v1/score", STREAM])

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from support.hostile_rollouts import PAYLOADS, huge
-from support.ledger_service import Document, kept_service, page, score
+from support.ledger_service import Document, kept_service, score
 
 TAGS = {
     "html", "head", "meta", "title", "link", "script", "body", "a", "header", "img", "nav", "main",
@@ -16,20 +16,6 @@ TAGS = {
     "text", "form", "label", "textarea", "button",
 }  # fmt: skip
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
-
-
-@pytest.fixture(scope="module")
-def attacked(pages):
-    first = page(pages, "")
-    run = next(link for link in first.links if "script" in link)
-    addresses = [run, *(f"{run}&show={name}" for name in ("citation", "siblings", "addressed"))]
-    addresses += [link for link in page(pages, run).links if link.startswith("step?")]
-    links = dict.fromkeys(page(pages, addresses[-1]).links)
-    addresses += [link for link in links if link.startswith(("group?", "rollout?"))]
-    addresses += [link.replace("rollout", "judge", 1) for link in links if "rollout?" in link]
-    found = [("", first), *((address, page(pages, address)) for address in addresses)]
-    assert len(found) > 3 * len(PAYLOADS)
-    return found
 
 
 def test_no_text_becomes_an_element_a_handler_or_a_style(attacked):
