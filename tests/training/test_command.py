@@ -14,7 +14,7 @@ from training.train_command import PATIENCE_S, await_call, called, command, star
 
 pytestmark = [
     pytest.mark.train,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
     pytest.mark.filterwarnings("default"),  # what the libraries say of their own next versions
 ]
 

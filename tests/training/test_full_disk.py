@@ -20,7 +20,7 @@ from support.small_disk import fill, mounted
 from training.conftest import make_policy
 from training.train_command import called, command, succeeded, tiny_run
 
-pytestmark = [pytest.mark.train, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.train, pytest.mark.timeout(900)]
 
 # A checkpoint of this policy takes about 8 MiB, its weights a third of that.
 DISK = 32

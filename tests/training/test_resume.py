@@ -20,7 +20,7 @@ from support.scripted_service import Service, scored
 from training.conftest import Flags
 from training.train_command import ENVIRONMENT, TWO_PROCESSES, succeeded, tiny_run
 
-pytestmark = [pytest.mark.train, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.train, pytest.mark.timeout(900)]
 
 STEPS = 15
 # 6 prompts, one a generation: several passes over the rows, and generations that outlast

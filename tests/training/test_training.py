@@ -19,7 +19,7 @@ from training.train_command import TWO_PROCESSES, called, command
 
 pytestmark = [
     pytest.mark.train,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
     # TRL's own use of transformers, whose next version it has not met.
     pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning"),
 ]
