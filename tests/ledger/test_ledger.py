@@ -26,6 +26,7 @@ class Shelf:
         self.open = threading.Event()
         self.open.set()
         self.broken = False
+        self.untidy = False
         self.stuck = False
         self.tidied = 0
         self.closed = False
@@ -137,7 +138,7 @@ async def test_megabytes_of_sources_are_written_in_small_transactions(shelf, cou
 
 
 async def test_trouble_in_tidying_costs_no_entry_and_writes_none_twice(shelf, counts, make, caplog):
-    shelf.stuck = True
+    shelf.untidy = shelf.stuck = True
     async with ledger_of(shelf, counts) as ledger:
         await ledger.keep(make(0))
         await ledger.keep(make(1))
