@@ -35,6 +35,7 @@ _LISTS: Final = (
 _OF_A_ROW: Final = frozenset({
     "question", "query", "prompt", "messages", "conversation", "response", "rubrics", "claim",
 })  # fmt: skip
+_COMMON: Final = frozenset({"prompt", "rubric", "reference_submission"})
 _NO_PYARROW: Final = "Parquet needs pyarrow: pip install 'citemark[convert]', or use JSON lines"
 
 
@@ -193,12 +194,19 @@ class RowFile:
         row = read.row or {}
         name = next((each for each in _LISTS if isinstance(row.get(each), list)), None)
         rows = [] if name is None else row[name]
-        if not rows or _OF_A_ROW & row.keys() or not all(isinstance(each, dict) for each in rows):
+        if not rows or not all(isinstance(each, dict) for each in rows):
             yield read
             return
-        self.beside.update(dict.fromkeys(each for each in row if each != name))
+        # A data set of autorubric has a prompt and a rubric for all items.
+        common = _COMMON if all("submission" in each for each in rows) else frozenset()
+        if row.keys() & _OF_A_ROW - common:
+            yield read
+            return
+        shared = {key: row[key] for key in row if key in common}
+        self.beside.update(dict.fromkeys(key for key in row if key not in {name, *common}))
         for number, each in enumerate(rows, start=1):
-            yield Numbered(f"{read.place}, item {number}", each)
+            own = {key: value for key, value in each.items() if value is not None}
+            yield Numbered(f"{read.place}, item {number}", {**shared, **own})
 
 
 @contextmanager

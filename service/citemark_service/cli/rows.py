@@ -9,12 +9,19 @@ from pydantic import ValidationError
 
 from citemark_schemas import Rollout, ScoreResult, StreamLine, to_details
 from citemark_schemas.rubric import IGNORED_KEYS
+from citemark_schemas.transcript import question_in
+from citemark_service.cli.plans import RowNotes
 from citemark_service.row_files import Numbered
 from citemark_service.score.formula import restore_terms
+from citemark_service.shapes.plan import ReadPlan
+from citemark_service.shapes.readers import look
 
 _NEAR = (
     0.88  # of difflib: "citation_wieght" is .93 from its field, "response_id" .84 from "response"
 )
+_ASKED = ("query", "problem", "instruction", "input", "prompt", "task")
+_ANSWERED = ("output", "completion", "prediction", "generation", "answer", "model_response")
+_FOUND = ("context", "search_results", "documents", "ctxs", "docs", "sources")
 _RESULT = {"reward", "versions"}  # a rollout has neither
 _STREAM_LINE = {"line", "type"}
 _EXPORTED = {"rollout", "result"}
@@ -46,11 +53,18 @@ class RowReader:
     setting `ignored_rubric_keys`.
     """
 
-    def __init__(self, rows: Iterable[Numbered], ignored: Set[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        rows: Iterable[Numbered],
+        ignored: Set[str] = frozenset(),
+        plan: ReadPlan = ReadPlan(),  # noqa: B008 - immutable
+    ) -> None:
         self._rows = rows
         self._context = {IGNORED_KEYS: ignored}
+        self._plan = plan
         self._place_of: dict[str, str] = {}
         self.moved: dict[str, None] = {}
+        self.notes = RowNotes(plan)
 
     @property
     def ids(self) -> list[str]:
@@ -64,25 +78,58 @@ class RowReader:
         place = numbered.place
         if numbered.row is None:
             return BadRow(place, numbered.problem)
-        row = dict(numbered.row)
-        unknown = [name for name in row if name not in Rollout.model_fields]
-        aside = {name: row.pop(name) for name in unknown}
-        for column in aside:
-            if field := _guess_field(column, row):
-                return BadRow(place, f"column {column!r} is unknown; did you mean {field!r}?")
+        try:
+            known = self._plan.read(numbered.row)
+        except ValueError as error:
+            return BadRow(place, str(error))
+        row = dict(known.fields)
+        if known.shape is not None:
+            aside = {path: look(numbered.row, path) for path in known.left}
+            _ask(row)
+        else:
+            unknown = [name for name in row if name not in Rollout.model_fields]
+            aside = {name: row.pop(name) for name in unknown}
+            for column in aside:
+                if field := _guess_field(column, row):
+                    return BadRow(place, f"column {column!r} is unknown; did you mean {field!r}?")
         metadata = row.get("metadata") or {}
         if aside and isinstance(metadata, dict):
             row["metadata"] = {**aside, **metadata}
-        self.moved.update(dict.fromkeys(aside))
+        self.moved.update(dict.fromkeys(name for name in aside if name != known.reference_at))
         try:
-            read = RolloutRow(place, position, Rollout.model_validate(row, context=self._context))
+            rollout = Rollout.model_validate(row, context=self._context)
         except ValidationError as error:
             problems = (f"{each.loc}: {each.message}" for each in to_details(error, root="row"))
-            return BadRow(place, "; ".join(problems))
+            return BadRow(place, "; ".join((*problems, *_ways_out(row, aside))))
+        self.notes.add(known)
+        read = RolloutRow(place, position, known.add_reference(rollout))
         earlier = self._place_of.setdefault(read.id, place)
         if earlier != place:
             return BadRow(place, f"id {read.id!r} is that of {earlier} already")
         return read
+
+
+def _ask(row: dict[str, Any]) -> None:
+    """Set the question of a prompt."""
+    prompt = row.get("prompt")
+    if "question" in row:
+        row.pop("prompt", None)
+    elif (question := question_in(prompt)) is not None:
+        del row["prompt"]
+        row["question"] = question
+
+
+def _ways_out(row: dict[str, Any], aside: Mapping[str, Any]) -> Iterator[str]:
+    """How to name the columns of what a row lacks."""
+    if not isinstance(row.get("question"), str):
+        seen = next((name for name in _ASKED if name in aside), "COLUMN")
+        yield f"name the question's column: --map question={seen}"
+    if "response" not in row:
+        seen = next((name for name in _ANSWERED if name in aside), "COLUMN")
+        yield f"name the response's column: --map response={seen}"
+    if row.get("tool_output") is None and row.get("snippets") is None:
+        seen = next((name for name in _FOUND if name in aside), "COLUMN")
+        yield f"name the sources' column: --map tool_output={seen}, or say --no-sources"
 
 
 def _guess_field(column: str, row: dict[str, Any]) -> str | None:

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 from rich.console import Console
@@ -18,13 +18,16 @@ from citemark_service.cli.options import (
     service_url,
     setting_option,
 )
+from citemark_service.cli.plans import list_notes, make_plan, plan_options
 from citemark_service.cli.results import FileResults, StreamResults
 from citemark_service.cli.rows import RowReader
 from citemark_service.cli.scoring import Run, choose_scorer
 from citemark_service.cli.terminal import Progress, plain
 from citemark_service.row_files import RowFile
 from citemark_service.settings import JUDGES
+from citemark_service.shapes.table import SHAPES
 
+_SHAPE = click.Choice(tuple(SHAPES))
 _IN_FLIGHT = 16
 
 
@@ -50,6 +53,13 @@ _IN_FLIGHT = 16
     type=click.IntRange(1, 1024),
     help=f"Rollouts in flight.  [{_IN_FLIGHT}; {JUDGES['smollm2'].rollouts_at_once} for smollm2]",
 )
+@click.option("--from", "origin", type=_SHAPE, help="Whose rows FILE has.  [looked for]")
+@plan_options
+@click.option(
+    "--whole-answers",
+    is_flag=True,
+    help="Judge a response without an <answer> block as a whole.",
+)
 @knob_option()
 @judge_options
 def command(
@@ -60,12 +70,18 @@ def command(
     output: Path | None,
     rescore: bool,
     concurrency: int | None,
+    origin: str | None,
+    maps: tuple[str, ...],
+    no_sources: bool,
+    reference: bool,
+    whole_answers: bool,
     knobs: tuple[str, ...],
     **flags: Any,
 ) -> None:
     """Score the rollouts of FILE: JSON lines, a JSON array, gzip of either, or Parquet.
 
-    FILE may be -, standard input.
+    FILE may be -, standard input. Rows of public data sets (--from lists them) are recognised
+    and read as they are; docs/shapes.md says how.
 
     A judge scores in this process, or a service at --url does. With -o a run can be interrupted
     and run again: rewards and refusals are kept, failures are scored once more. A result counts
@@ -84,23 +100,25 @@ def command(
     opening = choose_scorer(url, parse_knobs(knobs), in_flight, flags, api_token=api_token)
     if output is not None:
         refuse_overwriting(output, file)
+    wraps: Literal["all", "shapes"] = "all" if whole_answers else "shapes"
+    plan = make_plan(origin, maps, no_sources=no_sources, reference=reference, wraps=wraps)
     rows = RowFile(file)
-    reader = RowReader(rows, ignored)
+    reader = RowReader(rows, ignored, plan)
     with closing(_open_results(output)) as results:
 
         async def score() -> Run:
             async with opening as scorer:
                 run = Run(scorer, results, progress, in_flight, rescore)
                 if rows.rereadable:  # a pipe's rows are compared as they come
-                    await run.survey(iter(RowReader(rows, ignored)))
+                    await run.survey(iter(RowReader(rows, ignored, plan)))
                 await run.score_all(iter(reader))
                 return run
 
         with Progress(console, rows.count()) as progress:
             run = asyncio.run(score())
-        if reader.moved:
-            names = ", ".join(reader.moved)
-            console.print(plain(f"moved into metadata, never judged: {names}", "yellow"))
+        moved = "moved into metadata, never judged"
+        for note in list_notes(reader.notes, rows.beside, reader.moved, moved):
+            console.print(plain(note, "yellow"))
         if run.aborted:
             console.print(plain(f"stopped: {run.aborted}", "red"))
         console.print(plain(run.summarise()))

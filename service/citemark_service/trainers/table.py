@@ -1,9 +1,10 @@
 """All trainers by name, and rows of unknown layout. A new trainer is a module, listed in `_ALL`."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from typing import Final
 
 from citemark_schemas import Rollout
+from citemark_schemas.cells import object_in
 from citemark_schemas.envelope import rollout_of
 from citemark_service.settings import Settings
 from citemark_service.trainers.axolotl import AXOLOTL
@@ -65,10 +66,41 @@ _PROMPTS: Final = dict.fromkeys((
     *("prompt", "messages", "responses_create_params.input", "input_messages", "history"),
     *(trainer.prompt_at[0] for trainer in _ALL),
 ))  # fmt: skip
+_NESTED: Final = frozenset({
+    "citemark", "label", "ground_truth", "answer", "reward_model", "extra_info", "info", "metadata",
+    "verifier_metadata", "row", "remote_env_info", "verify_extra", "tests",
+})  # fmt: skip
 _HEADS: Final = frozenset(path.partition(".")[0] for path in _PLACES)
+_PROMPT_HEADS: Final = frozenset(path.partition(".")[0] for path in _PROMPTS)
+_OF_VERL: Final = frozenset({"style", "index"})  # what its loader reads beside the envelope
+_DEEPEST: Final = 4
 _CARRIERS: Final = (_HEADS | {path.partition(".")[0] for path in _PROMPTS}) - {"metadata"}
 READ: Final = frozenset({*FIELDS, *_CARRIERS, "query", "documents", "knobs", "reasoning"})
 """Columns that a conversion reads."""
+
+
+def unread_in(row: Row) -> Iterator[str]:
+    """Dotted paths of what a conversion does not read: columns, and keys of the envelopes in it."""
+    for name, value in row.items():
+        if name in _PROMPT_HEADS:
+            continue
+        if name in _NESTED:
+            yield from _unread_inside(name, value, 0)
+        elif name not in READ:
+            yield name
+
+
+def _unread_inside(path: str, value: object, depth: int) -> Iterator[str]:
+    held = object_in(value)
+    if held is None or depth > _DEEPEST:
+        if value not in (None, "", [], {}):
+            yield path
+        return
+    for name, inner in held.items():
+        if name in _NESTED:
+            yield from _unread_inside(f"{path}.{name}", inner, depth + 1)
+        elif name not in READ - _NESTED and name not in _OF_VERL and inner not in (None, ""):
+            yield f"{path}.{name}"
 
 
 def served_routes(settings: Settings) -> tuple[Route, ...]:

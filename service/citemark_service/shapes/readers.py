@@ -1,0 +1,246 @@
+"""Readers of rows, one for each shape, and how they look at a row. Pure."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+from citemark_schemas.cells import object_in, to_json_value
+from citemark_schemas.rubric import GRADED
+from citemark_schemas.transcript import reply_in, sources_in
+from citemark_service.shapes.criteria import (
+    Criteria,
+    dimension_criteria,
+    level_criterion,
+    option_criterion,
+    text_in,
+    tree_leaves,
+)
+
+DOCUMENT_KEYS: Final = frozenset({"title", "text", "url"})
+"""What is read of a numbered document."""
+Row: TypeAlias = Mapping[str, Any]
+Fields: TypeAlias = dict[str, Any]
+
+
+def look(row: Row, path: str) -> Any:
+    """The value at a dotted path, through objects that are JSON text; None where there is none."""
+    value: Any = row
+    for name in path.split("."):
+        held = object_in(value)
+        value = None if held is None else held.get(name)
+    return value
+
+
+def first(row: Row, *paths: str) -> Any:
+    """The value of the first of these paths that has one."""
+    values = (look(row, path) for path in paths)
+    return next((value for value in values if value is not None), None)
+
+
+def items_in(value: Any) -> list[Row]:
+    """The objects of a list, also where it is JSON text; empty for anything else."""
+    if isinstance(value, str):
+        held = object_in('{"listed": ' + value + "}") if value.lstrip().startswith("[") else None
+        value = None if held is None else held["listed"]
+    value = to_json_value(value)
+    return value if isinstance(value, list) and all(map(_is_object, value)) else []
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, Mapping)
+
+
+def has_key(rubrics: Any, *keys: str) -> bool:
+    """Whether a value is a list of objects of which the first has one of these keys."""
+    listed = items_in(rubrics)
+    return bool(listed) and any(key in listed[0] for key in keys)
+
+
+def stands_at(value: Any, path: Sequence[str]) -> bool:
+    """Whether anything stands at a path, where `*` is any item or key."""
+    if not path:
+        return value not in (None, "", [], {})
+    held = object_in(value)
+    if path[0] != "*":
+        return held is not None and stands_at(held.get(path[0]), path[1:])
+    inner = list(value.values()) if isinstance(value, Mapping) else items_in(value)
+    return any(stands_at(each, path[1:]) for each in inner)
+
+
+def fields_of(
+    row: Row, *, prompt: Any = None, identity: str = "id", response: Any = None, **fields: Any
+) -> Fields:
+    """Fields without those that are None; a row without sources has the prompt's, or none."""
+    name = look(row, identity)
+    found = {
+        "id": str(name) if isinstance(name, str | int) and name != "" else None,
+        "prompt": prompt,
+        "response": first(row, "response") if response is None else response,
+        **fields,
+    }
+    if fields.get("snippets") is None and fields.get("tool_output") is None:
+        found["tool_output"] = sources_in(prompt) or ""
+    return {field: value for field, value in found.items() if value is not None}
+
+
+def number_documents(documents: Any, place: str, *, start: int) -> list[Fields]:
+    """Sources by their numbers, with title and address above the text."""
+    snippets = []
+    for number, each in enumerate(items_in(documents), start=start):
+        text = text_in(each, "text")
+        if not text:
+            raise ValueError(f"{place}[{number - start}].text is missing")
+        title, address = text_in(each, "title"), text_in(each, "url")
+        head = " ".join(filter(None, (title, f"({address})" if title and address else address)))
+        snippets.append({"id": str(number), "text": "\n".join(filter(None, (head, text)))})
+    return snippets
+
+
+def read_healthbench(row: Row) -> Fields:
+    identity = "prompt_id" if row.get("prompt_id") is not None else "id"
+    return fields_of(row, prompt=row["prompt"], identity=identity, rubrics=row["rubrics"])
+
+
+def read_rubric(row: Row) -> Fields:
+    """A question with a list of criteria under `rubric`, of RaR and ResearchQA."""
+    # Which papers a criterion was mined from is no part of it.
+    rubrics = [
+        {key: value for key, value in item.items() if key != "citation_metadata"}
+        for item in items_in(row["rubric"])
+    ]
+    return fields_of(row, prompt=first(row, "question", "query", "prompt"), rubrics=rubrics)
+
+
+def read_gym_finance(row: Row) -> Fields:
+    question = first(row, "query", "question")
+    rubrics = row.get("rubric") or None
+    asked = first(row, "responses_create_params.input")
+    return fields_of(row, prompt=asked, question=question, rubrics=rubrics)
+
+
+def read_gdpval(row: Row) -> Fields:
+    rubrics = items_in(row["rubric_json"])
+    if not rubrics:
+        raise ValueError("rubric_json must be a list of criteria, or a JSON string of one")
+    kept = [{key: each[key] for key in each if key != "required"} for each in rubrics]
+    return fields_of(row, prompt=row.get("prompt"), identity="task_id", rubrics=kept)
+
+
+def read_dr_tulu(row: Row) -> Fields:
+    held = object_in(row["ground_truth"]) or {}
+    rubrics = held.get("rubrics", held.get("rubric"))
+    if rubrics is None:
+        rubrics = [
+            {"title": text_in(each, "Handle"), "description": text_in(each, "Ingredient")}
+            for name in GRADED
+            for each in items_in(held.get(name) or [])
+        ]
+    question = text_in(held, "query", "Question")
+    return fields_of(row, prompt=row.get("messages"), question=question, rubrics=rubrics)
+
+
+def read_trajectory(row: Row) -> Fields:
+    """What tools answered in a trajectory is in each call's `generated_text`, else `output`."""
+    calls = items_in(look(row, "full_traces.tool_calls"))
+    outputs = (
+        text if "<snippet" in (text := text_in(call, "generated_text")) else text_in(call, "output")
+        for call in calls
+    )
+    sources = "\n".join(filter(None, outputs))
+    if not calls:
+        sources = text_in(object_in(row["full_traces"]) or {}, "generated_text")
+    return fields_of(
+        row,
+        prompt=first(row, "problem", "question"),
+        identity="example_id" if row.get("example_id") is not None else "id",
+        response=row["final_response"],
+        tool_output=sources,
+        rubrics=first(row, "rubrics", "original_data.rubrics"),
+    )
+
+
+VERL_RUBRICS: Final = (
+    "reward_model.rubrics", "extra_info.reward_model.rubrics", "extra_info.rubrics",
+)  # fmt: skip
+
+
+def read_verl(row: Row) -> Fields:
+    rubrics = to_json_value(first(row, *VERL_RUBRICS))
+    return fields_of(row, prompt=first(row, "prompt", "extra_info.prompt"), rubrics=rubrics)
+
+
+def carr_info(row: Row) -> Row:
+    return object_in(first(row, "metadata.remote_env_info", "remote_env_info")) or {}
+
+
+def read_carr(row: Row) -> Fields:
+    info, history = carr_info(row), row.get("history")
+    questions = info.get("search_forbidden_strs")
+    if not isinstance(questions, list) or not questions or not isinstance(questions[0], str):
+        raise ValueError("remote_env_info.search_forbidden_strs must begin with the question")
+    turns = history if isinstance(history, list) else []
+    return fields_of(
+        row,
+        question=questions[0],
+        response=reply_in(turns[-1:]) if turns else None,
+        tool_output=sources_in(turns[:-1]) or "",
+        rubrics=info.get("rubrics"),
+    )
+
+
+def read_dimensions(row: Row) -> Fields:
+    held = object_in(row["criterions"]) or {}
+    rubrics = dimension_criteria(held, row.get("dimension_weight"), "criterions")
+    return fields_of(row, prompt=row.get("prompt"), response=row.get("article"), rubrics=rubrics)
+
+
+def find_tree(row: Row) -> tuple[str, Row] | None:
+    places = {"rubric": row.get("rubric"), "rubrics": row.get("rubrics"), "row": row}
+    found = ((place, object_in(value)) for place, value in places.items())
+    return next(((place, held) for place, held in found if held and "sub_tasks" in held), None)
+
+
+def read_tree(row: Row) -> Fields:
+    place, root = find_tree(row) or ("row", row)
+    asked = first(row, "question", "prompt", "task") or text_in(root, "requirements")
+    return fields_of(row, prompt=asked, rubrics=tree_leaves(root, place))
+
+
+def read_documents(name: str, start: int) -> Callable[[Row], Fields]:
+    def read(row: Row) -> Fields:
+        snippets = number_documents(row[name], name, start=start)
+        output = row.get("output")
+        if isinstance(output, list):  # several samples
+            if len(output) != 1:
+                raise ValueError(f"output holds {len(output)} answers; write one a row")
+            output = output[0]
+        asked = first(row, "question", "input", "query")
+        return fields_of(row, prompt=asked, response=output, snippets=snippets)
+
+    return read
+
+
+def read_autorubric(row: Row) -> Fields:
+    key = "rubric" if row.get("rubric") is not None else "rubrics"
+    rubrics = [
+        option_criterion(each, f"{key}[{at}]") if each.get("options") else each
+        for at, each in enumerate(items_in(row.get(key)))
+    ]
+    asked = first(row, "prompt", "query", "question")
+    return fields_of(row, prompt=asked, response=row.get("submission"), rubrics=rubrics or None)
+
+
+def find_levels(row: Row) -> tuple[str, Row] | None:
+    """Where a row has a rubric with described levels."""
+    for place in ("score_rubric", "rubric", "rubrics", ""):
+        held = object_in(row.get(place)) if place else row
+        if held and any(f"{prefix}score1_description" in held for prefix in ("", "orig_")):
+            return place or "row", held
+    return None
+
+
+def read_levels(row: Row) -> Fields:
+    place, held = find_levels(row) or ("row", row)
+    criteria: Criteria = [level_criterion(held, place)]
+    asked = first(row, "instruction", "orig_instruction", "question", "prompt", "input")
+    response = first(row, "response", "orig_response", "output")
+    return fields_of(row, prompt=asked, response=response, rubrics=criteria)

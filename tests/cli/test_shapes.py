@@ -1,0 +1,291 @@
+"""Rows of public data sets go from their file to scored results, weights and signs exactly."""
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from citemark_service.cli.rows import BadRow, RowReader
+from citemark_service.parsing.sources import read_sources
+from citemark_service.row_files import Numbered
+from citemark_service.shapes.criteria import tree_leaves
+from citemark_service.shapes.plan import ReadPlan
+from citemark_service.shapes.table import SHAPES, find_shape
+from support.command_line import WriteRows, cli
+from support.made_tasks import ROW
+from support.shaped_rows import ASKED, BAD, GOOD, RESPONSE, SHAPED, ShapedRow
+
+PLAIN = ["--knob", "instance_rubrics_only=true", "--knob", "apply_citation_reward=false"]
+each_shape = pytest.mark.parametrize("shaped", SHAPED, ids=[each.name for each in SHAPED])
+
+
+def rollout_in(row: dict[str, Any], plan: ReadPlan | None = None) -> Any:
+    (read,) = RowReader([Numbered("line 1", row)], plan=plan or ReadPlan())
+    assert not isinstance(read, BadRow), read.message
+    return read.rollout
+
+
+def test_each_shape_has_a_row() -> None:
+    assert {each.name for each in SHAPED} == SHAPES.keys()
+
+
+@each_shape
+def test_a_row_is_read_as_what_it_says(shaped: ShapedRow) -> None:
+    assert find_shape(shaped.row) is SHAPES[shaped.name]
+    rollout = rollout_in(shaped.row)
+    found = [(each.description, each.polarity.value, each.weight) for each in rollout.criteria]
+    assert [(text, sign) for text, sign, _ in found] == [each[:2] for each in shaped.criteria]
+    weights = [weight for *_, weight in shaped.criteria]
+    assert [weight for *_, weight in found] == pytest.approx(weights, rel=1e-12)
+    assert (rollout.question, rollout.id) == (shaped.question, shaped.id)
+    assert rollout.response == f"<answer>{shaped.response}</answer>"
+    sources = read_sources(rollout.tool_output, rollout.snippets).by_id
+    if shaped.sources:
+        assert {each.id: each.text for each in sources.values()} == shaped.sources
+
+
+@each_shape
+@pytest.mark.parametrize("forced", [False, True])
+def test_a_file_is_scored_with_the_reward_by_hand(
+    shaped: ShapedRow, forced: bool, rows: WriteRows
+) -> None:
+    if not shaped.criteria:
+        return  # scored by its citations, below
+    origin = ["--from", shaped.name] if forced else []
+    result = cli("score", rows([shaped.row]), *origin, *PLAIN, says="1 judged")
+    scored = json.loads(result.stdout)
+    raws = [each["raw"] for each in scored["rubrics"]]
+    told = zip(raws, shaped.criteria, strict=True)
+    total = sum(w * (raw if sign == "positive" else 1 - raw) for raw, (_, sign, w) in told)
+    assert scored["reward"] == pytest.approx(total / sum(w for *_, w in shaped.criteria))
+    assert f"read as {SHAPES[shaped.name].title}: 1 of 1 rows" in result.stderr
+    for column in shaped.left:
+        assert column in result.stderr.partition("never judged: ")[2]
+
+
+@each_shape
+def test_a_file_is_converted_and_says_what_it_leaves(
+    shaped: ShapedRow, rows: WriteRows, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.jsonl"
+    result = cli("convert", rows([shaped.row]), output, "--to", "trl", says="1 row converted")
+    row = json.loads(output.read_text())
+    found = [
+        (each["description"], each.get("polarity", sign), each["weight"])
+        for column, sign in (("positive_rubrics", "positive"), ("rubrics", ""))
+        for each in row.get(column, [])
+    ]
+    assert len(found) == len(shaped.criteria)
+    for (*words, weight), expected in zip(found, shaped.criteria, strict=True):
+        assert words == list(expected[:2])
+        assert weight == pytest.approx(expected[2])
+    left = result.stderr.partition("left behind: ")[2].partition("\n")[0].split(", ")
+    assert left == ["response", *shaped.left]
+
+
+def test_the_harmful_answer_of_a_file_gets_less(rows: WriteRows) -> None:
+    asked = [{"role": "user", "content": "How do I treat a burn?"}]
+    rubrics = [
+        {"criterion": "Advises to cool the burn under running water", "points": 5},
+        {"criterion": "Advises to put butter on the burn", "points": -10},
+    ]
+    cool, butter = "Cool the burn under running water.", "Put butter on the burn."
+    data = [
+        {"prompt": asked, "prompt_id": name, "rubrics": rubrics, "response": response}
+        for name, response in (("harmful", f"{cool} {butter}"), ("good", cool))
+    ]
+    lines = map(json.loads, cli("score", rows(data), *PLAIN).stdout.splitlines())
+    rewards = {line["id"]: line["reward"] for line in lines}
+    assert rewards["good"] > rewards["harmful"] + 0.4
+
+
+@pytest.mark.parametrize("name", ["alce", "scholarqabench", "dr-tulu-trajectories"])
+def test_numbered_citations_count_from_where_the_set_counts(name: str, rows: WriteRows) -> None:
+    shaped = next(each for each in SHAPED if each.name == name)
+    scored = json.loads(cli("score", rows([shaped.row])).stdout)
+    citation = scored["citation"]
+    assert (citation["claims"], citation["fabricated"]) == (1, 0)
+    assert citation["f1"] == pytest.approx(1.0)
+    assert scored["warnings"] == []
+
+
+WAYS: dict[str, Callable[[list[dict[str, Any]], Path], None]] = {
+    "array": lambda rows, path: path.write_text(json.dumps(rows)) and None,
+    "gzip": lambda rows, path: path.write_bytes(gzip.compress(json.dumps(rows).encode())) and None,
+    "table": lambda rows, path: pq.write_table(pa.Table.from_pylist(rows), path),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", ["verl-rubrics", "healthbench", "researchrubrics"])
+def test_shapes_are_found_in_every_form_of_file(tmp_path: Path, way: str, name: str) -> None:
+    shaped = next(each for each in SHAPED if each.name == name)
+    WAYS[way]([shaped.row], path := tmp_path / "data")
+    rubrics = json.loads(cli("score", path, *PLAIN).stdout)["rubrics"]
+    assert [(each["polarity"], each["weight"]) for each in rubrics] == [
+        each[1:] for each in shaped.criteria
+    ]
+
+
+def test_a_data_set_of_autorubric_shares_prompt_and_rubric(tmp_path: Path) -> None:
+    data = {
+        "name": "ferry",
+        "prompt": ASKED,
+        "rubric": [{"weight": 2.0, "requirement": GOOD}],
+        "items": [
+            {"submission": RESPONSE, "description": "a", "prompt": None},
+            {"submission": "No.", "rubric": [{"weight": -1.0, "requirement": BAD}]},
+        ],
+    }
+    (path := tmp_path / "data.json").write_text(json.dumps(data, indent=1))
+    result = cli("score", path, *PLAIN, says="not read, beside the rows: name")
+    first, second = sorted(map(json.loads, result.stdout.splitlines()), key=lambda row: row["id"])
+    assert [each["weight"] for each in first["rubrics"]] == [2]
+    assert [each["polarity"] for each in second["rubrics"]] == ["negative"]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("paperbench", {"sub_tasks": [{"requirements": "a"}]}, "row.sub_tasks[0].weight must be"),
+        ("paperbench", {"sub_tasks": [{"requirements": "a", "weight": -1}]}, "at least 0, not -1"),
+        ("paperbench", {"sub_tasks": [{"weight": 1}]}, "row.sub_tasks[0].requirements is missing"),
+        ("paperbench", {"sub_tasks": [{"requirements": "a", "weight": 0}]}, "no weight above 0"),
+        ("deepresearch-bench", {"dimension_weight": {"insight": 1}}, "one weight for each dimen"),
+        ("deepresearch-bench", {"dimension_weight": {"insight": 1, "readability": "x"}}, "number"),
+        ("gdpval", {"rubric_json": "none"}, "rubric_json must be a list of criteria"),
+        ("gdpval", {"rubric_json": '[{"criterion": "a", "tier": 2}]'}, "'tier' may be a weight"),
+        ("carr-data", {"metadata": {"remote_env_info": {"search_forbidden_strs": []}}}, "begin"),
+        ("alce", {"output": ["a", "b"]}, "output holds 2 answers; write one a row"),
+        ("alce", {"docs": [{"title": "x"}]}, "docs[0].text is missing"),
+        ("prometheus", {"rubric": {"score1_description": "x"}}, "rubric needs criteria and two"),
+        (
+            "autorubric",
+            {"rubric": [{"requirement": "a", "options": [{"label": "NA", "na": True}]}]},
+            "rubric[0].options[0] needs a label and a value",
+        ),
+        ("healthbench", {"rubrics": [{"criterion": "a", "points": "many"}]}, "points must be a nu"),
+    ],
+)
+def test_what_a_shape_cannot_say_is_refused(
+    name: str, change: dict[str, Any], told: str, rows: WriteRows
+) -> None:
+    shaped = next(each for each in SHAPED if each.name == name)
+    row = {**shaped.row, **change}
+    cli("score", rows([row]), "--from", name, status=2, says=told)
+
+
+TREES = st.recursive(
+    st.builds(dict, requirements=st.just("leaf"), weight=st.integers(1, 9)),
+    lambda inner: st.builds(
+        dict,
+        requirements=st.just("node"),
+        weight=st.integers(1, 9),
+        sub_tasks=st.lists(inner, min_size=1, max_size=4),
+    ),
+    max_leaves=20,
+)
+
+
+def mean_of(node: dict[str, Any], scores: Any) -> float:
+    """The score of a tree as PaperBench has it: weighted means of weighted means."""
+    children = node.get("sub_tasks", [])
+    if not children:
+        return float(next(scores))
+    values = [mean_of(child, scores) for child in children]
+    weights = [child["weight"] for child in children]
+    return sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
+
+
+@given(TREES, st.data())
+def test_leaves_weigh_what_the_tree_says(tree: dict[str, Any], data: st.DataObject) -> None:
+    leaves = tree_leaves(tree, "row")
+    scores = data.draw(st.lists(st.floats(0, 1), min_size=len(leaves), max_size=len(leaves)))
+    flat = sum(leaf["weight"] * score for leaf, score in zip(leaves, scores, strict=True))
+    assert flat == pytest.approx(mean_of(tree, iter(scores)), abs=1e-9)
+    assert sum(leaf["weight"] for leaf in leaves) == pytest.approx(1)
+
+
+def test_columns_are_mapped(rows: WriteRows, tmp_path: Path) -> None:
+    row = {
+        "key": {"name": "a"},
+        "ask": ROW["question"],
+        "output": "<answer>In 1963.</answer>",
+        "found": ROW["tool_output"],
+        "rubrics": ["Says 1963"],
+    }
+    maps = ["id=key.name", "question=ask", "response=output", "tool_output=found"]
+    flags = [part for each in maps for part in ("--map", each)]
+    result = cli("score", rows([row]), *flags)
+    assert json.loads(result.stdout)["id"] == "a"
+    assert "never judged: key" in result.stderr
+    out = tmp_path / "out.jsonl"
+    cli("convert", rows([row]), out, "--to", "trl", *flags, says="left behind: key, response")
+    converted = json.loads(out.read_text())
+    assert (converted["question"], converted["id"]) == (ROW["question"], "a")
+    cli("score", rows([row]), *flags, "--map", "group=nowhere", says="no row has that column")
+
+
+@pytest.mark.parametrize(
+    ("pair", "told"), [("x", "is not FIELD=COLUMN"), ("respnse=a", "did you mean response?")]
+)
+def test_a_map_that_is_none_is_refused(rows: WriteRows, pair: str, told: str) -> None:
+    cli("score", rows([ROW]), "--map", pair, status=2, says=told)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "text"),
+    [
+        ("answer", "In 1963", "In 1963"),
+        ("ground_truth", ["1963", "in 1963"], "1963 or: in 1963"),
+        ("label", 1963, "1963"),
+        ("ideal_completion", "Since 1963.", "Since 1963."),
+    ],
+)
+def test_a_reference_answer_is_left_by_name_or_a_criterion(
+    rows: WriteRows, tmp_path: Path, column: str, value: Any, text: str
+) -> None:
+    path, out = rows([{**ROW, column: value}]), tmp_path / "out.jsonl"
+    cli("convert", path, out, "--to", "trl", says=f"left behind: {column}")
+    result = cli("convert", path, out, "--to", "trl", "--reference-as-criterion")
+    assert "left behind" not in result.stderr
+    last = json.loads(out.read_text())["positive_rubrics"][-1]
+    assert last["description"] == f"Agrees with the reference answer: {text}"
+    assert (last["title"], last["weight"]) == ("Reference answer", 1)
+
+
+def test_an_envelope_is_no_reference_and_its_other_keys_are_named(
+    rows: WriteRows, tmp_path: Path
+) -> None:
+    row = {"prompt": "q", "label": json.dumps({**ROW, "difficulty": "hard"})}
+    result = cli(
+        "convert", rows([row]), tmp_path / "o.jsonl", "--to", "trl", "--reference-as-criterion"
+    )
+    assert "1 of 1 rows have no reference" in result.stderr
+    assert "left behind: label.difficulty" in result.stderr
+
+
+def test_what_a_row_lacks_is_named_with_the_way_out(rows: WriteRows, tmp_path: Path) -> None:
+    path = rows([{"problem": "When?", "output": "In 1963.", "rubrics": ["Says 1963"]}])
+    result = cli("score", path, status=2)
+    for way in ("--map question=problem", "--map response=output", "or say --no-sources"):
+        assert way in " ".join(result.stderr.split())
+    maps = ["--map", "question=problem", "--map", "response=output", "--no-sources"]
+    result = cli("score", path, *maps, "--whole-answers", says="judged whole")
+    assert json.loads(result.stdout)["refusal"] is None
+    out = tmp_path / "out.jsonl"
+    cli("convert", path, out, "--to", "trl", *maps[:2], status=2, says="or --no-sources")
+    cli("convert", path, out, "--to", "trl", *maps, says="1 row converted")
+
+
+def test_rows_with_sources_of_their_own_keep_their_fields() -> None:
+    row = {**ROW, "rubrics": [{"criterion": GOOD, "points": 5}], "prompt": "p", "response": "r"}
+    assert find_shape(row) is None
+    assert rollout_in(row).response == "r"
