@@ -205,8 +205,10 @@ class RowFile:
         shared = {key: row[key] for key in row if key in common}
         self.beside.update(dict.fromkeys(key for key in row if key not in {name, *common}))
         for number, each in enumerate(rows, start=1):
-            own = {key: value for key, value in each.items() if value is not None}
-            yield Numbered(f"{read.place}, item {number}", {**shared, **own})
+            own = each
+            if shared:
+                own = shared | {key: value for key, value in each.items() if value is not None}
+            yield Numbered(f"{read.place}, item {number}", own)
 
 
 @contextmanager
