@@ -116,9 +116,9 @@ def test_numbered_citations_count_from_where_the_set_counts(name: str, rows: Wri
     assert scored["warnings"] == []
 
 
-WAYS: dict[str, Callable[[list[dict[str, Any]], Path], None]] = {
-    "array": lambda rows, path: path.write_text(json.dumps(rows)) and None,
-    "gzip": lambda rows, path: path.write_bytes(gzip.compress(json.dumps(rows).encode())) and None,
+WAYS: dict[str, Callable[[list[dict[str, Any]], Path], object]] = {
+    "array": lambda rows, path: path.write_text(json.dumps(rows)),
+    "gzip": lambda rows, path: path.write_bytes(gzip.compress(json.dumps(rows).encode())),
     "table": lambda rows, path: pq.write_table(pa.Table.from_pylist(rows), path),
 }
 
@@ -182,7 +182,7 @@ def test_what_a_shape_cannot_say_is_refused(
     cli("score", rows([row]), "--from", name, status=2, says=told)
 
 
-TREES = st.recursive(
+TREES: st.SearchStrategy[dict[str, Any]] = st.recursive(
     st.builds(dict, requirements=st.just("leaf"), weight=st.integers(1, 9)),
     lambda inner: st.builds(
         dict,
@@ -201,7 +201,7 @@ def mean_of(node: dict[str, Any], scores: Any) -> float:
         return float(next(scores))
     values = [mean_of(child, scores) for child in children]
     weights = [child["weight"] for child in children]
-    return sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
+    return float(sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights))
 
 
 @given(TREES, st.data())
