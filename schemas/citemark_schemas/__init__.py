@@ -18,6 +18,7 @@ from citemark_schemas.rollout import (
     Rollout,
     ScoreRequest,
     Snippet,
+    Turn,
 )
 from citemark_schemas.rubric import Criterion, Polarity, Source
 from citemark_schemas.score import (
@@ -93,6 +94,7 @@ __all__ = [
     "StepRewards",
     "StreamLine",
     "Term",
+    "Turn",
     "Versions",
     "WarningKind",
     "continuation",

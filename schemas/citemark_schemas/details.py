@@ -1,7 +1,8 @@
 """Pydantic's errors as places and messages, without the input that they quote. Pure."""
 
+import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -11,6 +12,7 @@ from citemark_schemas.score import ProblemDetail
 LONGEST_KEY: Final = 80  # characters of a caller's key in a path
 _LONGEST: Final = 300
 _MOST_ERRORS: Final = 1000
+_NEAR: Final = 0.8
 # The schemas of rubrics name an item in the message, where pydantic cannot.
 _ITEM: Final = re.compile(r"item (\d+): ")
 
@@ -21,6 +23,7 @@ def to_details(
     *,
     root: str = "body",
     places: Mapping[str, str] = {},
+    names: Collection[str] = (),
 ) -> tuple[ProblemDetail, ...]:
     """Each error with its path, as `items[3].snippets[0].id`, below `prefix`.
 
@@ -28,6 +31,7 @@ def to_details(
         error: or what its `errors` returns.
         root: the path where prefix and location are empty.
         places: paths of top-level fields that stand elsewhere.
+        names: top-level fields, of which the message on an unknown one names the nearest.
     """
     if isinstance(error, ValidationError):
         count = error.error_count()
@@ -37,6 +41,13 @@ def to_details(
     details = []
     for each in error:
         loc, message = each["loc"], each["msg"].removeprefix("Value error, ")
+        if each["type"] == "extra_forbidden":
+            message = "is unknown"
+            if len(loc) == 1:
+                near = difflib.get_close_matches(loc[0][:LONGEST_KEY].casefold(), names, 1, _NEAR)
+                message += (
+                    f"; did you mean {near[0]!r}?" if near else "; your own belong in metadata"
+                )
         if item := _ITEM.match(message):
             loc, message = (*loc, int(item[1])), message[item.end() :]
         path = prefix

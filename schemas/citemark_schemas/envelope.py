@@ -3,8 +3,9 @@
 Trainers pass a row's own data to the reward in one place or another: `label`, `ground_truth`,
 `answer`, `extra_info`, `metadata`, the row itself. Whatever object stands there is an envelope:
 
-    question (query), tool_output, snippets (documents), positive_rubrics, negative_rubrics,
-    rubrics, id, finish_reason, run, step, group, knobs, and each knob by its own name
+    question, conversation, tool_output, snippets, positive_rubrics, negative_rubrics, rubrics, id,
+    finish_reason, run, step, group, knobs, and each knob by its own name; other names of these
+    and chats are read as `citemark_schemas.rows` says
 
 Keys that are none of these are the data set's own and left alone, unless a missing field was
 clearly meant. Neither the response nor what it says is ever looked at for a source or a rubric.
@@ -23,24 +24,35 @@ from citemark_schemas.cells import TooDeep, object_in, replace_surrogates, to_js
 from citemark_schemas.details import LONGEST_KEY, clip, to_detail, to_details
 from citemark_schemas.knobs import Knobs
 from citemark_schemas.rollout import Rollout
+from citemark_schemas.rows import (
+    ALIASES,
+    CHATS,
+    FAINT,
+    SOURCES,
+    Misread,
+    differing,
+    fill_from_prompt,
+    read_chat,
+    read_documents,
+    to_name,
+)
 from citemark_schemas.rubric import GRADED, IGNORED_KEYS, could_matter
 from citemark_schemas.score import ProblemDetail
-from citemark_schemas.transcript import question_in, sources_in
+from citemark_schemas.transcript import turns_in
 
-_ALIASES: Final = {"query": "question", "documents": "snippets"}
 _RUBRICS: Final = ("positive_rubrics", "negative_rubrics", "rubrics")
-_SOURCES: Final = ("tool_output", "snippets")
 _NAMES: Final = ("id", "group", "run", "finish_reason")
 _FIELDS: Final = (
     "question",
-    *_SOURCES,
+    "conversation",
+    *SOURCES,
     *_RUBRICS,
     *_NAMES,
     "step",
     "knobs",
     *Knobs.model_fields,
 )
-_KNOWN: Final = frozenset({*_FIELDS, *_ALIASES})
+_KNOWN: Final = frozenset({*_FIELDS, *ALIASES})
 _NESTED: Final = (
     "citemark",
     "label",
@@ -105,7 +117,8 @@ def rollout_of(
             inside `extra_info`, `metadata`, `reward_model` and their like comes after the
             object that it is in.
         response: what the policy wrote, as it is to be judged.
-        prompt: text or messages; gives the question and the sources that no place has.
+        prompt: text or messages; gives the question, the conversation and the sources that no
+            place has. Where it is None, the places' own `prompt` or `messages` stands in.
         tool_output: what tools answered in this very rollout; stronger than the prompt.
         ignored_rubric_keys: keys of rubrics, and columns beside them, that are knowingly not read.
 
@@ -121,12 +134,12 @@ def rollout_of(
     fields = _read_fields(layers)
     _refuse_misspelt(layers, fields)
     whole = {name: field.value for name, field in _spread_knobs(fields).items()}
-    if "question" not in whole:
-        question = question_in(prompt)
-        whole["question"] = None if question is None else replace_surrogates(question)
-    if not whole.keys() & set(_SOURCES):
-        sources = sources_in(prompt) if tool_output is None else tool_output
-        whole["tool_output"] = None if sources is None else replace_surrogates(sources)
+    if tool_output is not None and whole.keys().isdisjoint(SOURCES):
+        whole["tool_output"] = replace_surrogates(tool_output)
+    if prompt is None:
+        chats = (read_chat(held.get(name)) for _, held in layers for name in CHATS)
+        prompt = next(filter(None, chats), None)
+    fill_from_prompt(whole, prompt)
     problems = list(_broken_texts(places, fields)) or list(_missing(whole, places, layers))
     if problems:
         raise EnvelopeError(problems)
@@ -157,14 +170,18 @@ def _read_fields(layers: Sequence[_Placed]) -> _Fields:
     """Each field from the first layer that has it."""
     fields: _Fields = {}
     for place, held in layers:
-        for name in (*_FIELDS, *_ALIASES):
-            field = _ALIASES.get(name, name)
-            if name not in held or field in fields:
+        known = set(fields)
+        for name in (*_FIELDS, *ALIASES):
+            field = ALIASES.get(name, name)
+            if name not in held or field in known:
                 continue
             at = f"{place}.{name}"
             value = _read(field, held[name], at)
-            if value is not None:
-                fields[field] = _Placed(at, value)
+            if value is None or (name in FAINT and _stands_aside(value, fields)):
+                continue
+            first = fields.setdefault(field, _Placed(at, value))
+            if field != "id" and first.value != value:
+                raise EnvelopeError([to_detail(at, differing(field, name).message)])
         graded = {name: held[name] for name in GRADED if name in held}
         if graded and "rubrics" not in fields:
             at = f"{place}.{'/'.join(graded)}"
@@ -172,43 +189,30 @@ def _read_fields(layers: Sequence[_Placed]) -> _Fields:
     return fields
 
 
+def _stands_aside(value: object, fields: _Fields) -> bool:
+    """Whether a column that may hold sources is taken for the data set's own."""
+    return not isinstance(value, list) or not fields.keys().isdisjoint(SOURCES)
+
+
 def _read(field: str, cell: object, place: str) -> Any:
     """A cell as its field takes it; None where it says nothing."""
     try:
         value = to_json_value(cell, keep_nan=field in _RUBRICS)
         if field == "snippets":
-            return _snippets(value)
+            return read_documents(value, place)
     except TooDeep as error:
         raise EnvelopeError([to_detail(place, str(error))]) from error
+    except Misread as error:
+        raise EnvelopeError([to_detail(error.place, error.message)]) from error
     if field == "knobs":
         return object_in(value) or value or None
+    if field == "conversation":
+        return turns_in(value) or None
     if field in _NAMES:
-        return _name(value)
+        # What can be no name is a column of the data set's own.
+        name = to_name(value)
+        return name if isinstance(name, str) and name else None
     return None if field == "question" and isinstance(value, str) and not value.strip() else value
-
-
-def _name(value: object) -> object:
-    """A name, or a number for one; what can be neither is a column of the data set's own."""
-    return str(value) if isinstance(value, str | int) and value != "" else None
-
-
-def _snippets(value: Any) -> Any:
-    """Documents with an id, a text and perhaps a paper, without the data set's other keys."""
-    if isinstance(value, str):
-        listed = object_in('{"listed": ' + value + "}")
-        value = to_json_value(listed["listed"]) if listed is not None else value
-    if not isinstance(value, list):
-        return value
-    return [
-        {
-            "id": _name(item.get("id")),
-            "text": item.get("content") if item.get("text") is None else item["text"],
-            **({} if (paper := _name(item.get("paper_id"))) is None else {"paper_id": paper}),
-        }
-        if isinstance(item, dict)
-        else item
-        for item in value
-    ]
 
 
 def _spread_knobs(fields: _Fields) -> _Fields:
@@ -243,7 +247,7 @@ def _missing(
     if places and not layers:
         where += " (where no object stands)"
     likeliest = next(iter(places), "row")
-    if fields["question"] is None:
+    if fields.get("question") is None:
         yield to_detail(f"{likeliest}.question", f"is neither in {where} nor in a prompt")
     if fields.get("tool_output") is None and fields.get("snippets") is None:
         yield to_detail(
@@ -258,7 +262,7 @@ def _refuse_misspelt(layers: Sequence[_Placed], fields: _Fields) -> None:
     rubrics = [name for name in _RUBRICS if name in fields and fields[name].value]
     missing = (
         *(() if "question" in fields else ("question", "query")),
-        *(() if fields.keys() & set(_SOURCES) else (*_SOURCES, "documents")),
+        *(() if fields.keys() & set(SOURCES) else (*SOURCES, "documents")),
         *(() if rubrics else ("rubrics",)),
         *(name for name in _RUBRICS[:2] if name not in rubrics),
         *(name for name in Knobs.model_fields if name not in fields),

@@ -104,6 +104,7 @@ def prompt_key(rollout: Rollout, knobs: Knobs, run: str | None = None) -> bytes:
 
 _ASKED: Final = {
     "question",
+    "conversation",
     "tool_output",
     "snippets",
     "positive_rubrics",

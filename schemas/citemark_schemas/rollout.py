@@ -1,34 +1,113 @@
 """What a caller sends: a rollout with its sources, its answer and its rubrics."""
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from citemark_schemas.knobs import Knobs
 from citemark_schemas.model import ClosedModel
+from citemark_schemas.rows import ALIASES, CHATS, Misread, read_row, to_name
 from citemark_schemas.rubric import Criterion, MixedRubrics, NegativeRubrics, PositiveRubrics
 
 Priority = Literal["training", "audit"]
 
 RunName = Annotated[str, Field(min_length=1, max_length=256)]
 Step = Annotated[int, Field(ge=0, le=2**53)]
+_NAME_SCHEMA: Final = {"type": ["string", "integer"]}
+Name = Annotated[str, BeforeValidator(to_name), WithJsonSchema(_NAME_SCHEMA, mode="validation")]
+"""A text; a whole number is taken as one."""
 
 
 class Snippet(ClosedModel):
     """One source, given structured instead of inside `tool_output`."""
 
-    id: str = Field(min_length=1)
+    id: Name = Field(min_length=1)
     text: str
-    paper_id: str | None = None
+    paper_id: Name | None = None
     """Ids with one `paper_id` are one citation where `citation_unit` is `paper`."""
+    title: str | None = None
+    url: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """The text, below a line with title and address where they are given."""
+        title = self.title or ""
+        if title in self.text[: len(title) + 20]:
+            title = ""
+        address = f"({self.url})" if title and self.url else self.url
+        head = " ".join(filter(None, (title, address)))
+        return f"{head}\n{self.text}" if head else self.text
+
+    @property
+    def key(self) -> tuple[str | None, ...]:
+        """What makes two snippets the same one; the first text is the id, which None is not."""
+        further = (None, self.title, self.url) if self.title or self.url else ()
+        return (self.id, self.text, self.paper_id, *further)
+
+
+class Turn(ClosedModel):
+    """What was said in a conversation before the question."""
+
+    role: str = Field(min_length=1, max_length=64)
+    """`user`, `assistant`, or another speaker's."""
+    content: str
+
+
+def _add_other_names(schema: dict[str, Any]) -> None:
+    """Add what `rows.read_row` takes under other names."""
+    fields = schema["properties"]
+    for alias, field in ALIASES.items():
+        title = alias.replace("_", " ").capitalize()
+        fields[alias] = {"title": title, "description": f"Another name of `{field}`."}
+        fields[alias] |= {"items": _DOCUMENT_SCHEMA, "type": "array"} if field == "snippets" else {}
+    chat = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]}
+    for name in CHATS:
+        text = "A text or chat messages; gives what of these is missing: question, conversation, "
+        text += "sources (of tools' messages) and response (the last message, the assistant's)."
+        fields[name] = {**chat, "title": name.capitalize(), "description": text}
+    del schema["required"]
+    asked = [["question"], *([name] for name in ALIASES if ALIASES[name] == "question")]
+    schema["anyOf"] = [{"required": [*names, "response"]} for names in asked]
+    schema["anyOf"] += [{"required": [name]} for name in CHATS]
+
+
+_DOCUMENT_SCHEMA: Final = {
+    "anyOf": [
+        {"type": "string"},
+        {
+            "type": "object",
+            "description": "Numbered from 1 where it has no id; other keys are not read.",
+            "properties": {
+                "id": _NAME_SCHEMA,
+                **{key: {"type": "string"} for key in ("text", "content", "title", "url")},
+                "paper_id": _NAME_SCHEMA,
+            },
+        },
+    ]
+}
 
 
 class Rollout(Knobs):
     """One rollout of a research refiner; knobs set here win over all others."""
 
-    id: str | None = Field(None, max_length=512)
+    model_config = ConfigDict(json_schema_extra=_add_other_names)
+
+    id: Name | None = Field(None, max_length=512)
     """The caller's own id, echoed; where absent the position in the request stands in."""
     question: str
+    """What was asked last."""
+    conversation: tuple[Turn, ...] | None = None
+    """The turns before the question, without instructions to the policy and tools' answers."""
     tool_output: str | None = None
     """Raw search-tool output, with `<snippet id=…>`, `<snippets id="…">` or `<webpage id=…>`."""
     snippets: tuple[Snippet, ...] | None = None
@@ -43,10 +122,28 @@ class Rollout(Knobs):
     """The training run that made it; like `step` and `group` recorded, never judged."""
     step: Step | None = None
     """The optimizer step, or another count that grows with the run."""
-    group: str | None = Field(None, min_length=1, max_length=512)
+    group: Name | None = Field(None, min_length=1, max_length=512)
     """What the samples of one prompt have in common; their prompt where absent."""
     metadata: dict[str, Any] | None = None
     """The caller's own columns; never judged."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_names(cls, row: Any) -> Any:
+        if not isinstance(row, dict) or (
+            row.keys().isdisjoint(_OTHER_NAMES) and row.get("conversation") is None
+        ):
+            return row
+        try:
+            read = read_row(row)
+        except Misread as error:
+            detail = InitErrorDetails(
+                type=PydanticCustomError("misread", "{message}", {"message": error.message}),
+                loc=(error.place,),
+                input=None,
+            )
+            raise ValidationError.from_exception_data(cls.__name__, [detail]) from error
+        return {name: value for name, value in read.items() if name not in CHATS}
 
     @field_validator("question")
     @classmethod
@@ -65,6 +162,16 @@ class Rollout(Knobs):
     def criteria(self) -> tuple[Criterion, ...]:
         """The row's own criteria in the order given: positive, negative, mixed."""
         return self.positive_rubrics + self.negative_rubrics + self.rubrics
+
+
+_OTHER_NAMES: Final = frozenset({*ALIASES, *CHATS})
+
+
+def conversation_key(turns: Sequence[Turn]) -> tuple[str | None, ...]:
+    """The texts that hashes of a conversation are made of: none without turns, else None first."""
+    if not turns:
+        return ()
+    return (None, str(len(turns)), *(text for turn in turns for text in (turn.role, turn.content)))
 
 
 class RequestOptions(Knobs):

@@ -11,11 +11,16 @@ from typing import Any, Final
 
 _TOOL_ROLES: Final = ("tool", "function", "ipython", "observation")
 _TOOL_ITEMS: Final = ("function_call_output",)
-_USER_TURNS: Final = (
-    ("<|im_start|>user", "<|im_end|>"),
-    ("<|start_header_id|>user<|end_header_id|>", "<|eot_id|>"),
-    ("<start_of_turn>user", "<end_of_turn>"),
+_INSTRUCTIONS: Final = ("system", "developer")
+_ROLES: Final = {"human": "user", "model": "assistant", "gpt": "assistant", "bot": "assistant"}
+"""Roles under their other names."""
+_LONGEST_ROLE: Final = 64
+_TEMPLATES: Final = (
+    ("<|im_start|>", "\n", "<|im_end|>"),
+    ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+    ("<start_of_turn>", "\n", "<end_of_turn>"),
 )
+"""How chat templates mark a turn: before its role, behind it, and at its end."""
 _HEADERS: Final = (
     "<|im_start|>assistant",
     "<|start_header_id|>assistant<|end_header_id|>",
@@ -58,6 +63,12 @@ def reply_in(messages: object) -> str:
     return said[-1] if said else ""
 
 
+def reply_at_end(messages: object) -> str | None:
+    """The text of the last message where that is the assistant's; None where it is not."""
+    last = list(_messages(messages))[-1:]
+    return (reply_in(last) or None) if last else None
+
+
 def tools_in(messages: object) -> str | None:
     """All that tools answered, in order; None where none did."""
     told = [said_in(message) for message in _messages(messages) if _role(message) == "tool"]
@@ -70,13 +81,46 @@ def question_in(prompt: object) -> str | None:
     None where the prompt says nothing.
     """
     if isinstance(prompt, str):
-        for opening, closing in _USER_TURNS:
-            _, opened, turn = prompt.rpartition(opening)
+        for before, behind, closing in _TEMPLATES:
+            _, opened, turn = prompt.rpartition(f"{before}user{behind.strip()}")
             if opened:
                 return turn.partition(closing)[0].strip() or None
         return prompt.strip() or None
     asked = [said_in(message) for message in _messages(prompt) if _role(message) == "user"]
     return (asked[-1].strip() or None) if asked else None
+
+
+def conversation_in(prompt: object) -> list[dict[str, str]]:
+    """What was said before the last user message, as `turns_in`; empty where nothing was."""
+    if isinstance(prompt, str):
+        return turns_in(list(_untemplate(prompt)))
+    messages = list(_messages(prompt))
+    asked = [at for at, message in enumerate(messages) if _role(message) == "user"]
+    return turns_in(messages[: asked[-1]]) if asked else []
+
+
+def turns_in(messages: object) -> list[dict[str, str]]:
+    """The messages of users and assistants that have a text, as `{"role", "content"}`.
+
+    System messages are instructions to the policy, and those of tools are sources.
+    """
+    turns = []
+    for message in _messages(messages):
+        role, text = _role(message), said_in(message).strip()
+        if role and role not in ("tool", *_INSTRUCTIONS) and text:
+            turns.append({"role": role[:_LONGEST_ROLE], "content": text})
+    return turns
+
+
+def _untemplate(prompt: str) -> Iterator[dict[str, str]]:
+    """The messages of a templated text before its last user turn."""
+    for before, behind, closing in _TEMPLATES:
+        earlier, opened, _ = prompt.rpartition(f"{before}user{behind.strip()}")
+        if opened:
+            for turn in earlier.split(before)[1:]:
+                role, _, text = turn.partition(behind)
+                yield {"role": role.strip(), "content": text.partition(closing)[0]}
+            return
 
 
 def sources_in(prompt: object) -> str | None:
@@ -136,7 +180,7 @@ def _role(message: Mapping[str, Any]) -> str | None:
     role = message.get("role")
     if role in _TOOL_ROLES or message.get("type") in _TOOL_ITEMS:
         return "tool"
-    return role if isinstance(role, str) else None
+    return _ROLES.get(role, role) if isinstance(role, str) else None
 
 
 def _text_of(content: object) -> str:

@@ -210,7 +210,7 @@ class RowPreparer:
         sources = rollout.tool_output
         if sources is None:
             snippets = rollout.snippets or ()
-            sources = "\n".join(f"<snippet id={s.id}>{s.text}</snippet>" for s in snippets)
+            sources = "\n".join(f"<snippet id={s.id}>{s.shown}</snippet>" for s in snippets)
         reasoning = reasoning if isinstance(reasoning, str) else ""
         question = rollout.question
         return self._prompt.render(question=question, tool_output=sources, reasoning=reasoning)

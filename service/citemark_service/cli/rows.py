@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from citemark_schemas import Rollout, ScoreResult, StreamLine, to_details
+from citemark_schemas.rows import read_row
 from citemark_schemas.rubric import IGNORED_KEYS
-from citemark_schemas.transcript import question_in
 from citemark_service.cli.plans import RowNotes
 from citemark_service.row_files import Numbered
 from citemark_service.score.formula import restore_terms
@@ -80,12 +80,11 @@ class RowReader:
             return BadRow(place, numbered.problem)
         try:
             known = self._plan.read(numbered.row)
+            row = read_row(known.fields)
         except ValueError as error:
             return BadRow(place, str(error))
-        row = dict(known.fields)
         if known.shape is not None:
             aside = {path: look(numbered.row, path) for path in known.left}
-            _ask(row)
         else:
             unknown = [name for name in row if name not in Rollout.model_fields]
             aside = {name: row.pop(name) for name in unknown}
@@ -107,16 +106,6 @@ class RowReader:
         if earlier != place:
             return BadRow(place, f"id {read.id!r} is that of {earlier} already")
         return read
-
-
-def _ask(row: dict[str, Any]) -> None:
-    """Set the question of a prompt."""
-    prompt = row.get("prompt")
-    if "question" in row:
-        row.pop("prompt", None)
-    elif (question := question_in(prompt)) is not None:
-        del row["prompt"]
-        row["question"] = question
 
 
 def _ways_out(row: dict[str, Any], aside: Mapping[str, Any]) -> Iterator[str]:

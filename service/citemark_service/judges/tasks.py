@@ -15,6 +15,7 @@ from citemark_schemas import (
     CriterionVerdict,
     FormatReport,
     SentenceVerdict,
+    Turn,
 )
 from citemark_service.parsing.parsed import Answer, Claim, Sentence, Sources
 
@@ -33,7 +34,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class CriteriaTask:
-    """All criteria of one rollout. Rollouts of a group have equal `question` and `sources`."""
+    """All criteria of one rollout; a group has equal `conversation`, `question` and `sources`."""
 
     question: str
     sources: Sources
@@ -41,6 +42,8 @@ class CriteriaTask:
     format: FormatReport
     criteria: tuple[Criterion, ...]
     origin: Origin = Origin()
+    conversation: tuple[Turn, ...] = ()
+    """What was said before the question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class CitationTask:
     claims: tuple[CitedClaim, ...]
     sentences: tuple[Sentence, ...]
     origin: Origin = Origin()
+    conversation: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import msgspec
 import sqlalchemy as sa
 
 from citemark_schemas import Rollout
+from citemark_schemas.rollout import conversation_key
 from citemark_service.parsing.fingerprint import frame_texts
 from citemark_service.score.rollout import ScoredRollout
 
@@ -38,7 +39,9 @@ prompts = sa.Table(
     sa.Column("last_at", sa.Float, nullable=False),
     sa.Index("prompts_by_age", "last_at"),
 )
-"""`sources`: compressed JSON of `tool_output` and `snippets`; `id`: see `prompt_id`."""
+"""`sources`: compressed JSON of `conversation`, `tool_output` and `snippets`.
+
+`id`: see `prompt_id`."""
 
 rollouts = sa.Table(
     "rollouts",
@@ -121,13 +124,14 @@ _FRAME: Final = 16_384  # characters that a rollout and its result take besides 
 _NAME_BYTES: Final = 1_024
 # The fastest level compresses details to a fifth; a higher level saves only a tenth more.
 _LEVEL: Final = 1
-_PROMPT_FIELDS: Final = {"question", "tool_output", "snippets"}
+_PROMPT_FIELDS: Final = {"question", "conversation", "tool_output", "snippets"}
 
 
 def characters_of(entry: ScoredRollout) -> int:
     """About how much memory an entry takes, in characters."""
     rollout = entry.rollout
     structured = sum(len(snippet.text) for snippet in rollout.snippets or ())
+    structured += sum(len(turn.content) for turn in rollout.conversation or ())
     replies = sum(len(reply.text) for reply in entry.replies)
     written = len(rollout.response) + len(rollout.tool_output or "")
     return _FRAME + written + structured + replies
@@ -143,17 +147,18 @@ def unpack(value: bytes) -> Any:
 
 
 def prompt_id(rollout: Rollout) -> bytes:
-    """A hash of question and sources, 16 bytes."""
+    """A hash of conversation, question and sources, 16 bytes."""
     snippets = rollout.snippets
-    texts = [rollout.question, rollout.tool_output, None if snippets is None else ""]
+    texts = [*conversation_key(rollout.conversation or ()), rollout.question, rollout.tool_output]
+    texts.append(None if snippets is None else "")
     for snippet in snippets or ():
-        texts += [snippet.id, snippet.text, snippet.paper_id]
+        texts += snippet.key
     return _hash(*texts)
 
 
 def prompt_row(entry: ScoredRollout, key: bytes) -> Row:
     # `json.dumps` escapes to ASCII, so even lone surrogates can be encoded.
-    sources = json.dumps(entry.rollout.model_dump(include={"tool_output", "snippets"}))
+    sources = json.dumps(entry.rollout.model_dump(include=_PROMPT_FIELDS - {"question"}))
     return {
         "id": key,
         "question": _storable(entry.rollout.question),

@@ -5,29 +5,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from citemark_schemas.rows import PAPER_KEYS, TEXT_KEYS, TITLE_KEYS, URL_KEYS
 from citemark_service.parsing.parsed import SourceSnippet
 
-_TEXT_KEYS: Final = (
-    *("text", "content", "snippet", "snippets", "raw_content", "page_content", "full_text", "body"),
-    *(
-        "passage",
-        "passages",
-        "highlights",
-        "description",
-        "summary",
-        "abstract",
-        "excerpt",
-        "chunk",
-    ),
-    *("extract", "markdown", "paragraph", "contents"),
-)
-_TITLE_KEYS: Final = ("title", "name", "heading", "headline")
-_URL_KEYS: Final = ("url", "link", "href", "uri", "source_url", "source")
 _ID_KEYS: Final = (
     *("id", "doc_id", "docid", "document_id", "source_id", "snippet_id", "citation_id", "index"),
     *("idx", "number", "position", "rank"),
 )
-_PAPER_KEYS: Final = ("paper_id", "corpusId", "corpus_id")
 _DEEPEST: Final = 6
 _MOST_TRIES: Final = 32  # a failed try may cost the length of the text
 
@@ -107,11 +91,11 @@ def _list_sources(value: Any, depth: int) -> Iterator[ListedSource]:
 
 def _to_listed(item: Mapping[str, Any]) -> ListedSource | None:
     """An object as a source where it has a text, and an address, title or id to be known by."""
-    text = next(filter(None, (_join_texts(item.get(key)) for key in _TEXT_KEYS)), "")
-    title, url, given = (_first(item, keys) for keys in (_TITLE_KEYS, _URL_KEYS, _ID_KEYS))
+    text = next(filter(None, (_join_texts(item.get(key)) for key in TEXT_KEYS)), "")
+    title, url, given = (_first(item, keys) for keys in (TITLE_KEYS, URL_KEYS, _ID_KEYS))
     if not text or not (title or url or given):
         return None
-    paper = _first(item, _PAPER_KEYS)
+    paper = _first(item, PAPER_KEYS)
     whole = f"{title}\n{text}" if title and title not in text[: len(title) + 20] else text
     return ListedSource(given, SourceSnippet(given, whole, paper or None, url))
 

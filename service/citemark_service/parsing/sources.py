@@ -20,7 +20,9 @@ def read_sources(
     of that kind are sources. Never raises.
     """
     text = tool_output or ""
-    given = [SourceSnippet(item.id, item.text, item.paper_id) for item in snippets or ()]
+    given = [
+        SourceSnippet(item.id, item.shown, item.paper_id, item.url or "") for item in snippets or ()
+    ]
     listed: list[ListedSource] = []
     tagged: list[SourceSnippet] = []
     if style != "snippet" and is_json(text):

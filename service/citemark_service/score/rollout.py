@@ -29,6 +29,7 @@ from citemark_schemas import (
     Versions,
     WarningKind,
 )
+from citemark_schemas.rollout import conversation_key
 from citemark_service.errors import InvalidRequest, InvalidVerdict
 from citemark_service.judges.tasks import (
     CitationTask,
@@ -116,6 +117,7 @@ class ParsedRollout:
             format=self.format,
             criteria=self.criteria,
             origin=origin,
+            conversation=self.rollout.conversation or (),
         )
 
     def citation_task(self, origin: Origin, *, cap: int) -> CitationTask | None:
@@ -131,7 +133,10 @@ class ParsedRollout:
         if not claims and not (may_abstain and answer.sentences):
             return None
         sentences = answer.sentences[:cap]
-        return CitationTask(self.rollout.question, self.sources, claims, sentences, origin)
+        asked = self.rollout
+        return CitationTask(
+            asked.question, self.sources, claims, sentences, origin, asked.conversation or ()
+        )
 
     def refuse(self, kind: RefusalKind, judge: JudgeUsage, versions: Versions) -> ScoreResult:
         """The result of a refused rollout: reward 0, or the unscaled non-stop penalty."""
@@ -365,11 +370,12 @@ def rollout_hash(rollout: Rollout) -> str:
     """
 
     def texts() -> Iterator[str | None]:
-        # Unambiguous: a list is preceded by its length, or is the last one.
+        # Unambiguous: a list is preceded by its length, or is the last one; no question is None.
+        yield from conversation_key(rollout.conversation or ())
         yield from (rollout.question, rollout.tool_output, rollout.response, rollout.finish_reason)
         yield None if rollout.snippets is None else str(len(rollout.snippets))
         for snippet in rollout.snippets or ():
-            yield from (snippet.id, snippet.text, snippet.paper_id)
+            yield from snippet.key
         for criterion in rollout.criteria:
             yield from (*criterion.key, repr(criterion.weight))
 

@@ -155,7 +155,8 @@ class TrainerEngine:
                     ignored_rubric_keys=self._settings.ignored_rubric_keys,
                 )
                 texts = [rollout.question, rollout.response, rollout.tool_output or ""]
-                texts += [snippet.text for snippet in rollout.snippets or ()]
+                texts += [snippet.shown for snippet in rollout.snippets or ()]
+                texts += [turn.content for turn in rollout.conversation or ()]
                 texts += [criterion.description for criterion in rollout.criteria]
                 self._refuse_long(sum(map(len, texts)))
                 self._check(rollout, options)

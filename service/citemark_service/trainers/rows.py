@@ -27,8 +27,9 @@ FIELDS: Final[Mapping[str, Shape]] = {
     "id": str,
     "group": str,
     "question": str,
+    "conversation": MESSAGES,
     "tool_output": str,
-    "snippets": [{"id": str, "text": str, "paper_id": str}],
+    "snippets": [dict.fromkeys(("id", "text", "paper_id", "title", "url"), str)],
     "positive_rubrics": [_RUBRIC],
     "negative_rubrics": [_RUBRIC],
     "rubrics": [{**_RUBRIC, "polarity": str}],
@@ -152,7 +153,7 @@ class PromptTemplate:
         reasoning = row.get("reasoning")
         # Structured sources first: in this order `read_sources` lets the first definition count.
         sources = [
-            f"<snippet id={each.id}>{each.text}</snippet>" for each in rollout.snippets or ()
+            f"<snippet id={each.id}>{each.shown}</snippet>" for each in rollout.snippets or ()
         ]
         try:
             text = self._template.render(

@@ -6,6 +6,7 @@ from typing import Final
 from citemark_schemas import Rollout
 from citemark_schemas.cells import object_in
 from citemark_schemas.envelope import rollout_of
+from citemark_schemas.rows import ALIASES
 from citemark_service.settings import Settings
 from citemark_service.trainers.axolotl import AXOLOTL
 from citemark_service.trainers.carr import CARR
@@ -75,7 +76,7 @@ _PROMPT_HEADS: Final = frozenset(path.partition(".")[0] for path in _PROMPTS)
 _OF_VERL: Final = frozenset({"style", "index"})  # what its loader reads beside the envelope
 _DEEPEST: Final = 4
 _CARRIERS: Final = (_HEADS | {path.partition(".")[0] for path in _PROMPTS}) - {"metadata"}
-READ: Final = frozenset({*FIELDS, *_CARRIERS, "query", "documents", "knobs", "reasoning"})
+READ: Final = frozenset({*FIELDS, *_CARRIERS, *ALIASES, "knobs", "reasoning"})
 """Columns that a conversion reads."""
 
 

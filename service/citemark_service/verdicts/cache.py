@@ -4,9 +4,10 @@ A key is a hash of what a verdict depends on: the judge and the texts it reads, 
 knobs, weights, groups or callers. So it is found again with another citation weight, or for the
 same claim in another rollout.
 
-    criterion   judge, question, sources, answer and its notation, polarity, title, description
-    claim       judge, question, claim, the texts of its judged snippets in order
-    sentence    judge, question, sentence
+    criterion   judge, conversation, question, sources, answer and its notation, polarity, title,
+                description
+    claim       judge, conversation, question, claim, the texts of its judged snippets in order
+    sentence    judge, conversation, question, sentence
 
 A criterion's sources count with their ids, because the answer cites them by id; a claim's only by
 their texts. So a cached `ClaimVerdict` is *placed*: it names its sources "0", "1", … in the order
@@ -21,6 +22,7 @@ from cachetools import LRUCache
 from pydantic import ValidationError
 
 from citemark_schemas import ClaimVerdict, CriterionVerdict, SentenceVerdict
+from citemark_schemas.rollout import conversation_key
 from citemark_service.judges.tasks import CitationTask, CriteriaTask, JudgeIdentity
 from citemark_service.parsing.fingerprint import frame_texts
 from citemark_service.telemetry.metrics import Metrics
@@ -31,6 +33,7 @@ Verdict = CriterionVerdict | ClaimVerdict | SentenceVerdict
 KEY_BYTES: Final = 32  # of BLAKE2b, so that no rollout can be crafted to get another's verdict
 
 _VERSION: Final = "1"  # to be raised when a verdict's meaning changes without a prompt's change
+_CONVERSATION_VERSION: Final = "1"  # to be raised with `conversation.j2`, which no identity has
 
 
 class Item(NamedTuple):
@@ -57,7 +60,7 @@ class Keys:
     def criteria(self, task: CriteriaTask) -> tuple[Item, ...]:
         shared = self._criterion.copy()  # hashes what all criteria share once
         answer = task.answer
-        shared.update(frame_texts(task.question, answer.text))
+        shared.update(frame_texts(*_asked(task), answer.text))
         if answer.style != "snippet":  # the judge sees another rendering of the same text
             shared.update(frame_texts(answer.style))
         shared.update(task.sources.digest)
@@ -68,7 +71,7 @@ class Keys:
         """The task's claims, then its sentences, in order."""
         claim, sentence = self._claim.copy(), self._sentence.copy()
         for state in (claim, sentence):
-            state.update(frame_texts(task.question))
+            state.update(frame_texts(*_asked(task)))
         items = []
         for cited in task.claims:
             texts = (task.sources.by_id[snippet_id].digest for snippet_id in cited.ids)
@@ -76,6 +79,12 @@ class Keys:
             items.append(Item(key, ClaimVerdict, cited.ids))
         keys = (_digest(sentence, frame_texts(said.text)) for said in task.sentences)
         return (*items, *(Item(key, SentenceVerdict) for key in keys))
+
+
+def _asked(task: CriteriaTask | CitationTask) -> tuple[str | None, ...]:
+    if not task.conversation:
+        return (task.question,)
+    return (*conversation_key(task.conversation), _CONVERSATION_VERSION, task.question)
 
 
 def _digest(shared: "hashlib.blake2b", *parts: bytes) -> bytes:

@@ -188,7 +188,8 @@ def parse_rollout(
     try:
         return read(bytes(raw), knobs)
     except ValidationError as error:
-        raise InvalidRequest.of(to_details(error, prefix)) from error
+        names = Rollout.model_fields
+        raise InvalidRequest.of(to_details(error, prefix, names=names)) from error
     except InvalidRequest as error:
         # The check does not know the item: its fields get the prefix here.
         above = f"{prefix}." if prefix else ""

@@ -288,7 +288,7 @@ def _judge_criteria(task: CriteriaTask) -> tuple[CriterionVerdict, ...]:
 
 def _judge_citations(task: CitationTask) -> CitationVerdicts:
     passages = index_sources(task.sources, (one for cited in task.claims for one in cited.ids))
-    subject = read_subject(task.question, passages.values())
+    subject = read_subject(task.question, task.conversation, passages.values())
     sentences = []
     for sentence in task.sentences:
         # Any sentence with specific words states something; a question does not.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 
-from citemark_schemas import ClaimVerdict, Span
+from citemark_schemas import ClaimVerdict, Span, Turn
 from citemark_service.judges.embedded.words import (
     MAX_CHARS,
     Passage,
@@ -38,6 +38,7 @@ _CHANCE, _FULLY_RELEVANT = 0.25, 0.5
 _LEAST_REACH = 0.2
 # The reach where there is no source: few texts use all of a question's words.
 _USUAL_REACH = 0.75
+_SAID_CHARS = 1_000  # before the question; more would make any answer look irrelevant
 
 
 def _ramp(value: float, low: float, high: float) -> float:
@@ -117,8 +118,12 @@ class Subject:
     reach: float
 
 
-def read_subject(question: str, sources: Iterable[Passage]) -> Subject:
-    terms = read_terms(question)
+def read_subject(
+    question: str, conversation: Sequence[Turn], sources: Iterable[Passage]
+) -> Subject:
+    """What the question is about; what its user said before says what it leaves out."""
+    said = "\n".join(turn.content for turn in conversation if turn.role == "user")
+    terms = read_terms(f"{said[-_SAID_CHARS:]}\n{question}" if said else question)
     best = max((coverage(terms, [source]) for source in sources), default=_USUAL_REACH)
     return Subject(terms, max(best, _LEAST_REACH))
 
@@ -217,7 +222,7 @@ def lay_out_answer(task: CriteriaTask) -> AnswerLayout:
     every = merge_passages(sources.values())
     statements = _read_statements(task.answer, sources, every)
     return AnswerLayout(
-        subject=read_subject(task.question, sources.values()),
+        subject=read_subject(task.question, task.conversation, sources.values()),
         statements=statements,
         every=every,
         source_texts=tuple(task.sources.by_id[one].text[:MAX_CHARS] for one in sources),

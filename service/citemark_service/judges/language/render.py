@@ -1,7 +1,7 @@
 """Rendering tasks as prompts: neutral text, fair budgets, one pass of the templates.
 
-What all samples of a group share (rules, question, sources) comes first, equal byte for byte,
-for the server's prefix cache; the answer follows, then the criteria.
+What all samples of a group share (rules, conversation, question, sources) comes first, equal byte
+for byte, for the server's prefix cache; the answer follows, then the criteria.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from cachetools import FIFOCache
 from jinja2 import DictLoader, Environment, StrictUndefined
 
 from citemark_schemas import Criterion, Polarity, Source
+from citemark_schemas.rollout import conversation_key
 from citemark_service.judges.chat import Message
 from citemark_service.judges.language.grammar import (
     GRAMMAR_VERSION,
@@ -25,6 +26,7 @@ from citemark_service.judges.language.grammar import (
 from citemark_service.judges.language.texts import (
     clip,
     clip_all,
+    clip_turns,
     excerpt,
     fair_cap,
     find_terms,
@@ -33,7 +35,8 @@ from citemark_service.judges.language.texts import (
     size,
 )
 from citemark_service.judges.tasks import CitationTask, CriteriaTask
-from citemark_service.parsing.parsed import Answer, Sources
+from citemark_service.parsing.fingerprint import fingerprint
+from citemark_service.parsing.parsed import Answer
 
 PROMPT_BYTES = 80_000  # with the reply it fits 32,768 tokens of ordinary text
 
@@ -41,6 +44,7 @@ _SCAFFOLD_BYTES = 1_000  # the fixed text of the user template
 _ID_BYTES = 80
 _SHOWN_IDS = 12
 _GROUP_CHARACTERS = 200_000  # larger groups are not cached, to bound memory
+_CONVERSATION = "conversation"
 _CUT = "\0"  # stands for the answer; neutral text holds no control character
 _KINDS = {Polarity.NEGATIVE: "defect", Polarity.POSITIVE: "quality"}
 _OPEN, _OPENED, _CLOSE = "\ue000", "\ue001", "\ue002"
@@ -55,6 +59,7 @@ class Budget:
     sources: int
     answer: int
     items: int  # criteria, or claims and sentences
+    conversation: int = 0  # of the sources' part, where there is a conversation
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,7 @@ class _Group:
 
     nonce: str
     question: str
+    conversation: str  # the fenced turns, empty without any
     texts: Mapping[str, str]  # each source by id, uncut
     head: str  # the criteria prompt up to the answer
 
@@ -86,7 +92,9 @@ class PromptWriter:
         for name in ("criteria", "citations"):
             taken = size(self._texts[f"{name}.system.j2"]) + _SCAFFOLD_BYTES
             left = max(0, prompt_bytes - taken)
-            self._budgets[name] = Budget(left // 16, left // 2, left // 4, left * 3 // 16)
+            self._budgets[name] = Budget(
+                left // 16, left // 2, left // 4, left * 3 // 16, conversation=left // 8
+            )
         self._citation_rules = self._fill("citations.system")
         self._groups = FIFOCache[bytes, _Group](128)
         # Cached, since it is equal for all samples of a group.
@@ -103,9 +111,13 @@ class PromptWriter:
 
     @property
     def version(self) -> str:
-        """Short hash over the templates, the grammar and the prompt's size."""
+        """Short hash over the templates, the grammar and the prompt's size.
+
+        Without the conversation's: most prompts have none, and their verdicts stay valid.
+        """
         parts = [GRAMMAR_VERSION, str(self._prompt_bytes)]
-        parts += [part for item in sorted(self._texts.items()) for part in item]
+        for name, text in sorted(self._texts.items()):
+            parts += () if name == f"{_CONVERSATION}.j2" else (name, text)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
     def criteria(
@@ -116,7 +128,7 @@ class PromptWriter:
         All static criteria of the task are in the rules, so that the parts share their beginning.
         """
         layout = criteria_layout(len(criteria), quotes=quotes)
-        group = self._read_group(task.question, task.sources)
+        group = self._read_group(task)
         system, tail = self._write_wording(
             task.criteria, tuple(criteria), group.nonce, quotes, layout.shape
         )
@@ -127,13 +139,13 @@ class PromptWriter:
         """As `criteria` for all claims and sentences, with the cited snippets in source order."""
         layout = citation_layout(tuple(len(c.ids) for c in task.claims), len(task.sentences))
         budget = self._budgets["citations"]
-        group = self._read_group(task.question, task.sources)
+        group = self._read_group(task)
         texts = [*(c.claim.text for c in task.claims), *(s.text for s in task.sentences)]
         lines = clip_all([neutral_line(text) for text in texts], budget.answer + budget.items)
         cut = len(task.claims)
         cited = {snippet_id for claim in task.claims for snippet_id in claim.ids}
         sources = {name: text for name, text in group.texts.items() if name in cited}
-        cap = fair_cap(map(size, sources.values()), budget.sources)
+        cap = fair_cap(map(size, sources.values()), budget.sources - size(group.conversation))
         shown = []
         for name, text in sources.items():
             claims = (claim.claim.text for claim in task.claims if name in claim.ids)
@@ -149,11 +161,14 @@ class PromptWriter:
             sentences=lines[cut:],
             shape=layout.shape,
         )
-        return layout, (Message("system", self._citation_rules), Message("user", user))
+        return layout, (
+            Message("system", self._citation_rules),
+            Message("user", group.conversation + user),
+        )
 
     def affinity(self, task: CriteriaTask | CitationTask) -> str:
         """The group's nonce: 8 hex digits, equal for all tasks of a group."""
-        return self._read_group(task.question, task.sources).nonce
+        return self._read_group(task).nonce
 
     def _fill(self, name: str, **values: object) -> str:
         return self._environment.get_template(f"{name}.j2").render(values)
@@ -185,19 +200,27 @@ class PromptWriter:
         head, _, tail = self._fill("criteria.user", **given).partition(_CUT)
         return head, tail
 
-    def _read_group(self, question: str, sources: Sources) -> _Group:
+    def _read_group(self, task: CriteriaTask | CitationTask) -> _Group:
+        question, sources, turns = task.question, task.sources, task.conversation
         content = sources.digest + question.encode(errors="surrogatepass")
+        if turns:
+            content = fingerprint(*(text or "" for text in conversation_key(turns))) + content
         if (known := self._groups.get(content)) is not None:
             return known
         # The answer's author cannot guess it, and it is equal for all samples of the group.
         nonce = hmac.digest(self._secret, content, "sha256").hex()[:8]
         texts = {name: neutral(s.text).strip() for name, s in sources.by_id.items()}
         clipped = clip(neutral(question).strip(), self.budget.question)
-        terms = find_terms([question])
-        cap = fair_cap(map(size, texts.values()), self.budget.sources)
+        spoken = ""
+        if turns:
+            said = [(clip(neutral_line(t.role), _ID_BYTES), neutral(t.content)) for t in turns]
+            said = clip_turns(said, self.budget.conversation)
+            spoken = self._fill(_CONVERSATION, nonce=nonce, turns=said) + "\n\n"
+        terms = find_terms([question, *(turn.content for turn in turns)])
+        cap = fair_cap(map(size, texts.values()), self.budget.sources - size(spoken))
         shown = [(_join_ids([name]), excerpt(text, terms, cap)) for name, text in texts.items()]
         head, _ = self._around_answer(nonce, question=clipped, sources=shown)
-        group = _Group(nonce=nonce, question=clipped, texts=texts, head=head)
+        group = _Group(nonce, clipped, spoken, texts, head=spoken + head)
         if sum(map(len, texts.values())) <= _GROUP_CHARACTERS:
             self._groups[content] = group
         return group

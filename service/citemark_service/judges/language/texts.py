@@ -88,6 +88,24 @@ def clip_all(texts: Sequence[str], budget: int) -> list[str]:
     return [clip(text, cap) for text in texts]
 
 
+def clip_turns(turns: Sequence[tuple[str, str]], budget: int) -> list[tuple[str, str]]:
+    """The latest turns, each a role and a text, in at most about `budget` bytes.
+
+    The earliest of them is clipped to what is left, and says how many came before it.
+    """
+    kept: list[tuple[str, str]] = []
+    for at in range(len(turns) - 1, -1, -1):
+        role, text = turns[at]
+        room = budget - size(role) - _MARK_BYTES
+        if room < _MARK_BYTES and kept:
+            role, text = kept[0]
+            kept[0] = (role, f"[… {at + 1} earlier turns cut …]\n{text}")
+            break
+        kept.insert(0, (role, clip(text.strip(), room)))
+        budget = room - size(kept[0][1])
+    return kept
+
+
 def find_terms(texts: Iterable[str]) -> frozenset[str]:
     """Case-folded words of three or more characters, and numbers of any length."""
     words = (word for text in texts for word in _WORD.findall(text.casefold()))
