@@ -42,12 +42,9 @@ def to_details(
     for each in error:
         loc, message = each["loc"], each["msg"].removeprefix("Value error, ")
         if each["type"] == "extra_forbidden":
-            message = "is unknown"
-            if len(loc) == 1:
-                near = difflib.get_close_matches(loc[0][:LONGEST_KEY].casefold(), names, 1, _NEAR)
-                message += (
-                    f"; did you mean {near[0]!r}?" if near else "; your own belong in metadata"
-                )
+            key = str(loc[-1])[:LONGEST_KEY].casefold()
+            near = difflib.get_close_matches(key, names if len(loc) == 1 else (), 1, _NEAR)
+            message = f"is unknown; did you mean {near[0]!r}?" if near else "is unknown"
         if item := _ITEM.match(message):
             loc, message = (*loc, int(item[1])), message[item.end() :]
         path = prefix

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from citemark_schemas import FormatReport, Polarity, Source
+from citemark_schemas import FormatReport, Polarity, Source, Turn
 from citemark_service.judges.tasks import CriteriaTask, JudgeIdentity, Origin
 from citemark_service.parsing.parsed import Sources, SourceSnippet
 from citemark_service.verdicts.cache import Keys
@@ -60,6 +60,8 @@ def test_another_model_or_prompt_shares_no_key(plain, other):
     ("changed", "same"),
     [
         (criteria_task(question=QUESTION + " "), ALL),
+        (replace(criteria_task(), conversation=(Turn(role="user", content="x"),)), ALL),
+        (replace(claims_task(), conversation=(Turn(role="user", content="x"),)), ALL),
         (criteria_task(RESPONSE.replace("1871", "1872")), ALL),
         (criteria_task(tool_output=TOOL_OUTPUT.replace("1962", "1963")), ALL),
         (criteria_task(tool_output=TOOL_OUTPUT.replace("id=S_3", "id=S_4")), ALL),
