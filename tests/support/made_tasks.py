@@ -6,6 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from citemark_schemas import Rollout
+from citemark_schemas.transcript import conversation_in
 from citemark_service.trainers.rows import Task
 
 ROW: dict[str, Any] = {
@@ -27,7 +28,9 @@ _RUBRIC = st.fixed_dictionaries(
 _MIXED = _RUBRIC | st.tuples(_RUBRIC, st.sampled_from(["positive", "negative"])).map(
     lambda pair: {**pair[0], "polarity": pair[1]}
 )
-_SNIPPET = st.fixed_dictionaries({"id": _WORDS, "text": _TEXT}, optional={"paper_id": _WORDS})
+_SNIPPET = st.fixed_dictionaries(
+    {"id": _WORDS, "text": _TEXT}, optional=dict.fromkeys(("paper_id", "title", "url"), _WORDS)
+)
 _KNOBS: dict[str, st.SearchStrategy[Any]] = {
     "citation_weight": st.floats(0, 10, allow_nan=False),
     "instance_rubrics_only": st.booleans(),
@@ -47,13 +50,21 @@ _FIELDS = st.fixed_dictionaries(
     },
 )
 _PROMPTS = st.lists(
-    st.fixed_dictionaries({"role": st.sampled_from(["system", "user"]), "content": _WORDS}),
+    st.fixed_dictionaries(
+        {"role": st.sampled_from(["system", "user", "assistant"]), "content": _WORDS}
+    ),
     min_size=1,
     max_size=3,
 )
-TASKS = st.builds(
-    lambda fields, prompt: Task(Rollout(**fields, response=""), prompt), _FIELDS, _PROMPTS
-)
+
+
+def _to_task(fields: dict[str, Any], prompt: list[dict[str, str]]) -> Task:
+    said = conversation_in(prompt)
+    spoken = {"conversation": said} if said else {}
+    return Task(Rollout.model_validate({**fields, **spoken, "response": ""}), prompt)
+
+
+TASKS = st.builds(_to_task, _FIELDS, _PROMPTS)
 
 
 def json_lines(rows: list[dict[str, Any]]) -> str:

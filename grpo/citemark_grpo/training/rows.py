@@ -212,8 +212,11 @@ class RowPreparer:
             snippets = rollout.snippets or ()
             sources = "\n".join(f"<snippet id={s.id}>{s.shown}</snippet>" for s in snippets)
         reasoning = reasoning if isinstance(reasoning, str) else ""
-        question = rollout.question
-        return self._prompt.render(question=question, tool_output=sources, reasoning=reasoning)
+        before = (turn.model_dump() for turn in rollout.conversation or ())
+        asked = self._prompt.render(
+            question=rollout.question, tool_output=sources, reasoning=reasoning
+        )
+        return (*before, *asked)
 
 
 def _read_turns(cell: object) -> tuple[Message, ...] | None:

@@ -97,8 +97,9 @@ def envelope_of(rollout: Rollout) -> dict[str, object]:
             }
             for each in criteria
         ]
-    if "snippets" in given:
-        given["snippets"] = [dict(snippet) for snippet in given["snippets"]]
+    for name in ("conversation", "snippets"):
+        if name in given:
+            given[name] = [dict(each) for each in given[name]]
     return {name: given[name] for name in FIELDS if given.get(name) not in (None, [])}
 
 
@@ -149,7 +150,7 @@ class PromptTemplate:
             raise DataError(f"prompt template {self._name}: {error}") from error
 
     def messages(self, rollout: Rollout, row: Row) -> Messages:
-        """One user message. Raises `ValueError` if the template fails."""
+        """The conversation and one user message. Raises `ValueError` if the template fails."""
         reasoning = row.get("reasoning")
         # Structured sources first: in this order `read_sources` lets the first definition count.
         sources = [
@@ -163,4 +164,5 @@ class PromptTemplate:
             )
         except TemplateError as error:
             raise ValueError(f"prompt template {self._name}: {error}") from error
-        return [{"role": "user", "content": text.strip()}]
+        before = [turn.model_dump() for turn in rollout.conversation or ()]
+        return [*before, {"role": "user", "content": text.strip()}]
