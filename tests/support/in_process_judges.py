@@ -105,6 +105,8 @@ class GatedJudge(Judge):
     """What `check` raises."""
     checks: int = 0
     started: list[str] = field(default_factory=list)
+    conversations: dict[str, list[str]] = field(default_factory=dict)
+    """What was said before each question that was judged."""
     cancelled: list[str] = field(default_factory=list)
     closed: bool = False
 
@@ -120,6 +122,7 @@ class GatedJudge(Judge):
         self, task: CriteriaTask, *, meter: Meter, deadline: float | None
     ) -> tuple[CriterionVerdict, ...]:
         self.started.append(task.question)
+        self.conversations[task.question] = [turn.content for turn in task.conversation]
         if "broken" in task.question:
             raise ZeroDivisionError("scripted defect")
         if "fail" in task.question:
