@@ -34,7 +34,7 @@ def invalid(response: httpx.Response) -> list[str]:
         ({"response": None}, "response"),
         ({"tool_output": None}, "items[2]"),
         ({"snippets": [{"id": "a", "text": "t"}, {"id": "", "text": "t"}]}, "snippets[1].id"),
-        ({"snippets": [{"id": "a", "text": "t", "url": "u"}]}, "snippets[0].url"),
+        ({"snippets": [{"id": "a", "text": "t", "link": "u"}]}, "snippets[0].link"),
         (
             {"positive_rubrics": ["a", {"description": "b", "weight": 1e400}]},
             "items[2].positive_rubrics[1].weight",

@@ -94,7 +94,7 @@ def test_a_trainers_chat_reaches_the_judge(service: Running, path: str) -> None:
     chat = [*CHAT[:-1], now]
     templated = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in chat)
     said = {"role": "assistant", "content": SAID}
-    body: dict[str, Any] = {
+    bodies: dict[str, Any] = {
         "/rm": {"prompt": chat, "response": SAID, "label": row},
         "/get_reward": {"query": [templated + SAID], "prompts": [templated], "labels": [row]},
         "/evaluate": {"messages": [*chat, said], "ground_truth": row},
@@ -103,8 +103,8 @@ def test_a_trainers_chat_reaches_the_judge(service: Running, path: str) -> None:
             "response": {"output": [{"type": "message", **said}]},
             **row,
         },
-    }[path]
-    assert service.post(body, path).status_code == 200
+    }
+    assert service.post(bodies[path], path).status_code == 200
     assert service.judge.conversations[now["content"]] == [FEVER["content"], AGE["content"]]
 
 
