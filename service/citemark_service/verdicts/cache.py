@@ -60,7 +60,7 @@ class Keys:
     def criteria(self, task: CriteriaTask) -> tuple[Item, ...]:
         shared = self._criterion.copy()  # hashes what all criteria share once
         answer = task.answer
-        shared.update(frame_texts(*_asked(task), answer.text))
+        shared.update(frame_texts(*_texts_of(task), answer.text))
         if answer.style != "snippet":  # the judge sees another rendering of the same text
             shared.update(frame_texts(answer.style))
         shared.update(task.sources.digest)
@@ -71,7 +71,7 @@ class Keys:
         """The task's claims, then its sentences, in order."""
         claim, sentence = self._claim.copy(), self._sentence.copy()
         for state in (claim, sentence):
-            state.update(frame_texts(*_asked(task)))
+            state.update(frame_texts(*_texts_of(task)))
         items = []
         for cited in task.claims:
             texts = (task.sources.by_id[snippet_id].digest for snippet_id in cited.ids)
@@ -81,7 +81,7 @@ class Keys:
         return (*items, *(Item(key, SentenceVerdict) for key in keys))
 
 
-def _asked(task: CriteriaTask | CitationTask) -> tuple[str | None, ...]:
+def _texts_of(task: CriteriaTask | CitationTask) -> tuple[str | None, ...]:
     if not task.conversation:
         return (task.question,)
     return (*conversation_key(task.conversation), _CONVERSATION_VERSION, task.question)
