@@ -12,8 +12,10 @@ from citemark_schemas import SIGNALS, Knobs, Rollout, ScoreResult
 from citemark_service.ledger.database import open_engine
 from citemark_service.ledger.tables import rollouts
 from citemark_service.rescoring.compare import Change, rescore
+from citemark_service.score.rollout import rollout_hash
 from support.command_line import cli
 from support.examples import EXAMPLE_ROWS, keep_examples
+from support.ledger_service import kept_service, page, score
 
 
 def change_rollouts(address: str, **values: Any) -> None:
@@ -109,3 +111,23 @@ def test_an_interrupted_export_leaves_the_old_file(ledger: str, tmp_path: Path) 
     cli("export", path, "--ledger", f"sqlite:///{copy}", status=2, says="cannot be read")
     assert path.read_bytes() == old
     assert not list(tmp_path.glob(".*.part"))
+
+
+def test_a_conversation_is_kept_shown_and_explained(tmp_path: Path) -> None:
+    said = [("user", "My son has a fever of 40 °C."), ("assistant", "How old is he?")]
+    chat = [{"role": role, "content": text} for role, text in [*said, ("user", "Three. What now?")]]
+    answer = "<answer><snippet id=1>Fluids help.</snippet></answer>"
+    row = {
+        "messages": [*chat, {"role": "assistant", "content": answer}],
+        "documents": [{"title": "Fevers", "text": "Fluids help.", "url": "https://a.example"}],
+    }
+    with kept_service(tmp_path) as client:
+        (result,) = score(client, [row])
+        shown = page(client, "rollout?n=1").text
+    assert all(text in shown for _, text in said)
+    (kept,) = exported(f"sqlite:///{tmp_path / 'ledger.db'}", tmp_path / "one.jsonl")
+    rollout = Rollout.model_validate(kept["rollout"])
+    assert rollout_hash(rollout) == result["rollout_hash"]
+    assert [(turn.role, turn.content) for turn in rollout.conversation or ()] == said
+    explained = cli("explain", tmp_path / "one.jsonl").stdout
+    assert explained.index("fever of 40") < explained.index("What now?") < explained.index("Fluids")

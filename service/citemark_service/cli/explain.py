@@ -44,6 +44,7 @@ _FAIR, _POOR, _UNKNOWN = "yellow", "red", "dim"
 _STYLES: Final = dict(zip(Level, ("green", _FAIR, _POOR, _UNKNOWN), strict=True))
 _UNCITED: Final = "magenta"
 _PLAIN: Final[dict[str, Any]] = {"box": None, "pad_edge": False, "header_style": "dim"}
+_TURNS, _TURN = 4, 500  # of a conversation before the question, and characters of each
 _OPEN, _CLOSE = "<answer>", "</answer>"
 
 
@@ -128,6 +129,8 @@ def render_result(result: ScoreResult, rollout: Rollout | None) -> RenderableTyp
     reward = plain(" ".join(reward_line(result).split()), style)
     parts: list[RenderableType] = [plain(result.id, "bold underline") + Text("  ") + reward]
     if rollout is not None:
+        said = (rollout.conversation or ())[-_TURNS:]
+        parts += [plain(f"\n{each.role}: {each.content[:_TURN]}", "dim") for each in said]
         parts += [plain(f"\n{rollout.question}", "italic"), _mark_answer(result, rollout.response)]
     parts += [*_tabulate(result), ""]
     if failing := [name for name, passed in result.format.checks.items() if not passed]:
