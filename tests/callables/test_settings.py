@@ -91,4 +91,4 @@ def test_the_service_takes_every_variable_of_the_client_from_the_same_shell(monk
 
 def test_what_both_read_is_meant_for_both():
     shared = ClientSettings.model_fields.keys() & Settings.model_fields.keys()
-    assert shared == {"api_token", "fallback_reward"}
+    assert shared == {"api_token", "fallback_reward", "ignored_rubric_keys"}
