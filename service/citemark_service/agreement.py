@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from citemark_schemas import FormatReport, Polarity, Snippet
+from citemark_schemas import FormatReport, Polarity, Snippet, to_details
 from citemark_schemas.rubric import MixedRubrics
 from citemark_schemas.verdict import Unit
 from citemark_service.errors import DataError, JudgeError
@@ -238,8 +238,8 @@ def _read_row(fields: Mapping[str, Any]) -> LabelledRow | None:
         if "claim" in fields:
             return SupportRow.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        first = to_details(error, root="row")[0]
+        raise ValueError(f"{first.loc}: {first.message}") from error
     raise ValueError("has neither claim nor criterion nor tool_output")
 
 
