@@ -153,7 +153,7 @@ def fill_from_prompt(fields: dict[str, Any], prompt: object) -> None:
 
 
 def read_documents(value: Any, name: str) -> Any:
-    """Documents as snippets: those without an id are numbered from 1 in their order.
+    """Documents as snippets: those without an id are numbered in their order, `ctxs` from 0.
 
     Of an object are read its id, text, title, address and paper; a text is a document too. A value
     that is no list is returned as it is.
@@ -170,13 +170,15 @@ def read_documents(value: Any, name: str) -> Any:
         _read_document(item, f"{name}[{at}]") if isinstance(item, Mapping | str) else item
         for at, item in enumerate(value)
     ]
+    first = 0 if name.endswith("ctxs") else 1  # as the answers of public sets cite them
     taken = {each["id"] for each in snippets if isinstance(each, dict) and "id" in each}
     for at, each in enumerate(snippets):
         if isinstance(each, dict) and "id" not in each:
-            if str(at + 1) in taken:
-                message = f"has no id, and its number {at + 1} is that of another: give each an id"
+            number = str(at + first)
+            if number in taken:
+                message = f"has no id, and its number {number} is that of another: give each an id"
                 raise Misread(f"{name}[{at}]", message)
-            each["id"] = str(at + 1)
+            each["id"] = number
     return snippets
 
 

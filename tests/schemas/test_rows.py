@@ -78,15 +78,15 @@ DOCUMENTS = [
 ]
 
 
-@pytest.mark.parametrize("name", ["documents", "ctxs", "docs"])
-def test_documents_are_snippets_numbered_from_1(name: str) -> None:
+@pytest.mark.parametrize(("name", "number"), [("documents", 1), ("ctxs", 0), ("docs", 1)])
+def test_documents_are_numbered_snippets(name: str, number: int) -> None:
     rollout = read(query="q", response="", **{name: DOCUMENTS})
     held = rollout_of({"row": {"query": "q", name: DOCUMENTS}}, response="")
     assert rollout == held
     first, second, third = rollout.snippets or ()
-    assert (first.id, first.shown) == ("1", "Fevers (https://a.example)\nFluids help.")
+    assert (first.id, first.shown) == (str(number), "Fevers (https://a.example)\nFluids help.")
     assert (second.id, second.paper_id, second.shown) == ("7", "3", "Rest helps.")
-    assert (third.id, third.shown) == ("3", "Sleep helps.")
+    assert (third.id, third.shown) == (str(number + 2), "Sleep helps.")
 
 
 @pytest.mark.parametrize("name", ["id", "sample_id", "prompt_id", "qid"])

@@ -67,7 +67,12 @@ ASKED = {
     [
         {**ASKED, "id": 7},
         {"messages": [*CHAT, {"role": "assistant", "content": SAID}], "documents": [FLUIDS]},
-        {"prompt": CHAT, "response": SAID, "ctxs": [{**FLUIDS, "score": 0.5}], "prompt_id": 7},
+        {
+            "prompt": CHAT,
+            "response": SAID,
+            "ctxs": [{**FLUIDS, "id": 1, "score": 0.5}],
+            "prompt_id": 7,
+        },
         {
             "query": NOW["content"],
             "conversation": [FEVER, AGE],
