@@ -119,7 +119,8 @@ def rollout_of(
         response: what the policy wrote, as it is to be judged.
         prompt: text or messages; gives the question, the conversation and the sources that no
             place has. Where it is None, the places' own `prompt` or `messages` stands in.
-        tool_output: what tools answered in this very rollout; stronger than the prompt.
+        tool_output: what tools answered in this very rollout; stronger than the prompt, and than
+            a row's own sources where these are empty.
         ignored_rubric_keys: keys of rubrics, and columns beside them, that are knowingly not read.
 
     Raises:
@@ -134,7 +135,8 @@ def rollout_of(
     fields = _read_fields(layers)
     _refuse_misspelt(layers, fields)
     whole = {name: field.value for name, field in _spread_knobs(fields).items()}
-    if tool_output is not None and whole.keys().isdisjoint(SOURCES):
+    # A row that was written without sources says so by an empty field.
+    if tool_output is not None and not any(whole.get(name) for name in SOURCES):
         whole["tool_output"] = replace_surrogates(tool_output)
     if prompt is None:
         chats = (read_chat(held.get(name)) for _, held in layers for name in CHATS)

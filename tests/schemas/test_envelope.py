@@ -253,3 +253,11 @@ def test_any_row_is_a_rollout_or_an_error_that_names_it(places):
         for detail in error.details:
             told += detail.loc, detail.message
     assert all(told)
+
+
+@pytest.mark.parametrize("empty", [{"tool_output": ""}, {"snippets": []}])
+def test_what_tools_answered_counts_where_the_row_has_empty_sources(empty):
+    row = {"question": "q", **empty}
+    found = rollout_of({"row": row}, response="r", tool_output="<snippet id=S1>Sand.</snippet>")
+    assert found.tool_output == "<snippet id=S1>Sand.</snippet>"
+    assert rollout_of({"row": row}, response="r").tool_output in ("", None)
