@@ -273,16 +273,20 @@ def test_an_envelope_is_no_reference_and_its_other_keys_are_named(
 
 
 def test_what_a_row_lacks_is_named_with_the_way_out(rows: WriteRows, tmp_path: Path) -> None:
-    path = rows([{"problem": "When?", "output": "In 1963.", "rubrics": ["Says 1963"]}])
+    said = ("In 1963.", "<think>Or 1962?</think>\nIn 1963.", "Or 1962?</think>In 1963.")
+    row = {"problem": "When?", "rubrics": ["Says 1963"]}
+    path = rows([{**row, "output": output} for output in said])
     result = cli("score", path, status=2)
     for way in ("--map question=problem", "--map response=output", "or say --no-sources"):
         assert way in " ".join(result.stderr.split())
     maps = ["--map", "question=problem", "--map", "response=output", "--no-sources"]
     result = cli("score", path, *maps, "--whole-answers", says="judged whole")
-    assert json.loads(result.stdout)["refusal"] is None
+    results = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [each["refusal"] for each in results] == [None] * 3
+    assert len({each["reward"] for each in results}) == 1
     out = tmp_path / "out.jsonl"
     cli("convert", path, out, "--to", "trl", *maps[:2], status=2, says="or --no-sources")
-    cli("convert", path, out, "--to", "trl", *maps, says="1 row converted")
+    cli("convert", path, out, "--to", "trl", *maps, says="3 rows converted")
 
 
 def test_rows_with_sources_of_their_own_keep_their_fields() -> None:

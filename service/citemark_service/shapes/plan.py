@@ -84,7 +84,8 @@ class ReadPlan:
             return False
         if self.wraps == "none" or (shape is None and self.wraps == "shapes"):
             return False
-        fields["response"] = f"{_OPEN}{response}</answer>"
+        thought, end, said = response.rpartition("</think>")  # reasoning is no part of an answer
+        fields["response"] = f"{thought}{end}{_OPEN}{said}</answer>"
         return True
 
 
