@@ -72,7 +72,7 @@ _MOST_DETAILS: Final = 20
 _WEIGHT_LIKE: Final = re.compile(
     r"weight|point|score|polarit|sign(?!al)|importan|penalt", re.IGNORECASE
 )
-_WEIGHTS_APART: Final = (
+WEIGHTS_APART: Final = (
     "has one entry for each rubric, like weights or signs, and is not read: give each rubric its "
     "own 'weight', or name the column in CITEMARK_IGNORED_RUBRIC_KEYS"
 )
@@ -299,4 +299,4 @@ def _refuse_weight_columns(layers: Sequence[_Placed], rollout: Rollout, ignored:
                 continue
             if all(could_matter(name, cell) for cell in column):
                 loc = f"{place}.{clip(name, LONGEST_KEY)}"
-                raise EnvelopeError([to_detail(loc, _WEIGHTS_APART)])
+                raise EnvelopeError([to_detail(loc, WEIGHTS_APART)])

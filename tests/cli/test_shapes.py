@@ -289,6 +289,26 @@ def test_what_a_row_lacks_is_named_with_the_way_out(rows: WriteRows, tmp_path: P
     cli("convert", path, out, "--to", "trl", *maps, says="3 rows converted")
 
 
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        (
+            {"ground_truth": json.dumps({"rubrics": [{"text": "a", "points": -8}]})},
+            "another column",
+        ),
+        ({"reward_model": {"ground_truth": {"rubrics": ["a"]}}}, "another column"),
+        ({"metadata": {"rubrics": ["a"]}}, "another column"),
+        ({"rubrics": ["a", "b"], "points": [5, -8]}, "row.points: has one entry for each rubric"),
+    ],
+)
+def test_rubrics_or_weights_in_columns_that_are_not_read_are_no_row_of_the_static_set_alone(
+    rows: WriteRows, row: dict[str, Any], says: str
+) -> None:
+    plain = {"question": "q", "tool_output": "", "response": "<answer>x</answer>"}
+    cli("score", rows([{**plain, **row}]), status=2, says=says)
+    cli("score", rows([{**plain, "label": "x", "difficulty": 3}]))
+
+
 def test_rows_with_sources_of_their_own_keep_their_fields() -> None:
     row = {**ROW, "rubrics": [{"criterion": GOOD, "points": 5}], "prompt": "p", "response": "r"}
     assert find_shape(row) is None

@@ -8,13 +8,15 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from citemark_schemas import Rollout, ScoreResult, StreamLine, to_details
+from citemark_schemas.envelope import WEIGHTS_APART, EnvelopeError
 from citemark_schemas.rows import read_row
 from citemark_schemas.rubric import IGNORED_KEYS
 from citemark_service.cli.plans import RowNotes
 from citemark_service.row_files import Numbered
 from citemark_service.score.formula import restore_terms
 from citemark_service.shapes.plan import ReadPlan
-from citemark_service.shapes.readers import look
+from citemark_service.shapes.readers import Row, look
+from citemark_service.trainers.table import rollout_anywhere
 
 _NEAR = (
     0.88  # of difflib: "citation_wieght" is .93 from its field, "response_id" .84 from "response"
@@ -72,26 +74,26 @@ class RowReader:
 
     def __iter__(self) -> Iterator[RolloutRow | BadRow]:
         for position, numbered in enumerate(self._rows):
-            yield self._read(numbered, position)
+            if numbered.row is None:
+                yield BadRow(numbered.place, numbered.problem)
+            else:
+                yield self._read(numbered.place, numbered.row, position)
 
-    def _read(self, numbered: Numbered, position: int) -> RolloutRow | BadRow:
-        place = numbered.place
-        if numbered.row is None:
-            return BadRow(place, numbered.problem)
+    def _read(self, place: str, given: Row, position: int) -> RolloutRow | BadRow:
         try:
-            known = self._plan.read(numbered.row)
+            known = self._plan.read(given)
             row = read_row(known.fields)
         except ValueError as error:
             return BadRow(place, str(error))
         if known.shape is not None:
-            aside = {path: look(numbered.row, path) for path in known.left}
+            aside = {path: look(given, path) for path in known.left}
         else:
             unknown = [name for name in row if name not in Rollout.model_fields]
             aside = {name: row.pop(name) for name in unknown}
             for column in aside:
                 if field := _guess_field(column, row):
                     return BadRow(place, f"column {column!r} is unknown; did you mean {field!r}?")
-        metadata = row.get("metadata") or {}
+        every, metadata = {**aside, **row}, row.get("metadata") or {}
         if aside and isinstance(metadata, dict):
             row["metadata"] = {**aside, **metadata}
         self.moved.update(dict.fromkeys(name for name in aside if name != known.reference_at))
@@ -100,12 +102,28 @@ class RowReader:
         except ValidationError as error:
             problems = (f"{each.loc}: {each.message}" for each in to_details(error, root="row"))
             return BadRow(place, "; ".join((*problems, *_ways_out(row, aside))))
+        if known.shape is None and (lost := self._find_unread_rubrics(every, rollout)):
+            return BadRow(place, lost)
         self.notes.add(known)
         read = RolloutRow(place, position, known.add_reference(rollout))
         earlier = self._place_of.setdefault(read.id, place)
         if earlier != place:
             return BadRow(place, f"id {read.id!r} is that of {earlier} already")
         return read
+
+    def _find_unread_rubrics(self, row: dict[str, Any], rollout: Rollout) -> str:
+        """What a trainer's row would say of rubrics in columns that are not read here."""
+        try:
+            anywhere = rollout_anywhere(row, self._context[IGNORED_KEYS])
+        except EnvelopeError as error:
+            apart = (each for each in error.details if each.message == WEIGHTS_APART)
+            return "; ".join(f"{each.loc}: {each.message}" for each in apart)
+        if anywhere.criteria == rollout.criteria:
+            return ""
+        return (
+            "rubrics stand in another column, as a trainer's row carries them, and only 'rubrics', "
+            "'positive_rubrics' and 'negative_rubrics' are read: --map rubrics=COLUMN.rubrics"
+        )
 
 
 def _ways_out(row: dict[str, Any], aside: Mapping[str, Any]) -> Iterator[str]:
