@@ -47,11 +47,12 @@ _PREEMPTED = range(200, 240)
 def _rollout(number: int, mark: int, words: int) -> dict[str, Any]:
     """A sample whose verdicts are its mark, which its first sentence names."""
     padding = "On and on it goes. " * words
+    foreign = "" if number % 10 else " [2]"  # a citation in another notation, for a warning
     return {
         "id": str(number),
         "question": f"How long is bridge {number // _SAMPLES}?",
         "tool_output": f"<snippet id=a>Bridge {number // _SAMPLES} is 90 metres long.</snippet>",
-        "response": f"<answer>Mark {mark}. {padding}Sample {number}. "
+        "response": f"<answer>Mark {mark}. {padding}Sample {number}{foreign}. "
         f"<snippet id=a>Bridge {number} is 90 metres long.</snippet></answer>",
         "positive_rubrics": [f"Says thing {each}." for each in range(6)],
     }
