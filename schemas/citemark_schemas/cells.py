@@ -73,6 +73,14 @@ def object_in(value: object) -> Mapping[Any, Any] | None:
     return None
 
 
+def list_in(text: str) -> Any:
+    """The list that a text is the JSON of, or None. Raises as `object_in`."""
+    if not text.lstrip().startswith("["):
+        return None
+    held = object_in('{"listed": ' + text + "}")
+    return None if held is None else held["listed"]
+
+
 def _native(value: object) -> object:
     """Arrays and scalars of array libraries as Python's own."""
     if isinstance(value, str | Mapping):

@@ -10,7 +10,7 @@ prompt          messages: text or messages; gives question, conversation, source
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from citemark_schemas.cells import object_in, replace_surrogates, to_json_value
+from citemark_schemas.cells import list_in, replace_surrogates, to_json_value
 from citemark_schemas.transcript import (
     conversation_in,
     question_in,
@@ -123,7 +123,7 @@ def _read_chats(fields: dict[str, Any]) -> dict[str, Any]:
 def read_chat(value: object) -> Any:
     """A prompt as text or a list of messages, also where that is JSON text; None if neither."""
     if isinstance(value, str):
-        listed = _list_in(value)
+        listed = list_in(value)
         value = value if listed is None else listed
         return value if value and (isinstance(value, str) or _is_chat(value)) else None
     return value if _is_chat(value) else None
@@ -162,7 +162,7 @@ def read_documents(value: Any, name: str) -> Any:
         Misread: a document has no text, or its number is the id of another.
     """
     if isinstance(value, str):
-        listed = _list_in(value)
+        listed = list_in(value)
         value = to_json_value(listed) if listed is not None else value
     if not isinstance(value, list | tuple):
         return value
@@ -208,11 +208,3 @@ def _join(value: object) -> str | None:
 def _first_name(item: Mapping[str, Any], keys: Sequence[str]) -> str | None:
     names = (to_name(item.get(key)) for key in keys)
     return next((name for name in names if isinstance(name, str) and name), None)
-
-
-def _list_in(text: str) -> Any:
-    """The list that a text is the JSON of, or None."""
-    if not text.lstrip().startswith("["):
-        return None
-    held = object_in('{"listed": ' + text + "}")
-    return None if held is None else held["listed"]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from citemark_schemas.cells import object_in, to_json_value
+from citemark_schemas.cells import list_in, object_in, to_json_value
 from citemark_schemas.rubric import GRADED
 from citemark_schemas.transcript import reply_in, sources_in
 from citemark_service.shapes.criteria import (
@@ -39,8 +39,7 @@ def first(row: Row, *paths: str) -> Any:
 def items_in(value: Any) -> list[Row]:
     """The objects of a list, also where it is JSON text; empty for anything else."""
     if isinstance(value, str):
-        held = object_in('{"listed": ' + value + "}") if value.lstrip().startswith("[") else None
-        value = None if held is None else held["listed"]
+        value = list_in(value)
     value = to_json_value(value)
     return value if isinstance(value, list) and all(map(_is_object, value)) else []
 
