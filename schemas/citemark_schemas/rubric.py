@@ -206,9 +206,9 @@ def _read_sign(item: Mapping[str, Any]) -> Polarity | None:
     """What the object calls itself; None where it says nothing of the kind."""
     given: dict[str, Polarity] = {}
     for key in _SIGNS:
-        value = item.get(key)
-        if _is_empty(value):
+        if key not in item:
             continue
+        value = item[key]
         word = value.strip().casefold() if isinstance(value, str) else value
         if isinstance(word, str) and word in _WORDS:
             given[key] = _WORDS[word]

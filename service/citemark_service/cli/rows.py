@@ -102,7 +102,9 @@ class RowReader:
         except ValidationError as error:
             problems = (f"{each.loc}: {each.message}" for each in to_details(error, root="row"))
             return BadRow(place, "; ".join((*problems, *_ways_out(row, aside))))
-        if known.shape is None and (lost := self._find_unread_rubrics(every, rollout)):
+        # A row of known fields alone holds no others.
+        foreign = known.shape is None and (aside or metadata)
+        if foreign and (lost := self._find_unread_rubrics(every, rollout)):
             return BadRow(place, lost)
         self.notes.add(known)
         read = RolloutRow(place, position, known.add_reference(rollout))
