@@ -29,6 +29,7 @@ class Server:
     def __init__(self, programs: Path, data: Path) -> None:
         self._programs = programs
         self._data = data
+        self._log = data.parent / "log"
         self.user = "postgres" if os.geteuid() == 0 else None
         self._port = free_url().rpartition(":")[2]
         self.address = f"postgresql://citemark@127.0.0.1:{self._port}/postgres"
@@ -44,10 +45,12 @@ class Server:
 
     def control(self, program: str, *arguments: str) -> None:
         command = [str(self._programs / program), "-D", str(self._data), *arguments]
-        log = subprocess.DEVNULL
-        subprocess.run(
-            command, user=self.user, cwd="/", check=True, timeout=_WAIT_S, stdout=log, stderr=log
-        )
+        # The server keeps the stream open when `pg_ctl` has ended: a pipe would wait for it.
+        with self._log.open("ab") as log:
+            ended = subprocess.run(  # noqa: PLW1510 - the log says why
+                command, user=self.user, cwd="/", timeout=_WAIT_S, stdout=log, stderr=log
+            )
+        assert ended.returncode == 0, self._log.read_text(errors="replace")[-4000:]
 
 
 @contextmanager

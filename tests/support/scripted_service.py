@@ -2,10 +2,11 @@
 
 import asyncio
 import json
+import secrets
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -125,9 +126,15 @@ class Service:
 
 
 def free_url() -> str:
-    """The address of a port on which nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+    """The address of a port on which nothing listens.
+
+    Below the range that systems give to outgoing connections: one of those, of any test beside,
+    could otherwise take the port before its server starts.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(22_000)  # Hypothesis seeds the module `random`
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return f"http://127.0.0.1:{port}"
 
 
 @contextmanager
