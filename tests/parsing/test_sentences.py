@@ -41,6 +41,8 @@ def test_keeps_one_sentence_whole(text: str) -> None:
         ("Ice floats.[1] Lead sinks.[2, 3]", ["Ice floats.[1]", "Lead sinks.[2, 3]"]),
         ("Take vitamin C. It helps.", ["Take vitamin C.", "It helps."]),
         ("No. It sinks.", ["No.", "It sinks."]),
+        ("Es sind 5 Mio. Die Zahl stieg.", ["Es sind 5 Mio.", "Die Zahl stieg."]),
+        ("It is 5 m. Bees built it.", ["It is 5 m.", "Bees built it."]),
         (
             "## Ice\n- floats\n  * melts\n1. freezes\n2) cracks",
             ["floats", "melts", "freezes", "cracks"],

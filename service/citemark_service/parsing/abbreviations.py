@@ -13,19 +13,25 @@ def word_set(listed: str) -> frozenset[str]:
 
 
 _ALWAYS = word_set("""
-    e.g i.e eg ie vs cf viz dr mr mrs ms mx prof rev hon gen gov sen rep col capt lt sgt st mt
-    fig figs eq eqs ref refs tab sec ch approx ca resp incl esp
-    bzw vgl bspw ggf evtl inkl sog zzgl geb gest hrsg mme mlle av env bijv resp sig dott sra srta
-    dra aprox np tj напр см рис им ул
+    e.g i.e eg ie vs cf cfr viz dr dra mr mrs ms mx prof profa rev hon gen gov sen rep col capt lt
+    sgt st ste sto sta mt fig figs eq eqs ref refs tab sec ch chap approx ca resp incl excl esp
+    bzw vgl bspw ggf evtl inkl exkl einschl insb insbes mind ehem sog zzgl geb gest hrsg lt abb
+    mme mlle mgr av env hab sig sigg dott avv geom sra sras srta sres dña uds vd ee aprox pág págs
+    núm séc exmo bijv nl evt ong zgn dhr mevr mw drs np tj napr f.eks dvs см рис им ул
 """)
 # Abbreviations only before a number: "no. 5", but "They said no."
 _BEFORE_NUMBERS = word_set("""
-    no nos p pp vol art jan feb mar apr jun jul aug sep sept oct nov dec nr abs bd стр
+    no nos nr nrs p pp pag pagg blz vol art cap mar abs bd kap стр
+""")
+# They end a sentence only before a word that begins one: "5 Mio. Euro", but "5 Mio. Die Stadt".
+_BEFORE_NOUNS = word_set("""
+    mio mrd tsd mld mln mill std hl jh jhd jhdt sr jr ud uu
 """)
 # These may end a sentence: they do before a capital and at the end of a line.
 _SOMETIMES = word_set("""
-    al etc inc ltd co corp jr sr dept est ed eds min max ph.d b.sc m.sc usw jh mio mrd chr str ecc
-    enz ud ex ej гг тыс млн млрд руб
+    al etc inc ltd co corp dept est ed eds min max ph.d b.sc m.sc usw chr str ecc es enz ex ej máx
+    mín obs jan feb apr jun jul aug sep sept oct nov dec janv févr juill déc ene fev abr ago dez
+    okt dic bl.a m.fl гг тыс млн млрд руб
 """)
 # Ordinals are written "27." in German, Danish, Czech and others: before a month, and before a noun
 # after one of the German words that introduce it.
@@ -42,33 +48,43 @@ _BEFORE_ORDINALS = word_set("""
     am im der die das dem den des vom zum zur beim seit bis ab ein eine einem einer einen und jeder
     jedes
 """)
-_ORDINAL = re.compile(r"(?:^|\s)([^\W\d_]+)\s+\d{1,3}$")
+_MEASURED = re.compile(r"\d\s?[ghlmst]$")  # "5 m. It" is a unit, and no initial
+_ORDINAL = re.compile(r"\b([^\W\d_]+)\s+\d{1,3}$")
 # Words that, capitalised after an acronym such as "U.S.", begin a new sentence.
 _STARTERS = word_set("""
     the a an this that these those there it its he she they we you in on at by for from with as
     if when while after before since because although however moreover furthermore therefore
     thus also but and some many most such according both each all no one his her their our
     what which who where why how to is are was were
-    der die das ein eine er sie es wir im am den dem dies diese dieser le les un une il elle ils
-    elles cette ce dans el los las una ella gli lei questo nel na w и он она они это в на по
+    der die das ein eine einer er sie es wir im am den dem dies diese dieser dieses ihr ihre sein
+    seine nach seit bei mit durch während als danach später heute viele einige alle beide kein
+    keine man wenn für aus von vom zum zur bis unter über zwischen trotz wegen jedoch aber und dort
+    hier damit dabei außerdem zudem laut auch doch
+    le les un une il elle ils elles cette ces ce cet dans en sur avec pour mais son sa ses leur
+    el los las una este esta estos su sus pero con por más gli lei questo questa nel nella della i
+    lo o os as ele ela eles um uma seu sua mas não no na em de het een hij zij ze wij dit dat deze
+    op voor met maar w и он она они это в на по
 """)
 
 
 def is_abbreviation(text: str, stop: int, following: str) -> bool:
     """Whether the full stop at `text[stop]` abbreviates its word; `following` is the next word."""
     token = _token_before(text, stop)
-    if token in _ALWAYS:
+    if token in _ALWAYS or (token, following) == ("apr", "J"):  # "52 apr. J.-C."
         return True
     if token.isdigit():
         return _is_ordinal(text[max(0, stop - _TOKEN_CHARS) : stop], following)
-    if token in _BEFORE_NUMBERS:
-        return following[:1].isdigit() or following.lower() in ("ex", "ej")  # "p. ex.", "p. ej."
+    if token in _BEFORE_NUMBERS:  # also "p. ex.", "p. ej."
+        numeral = len(following) > 1 and set(following) <= set("IVXLC")
+        return following[:1].isdigit() or numeral or following.lower() in ("ex", "ej")
     if token in _SOMETIMES:
         return following != "" and not following[0].isupper()
     # Letters of a script with cases, but no enclitic: "mediu-a."
     enclitic = text[stop - 2 : stop - 1] == "-" and text[stop - 1].islower()
-    if not enclitic and token.upper() != token and _ACRONYM.fullmatch(token):
-        starts = following[:1].isupper() and following.lower() in _STARTERS
+    acronym = not enclitic and token.upper() != token and _ACRONYM.fullmatch(token)
+    if acronym or token in _BEFORE_NOUNS:
+        measured = _MEASURED.search(text, max(0, stop - 3), stop)
+        starts = following[:1].isupper() and (measured or following.lower() in _STARTERS)
         return following != "" and not starts
     return False
 
