@@ -30,16 +30,14 @@ from citemark_service.judges.tasks import (
     Meter,
 )
 from citemark_service.ledger.database import migrate, open_engine
+from citemark_service.ledger.store import add_sums
 from citemark_service.ledger.tables import (
     Row,
-    groups,
     prompt_id,
     prompt_row,
     prompts,
     rollout_row,
     rollouts,
-    steps,
-    sum_rows,
 )
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.score.rollout import ScoredRollout
@@ -141,8 +139,7 @@ def lines(path: Path) -> Iterator[Line]:
 def _write(connection: Connection, several: Sequence[list[Row]], run: str) -> None:
     rows = [{**row, "run": run} for step in several for row in step]
     connection.execute(insert(rollouts), rows)
-    connection.execute(insert(steps), sum_rows(rows, steps))
-    connection.execute(insert(groups), sum_rows(rows, groups))
+    add_sums(connection, [row["once"] for row in rows])
     connection.commit()
 
 

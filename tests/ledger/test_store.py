@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import inspect, select
 
-from citemark_schemas import Failure, FailureKind
+from citemark_schemas import Failure, FailureKind, FormatReport
 from citemark_service.errors import LedgerError, SettingsError
 from citemark_service.ledger.database import migrate, open_engine
 from citemark_service.ledger.reading import LedgerReader, Place
@@ -99,19 +99,55 @@ def test_a_ledger_of_this_version_is_not_written_to_be_opened(tmp_path, make):
     engine.dispose()
 
 
-def test_sums_grow_batch_by_batch(engine, make):
+def sums_of(members: list[dict]) -> dict[str, float | None]:
+    """What `steps` and `groups` hold of these rows of `rollouts`, by their definitions."""
+    given = {name: [row[name] for row in members if row[name] is not None] for name in members[0]}
+    judged = [(row["reward"], row["chars"]) for row in members if row["reward"] is not None]
+    rewards, times = given["reward"], given["at"]
+    return {
+        "rollouts": len(members),
+        "rewarded": len(rewards),
+        "failed": len(given["failure"]),
+        "refused": len(given["refusal"]),
+        "judged": len(given["rubric_reward"]),
+        "cited": len(given["citation_f1"]),
+        "reward_sum": math.fsum(rewards),
+        "reward_squares": math.fsum(reward**2 for reward in rewards),
+        "reward_min": min(rewards, default=None),
+        "reward_max": max(rewards, default=None),
+        "rubric_sum": math.fsum(given["rubric_reward"]),
+        "f1_sum": math.fsum(given["citation_f1"]),
+        "format_sum": math.fsum(given["format_bonus"]),
+        "fabricated": sum(given["fabricated"]),
+        "addressed": sum(count > 0 for count in given["addressed"]),
+        "chars_sum": sum(given["chars"]),
+        "chars_squares": sum(chars**2 for _, chars in judged),
+        "chars_reward": math.fsum(reward * chars for reward, chars in judged),
+        "first_at": min(times),
+        "last_at": max(times),
+    }
+
+
+@pytest.mark.parametrize("size", [1, 3, 32])
+def test_sums_are_those_of_the_rollouts_whatever_the_batches(engine, make, size):
+    lost = {"reward": None, "rubric_reward": None, "citation": None, "failure": FAILURE}
+    told = {"format": FormatReport(checks={}, bonus=0.5, judge_addressed=("a", "b"))}
+    entries = [
+        make(n, run="a", step=n // 8, group=f"g{n % 2}", at=1000.0 - n % 5, **fields)
+        for n in range(32)
+        for fields in ((lost,) if n > 23 or n % 7 == 1 else (told,) if n % 5 == 1 else ({},))
+    ]
     store = store_of(engine)
-    entries = [make(index, run="a", step=index // 8, group=f"g{index % 2}") for index in range(16)]
-    for start in range(0, 16, 3):
-        store.write(entries[start : start + 3])
-    for step in rows(engine, steps):
-        results = [entry.result for entry in entries if entry.step == step["step"]]
-        rewards = [result.reward for result in results]
-        assert step["rollouts"] == step["rewarded"] == 8
-        assert step["reward_sum"] == pytest.approx(math.fsum(rewards))
-        assert (step["reward_min"], step["reward_max"]) == (min(rewards), max(rewards))
-        assert step["refused"] == sum(result.refusal is not None for result in results)
-    assert len(rows(engine, groups)) == 4
+    for start in range(0, 32, size):
+        store.write(entries[start : start + size])
+    kept = rows(engine, rollouts)
+    for table, count in ((steps, 4), (groups, 8)):
+        key, found = table.primary_key.columns.keys(), rows(engine, table)
+        assert len(found) == count
+        for row in found:
+            place = {name: row.pop(name) for name in key}
+            sums = sums_of([each for each in kept if place.items() <= each.items()])
+            assert row == pytest.approx({name: sums[name] for name in row})
 
 
 def test_rewards_are_kept_without_their_scale(engine, make):

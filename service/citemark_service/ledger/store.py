@@ -15,6 +15,7 @@ from citemark_service.ledger.database import ledger_errors, migrate, place_of
 from citemark_service.ledger.tables import (
     HIGH,
     LOW,
+    SUMS,
     Row,
     groups,
     prompt_id,
@@ -23,7 +24,6 @@ from citemark_service.ledger.tables import (
     rollout_row,
     rollouts,
     steps,
-    sum_rows,
 )
 from citemark_service.score.rollout import ScoredRollout
 from citemark_service.verdicts.store import USED_BYTES
@@ -155,11 +155,7 @@ def _write(connection: sa.Connection, entries: Sequence[_Entry]) -> int:
     rows = [row for _, row in fresh]
     _write_prompts(connection, {row["prompt_id"]: entry for entry, row in fresh})
     connection.execute(sa.insert(rollouts), rows)
-    for table in (steps, groups):
-        key = table.primary_key.columns.keys()
-        # Every service locks rows in the same order, so that two of them cannot deadlock.
-        sums = sorted(sum_rows(rows, table), key=lambda row: [row[name] for name in key])
-        connection.execute(_build_upsert(table, connection.dialect.name), sums)
+    add_sums(connection, list(by_mark))
     return len(fresh)
 
 
@@ -179,10 +175,24 @@ def _write_prompts(connection: sa.Connection, entries: Mapping[bytes, ScoredRoll
         connection.execute(once, fresh)
 
 
+def add_sums(connection: sa.Connection, marks: Sequence[bytes]) -> None:
+    """Add rollouts that were just written, by their `once`, to `steps` and `groups`."""
+    for table in (steps, groups):
+        connection.execute(_build_sums(table, connection.dialect.name), {"marks": marks})
+
+
 @cache
-def _build_upsert(table: sa.Table, dialect: str) -> Insert:
-    """Insert sums or merge them into existing rows: `merge_values` in SQL."""
-    statement = _INSERTS[dialect](table)
+def _build_sums(table: sa.Table, dialect: str) -> Insert:
+    """Insert the sums over the rollouts `marks`, or add them to those of existing rows."""
+    key = [rollouts.c[column.name] for column in table.primary_key]
+    fresh = (
+        sa.select(*key, *(SUMS[each.name] for each in table.columns if not each.primary_key))
+        .where(rollouts.c.once.in_(sa.bindparam("marks", expanding=True)))
+        .group_by(*key)
+        # Every service locks rows in the same order, so that two of them cannot deadlock.
+        .order_by(*key)
+    )
+    statement = _INSERTS[dialect](table).from_select(table.columns.keys(), fresh)
     changes: dict[str, Any] = {}
     for old in table.columns:
         new = statement.excluded[old.name]

@@ -9,7 +9,7 @@ with those of the migrations.
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -234,60 +234,37 @@ def _storable(text: str) -> str:
     return text.encode(errors="replace").decode().replace("\0", "�")
 
 
-def merge_values(name: str, old: float | None, new: float | None) -> float | None:
-    """The column `name` of `steps` or `groups` after both values; None is no value yet."""
-    if old is None or new is None:
-        return new if old is None else old
-    if name in LOW:
-        return min(old, new)
-    return max(old, new) if name in HIGH else old + new
+def _total(values: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    return sa.func.coalesce(sa.func.sum(values), 0)
 
 
-def sum_rows(rows: Iterable[Row], table: sa.Table) -> list[Row]:
-    """Sum rows of `rollouts` into rows of `table` (`steps` or `groups`), one per primary key."""
-    key, names = table.primary_key.columns.keys(), table.columns.keys()
-    sums: dict[tuple[Any, ...], Row] = {}
-    for row in rows:
-        place = tuple(row[name] for name in key)
-        old, new = sums.get(place), _to_sums(row)
-        sums[place] = {
-            name: new[name]
-            if old is None or name in key
-            else merge_values(name, old[name], new[name])
-            for name in names
-        }
-    return list(sums.values())
+_REWARD: Final = rollouts.c.reward
+_CHARS: Final = sa.cast(rollouts.c.chars, sa.Float)
 
-
-def _to_sums(row: Row) -> Row:
-    """The columns of `steps` and `groups` for a single row of `rollouts`."""
-    reward, chars = row["reward"], float(row["chars"])
-    known = reward or 0.0
-    return {
-        "run": row["run"],
-        "step": row["step"],
-        "group_key": row["group_key"],
-        "rollouts": 1,
-        "rewarded": int(reward is not None),
-        "failed": int(row["failure"] is not None),
-        "refused": int(row["refusal"] is not None),
-        "judged": int(row["rubric_reward"] is not None),
-        "cited": int(row["citation_f1"] is not None),
-        "reward_sum": known,
-        "reward_squares": known**2,
-        "reward_min": reward,
-        "reward_max": reward,
-        "rubric_sum": row["rubric_reward"] or 0.0,
-        "f1_sum": row["citation_f1"] or 0.0,
-        "format_sum": row["format_bonus"],
-        "fabricated": row["fabricated"],
-        "addressed": int(row["addressed"] > 0),  # rollouts, not pieces of text as in `rollouts`
-        "chars_sum": chars,
-        "chars_squares": 0.0 if reward is None else chars**2,
-        "chars_reward": known * chars,
-        "first_at": row["at"],
-        "last_at": row["at"],
-    }
+SUMS: Final[Mapping[str, sa.ColumnElement[Any]]] = {
+    "rollouts": sa.func.count(),
+    "rewarded": sa.func.count(_REWARD),
+    "failed": sa.func.count(rollouts.c.failure),
+    "refused": sa.func.count(rollouts.c.refusal),
+    "judged": sa.func.count(rollouts.c.rubric_reward),
+    "cited": sa.func.count(rollouts.c.citation_f1),
+    "reward_sum": _total(_REWARD),
+    "reward_squares": _total(_REWARD * _REWARD),
+    "reward_min": sa.func.min(_REWARD),
+    "reward_max": sa.func.max(_REWARD),
+    "rubric_sum": _total(rollouts.c.rubric_reward),
+    "f1_sum": _total(rollouts.c.citation_f1),
+    "format_sum": _total(rollouts.c.format_bonus),
+    "fabricated": _total(rollouts.c.fabricated),
+    # Rollouts, not pieces of text as in `rollouts`.
+    "addressed": sa.func.count(sa.func.nullif(rollouts.c.addressed, 0)),
+    "chars_sum": _total(_CHARS),
+    "chars_squares": _total(sa.case((_REWARD.is_not(None), _CHARS * _CHARS))),
+    "chars_reward": _total(_REWARD * _CHARS),
+    "first_at": sa.func.min(rollouts.c.at),
+    "last_at": sa.func.max(rollouts.c.at),
+}
+"""The columns of `steps` and `groups` over rows of `rollouts`, but for the key."""
 
 
 class KeptRubric(msgspec.Struct, frozen=True):
