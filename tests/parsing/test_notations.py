@@ -128,9 +128,6 @@ def test_what_no_source_has_is_written_and_counts(block: str, ids: tuple[str, ..
         ("![1](https://orm.example/b_(1963)) Long [2].",
          [("![1](https://orm.example/b_(1963)) Long.", ("2",))], 0),
         ("See [sic] and [note] here.", [], 1),
-        ("Opened [1].\n\nReferences\n[1] Orm Bridge. https://orm.example/b_(1963)\n"
-         "[2]: https://len.example/orm\n- [Paint](https://paint.example)",
-         [("Opened.", ("1",))], 0),
         ("Opened [1].\n[9] Lead sinks.", [("Opened.", ("1",))], 1),
     ],
 )  # fmt: skip
@@ -138,6 +135,59 @@ def test_what_is_no_marker(block: str, found: list, uncited: int) -> None:
     answer = read(block)
     assert claims(answer) == found
     assert len(answer.sentences) == uncited
+
+
+TITLED = read_sources(
+    "<snippet id=S1>Title: Ice and its myths\nIt is a myth that ice sinks.</snippet>"
+    "<snippet id=S2>Tin - Metals https://tin.example/a\nTin melts.</snippet>",
+    None,
+)
+REFERENCES = [
+    (LISTED, "numbered", "[1] Orm Bridge. https://orm.example/b_(1963)"),
+    (LISTED, "numbered", "[2]: https://len.example/orm"),
+    (LISTED, "numbered", "- [Paint](https://paint.example)"),
+    (LISTED, "numbered", "1. Orm bridge: <https://orm.example/b_(1963)>"),
+    (LISTED, "numbered", "[^3]: Paint, available at https://www.paint.example/"),
+    (LISTED, "numbered", "[3] Source: [Paint](https://paint.example)."),
+    (TITLED, "snippet", "[S1] Ice and its myths"),
+    (TITLED, "snippet", "- S1: “Ice and its myths”."),
+    (TITLED, "snippet", "[^1]: S1"),
+    (TITLED, "snippet", "[S2]: Tin, https://tin.example/a"),
+]
+STATEMENTS = [
+    "{} Lead heals.",
+    "{} Ice sinks.",
+    "{} ice sinks",
+    "{} The bridge is not red",
+    "{} it is red: it opened 1963",
+    "{} Orm Bridge was built by bees",
+    "{} Paint: no tin",
+    "{} 312 m long",
+    "{} blue",
+    "{} Orm Bridge. Lead heals. https://orm.example/b_(1963) https://tin.example/a",
+    "{} [Lead heals](https://paint.example) [Tin heals](https://tin.example/a)",
+    "{} <b>Lead</b> heals",
+]
+
+
+@pytest.mark.parametrize(("sources", "style", "reference"), REFERENCES)
+def test_a_list_of_sources_states_nothing(sources, style, reference) -> None:
+    cited, name = (
+        ("Opened [1].", "1") if sources is LISTED else ("<snippet id=S1>Opened.</snippet>", "S1")
+    )
+    for title in ("References", "**Sources:**", "## Quellen"):
+        answer = read(f"{cited}\n\n{title}\n{reference}", sources)
+        assert (claims(answer), answer.style) == ([("Opened.", (name,))], style)
+        assert (answer.sentences, answer.stray_tags, answer.unread) == ((), 0, {})
+        assert reference in answer.text
+
+
+@pytest.mark.parametrize("name", ["[1]", "[^2]:", "[S1]", "- S1:", "S2:", "[9]", "1."])
+@pytest.mark.parametrize(("sources", "style"), [(LISTED, "numbered"), (TITLED, "snippet")])
+def test_a_list_of_sources_hides_nothing(sources, style, name) -> None:
+    for statement in STATEMENTS:
+        answer = read(f"Sources:\n{statement.format(name)}", sources, style)
+        assert answer.claims or answer.sentences, statement
 
 
 def test_ten_thousand_markers_and_a_range_of_everything() -> None:

@@ -8,6 +8,7 @@ from citemark_service.parsing.lines import read_lines
 from citemark_service.parsing.notations import read_notations
 from citemark_service.parsing.numbered import read_numbered
 from citemark_service.parsing.parsed import NO_SOURCES, Answer, Sources
+from citemark_service.parsing.references import blank_references
 from citemark_service.parsing.tagged import read_tagged
 from citemark_service.parsing.visible import has_content
 
@@ -33,10 +34,11 @@ def read_answer(
         return Answer(refusal=block)
     text = response[slice(*block)]
     lines = read_lines(response, block)
+    response = blank_references(response, lines, sources)
     notations = read_notations(response, block, lines, sources)
     chosen = notations.choose(sources) if style == "auto" else style
     if chosen == "numbered":
-        reading = read_numbered(response, block, lines, notations.markers, sources)
+        reading = read_numbered(response, block, lines, notations.markers)
     else:
         reading = read_tagged(response, block, lines, notations.tags[chosen])
     return Answer(

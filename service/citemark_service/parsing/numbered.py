@@ -12,19 +12,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from citemark_schemas import Span
-from citemark_service.parsing.labels import is_label
 from citemark_service.parsing.lines import Line, LineKind, cell_spans
 from citemark_service.parsing.markers import Marker
-from citemark_service.parsing.parsed import Claim, Mark, Reading, Sources
+from citemark_service.parsing.parsed import Claim, Mark, Reading
 from citemark_service.parsing.sentences import cut_sentences, trim
 from citemark_service.parsing.tagged import merge_equal
 from citemark_service.parsing.units import Unit, split_units, states_in_cell, to_sentences
-from citemark_service.parsing.visible import fold_space, has_content, normal_form
+from citemark_service.parsing.visible import fold_space, has_content
 
 _CUT = "\0"  # stands for a marker while a text is put together
 _EMPTY_BRACKETS = re.compile(rf" ?[(\[]{_CUT}[{_CUT} ,;]*+[)\]]")
-_ADDRESS = re.compile(r"(?:https?://|www\.)\S++")
-_TITLE_CHARS = 400  # of a source, among which its title is
 
 
 @dataclass(slots=True)
@@ -44,10 +41,10 @@ class _Stated:
 
 
 def read_numbered(
-    text: str, block: Span, lines: Sequence[Line], markers: Sequence[Marker], sources: Sources
+    text: str, block: Span, lines: Sequence[Line], markers: Sequence[Marker]
 ) -> Reading:
     """Parse `text[block]` with its markers; spans are positions in `text`. Never raises."""
-    reader = _Reader(text, block, lines, markers, sources)
+    reader = _Reader(text, block, lines, markers)
     for line in lines:
         reader.read_line(line)
     cited = [each for each in reader.stated if each.markers]
@@ -84,12 +81,10 @@ class _Reader:
         block: Span,
         lines: Sequence[Line],
         markers: Sequence[Marker],
-        sources: Sources,
     ) -> None:
         self._text = text
         self._markers = markers
         self._starts = [marker.start for marker in markers]
-        self._sources = sources
         # Spaces for markers keep every position.
         pieces, at = [], 0
         for start, end in (cut for marker in markers for cut in _cuts(marker)):
@@ -129,10 +124,7 @@ class _Reader:
             while at + 1 < len(found) and found[at + 1].unit.start <= place:
                 at += 1
             (found[at].markers if at >= 0 else leading).append(marker)
-        if self._is_reference(line, found, leading):
-            found = [each for each in found if each.markers and each.markers[0].shown is None]
-        else:
-            self.stray += len(leading)
+        self.stray += len(leading)
         self.stated += found
 
     def _find_stated(self, line: Line, here: Sequence[Marker]) -> Iterator[_Stated]:
@@ -182,28 +174,6 @@ class _Reader:
         first = max(0, bisect_left(self._starts, start) - 1)
         inside = slice(first, bisect_left(self._starts, end))
         return fold_space(_without(self._text, (start, end), self._markers[inside]))
-
-    def _is_reference(
-        self, line: Line, found: Sequence[_Stated], leading: Sequence[Marker]
-    ) -> bool:
-        """Whether a line lists a source: it has its number or its link, and at most its title."""
-        linked = [
-            marker
-            for each in found
-            for marker in each.markers
-            if marker.shown == (each.unit.start, each.unit.end)
-        ]
-        if not leading and not linked:
-            return False
-        shown = fold_space(self._masked[line.start : line.end])
-        bare = _ADDRESS.sub("", shown).strip(" .:-*•")
-        # With an address a label is enough; else a fact could hide behind any number.
-        if not has_content(bare) or ((linked or bare != shown.strip(" .:-*•")) and is_label(bare)):
-            return True
-        form = normal_form(bare)
-        names = (name for marker in (*leading, *linked) for name in marker.ids)
-        texts = (self._sources.by_id[name].text for name in names if name in self._sources.by_id)
-        return any(form in normal_form(text[:_TITLE_CHARS]) for text in texts)
 
 
 def _cuts(marker: Marker) -> Iterator[Span]:
