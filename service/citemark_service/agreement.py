@@ -29,7 +29,7 @@ from citemark_service.judges.tasks import (
     Usage,
 )
 from citemark_service.parsing.lines import read_lines
-from citemark_service.parsing.parsed import Answer, Claim
+from citemark_service.parsing.parsed import Answer, Claim, Sources
 from citemark_service.parsing.sources import read_sources
 from citemark_service.parsing.units import split_units, to_sentences
 from citemark_service.row_files import RowFile
@@ -155,6 +155,27 @@ _SUPPORT: Final = {"supported": 1.0, "partially_supported": 0.5, "not_supported"
 _CRITERIA: Final[TypeAdapter[MixedRubrics]] = TypeAdapter(MixedRubrics)
 
 
+def cite_all(question: str, sources: Sources, text: str) -> CitationTask:
+    """A task of one claim, which cites all sources, up to the usual cap of ids."""
+    claim = Claim(text=text, ids=tuple(sources.by_id), span=(0, len(text)))
+    cited = CitedClaim(claim, judgeable_ids(claim, sources))
+    return CitationTask(question, sources, claims=(cited,), sentences=())
+
+
+def grade(
+    question: str, sources: Sources, answer: Answer, criterion: str, polarity: Polarity
+) -> CriteriaTask:
+    """A task of one criterion; the answer passes all format checks."""
+    given = {"description": criterion, "polarity": polarity}
+    return CriteriaTask(
+        question=question,
+        sources=sources,
+        answer=answer,
+        format=FormatReport(checks={}, bonus=1.0),
+        criteria=_CRITERIA.validate_python([given]),
+    )
+
+
 class SupportRow(BaseModel, frozen=True):
     question: str = ""
     snippets: tuple[Snippet, ...]
@@ -166,11 +187,7 @@ class SupportRow(BaseModel, frozen=True):
         return _SUPPORT[self.human_label]
 
     def to_task(self) -> CitationTask:
-        """A task whose claim cites all snippets, up to the usual cap of ids."""
-        sources = read_sources(None, self.snippets)
-        claim = Claim(text=self.claim, ids=tuple(sources.by_id), span=(0, len(self.claim)))
-        cited = CitedClaim(claim, judgeable_ids(claim, sources))
-        return CitationTask(self.question, sources, claims=(cited,), sentences=())
+        return cite_all(self.question, read_sources(None, self.snippets), self.claim)
 
 
 class CriterionRow(BaseModel, frozen=True):
@@ -187,17 +204,12 @@ class CriterionRow(BaseModel, frozen=True):
         return self.human_label
 
     def to_task(self) -> CriteriaTask:
-        """A task whose answer has no claim tags and passes all format checks."""
+        """A task whose answer is the whole response, without citations."""
         text, span = self.response, (0, len(self.response))
         sentences = to_sentences(text, split_units(text, read_lines(text, span), (span,)))
-        given = {"description": self.criterion, "polarity": self.polarity}
-        return CriteriaTask(
-            question=self.question,
-            sources=read_sources(None, self.snippets),
-            answer=Answer(text=text, prose=text, span=span, sentences=sentences),
-            format=FormatReport(checks={}, bonus=1.0),
-            criteria=_CRITERIA.validate_python([given]),
-        )
+        answer = Answer(text=text, prose=text, span=span, sentences=sentences)
+        sources = read_sources(None, self.snippets)
+        return grade(self.question, sources, answer, self.criterion, self.polarity)
 
 
 LabelledRow = SupportRow | CriterionRow
