@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -11,14 +10,17 @@ from typing import Any
 import httpx
 import pytest
 
+from support.judged_service import asked_service
+from support.readable_metrics import ReadableMetrics
 from support.running_service import Running, Start, begin
 from support.scripted_judge import ScriptedJudge
-from support.scripted_service import async_client_of, real_app
+from support.waiting import until
 
 
 @dataclass
 class Trainer:
     http: httpx.AsyncClient
+    metrics: ReadableMetrics
 
     async def post(self, path: str, body: Any) -> httpx.Response:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -44,17 +46,8 @@ class Trainer:
                 posting.cancel()
                 await asyncio.wait([posting])
 
-    async def metric(self, name: str, **labels: str) -> float:
-        """The sum of a metric's samples that have these labels."""
-        text = (await self.http.get("/metrics")).text
-        samples = re.findall(rf"^{re.escape(name)}(\{{.*\}})? (\S+)$", text, re.MULTILINE)
-        wanted = [f'{key}="{value}"' for key, value in labels.items()]
-        return sum(float(value) for found, value in samples if all(w in found for w in wanted))
-
     async def until(self, name: str, value: float) -> None:
-        async with asyncio.timeout(30):
-            while await self.metric(name) != value:  # noqa: ASYNC110  told over HTTP
-                await asyncio.sleep(0.02)
+        await until(lambda: self.metrics.total(name) == value)
 
 
 Serve = Callable[..., AbstractAsyncContextManager[Trainer]]
@@ -64,10 +57,10 @@ Serve = Callable[..., AbstractAsyncContextManager[Trainer]]
 def serve() -> Serve:
     @asynccontextmanager
     async def start(judge: ScriptedJudge, **settings: Any) -> AsyncIterator[Trainer]:
-        fixed = {"judge_attempts": 1, "evidence_quotes": False}
-        app = real_app(judge.settings(**{**fixed, **settings}))
-        async with async_client_of(app) as http:
-            yield Trainer(http)
+        metrics = ReadableMetrics()
+        given = {"judge_attempts": 1, **settings}
+        async with asked_service(judge, metrics=metrics, **given) as http:
+            yield Trainer(http, metrics)
 
     return start
 

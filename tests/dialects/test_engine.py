@@ -26,7 +26,7 @@ async def test_a_batch_gets_the_rewards_of_score_in_order(start_judge, serve):
     async with serve(await start_judge(by_content())) as trainer:
         scored = await trainer.told("/v1/score", {"items": rows})
         whole = await trainer.told("/get_reward", for_openrlhf(*rows))
-        assert await trainer.metric("citemark_dialect_rollouts_total", outcome="judged") == 256
+        assert trainer.metrics.total("dialect_rollouts_total", outcome="judged") == 256
     assert whole["rewards"] == whole["scores"] == [item["reward"] for item in scored["items"]]
     assert {len(values) for values in whole["extra_logs"].values()} == {256}
 
@@ -87,14 +87,14 @@ async def test_a_re_post_causes_no_second_judgement(start_judge, serve, *, cache
     judge = await start_judge(slow(1.0 if back == "afterwards" else 5.0))
     async with serve(judge, verdict_cache=cache, judge_linger_s=0) as trainer:
         await trainer.gives_up(path, body, judge.until(lambda: judge.calls > 0))
-        await trainer.until("citemark_inflight_requests", 1)  # the one that asks
-        assert await trainer.metric("citemark_inflight_rollouts") == 1
+        await trainer.until("inflight_requests", 0)
+        assert trainer.metrics.total("inflight_rollouts") == 1
         if back == "afterwards":
-            await trainer.until("citemark_inflight_rollouts", 0)
+            await trainer.until("inflight_rollouts", 0)
         else:
-            await trainer.gives_up(path, body, trainer.until("citemark_inflight_requests", 2))
+            await trainer.gives_up(path, body, trainer.until("inflight_requests", 1))
         told = await trainer.told(path, body)
-        claimed = await trainer.metric("citemark_dialect_reposts_total")
+        claimed = trainer.metrics.total("dialect_reposts_total")
     assert (told.get("extra_logs") or told)["judge_failed"] in (0.0, [0.0])
     assert judge.calls == 2  # criteria and claims
     assert judge.abandoned == 0
@@ -110,7 +110,7 @@ async def test_a_judgement_that_failed_meanwhile_is_tried_again(start_judge, ser
     async with serve(judge) as trainer:
         body = for_slime(rollout(0, 0))
         await trainer.gives_up("/rm", body, judge.until(lambda: judge.calls > 0))
-        await trainer.until("citemark_dialect_rollouts_total", 1)  # judged to its end, in vain
+        await trainer.until("dialect_rollouts_total", 1)  # judged to its end, in vain
         broken.clear()
         assert (await trainer.told("/rm", body))["judge_failed"] == 0.0
 
@@ -185,9 +185,9 @@ async def test_rows_without_rubrics_are_counted_and_told_once_a_run(start_judge,
         for path in ("/rm", "/rm", "/rm?run=a", "/rm?run=a"):
             await trainer.told(path, for_slime(bare))
         await trainer.told("/rm?run=b", for_slime(rollout(0, 1)))
-        name = "citemark_dialect_rollouts_total"
-        bare_ones = await trainer.metric(name, outcome="static_only")
-        others = await trainer.metric(name, outcome="judged")
+        name = "dialect_rollouts_total"
+        bare_ones = trainer.metrics.total(name, outcome="static_only")
+        others = trainer.metrics.total(name, outcome="judged")
     assert (bare_ones, others) == (5, 2)
     told = [each.getMessage() for each in caplog.records if "static set alone" in each.msg]
     assert [line.partition(" bring")[0] for line in told] == [
@@ -227,7 +227,7 @@ async def test_thousands_of_short_connections_are_all_answered(start_judge, serv
                 return line
 
         lines = await asyncio.gather(*(posted() for _ in range(3000)))
-        await trainer.until("citemark_inflight_rollouts", 0)
+        await trainer.until("inflight_rollouts", 0)
     assert set(lines) == {b"HTTP/1.1 200 OK\r\n"}
 
 

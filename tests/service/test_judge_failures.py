@@ -13,6 +13,7 @@ from citemark_service.app import create_app
 from citemark_service.settings import Settings
 from support.in_process_judges import CountingJudge
 from support.judge_tasks import by_shape, shape_of
+from support.judged_service import asked_service
 from support.scripted_judge import (
     Answer,
     Hang,
@@ -22,7 +23,7 @@ from support.scripted_judge import (
     ScriptedJudge,
     Status,
 )
-from support.scripted_service import async_client_of, listening, real_app
+from support.scripted_service import listening
 
 ROLLOUT = {
     "question": "When did the Alder viaduct open, and what did it cost?",
@@ -39,8 +40,8 @@ EVERYTHING = {"reward", "rubric_reward", "citation"}
 @asynccontextmanager
 async def service(script: Script, **settings: Any) -> AsyncIterator[tuple[Any, ScriptedJudge]]:
     async with ScriptedJudge(script) as judge:
-        table = judge.settings(**{"judge_attempts": 2, "judge_linger_s": 0.0, **settings})
-        async with async_client_of(real_app(table)) as client:
+        given = {"judge_attempts": 2, "judge_linger_s": 0.0, "evidence_quotes": True, **settings}
+        async with asked_service(judge, **given) as client:
             yield client, judge
 
 

@@ -3,16 +3,20 @@
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 from anyio.from_thread import start_blocking_portal
 
-from support.scripted_judge import Answer, Hang, Script, ScriptedJudge
-from support.scripted_service import listening, real_app
+from citemark_service.judges.tasks import Judge
+from citemark_service.settings import Settings
+from citemark_service.telemetry.metrics import Metrics
+from citemark_service.verdicts.caching import cache_verdicts
+from support.scripted_judge import MODEL, Answer, Hang, Script, ScriptedJudge
+from support.scripted_service import async_client_of, listening, real_app
 from support.step_rollouts import CALLS, by_content
 
 _ROLLOUT = re.compile(r"long is bridge (\d+),.*This is sample (\d+)\.", re.DOTALL)
@@ -90,3 +94,20 @@ def judged_service(script: Script | Mortal, **settings: Any) -> Iterator[Judged]
         }
         with listening(real_app(judge.settings(**given))) as url:
             yield Judged(url, judge)
+
+
+@asynccontextmanager
+async def asked_service(
+    *judges: ScriptedJudge,
+    metrics: Metrics | None = None,
+    judge: Judge | None = None,
+    **settings: Any,
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the service, in a thread, that asks `judges`, or `judge` behind the cache."""
+    urls = tuple(each.url for each in judges) or ("http://unused/v1",)
+    server = {"judge": "vllm", "judge_urls": urls, "judge_model": MODEL}
+    fixed = {**server, "evidence_quotes": False, "nonce_secret": "one for all"}
+    table, metrics = Settings(**{**fixed, **settings}), metrics or Metrics()
+    cached = judge and cache_verdicts(judge, table, metrics)
+    async with async_client_of(real_app(table, metrics, judge=cached)) as client:
+        yield client

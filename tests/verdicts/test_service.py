@@ -1,23 +1,18 @@
 """The real service before a scripted judge: what is asked once, and what leaving it does."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 
-from citemark_service.judges.tasks import Judge
-from citemark_service.settings import Settings
-from citemark_service.telemetry.metrics import Metrics
-from citemark_service.verdicts.caching import cache_verdicts
 from support.in_process_judges import GatedJudge
 from support.judge_tasks import by_shape, filled, shape_of
+from support.judged_service import asked_service
 from support.readable_metrics import ReadableMetrics
-from support.scripted_judge import MODEL, Hang, Reply, ScriptedJudge, Status
-from support.scripted_service import async_client_of, real_app
+from support.scripted_judge import Hang, Reply, Status
 from support.waiting import until
 
 ROLLOUT = {
@@ -28,20 +23,6 @@ ROLLOUT = {
     "positive_rubrics": ["Gives the year", "Gives the cost"],
 }
 GOOD = by_shape(V=2, S=2, U=1, C=1)
-
-
-@asynccontextmanager
-async def service(
-    judge: ScriptedJudge | Judge, metrics: Metrics | None = None, **settings: Any
-) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a service, in a thread, that asks `judge` at its socket or in process."""
-    url = "http://unused" if isinstance(judge, Judge) else judge.url
-    asked = {"judge": "vllm", "judge_url": url, "judge_model": MODEL, "evidence_quotes": False}
-    table = Settings.model_validate({**asked, **settings})
-    metrics = metrics or Metrics()
-    cached = cache_verdicts(judge, table, metrics) if isinstance(judge, Judge) else None
-    async with async_client_of(real_app(table, metrics, judge=cached)) as client:
-        yield client
 
 
 async def post(client: httpx.AsyncClient, **changes: Any) -> Any:
@@ -67,7 +48,7 @@ async def test_reposts_join_the_judgement_that_is_under_way():
     asked = {"question": "wait", "response": str(ROLLOUT["response"]).replace("S_2,S_1", "S_2")}
     posts = partial(metrics.sample, "inflight_requests")
 
-    async with service(judge, metrics) as client:
+    async with asked_service(judge=judge, metrics=metrics) as client:
         for _ in range(3):
             await give_up(client, lambda: posts() and judge.started, **asked)
             await until(lambda: not posts())
@@ -82,7 +63,7 @@ async def test_reposts_join_the_judgement_that_is_under_way():
 
 async def test_a_client_that_comes_back_after_the_verdict_finds_it(start_judge):
     judge = await start_judge(slow(0.5))
-    async with service(judge) as client:
+    async with asked_service(judge) as client:
         await give_up(client, lambda: judge.calls == 2)
         await until(lambda: judge.in_flight == 0)
         result = await post(client)
@@ -94,7 +75,7 @@ async def test_a_client_that_comes_back_after_the_verdict_finds_it(start_judge):
 async def test_a_client_that_stays_away_frees_the_judge_after_the_linger(start_judge, linger_s):
     hanging = [True]
     judge = await start_judge(lambda r: Hang() if hanging else GOOD(r))
-    async with service(judge, judge_linger_s=linger_s) as client:
+    async with asked_service(judge, judge_linger_s=linger_s) as client:
         start = asyncio.get_running_loop().time()
         await give_up(client, lambda: judge.calls == 2)
         await until(lambda: judge.abandoned == 2)
@@ -107,7 +88,7 @@ async def test_a_client_that_stays_away_frees_the_judge_after_the_linger(start_j
 
 async def test_a_stopping_service_leaves_no_call_behind(start_judge):
     judge = await start_judge(lambda _: Hang())
-    async with service(judge, judge_linger_s=60) as client:
+    async with asked_service(judge, judge_linger_s=60) as client:
         await give_up(client, lambda: judge.calls == 2)
         assert judge.in_flight == 2
     await until(lambda: judge.abandoned == 2)
@@ -116,7 +97,7 @@ async def test_a_stopping_service_leaves_no_call_behind(start_judge):
 async def test_knobs_weights_and_ids_cost_no_call(start_judge):
     judge = await start_judge(by_shape(V=1, S=2, U=1, C=1))
     weighted = [{"description": text, "weight": 3} for text in ROLLOUT["positive_rubrics"]]
-    async with service(judge) as client:
+    async with asked_service(judge) as client:
         first = await post(client)
         assert (first["cached"], first["judge"]["calls"], judge.calls) == (False, 2, 2)
         changed = [
@@ -134,7 +115,7 @@ async def test_knobs_weights_and_ids_cost_no_call(start_judge):
 async def test_a_claim_said_again_elsewhere_costs_no_call(start_judge):
     judge = await start_judge(GOOD)
     said = "<answer>\n<snippet id=p7>It opened in 1871.</snippet></answer>"
-    async with service(judge) as client:
+    async with asked_service(judge) as client:
         await post(client)
         result = await post(
             client, response=said, tool_output="<snippet id=p7>It opened in 1871.</snippet>"
@@ -149,7 +130,7 @@ async def test_who_joins_a_judgement_with_less_time_fails_alone(start_judge):
     hanging: list[bool] = []
     judge = await start_judge(lambda r: Hang() if hanging else GOOD(r))
     known = {**ROLLOUT, "question": "When did it open?"}
-    async with service(judge) as client:
+    async with asked_service(judge) as client:
         await post(client, question=known["question"])
         hanging.append(True)
         first = asyncio.create_task(client.post("/v1/score", json=ROLLOUT))
@@ -169,7 +150,7 @@ async def test_who_joins_a_judgement_with_less_time_fails_alone(start_judge):
 async def test_a_failure_is_not_kept(start_judge):
     broken = [True]
     judge = await start_judge(lambda r: Status(500) if broken else GOOD(r))
-    async with service(judge, judge_attempts=1) as client:
+    async with asked_service(judge, judge_attempts=1) as client:
         assert (await post(client))["failure"]["kind"] == "judge_server_error"
         broken.clear()
         result = await post(client)
@@ -182,7 +163,7 @@ async def test_a_store_outlives_the_service_and_another_prompt_is_another_judge(
     rewards = []
     other_prompts = (({"criteria_per_call": 6}, False, 4), ({"evidence_quotes": True}, False, 6))
     for changes, cached, calls in (({}, False, 2), ({}, True, 2), *other_prompts):
-        async with service(judge, verdict_cache=url, **changes) as client:
+        async with asked_service(judge, verdict_cache=url, **changes) as client:
             result = await post(client)
         assert (result["cached"], judge.calls) == (cached, calls)
         rewards.append(result["reward"])
@@ -192,7 +173,7 @@ async def test_a_store_outlives_the_service_and_another_prompt_is_another_judge(
 async def test_redis_dies_in_the_middle_of_a_batch(start_judge, redis_server, log):
     judge = await start_judge(slow(0.1))
     items = [{**ROLLOUT, "question": f"{ROLLOUT['question']} {n}"} for n in range(40)]
-    async with service(judge, log, verdict_cache=redis_server.url) as client:
+    async with asked_service(judge, metrics=log, verdict_cache=redis_server.url) as client:
         running = asyncio.create_task(client.post("/v1/score", json={"items": items}))
         await until(lambda: judge.calls > 10)
         redis_server.kill()
@@ -206,7 +187,7 @@ async def test_equal_rollouts_are_judged_once_and_metrics_tell_where_verdicts_ca
     start_judge, log
 ):
     judge = await start_judge(slow(0.3))
-    async with service(judge, log) as client:
+    async with asked_service(judge, metrics=log) as client:
         one, other = (await client.post("/v1/score", json={"items": 2 * [ROLLOUT]})).json()["items"]
         assert one["reward"] == other["reward"] == (await post(client))["reward"]
     assert not one["cached"]
