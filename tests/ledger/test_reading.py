@@ -22,11 +22,48 @@ def reader(engine, make):
     return LedgerReader(engine)
 
 
-def test_runs_and_steps_come_latest_first_with_their_sums(reader):
+def test_runs_come_latest_first_with_their_sums(reader):
     runs = [(run["run"], run["rollouts"], run["steps"]) for run in reader.runs()]
     assert runs == [("", 1, 1), ("b", 16, 2), ("a", 16, 2)]
-    assert [step["step"] for step in reader.latest_steps("a", limit=10)] == [1, 0]
-    assert reader.latest_steps("unknown", limit=10) == []
+
+
+@pytest.fixture
+def stretched(engine, make):
+    """A run whose steps are 0 to 2 and 10, with two rollouts each."""
+    entries = [make(n, run="a", step=n // 2) for n in range(6)]
+    entries += [make(n, run="a", step=10) for n in (6, 7)]
+    LedgerStore(engine, max_bytes=2**40, max_days=None).write(entries)
+    return LedgerReader(engine)
+
+
+@pytest.mark.parametrize("points", [1, 2, 3, 5, 11, 100])
+def test_a_curve_has_few_points_that_hold_every_rollout(stretched, points):
+    curve = stretched.curve("a", points=points)
+    assert 1 <= len(curve) <= points
+    assert sum(each["rollouts"] for each in curve) == 8
+    assert (curve[0]["step"], curve[-1]["last"]) == (0, 10)
+    reward = sum(step["reward_sum"] for step in stretched.latest_steps("a", limit=100))
+    assert sum(each["reward_sum"] for each in curve) == pytest.approx(reward)
+
+
+def test_steps_come_from_the_last_to_the_first_piece_by_piece(stretched):
+    assert [row["step"] for row in stretched.latest_steps("a", limit=2)] == [10, 2]
+    assert [row["step"] for row in stretched.latest_steps("a", before=2, limit=9)] == [1, 0]
+    assert stretched.neighbours("a", 2) == (1, 10)
+    assert stretched.neighbours("a", 10) == (2, None)
+    assert stretched.curve("b", points=10) == stretched.latest_steps("b", limit=10) == []
+
+
+def test_a_window_holds_the_latest_and_excerpts_go_as_far_as_there_is_room(reader):
+    rows = reader.window("a", 1, limit=5)
+    assert [row["seq"] for row in rows] == [16, 15, 14, 13, 12]
+    assert len(reader.samples(rows)) == 5
+    long = [{**rows[0], "chars": 23_999_990}, *rows[1:]]
+    assert [sample.row["seq"] for sample in reader.samples(long)] == [16]
+    (bare,) = reader.window("", -1)
+    (question,) = reader.questions([bare, *rows]).values()
+    assert question.endswith("?") or len(question) == 100
+    assert reader.questions(rows) == {}
 
 
 def test_groups_come_with_the_widest_spread_first(reader):
