@@ -1,12 +1,9 @@
 """Signals to a real process: what is in flight is delivered, what is new is refused."""
 
 import json
-import re
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ import httpx
 import pytest
 
 from support.running_service import PATIENCE_S, until
+from support.service_process import ServiceProcess, service_process
 
 _ENTRY = """
 import sys, threading
@@ -25,60 +23,41 @@ from support.in_process_judges import GatedJudge
 
 judge = GatedJudge()
 threading.Thread(target=lambda: sys.stdin.readline() and judge.gate.set(), daemon=True).start()
-run(create_app(load_settings(port=0, stop_grace_s=float(sys.argv[1])), judge))
+run(create_app(load_settings(), judge))
 """
 
 
-class Process:
-    """A service in a process of its own; a line on its standard input opens the judge's gate."""
-
-    def __init__(self, grace_s: float, log: Path) -> None:
-        self._log = log
-        with log.open("wb") as stderr:
-            self.popen = subprocess.Popen(
-                [sys.executable, "-c", _ENTRY, str(grace_s)],
-                stdin=subprocess.PIPE,
-                stderr=stderr,
-                cwd=Path(__file__).parents[1],
-            )
-        until(lambda: "serving on" in self.log)
-        (url,) = re.findall(r"serving on (http://\S+)", self.log)
-        self.client = httpx.Client(base_url=url, timeout=PATIENCE_S)
-        self._pool = ThreadPoolExecutor(1)
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text()
-
-    def hold(self, body: Any, inflight: int) -> Future[httpx.Response]:
-        """Post what waits for the gate, and return once it is in flight."""
-        answer = self._pool.submit(self.client.post, "/v1/score", json=body)
-        shown = f"\ncitemark_inflight_rollouts {inflight:.1f}\n"
-        until(lambda: shown in self.client.get("/metrics").text)
-        return answer
-
-    def draining(self) -> bool:
-        return self.client.get("/readyz").status_code == 503
-
-    def stop(self) -> None:
-        self.popen.kill()
-        self.popen.communicate()
-        self._pool.shutdown()
-        self.client.close()
+@pytest.fixture
+def process(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ServiceProcess]:
+    """A line on its standard input opens the judge's gate."""
+    grace_s = getattr(request, "param", 600.0)
+    with service_process(tmp_path, "-c", _ENTRY, stop_grace_s=grace_s) as running:
+        yield running
 
 
 @pytest.fixture
-def process(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Process]:
-    running = Process(getattr(request, "param", 600.0), tmp_path / "log")
-    yield running
-    running.stop()
+def hold(process: ServiceProcess) -> Iterator[Callable[[Any, int], Future[httpx.Response]]]:
+    """`hold(body, 2)` posts what waits for the gate, and returns once two are in flight."""
+    with ThreadPoolExecutor(1) as pool:
+
+        def post(body: Any, inflight: int) -> Future[httpx.Response]:
+            answer = pool.submit(process.client.post, "/v1/score", json=body)
+            shown = f"\ncitemark_inflight_rollouts {inflight:.1f}\n"
+            until(lambda: shown in process.client.get("/metrics").text)
+            return answer
+
+        yield post
+
+
+def is_draining(process: ServiceProcess) -> bool:
+    return process.client.get("/readyz").status_code == 503
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_lets_work_finish_and_refuses_more(process, rollout, number):
-    running = process.hold({"items": [rollout("wait"), rollout("now")]}, 2)
+def test_a_signal_lets_work_finish_and_refuses_more(process, hold, rollout, number):
+    running = hold({"items": [rollout("wait"), rollout("now")]}, 2)
     process.popen.send_signal(number)
-    until(process.draining)
+    until(lambda: is_draining(process))
     for path in ("/v1/score", "/v1/score/stream"):
         refused = process.client.post(path, json=rollout())
         assert refused.status_code == 503
@@ -94,8 +73,8 @@ def test_a_signal_lets_work_finish_and_refuses_more(process, rollout, number):
 
 
 @pytest.mark.parametrize("process", [0.5], indirect=True)
-def test_the_grace_ends_and_says_so(process, rollout):
-    running = process.hold(rollout("wait"), 1)
+def test_the_grace_ends_and_says_so(process, hold, rollout):
+    running = hold(rollout("wait"), 1)
     process.popen.terminate()
     response = running.result()
     assert (response.status_code, response.json()["error"]) == (503, "shutting_down")
@@ -103,10 +82,10 @@ def test_the_grace_ends_and_says_so(process, rollout):
     assert "cutting 1 rollouts off" in process.log
 
 
-def test_a_second_signal_ends_it_at_once(process, rollout):
-    running = process.hold(rollout("wait"), 1)
+def test_a_second_signal_ends_it_at_once(process, hold, rollout):
+    running = hold(rollout("wait"), 1)
     process.popen.terminate()
-    until(process.draining)
+    until(lambda: is_draining(process))
     process.popen.terminate()
     assert process.popen.wait(PATIENCE_S) == -signal.SIGTERM
     assert isinstance(running.exception(), httpx.HTTPError) or running.result().is_error
