@@ -38,7 +38,6 @@ from citemark_schemas.score import (
     StreamLine,
     Term,
     Versions,
-    WarningKind,
 )
 from citemark_schemas.signals import SIGNALS, metrics_of
 from citemark_schemas.transcript import (
@@ -49,7 +48,7 @@ from citemark_schemas.transcript import (
     tools_in,
     unwrap_response,
 )
-from citemark_schemas.verdict import ClaimVerdict, CriterionVerdict, SentenceVerdict
+from citemark_schemas.verdict import ClaimVerdict, CriterionVerdict, SentenceVerdict, WarningKind
 
 __all__ = [
     "SIGNALS",

@@ -1,7 +1,6 @@
 """What the service returns for a rollout: the reward and everything that led to it."""
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -10,12 +9,12 @@ from citemark_schemas.failure import Failure, Refusal
 from citemark_schemas.knobs import Finite, Knobs, ReadStyle
 from citemark_schemas.model import ResponseModel
 from citemark_schemas.rubric import Polarity, Source
-from citemark_schemas.verdict import Unit
+from citemark_schemas.verdict import Caveats, Unit, WarningKind
 
 Span = tuple[int, int]
 
 
-class RubricScore(ResponseModel):
+class RubricScore(ResponseModel, Caveats):
     """One criterion's part in the reward."""
 
     title: str
@@ -32,7 +31,7 @@ class RubricScore(ResponseModel):
     """False where the judge's quote is not in the answer; None where it gave none."""
 
 
-class ClaimScore(ResponseModel):
+class ClaimScore(ResponseModel, Caveats):
     """One distinct claim; equal claims are merged, with the union of their ids."""
 
     text: str
@@ -57,7 +56,7 @@ class ClaimScore(ResponseModel):
     """Half-open character range of the first occurrence's tag in `response`."""
 
 
-class SentenceScore(ResponseModel):
+class SentenceScore(ResponseModel, Caveats):
     """One sentence of the answer outside the claim tags."""
 
     text: str
@@ -120,25 +119,14 @@ class Term(ResponseModel):
     """What is missing to `weight`, or to 0 where that is negative; the amounts add up to it."""
 
 
-class WarningKind(StrEnum):
-    """What may make a number say less than it seems; used as a metric label, so it is closed."""
-
-    UNREAD_CITATIONS = "unread_citations"
-    """The answer cites in a notation that `citation_style` does not read."""
-    MIXED_NOTATIONS = "mixed_notations"
-    """The answer mixes notations; it was read in the one that most of its citations have."""
-    NO_SOURCES = "no_sources"
-    """The tool output defines no source, so that no citation can count."""
-
-
 class ScoreWarning(ResponseModel):
-    """Something of the rollout that was not understood, without effect on the numbers."""
+    """Something of the rollout, or of the judge's replies, that could not be taken as it was."""
 
     kind: WarningKind
     message: str
     """For people; holds no rollout text."""
     count: int = Field(ge=1)
-    """How many citations it concerns; 1 where it concerns none."""
+    """How many citations or, where the judge is concerned, verdicts it is about; at least 1."""
 
 
 class JudgeUsage(ResponseModel):

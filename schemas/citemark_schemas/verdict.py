@@ -1,15 +1,50 @@
 """What a judge says, before any arithmetic. All scores are in [0, 1] and unflipped."""
 
+from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from citemark_schemas.model import ClosedModel
 
 Unit = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
-class CriterionVerdict(ClosedModel):
+class WarningKind(StrEnum):
+    """What may make a number say less than it seems; used as a metric label, so it is closed."""
+
+    UNREAD_CITATIONS = "unread_citations"
+    """The answer cites in a notation that `citation_style` does not read."""
+    MIXED_NOTATIONS = "mixed_notations"
+    """The answer mixes notations; it was read in the one that most of its citations have."""
+    NO_SOURCES = "no_sources"
+    """The tool output defines no source, so that no citation can count."""
+    UNSURE = "unsure"
+    """The judge's probabilities of a verdict were missing in part or not finite, so that the
+    verdict counts as the digit that was written."""
+    QUESTION_CUT = "question_cut"
+    """Of question or conversation the judge saw a part, since its context is too short; likewise
+    for the others."""
+    SOURCES_CUT = "sources_cut"
+    ANSWER_CUT = "answer_cut"
+    CRITERIA_CUT = "criteria_cut"
+
+
+class Caveats(BaseModel):
+    """What a verdict, and the score made of it, is to be taken with."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    caveats: tuple[WarningKind, ...] = ()
+    """Of `WarningKind` `unsure` and those that end in `_cut`."""
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the judge saw less than it would with a longer context."""
+        return any(kind.endswith("_cut") for kind in self.caveats)
+
+
+class CriterionVerdict(ClosedModel, Caveats):
     """How far a criterion is met or, for a negative one, how far its defect is present."""
 
     score: Unit
@@ -20,7 +55,7 @@ class CriterionVerdict(ClosedModel):
     """False where the judge offered a quote that the answer does not contain; None without one."""
 
 
-class ClaimVerdict(ClosedModel):
+class ClaimVerdict(ClosedModel, Caveats):
     """One claim against its cited snippets, jointly."""
 
     support: Unit
@@ -32,7 +67,7 @@ class ClaimVerdict(ClosedModel):
     id, which then contributes."""
 
 
-class SentenceVerdict(ClosedModel):
+class SentenceVerdict(ClosedModel, Caveats):
     """One sentence outside the claim tags."""
 
     factual: Unit

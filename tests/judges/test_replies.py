@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from citemark_schemas import WarningKind
 from citemark_service.errors import InvalidVerdict, JudgeError, JudgeTruncated, JudgeUnreadable
 from citemark_service.judges.chat import Alternative, ChatReply, Token
 from citemark_service.judges.language.grammar import citation_layout, criteria_layout
@@ -83,6 +84,13 @@ def test_a_claim_is_exactly_its_digits(value):
 def test_a_reply_that_was_stopped_counts_for_nothing(reason, error):
     with pytest.raises(error):
         parse_reply(reply('{"1":2,"2":0}', reason), TWO)
+
+
+@pytest.mark.parametrize("reason", [None, "", "eos_token", "STOP", "end_turn", "tool_calls"])
+def test_a_reply_that_is_complete_counts_whatever_its_server_calls_the_end(reason):
+    assert parse_reply(reply('{"1":2,"2":0}', reason), TWO).digits == {"1": (2,), "2": (0,)}
+    with pytest.raises(JudgeUnreadable):
+        parse_reply(reply('{"1":2,"2"', reason), TWO)
 
 
 def test_messages_never_carry_the_reply():
@@ -194,14 +202,25 @@ def test_a_score_stays_within_the_hull_of_what_was_offered(verdict, logprob, alt
     tokens = (Token(str(digit), logprob, weighed(*alternatives)),)
     score = expected_score(digit, top, (tokens[0], 0))
     offered = {int(text) for text, _ in alternatives if text in "012"[: top + 1]} | {digit}
-    assert min(offered) / top <= score <= max(offered) / top
+    assert (score is None) == (not alternatives or not math.isfinite(logprob))
+    assert score is None or min(offered) / top <= score <= max(offered) / top
 
 
-@pytest.mark.parametrize("listed", [b"null", b"{}", b"[7]", b'[{"token":"2","logprob":"-1"}]'])
-def test_a_verdict_whose_alternatives_are_none_is_unreadable(listed):
-    tokens = (Token('{"1":', -0.1), Token("2", -0.1, msgspec.Raw(listed)), Token("}", -0.1))
-    with pytest.raises(JudgeUnreadable, match="alternatives"):
-        parse_reply(reply('{"1":2}', tokens=tokens), ONE)
+@pytest.mark.parametrize(
+    "listed",
+    ["null", "[]", "{}", "[7]", '[{"token":"2","logprob":"-1"}]', '[{"token":"1","logprob":null}]'],
+)
+def test_a_verdict_whose_alternatives_are_unusable_is_bare_and_unsure_alone(listed):
+    tokens = (
+        Token('{"1":', -0.1),
+        Token("1", -0.1, msgspec.Raw(listed.encode())),
+        Token(',"2":', None),
+        Token("1", -0.1, weighed(("1", -0.1), ("x", -3.0))),
+        Token("}", -0.1),
+    )
+    reading = parse_reply(reply('{"1":1,"2":1}', tokens=tokens), TWO)
+    assert reading.scores == {"1": (0.5,), "2": (0.5,)}
+    assert (reading.caveats("1"), reading.caveats("2")) == ((WarningKind.UNSURE,), ())
 
 
 ANSWER = (

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_service.errors import JudgeError, JudgeRejected, JudgeUnreadable
+from citemark_service.errors import JudgeError, JudgeRejected, JudgeUnreachable, JudgeUnreadable
 from citemark_service.judges.chat import ChatReply, Message, Token
 from citemark_service.judges.server.reply import (
     MAX_REPLY_BYTES,
@@ -41,31 +41,51 @@ def test_a_server_that_counts_nothing_still_counts_as_a_call():
         b"null",
         b"[]",
         b"{}",
-        b'{"choices":[{"message":{"content":"x"}}]',
         b'{"choices":{}}',
         b'{"choices":[]}',
         b'{"choices":[{}]}',
         b'{"choices":[{"message":{"content":7}}]}',
         b'{"choices":[{"message":{"content":["x"]}}]}',
-        b'{"choices":[{"message":{"content":"x"}}],"usage":{"prompt_tokens":-1}}',
-        b'{"choices":[{"message":{"content":"x"}}],"usage":{"prompt_tokens":"1"}}',
-        b'{"choices":[{"message":{"content":"x"},"logprobs":{"content":[{"token":1}]}}]}',
         b'{"error":{"message":"out of memory"},"choices":[{"message":{"content":"x"}}]}',
         b'{"choices":[{"message":{"content":"\xff"}}]}',
         b'{"choices":[{"message":{"content":"\\ud800"}}]}',
-        b'{"x":' + b"[" * 100_000,
+        b'{"choices":' + b"[" * 100_000 + b"NaN",
         b'"' + b"x" * MAX_REPLY_BYTES + b'"',
     ],
-    ids=range(17),
+    ids=range(13),
 )
 def test_any_other_envelope_is_unreadable(body):
     with pytest.raises(JudgeUnreadable):
         read_reply(body)
 
 
+@pytest.mark.parametrize("body", [b"", b'{"choices":[{"message":{"content":"x"}}]', b'{"a":' * 9])
+def test_a_body_that_ends_early_is_a_fault_of_the_way(body):
+    with pytest.raises(JudgeUnreachable):
+        read_reply(body)
+
+
+@pytest.mark.parametrize(
+    ("usage", "counted"),
+    [
+        (
+            '{"prompt_tokens":-1,"completion_tokens":2,"prompt_tokens_details":[]}',
+            Usage(1, 0, 0, 2),
+        ),
+        ('{"prompt_tokens":"1","completion_tokens":2.0}', Usage(1, 0, 0, 2)),
+        ('{"prompt_tokens":null,"prompt_tokens_details":{"cached_tokens":NaN}}', Usage(1)),
+        ('{"prompt_tokens":1e300,"completion_tokens":-Infinity}', Usage(1)),
+        ("[7]", Usage(1)),
+    ],
+)
+def test_odd_counts_cost_nothing(usage, counted):
+    body = f'{{"choices":[{{"message":{{"content":"x"}}}}],"usage":{usage}}}'
+    assert read_reply(body.encode()).usage == counted
+
+
 @given(st.binary() | st.builds(msgspec.json.encode, st.dictionaries(st.text(), st.integers())))
 def test_no_body_raises_anything_else(body):
-    with contextlib.suppress(JudgeUnreadable):
+    with contextlib.suppress(JudgeUnreadable, JudgeUnreachable):
         read_reply(body)
     assert isinstance(error_of(400, body), JudgeRejected)
 
@@ -94,8 +114,8 @@ def test_tokens_that_the_text_leaves_out_are_dropped(texts, content, kept):
 def test_halves_of_a_character_become_one_token_and_verdicts_keep_their_places():
     tokens = listed('"', " \ufffd", "\ufffd\ufffd", 'x"', ":", "2", "")
     found = align_tokens(tokens, '" 🦦x":2')
-    assert found == (tokens[0], Token(" 🦦", -3.0), *tokens[3:6])
-    assert align_tokens(listed("a", "\ufffd", "\ufffd"), "aé") == (*listed("a"), Token("é", -3.0))
+    assert found == (tokens[0], Token(" 🦦"), *tokens[3:6])
+    assert align_tokens(listed("a", "\ufffd", "\ufffd"), "aé") == (*listed("a"), Token("é"))
 
 
 @pytest.mark.parametrize(

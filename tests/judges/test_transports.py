@@ -151,6 +151,7 @@ async def test_the_reply_the_meter_and_the_observer_agree(start_judge, open_pool
 RETRIED: list[tuple[Answer, type[JudgeError]]] = [
     (Reset(), JudgeUnreachable),
     (Reset(sent=40), JudgeUnreachable),
+    (CUT, JudgeUnreachable),
     (Status(429), JudgeOverloaded),
     (Status(503), JudgeOverloaded),
     (Status(500), JudgeServerError),
@@ -165,7 +166,6 @@ FINAL: list[tuple[Answer, type[JudgeError]]] = [
     (Status(404), JudgeRejected),
     (Status(422), JudgeRejected),
     (Raw(b"", 307, {"location": "http://127.0.0.1:1/v1"}), JudgeRejected),
-    (CUT, JudgeUnreadable),
     (Raw(b'{"choices":[]}', 202), JudgeUnreadable),
     (Raw(b"", 204), JudgeUnreadable),
     (Raw(b'{"x":"' + b"x" * 9_000_000 + b'"}'), JudgeUnreadable),

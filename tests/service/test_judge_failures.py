@@ -1,9 +1,11 @@
 """The whole service against a judge that fails: a typed failure, never an unsupported number."""
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -17,11 +19,14 @@ from support.judged_service import asked_service
 from support.scripted_judge import (
     Answer,
     Hang,
+    Listed,
+    Raw,
     Reply,
     Reset,
     Script,
     ScriptedJudge,
     Status,
+    completion,
 )
 from support.scripted_service import listening
 
@@ -72,6 +77,64 @@ async def test_each_way_to_fail_has_its_kind_and_no_number(name):
     assert {result[part] for part in EVERYTHING} == {None}
     assert result["rubrics"] == []
     assert all(claim["support"] is None for claim in result["claims"])
+
+
+class Odd(NamedTuple):
+    """Changes to the bookkeeping of a good reply, in which all verdicts are there."""
+
+    choice: Mapping[str, Any] = MappingProxyType({})
+    token: Mapping[str, Any] = MappingProxyType({})
+    usage: object = None
+
+    def __call__(self, request: dict[str, Any]) -> Raw:
+        good = GOOD(request)
+        assert isinstance(good, Reply)
+        content = str(good.content)
+        tokens = tuple(Listed(c, -0.1, ((c, -0.1), ("x", -3.0))) for c in content)
+        body = json.loads(completion(Reply(content, tokens=tokens)))
+        body["usage"] = self.usage
+        body["choices"][0] |= self.choice
+        for token in body["choices"][0]["logprobs"]["content"] if self.token else ():
+            token.update(self.token)
+        return Raw(json.dumps(body).encode())
+
+
+UNUSABLE = [
+    Odd(token={"top_logprobs": None}),
+    Odd(token={"logprob": None}),
+    Odd(token={"logprob": float("-inf")}),
+    Odd(token={"logprob": float("nan")}),
+    Odd(choice={"logprobs": []}),
+    Odd(choice={"logprobs": {"content": []}}),
+]
+
+
+@pytest.mark.parametrize("script", UNUSABLE, ids=range(len(UNUSABLE)))
+async def test_unusable_logprobs_cost_no_reward_and_are_flagged_and_counted(script):
+    plain = await scored(GOOD)
+    async with service(script) as (client, _):
+        result = (await client.post("/v1/score", json=ROLLOUT)).json()
+        metrics = (await client.get("/metrics")).text
+    assert result["reward"] == plain["reward"]
+    judged = [*result["rubrics"], *result["claims"], *result["uncited"]]
+    assert {tuple(verdict["caveats"]) for verdict in judged} == {("unsure",)}
+    (warning,) = result["warnings"]
+    assert (warning["kind"], warning["count"]) == ("unsure", len(judged))
+    assert 'citemark_warnings_total{kind="unsure"} 1.0' in metrics
+
+
+REASONS = ("eos_token", "STOP", "end_turn", "")
+BILLS: list[object] = [{"prompt_tokens": None, "completion_tokens": -1.5}, "free", [], 7]
+HARMLESS = [
+    *(Odd(choice={"finish_reason": reason}) for reason in REASONS),
+    *(Odd(usage=bill) for bill in BILLS),
+]
+
+
+@pytest.mark.parametrize("script", HARMLESS, ids=range(len(HARMLESS)))
+async def test_other_odd_bookkeeping_is_no_matter(script):
+    result, plain = await scored(script), await scored(GOOD)
+    assert (result["reward"], result["warnings"]) == (plain["reward"], [])
 
 
 class Forgetful(CountingJudge):

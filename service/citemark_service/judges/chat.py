@@ -7,7 +7,6 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from citemark_service.errors import JudgeUnreadable
 from citemark_service.judges.tasks import Usage
 
 ConstraintStyle = Literal["structured_outputs", "json_schema"]
@@ -76,7 +75,7 @@ class Alternative(msgspec.Struct, frozen=True, gc=False):
     """A candidate token with its natural-log probability before any grammar mask."""
 
     text: str = msgspec.field(name="token")
-    logprob: float
+    logprob: float | None = None  # None where the server had no number
 
 
 class Token(Alternative, frozen=True, gc=False):
@@ -86,11 +85,11 @@ class Token(Alternative, frozen=True, gc=False):
 
     @property
     def alternatives(self) -> list[Alternative]:
-        """Decode the alternatives. Raises `JudgeUnreadable` for anything but a list of tokens."""
+        """Decode the alternatives; none where they are anything but a list of tokens."""
         try:
             return _ALTERNATIVES.decode(self.top_logprobs)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise JudgeUnreadable(f"the alternatives of a token: {error}") from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return []
 
 
 _ALTERNATIVES: Final = msgspec.json.Decoder(list[Alternative])
@@ -104,4 +103,5 @@ class ChatReply:
     finish_reason: str | None
     usage: Usage
     tokens: tuple[Token, ...] | None = None
-    """None without logprobs; otherwise their texts join to `content`."""
+    """None without logprobs, empty where they are unusable; otherwise their texts join to
+    `content`."""

@@ -45,6 +45,7 @@ def score_criterion(criterion: Criterion, verdict: CriterionVerdict) -> RubricSc
         score=1.0 - verdict.score if negative else verdict.score,
         evidence=verdict.evidence,
         evidence_found=verdict.evidence_found,
+        caveats=verdict.caveats,
     )
 
 

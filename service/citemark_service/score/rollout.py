@@ -45,6 +45,7 @@ from citemark_service.parsing.format import format_report
 from citemark_service.parsing.parsed import Answer, Claim, Sentence, Sources
 from citemark_service.parsing.sources import read_sources
 from citemark_service.parsing.units import statements
+from citemark_service.score.caveats import warn_of_caveats
 from citemark_service.score.citations import fabricated_ids, judgeable_ids, score_citations
 from citemark_service.score.formula import add_reward, rubric_reward, score_criterion
 
@@ -206,13 +207,14 @@ class ParsedRollout:
 
     def _result(self, judge: JudgeUsage, versions: Versions, **parts: Any) -> ScoreResult:
         fields: dict[str, Any] = {"rubric_reward": None, "citation": None, **parts}
+        judged = [*fields.get("rubrics", ()), *fields.get("claims", ()), *fields.get("uncited", ())]
         draft = ScoreResult(
             id=self.id,
             rollout_hash=self.hash,
             reward=None,
             format=self.format,
             citation_style=self.answer.style,
-            warnings=tuple(self._warn()),
+            warnings=(*self._warn(), *warn_of_caveats(judged)),
             judge=judge,
             knobs=self.knobs,
             versions=versions,
@@ -268,6 +270,7 @@ class ParsedRollout:
                     statements=1 if judgeable else statements(claim.text),
                     occurrences=claim.occurrences,
                     span=claim.span,
+                    caveats=verdict.caveats if verdict else (),
                 )
             )
         return tuple(scores)
@@ -281,8 +284,14 @@ class ParsedRollout:
             verdict = verdicts.get(sentence) if verdicts is not None else None
             # Sentences beyond the cap count as facts, so that padding an answer never helps.
             unjudged = None if verdicts is None else 1.0
-            factual = verdict.factual if verdict else unjudged
-            scores.append(SentenceScore(text=sentence.text, span=sentence.span, factual=factual))
+            scores.append(
+                SentenceScore(
+                    text=sentence.text,
+                    span=sentence.span,
+                    factual=verdict.factual if verdict else unjudged,
+                    caveats=verdict.caveats if verdict else (),
+                )
+            )
         return tuple(scores)
 
 

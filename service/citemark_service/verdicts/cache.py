@@ -172,6 +172,7 @@ def rename(verdict: Verdict, names: Iterable[str], others: Iterable[str]) -> Ver
         support=verdict.support,
         substantive=verdict.substantive,
         contributing={renamed[name]: share for name, share in verdict.contributing.items()},
+        caveats=verdict.caveats,
     )
 
 

@@ -112,17 +112,26 @@ class LanguageJudge(Judge):
             return CitationVerdicts((), ())
         written = self._writer.citations(task)
         ask = _Ask("citations", task, lambda **_: written, meter, deadline)
-        scores = (await self._ask(ask, quotes=False)).scores
+        reading = await self._ask(ask, quotes=False)
+        scores = reading.scores
         claims = []
         for number, claim in enumerate(task.claims, start=1):
-            support, substantive, *parts = scores[str(number)]
+            key = str(number)
+            support, substantive, *parts = scores[key]
             # A claim with one id has no contribution digits.
             contributing = dict(zip(claim.ids, parts, strict=False))
             claims.append(
-                ClaimVerdict(support=support, substantive=substantive, contributing=contributing)
+                ClaimVerdict(
+                    support=support,
+                    substantive=substantive,
+                    contributing=contributing,
+                    caveats=reading.caveats(key),
+                )
             )
-        numbers = range(1, len(task.sentences) + 1)
-        sentences = tuple(SentenceVerdict(factual=scores[f"s{n}"][0]) for n in numbers)
+        sentences = tuple(
+            SentenceVerdict(factual=scores[key][0], caveats=reading.caveats(key))
+            for key in (f"s{number}" for number in range(1, len(task.sentences) + 1))
+        )
         return CitationVerdicts(tuple(claims), sentences)
 
     def prompts(self, criteria: CriteriaTask, citations: CitationTask | None) -> tuple[Words, ...]:
@@ -165,14 +174,18 @@ class LanguageJudge(Judge):
         unsteered = reading
         if not all(found.values()):
             unsteered = await self._ask_again(ask, FailureKind.INVALID_VERDICT, temperature=0.0)
-        return tuple(
-            CriterionVerdict(
-                score=(unsteered if found.get(key) is False else reading).scores[key][0],
-                evidence=quotes[key] if found.get(key) else None,
-                evidence_found=found.get(key),
+        verdicts = []
+        for key in keys:
+            chosen = unsteered if found.get(key) is False else reading
+            verdicts.append(
+                CriterionVerdict(
+                    score=chosen.scores[key][0],
+                    evidence=quotes[key] if found.get(key) else None,
+                    evidence_found=found.get(key),
+                    caveats=chosen.caveats(key),
+                )
             )
-            for key in keys
-        )
+        return tuple(verdicts)
 
     async def _ask(
         self, ask: _Ask, *, quotes: bool, temperature: float = 0.0, last: bool = False

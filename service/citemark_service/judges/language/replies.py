@@ -16,6 +16,7 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
+from citemark_schemas import WarningKind
 from citemark_service.errors import InvalidVerdict, JudgeTruncated, JudgeUnreadable
 from citemark_service.judges.chat import ChatReply, Token
 from citemark_service.judges.language.grammar import Field, Layout
@@ -31,6 +32,11 @@ class ParsedReply:
     digits: Mapping[str, tuple[int, ...]]  # as written
     scores: Mapping[str, tuple[float, ...]]  # see `expected_score`
     quotes: Mapping[str, str]
+    unsure: frozenset[str]  # keys with a digit whose probabilities are unusable
+    cut: tuple[WarningKind, ...] = ()  # what the prompt did not hold whole
+
+    def caveats(self, key: str) -> tuple[WarningKind, ...]:
+        return (WarningKind.UNSURE, *self.cut) if key in self.unsure else self.cut
 
 
 class _JsonObject(tuple[tuple[str, Any], ...]):
@@ -44,7 +50,7 @@ def parse_reply(reply: ChatReply, layout: Layout) -> ParsedReply:
 
     Raises:
         JudgeTruncated: the reply ended for length.
-        JudgeUnreadable: it is empty, not JSON, of another shape, or did not end by itself.
+        JudgeUnreadable: it is empty, not JSON, of another shape, or was filtered.
         InvalidVerdict: a verdict is missing, repeated or off its menu.
     """
     values = _parse_object(reply, layout)
@@ -53,25 +59,32 @@ def parse_reply(reply: ChatReply, layout: Layout) -> ParsedReply:
     places = _find_digits(reply.content)
     tokens = TokenMap(reply.content, reply.tokens)
     scores: dict[str, tuple[float, ...]] = {}
+    unsure = set()
     for field in verdicts:
         place = places.get(field.key)
-        scores[field.key] = tuple(
-            expected_score(digit, top, None if place is None else tokens.find(place + index))
-            for index, (digit, top) in enumerate(zip(digits[field.key], field.tops, strict=True))
-        )
+        bare = tuple(digit / top for digit, top in zip(digits[field.key], field.tops, strict=True))
+        scores[field.key] = bare
+        if reply.tokens is None:
+            continue
+        found = [None if place is None else tokens.find(place + at) for at in range(len(bare))]
+        means = [*map(expected_score, digits[field.key], field.tops, found)]
+        scores[field.key] = tuple(b if m is None else m for b, m in zip(bare, means, strict=True))
+        if None in means:
+            unsure.add(field.key)
     quotes: dict[str, str] = {}
     for key in (field.key for field in layout.fields if not field.tops):
         if not isinstance(values[key], str):
             raise JudgeUnreadable(f"quote {key} is not a string")
         quotes[key] = values[key].strip()
-    return ParsedReply(digits, scores, quotes)
+    return ParsedReply(digits, scores, quotes, frozenset(unsure))
 
 
 def _parse_object(reply: ChatReply, layout: Layout) -> dict[str, Any]:
     if reply.finish_reason == "length":
         raise JudgeTruncated("the reply ended for length")
-    if reply.finish_reason not in (None, "stop"):
-        raise JudgeUnreadable("the reply did not end by itself")
+    # Any other is some server's word for an end, as `eos_token`; what ended early lacks a key.
+    if reply.finish_reason == "content_filter":
+        raise JudgeUnreadable("the server's content filter ended the reply")
     if not reply.content.strip():
         raise JudgeUnreadable("the reply is empty")
     try:
@@ -127,17 +140,17 @@ class TokenMap:
         return (self._tokens[index], offset - self._starts[index]) if self._tokens else None
 
 
-def expected_score(digit: int, top: int, place: tuple[Token, int] | None) -> float:
+def expected_score(digit: int, top: int, place: tuple[Token, int] | None) -> float | None:
     """The expected digit under the token's alternatives, divided by `top`: in [0, 1].
 
     The mean of a judge's verdict distribution agrees better with people than its mode does
     (https://arxiv.org/abs/2503.03064), and it breaks ties within a group. Probabilities are
-    renormalised over the menu, since servers report them before the grammar's mask. Without
-    usable probabilities the score is `digit / top`.
+    renormalised over the menu, since servers report them before the grammar's mask. None without
+    a token, without alternatives, and where a digit of the menu has no finite probability.
     """
     logprobs = _weigh_menu(*place, top) if place else {}
-    if digit not in logprobs or len(logprobs) == 1:
-        return digit / top
+    if digit not in logprobs:
+        return None
     highest = max(logprobs.values())  # subtracted, so that `exp` does not underflow to 0 / 0
     total = weighted = 0.0
     for value, logprob in logprobs.items():
@@ -155,13 +168,16 @@ def _menu(head: str, tail: str, top: int) -> Mapping[str, int]:
 
 
 def _weigh_menu(token: Token, place: int, top: int) -> dict[int, float]:
-    """The log probability of each menu digit at offset `place` of the token."""
+    """The log probability of each menu digit at offset `place` of the token; empty if unusable."""
     menu = _menu(token.text[:place], token.text[place + 1 :], top)
-    return {
-        menu[weighed.text]: min(weighed.logprob, 0.0)  # a probability is at most 1
-        for weighed in (*token.alternatives, token)
-        if weighed.text in menu and math.isfinite(weighed.logprob)
-    }
+    alternatives = token.alternatives
+    logprobs: dict[int, float] = {}
+    for weighed in (*alternatives, token):
+        if weighed.text in menu:
+            if weighed.logprob is None or not math.isfinite(weighed.logprob):
+                return {}
+            logprobs[menu[weighed.text]] = min(weighed.logprob, 0.0)  # a probability is at most 1
+    return logprobs if alternatives else {}
 
 
 def _split_words(text: str) -> list[str]:

@@ -4,11 +4,12 @@ Only the fields in use are decoded and type-checked. Error texts of a server are
 where they do not quote a rollout.
 """
 
+import json
 import re
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 
@@ -33,8 +34,6 @@ _FENCE: Final = re.compile(r"```[a-z]*\s*")
 _HALF: Final = "\N{REPLACEMENT CHARACTER}"  # for a token that is a part of a character
 _UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-_Count = Annotated[int, msgspec.Meta(ge=0)]
-
 
 # gc=False: these cannot form cycles, and a reply has hundreds of tokens to track.
 class _Logprobs(msgspec.Struct, gc=False):
@@ -48,37 +47,33 @@ class _Content(msgspec.Struct, gc=False):
 class _Choice(msgspec.Struct, gc=False):
     message: _Content
     finish_reason: str | None = None
-    logprobs: _Logprobs | None = None
+    logprobs: msgspec.Raw = msgspec.Raw(b"null")  # a server's odd bookkeeping costs no verdict
+
+    def tokens(self, content: str) -> tuple[Token, ...] | None:
+        try:
+            logprobs = _LOGPROBS.decode(self.logprobs)
+        except _UNDECODABLE:
+            return ()
+        if logprobs is None or logprobs.content is None:
+            return None
+        return align_tokens(logprobs.content, content) or ()
 
 
-class _Details(msgspec.Struct, gc=False):
-    cached_tokens: _Count | None = None
-
-
-class _Bill(msgspec.Struct, gc=False):
-    prompt_tokens: _Count = 0
-    completion_tokens: _Count | None = None
-    prompt_tokens_details: _Details | None = None
-
-
-class Completion(msgspec.Struct, gc=False):
+class Completion(msgspec.Struct):
     """The envelope of a reply with status 200."""
 
     choices: list[_Choice] = []
-    usage: _Bill | None = None
+    usage: object = None
     error: object = None
 
     def cost(self) -> Usage:
-        """The usage of this call; zero tokens where the server reports none."""
-        bill = self.usage
-        if bill is None:
-            return Usage(calls=1)
-        details = bill.prompt_tokens_details
+        """The usage of this call; zero tokens where the server reports no number."""
+        bill = self.usage if isinstance(self.usage, dict) else {}
         return Usage(
             calls=1,
-            prompt_tokens=bill.prompt_tokens,
-            cached_tokens=(details.cached_tokens or 0) if details is not None else 0,
-            completion_tokens=bill.completion_tokens or 0,
+            prompt_tokens=_read_count(bill, "prompt_tokens"),
+            cached_tokens=_read_count(bill.get("prompt_tokens_details"), "cached_tokens"),
+            completion_tokens=_read_count(bill, "completion_tokens"),
         )
 
     def reply(self, cost: Usage) -> ChatReply:
@@ -89,29 +84,47 @@ class Completion(msgspec.Struct, gc=False):
         content = choice.message.content
         if content is None:
             raise JudgeUnreadable("the reply has no content")
-        listed = choice.logprobs.content if choice.logprobs is not None else None
-        tokens = align_tokens(listed, content) if listed else None
-        return ChatReply(content, choice.finish_reason, cost, tokens)
+        return ChatReply(content, choice.finish_reason, cost, choice.tokens(content))
+
+
+def _read_count(bill: object, name: str) -> int:
+    count = bill.get(name) if isinstance(bill, dict) else None
+    return int(count) if isinstance(count, int | float) and 0 <= count < 2**53 else 0
 
 
 _COMPLETION: Final = msgspec.json.Decoder(Completion)
+_LOGPROBS: Final = msgspec.json.Decoder(_Logprobs | None)
 
 
 def decode_completion(body: bytes) -> Completion:
     """Decode the body of a reply with status 200.
 
-    Raises `JudgeUnreadable` where it is too large, not JSON, an error object, or has a field of
-    another type; the message names the field, never its value.
+    Raises `JudgeUnreachable` where it ends early, and `JudgeUnreadable` where it is too large, not
+    JSON, an error object, or has a field of another type; the message names the field, never its
+    value. NaN and infinities, which some servers write among logprobs, are read as null.
     """
     if len(body) > MAX_REPLY_BYTES:
         raise JudgeUnreadable(f"the reply is larger than {MAX_REPLY_BYTES} bytes")
     try:
-        completion = _COMPLETION.decode(body)
-    except _UNDECODABLE as error:
+        completion = _read_envelope(body)
+    except (*_UNDECODABLE, ValueError) as error:
         raise JudgeUnreadable(f"the reply is no chat completion: {error}") from error
     if completion.error is not None:
         raise JudgeUnreadable("the reply is an error object with HTTP status 200")
     return completion
+
+
+def _read_envelope(body: bytes) -> Completion:
+    try:
+        return _COMPLETION.decode(body)
+    except msgspec.DecodeError as error:
+        try:
+            finite = json.loads(body, parse_constant=lambda _: None)
+        except ValueError:
+            if str(error) == "Input data was truncated":  # which msgspec says of surrogates, too
+                raise JudgeUnreachable("the reply ends before its JSON does") from error
+            raise error from None
+    return _COMPLETION.decode(msgspec.json.encode(finite))
 
 
 async def read_bounded(chunks: AsyncIterator[bytes], limit: int = MAX_REPLY_BYTES) -> bytes:
@@ -161,13 +174,13 @@ def _merge_halves(tokens: Sequence[Token], content: str) -> tuple[Token, ...] | 
         if start is None:
             return None
         if halves:
-            merged.append(Token(content[at:start], sum(half.logprob for half in halves)))
+            merged.append(Token(content[at:start]))
         merged.append(token)
         halves, at = [], start + len(token.text)
     rest = content[at:]
     if not halves:
         return None if rest else tuple(merged)
-    merged.append(Token(rest, sum(half.logprob for half in halves)))
+    merged.append(Token(rest))
     return tuple(merged) if _are_halves(halves, rest) else None
 
 
