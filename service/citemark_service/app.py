@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 from opentelemetry.trace import NoOpTracer, Tracer
 from starlette.middleware import Middleware
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from citemark_rubrics import load_library
 from citemark_service.judges.tasks import Judge
@@ -68,6 +69,9 @@ def create_app(
     if token is not None:
         # Before the gate: the door turns a browser's cookie into the token.
         middleware.insert(1, Middleware(PageDoor, token=token, templates=templates))
+    if settings.trusted_proxies:
+        proxies = list(settings.trusted_proxies)
+        middleware.insert(0, Middleware(ProxyHeadersMiddleware, trusted_hosts=proxies))
     app = Citemark(
         admission=admission,
         judge=judge,
@@ -76,6 +80,7 @@ def create_app(
         version=version("citemark"),
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,
         exception_handlers=answer_with_pages(HANDLERS, templates),
         middleware=middleware,
         # FastAPI's own telemetry would record paths and quote bodies that it cannot parse.

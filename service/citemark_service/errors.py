@@ -75,8 +75,12 @@ class TooLarge(RequestError, status=413, error="too_large"):
     """A body, a stream line or an item count is over its limit; the message names the limit."""
 
 
+class HeadersTooLarge(RequestError, status=431, error="headers_too_large"):
+    """The request's headers are over their limit."""
+
+
 class BodyTimeout(RequestError, status=408, error="body_timeout"):
-    """The request body stopped arriving before its end."""
+    """The request body stopped arriving before its end, or took too long."""
 
 
 class LedgerOff(RequestError, status=404, error="ledger_off"):

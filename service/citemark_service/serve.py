@@ -8,23 +8,25 @@ a second signal.
 import gc
 import logging
 import math
+import resource
 import socket
 import time
 from contextlib import ExitStack
+from functools import partial
 from types import FrameType
 
 import uvicorn
 
+from citemark_service.connections import BoundedHttp, Connections
 from citemark_service.errors import SettingsError
-from citemark_service.settings import JUDGES
+from citemark_service.settings import JUDGES, Settings
 from citemark_service.telemetry.logs import start_log
 from citemark_service.web.openapi import Citemark
 
 _log = logging.getLogger("citemark.serve")
 
-# Longer than clients keep idle connections, so that they and not the server close them: a server
-# that closes first races with the next request.
-_KEEP_ALIVE_S = 75
+_BACKLOG = 2048
+_OWN_FILES = 64  # what the service keeps open beside connections, generously
 _DELIVERY_S = 2.0  # for answers that are ready, after the grace
 _YOUNG_OBJECTS = 50_000
 
@@ -40,15 +42,23 @@ class DrainingServer(uvicorn.Server):
         self._judged_by = f"judge {self._settings.judge}, model {app.judge.identity.model}"
         if JUDGES[self._settings.judge].served:  # no secrets: no judge is made of a URL with one
             self._judged_by += f", at {', '.join(self._settings.server_urls)}"
+        files, backlog, limit = _divide_files(self._settings)
+        if limit < self._settings.max_connections:
+            _log.warning("the limit of %d open files leaves %d connections", files, limit)
+        connections = Connections(self._settings, limit)
         config = uvicorn.Config(
             app,
             host=self._settings.host,
             port=self._settings.port,
+            http=partial(BoundedHttp, connections=connections),  # type: ignore[arg-type]
+            ws="none",
+            backlog=backlog,
+            proxy_headers=False,  # the application reads them, under every server
             lifespan="on",  # "auto" would serve after a failed start
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_keep_alive=self._settings.keep_alive_s,
         )
         super().__init__(config)
         self._stop_wanted = False
@@ -101,6 +111,30 @@ class DrainingServer(uvicorn.Server):
         self.config.timeout_graceful_shutdown = math.ceil(wait_s)
         await super().shutdown(sockets)
         _log.info("stopped")
+
+
+def _divide_files(settings: Settings) -> tuple[int, int, int]:
+    """How many files the process may open, how many new connections may wait to be accepted, and
+    how many accepted ones may be open, so that none fails for want of a descriptor.
+
+    Raises `SettingsError` where that would be none.
+    """
+    own = _OWN_FILES
+    if JUDGES[settings.judge].served:
+        own += settings.judge_concurrency * len(settings.server_urls)
+    wanted = settings.max_connections + _BACKLOG + own
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    files = wanted if soft == resource.RLIM_INFINITY else soft
+    # All that wait may be accepted in one turn of the loop, before any is counted.
+    backlog = min(_BACKLOG, files // 8)
+    limit = min(settings.max_connections, files - backlog - own)
+    if limit < 1:
+        message = f"a limit of {files} open files leaves none for callers; raise it (ulimit -n)"
+        raise SettingsError(message)
+    return files, backlog, limit
 
 
 def run(app: Citemark) -> None:

@@ -12,6 +12,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -64,6 +65,12 @@ def _check_token(token: SecretStr) -> SecretStr:
             "must be letters, digits, '-', '.', '_' or '~', at least one: openssl rand -hex 32"
         )
     return token
+
+
+def _check_networks(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        ip_network(name)  # raises `ValueError`, which names it
+    return names
 
 
 class Settings(BaseSettings, Knobs):
@@ -155,6 +162,24 @@ class Settings(BaseSettings, Knobs):
     rubrics_dir: Path | None = None
     """Folder with further static sets, one TOML file each."""
 
+    trusted_proxies: Annotated[
+        tuple[str, ...], NoDecode, BeforeValidator(split_list), AfterValidator(_check_networks)
+    ] = ()
+    """Addresses or networks whose `X-Forwarded-For` and `-Proto` are believed, and which may have
+    more connections than other peers: a JSON list, or commas between."""
+    max_connections: int = Field(8192, ge=1)
+    """Open at once; fewer where the process may not open as many files. Beyond it those are closed
+    that wait for a request, the longest wait first."""
+    max_peer_connections: int = Field(2048, ge=1)
+    """Of one address."""
+    max_header_bytes: int = Field(64 * 1024, ge=1024)
+    """Of one request's line and headers; beyond it 431."""
+    header_timeout_s: float = Field(20.0, gt=0)
+    """From the opening of a connection, or the first byte of a later request, to the end of the
+    headers."""
+    keep_alive_s: int = Field(75, ge=1)
+    """Silence between two requests after which a connection is closed. Longer than clients keep
+    one, so that they close it: a server that closes first races with the next request."""
     max_body_bytes: int = Field(64 * _MIB, ge=1024)
     max_rollout_bytes: int = Field(4 * _MIB, ge=1024)
     """For one stream line, and for one rollout sent alone."""
@@ -170,6 +195,8 @@ class Settings(BaseSettings, Knobs):
     """Lines of one stream that are judged at once; reading pauses while it is full."""
     body_timeout_s: float = Field(30.0, gt=0)
     """Silence after which an unfinished request body is given up with 408."""
+    body_deadline_s: float = Field(120.0, gt=0)
+    """For one whole request body, however steadily it comes; streams have `stream_idle_s`."""
     stream_idle_s: float = Field(600.0, gt=0)
     """Silence, or refusal to read, after which an open stream is ended."""
     stop_grace_s: float = Field(30.0, ge=0)

@@ -22,11 +22,16 @@ def plain_environment() -> Iterator[None]:
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """`start("serve", …)` runs a command as a process, which does not outlive the test."""
+    """`start("serve", …)` runs a command as a process, which does not outlive the test.
+
+    With `files`, that is how many it may have open.
+    """
     with ExitStack() as stack:
 
-        def run(*arguments: str | Path) -> subprocess.Popen[str]:
+        def run(*arguments: str | Path, files: int | None = None) -> subprocess.Popen[str]:
             command = [sys.executable, "-m", "citemark_service", *map(str, arguments)]
+            if files is not None:
+                command = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *command]
             pipe = subprocess.PIPE
             process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
             stack.callback(process.communicate)

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -70,6 +71,45 @@ async def test_serve_answers_keeps_and_stops_and_does_not_probe_where_that_is_of
     assert process.returncode == 0
     assert "Traceback" not in errors
     assert judge.calls == result["judge"]["calls"] == 2
+
+
+async def test_300_idle_and_50_dripping_connections_keep_nobody_out(start: Start) -> None:
+    (url,) = await awaited(start("serve", "--port", "0", files=256), r"serving on (\S+)")
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    opened = 0
+
+    async def hold(start_of: bytes, drip: bytes) -> None:
+        """Hold a connection, and open another where the service closes it."""
+        nonlocal opened
+        while True:
+            with suppress(OSError):
+                reader, writer = await asyncio.open_connection(host, int(port))
+                opened += 1
+                try:
+                    writer.write(start_of)
+                    while drip and not reader.at_eof():
+                        writer.write(drip)
+                        await asyncio.sleep(0.2)
+                    await reader.read()
+                finally:
+                    writer.transport.abort()
+                    await asyncio.gather(writer.wait_closed(), return_exceptions=True)
+            await asyncio.sleep(0.05)
+
+    body = b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n"
+    half = b"GET /healthz HTTP/1.1\r\nHost: x"
+    kinds = [(b"", b"")] * 150 + [(half, b"")] * 150 + [(body, b" ")] * 25 + [(half, b"x")] * 25
+    async with asyncio.TaskGroup() as group:
+        holding = [group.create_task(hold(*kind)) for kind in kinds]
+        async with asyncio.timeout(60.0):
+            while opened < len(kinds):  # noqa: ASYNC110  counted, not signalled
+                await asyncio.sleep(0.05)
+        for _ in range(40):  # each on a connection of its own
+            async with httpx.AsyncClient(base_url=url, timeout=20.0, trust_env=False) as client:
+                assert (await client.get("/healthz")).status_code == 200
+                assert (await client.post("/v1/score", json=rollout(1, 1))).json()["reward"] > 0
+        for each in holding:
+            each.cancel()
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ WAYS = {
     "query among others": (f"/v1/score?citation_weight=0.5&token={TOKEN}&deadline_s=9", {}),
     "escaped query": ("/v1/score?token=" + "".join(f"%{ord(each):02x}" for each in TOKEN), {}),
     "path": (f"/t/{TOKEN}/v1/score", {}),
+    "path before a slash": (f"/t/{TOKEN}/v1/score/", {}),
+    "query behind a slash": (f"/v1/score/?token={TOKEN}", {}),
     "path beside a key of the client's own": (f"/t/{TOKEN}/v1/score", {"X-Api-Key": "other"}),
     "query beside a bearer of the client's own": (
         f"/v1/score?token={TOKEN}",

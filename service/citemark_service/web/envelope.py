@@ -10,6 +10,7 @@ import logging
 import re
 import time
 import uuid
+from ipaddress import ip_address
 from typing import Final
 from urllib.parse import quote, unquote
 
@@ -18,7 +19,7 @@ from pydantic import SecretStr
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from citemark_service.errors import Unauthorized
+from citemark_service.errors import HeadersTooLarge, Unauthorized
 from citemark_service.telemetry.logs import log_fields, set_log_context
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.telemetry.traces import Attributes, mark_failed, open_span, set_attributes
@@ -49,6 +50,9 @@ class TokenGate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        # No route reads a cookie, but FastAPI has all parsed, in time that is quadratic in Python
+        # before 3.11.10. In place, as below: the envelope looks up the route in this same scope.
+        scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"cookie"]
         tokens = [*_read_headers(Headers(scope=scope)), *_take_path(scope), *_take_query(scope)]
         is_open = scope["method"] in ("GET", "HEAD") and scope["path"] in _OPEN
         wanted = self._wanted
@@ -78,14 +82,19 @@ def _read_headers(headers: Headers) -> list[str]:
 
 
 def _take_path(scope: Scope) -> list[str]:
-    """Take the token prefix off the path, and return its token."""
-    path: str = scope["path"]
-    if not path.startswith(_PREFIX):
-        return []
-    token, _, rest = path.removeprefix(_PREFIX).partition("/")
-    # In place: the envelope looks up the route in this same scope.
-    scope["path"] = f"/{rest}"
-    scope["raw_path"] = quote(scope["path"]).encode()
+    """Take the token prefix and a slash at the end off the path, and return the token.
+
+    A redirect to the address without the slash would lose the token.
+    """
+    path, token = scope["path"], ""
+    if path.startswith(_PREFIX):
+        token, _, rest = path.removeprefix(_PREFIX).partition("/")
+        path = f"/{rest}"
+    if not path.startswith("/ui/"):
+        path = path.rstrip("/") or "/"
+    if path != scope["path"]:
+        scope["path"] = path
+        scope["raw_path"] = quote(path).encode()
     return [token] if token else []
 
 
@@ -119,13 +128,22 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope["client"] = _read_address(scope)
         exchange = Exchange(scope, receive, send, admission=self._admission)
         start = time.perf_counter()
         set_log_context(request=exchange.id)
         try:
             with self._metrics.inflight_requests.track_inprogress():
+                limit = self._admission.settings.max_header_bytes
+                # Again, since not every server bounds them before.
+                if sum(len(name) + len(value) for name, value in scope["headers"]) > limit:
+                    problem = to_problem(
+                        HeadersTooLarge(f"the headers are over max_header_bytes, {limit}")
+                    )
+                    refusal = to_response(HeadersTooLarge.status, problem)
+                    await refusal(scope, exchange.receive, exchange.send)
                 # No traces of pages, nor of probes every few seconds.
-                if scope["method"] == "POST":
+                elif scope["method"] == "POST":
                     await self._trace(scope, exchange)
                 else:
                     await self._app(scope, exchange.receive, exchange.send)
@@ -220,6 +238,15 @@ class Exchange:
                     read += len((await self.receive()).get("body", b""))
         except TimeoutError:
             return
+
+
+def _read_address(scope: Scope) -> tuple[str, int] | None:
+    """The caller's, or None where a server took one that is none from `X-Forwarded-For`."""
+    host, port = scope.get("client") or ("", 0)
+    try:
+        return str(ip_address(host)), port
+    except ValueError:
+        return None
 
 
 def _route_of(scope: Scope) -> str:

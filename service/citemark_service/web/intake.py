@@ -54,22 +54,30 @@ async def read_body(
     Raises:
         TooLarge: over `limit` bytes; where `Content-Length` says so, before any byte is read.
         Overloaded: the service buffers as many bytes as it may.
-        BodyTimeout: the client sent nothing for `body_timeout_s` seconds.
+        BodyTimeout: the client sent nothing for `body_timeout_s` seconds, or not all of it within
+            `body_deadline_s`.
         ShuttingDown: the client sent nothing while the service drains.
         ClientDisconnect: the client went away.
     """
-    limit, silence_s = limit or admission.settings.max_body_bytes, admission.settings.body_timeout_s
+    settings = admission.settings
+    limit, silence_s = limit or settings.max_body_bytes, settings.body_timeout_s
+    late = time.monotonic() + settings.body_deadline_s
     declared = request.headers.get("content-length", "")
     # `int` alone would also take signs, blanks and the digits of other scripts.
     length = int(declared) if declared.isascii() and declared.isdigit() else 0
     body, more = bytearray(), True
     while length <= limit and more:
         try:
-            async with admission.patience(silence_s):
+            async with admission.patience(min(silence_s, late - time.monotonic())):
                 chunk, more = await _next_chunk(request.receive)
         except TimeoutError as error:
             # A draining service has shortened the wait itself: 503, and no 408.
             admission.require_open()
+            if time.monotonic() >= late:
+                slow = (
+                    f"the body did not end within body_deadline_s, {settings.body_deadline_s:g} s"
+                )
+                raise BodyTimeout(slow) from error
             raise BodyTimeout(f"nothing more of the body came for {silence_s:g} s") from error
         length = len(body) + len(chunk)
         if length <= limit:

@@ -79,11 +79,13 @@ def health_router(admission: Admission, judge: Judge, metrics: Metrics) -> APIRo
             fresh_until = time.monotonic() + _CHECK_KEPT_S
         return None
 
+    @router.head("/healthz", include_in_schema=False)
     @router.get("/healthz", operation_id="healthz", summary="Whether the process is alive")
     async def healthz() -> Alive:
         """200 for as long as anything is answered, while stopping too."""
         return Alive()
 
+    @router.head("/readyz", response_model=Ready, include_in_schema=False)
     @router.get(
         "/readyz",
         operation_id="readyz",
