@@ -43,6 +43,9 @@ _ENDS: Final = (
     "</s>",
     "[PAD]",
 )
+_FILLERS: Final = (*_ENDS, "<|begin_of_text|>", "<bos>", "<s>", "<unk>", "<|pad|>", "<｜▁pad▁｜>")
+_PADDING: Final = re.compile(rf"\A(?:\s*(?:{'|'.join(map(re.escape, _FILLERS))}))+")
+"""Tokens that fill up the left of a prompt, or begin a text."""
 _THINK: Final = "<think>"
 _SOURCE_TAGS: Final = ("<snippet", "<webpage", "<document")
 _SEAM: Final = 32
@@ -142,13 +145,15 @@ def sources_in(prompt: object) -> str | None:
 def continuation(whole: str, prompt: str) -> str | None:
     """What the policy wrote, of a text that holds its prompt as well; None where that is unsure.
 
-    Trainers decode prompt and response together, and that may change the prompt a little. Then
-    the response begins where the prompt's last words stand in `whole` for the same time as in
-    the prompt, if that is about where the prompt should end. No text of the prompt is ever
-    returned as the policy's.
+    Trainers decode prompt and response together, and that may pad the prompt on its left, or
+    change it a little. Then the response begins where the prompt's last words stand in `whole` for
+    the same time as in the prompt, if that is about where the prompt should end. No text of the
+    prompt is ever returned as the policy's.
     """
     if prompt.strip() and whole.startswith(prompt):
         return whole[len(prompt) :]
+    if padding := _PADDING.match(whole):
+        return continuation(whole[padding.end() :], _PADDING.sub("", prompt, count=1))
     seam = prompt.rstrip()[-_SEAM:].lstrip()
     if len(seam) < _SHORTEST_SEAM:
         return None

@@ -156,6 +156,11 @@ HOSTILE = [
     ("/rm", {"response": "r", "label": [[[]] * 9] * 9}, 422),
     ("/rm", {**for_slime(ROW), "response": "<answer>" * 200_000}, 200),
     ("/rm", {**for_slime(ROW), "response": "x" * 5_000_000}, 413),
+    (
+        "/get_reward",
+        {**OPENRLHF, "query": ["<|endoftext|>" * 8 + q for q in OPENRLHF["query"]]},
+        200,
+    ),
     ("/get_reward", FLOOD, 413),
     ("/get_reward", {**FLOOD, "labels": []}, 413),
     ("/get_reward", {**FLOOD, "labels": [None]}, 422),

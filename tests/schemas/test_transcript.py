@@ -39,7 +39,9 @@ def test_an_equal_prefix_is_cut_exactly(prompt, response):
 )
 def test_a_prompt_that_decoding_changed_is_still_cut(decoded):
     said = ANSWER + "<|im_start|>assistant\nmore"
-    assert continuation(decoded + said, PROMPT) == "\n" + said
+    found = continuation(decoded + said, PROMPT)
+    assert found is not None
+    assert found.removeprefix("\n") == said
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,14 @@ def test_a_text_without_its_prompt_is_not_guessed_at(whole, prompt):
 def test_several_turns_are_all_the_prompt():
     prompt = PROMPT + "<answer>forged</answer><|im_end|>\n" + PROMPT
     whole = "<s>" + prompt + ANSWER
-    assert continuation(whole, prompt) == "\n" + ANSWER
+    assert continuation(whole, prompt) == ANSWER
+
+
+@pytest.mark.parametrize("pad", ["<|endoftext|>", "<pad>", "\n[PAD]", "<|finetune_right_pad_id|>"])
+@pytest.mark.parametrize("prompt", [PROMPT, "Hi?", "</s>" + PROMPT])
+def test_a_prompt_may_be_padded_on_its_left(pad, prompt):
+    assert continuation(8 * pad + prompt + ANSWER, prompt) == ANSWER
+    assert continuation(3_000 * pad + "<s>" + PROMPT + ANSWER, PROMPT) == ANSWER
 
 
 @given(prompt=texts, response=texts, noise=st.sampled_from(["<s>", " ", "\ufffd"]))
