@@ -23,7 +23,7 @@ from tenacity import (
 )
 
 from citemark_grpo.address import parse_address
-from citemark_grpo.batches import Batch, Parcel, RolloutLike, cut, pack
+from citemark_grpo.batches import Parcel, RolloutLike, cut, pack
 from citemark_grpo.errors import (
     Broken,
     Overloaded,
@@ -33,6 +33,7 @@ from citemark_grpo.errors import (
     Unreachable,
     Unreadable,
 )
+from citemark_grpo.settings import trusts_env
 from citemark_schemas import FailureKind, Knobs, Problem, ScoreResponse, ScoreResult
 from citemark_schemas.retry_after import parse_retry_after
 
@@ -143,7 +144,11 @@ class ScoreClient:
         limits = httpx.Limits(max_connections=self._parallel, keepalive_expiry=_KEEPALIVE_S)
         # `_call` bounds the whole call, the wait for a connection included.
         timeout = httpx.Timeout(self._timeout_s, pool=None)
-        self._http = httpx.AsyncClient(limits=limits, timeout=timeout, headers=self._headers)
+        # A transport of its own keeps httpx from `http_proxy`, and still reads `SSL_CERT_FILE`.
+        transport = None if trusts_env() else httpx.AsyncHTTPTransport(limits=limits)
+        self._http = httpx.AsyncClient(
+            limits=limits, timeout=timeout, headers=self._headers, transport=transport
+        )
         self._loop = asyncio.get_running_loop()
         return self
 
@@ -167,17 +172,22 @@ class ScoreClient:
                 back as `deadline_exceeded`, the others with rewards.
 
         Raises:
+            Refused: A rollout is malformed here already; `scored` has the results of the others.
             ScoreError: Of the first batch without results; `scored` has those of the others.
         """
         ends_at = time.monotonic() + (self._deadline_s if deadline_s is None else deadline_s)
-        packed = pack(rollouts)
+        packed, problems = pack(rollouts)
         batches = cut(packed, max_items=self._batch_items, max_bytes=self._batch_bytes)
         # Without the opening brace: `_post` appends them to its own fields.
         fields = (knobs or Knobs()).model_dump_json(exclude_unset=True)[1:]
-        results: list[ScoreResult | None] = [None] * len(packed)
-        errors = await asyncio.gather(
+        results: list[ScoreResult | None] = [None] * len(rollouts)
+        errors: Sequence[ScoreError | None] = await asyncio.gather(
             *(self._score_batch(batch, fields, ends_at, results) for batch in batches)
         )
+        if problems:
+            message = f"{len(rollouts) - len(packed)} of {len(rollouts)} rollouts are invalid"
+            problem = Problem(error="invalid_request", message=message, details=tuple(problems))
+            errors = [Refused(problem), *errors]
         for error in filter(None, errors):
             error.scored = results
             raise error
@@ -189,7 +199,11 @@ class ScoreClient:
         return response.content
 
     async def _score_batch(
-        self, batch: Batch, fields: str, ends_at: float, results: list[ScoreResult | None]
+        self,
+        batch: Sequence[Parcel],
+        fields: str,
+        ends_at: float,
+        results: list[ScoreResult | None],
     ) -> ScoreError | None:
         """Fill in a batch's `results`, or return its error, which cancels no other batch."""
         try:
@@ -202,30 +216,33 @@ class ScoreClient:
         else:
             return None
         # An error while resending what a stopping service left: the first answer stands.
-        return error if results[batch.start] is None else None
+        return error if results[batch[0].place] is None else None
 
     async def _fetch_results(
-        self, batch: Batch, fields: str, ends_at: float, results: list[ScoreResult | None]
+        self,
+        batch: Sequence[Parcel],
+        fields: str,
+        ends_at: float,
+        results: list[ScoreResult | None],
     ) -> None:
         """Fill in `results`; what a stopping service did not start is sent to its successor."""
-        waiting, tries = list(range(len(batch.parcels))), 0
+        waiting, tries = list(batch), 0
         while waiting and tries != self._attempts:  # with None the deadline ends it
             await asyncio.sleep(_STOPPING_PAUSE_S if tries else 0)
-            parcels = [batch.parcels[place] for place in waiting]
             answer = await await_service(
-                partial(self._post, parcels, batch.start, fields, ends_at),
+                partial(self._post, waiting, fields, ends_at),
                 timeout_s=ends_at - time.monotonic(),
                 attempts=self._attempts,
             )
             unstarted = []
-            for place, result in zip(waiting, answer, strict=True):
-                results[batch.start + place] = result  # a failure too: it may be all there will be
+            for parcel, result in zip(waiting, answer, strict=True):
+                results[parcel.place] = result  # a failure too: it may be all there will be
                 if result.failure and result.failure.kind is FailureKind.SHUTTING_DOWN:
-                    unstarted.append(place)
+                    unstarted.append(parcel)
             waiting, tries = unstarted, tries + 1
 
     async def _post(
-        self, parcels: Sequence[Parcel], start: int, fields: str, ends_at: float
+        self, parcels: Sequence[Parcel], fields: str, ends_at: float
     ) -> Sequence[ScoreResult]:
         left_s = min(self._timeout_s, ends_at - time.monotonic())
         # A `ScoreRequest` put together from rollouts that are JSON already.
@@ -236,7 +253,7 @@ class ScoreClient:
             b"" if fields == "}" else b",",
             fields.encode(),
         )
-        response = await self._call(left_s, "POST", "/v1/score", start, content=body)
+        response = await self._call(left_s, "POST", "/v1/score", parcels, content=body)
         try:
             items = ScoreResponse.model_validate_json(response.content).items
         except ValidationError as error:
@@ -246,7 +263,12 @@ class ScoreClient:
         return items
 
     async def _call(
-        self, timeout_s: float, method: str, path: str, start: int = 0, content: bytes | None = None
+        self,
+        timeout_s: float,
+        method: str,
+        path: str,
+        parcels: Sequence[Parcel] = (),
+        content: bytes | None = None,
     ) -> httpx.Response:
         if self._http is None:
             raise RuntimeError("open the ScoreClient first: async with ScoreClient(url) as client")
@@ -261,12 +283,12 @@ class ScoreClient:
         except httpx.RequestError as error:
             raise Unreachable(f"{self.root}: {error or type(error).__name__}") from error
         if response.status_code != httpx.codes.OK:
-            raise _to_error(response, start)
+            raise _to_error(response, parcels)
         return response
 
 
-def _to_error(response: httpx.Response, start: int) -> ScoreError:
-    """The error of a response; item numbers in its problem are moved by the batch's `start`."""
+def _to_error(response: httpx.Response, parcels: Sequence[Parcel]) -> ScoreError:
+    """The error of a response; item numbers in its problem become those of the caller."""
     status, message = response.status_code, f"the service answered {response.status_code}"
     wait_s = parse_retry_after(response.headers.get("retry-after"), now=datetime.now(UTC))
     if status in (429, 503):
@@ -287,11 +309,16 @@ def _to_error(response: httpx.Response, start: int) -> ScoreError:
         return Refused(Problem(error=problem.error, message=told), status=status)
     details = tuple(
         detail.model_copy(
-            update={"loc": _ITEM_INDEX.sub(lambda m: f"items[{int(m[1]) + start}]", detail.loc)}
+            update={"loc": _ITEM_INDEX.sub(lambda m: _rename_item(m, parcels), detail.loc)}
         )
         for detail in problem.details
     )
     return Refused(problem.model_copy(update={"details": details}), status=status)
+
+
+def _rename_item(found: re.Match[str], parcels: Sequence[Parcel]) -> str:
+    at = int(found[1])
+    return f"items[{parcels[at].place}]" if at < len(parcels) else found[0]
 
 
 def score(

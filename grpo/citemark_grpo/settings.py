@@ -88,6 +88,11 @@ def load_settings(**overrides: Any) -> ClientSettings:
         raise SettingsError(f"settings of the Citemark client: {problems}") from error
 
 
+def trusts_env() -> bool:
+    """Whether calls may go through the proxies of `http_proxy` and its like, token included."""
+    return os.environ.get("CITEMARK_TRUST_ENV", "").strip().lower() in ("1", "true", "yes", "on")
+
+
 def secret(variable: str) -> str | None:
     """The value of an environment variable; None if unset or empty."""
     return os.environ.get(variable) or None

@@ -101,6 +101,9 @@ class Settings(BaseSettings, Knobs):
     """Several servers of one model in place of `judge_url`: a JSON list, or commas between."""
     judge_model: str = "Qwen/Qwen3.5-35B-A3B-FP8"
     judge_api_key: SecretStr | None = None
+    trust_env: bool = False
+    """Let calls, with their key or token, take the environment's proxies (`http_proxy`), for which
+    clusters have other uses; the client reads this as well."""
     judge_constraint: Literal["auto", "structured_outputs", "json_schema"] = "auto"
     """How the grammar is sent; `auto` is `structured_outputs` for `vllm`, else `json_schema`."""
     judge_concurrency: int = Field(64, ge=1)

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_grpo import Refused
 from citemark_grpo.batches import Parcel, cut, pack
 from citemark_schemas import Rollout
 
@@ -15,24 +14,23 @@ ROLLOUT = {"question": "q", "tool_output": "", "response": "r"}
 
 @given(st.lists(st.integers(0, 50), max_size=40), st.integers(1, 7), st.integers(1, 60))
 def test_batches_partition_the_parcels_within_bounds(sizes, max_items, max_bytes):
-    ready = [Parcel(str(i), b"x" * size) for i, size in enumerate(sizes)]
+    ready = [Parcel(i, str(i), b"x" * size) for i, size in enumerate(sizes)]
     batches = list(cut(ready, max_items=max_items, max_bytes=max_bytes))
-    assert [parcel for batch in batches for parcel in batch.parcels] == ready
+    assert [parcel for batch in batches for parcel in batch] == ready
     for batch in batches:
-        assert ready[batch.start] is batch.parcels[0]
-        assert len(batch.parcels) <= max_items
-        weight = sum(len(parcel.body) for parcel in batch.parcels)
-        assert weight <= max_bytes or len(batch.parcels) == 1
+        assert len(batch) <= max_items
+        weight = sum(len(parcel.body) for parcel in batch)
+        assert weight <= max_bytes or len(batch) == 1
 
 
 def test_a_rollout_without_an_id_gets_its_index_in_the_whole_sequence():
-    ready = pack([{**ROLLOUT, "id": "first"}, ROLLOUT, Rollout(**ROLLOUT)])
+    ready, _ = pack([{**ROLLOUT, "id": "first"}, ROLLOUT, Rollout(**ROLLOUT)])
     assert [parcel.id for parcel in ready] == ["first", "1", "2"]
     assert [json.loads(parcel.body)["id"] for parcel in ready] == ["first", "1", "2"]
 
 
 def test_only_what_was_given_travels_and_the_callers_columns_stay_at_home():
-    (parcel,) = pack([{**ROLLOUT, "citation_weight": 0.5, "metadata": {"secret": 1}}])
+    ((parcel,), _) = pack([{**ROLLOUT, "citation_weight": 0.5, "metadata": {"secret": 1}}])
     assert json.loads(parcel.body) == {**ROLLOUT, "citation_weight": 0.5, "id": "0"}
 
 
@@ -40,7 +38,7 @@ def test_rubrics_survive_the_journey():
     positive = ["Names the year", {"rubric_item": "Names the place", "weight": 2}]
     mixed = [{"Ingredient": "Rambles", "weight": -3}]
     row = {**ROLLOUT, "positive_rubrics": positive, "rubrics": mixed}
-    (parcel,) = pack([row])
+    ((parcel,), _) = pack([row])
     assert Rollout.model_validate_json(parcel.body).criteria == Rollout(**row).criteria
 
 
@@ -51,8 +49,7 @@ def test_rubrics_survive_the_journey():
         ({"response": "\ud800"}, "items[1]"),
     ],
 )
-def test_what_cannot_travel_is_refused_before_anything_is_sent(wrong, loc):
-    with pytest.raises(Refused) as refused:
-        pack([ROLLOUT, {**ROLLOUT, **wrong}])
-    assert [detail.loc for detail in refused.value.problem.details] == [loc]
-    assert refused.value.status is None
+def test_what_cannot_travel_is_named_and_left_out(wrong, loc):
+    ready, problems = pack([ROLLOUT, {**ROLLOUT, **wrong}, ROLLOUT])
+    assert [parcel.place for parcel in ready] == [0, 2]
+    assert [detail.loc for detail in problems] == [loc]

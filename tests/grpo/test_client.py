@@ -106,6 +106,38 @@ async def test_batches_in_flight_are_bounded(service: Service):
     assert service.busiest == 3
 
 
+@pytest.mark.parametrize("trusted", ["", "true"])
+async def test_a_proxy_of_the_environment_gets_nothing_unless_it_is_trusted(
+    service: Service, closed_url, monkeypatch, trusted
+):
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "all_proxy"):
+        monkeypatch.setenv(name, closed_url)
+    monkeypatch.setenv("CITEMARK_TRUST_ENV", trusted)
+    if not trusted:
+        assert len(await results_of(service.url)) == 1
+        return
+    with pytest.raises(Unreachable):
+        await results_of(service.url, attempts=1)
+
+
+async def test_what_cannot_travel_is_refused_and_the_others_are_scored(service: Service):
+    mixed = rollouts(5)
+    mixed[1]["response"] = "half of a pair: \ud83d"
+    mixed[2]["positive_rubrics"] = [{"weight": 1}]
+    problem = Problem(
+        error="invalid_request",
+        message="bad",
+        details=(ProblemDetail(loc="items[1].question", message="blank"),),
+    )
+    service.steps = [answering, status(422, problem.model_dump_json())]
+    async with ScoreClient(service.url, batch_items=1, parallel=1) as client:
+        with pytest.raises(Refused, match=r"2 of 5.*items\[1\].*items\[2\]") as refused:
+            await client.score(mixed)
+    assert [each and each.id for each in refused.value.scored] == ["r0", None, None, None, "r4"]
+
+
 BEYOND = "Mon, 01 Jan 2999999999999999999999 00:00:00 GMT"
 
 

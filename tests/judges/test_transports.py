@@ -127,6 +127,22 @@ async def test_a_lone_surrogate_in_a_rollout_is_sent_as_a_question_mark(start_ju
     assert judge.requests[0]["messages"][0]["content"] == "é ? 🦦"
 
 
+@pytest.mark.parametrize("trusted", [False, True])
+async def test_a_proxy_of_the_environment_is_taken_only_where_it_is_trusted(
+    start_judge, open_pool, closed_url, monkeypatch, trusted
+):
+    monkeypatch.setenv("http_proxy", closed_url)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    judge = await start_judge(always(Reply("{1}")))
+    pool = open_pool(judge, trust_env=trusted, attempts=1)
+    if not trusted:
+        assert (await ask(pool)).content == "{1}"
+        return
+    with pytest.raises(JudgeUnreachable):
+        await ask(pool)
+
+
 async def test_a_prompt_of_megabytes_arrives_whole_and_again(start_judge, open_pool):
     judge = await start_judge(in_turn(Status(500), Reply("{1}")))
     messages = (Message("user", "otter " * 500_000),)

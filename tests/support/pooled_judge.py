@@ -39,14 +39,15 @@ def pool_of(
     attempts: int = 3,
     looks: Mapping[str, Any] = QUICK,
     prime_wait_s: float | None = None,
+    trust_env: bool = False,
 ) -> JudgePool:
     """A pool as the settings would build it; the caller closes it."""
 
     def connect(url: str) -> Transport:
         endpoint = Endpoint(url, MODEL, api_key)
         if hosted:
-            return HostedTransport(endpoint, connections=concurrency)
-        return HttpTransport(endpoint, style=style, priorities=priorities)
+            return HostedTransport(endpoint, connections=concurrency, trust_env=trust_env)
+        return HttpTransport(endpoint, style=style, priorities=priorities, trust_env=trust_env)
 
     return JudgePool(
         [connect(url) for url in urls],

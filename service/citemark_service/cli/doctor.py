@@ -137,7 +137,7 @@ def _examine_dataset(
         check.note("file", [error("file", "has no rows", "is it the right one?")])
     if url is None or check.sound is None:
         return check, None
-    trip = asyncio.run(make_round_trip(trainer, check.sound, url, settings.api_token))
+    trip = asyncio.run(make_round_trip(trainer, check.sound, url, settings))
     check.note(trip.place, trip.faults)
     return check, trip
 

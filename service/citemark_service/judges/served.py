@@ -22,6 +22,7 @@ def build_vllm(settings: Settings, *, metrics: Metrics, tracer: Tracer) -> Langu
             endpoint,
             style="structured_outputs" if style == "auto" else style,
             priorities=settings.judge_priority_scheduling,
+            trust_env=settings.trust_env,
         )
         for endpoint in _read_endpoints(settings)
     ]
@@ -36,7 +37,10 @@ def build_hosted(settings: Settings, *, metrics: Metrics, tracer: Tracer) -> Lan
 
     slots = settings.judge_concurrency
     endpoints = _read_endpoints(settings)
-    transports = [HostedTransport(endpoint, connections=slots) for endpoint in endpoints]
+    transports = [
+        HostedTransport(endpoint, connections=slots, trust_env=settings.trust_env)
+        for endpoint in endpoints
+    ]
     return build_served(settings, transports, metrics, tracer)
 
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 
 from citemark_schemas import CitationStyle, Problem, Rollout, ScoreResponse, ScoreResult
 from citemark_service.errors import CitemarkError
 from citemark_service.parsing.sources import read_sources
+from citemark_service.settings import Settings
 from citemark_service.trainers.checks import SoundRow
 from citemark_service.trainers.faults import Fault, error, warning
 from citemark_service.trainers.route import Body
@@ -70,17 +71,19 @@ class Trip:
     faults: tuple[Fault, ...]
 
 
-async def make_round_trip(
-    trainer: Trainer, sound: SoundRow, url: str, api_token: SecretStr | None
-) -> Trip:
+async def make_round_trip(trainer: Trainer, sound: SoundRow, url: str, settings: Settings) -> Trip:
     """Post an honest and an empty answer; failures are returned as faults, not raised."""
     headers = {}
-    if api_token is not None:
-        headers["authorization"] = f"Bearer {api_token.get_secret_value()}"
+    if settings.api_token is not None:
+        headers["authorization"] = f"Bearer {settings.api_token.get_secret_value()}"
+    # One of its own keeps httpx from the environment's proxies, and still reads `SSL_CERT_FILE`.
+    transport = None if settings.trust_env else httpx.AsyncHTTPTransport()
     timeout = httpx.Timeout(_CALL_S, connect=10.0)
     legs: list[Leg] = []
     faults: Iterable[Fault]
-    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout) as http:
+    async with httpx.AsyncClient(
+        base_url=url, headers=headers, timeout=timeout, transport=transport
+    ) as http:
         try:
             for answer, response in (("honest", honest_answer(sound.rollout)), ("empty", "")):
                 legs.append(await _leg(http, trainer, sound, answer, response))

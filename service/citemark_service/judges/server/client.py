@@ -22,12 +22,21 @@ _ONE_WRITE: Final = 1024 * 1024  # bytes
 class HttpTransport:
     """HTTP/1.1 with keep-alive to one server, with trace headers.
 
-    Redirects and proxy variables are ignored: prompts go to the endpoint and nowhere else.
+    Redirects are ignored, and the environment's proxies without `trust_env`: prompts go to the
+    endpoint and nowhere else.
     `priorities` sends each call's priority, which vLLM refuses unless it schedules by it.
     """
 
-    def __init__(self, endpoint: Endpoint, *, style: ConstraintStyle, priorities: bool) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        style: ConstraintStyle,
+        priorities: bool,
+        trust_env: bool = False,
+    ) -> None:
         self.endpoint = endpoint
+        self._trust_env = trust_env
         self._base = endpoint.base_url.rstrip("/")
         self._style: ConstraintStyle = style
         self._priorities = priorities
@@ -99,6 +108,6 @@ class HttpTransport:
             timeout=aiohttp.ClientTimeout(total=None),  # `Server` sets the only time limit
             headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
+            trust_env=self._trust_env,
             auto_decompress=False,
         )

@@ -25,7 +25,7 @@ class HostedTransport:
     Raises `SettingsError` where the endpoint has no key.
     """
 
-    def __init__(self, endpoint: Endpoint, *, connections: int) -> None:
+    def __init__(self, endpoint: Endpoint, *, connections: int, trust_env: bool = False) -> None:
         if not endpoint.api_key:
             raise SettingsError("judge_api_key is needed for a hosted judge")
         self.endpoint = endpoint
@@ -35,7 +35,7 @@ class HostedTransport:
             ),
             timeout=httpx2.Timeout(None),
             follow_redirects=False,
-            trust_env=False,
+            trust_env=trust_env,
         )
         self._client = openai.AsyncOpenAI(
             base_url=endpoint.base_url,
