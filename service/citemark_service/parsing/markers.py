@@ -9,6 +9,7 @@ stands in a quotation that has a marker of its own behind it: there it is the qu
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from citemark_schemas import Span
 from citemark_service.parsing.lines import Line, LineKind
@@ -38,6 +39,9 @@ _MARKER = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+LINK: Final = re.compile(
+    rf"(?<!!)\[{{1,2}}(?P<title>[^\[\]\n]{{1,300}}+)\]{{1,2}}\((?P<address>{_URL}){_TITLE}\)"
+)
 _POSSIBLE = re.compile("[\\[【⁰¹²³⁴-⁹]|<sup")
 _ITEM = re.compile(r"(?P<low>\d{1,3})\s?[–—-]\s?\^?(?P<high>\d{1,3})|(?P<one>\d{1,3})")
 _BETWEEN = re.compile(r"\s*[,;，、]\s*")
@@ -66,13 +70,8 @@ def find_markers(text: str, block: Span, lines: Sequence[Line], sources: Sources
     markers: list[Marker] = []
     if not _POSSIBLE.search(text, *block):  # fast path for most answers with tags
         return markers
-    silent = _find_silent(text, block, lines)
-    ranged, at = _MOST_RANGED, 0
-    for match in _MARKER.finditer(text, *block):
-        while at < len(silent) and silent[at][1] <= match.start():
-            at += 1
-        if at < len(silent) and silent[at][0] < match.end():
-            continue
+    ranged = _MOST_RANGED
+    for match in skip_silent(_MARKER.finditer(text, *block), text, block, lines):
         written = list(_read_ids(match, sources, ranged))
         ranged -= len(written)
         if not written:
@@ -147,6 +146,20 @@ def _read_names(text: str, sources: Sources, *, certain: bool) -> Iterator[tuple
     names = [resolve_id(name, sources) for name in _BETWEEN.split(text.strip()) if name]
     if certain or any(known for _, known in names):
         yield from names
+
+
+def skip_silent(
+    matches: Iterator[re.Match[str]], text: str, block: Span, lines: Sequence[Line]
+) -> Iterator[re.Match[str]]:
+    """The matches, given in order, that are outside code, formulas and cited quotations."""
+    silent: Sequence[Span] | None = None
+    at = 0
+    for match in matches:
+        silent = _find_silent(text, block, lines) if silent is None else silent
+        while at < len(silent) and silent[at][1] <= match.start():
+            at += 1
+        if at == len(silent) or match.end() <= silent[at][0]:
+            yield match
 
 
 def _find_silent(text: str, block: Span, lines: Sequence[Line]) -> Sequence[Span]:

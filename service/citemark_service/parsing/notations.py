@@ -1,15 +1,33 @@
 """Finds which notations of citations an answer uses, and chooses the one to read."""
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from citemark_schemas import ReadStyle, Span
 from citemark_service.parsing.lines import Line
-from citemark_service.parsing.markers import Marker, find_markers
-from citemark_service.parsing.parsed import Sources
+from citemark_service.parsing.markers import (
+    LINK,
+    Marker,
+    find_markers,
+    normal_url,
+    resolve_id,
+    skip_silent,
+)
+from citemark_service.parsing.parsed import Sources, Unread
 from citemark_service.parsing.tagged import outside_tags
 from citemark_service.parsing.tags import Tag, claim_tags
+
+_OTHER = re.compile(
+    r"""\\[a-z]{0,12}cite[a-z]{0,12}\*?(?:\[[^\[\]\n]{0,100}\]){0,2}\{(?P<command>[^{}\n]{1,300})\}
+      | \[(?P<keys>-?@[^\[\]\n]{1,300})\](?!\()
+      | \((?:(?:sources?|refs?|see|cf|ids?|snippets?)[.:]?\s)?(?P<ids>[^()\[\]\n]{1,300})\)
+      | \[(?:sources?|refs?|see|cf|ids?|snippets?)[.:]?\s(?P<named>[^()\[\]\n]{1,300})\]
+      | <(?!snippet\b|cite\b)\w{1,40}\s[^<>]{0,100}?\bids?\s?=\s?["']?(?P<tag>[^"'<>\s]{1,300})""",
+    re.VERBOSE | re.IGNORECASE,
+)
 
 
 class Tally(NamedTuple):
@@ -24,6 +42,8 @@ class Notations:
     markers: Sequence[Marker]
     tallies: Mapping[ReadStyle, Tally]
     """Those with citations, of markers only the ones outside claim tags."""
+    others: Mapping[Unread, int]
+    """Citations that no notation reads."""
 
     def choose(self, sources: Sources) -> ReadStyle:
         """The notation of most citations of known sources, else of most citations.
@@ -40,8 +60,11 @@ class Notations:
         # `max` keeps the first of equals, which is the published run's notation.
         return max(possible, key=lambda style: possible[style], default="snippet")
 
-    def count_unread(self, chosen: ReadStyle) -> dict[ReadStyle, int]:
-        return {style: each.written for style, each in self.tallies.items() if style != chosen}
+    def count_unread(self, chosen: ReadStyle) -> dict[Unread, int]:
+        return {
+            **{style: each.written for style, each in self.tallies.items() if style != chosen},
+            **self.others,
+        }
 
 
 def read_notations(text: str, block: Span, lines: Sequence[Line], sources: Sources) -> Notations:
@@ -70,7 +93,38 @@ def read_notations(text: str, block: Span, lines: Sequence[Line], sources: Sourc
     if free:
         written = sum(len(marker.ids) for marker in free)
         tallies["numbered"] = Tally(sum(marker.known for marker in free), written)
-    return Notations(tags, markers, tallies)
+    return Notations(tags, markers, tallies, _count_others(text, block, lines, sources))
+
+
+def _count_others(
+    text: str, block: Span, lines: Sequence[Line], sources: Sources
+) -> dict[Unread, int]:
+    """Citation commands, ids of sources in brackets or tags of other kinds, links to no source.
+
+    What may be no citation, such as "(see above)" or "(2)", counts only where it is such an id.
+    """
+    counts: Counter[Unread] = Counter()
+    others = (match for match in _OTHER.finditer(text, *block) if _cites(match, sources))
+    for match in skip_silent(others, text, block, lines):
+        counts["other"] += len(_read_keys(match))
+    if not sources.by_id or text.find("](", *block) < 0:  # fast path
+        return counts
+    for match in skip_silent(LINK.finditer(text, *block), text, block, lines):
+        number = match["title"].isdecimal() and not sources.addressed  # is read as such
+        known = resolve_id(normal_url(match["address"]), sources)[1]
+        if "://" in match["address"] and not number and not known:
+            counts["link"] += 1
+    return counts
+
+
+def _cites(match: re.Match[str], sources: Sources) -> bool:
+    keys = _read_keys(match)
+    telling = all(key in sources.by_id and not key.isdecimal() for key in keys)
+    return bool(keys) and (telling or match.lastgroup in ("command", "keys"))
+
+
+def _read_keys(match: re.Match[str]) -> list[str]:
+    return re.findall(r"[^\s,;]++", match[match.lastgroup or 0])
 
 
 def _with_ids(tags: Sequence[Tag]) -> Sequence[Tag]:

@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from citemark_schemas import ReadStyle, RefusalKind, Span
 from citemark_service.parsing.fingerprint import fingerprint
+
+Unread: TypeAlias = ReadStyle | Literal["other", "link"]
+"""What was not read: a notation that could be, one that cannot, links to no source."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ class Answer:
     """The notation that was read."""
     marks: tuple[Mark, ...] = ()
     """The notation's own text, in order."""
-    unread: Mapping[ReadStyle, int] = field(default_factory=dict)
+    unread: Mapping[Unread, int] = field(default_factory=dict)
     """Citations in the notations that were not read, above 0."""
     judge_addressed: tuple[str, ...] = field(default=())
     """Excerpts that address a grader, for review."""

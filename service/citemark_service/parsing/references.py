@@ -12,7 +12,7 @@ from typing import Final
 
 from citemark_service.parsing.abbreviations import word_set
 from citemark_service.parsing.lines import Line, LineKind
-from citemark_service.parsing.markers import normal_url, resolve_id
+from citemark_service.parsing.markers import LINK, normal_url, resolve_id
 from citemark_service.parsing.parsed import Sources, SourceSnippet
 from citemark_service.parsing.visible import has_content, normal_form
 
@@ -23,7 +23,6 @@ _BULLET = re.compile(r"[ \t>]*+(?:[-*+•][ \t]++|\d{1,3}[.)][ \t]++)?")
 _NAME = re.compile(
     r"\[{1,2}\^?(?P<marked>[^\[\]]{1,100}+)\]{1,2}(?!\():?|(?P<named>[^\s:()\[\]]{1,100}+):(?!//)"
 )
-_LINK = re.compile(r"\[(?P<title>[^\[\]]++)\]\((?P<address>(?:[^\s()]|\([^\s()]*+\))++)\)")
 _ADDRESS = re.compile(r"<?(?:https?://|www\.)[^\s<>]++>?")
 _SITE = re.compile(r"\s[-–—|·]\s")
 _AROUND = " .,:()*_\"'“”–—-"
@@ -49,11 +48,11 @@ def _is_reference(line: str, sources: Sources) -> bool:
     if name and (found or name["marked"]):
         body = body[name.end() :]
     # A link within a line is the citation of what stands around it.
-    link = _LINK.fullmatch(body.strip(" ."))
-    if not found and not link and _LINK.search(body):
+    link = LINK.fullmatch(body.strip(" ."))
+    if not found and not link and LINK.search(body):
         return False
-    linked = [match["address"] for match in _LINK.finditer(body)]
-    body = _LINK.sub(r"\g<title>", body)
+    linked = [match["address"] for match in LINK.finditer(body)]
+    body = LINK.sub(r"\g<title>", body)
     addresses = linked + [address.rstrip(".,;)") for address in _ADDRESS.findall(body)]
     found += _find_sources(map(normal_url, addresses), sources)
     shown = _ADDRESS.sub("", body).strip(_AROUND)

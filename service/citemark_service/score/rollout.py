@@ -17,7 +17,6 @@ from citemark_schemas import (
     JudgeUsage,
     Knobs,
     ProblemDetail,
-    ReadStyle,
     Refusal,
     RefusalKind,
     Rollout,
@@ -42,7 +41,7 @@ from citemark_service.judges.tasks import (
 from citemark_service.parsing.answer import read_answer
 from citemark_service.parsing.fingerprint import frame_texts
 from citemark_service.parsing.format import format_report
-from citemark_service.parsing.parsed import Answer, Claim, Sentence, Sources
+from citemark_service.parsing.parsed import Answer, Claim, Sentence, Sources, Unread
 from citemark_service.parsing.sources import read_sources
 from citemark_service.parsing.units import statements
 from citemark_service.score.caveats import warn_of_caveats
@@ -53,10 +52,12 @@ ReadSources = Callable[[str | None, tuple[Snippet, ...] | None, CitationStyle], 
 """`read_sources`, or a caching version of it."""
 
 _HASH_BYTES: Final = 16
-_NOTATIONS: Final[Mapping[ReadStyle, str]] = {
+_NOTATIONS: Final[Mapping[Unread, str]] = {
     "snippet": "<snippet id=…>",
     "cite": "<cite id=…>",
     "numbered": "numbered [1]",
+    "other": r"(S1), \cite{S1} or the like",
+    "link": "links to an address that no source has",
 }
 _REFUSALS: Final = {
     RefusalKind.NO_ANSWER: "the response has no complete <answer> block",
@@ -236,6 +237,7 @@ class ParsedRollout:
         if not answer.unread:
             return
         mixed = self.knobs.citation_style == "auto" and bool(answer.claims)
+        mixed = mixed and any(style not in ("other", "link") for style in answer.unread)
         kinds = ", ".join(f"{count} {_NOTATIONS[style]}" for style, count in answer.unread.items())
         yield ScoreWarning(
             kind=WarningKind.MIXED_NOTATIONS if mixed else WarningKind.UNREAD_CITATIONS,
