@@ -4,11 +4,20 @@ import asyncio
 import json
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
+from ruamel.yaml import YAML
 
 from citemark_schemas import ClaimVerdict, CriterionVerdict
-from citemark_service.agreement import Agreement, measure
+from citemark_service.agreement.measure import COMPARED, Agreement, compare, measure
+from citemark_service.agreement.report import (
+    draw_reliability,
+    load_report,
+    make_report,
+    save_report,
+    write_card,
+)
 from citemark_service.errors import DataError, JudgeTimeout
 from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.judges.tasks import (
@@ -151,6 +160,36 @@ def test_a_bad_line_is_named(path: Path, rows: list[dict[str, Any] | str], named
 def test_an_absent_file_is_refused(path: Path) -> None:
     with pytest.raises(DataError, match="cannot read"):
         asyncio.run(measure(ReadingJudge(), path, concurrency=1))
+
+
+def test_two_judges_are_compared_on_the_rows_that_both_judged(path: Path, tmp_path: Path) -> None:
+    labels = ["supported", "not_supported"] * 30
+    good = [support_row(str(0.2 + 0.6 * (n % 2 == 0)), label) for n, label in enumerate(labels)]
+    poor = [support_row(str(0.2 + 0.6 * (n % 3 == 0)), label) for n, label in enumerate(labels)]
+    poor[0] = support_row("fails", "supported")
+    for rows in (good, poor):
+        for n, row in enumerate(rows):
+            row["question"] = f"Question {n // 2}?"
+    better, _ = measured(path, *good)
+    file = tmp_path / "kept.json"
+    save_report(make_report(ReadingJudge.identity, [measured(path, *poor)[0]]), file)
+    report = load_report(file)
+    both, differences = compare(better, report.files[0])
+    assert both == 59
+    for found in differences:
+        assert found.first == 1.0 > found.second
+        assert found.p < 0.01
+        low, high = found.interval
+        assert 0 < low < found.first - found.second < high
+    assert {found.figure for found in differences} == {*COMPARED}
+    assert all(found.p == 1.0 for found in compare(better, better)[1])
+    card = YAML().load(write_card(report))["judge"]
+    assert (card["model"], card["agreement"]["rows.jsonl"]["failed"]) == ("reading", 1)
+    assert ElementTree.fromstring(draw_reliability(report)).tag.endswith("svg")
+    with pytest.raises(DataError, match="not those"):
+        compare(better, measured(path, *reversed(good))[0])
+    with pytest.raises(DataError, match="is not what"):
+        load_report(path)
 
 
 # Best balanced accuracy and AUC of plain word overlap between claim and snippets.

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from citemark_schemas import ClaimVerdict, CriterionVerdict, Polarity, SentenceVerdict
-from citemark_service.cases import judge_cases, read_cases
+from citemark_service.agreement.cases import judge_cases, read_cases
 from citemark_service.cli.agree import command
 from citemark_service.errors import DataError
 from citemark_service.judges.tasks import CitationVerdicts, Judge, JudgeIdentity
@@ -78,6 +78,20 @@ def test_the_command_prints_what_a_judge_decides_wrongly():
     assert outcome.exit_code == 1
     assert "wrongly decided" in outcome.output
     assert outcome.output.splitlines()[-1].split()[-1] == "120"
+
+
+def test_the_command_keeps_compares_and_draws(tmp_path):
+    row = {"question": "", "claim": "Rain fell.", "snippets": [{"id": "a", "text": "Rain fell."}]}
+    rows = [row | {"human_label": label} for label in ("supported", "not_supported")]
+    (file := tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    kept, drawn = str(tmp_path / "kept.json"), tmp_path / "drawn.svg"
+    words = [str(file), "--judge", "embedded", "--output", kept, "--picture", str(drawn), "--card"]
+    first = CliRunner().invoke(command, words)
+    assert first.exit_code == 0, first.output
+    assert 'model: "embedded"' in first.output
+    assert "rows.jsonl, 2 rows" in drawn.read_text()
+    second = CliRunner().invoke(command, [str(file), "--judge", "embedded", "--against", kept])
+    assert "both judged" in second.output
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_service.agreement import LabelledScore as Pair
-from citemark_service.agreement import (
+from citemark_service.agreement.figures import LabelledScore as Pair
+from citemark_service.agreement.figures import (
     auc,
     balanced_accuracy,
     best_threshold,
     compute_figures,
+    confuse,
+    find_interval,
     kappa,
     pearson,
+    resample,
+    weighted_kappa,
 )
 
 # Scores and labels: three positives, two negatives; a half label is not positive.
@@ -34,6 +38,14 @@ def test_the_figures_worked_out_by_hand() -> None:
     # Called positive: .9 .5 .5; labelled: three. Agreement 3/5, chance .6 * .6 + .4 * .4.
     assert kappa(WORKED) == pytest.approx((0.6 - 0.52) / 0.48)
     assert pearson([Pair(0.0, 0.0), Pair(0.5, 1.0), Pair(1.0, 0.5)]) == pytest.approx(0.5)
+    # Levels of labels 2 2 2 1 0 and scores 2 1 0 1 0: squares 0 1 4 0 0, which sum to 5. By chance
+    # labels (1, 1, 3 of each level) meet scores (2, 2, 1): 2 + 4 + 2 + 1 + 24 + 6, over five rows.
+    assert confuse(WORKED) == ((1, 0, 0), (0, 1, 0), (1, 1, 1))
+    assert weighted_kappa(WORKED) == pytest.approx(1 - 5 / (39 / 5))
+    found = compute_figures(WORKED)
+    assert found.brier == pytest.approx((0.01 + 0.25 + 0.64 + 0 + 0.01) / 5)
+    # Bins of .1, .2, .5 and .9: distances .1, .8, |.5 - .75| twice, .1.
+    assert found.calibration_error == pytest.approx((0.1 + 0.8 + 2 * 0.25 + 0.1) / 5)
 
 
 @pytest.mark.parametrize("rows", [[], [Pair(0.3, 1.0)], [Pair(0.3, 0.0), Pair(0.9, 0.5)]])
@@ -80,3 +92,15 @@ def test_labels_as_scores_agree_fully(rows: list[Pair]) -> None:
     cut = [Pair(float(pair.positive), pair.label) for pair in rows]
     found = compute_figures(cut)
     assert (found.auc, found.balanced_accuracy_best, found.kappa) == (1.0, 1.0, 1.0)
+
+
+def test_the_bootstrap_draws_whole_groups_and_covers_the_mean():
+    groups = [[Pair(score / 50, score / 50)] * 2 for score in range(50)]
+    means = []
+    for sample in resample(groups, rounds=400):
+        assert sample[::2] == sample[1::2]
+        means.append(statistics.fmean(pair.score for pair in sample))
+    low, high = find_interval(means) or pytest.fail("there are 400 values")
+    # The standard error of a mean of 50 uniform values is .29 / sqrt(50).
+    assert low < 0.49 < high
+    assert high - low == pytest.approx(4 * 0.289 / 50**0.5, rel=0.15)

@@ -11,10 +11,18 @@ from typing import Any
 import click
 from rich.console import Console
 
-from citemark_service.agreement import Agreement, measure
-from citemark_service.cases import Finding, judge_cases
-from citemark_service.cli.options import INPUT, chosen_settings, judge_options
-from citemark_service.cli.terminal import build_table, plain, show
+from citemark_service.agreement.cases import Finding, judge_cases
+from citemark_service.agreement.measure import compare, measure
+from citemark_service.agreement.report import (
+    Report,
+    draw_reliability,
+    load_report,
+    make_report,
+    save_report,
+    write_card,
+)
+from citemark_service.cli.options import INPUT, OUTPUT, chosen_settings, judge_options
+from citemark_service.cli.terminal import build_table, count_noun, plain, show
 from citemark_service.judges.factory import build_judge
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
@@ -24,38 +32,90 @@ from citemark_service.telemetry.metrics import Metrics
 @click.argument("files", nargs=-1, required=True, type=INPUT)
 @click.option("--concurrency", type=click.IntRange(1, 1024), default=16, show_default=True)
 @click.option("--cases", is_flag=True, help="FILES hold cases with the digits that are right.")
+@click.option("--output", type=OUTPUT, help="Keep scores and figures as JSON.")
+@click.option("--against", type=INPUT, help="Compare with another judge's --output.")
+@click.option("--picture", type=OUTPUT, help="Draw the reliability curves as SVG.")
+@click.option("--card", is_flag=True, help="Print the figures as YAML for a run's config.")
 @judge_options
-def command(*, files: tuple[Path, ...], concurrency: int, cases: bool, **flags: Any) -> None:
+def command(
+    *,
+    files: tuple[Path, ...],
+    concurrency: int,
+    cases: bool,
+    output: Path | None,
+    against: Path | None,
+    picture: Path | None,
+    card: bool,
+    **flags: Any,
+) -> None:
     """Measure a judge on labelled FILES: claims with their support, or rubric criteria.
+
+    BA is balanced accuracy at the threshold 0.5, and at the best one; κw is the kappa of the three
+    levels with quadratic weights, ECE the expected calibration error. The 95 % interval of the AUC,
+    and --against, are by a bootstrap over questions. Files of whole rollouts are skipped. Exit
+    status 1 where judgements failed, 2 where a file is not labelled rows.
 
     With --cases it prints by kind of case how many the judge decides rightly, and each that it does
     not; exit status 1 unless all are right.
-
-    BA is balanced accuracy, at the threshold 0.5 and at the best one. Files of whole rollouts
-    are skipped. Exit status 1 where judgements failed, 2 where a file is not labelled rows.
     """
+    settings = chosen_settings(flags)
     if cases:
-        findings = asyncio.run(_judge_cases(files, chosen_settings(flags), concurrency))
+        findings = asyncio.run(_judge_cases(files, settings, concurrency))
         _show_findings(findings)
         sys.exit(0 if all(finding.right for finding in findings) else 1)
-    agreements = asyncio.run(_measure_files(files, chosen_settings(flags), concurrency))
-    table = build_table(["file"], ["rows", "failed", "BA at 0.5", "best BA", "threshold", "AUC"])
-    for agreement in agreements:
-        rows = [(agreement.file, str(agreement.failed), agreement.figures)]
-        rows += [(f"  {title}", "", figures) for title, figures in agreement.by_criterion.items()]
-        for name, failed, figures in rows:
-            if figures is not None:
-                best, threshold = figures.balanced_accuracy_best, figures.threshold_best
-                measures = (figures.balanced_accuracy, best, threshold, figures.auc)
-                shown = ("–" if value is None else f"{value:.3f}" for value in measures)
-                table.add_row(*map(plain, (name, str(figures.rows), failed, *shown)))
+    other = None if against is None else load_report(against)
+    report = asyncio.run(_measure_files(files, settings, concurrency))
+    _show_figures(report)
+    if other is not None:
+        _show_differences(report, other)
+    if output is not None:
+        save_report(report, output)
+    if picture is not None:
+        picture.write_text(draw_reliability(report), encoding="utf-8")
+    if card:
+        click.echo(write_card(report))
+    sys.exit(1 if any(agreement.failed for agreement in report.files) else 0)
+
+
+def _show_figures(report: Report) -> None:
+    columns = ["rows", "BA", "best", "at", "AUC", "95 %", "κw", "Brier", "ECE"]
+    table = build_table(["file"], columns)
+    for each in report.files:
+        rows = [(each.file, each.figures, each.intervals.get("auc"))]
+        rows += [(f"  {title}", found, None) for title, found in each.by_criterion.items()]
+        for name, found, interval in rows:
+            if found is not None:
+                best = (found.balanced_accuracy_best, found.threshold_best, found.auc)
+                before = map(_cell, (found.balanced_accuracy, *best))
+                after = map(_cell, (found.weighted_kappa, found.brier, found.calibration_error))
+                cells = (str(found.rows), *before, _range(interval), *after)
+                table.add_row(*map(plain, (name, *cells)))
     show(table)
-    sys.exit(1 if any(agreement.failed for agreement in agreements) else 0)
 
 
-async def _measure_files(
-    files: tuple[Path, ...], settings: Settings, concurrency: int
-) -> list[Agreement]:
+def _cell(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _range(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else "{:.2f}–{:.2f}".format(*interval)
+
+
+def _show_differences(report: Report, other: Report) -> None:
+    kept = {each.file: each for each in other.files}
+    columns = ["rows", report.judge.model, other.judge.model, "difference", "95 %", "p"]
+    table = build_table(["both judged", "figure"], columns)
+    for each in report.files:
+        if each.file in kept:
+            rows, found = compare(each, kept[each.file])
+            for one in found:
+                measures = map(_cell, (one.first, one.second, one.first - one.second))
+                cells = (str(rows), *measures, _range(one.interval), f"{one.p:.3f}")
+                table.add_row(*map(plain, (each.file, one.figure.replace("_", " "), *cells)))
+    show(table)
+
+
+async def _measure_files(files: tuple[Path, ...], settings: Settings, concurrency: int) -> Report:
     # One file after another, so that the status shows how far a slow judge is.
     console, agreements = Console(stderr=True), []
     async with aclosing(build_judge(settings, Metrics())) as judge:
@@ -64,9 +124,12 @@ async def _measure_files(
                 agreement = await measure(judge, file, concurrency=concurrency)
             if agreement.skipped:
                 console.print(plain(f"{file.name}: skipped: {agreement.skipped}", "yellow"))
-            else:
-                agreements.append(agreement)
-    return agreements
+                continue
+            if agreement.failed:
+                failed = count_noun(agreement.failed, "judgement")
+                console.print(plain(f"{file.name}: {failed} failed and count in no figure", "red"))
+            agreements.append(agreement)
+        return make_report(judge.identity, agreements)
 
 
 async def _judge_cases(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from citemark_schemas import ScoreResult
-from citemark_service.agreement import FIXED_THRESHOLD, LabelledScore, kappa
+from citemark_service.agreement.figures import FIXED_THRESHOLD, LabelledScore, kappa
 from citemark_service.judges.tasks import Origin
 from citemark_service.ledger.reading import KeptRollout, LedgerReader, Place
 from citemark_service.score.pipeline import Pipeline

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from citemark_schemas import Polarity, Snippet, to_details
-from citemark_service.agreement import cite_all, grade
+from citemark_service.agreement.rows import cite_all, grade
 from citemark_service.errors import DataError, JudgeError
 from citemark_service.judges.tasks import CitationTask, CriteriaTask, Judge, Meter
 from citemark_service.parsing.answer import read_answer

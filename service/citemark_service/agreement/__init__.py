@@ -1,0 +1,1 @@
+"""Measuring a judge: against labels by people, and against cases of its own rules."""
