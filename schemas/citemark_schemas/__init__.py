@@ -20,7 +20,7 @@ from citemark_schemas.rollout import (
     Snippet,
     Turn,
 )
-from citemark_schemas.rubric import Criterion, Polarity, Source
+from citemark_schemas.rubric import Criterion, Source
 from citemark_schemas.score import (
     CitationScore,
     ClaimScore,
@@ -49,6 +49,7 @@ from citemark_schemas.transcript import (
     unwrap_response,
 )
 from citemark_schemas.verdict import ClaimVerdict, CriterionVerdict, SentenceVerdict, WarningKind
+from citemark_schemas.weights import Polarity
 
 __all__ = [
     "SIGNALS",

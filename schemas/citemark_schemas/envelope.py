@@ -20,7 +20,13 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from pydantic import ValidationError
 
-from citemark_schemas.cells import TooDeep, object_in, replace_surrogates, to_json_value
+from citemark_schemas.cells import (
+    TooDeep,
+    list_in,
+    object_in,
+    replace_surrogates,
+    to_json_value,
+)
 from citemark_schemas.details import LONGEST_KEY, clip, to_detail, to_details
 from citemark_schemas.knobs import Knobs
 from citemark_schemas.rollout import Rollout
@@ -36,9 +42,10 @@ from citemark_schemas.rows import (
     read_documents,
     to_name,
 )
-from citemark_schemas.rubric import GRADED, IGNORED_KEYS, could_matter
+from citemark_schemas.rubric import GRADED, IGNORED_KEYS
 from citemark_schemas.score import ProblemDetail
 from citemark_schemas.transcript import turns_in
+from citemark_schemas.weights import could_matter
 
 _RUBRICS: Final = ("positive_rubrics", "negative_rubrics", "rubrics")
 _NAMES: Final = ("id", "group", "run", "finish_reason")
@@ -69,13 +76,33 @@ _DEEPEST: Final = 4
 _NEAR: Final = 0.85  # "question_id" is .84 from "question", "positive_rubric" .97
 _MOST_KEYS: Final = 256
 _MOST_DETAILS: Final = 20
-_WEIGHT_LIKE: Final = re.compile(
-    r"weight|point|score|polarit|sign(?!al)|importan|penalt", re.IGNORECASE
+_WEIGHTS: Final = re.compile(
+    r"(?:(?:rubric|criteri)[a-z]*_)?"
+    r"(?:weight|point|polarit|sign|importance|penalt|is_negative|is_positive)(?:y|ies|s)?",
+    re.IGNORECASE,
 )
-WEIGHTS_APART: Final = (
-    "has one entry for each rubric, like weights or signs, and is not read: give each rubric its "
+"""Columns that say nothing but weights or signs."""
+_WEIGHT_LIKE: Final = re.compile(
+    r"weight|point|score|polarit|sign(?!al)|importan|penalt|severit|priorit|level|negativ|positiv"
+    r"|type|kind|categor",
+    re.IGNORECASE,
+)
+_WEIGHTS_APART: Final = (
+    "holds several, like weights or signs of rubrics, and is not read: give each rubric its "
     "own 'weight', or name the column in CITEMARK_IGNORED_RUBRIC_KEYS"
 )
+RUBRIC_COLUMNS: Final = (
+    "rubric", "criteria", "criterions", "checklist", "checklists", "rubric_items", "rubric_list",
+    "rubrics_list", "rubric_json", "score_rubric", "grading_criteria", "evaluation_criteria",
+    "instance_rubrics",
+)  # fmt: skip
+"""Where data sets keep rubrics as well."""
+_RUBRICS_APART: Final = (
+    "looks like rubrics, of which only 'rubrics', 'positive_rubrics' and 'negative_rubrics' are "
+    "read: move it there, or name the column in CITEMARK_IGNORED_RUBRIC_KEYS"
+)
+NOT_READ: Final = (_WEIGHTS_APART, _RUBRICS_APART)
+"""What is said of a column of rubrics, weights or signs that is not read."""
 _OPENED: Final = re.compile(r"""(?:\[\s*)?\{\s*["']""")
 """How an object's text begins, JSON or Python's own; no answer in LaTeX or prose does."""
 
@@ -154,7 +181,7 @@ def rollout_of(
         stood = {name: field.place for name, field in fields.items()}
         details = to_details(error, root="row", places=stood)
         raise EnvelopeError(details[:_MOST_DETAILS]) from error
-    _refuse_weight_columns(layers, rollout, ignored_rubric_keys)
+    _refuse_columns_apart(layers, rollout, ignored_rubric_keys)
     return rollout
 
 
@@ -185,8 +212,12 @@ def _read_fields(layers: Sequence[_Placed]) -> _Fields:
             if field != "id" and first.value != value:
                 raise EnvelopeError([to_detail(at, differing(field, name).message)])
         graded = {name: held[name] for name in GRADED if name in held}
-        if graded and "rubrics" not in fields:
-            at = f"{place}.{'/'.join(graded)}"
+        if graded.keys() <= {"Context"}:  # that alone is a passage
+            continue
+        at = f"{place}.{'/'.join(graded)}"
+        if held.get("rubrics") is not None:
+            raise EnvelopeError([to_detail(at, _RUBRICS_APART)])
+        if "rubrics" not in fields:
             fields["rubrics"] = _Placed(at, _read("rubrics", graded, at))
     return fields
 
@@ -286,17 +317,37 @@ def _nearest(key: str, missing: tuple[str, ...]) -> str | None:
     return near[0] if near else None
 
 
-def _refuse_weight_columns(layers: Sequence[_Placed], rollout: Rollout, ignored: Set[str]) -> None:
-    """A column of as many numbers or signs as there are rubrics, by its name their weights."""
+def _refuse_columns_apart(layers: Sequence[_Placed], rollout: Rollout, ignored: Set[str]) -> None:
+    """Columns that hold rubrics, or their weights or signs, beside what is read."""
     counts = {len(getattr(rollout, name)) for name in _RUBRICS} | {len(rollout.criteria)}
     for place, held in layers:
+        lone = rollout.criteria and all(held.get(name) is None for name in _RUBRICS)
         for key in islice(held, _MOST_KEYS):
-            name = str(key)
-            if name in ignored or name in _KNOWN or not _WEIGHT_LIKE.search(name[:LONGEST_KEY]):
+            name = str(key)[: LONGEST_KEY + 1]
+            if name in ignored or name in _KNOWN:
                 continue
-            column = to_json_value(held[key])
-            if not isinstance(column, list) or not column or len(column) not in counts:
-                continue
-            if all(could_matter(name, cell) for cell in column):
-                loc = f"{place}.{clip(name, LONGEST_KEY)}"
-                raise EnvelopeError([to_detail(loc, WEIGHTS_APART)])
+            told = _apart_message(name, held[key], counts if rollout.criteria else set())
+            if told and not (lone and told == _RUBRICS_APART):
+                raise EnvelopeError([to_detail(f"{place}.{clip(name, LONGEST_KEY)}", told)])
+
+
+def _apart_message(name: str, cell: object, counts: Set[int]) -> str:
+    """What is said of a column of rubrics, or of weights or signs where there are `counts`."""
+    rubrics, weights = name.casefold() in RUBRIC_COLUMNS, _WEIGHTS.fullmatch(name)
+    if not (rubrics or (counts and (weights or _WEIGHT_LIKE.search(name)))):
+        return ""
+    try:
+        held = structure_in(cell)
+    except TooDeep as error:
+        return str(error)
+    if rubrics:
+        return _RUBRICS_APART if held else ""
+    column = list(held.values()) if isinstance(held, dict) else held or []
+    apart = weights or len(column) in counts
+    return _WEIGHTS_APART if apart and any(could_matter("", each) for each in column) else ""
+
+
+def structure_in(cell: object) -> dict[str, Any] | list[Any] | None:
+    """The object or list that a cell holds, be it as JSON text. Raises `TooDeep`."""
+    value = to_json_value((list_in(cell) or object_in(cell)) if isinstance(cell, str) else cell)
+    return value if isinstance(value, dict | list) else None

@@ -3,23 +3,40 @@
 Accepted for `positive_rubrics`, `negative_rubrics` and `rubrics`: a list of strings and objects,
 columns of equal length, lists under `positive` and `negative`, or JSON text of any of these. Of an
 object are read its statement (`STATEMENTS`), `title`, its weight (`weight`, `points` or `score`,
-negative for a defect) and its sign (`polarity`, `sign` or `type`). Any other key whose value could
-be a weight, a sign or a nesting is refused, unless the validation context lists it under
-`IGNORED_KEYS`: what it means would be lost unsaid.
+negative for a defect; 1 without one) and its sign (`polarity`, `sign` or `type`). Any other key
+that could be a weight, a sign, a condition or a nesting is refused, unless the validation context
+lists it under `IGNORED_KEYS`, and so is a text or label that seems to say what no key does: what it
+means would be lost unsaid.
 """
 
 import difflib
 import json
-import re
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Set
 from enum import StrEnum
+from functools import lru_cache
+from itertools import islice
 from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 from citemark_schemas.cells import rows_in
 from citemark_schemas.model import ClosedModel
+from citemark_schemas.weights import (
+    LABELS,
+    MOST_WEIGHT,
+    OPENED,
+    POLARITIES,
+    SETTLED,
+    SIGNS,
+    WEIGHTS,
+    Polarity,
+    could_matter,
+    json_in,
+    read_sign,
+    read_weight,
+    weight_hint,
+)
 
 IGNORED_KEYS: Final = "ignored_rubric_keys"
 """In pydantic's validation context: a set of keys of rubrics that are knowingly not read."""
@@ -30,41 +47,21 @@ STATEMENTS: Final = (
 )  # fmt: skip
 """Where the text of a criterion stands, strongest first."""
 _TITLES: Final = ("title", "name", "criterion")
-_WEIGHTS: Final = ("weight", "points", "score")
-_SIGNS: Final = ("polarity", "sign", "type")
-_BYSTANDERS: Final = frozenset({"id", "tags", "axis", "source"})  # and whatever ends in "_id"
+_BYSTANDERS: Final = frozenset({"id", "source", *LABELS})  # and whatever ends in "_id"
 _LISTS: Final = ("rubrics", "criteria")
 """Under which an object may hold the list itself."""
 _VERDICT: Final = frozenset({"raw", "score", "evidence", "evidence_found"})
 """What our own results say of a criterion beside its fields; `raw` distinguishes them."""
-_NAMES: Final = frozenset({*STATEMENTS, *_TITLES, *_WEIGHTS, *_SIGNS})
+_TEXTS: Final = frozenset({*STATEMENTS, *_TITLES})
+_NAMES: Final = _TEXTS | {*WEIGHTS, *SIGNS}
+_LONGEST_NAME: Final = 1 + max(map(len, _NAMES))
 _NEAR: Final = 0.82  # "wieght" is .83 from "weight", "rubric_id" .80 from "rubric_item"
 GRADED: Final = ("Answer Critical", "Valuable", "Context")
 """Where older data sets for deep research keep their rubrics, by importance."""
-_LEVEL: Final = re.compile(
-    r"(?:(?:score|level|grade|rating|option|band|anchor)s?[ _-]?)?\d+(?:[ _-].*)?", re.IGNORECASE
-)
+_DUMPS: Final = "what Python or a cut left must be written by json.dumps(…)"
 _TITLE_LIMIT: Final = 80
 _MOST_NAMED: Final = 3
 _STRINGS_WITHIN: Final = 3  # some writers encode a column that was encoded already
-
-
-class Polarity(StrEnum):
-    """Whether meeting the criterion is good (`positive`) or is a defect (`negative`)."""
-
-    POSITIVE = "positive"
-    NEGATIVE = "negative"
-
-
-_WORDS: Final = {
-    **dict.fromkeys(("positive", "pos", "plus", "+"), Polarity.POSITIVE),
-    **dict.fromkeys(("negative", "neg", "minus", "-", "−", "–"), Polarity.NEGATIVE),
-}
-# These may be a sign as well, but which is a guess.
-_SIGN_LIKE: Final = frozenset({
-    *_WORDS, "good", "bad", "bonus", "malus", "penalty", "reward", "pitfall", "desirable",
-    "undesirable", "desired", "undesired", "true", "false", "yes", "no",
-})  # fmt: skip
 
 
 class Source(StrEnum):
@@ -80,7 +77,7 @@ class Criterion(ClosedModel):
     title: str = Field(min_length=1)
     description: str = Field(min_length=1)
     polarity: Polarity = Polarity.POSITIVE
-    weight: float = Field(1.0, ge=0, le=1e6, allow_inf_nan=False)
+    weight: float = Field(1.0, ge=0, le=MOST_WEIGHT, allow_inf_nan=False)
     """Share in the weighted mean, in [0, 1e6]; its sign is spelled by `polarity`."""
     source: Source = Source.INSTANCE
 
@@ -102,7 +99,10 @@ def _decode(value: Any) -> Any:
         except RecursionError as error:
             raise ValueError("is nested too deeply") from error
         except ValueError as error:
-            raise ValueError(f"is a string but not JSON: {error}") from error
+            way = "write a list of rubrics, one text or object for each"
+            if OPENED.match(value):
+                way = f"{error}; {_DUMPS}"
+            raise ValueError(f"is a string but not JSON: {way}") from error
     return value
 
 
@@ -121,44 +121,40 @@ def _is_empty(value: Any) -> bool:
     return value is None or value in ([], {}) or value != value  # noqa: PLR0124
 
 
-def could_matter(key: str, value: Any) -> bool:
-    """Whether a key that is not read may hold a weight, a sign, a level or a nesting."""
-    if not isinstance(value, str):
-        return True
-    word = value.strip().casefold()
-    if word in _SIGN_LIKE or _LEVEL.fullmatch(key):
-        return True
-    try:
-        float(word.removesuffix("%"))
-    except ValueError:
-        return word.startswith(("[", "{")) and isinstance(_json_in(value), list | dict)
-    return True
+def _slips_of(word: str) -> set[str]:
+    """The word, and what is left of it without one letter: two words one slip apart share one."""
+    return {word, *(word[:at] + word[at + 1 :] for at in range(len(word)))}
 
 
-def _json_in(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+_NAMES_BY_SLIP: Final = {slip: name for name in sorted(_NAMES) for slip in _slips_of(name)}
+
+
+@lru_cache(maxsize=4096)  # the rubrics of a data set have the same keys again and again
+def _misspelt(key: str) -> str | None:
+    """The key that is read of which this is a slip; in bounded time, which difflib alone is not."""
+    if len(key) > _LONGEST_NAME or key in _NAMES:
         return None
+    folded = key.casefold()
+    found = {_NAMES_BY_SLIP[slip] for slip in _slips_of(folded) if slip in _NAMES_BY_SLIP}
+    near = difflib.get_close_matches(folded, found, 1, _NEAR)
+    return near[0] if near else None
 
 
-def _refuse_unread(item: Mapping[str, Any]) -> None:
+def _refuse_unread(
+    item: Mapping[str, Any], read: Set[str], settled: Set[str] = frozenset()
+) -> None:
     """Data sets carry keys of their own; what they could mean to the reward is not guessed."""
-    bystanders = _BYSTANDERS | (_VERDICT if "raw" in item else frozenset())
-    # A statement or title that is no text is a nesting like any other.
-    read = {*_WEIGHTS, *_SIGNS, *(key for key in (*STATEMENTS, "title") if _text(item, key))}
-    rest = [key for key in item if key not in read | bystanders and not key.endswith("_id")]
+    rest = [key for key in item if key not in read and not key.endswith("_id")]
     for key in rest:
-        absent = _NAMES - item.keys()
-        near = difflib.get_close_matches(key[:_TITLE_LIMIT].casefold(), absent, 1, _NEAR)
-        if near and key not in _NAMES:
-            raise ValueError(f"key {key!r} is unknown; did you mean {near[0]!r}?")
-    unread = [reprlib.repr(key) for key in rest if could_matter(key, item[key])]
-    if unread:
+        near = None if _is_nested(item[key]) else _misspelt(key)
+        if near is not None and near not in item:
+            raise ValueError(f"key {key!r} is unknown; did you mean {near!r}?")
+    unread = (reprlib.repr(key) for key in rest if could_matter(key, item[key], settled))
+    if named := ", ".join(islice(unread, _MOST_NAMED)):
         raise ValueError(
-            f"{', '.join(unread[:_MOST_NAMED])} may be a weight, a sign or a nesting; read are "
-            "'weight' or 'points' (negative for a defect) and 'polarity': rename it, remove it, or "
-            "name it in CITEMARK_IGNORED_RUBRIC_KEYS"
+            f"{named} may be a weight, a sign, a condition or a nesting; read are 'weight' or "
+            "'points' (negative for a defect) and 'polarity': rename it, remove it, or name it in "
+            "CITEMARK_IGNORED_RUBRIC_KEYS"
         )
 
 
@@ -168,103 +164,89 @@ def _text(item: Mapping[str, Any], key: str) -> str | None:
 
 
 def _read_statement(item: Mapping[str, Any]) -> tuple[str, str]:
-    """Title and description; refuses an object with two statements of which one would be lost."""
-    found = [(key, text) for key in STATEMENTS if (text := _text(item, key))]
+    """Title, empty where none is given, and description; of two statements one would be lost."""
+    found = [(key, text) for key in STATEMENTS if key in item and (text := _text(item, key))]
     if not found:
-        raise ValueError(f"needs a non-empty one of {', '.join(STATEMENTS)}")
+        wrong = next((key for key in STATEMENTS if key in item), None)
+        if wrong is not None:
+            raise ValueError(f"{wrong} must be text, not {reprlib.repr(item[wrong])}")
+        keys = ", ".join(map(reprlib.repr, list(item)[:_MOST_NAMED])) or "nothing"
+        raise ValueError(f"needs a non-empty one of {', '.join(STATEMENTS)}, and has {keys}")
     (first, statement), rest = found[0], dict(found[1:])
     title = next((key for key in _TITLES if key != first and _text(item, key)), None)
     lost = [key for key, text in rest.items() if key != title and text != statement]
     if lost:
         raise ValueError(f"{first!r} and {lost[0]!r} are two statements; make them two rubrics")
-    return (_make_title(statement) if title is None else str(_text(item, title))), statement
+    return ("" if title is None else str(_text(item, title))), statement
 
 
-def _read_weight(item: Mapping[str, Any]) -> float:
-    """The signed weight; 1 where none is given."""
-    given = {key: item[key] for key in _WEIGHTS if item.get(key) is not None}
-    if "raw" in item or ("weight" in given and _is_verdict(given.get("score"))):
-        given.pop("score", None)
-    for key, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError(f"{key} must be a number, not {reprlib.repr(value)}")
-    values = list(given.values())
-    if any(value != values[0] for value in values[1:]):
-        raise ValueError(f"has two weights, {_pairs(given)}; keep one")
-    return values[0] if values else 1.0
+def _read_text(text: str) -> Any:
+    """The object that a text is the JSON of, else a criterion of that text."""
+    held = json_in(text) if text.lstrip().startswith(("{", "[")) else None
+    if isinstance(held, dict | list):
+        return held
+    if OPENED.match(text):
+        raise ValueError(f"begins like an object or a list but is no JSON; {_DUMPS}")
+    return {"description": text}
 
 
-def _is_verdict(score: Any) -> bool:
-    return isinstance(score, int | float) and 0 <= score <= 1
-
-
-def _pairs(given: Mapping[str, Any]) -> str:
-    return " and ".join(f"{key} {value!r}" for key, value in given.items())
-
-
-def _read_sign(item: Mapping[str, Any]) -> Polarity | None:
-    """What the object calls itself; None where it says nothing of the kind."""
-    given: dict[str, Polarity] = {}
-    for key in _SIGNS:
-        if key not in item:
-            continue
-        value = item[key]
-        word = value.strip().casefold() if isinstance(value, str) else value
-        if isinstance(word, str) and word in _WORDS:
-            given[key] = _WORDS[word]
-        # A `type` is often a kind of another sort.
-        elif key != "type" or could_matter(key, value):
-            raise ValueError(f"{key} must be 'positive' or 'negative', not {reprlib.repr(value)}")
-    if len(set(given.values())) > 1:
-        raise ValueError(f"has two signs, {_pairs(given)}; keep one")
-    return next(iter(given.values()), None)
-
-
-def _read_criterion(item: Any, fixed: Polarity | None, ignored: Set[str]) -> dict[str, Any]:
+def _read_criterion(
+    item: Any, fixed: Polarity | None, ignored: Set[str]
+) -> tuple[dict[str, Any], str | None]:
+    """The criterion, and under which key its weight stands."""
     if isinstance(item, Criterion):
         # Dumped as given, so that a default polarity does not contradict the list it stands in.
         item = item.model_dump(exclude_unset=True)
     if isinstance(item, str):
-        held = _json_in(item) if item.lstrip().startswith("{") else None
-        item = held if isinstance(held, dict) else {"description": item}
+        item = _read_text(item)
     if not isinstance(item, Mapping):
         raise ValueError(f"must be a string or an object, not {reprlib.repr(item)}")
     item = {
         str(key): value
         for key, value in item.items()
-        if str(key) not in ignored and (key in _WEIGHTS or not _is_empty(value))
+        if str(key) not in ignored and (key in WEIGHTS or not _is_empty(value))
     }
     title, statement = _read_statement(item)
-    _refuse_unread(item)
-    weight, sign = _read_weight(item), _read_sign(item)
-    if weight < 0 and (sign or fixed) == Polarity.POSITIVE:
-        raise ValueError("has a negative weight but is a positive criterion")
-    if fixed is not None and (sign or fixed) != fixed:
+    scale, weight = read_weight(item)
+    sign = read_sign(item, SETTLED[scale is not None, weight < 0]) or fixed
+    sign = sign or (Polarity.NEGATIVE if weight < 0 else None)
+    settled = SETTLED[scale is not None, sign is not None]
+    # A statement or title that is no text is a nesting like any other.
+    nested = (key for key in item if key in _TEXTS and not isinstance(item[key], str))
+    bystanders = _BYSTANDERS | _VERDICT if "raw" in item else _BYSTANDERS
+    _refuse_unread(item, (_NAMES | bystanders).difference(nested), settled)
+    if hint := weight_hint(item, title, statement, settled):
+        raise ValueError(
+            f"{hint}: write an object with 'weight' (negative for a defect) or "
+            "'polarity' beside the text"
+        )
+    if weight < 0 and sign is Polarity.POSITIVE:
+        raise ValueError(f"has negative {scale} but is a positive criterion")
+    if fixed is not None and sign is not fixed:
         raise ValueError(f"contradicts its place among the {fixed.value} rubrics")
-    inferred = Polarity.NEGATIVE if weight < 0 else Polarity.POSITIVE
-    polarity = sign or fixed or inferred
-    return {
-        "title": title,
+    criterion = {
+        "title": title or _make_title(statement),
         "description": statement,
         "weight": abs(weight),
-        "polarity": polarity,
+        "polarity": sign or Polarity.POSITIVE,
     }
+    return criterion, scale
 
 
 def _spread(
     held: Mapping[str, Any], fixed: Polarity | None
 ) -> Iterator[tuple[Any, Polarity | None]]:
     """The rubrics of an object that holds several, each with the polarity of its place."""
-    if any(_text(held, key) for key in STATEMENTS):
+    if any(isinstance(held.get(key), Mapping) or _text(held, key) for key in STATEMENTS):
         yield held, fixed  # one rubric alone
     elif any(isinstance(held.get(key), list) for key in STATEMENTS):
         rows = rows_in(held)
         if rows is None:
             raise ValueError("is an object of columns that are not equally long")
         yield from ((row, fixed) for row in rows)
-    elif all(name in GRADED or name.casefold() in _WORDS for name in held):
+    elif all(name in GRADED or name.casefold() in POLARITIES for name in held):
         for name, group in held.items():
-            sign = None if name in GRADED else _WORDS[name.casefold()]
+            sign = None if name in GRADED else POLARITIES[name.casefold()]
             if sign is not None and fixed not in (None, sign):
                 raise ValueError(f"{name!r} contradicts its place among the {fixed} rubrics")
             yield from ((item, sign or fixed) for item in _to_items(group))
@@ -300,7 +282,8 @@ def _unwrap(value: Any, ignored: Set[str]) -> Any:
         # A list of texts under `criteria` is a column.
         if (name == "rubrics" and name in held) or _holds_objects(held.get(name)):
             inner = _decode(held.pop(name))
-            _refuse_unread({key: cell for key, cell in held.items() if not _is_empty(cell)})
+            rest = {key: cell for key, cell in held.items() if not _is_empty(cell)}
+            _refuse_unread(rest, _BYSTANDERS)
             return inner
     return held
 
@@ -319,12 +302,21 @@ def _read_rubrics(value: Any, fixed: Polarity | None, ignored: Set[str]) -> list
         placed = list(_spread(value, fixed))
     else:
         placed = [(item, fixed) for item in _to_items(value)]
-    criteria = []
+    criteria: list[dict[str, Any]] = []
+    scales: dict[str | None, int] = {}
     for position, (item, polarity) in enumerate(placed):
         try:
-            criteria.append(_read_criterion(item, polarity, ignored))
+            criterion, scale = _read_criterion(item, polarity, ignored)
         except ValueError as error:
             raise ValueError(f"item {position}: {error}") from error
+        criteria.append(criterion)
+        scales.setdefault(scale, position)
+    scale = next((key for key in WEIGHTS[1:] if key in scales), None)
+    if scale is not None and None in scales:
+        raise ValueError(
+            f"item {scales[None]}: has no {scale}, while item {scales[scale]} has: write an object "
+            f"with {scale!r} beside the text"
+        )
     return criteria
 
 
@@ -343,7 +335,7 @@ _ITEM_SCHEMA: Final = {
             "properties": {
                 "title": {"type": "string"},
                 **{key: {"type": "string"} for key in STATEMENTS},
-                **{key: {"type": "number"} for key in _WEIGHTS},
+                **{key: {"type": "number"} for key in WEIGHTS},
                 "polarity": {"enum": ["positive", "negative"]},
                 "sign": {"enum": ["+", "-"]},
                 "type": {"type": "string"},

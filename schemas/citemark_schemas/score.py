@@ -8,8 +8,9 @@ from pydantic import BeforeValidator, Field
 from citemark_schemas.failure import Failure, Refusal
 from citemark_schemas.knobs import Finite, Knobs, ReadStyle
 from citemark_schemas.model import ResponseModel
-from citemark_schemas.rubric import Polarity, Source
+from citemark_schemas.rubric import Source
 from citemark_schemas.verdict import Caveats, Unit, WarningKind
+from citemark_schemas.weights import Polarity
 
 Span = tuple[int, int]
 

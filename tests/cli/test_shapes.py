@@ -157,10 +157,41 @@ def test_a_data_set_of_autorubric_shares_prompt_and_rubric(tmp_path: Path) -> No
         ("paperbench", {"sub_tasks": [{"requirements": "a"}]}, "row.sub_tasks[0].weight must be"),
         ("paperbench", {"sub_tasks": [{"requirements": "a", "weight": -1}]}, "at least 0, not -1"),
         ("paperbench", {"sub_tasks": [{"weight": 1}]}, "row.sub_tasks[0].requirements is missing"),
+        (
+            "paperbench",
+            {"sub_tasks": [{"requirements": "a", "weight": 1, "children": [{"weight": 1}]}]},
+            "row.sub_tasks[0].children is not read and may be a weight",
+        ),
+        (
+            "paperbench",
+            {"sub_tasks": [{"requirements": "a", "weight": 1, "polarity": "negative"}]},
+            "row.sub_tasks[0].polarity is not read and may be a weight",
+        ),
+        (
+            "deepresearch-bench",
+            {
+                "criterions": {"insight": [{"criterion": "a", "weight": 1, "type": "penalty"}]},
+                "dimension_weight": {"insight": 1},
+            },
+            "criterions.insight[0].type is not read and may be a weight",
+        ),
         ("paperbench", {"sub_tasks": [{"requirements": "a", "weight": 0}]}, "no weight above 0"),
         ("deepresearch-bench", {"dimension_weight": {"insight": 1}}, "one weight for each dimen"),
         ("deepresearch-bench", {"dimension_weight": {"insight": 1, "readability": "x"}}, "number"),
         ("gdpval", {"rubric_json": "none"}, "rubric_json must be a list of criteria"),
+        ("rar", {"rubric": "Says 1963"}, "is a string but not JSON: write a list of rubrics"),
+        ("rar", {"rubrics": [{"criterion": "a"}]}, "rubrics and rubric both look like rubrics"),
+        ("rar", {"rubric": [{"title": "Pitfall", "description": "a", "weight": 4}]}, "may be a we"),
+        (
+            "dr-tulu",
+            {
+                "ground_truth": {
+                    "Question": "q",
+                    "Valuable": [{"Ingredient": "a", "points": -2}, "b"],
+                }
+            },
+            "rubrics[1]: has no points, while item 0 has",
+        ),
         ("gdpval", {"rubric_json": '[{"criterion": "a", "tier": 2}]'}, "'tier' may be a weight"),
         ("carr-data", {"metadata": {"remote_env_info": {"search_forbidden_strs": []}}}, "begin"),
         ("alce", {"output": ["a", "b"]}, "output holds 2 answers; write one a row"),
@@ -298,7 +329,9 @@ def test_what_a_row_lacks_is_named_with_the_way_out(rows: WriteRows, tmp_path: P
         ),
         ({"reward_model": {"ground_truth": {"rubrics": ["a"]}}}, "another column"),
         ({"metadata": {"rubrics": ["a"]}}, "another column"),
-        ({"rubrics": ["a", "b"], "points": [5, -8]}, "row.points: has one entry for each rubric"),
+        ({"rubrics": ["a", "b"], "points": [5, -8]}, "row.points: holds several, like weights"),
+        ({"rubrics": ["a"], "criteria": ["b"]}, "row.criteria: looks like rubrics, of which only"),
+        ({"checklist": ["a"]}, "row.checklist: looks like rubrics, of which only"),
     ],
 )
 def test_rubrics_or_weights_in_columns_that_are_not_read_are_no_row_of_the_static_set_alone(

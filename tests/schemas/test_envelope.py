@@ -78,6 +78,15 @@ PLACES = {
     "with columns of its own": {
         "row": {**ENVELOPE, "questions": 3, "rubric": "x", "response": "y", "data_source": None}
     },
+    "with lists of its own": {
+        "label": {
+            **ENVELOPE,
+            "rubrics_types": ["fixed", "own"],
+            "scores": [0.3, 0.2, 0.1],
+            "signs": ["rash"],
+        },
+        "extra_info": {"rubric": [{"criterion": "Another."}], "Context": ["A passage."]},
+    },
     "with empty cells": {
         "label": {"question": " ", "tool_output": None, "citation_weight": math.nan, "step": None},
         "row": ENVELOPE,
@@ -172,6 +181,16 @@ BAD = {
     "documents[0].text": {"question": "q", "documents": [{"id": "a"}]},
     "extra_info.step": {**ASKED, "extra_info": {"step": -1}},
     "tool_output": {"question": "q", "tool_output": {"a": 1}},
+    "weights": {**ENVELOPE, "weights": "[5, -8]"},
+    "points": {**ENVELOPE, "points": [5]},
+    "rubric_weights": {**ENVELOPE, "rubric_weights": {"a": 5, "b": -8, "c": 1}},
+    "is_negative": {**ENVELOPE, "is_negative": [False, True, False]},
+    "types": {**ENVELOPE, "types": ["style", "Negative Criteria"]},
+    "rubric": {**ENVELOPE, "rubric": [{"criterion": "b"}]},
+    "criteria": {**ASKED, "criteria": ["a", "b"]},
+    "checklist": {**ASKED, "checklist": '["a", "b"]'},
+    "extra_info.rubric_json": {**ASKED, "extra_info": {"rubric_json": '[{"criterion": "a"}]'}},
+    "Answer Critical": {**ASKED, "rubrics": ["a"], "Answer Critical": ["b"]},
 }  # fmt: skip
 
 
@@ -218,6 +237,8 @@ def test_hostile_rows_are_refused_or_read_quickly():
     assert "label.rubrics" in details({"label": {**ENVELOPE, "rubrics": boxed}})
     wide = {f"column {n}": n for n in range(20_000)} | ENVELOPE
     assert rollout_of({"label": wide}, response=RESPONSE) == EXPECTED
+    keys = {f"key {n} of them": "some text" for n in range(40_000)} | {"text": "a"}
+    assert len(rollout_of({"label": {**ENVELOPE, "rubrics": [keys]}}, response="r").rubrics) == 1
     many = {"question": "q", "documents": [{"id": "a"}] * 100_000}
     assert list(details({"label": many})) == ["label.documents[0].text"]
 

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -84,6 +84,34 @@ def read(*items, **context) -> list[tuple[str, float, str]]:
         ({"sign": " + "}, 1, "positive"),
         ({"polarity": "Neg", "type": "negative"}, 1, "negative"),
         ({"severity": None, "sub_tasks": [], "note": "a remark", "levels": {}}, 1, "positive"),
+        ({"weight": 3, "points": None, "category": "Essential", "tags": "high"}, 3, "positive"),
+        ({"weight": -2, "category": "Pitfall", "tags": ["negative"]}, 2, "negative"),
+        ({"polarity": "positive", "title": "Pitfalls"}, 1, "positive"),
+        ({"points": -2, "type": "Pitfall Criteria"}, 2, "negative"),
+        (
+            {
+                "tags": ["style", "level:example"],
+                "category": "Factual",
+                "axis": "Explicit Criteria",
+                "section": "Negative symptoms",
+                "source_id": "neg",
+                "id": "negative",
+            },
+            1,
+            "positive",
+        ),
+        (
+            {
+                "date": "2024-01-05",
+                "label": "Item 3",
+                "title": "Negative predictive value",
+                "design": "a trial",
+                "key_point": "its years",
+                "lang": "nob",
+            },
+            1,
+            "positive",
+        ),
     ],
 )
 def test_weights_and_signs_are_read_under_each_key(item, weight, polarity):
@@ -105,6 +133,20 @@ def test_each_structure_gives_the_same_criteria(value):
     assert read(value) == [("a", 2, "positive"), ("b", 1, "negative")]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[1] is cited", "[2][3]", "Names the winner (2019)", "{x} is 3", "Lists 5 points",
+        "-40 is where both meet", "Falls to -5 °C: says so", "Negative findings: names them",
+        "Important: names the year", "Weight: names 70 kg", "Says that [x] is (a) 3",
+    ],
+)  # fmt: skip
+def test_numbers_and_brackets_of_a_statement_are_its_own(text):
+    assert read([text]) == [(text, 1, "positive")]
+    marked = f"[+2] {text}"
+    assert read([{"description": marked, "weight": 3}]) == [(marked, 3, "positive")]
+
+
 def test_a_name_or_criterion_beside_a_statement_is_its_title():
     found = criteria(
         rubrics=[{"name": "N", "description": "d"}, {"criterion": "C", "description": "t"}]
@@ -120,6 +162,13 @@ def test_a_name_or_criterion_beside_a_statement_is_its_title():
         ("sub_tasks", [{"requirements": "a"}]), ("levels", {"1": "bad"}),
         ("score1_description", "wrong"), ("5", "excellent"), ("grading", '["a", "b"]'),
         ("title", 5), ("text", ["a"]), ("type", 3), ("type", "penalty"),
+        ("importance", "High"), ("severity", "grave"), ("priority", "p1"), ("level", "lowest"),
+        ("rank", "critical"), ("class", "must have"), ("class", "Essential"), ("share", "5 points"),
+        ("type", "deduction"), ("type", "Negative Criteria"), ("category", "negative"),
+        ("section", "Pitfalls"), ("tags", ["style", "Pitfall"]), ("tags", ["polarity:negative"]),
+        ("axis", "negative"), ("tags", {"weight": 3}), ("title", "Pitfall of butter"),
+        ("is_negative", "true"), ("if", "it names a year"), ("condition", "a child"),
+        ("dependsOn", "first"), ("when", "asked"), ("subcriteria", "b"), ("grading", "['a']"),
     ],
 )  # fmt: skip
 def test_what_could_be_weight_sign_or_nesting_is_refused_by_name(key, value):
@@ -132,18 +181,21 @@ def test_what_could_be_weight_sign_or_nesting_is_refused_by_name(key, value):
     assert read("x", item, ignored_rubric_keys=frozenset({key})) == expected
 
 
-SIGN_WORDS = ["positive", "negative", "+", "-", "good", "bad", "penalty", "bonus", "pitfall"]
+SIGN_WORDS = ["positive", "negative", "+", "-", "good", "bad", "penalty", "bonus", "pitfall",
+              "Negative Criteria", "must have", "High", "optional", "-5 points"]  # fmt: skip
 OTHERS = st.text(min_size=1).filter(lambda key: key not in STATEMENTS)
+TELLING = ["importance", "severity", "priority", "level", "isPenalty", "if", "depends_on", "when"]
 
 
 @given(
-    key=OTHERS,
+    key=OTHERS | st.sampled_from(TELLING),
     value=st.one_of(
         st.integers(), st.floats(allow_nan=False), st.booleans(), st.sampled_from(SIGN_WORDS),
         st.lists(st.integers() | st.text(), min_size=1),
         st.dictionaries(st.text(), st.text() | st.integers(), min_size=1),
     ),
 )  # fmt: skip
+@example(key="importance", value="grave")
 def test_no_key_with_a_number_sign_or_list_is_dropped(key, value):
     """It is read (the criterion differs), harmless by name, or refused with the key in the text."""
     try:
@@ -155,7 +207,7 @@ def test_no_key_with_a_number_sign_or_list_is_dropped(key, value):
     assert found != [("swims", 1.0, "positive")] or by_name or says_the_default
 
 
-POSITIVE = "item 0: has a negative weight but is a positive criterion"
+POSITIVE = "item 0: has negative {} but is a positive criterion"
 NO_TEXT, NO_NUMBER = "item 0: needs a non-empty one of", "weight must be a number"
 NAN = float("nan")
 
@@ -163,7 +215,7 @@ NAN = float("nan")
 @pytest.mark.parametrize(
     ("field", "rubrics", "place", "told"),
     [
-        ("rubrics", "not json", "", "is a string but not JSON"),
+        ("rubrics", "not json", "", "is a string but not JSON: write a list of rubrics"),
         ("rubrics", 3, "", "must be a list"),
         ("rubrics", {"essential": ["a"], "axis": ["b"]}, "", "object with the keys 'essential'"),
         ("rubrics", {"criterion": ["a"], "points": [1, 2]}, "", "not equally long"),
@@ -175,13 +227,38 @@ NAN = float("nan")
         ("rubrics", [{"description": "d", "weight": "2"}], "", NO_NUMBER),
         ("rubrics", [{"description": "d", "weight": True}], "", NO_NUMBER),
         ("rubrics", [{"description": "d", "weight": 1e400}], ".0.weight", "finite"),
-        ("rubrics", [{"description": "d", "points": NAN}], ".0.weight", "finite"),
+        ("rubrics", [{"description": "d", "points": NAN}], "", "item 0: points must be finite"),
+        ("rubrics", [{"description": "d", "points": 1e9}], "", "points must be finite and at most"),
+        ("rubrics", [{"description": "d", "points": None}], "", "points is null: write its number"),
+        ("rubrics", ["c", {"description": "d", "points": 2}], "", "item 0: has no points, while"),
+        ("rubrics", [{"text": "c", "score": 2}, {"text": "d"}], "", "item 1: has no score, while"),
+        ("rubrics", {"rubrics": ["a", "b"], "points": [5, -8]}, "", "'points' may be a weight"),
+        ("rubrics", {"rubrics": ["a", "b"], "is_negative": [0, 1]}, "", "'is_negative' may be"),
+        ("rubrics", {"rubrics": ["a"], "type": "negative"}, "", "'type' may be a weight, a sign"),
+        ("rubrics", "1. Says x 2. Says y", "", "write a list of rubrics"),
+        ("rubrics", "[{'text': 'x', 'weight': -3}]", "", "must be written by json.dumps"),
+        ("rubrics", ["a", "{'text': 'x', 'weight': -3}"], "", "item 1: begins like an object"),
+        ("rubrics", ['{"text": "x", "weight": -3'], "", "must be written by json.dumps"),
+        ("rubrics", ['["x", "y"]'], "", "must be a string or an object"),
+        ("rubrics", [{"criterion": {"text": "a"}}], "", "criterion must be text, not {'text': "),
+        ("rubrics", [{"criterion": "a", "subcriteria": ["b"]}], "", "'subcriteria' may be a"),
+        ("rubrics", ["Pitfall Criteria: Does not mention it"], "", "to name a defect, 'Pitfall"),
+        ("rubrics", [{"text": "Pitfall: no year", "weight": 4}], "", "to name a defect, 'Pitfall"),
+        ("rubrics", ["(-) Names a bridge"], "", "to name a defect, '(-)'"),
+        ("positive_rubrics", ["[-2] Mentions it"], "", "to say a weight, '[-2]'"),
+        ("rubrics", ["(weight: 3) Mentions it"], "", "to say a weight, '(weight: 3)'"),
+        ("rubrics", ["5 points: Mentions it"], "", "to say a weight"),
+        ("rubrics", ["Mentions it (-5 points)."], "", "to say a weight, '(-5 points).'"),
+        ("rubrics", [{"text": "Mentions it: -5 pts"}], "", "to say a weight"),
+        ("rubrics", ["Optional Criteria: Mentions it"], "", "to say a weight"),
+        ("rubrics", ["[Optional] Mentions it"], "", "to say a weight"),
         ("rubrics", [{"description": "d", "weight": 2, "points": -2}], "", "has two weights"),
         ("rubrics", [{"description": "d", "type": "negative", "sign": "+"}], "", "two signs"),
         ("rubrics", [{"description": "d", "text": "e"}], "", "are two statements"),
         ("rubrics", [{"description": "d", "polarity": "bad"}], "", "must be 'positive' or"),
-        ("positive_rubrics", [{"description": "d", "weight": -1}], "", POSITIVE),
-        ("rubrics", [{"description": "d", "points": -2, "type": "positive"}], "", POSITIVE),
+        ("positive_rubrics", [{"description": "d", "weight": -1}], "", POSITIVE.format("weight")),
+        ("rubrics", [{"description": "d", "points": -2, "type": "positive"}], "",
+         POSITIVE.format("points")),
         ("rubrics", [{"description": "d", "wieght": 2}], "",
          "key 'wieght' is unknown; did you mean 'weight'?"),
         ("negative_rubrics", [{"description": "d", "polarity": "positive"}], "",

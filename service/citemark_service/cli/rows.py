@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from citemark_schemas import Rollout, ScoreResult, StreamLine, to_details
-from citemark_schemas.envelope import WEIGHTS_APART, EnvelopeError
+from citemark_schemas.envelope import NOT_READ, EnvelopeError
 from citemark_schemas.rows import read_row
 from citemark_schemas.rubric import IGNORED_KEYS
 from citemark_service.cli.plans import RowNotes
@@ -118,7 +118,7 @@ class RowReader:
         try:
             anywhere = rollout_anywhere(row, self._context[IGNORED_KEYS])
         except EnvelopeError as error:
-            apart = (each for each in error.details if each.message == WEIGHTS_APART)
+            apart = (each for each in error.details if each.message in NOT_READ)
             return "; ".join(f"{each.loc}: {each.message}" for each in apart)
         if anywhere.criteria == rollout.criteria:
             return ""

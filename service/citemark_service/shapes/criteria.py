@@ -1,16 +1,23 @@
 """Criteria from structures that say weights by nesting: trees, dimensions and levels. Pure."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, Final
 
 from citemark_schemas.cells import object_in
+from citemark_schemas.weights import could_matter
 
 Criteria = list[dict[str, Any]]
 
 _DEEPEST: Final = 64
 _LEVEL: Final = re.compile(r"(?:orig_)?score_?(\d+)_description")
 _LEAST: Final = 1e-9
+_NODE: Final = frozenset({
+    "id", "requirements", "requirement", "weight", "sub_tasks", "task_category",
+    "finegrained_task_category", "score", "valid_score", "explanation", "judge_metadata",
+})  # fmt: skip
+"""Of a tree's node, the verdict of an earlier judge among it."""
+_WITHIN: Final = frozenset({"id", "criterion", "explanation", "weight", "comment"})
 
 
 def text_in(item: Mapping[str, Any], *names: str) -> str:
@@ -28,6 +35,14 @@ def weight_in(item: Mapping[str, Any], place: str) -> float:
     if value == float("inf"):
         raise ValueError(f"{place}.weight must be finite")
     return float(value)
+
+
+def refuse_unread(item: Mapping[str, Any], known: Set[str], place: str) -> None:
+    """What else an object says could change what it weighs. Raises `ValueError`."""
+    for key, value in item.items():
+        if key not in known and value not in (None, "", [], {}) and could_matter(key, value):
+            way = "is not read and may be a weight, a sign or a nesting: remove it"
+            raise ValueError(f"{place}.{key} {way}")
 
 
 def tree_leaves(root: Mapping[str, Any], place: str) -> Criteria:
@@ -48,6 +63,8 @@ def _leaves(
     statement = text_in(node, "requirements", "requirement")
     if not statement:
         raise ValueError(f"{place}.requirements is missing: it says what the node asks for")
+    if above or place != "row":  # the root may be the row, with its other columns
+        refuse_unread(node, _NODE, place)
     children = node.get("sub_tasks") or []
     if not children:
         parents = " › ".join(above[1:])
@@ -78,7 +95,8 @@ def dimension_criteria(dimensions: Mapping[str, Any], weights: Any, place: str) 
         within = [weight_in(each, f"{place}.{name}[{at}]") for at, each in enumerate(listed)]
         if share and sum(within) < _LEAST:
             raise ValueError(f"{place}.{name} has no weight above 0")
-        for each, weight in zip(listed, within, strict=True):
+        for at, (each, weight) in enumerate(zip(listed, within, strict=True)):
+            refuse_unread(each, _WITHIN, f"{place}.{name}[{at}]")
             title = text_in(each, "criterion")
             description = ": ".join(filter(None, (title, text_in(each, "explanation"))))
             if not description:

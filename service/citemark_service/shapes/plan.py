@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 
 from citemark_schemas import Criterion, Rollout
 from citemark_schemas.cells import object_in
+from citemark_schemas.envelope import RUBRIC_COLUMNS, structure_in
 from citemark_schemas.transcript import sources_in
 from citemark_service.shapes.readers import Fields, Row, look
 from citemark_service.shapes.table import RowShape, find_shape, unread_columns
@@ -90,6 +91,9 @@ class ReadPlan:
 
 
 def _read_shape(shape: RowShape, row: Row) -> Fields:
+    columns = [name for name in ("rubrics", *RUBRIC_COLUMNS) if structure_in(row.get(name))]
+    if len(columns) > 1:
+        raise ValueError(f"{' and '.join(columns)} both look like rubrics: leave one in the row")
     try:
         return shape.read(row)
     except (KeyError, TypeError, AttributeError) as error:  # a row forced into a shape

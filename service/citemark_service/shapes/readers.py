@@ -48,6 +48,16 @@ def _is_object(value: object) -> bool:
     return isinstance(value, Mapping)
 
 
+def without(rubrics: Any, name: str) -> Any:
+    """A list whose objects lack one key."""
+    if not isinstance(rubrics, list):
+        return rubrics
+    return [
+        {key: value for key, value in each.items() if key != name} if _is_object(each) else each
+        for each in rubrics
+    ]
+
+
 def has_key(rubrics: Any, *keys: str) -> bool:
     """Whether a value is a list of objects of which the first has one of these keys."""
     listed = items_in(rubrics)
@@ -102,10 +112,7 @@ def read_healthbench(row: Row) -> Fields:
 def read_rubric(row: Row) -> Fields:
     """A question with a list of criteria under `rubric`, of RaR and ResearchQA."""
     # Which papers a criterion was mined from is no part of it.
-    rubrics = [
-        {key: value for key, value in item.items() if key != "citation_metadata"}
-        for item in items_in(row["rubric"])
-    ]
+    rubrics = without(items_in(row["rubric"]) or row["rubric"], "citation_metadata")
     return fields_of(row, prompt=first(row, "question", "query", "prompt"), rubrics=rubrics)
 
 
@@ -120,19 +127,16 @@ def read_gdpval(row: Row) -> Fields:
     rubrics = items_in(row["rubric_json"])
     if not rubrics:
         raise ValueError("rubric_json must be a list of criteria, or a JSON string of one")
-    kept = [{key: each[key] for key in each if key != "required"} for each in rubrics]
-    return fields_of(row, prompt=row.get("prompt"), identity="task_id", rubrics=kept)
+    rubrics = without(rubrics, "required")
+    return fields_of(row, prompt=row.get("prompt"), identity="task_id", rubrics=rubrics)
 
 
 def read_dr_tulu(row: Row) -> Fields:
     held = object_in(row["ground_truth"]) or {}
     rubrics = held.get("rubrics", held.get("rubric"))
     if rubrics is None:
-        rubrics = [
-            {"title": text_in(each, "Handle"), "description": text_in(each, "Ingredient")}
-            for name in GRADED
-            for each in items_in(held.get(name) or [])
-        ]
+        graded = {name: items_in(held.get(name)) or held.get(name) for name in GRADED}
+        rubrics = {name: without(listed, "Specifics") for name, listed in graded.items()}
     question = text_in(held, "query", "Question")
     return fields_of(row, prompt=row.get("messages"), question=question, rubrics=rubrics)
 
@@ -220,12 +224,13 @@ def read_documents(name: str, start: int) -> Callable[[Row], Fields]:
 
 def read_autorubric(row: Row) -> Fields:
     key = "rubric" if row.get("rubric") is not None else "rubrics"
-    rubrics = [
+    rubrics: Any = [
         option_criterion(each, f"{key}[{at}]") if each.get("options") else each
         for at, each in enumerate(items_in(row.get(key)))
     ]
     asked = first(row, "prompt", "query", "question")
-    return fields_of(row, prompt=asked, response=row.get("submission"), rubrics=rubrics or None)
+    rubrics = rubrics or row.get(key)
+    return fields_of(row, prompt=asked, response=row.get("submission"), rubrics=rubrics)
 
 
 def find_levels(row: Row) -> tuple[str, Row] | None:

@@ -1,0 +1,206 @@
+"""Weights and signs of a criterion: where they are read, and what else may be one. Pure.
+
+Of an object are read its weight (`WEIGHTS`, negative for a defect) and its sign (`SIGNS`). What
+any other key means is a guess: `could_matter` says which could be a weight, a sign, a level, a
+condition or a nesting, `weight_hint` what title, tags and text say where neither of both does.
+"""
+
+import json
+import re
+import reprlib
+from collections.abc import Mapping, Set
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any, Final
+
+WEIGHTS: Final = ("weight", "points", "score")
+SIGNS: Final = ("polarity", "sign", "type")
+MOST_WEIGHT: Final = 1e6
+LABELS: Final = ("tags", "axis")
+"""Bystanders, unless one is the word of a sign or degree that is said nowhere else."""
+_LONGEST_LABEL: Final = 40
+_LABEL_CUT: Final = _LONGEST_LABEL + 1
+_LONGEST_KEY: Final = 80
+
+
+class Polarity(StrEnum):
+    """Whether meeting the criterion is good (`positive`) or is a defect (`negative`)."""
+
+    POSITIVE = "positive"
+    NEGATIVE = "negative"
+
+
+POLARITIES: Final = {
+    **dict.fromkeys(("positive", "pos", "plus", "+"), Polarity.POSITIVE),
+    **dict.fromkeys(("negative", "neg", "minus", "-", "−", "–"), Polarity.NEGATIVE),
+}
+# These may be a sign or a weight as well, but which is a guess.
+_SIGN_WORDS: Final = frozenset({
+    *POLARITIES, "good", "bad", "bonus", "malus", "penalty", "penalties", "reward", "pitfall",
+    "pitfalls", "deduction", "deductions", "deduct", "demerit", "demerits", "desirable",
+    "undesirable", "desired", "undesired", "unwanted", "avoid", "not",
+})  # fmt: skip
+_DEGREES: Final = frozenset({
+    "essential", "important", "optional", "critical", "crucial", "vital", "mandatory", "required",
+    "necessary", "recommended", "high", "medium", "low", "major", "minor", "must", "should",
+    "could", "nice", "trivial", "blocker",
+})  # fmt: skip
+SETTLED: Final[Mapping[tuple[bool, bool], Set[str]]] = {
+    (False, False): frozenset(),
+    (False, True): _SIGN_WORDS,
+    (True, False): _DEGREES,
+    (True, True): _SIGN_WORDS | _DEGREES,
+}
+"""Words that say nothing new of a criterion, by whether its weight and its sign are given."""
+_ANSWERS: Final = frozenset({"true", "false", "yes", "no"})
+_FILLERS: Final = frozenset({
+    "criteria", "criterion", "rubric", "rubrics", "item", "items", "point", "points", "to", "have",
+    "be", "of", "very", "highly", "common", "type", "polarity", "sign", "level", "priority",
+    "importance", "severity", "impact", "weight",
+})  # fmt: skip
+_WORD: Final = re.compile(r"[^\W_]+|[+−–-]")
+_QUANTITY: Final = re.compile(
+    r"(?:(?:weight|level|priority|importance|severity|worth)\W{0,3})?"
+    r"(?:[+−–-]?\s?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:e[+-]?\d+)?|nan|[+-]?inf(?:inity)?)\s*(?:%|x|points?|pts?\.?)?"
+    r"|p\d",
+    re.IGNORECASE,
+)
+_TELLING_KEYS: Final = frozenset({
+    "weight", "weights", "weighting", "points", "pts", "importance", "important", "severity",
+    "priority", "priorities", "level", "levels", "polarity", "sign", "penalty", "penalties",
+    "deduction", "deductions", "pitfall", "pitfalls", "critical", "criticality", "necessity",
+    "mandatory", "optional", "required", "rank", "tier", "grade", "if", "when", "unless",
+    "condition", "conditions", "conditional", "precondition", "preconditions", "prerequisite",
+    "prerequisites", "depends", "requires", "applies", "sub",
+    "subcriteria",
+})  # fmt: skip
+"""Words of a key that say a weight, sign, level, condition or nesting whatever the value."""
+_CAMEL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_LEVEL: Final = re.compile(
+    r"(?:(?:score|level|grade|rating|option|band|anchor)s?[ _-]?)?\d+(?:[ _-].*)?", re.IGNORECASE
+)
+OPENED: Final = re.compile(r"""\s*(?:(?:\[\s*)?\{|\[)\s*["']""")
+"""How the text of an object or a list begins, JSON or Python's own."""
+_NUMBER: Final = r"\s?\d+(?:[.,]\d+)?"
+_POINTS: Final = rf"[+−–-]?{_NUMBER}[\s-]?(?:points?|pts?\.?)"
+_WEIGHT: Final = rf"(?:{_POINTS}|(?:weight|points?|worth)\W{{0,3}}(?:{_POINTS}|{_NUMBER}%?))"
+_MARK: Final = rf"\s*(?:{_WEIGHT}|[+−–-]{_NUMBER})\s*"
+_WEIGHT_IN_TEXT: Final = re.compile(
+    rf"^\s*(?:[\[(]{_MARK}[\])]|{_MARK}:)"
+    r"|^\s*(?:essential|important|optional) criteri(?:a|on)\s*:"
+    r"|^\s*[\[(](?:essential|important|optional|critical|(?:must|nice to)[ -]have)[\])]"
+    rf"|[\[(]{_MARK}[\])][\s.]*$|(?:[:;—–]\s*|\s(?=[+−–-])){_WEIGHT}[\s.]*$",
+    re.IGNORECASE,
+)
+"""As in "[-2] …", "5 points: …", "… (weight: 3)"; a plain number in brackets is a citation."""
+_DEFECT_IN_TEXT: Final = re.compile(
+    r"\s*(?:(?:pitfall|negative|penalty|deduction)s?(?: (?:criteri(?:a|on)|items?|rubrics?))?\s*:"
+    r"|[\[(](?:pitfall|neg(?:ative)?|penalty|deduction|[−–-])[\])])",
+    re.IGNORECASE,
+)
+_PITFALL: Final = re.compile(r"pitfalls?\b", re.IGNORECASE)
+
+
+def json_in(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def read_weight(item: Mapping[str, Any]) -> tuple[str | None, float]:
+    """The signed weight and its key; None and 1 where none is given. Raises `ValueError`."""
+    given = {key: item[key] for key in WEIGHTS if key in item}
+    if "raw" in item or (given.get("weight") is not None and _is_verdict(given.get("score"))):
+        given.pop("score", None)
+    values = {key: value for key, value in given.items() if value is not None}
+    for key, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{key} must be a number, not {reprlib.repr(value)}")
+        # That of `weight` has a place of its own in the criterion. NaN is not below either.
+        if key != "weight" and not abs(value) <= MOST_WEIGHT:
+            told = f"finite and at most {MOST_WEIGHT:.0f}, not {reprlib.repr(value)}"
+            raise ValueError(f"{key} must be {told}")
+    empty = next((key for key in given if key != "weight"), None)
+    if empty and not values:
+        raise ValueError(f"{empty} is null: write its number, or leave the criterion out")
+    if len(set(values.values())) > 1:
+        raise ValueError(f"has two weights, {_pairs(values)}; keep one")
+    return next(iter(values.items()), (None, 1.0))
+
+
+def _is_verdict(score: Any) -> bool:
+    return isinstance(score, int | float) and 0 <= score <= 1
+
+
+def _pairs(given: Mapping[str, Any]) -> str:
+    return " and ".join(f"{key} {value!r}" for key, value in given.items())
+
+
+def read_sign(item: Mapping[str, Any], settled: Set[str]) -> Polarity | None:
+    """What the object calls itself; None where it says nothing of the kind."""
+    given: dict[str, Polarity] = {}
+    for key in SIGNS:
+        if key not in item:
+            continue
+        value = item[key]
+        word = value.strip().casefold() if isinstance(value, str) else value
+        if isinstance(word, str) and word in POLARITIES:
+            given[key] = POLARITIES[word]
+        # A `type` is often a kind of another sort.
+        elif key != "type" or could_matter(key, value, settled):
+            way = "or be named in CITEMARK_IGNORED_RUBRIC_KEYS"
+            told = f"must be 'positive' or 'negative', not {reprlib.repr(value)}, {way}"
+            raise ValueError(f"{key} {told}")
+    if len(set(given.values())) > 1:
+        raise ValueError(f"has two signs, {_pairs(given)}; keep one")
+    return next(iter(given.values()), None)
+
+
+def could_matter(key: str, value: Any, settled: Set[str] = frozenset()) -> bool:
+    """Whether a key that is not read may hold a weight, sign, level, condition or nesting."""
+    if not isinstance(value, str) or _is_telling(key[:_LONGEST_KEY]):
+        return True
+    text = value.strip()
+    if _words_of_weight(text[:_LABEL_CUT]) - settled or _QUANTITY.fullmatch(text):
+        return True
+    if text.startswith(("[", "{")):
+        return bool(OPENED.match(text)) or isinstance(json_in(text), list | dict)
+    return False
+
+
+@lru_cache(maxsize=4096)  # the rubrics of a data set have the same keys again and again
+def _is_telling(key: str) -> bool:
+    words = re.split(r"[\W_]+", _CAMEL.sub("_", key).casefold())
+    return (
+        not _TELLING_KEYS.isdisjoint(words)
+        or key.casefold() in POLARITIES
+        or _LEVEL.fullmatch(key) is not None
+    )
+
+
+@lru_cache(maxsize=4096)
+def _words_of_weight(text: str) -> Set[str]:
+    """The words of sign and degree of which a short text consists; none if it says more."""
+    words = set(_WORD.findall(text.casefold())) - _FILLERS if len(text) <= _LONGEST_LABEL else set()
+    return words if words <= _SIGN_WORDS | _DEGREES | _ANSWERS else frozenset()
+
+
+def weight_hint(item: Mapping[str, Any], title: str, statement: str, settled: Set[str]) -> str:
+    """What labels and text seem to say of a weight or a sign that is not given; empty for nothing.
+
+    `title` is empty where the statement is its own.
+    """
+    unsigned = "bad" not in settled
+    labels = {"title": title, **{key: item[key] for key in LABELS if key in item}}
+    for key, value in labels.items():
+        for label in value if isinstance(value, list) else [value]:
+            text = label.strip() if isinstance(label, str) else ""
+            words = _words_of_weight(text[:_LABEL_CUT]) - settled
+            if words or isinstance(label, Mapping) or (unsigned and _PITFALL.match(text)):
+                return f"{key} {reprlib.repr(label)} may be a weight or a sign"
+    if "low" not in settled and (found := _WEIGHT_IN_TEXT.search(statement)):
+        return f"the text seems to say a weight, {reprlib.repr(found[0].strip())}"
+    if unsigned and (found := _DEFECT_IN_TEXT.match(statement)):
+        return f"the text seems to name a defect, {reprlib.repr(found[0].strip())}"
+    return ""
