@@ -75,6 +75,10 @@ class TooLarge(RequestError, status=413, error="too_large"):
     """A body, a stream line or an item count is over its limit; the message names the limit."""
 
 
+class UnknownCoding(RequestError, status=415, error="unknown_coding"):
+    """The body's `Content-Encoding` is none that is read; the message names those that are."""
+
+
 class HeadersTooLarge(RequestError, status=431, error="headers_too_large"):
     """The request's headers are over their limit."""
 

@@ -1,7 +1,9 @@
 """Requests that are refused: each status, and what the body says about why."""
 
+import gzip
 import json
 import socket
+import zlib
 
 import httpx
 import pytest
@@ -137,6 +139,33 @@ def test_a_body_over_the_limit_is_refused_early_and_the_client_can_read_why(star
     problem = Problem.model_validate_json(answer.partition(b"\r\n\r\n")[2])
     assert problem.error == "too_large"
     assert "max_body_bytes" in problem.message
+
+
+def raw_deflate(body: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(body) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    ("coding", "pack"),
+    [("gzip", gzip.compress), ("deflate", zlib.compress), ("DEFLATE", raw_deflate)],
+)
+def test_a_compressed_body_is_read_within_the_same_bounds(start, rollout, coding, pack):
+    service, headers = start(max_body_bytes=100_000), {"content-encoding": coding}
+    body = json.dumps(rollout()).encode()
+    scored = service.post(pack(body), headers=headers)
+    assert scored.json()["rollout_hash"] == service.post(body).json()["rollout_hash"]
+    bomb = service.post(pack(b" " * 3_000_000 + body), headers=headers)
+    assert "max_body_bytes" in problem_of(bomb, 413, "too_large").message
+    for broken in (pack(body)[:-9], b"\x1f\x8b" + body, b"", body):
+        assert invalid(service.post(broken, headers=headers)) == ["body"]
+    until(lambda: service.admission.buffered.held == 0)
+
+
+@pytest.mark.parametrize(("coding", "path"), [("br", "/v1/score"), ("gzip", "/v1/score/stream")])
+def test_another_coding_is_named(service, rollout, coding, path):
+    refused = service.post(rollout(), path, headers={"content-encoding": coding})
+    assert coding in problem_of(refused, 415, "unknown_coding").message
 
 
 def test_items_and_rollouts_have_limits(start, rollout):

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, Final, NamedTuple, TypeVar
@@ -21,13 +22,16 @@ from citemark_schemas import (
     Rollout,
     to_details,
 )
-from citemark_service.errors import BodyTimeout, InvalidRequest, TooLarge
+from citemark_schemas.details import clip
+from citemark_service.errors import BodyTimeout, InvalidRequest, TooLarge, UnknownCoding
 from citemark_service.judges.tasks import Origin
 from citemark_service.settings import Settings
 from citemark_service.trainers.route import bad_body
 from citemark_service.web.admission import Admission, Hold
 
 _TURN_S = 0.005
+_CODINGS: Final = ("gzip", "deflate")
+_PIECE: Final = 1024 * 1024
 _PRIORITIES: Final[Mapping[Priority, int]] = {"training": 0, "audit": 10}
 
 ReadRollout = Callable[[bytes, Knobs], Rollout]
@@ -49,9 +53,11 @@ T = TypeVar("T")
 async def read_body(
     request: Request, admission: Admission, held: Hold, *, limit: int | None = None
 ) -> bytes:
-    """The whole body, whose bytes count in `held` until the caller closes that.
+    """The whole body, inflated; its bytes count in `held` until the caller closes that.
 
     Raises:
+        UnknownCoding: it is neither plain nor gzip nor deflate.
+        InvalidRequest: what is sent as gzip or deflate is none.
         TooLarge: over `limit` bytes; where `Content-Length` says so, before any byte is read.
         Overloaded: the service buffers as many bytes as it may.
         BodyTimeout: the client sent nothing for `body_timeout_s` seconds, or not all of it within
@@ -85,7 +91,34 @@ async def read_body(
             body += chunk
     if length > limit:
         raise TooLarge(f"the body is larger than max_body_bytes, {limit} bytes")
-    return bytes(body)
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    return bytes(body) if coding == "identity" else await _inflate(bytes(body), coding, held, limit)
+
+
+async def _inflate(body: bytes, coding: str, held: Hold, limit: int) -> bytes:
+    """What `body` was before it was compressed; raises as `read_body`."""
+    if coding not in _CODINGS:
+        names = " or ".join(_CODINGS)
+        raise UnknownCoding(f"Content-Encoding {clip(coding, 40)!r} is not read; send {names}")
+    # Either header is told apart by zlib itself; some clients send deflate without any.
+    bare = coding == "deflate" and body[:1] and body[0] & 0x0F != zlib.DEFLATED
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS if bare else zlib.MAX_WBITS | 32)
+    plain, rest, turns = bytearray(), body, Turns()
+    try:
+        while not inflater.eof:
+            piece = inflater.decompress(rest, _PIECE)
+            rest = inflater.unconsumed_tail
+            if not piece and not rest and not inflater.eof:
+                raise bad_body("body", f"ends before its {coding} does")
+            if len(plain) + len(piece) > limit:
+                raise TooLarge(f"the body is larger than max_body_bytes, {limit} bytes")
+            held.take(len(piece))
+            plain += piece
+            await turns.yield_if_due()
+    except zlib.error as error:
+        raise bad_body("body", f"is not {coding}: {error}") from error
+    held.give(len(body))
+    return bytes(plain)
 
 
 async def run_unless_gone(receive: Receive, work: Awaitable[T]) -> T:

@@ -113,6 +113,7 @@ RESCORE_BODY = raw_body(
 REFUSALS: Responses = {
     401: _problem("The service has an API token, and this is not it."),
     408: _problem("The body stopped arriving."),
+    415: _problem("Its `Content-Encoding` is neither gzip nor deflate; a stream takes none."),
     413: _problem("The body, a rollout or the number of items is over its limit."),
     422: _problem("Malformed; `details` name each item and field."),
     429: _problem("As much is in flight as the service accepts.", retry=True),

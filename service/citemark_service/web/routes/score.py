@@ -25,7 +25,14 @@ from citemark_schemas import (
     ScoreResult,
     StreamLine,
 )
-from citemark_service.errors import BodyTimeout, RequestError, ShuttingDown, TooLarge
+from citemark_schemas.details import clip
+from citemark_service.errors import (
+    BodyTimeout,
+    RequestError,
+    ShuttingDown,
+    TooLarge,
+    UnknownCoding,
+)
 from citemark_service.judges.tasks import Origin
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.web.admission import Admission, Quota
@@ -154,6 +161,9 @@ def stream_router(pipeline: Pipeline, admission: Admission) -> APIRouter:
         not answered. A malformed or overlong line is answered by an error line and hurts no
         other. Read while you write: the service stops reading while its window is full.
         """
+        coding = request.headers.get("content-encoding", "identity")
+        if coding.strip().lower() != "identity":
+            raise UnknownCoding(f"Content-Encoding {clip(coding, 40)!r}: send lines uncompressed")
         return ScoreStream(pipeline, admission, options, to_origin(request, caller, options))
 
     return router
