@@ -160,7 +160,7 @@ def rollout_of(
         except TooDeep as error:
             raise EnvelopeError([to_detail(place, str(error))]) from error
     fields = _read_fields(layers)
-    _refuse_misspelt(layers, fields)
+    _refuse_misspelt(layers, fields, ignored_rubric_keys)
     whole = {name: field.value for name, field in _spread_knobs(fields).items()}
     # A row that was written without sources says so by an empty field.
     if tool_output is not None and not any(whole.get(name) for name in SOURCES):
@@ -290,7 +290,7 @@ def _missing(
         )
 
 
-def _refuse_misspelt(layers: Sequence[_Placed], fields: _Fields) -> None:
+def _refuse_misspelt(layers: Sequence[_Placed], fields: _Fields, ignored: Set[str]) -> None:
     """A row's own columns are left alone; one that is all but a missing field is a slip."""
     rubrics = [name for name in _RUBRICS if name in fields and fields[name].value]
     missing = (
@@ -303,10 +303,12 @@ def _refuse_misspelt(layers: Sequence[_Placed], fields: _Fields) -> None:
     for place, held in layers:
         for key in islice(held, _MOST_KEYS):
             name = str(key)
-            near = _nearest(name[:LONGEST_KEY], missing)
+            near = None if name in ignored else _nearest(name[:LONGEST_KEY], missing)
             if near is not None:
                 loc = f"{place}.{clip(name, LONGEST_KEY)}"
-                raise EnvelopeError([to_detail(loc, f"is unknown; did you mean {near!r}?")])
+                known = name.casefold() in RUBRIC_COLUMNS
+                told = _RUBRICS_APART if known else f"is unknown; did you mean {near!r}?"
+                raise EnvelopeError([to_detail(loc, told)])
 
 
 @lru_cache(maxsize=4096)  # the rows of a data set have the same keys again and again

@@ -200,7 +200,8 @@ def _read_criterion(
     if isinstance(item, str):
         item = _read_text(item)
     if not isinstance(item, Mapping):
-        raise ValueError(f"must be a string or an object, not {reprlib.repr(item)}")
+        told = "must be a string or an object with 'description' and 'weight'"
+        raise ValueError(f"{told}, not {reprlib.repr(item)}")
     item = {
         str(key): value
         for key, value in item.items()

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from citemark_schemas import Rollout
 from citemark_service.cli.rows import BadRow, RowReader
 from citemark_service.parsing.sources import read_sources
 from citemark_service.row_files import Numbered
@@ -277,7 +278,7 @@ def test_a_map_that_is_none_is_refused(rows: WriteRows, pair: str, told: str) ->
         ("answer", "In 1963", "In 1963"),
         ("ground_truth", ["1963", "in 1963"], "1963 or: in 1963"),
         ("label", 1963, "1963"),
-        ("ideal_completion", "Since 1963.", "Since 1963."),
+        ("ideal_completion", "x = (-5)", "x = (-5)"),
     ],
 )
 def test_a_reference_answer_is_left_by_name_or_a_criterion(
@@ -290,6 +291,9 @@ def test_a_reference_answer_is_left_by_name_or_a_criterion(
     last = json.loads(out.read_text())["positive_rubrics"][-1]
     assert last["description"] == f"Agrees with the reference answer: {text}"
     assert (last["title"], last["weight"]) == ("Reference answer", 1)
+    rollout = rollout_in({**ROW, column: value, "response": "r"}, ReadPlan(reference=True))
+    stored = rollout.model_dump_json(exclude_unset=True)
+    assert Rollout.model_validate_json(stored) == rollout
 
 
 def test_an_envelope_is_no_reference_and_its_other_keys_are_named(
@@ -329,6 +333,7 @@ def test_what_a_row_lacks_is_named_with_the_way_out(rows: WriteRows, tmp_path: P
         ),
         ({"reward_model": {"ground_truth": {"rubrics": ["a"]}}}, "another column"),
         ({"metadata": {"rubrics": ["a"]}}, "another column"),
+        ({"metadata": {"rubric": ["a"]}}, "metadata.rubric: looks like rubrics, of which"),
         ({"rubrics": ["a", "b"], "points": [5, -8]}, "row.points: holds several, like weights"),
         ({"rubrics": ["a"], "criteria": ["b"]}, "row.criteria: looks like rubrics, of which only"),
         ({"checklist": ["a"]}, "row.checklist: looks like rubrics, of which only"),

@@ -41,6 +41,7 @@ class ReadRow:
         criterion = Criterion(
             title="Reference answer",
             description=f"Agrees with the reference answer: {self.reference}",
+            weight=1.0,  # said, so that a number in the answer is not taken for one
         )
         positive = (*rollout.positive_rubrics, criterion)
         return rollout.model_copy(update={"positive_rubrics": positive})
