@@ -146,7 +146,11 @@ class JudgeServerError(JudgeError, kind=FailureKind.SERVER_ERROR):
 
 
 class JudgeRejected(JudgeError, kind=FailureKind.REJECTED, retryable=False):
-    """A 4xx other than 429: the same request will be rejected again."""
+    """A 4xx other than 408 and 429: the same request will be rejected again."""
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class JudgeTruncated(JudgeError, kind=FailureKind.TRUNCATED):

@@ -25,7 +25,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from citemark_service.errors import (
     InvalidVerdict,
     JudgeError,
+    JudgeOverloaded,
     JudgeRejected,
+    JudgeTimeout,
     JudgeTruncated,
     JudgeUnreadable,
 )
@@ -220,12 +222,27 @@ class ServerFinding(NamedTuple):
 
 
 def explain_failure(error: JudgeError) -> ServerFinding:
-    advice = "does it run, and is CITEMARK_JUDGE_URL its address?"
-    if isinstance(error, JudgeRejected):
-        advice = (
-            "CITEMARK_JUDGE_URL (with its /v1), CITEMARK_JUDGE_MODEL, CITEMARK_JUDGE_API_KEY and "
-            "CITEMARK_JUDGE_CONSTRAINT say what is asked of it"
-        )
+    match error:
+        case JudgeRejected(status=401 | 403):
+            advice = "CITEMARK_JUDGE_API_KEY is the key that it is shown"
+        case JudgeRejected(status=404 | 405):
+            advice = (
+                "CITEMARK_JUDGE_URL mostly ends in /v1, and CITEMARK_JUDGE_MODEL is a name that "
+                "the server knows"
+            )
+        case JudgeRejected():
+            advice = "CITEMARK_JUDGE_OMITS and CITEMARK_JUDGE_CONSTRAINT change what it is sent"
+        case JudgeUnreadable():
+            advice = (
+                "it answers, but not with a chat model's text: serve vLLM without a reasoning "
+                "parser, and a model that can answer without reasoning"
+            )
+        case JudgeOverloaded():
+            advice = "it runs, and takes no more calls for now"
+        case JudgeTimeout():
+            advice = "is it still loading, or slower than CITEMARK_JUDGE_TIMEOUT_S?"
+        case _:
+            advice = "does it run, and is CITEMARK_JUDGE_URL its address?"
     return ServerFinding("judge", False, f"{error.kind}: {error}; {advice}")
 
 

@@ -31,6 +31,12 @@ _MIB = 1024 * 1024
 _URL_SAFE = re.compile(r"[A-Za-z0-9._~-]+")
 
 
+OptionalField = Literal[
+    "logprobs", "temperature", "seed", "max_completion_tokens", "chat_template_kwargs"
+]
+"""What a request to a judge can do without where its server refuses it."""
+
+
 class JudgeEntry(NamedTuple):
     """A judge that `judge` can name."""
 
@@ -106,6 +112,13 @@ class Settings(BaseSettings, Knobs):
     clusters have other uses; the client reads this as well."""
     judge_constraint: Literal["auto", "structured_outputs", "json_schema"] = "auto"
     """How the grammar is sent; `auto` is `structured_outputs` for `vllm`, else `json_schema`."""
+    judge_top_logprobs: int = Field(8, ge=0, le=20)
+    """Alternatives to ask for beside each token, by which verdicts are weighted: 8 include every
+    digit, 0 asks for none. What a server refuses of this and the next is left out by itself."""
+    judge_omits: Annotated[frozenset[OptionalField], NoDecode, BeforeValidator(split_list)] = (
+        frozenset()
+    )
+    """Optional fields that are never sent, for servers that refuse them without naming them."""
     judge_concurrency: int = Field(64, ge=1)
     """Calls in flight to each server of the judge."""
     judge_queue: int = Field(32_768, ge=1)

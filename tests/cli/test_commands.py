@@ -12,7 +12,7 @@ import pytest
 
 from citemark_service.settings import Settings
 from support.command_line import EXAMPLES, WriteRows, cli
-from support.scripted_judge import MODEL, Listed, Reply, always
+from support.scripted_judge import MODEL, Answer, Listed, Raw, Reply, Status, always
 
 ROLLOUTS = EXAMPLES / "rollouts.jsonl"
 SNIPPET = {"id": "S1", "text": "The ferry has run since 1963 and carries forty cars."}
@@ -112,11 +112,11 @@ def well(cached: int | None = None, prompt: int = 4000) -> Reply:
     return Reply(VERDICTS, tokens=TOKENS, prompt_tokens=prompt, cached_tokens=cached)
 
 
-async def examine(start_judge, reply: Reply, *flags: str, status: int = 0) -> str:
+async def examine(start_judge, reply: Answer, *flags: str, **expected: Any) -> str:
     """What the command prints; it runs its own loop, so in a thread."""
     judge = await start_judge(always(reply))
     run = ("doctor", "--judge-url", judge.url, *flags)
-    return (await asyncio.to_thread(cli, *run, status=status)).stdout
+    return (await asyncio.to_thread(cli, *run, **expected)).stdout
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,25 @@ async def test_doctor_finds_what_a_server_does(
 
 
 async def test_doctor_fails_for_another_model_than_the_served_one(start_judge) -> None:
-    assert MODEL in await examine(start_judge, well(2500), status=1)
+    shown = await examine(start_judge, Status(404, "unknown to me"), status=1)
+    assert f"serves {MODEL}, not" in shown
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Reply(None), "without a reasoning parser"),
+        (Status(401, "wrong"), "CITEMARK_JUDGE_API_KEY"),
+        (Status(404), "ends in /v1"),
+        (Status(429), "takes no more calls"),
+        (Raw(b"\x1f\x8b", headers={"content-encoding": "gzip"}), "switch that off"),
+    ],
+)
+async def test_doctor_says_what_to_do_about_a_server_that_fails(start_judge, answer, said):
+    env = {"CITEMARK_JUDGE_ATTEMPTS": "1"}
+    shown = await examine(start_judge, answer, "--judge-model", MODEL, status=1, env=env)
+    assert said in " ".join(shown.split())
+    assert "does it run" not in shown
 
 
 def test_doctor_fails_without_a_server_and_passes_a_judge_that_has_none(closed_url: str) -> None:

@@ -149,14 +149,23 @@ def test_tokens_always_join_to_the_text(texts, data):
     ("body", "words"),
     [
         (b'{"object":"error","message":"too long"}', ": too long"),
+        (
+            b'{"error":"Input validation error: x","error_type":"validation"}',
+            ": Input validation error: x",
+        ),
+        (b'{"error":"No models loaded."}', ": No models loaded."),
+        (b'{"message":"Unauthorized","request_id":"1"}', ": Unauthorized"),
+        (
+            b'{"error":{"message":{"detail":[{"loc":["body","n"],"msg":"extra","input":"secret"}]}}}',
+            ": body.n: extra",
+        ),
+        (b'{"detail":[{"loc":["a",1],"msg":"x"},{"loc":["b"],"msg":"y"}]}', ": a.1: x; b: y"),
         (b"<html>secret</html>", ""),
-        (b'{"error":"secret"}', ""),
-        (b'{"detail":[{"input":"secret"}]}', ""),
-        (b'{"error":{"message":["secret"]}}', ""),
+        (b'{"detail":[{"input":"secret"}],"error":null}', ""),
         (b"\xff\xfe secret", ""),
         (b"[" * 100_000, ""),
     ],
-    ids=range(7),
+    ids=range(10),
 )
 def test_a_servers_own_message_is_kept_and_no_other_body_quoted(body, words):
     assert str(error_of(400, body)) == f"the judge answered HTTP 400{words}"

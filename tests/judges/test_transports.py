@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
+import msgspec
 import pytest
 
 from citemark_schemas import FailureKind
@@ -316,23 +317,103 @@ async def test_closing_ends_what_is_in_flight_and_nobody_is_asked_any_more(start
     assert judge.calls == 1
 
 
+NO_SUCH = Status(404, "no such model")
+
+
 @pytest.mark.parametrize(
-    ("models", "path", "why"),
+    ("models", "path", "answer", "why"),
     [
-        ((MODEL,), "", None),
-        (None, "", None),  # no readable list
-        (("one", "two"), "", f"serves one, two, not {MODEL}"),
-        ((MODEL,), "/typo", "404"),
+        ((MODEL,), "", NO_SUCH, None),
+        (None, "", NO_SUCH, None),  # no readable list
+        (("one", "two"), "", Reply("x"), None),  # the name is an alias
+        (Status(404), "", Reply("x"), None),
+        (("one", "two"), "", NO_SUCH, f"serves one, two, not {MODEL}; .* 404: no such model"),
+        (Status(401, "bad key"), "", Status(401), "401: bad key"),
+        ((MODEL,), "/typo", Reply("x"), "404"),
     ],
 )
 async def test_check_says_what_is_served_and_when_the_path_is_wrong(
-    start_judge, open_pool, models, path, why
+    start_judge, open_pool, *, models, path, answer, why
 ):
-    judge = await start_judge(always(Hang()))
+    judge = await start_judge(always(answer))
     judge.models = models
-    expected = pytest.raises(JudgeRejected, match=why) if why else nullcontext()
-    with expected:
-        await open_pool(judge, path=path).check()
+    pool = open_pool(judge, path=path)
+    for _ in range(2):  # an alias is asked about once in a while
+        with pytest.raises(JudgeRejected, match=why) if why else nullcontext():
+            await pool.check()
+    assert judge.calls <= 2 if why else judge.calls <= 1
+
+
+GPT_5 = "Unsupported value: 'temperature' does not support 0 with this model."
+MISTRAL = {"object": "error", "type": "invalid_request_error"}
+FORBIDDEN = {"type": "extra_forbidden", "msg": "Extra inputs are not permitted", "input": 0}
+
+
+def forbidding(*fields: str) -> Raw:
+    detail = [{**FORBIDDEN, "loc": ["body", name]} for name in fields]
+    return Raw(msgspec.json.encode({**MISTRAL, "message": {"detail": detail}}), 422)
+
+
+REFUSALS = [
+    ("logprobs", 0, Status(403, "You are not allowed to request logprobs from this model"), 0),
+    ("temperature", -1, Status(400, GPT_5), 8),
+    ("logprobs", 0, Status(400, "property 'logprobs' is unsupported with this model"), 0),
+    ("top_logprobs", 5, Status(400, "top_logprobs: 8 is more than 5, the most"), 5),
+    ("seed", -1, forbidding("seed"), 8),
+    ("logprobs", 0, forbidding("logprobs", "top_logprobs", "seed"), 0),
+]
+
+
+@pytest.mark.parametrize(("field", "most", "refusal", "left"), REFUSALS, ids=range(len(REFUSALS)))
+async def test_what_a_server_refuses_is_left_out_from_then_on_and_told_once(
+    start_judge, open_pool, caplog, *, field, most, refusal, left
+):
+    def script(request):
+        return refusal if request.get(field, -1) > most else Reply("{1}")
+
+    judge, metrics = await start_judge(script), RetryLog()
+    pool, asked = open_pool(judge, metrics=metrics, attempts=1), replace(REQUEST, top_logprobs=8)
+    await asyncio.gather(*(ask(pool, asked) for _ in range(4)))
+    assert 5 <= judge.calls <= 8
+    before = judge.calls
+    await ask(pool, asked)
+    assert judge.calls == before + 1
+    assert judge.requests[-1].get("top_logprobs", 0) == left
+    (line,) = (each for each in caplog.records if each.levelname == "WARNING")
+    assert field in line.getMessage()
+    assert [kind for kind, _ in metrics.calls] == ["ok"] * 5
+
+
+async def test_what_a_server_cannot_do_without_is_no_field_to_leave_out(start_judge, open_pool):
+    judge = await start_judge(always(Status(400, "temperature is refused, and all else")))
+    with pytest.raises(JudgeRejected):
+        await ask(open_pool(judge))
+    assert judge.calls == 2
+
+
+async def test_a_limit_by_its_older_name(start_judge, open_vllm):
+    judge = await start_judge(in_turn(forbidding("max_completion_tokens"), Reply("{1}")))
+    await ask(open_vllm(judge, hosted=True))
+    assert [
+        sorted(each.keys() & {"max_tokens", "max_completion_tokens"}) for each in judge.requests
+    ] == [["max_completion_tokens"], ["max_tokens"]]
+
+
+async def test_an_overload_inside_a_success_is_waited_for(start_judge, open_pool):
+    busy = Raw(b'{"choices":null,"error":{"code":429,"message":"Rate limit exceeded"}}')
+    judge = await start_judge(in_turn(busy, busy, Reply("{1}"), busy))
+    metrics = RetryLog()
+    pool = open_pool(judge, metrics=metrics)
+    assert (await ask(pool)).content == "{1}"
+    assert metrics.retries == [FailureKind.OVERLOADED] * 2
+    with pytest.raises(JudgeOverloaded, match="HTTP 200 with an error 429: Rate limit exceeded"):
+        await ask(pool)
+
+
+async def test_a_compressed_reply_says_what_to_do(start_judge, open_vllm):
+    judge = await start_judge(always(Raw(b"\x1f\x8b", headers={"content-encoding": "gzip"})))
+    with pytest.raises(JudgeRejected, match=r"compressed, .*switch that off"):
+        await ask(open_vllm(judge))
 
 
 async def test_the_environment_sends_no_prompt_elsewhere(start_judge, open_pool, monkeypatch):

@@ -137,6 +137,25 @@ async def test_other_odd_bookkeeping_is_no_matter(script):
     assert (result["reward"], result["warnings"]) == (plain["reward"], [])
 
 
+OPTIONAL = ("logprobs", "temperature", "seed")
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"judge_top_logprobs": 0, "judge_omits": "temperature,seed"}], ids=str
+)
+async def test_a_hosted_judge_that_takes_no_optional_field_judges_all_the_same(settings):
+    def script(request: dict[str, Any]) -> Answer:
+        refused = next((name for name in OPTIONAL if name in request), None)
+        return Status(403, f"{refused} is not allowed") if refused else GOOD(request)
+
+    plain = await scored(GOOD)
+    given = {"judge": "openai", "judge_api_key": "k", **settings}
+    async with service(script, **given) as (client, judge):
+        results = [(await client.post("/v1/score", json=ROLLOUT)).json() for _ in range(2)]
+    assert [result["reward"] for result in results] == [plain["reward"]] * 2
+    assert judge.calls <= (2 if settings else 8)
+
+
 class Forgetful(CountingJudge):
     def __init__(self, gap: str) -> None:
         super().__init__()

@@ -13,7 +13,16 @@ from citemark_service.examination import probing, start_probe
 from citemark_service.settings import JUDGES, Settings
 from citemark_service.telemetry.metrics import Metrics
 from support.judge_tasks import filled, shape_of
-from support.scripted_judge import Answer, Hang, Listed, Reply, Script, ScriptedJudge, always
+from support.scripted_judge import (
+    Answer,
+    Hang,
+    Listed,
+    Reply,
+    Script,
+    ScriptedJudge,
+    Status,
+    always,
+)
 from support.scripted_service import async_client_of, real_app
 from support.waiting import until
 
@@ -142,12 +151,22 @@ async def test_a_judge_that_never_comes_up_is_given_up_in_one_line(start_judge, 
 async def test_a_server_of_another_model_is_not_waited_for(start_judge, log):
     judge = await start_judge(obeying(WELL))
     judge.models = ("another\nERROR forged",)
+    judge.script = always(Status(404))
     async with served(judge):
         await until(log)
     (line,) = log(logging.ERROR)
     assert "CITEMARK_JUDGE_MODEL" in line
     assert "\n" not in line
-    assert judge.calls == 0
+    assert judge.calls == 1
+
+
+async def test_an_alias_that_the_server_does_not_list_is_ready_and_probed(start_judge, log):
+    judge = await start_judge(obeying(WELL))
+    judge.models = ("another",)
+    async with served(judge) as service:
+        await until(lambda: len(log()) == 4)
+        assert await service.status("/readyz") == 200
+    assert log(logging.ERROR) == []
 
 
 async def test_stopping_while_a_judge_is_waited_for_is_quiet(start_judge, log):

@@ -134,7 +134,7 @@ def _listed(text: str, logprob: float) -> dict[str, Any]:
 class ScriptedJudge:
     """The server. `requests` and `headers` hold what came in, in order of arrival."""
 
-    def __init__(self, script: Script, *, models: Sequence[str] | None = (MODEL,)) -> None:
+    def __init__(self, script: Script, *, models: Sequence[str] | Status | None = (MODEL,)) -> None:
         self.script = script
         self.models = models
         self.requests: list[dict[str, Any]] = []
@@ -189,9 +189,11 @@ class ScriptedJudge:
         return Settings(**{"judge": "vllm", "judge_url": self.url, "judge_model": MODEL, **more})
 
     def models_body(self) -> bytes:
-        """The list of models, or no such list where `models` is None."""
+        """The list of models, no such list where `models` is None, or a status."""
         if self.models is None:
             return b"[]"
+        if isinstance(self.models, Status):
+            return self.models.body
         data = [{"id": name, "object": "model"} for name in self.models]
         return msgspec.json.encode({"object": "list", "data": data})
 
@@ -254,7 +256,9 @@ class _Connection(asyncio.Protocol):
         url, headers, body = self._url, self._headers, self._body
         self._url, self._headers, self._body = b"", {}, b""
         if url == b"/v1/models":
-            self._write(200, self._judge.models_body(), {})
+            listed = self._judge.models
+            code = listed.code if isinstance(listed, Status) else 200
+            self._write(code, self._judge.models_body(), {})
         elif url == b"/v1/chat/completions":
             self._answering = True
             self._answer(self._judge.began(headers, body))

@@ -47,18 +47,23 @@ class ChatRequest:
     shared: int = 0
     """Length in characters of the part of the last message that calls of this affinity have in
     common; 0 to send no prime."""
+    omits: frozenset[str] = frozenset()
+    """Of `settings.OptionalField`."""
 
-    def payload(self, model: str) -> dict[str, Any]:
-        """The fields of the request's body that are the same for every server."""
+    def payload(self, model: str, **own: Any) -> dict[str, Any]:
+        """The request's body: what is the same for every server, and `own` fields of one kind."""
         payload: dict[str, Any] = {
             "model": model,
             "messages": [{"role": each.role, "content": each.content} for each in self.messages],
             "temperature": self.temperature,
             "seed": 0,  # fixed, so that all samples of a group meet the same judge
+            **own,
         }
         if self.top_logprobs:
             payload["logprobs"] = True
             payload["top_logprobs"] = self.top_logprobs
+        for name in self.omits:
+            payload.pop(name, None)
         return payload
 
     def without_surrogates(self) -> "ChatRequest":

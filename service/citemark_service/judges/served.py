@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from opentelemetry.trace import Tracer
 
-from citemark_service.judges.language.judge import TOP_LOGPROBS, LanguageJudge
+from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.judges.language.render import PROMPT_BYTES, PromptWriter
 from citemark_service.judges.server.client import HttpTransport
 from citemark_service.judges.server.pool import JudgePool, RetryPolicy
@@ -52,7 +52,7 @@ def build_served(
     *,
     prime_wait_s: float | None = None,
     prompt_bytes: int = PROMPT_BYTES,
-    top_logprobs: int = TOP_LOGPROBS,
+    top_logprobs: int | None = None,
 ) -> LanguageJudge:
     """A language judge over `transports`, which it owns and closes."""
     limits = ServerLimits(
@@ -78,11 +78,13 @@ def build_served(
         metrics=metrics,
         criteria_per_call=settings.criteria_per_call,
         evidence_quotes=settings.evidence_quotes,
-        top_logprobs=top_logprobs,
+        top_logprobs=settings.judge_top_logprobs if top_logprobs is None else top_logprobs,
     )
 
 
 def _read_endpoints(settings: Settings) -> Iterator[Endpoint]:
     key = settings.judge_api_key
     for url in settings.server_urls:
-        yield Endpoint(url, settings.judge_model, key.get_secret_value() if key else None)
+        secret = key.get_secret_value() if key else None
+        bare = frozenset(["logprobs"]) if not settings.judge_top_logprobs else frozenset()
+        yield Endpoint(url, settings.judge_model, secret, settings.judge_omits | bare)

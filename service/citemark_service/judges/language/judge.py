@@ -43,7 +43,6 @@ from citemark_service.parsing.visible import visible
 from citemark_service.telemetry.logs import log_context, log_fields
 from citemark_service.telemetry.metrics import Metrics
 
-TOP_LOGPROBS = 8  # includes every digit of a menu, for a model that follows the layout
 RETRY_TEMPERATURE = 0.3  # at 0 the same request would mostly fail the same way
 
 _CITE_TAG = re.compile(r"</?cite\b[^<>]*>")
@@ -72,7 +71,7 @@ class LanguageJudge(Judge):
         metrics: Metrics,
         criteria_per_call: int = 12,
         evidence_quotes: bool = True,
-        top_logprobs: int = TOP_LOGPROBS,
+        top_logprobs: int = 8,
     ) -> None:
         self.pool = pool  # public for probes of the servers
         self._writer = writer

@@ -10,12 +10,20 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 
-from citemark_service.errors import JudgeStopped
+from citemark_service.errors import JudgeRejected, JudgeStopped
 from citemark_service.judges.chat import ChatRequest, ConstraintStyle, Message
-from citemark_service.judges.server.reply import read_bounded, to_status_error, to_unreachable
+from citemark_service.judges.server.reply import (
+    MAX_REPLY_BYTES,
+    read_bounded,
+    to_status_error,
+    to_unreachable,
+)
 from citemark_service.judges.server.server import Endpoint
 from citemark_service.telemetry.traces import trace_headers
 
+_COMPRESSED: Final = (
+    "the reply is compressed, which was not asked for; switch that off in the proxy that does it"
+)
 _ONE_WRITE: Final = 1024 * 1024  # bytes
 
 
@@ -75,19 +83,24 @@ class HttpTransport:
                 headers=trace_headers(),
                 allow_redirects=False,
             ) as response:
-                if response.status == 200:
-                    return await read_bounded(response.content.iter_any())
-                words = await read_bounded(response.content.iter_any(), 64 * 1024)
+                limit = MAX_REPLY_BYTES if response.status == 200 else 64 * 1024
+                reply = await read_bounded(response.content.iter_any(), limit)
         except (aiohttp.ClientError, OSError) as error:
             raise to_unreachable(error, self.endpoint.base_url) from error
-        wait = response.headers.get("Retry-After")
-        raise to_status_error(response.status, words, wait, prompt)
+        headers = response.headers
+        if response.status != 200:
+            raise to_status_error(response.status, reply, headers.get("Retry-After"), prompt)
+        if headers.get("Content-Encoding", "identity") != "identity":
+            raise JudgeRejected(_COMPRESSED)
+        return reply
 
     def _encode(self, request: ChatRequest) -> bytes:
-        payload = request.payload(self.endpoint.model)
-        payload["max_tokens"] = request.max_tokens
-        # Reasoning would use up `max_tokens` before the first verdict.
-        payload["chat_template_kwargs"] = {"enable_thinking": False}
+        payload = request.payload(
+            self.endpoint.model,
+            max_tokens=request.max_tokens,
+            # Reasoning would use up `max_tokens` before the first verdict.
+            chat_template_kwargs={"enable_thinking": False},
+        )
         if request.constraint is not None:
             payload |= request.constraint.payload(self._style)
         if request.open_ended:

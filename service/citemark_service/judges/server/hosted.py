@@ -48,8 +48,10 @@ class HostedTransport:
     def send(self, request: ChatRequest) -> Coroutine[Any, Any, bytes]:
         # Only fields of OpenAI's API reference: others are refused.
         sound = request.without_surrogates()
-        payload = sound.payload(self.endpoint.model)
-        payload["max_completion_tokens"] = sound.max_tokens
+        limit = "max_completion_tokens"
+        if limit in sound.omits:
+            limit = "max_tokens"  # its older name, which Mistral's API goes by
+        payload = sound.payload(self.endpoint.model, **{limit: sound.max_tokens})
         if sound.constraint is not None:
             payload |= sound.constraint.payload("json_schema")
         create = self._client.chat.completions.with_streaming_response.create

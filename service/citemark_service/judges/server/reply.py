@@ -31,6 +31,7 @@ MAX_REPLY_BYTES: Final = 8 * 1024 * 1024  # verdicts of a rollout take a few kil
 _MESSAGE_CHARS: Final = 300  # of a server's error text
 _ECHO_BLOCK: Final = 12  # characters
 _FENCE: Final = re.compile(r"```[a-z]*\s*")
+_STATUS: Final = re.compile(r"[45]\d\d")
 _HALF: Final = "\N{REPLACEMENT CHARACTER}"  # for a token that is a part of a character
 _UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -62,7 +63,7 @@ class _Choice(msgspec.Struct, gc=False):
 class Completion(msgspec.Struct):
     """The envelope of a reply with status 200."""
 
-    choices: list[_Choice] = []
+    choices: list[_Choice] | None = None
     usage: object = None
     error: object = None
 
@@ -96,12 +97,13 @@ _COMPLETION: Final = msgspec.json.Decoder(Completion)
 _LOGPROBS: Final = msgspec.json.Decoder(_Logprobs | None)
 
 
-def decode_completion(body: bytes) -> Completion:
+def decode_completion(body: bytes, prompt: Iterable[Message] = ()) -> Completion:
     """Decode the body of a reply with status 200.
 
     Raises `JudgeUnreachable` where it ends early, and `JudgeUnreadable` where it is too large, not
     JSON, an error object, or has a field of another type; the message names the field, never its
-    value. NaN and infinities, which some servers write among logprobs, are read as null.
+    value. An error object with a status, as OpenRouter's, raises as that status would. NaN and
+    infinities, which some servers write among logprobs, are read as null.
     """
     if len(body) > MAX_REPLY_BYTES:
         raise JudgeUnreadable(f"the reply is larger than {MAX_REPLY_BYTES} bytes")
@@ -109,8 +111,11 @@ def decode_completion(body: bytes) -> Completion:
         completion = _read_envelope(body)
     except (*_UNDECODABLE, ValueError) as error:
         raise JudgeUnreadable(f"the reply is no chat completion: {error}") from error
-    if completion.error is not None:
-        raise JudgeUnreadable("the reply is an error object with HTTP status 200")
+    if (fault := completion.error) is not None:
+        code = str(fault.get("code")) if isinstance(fault, dict) else ""
+        status = int(code) if _STATUS.fullmatch(code) else 200
+        said = "HTTP 200 with an error" + f" {code}" * (status != 200)
+        raise to_status_error(status, body, None, prompt, said=said)
     return completion
 
 
@@ -212,24 +217,34 @@ def verify_served(listing: bytes, model: str) -> None:
         raise JudgeRejected(f"the judge serves {names}, not {model}")
 
 
-class _ServerMessage(msgspec.Struct):
-    message: str = ""
-
-
-class _ErrorBody(msgspec.Struct):
-    error: _ServerMessage | None = None
-    message: str = ""  # where older vLLM puts it
+def find_words(error: object) -> str:
+    """The message of an error body, as OpenAI, vLLM, TGI, LM Studio, FastAPI or Mistral put it."""
+    match error:
+        case str():
+            return error
+        case {"msg": str(said), "loc": [*place]}:
+            return f"{'.'.join(map(str, place))}: {said}"
+        case dict():
+            inner = (error.get(name) for name in ("error", "message", "detail"))
+            return next(filter(None, map(find_words, inner)), "")
+        case list():
+            return "; ".join(filter(None, map(find_words, error[:8])))
+    return ""
 
 
 def to_status_error(
-    status: int, body: bytes, retry_after: str | None, prompt: Iterable[Message]
+    status: int,
+    body: bytes,
+    retry_after: str | None,
+    prompt: Iterable[Message],
+    *,
+    said: str = "",
 ) -> JudgeError:
     try:
-        error = msgspec.json.decode(body, type=_ErrorBody)
-        words = quotable(error.error.message if error.error else error.message, prompt)
+        words = quotable(find_words(msgspec.json.decode(body)), prompt)
     except _UNDECODABLE:
         words = ""
-    message = f"the judge answered HTTP {status}" + (f": {words}" if words else "")
+    message = f"the judge answered {said or f'HTTP {status}'}" + (f": {words}" if words else "")
     if status in (429, 503):
         wait_s = parse_retry_after(retry_after, now=datetime.now(UTC))
         return JudgeOverloaded(message, retry_after_s=wait_s)
@@ -238,7 +253,9 @@ def to_status_error(
     if status == 408:
         return JudgeTimeout(message)
     # A redirect is not followed: the prompt goes nowhere but to the configured server.
-    return JudgeRejected(message) if status >= 300 else JudgeUnreadable(message)
+    if status >= 300:
+        return JudgeRejected(message, status=status)
+    return JudgeUnreadable(message)
 
 
 def to_unreachable(error: BaseException, base_url: str) -> JudgeUnreachable:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -16,14 +17,16 @@ from citemark_schemas import FailureKind
 from citemark_service.errors import (
     DeadlineExceeded,
     JudgeError,
+    JudgeRejected,
     JudgeServerError,
     JudgeTimeout,
     JudgeUnreachable,
     SettingsError,
 )
-from citemark_service.judges.chat import ChatReply, ChatRequest
+from citemark_service.judges.chat import ChatReply, ChatRequest, Message
+from citemark_service.judges.server.dialect import Dialect
 from citemark_service.judges.server.queue import Displaced, Slots
-from citemark_service.judges.server.reply import decode_completion, verify_served
+from citemark_service.judges.server.reply import Completion, decode_completion, verify_served
 from citemark_service.judges.tasks import Meter, Usage
 from citemark_service.telemetry.logs import Outage, get_log_context, log_fields
 from citemark_service.telemetry.metrics import CallOutcome, Metrics
@@ -34,6 +37,8 @@ _DISTRESS: Final = (JudgeUnreachable, JudgeTimeout, JudgeServerError)
 _EJECTING_FAILURES: Final = 3  # in a row
 _LOOK_TIMEOUT_S: Final = 4.0  # less than `/readyz` waits for all servers
 _UNBILLED: Final = Usage()
+_TRUST_S: Final = 60.0  # after an answer, how long a model counts as served that is not listed
+_SHORT_CALL: Final = ChatRequest((Message("user", "Say one word."),), None, 16)
 _log = logging.getLogger("citemark.judge")
 
 Outcome = ChatReply | JudgeError
@@ -50,6 +55,8 @@ class Endpoint:
     base_url: str
     model: str
     api_key: str | None = field(default=None, repr=False)
+    omits: frozenset[str] = frozenset()
+    """Of `settings.OptionalField`: what is never sent there."""
 
     def __post_init__(self) -> None:
         try:
@@ -133,6 +140,8 @@ class Server:
         self._failures = 0  # in a row
         self._looks = 0  # since a call was answered
         self._silent = False
+        self._answered_at = -math.inf
+        self._dialect = Dialect(transport.endpoint.omits)
         self._turned = asyncio.Event()
         self._outage = Outage(_log)
         outcomes: tuple[CallOutcome, ...] = ("ok", *FailureKind)
@@ -177,8 +186,7 @@ class Server:
         with open_span(self._tracer, "judge call", SpanKind.CLIENT) as span:
             try:
                 async with leash:
-                    body = await self.transport.send(request)
-                completion = decode_completion(body)
+                    completion = await self._complete(request)
                 usage = completion.cost()  # counts even where the next line raises
                 outcome = completion.reply(usage)
             except TimeoutError:
@@ -219,8 +227,7 @@ class Server:
         failure: JudgeError | None = None
         try:
             async with asyncio.timeout(limit_s):
-                listing = await self.transport.list_models()
-            verify_served(listing, self.transport.endpoint.model)
+                await self._verify_model()
         except TimeoutError:
             failure = JudgeTimeout(f"the judge did not answer within {limit_s:g} s")
         except JudgeError as error:
@@ -242,6 +249,44 @@ class Server:
         else:
             self.on_change()
         return failure
+
+    async def _verify_model(self) -> None:
+        """Raise `JudgeError` where the server neither lists the model nor answers a call to it.
+
+        It need not list an alias; and some have no list at all.
+        """
+        try:
+            listing = await self.transport.list_models()
+            verify_served(listing, self.transport.endpoint.model)
+        except JudgeRejected as unlisted:
+            if self.up and time.monotonic() - self._answered_at < _TRUST_S:
+                return
+            try:
+                async with asyncio.timeout(_LOOK_TIMEOUT_S / 2):
+                    await self._complete(_SHORT_CALL)
+            except TimeoutError:
+                raise unlisted from None
+            except JudgeError as refusal:
+                both = f"{unlisted}; a call all the same: {refusal}"
+                status = refusal.status if isinstance(refusal, JudgeRejected) else None
+                raise JudgeRejected(both, status=status or unlisted.status) from refusal
+            self._answered_at = time.monotonic()
+            _log.info("%s answers calls all the same: %s", self.name, unlisted)
+
+    async def _complete(self, request: ChatRequest) -> Completion:
+        """Send the request, and again without the optional fields that the server refuses."""
+        while True:
+            dialect = self._dialect
+            sent = dialect.fit(request)
+            try:
+                return decode_completion(await self.transport.send(sent), sent.messages)
+            except JudgeRejected as refusal:
+                learnt = dialect.learn(refusal, sent)
+                if learnt is None:
+                    raise
+                if self._dialect is dialect:  # no other call has learnt meanwhile
+                    self._dialect = learnt
+                    _log.warning("%s is sent no %s any more: %s", self.name, learnt, refusal)
 
     async def watch(self) -> None:
         """Look until cancelled, each time after a pause without an answered call or a `turn`."""
@@ -297,6 +342,7 @@ class Server:
             )
         if error is None:
             self._answers += 1
+            self._answered_at = time.monotonic()
             self._failures = self._looks = 0
             if not self.up:
                 self.turn(None)
