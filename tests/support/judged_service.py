@@ -100,14 +100,14 @@ def judged_service(script: Script | Mortal, **settings: Any) -> Iterator[Judged]
 async def asked_service(
     *judges: ScriptedJudge,
     metrics: Metrics | None = None,
-    judge: Judge | None = None,
+    in_process: Judge | None = None,
     **settings: Any,
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the service, in a thread, that asks `judges`, or `judge` behind the cache."""
+    """A client of the service, in a thread, that asks `judges`, or one `in_process`, cached."""
     urls = tuple(each.url for each in judges) or ("http://unused/v1",)
     server = {"judge": "vllm", "judge_urls": urls, "judge_model": MODEL}
     fixed = {**server, "evidence_quotes": False, "nonce_secret": "one for all"}
     table, metrics = Settings(**{**fixed, **settings}), metrics or Metrics()
-    cached = judge and cache_verdicts(judge, table, metrics)
+    cached = in_process and cache_verdicts(in_process, table, metrics)
     async with async_client_of(real_app(table, metrics, judge=cached)) as client:
         yield client

@@ -48,7 +48,7 @@ async def test_reposts_join_the_judgement_that_is_under_way():
     asked = {"question": "wait", "response": str(ROLLOUT["response"]).replace("S_2,S_1", "S_2")}
     posts = partial(metrics.sample, "inflight_requests")
 
-    async with asked_service(judge=judge, metrics=metrics) as client:
+    async with asked_service(in_process=judge, metrics=metrics) as client:
         for _ in range(3):
             await give_up(client, lambda: posts() and judge.started, **asked)
             await until(lambda: not posts())
