@@ -14,13 +14,9 @@ SAMPLES = 8
 
 
 def judged_or_flagged(
-    rewards: Sequence[float],
-    failed: Sequence[bool],
-    expected: Sequence[float],
-    *,
-    constant: float | None = 0.0,
+    rewards: Sequence[float], failed: Sequence[bool], expected: Sequence[float]
 ) -> None:
-    """Every reward is the judge's own, or flagged, and then its prompt's mean or the constant.
+    """Every reward is the judge's own, or flagged, and then its prompt's mean, or 0.
 
     The judge must have died in the middle: with some samples judged, some not, and some prompt
     with samples of both kinds. Rewards may have gone through single precision.
@@ -33,7 +29,7 @@ def judged_or_flagged(
         group = range(start, start + SAMPLES)
         judged = [expected[at] for at in group if not failed[at]]
         mixed += 0 < len(judged) < SAMPLES
-        stand_in = sum(judged) / len(judged) if judged else constant
+        stand_in = sum(judged) / len(judged) if judged else 0.0
         for at in group:
             wanted = stand_in if failed[at] else expected[at]
             assert rewards[at] == pytest.approx(wanted, abs=1e-6), f"rollout {at}"
