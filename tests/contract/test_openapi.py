@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from citemark_schemas import Rollout, ScoreRequest, ScoreResponse, ScoreResult, StreamLine
+from citemark_schemas import Knobs, Rollout, ScoreRequest, ScoreResponse, ScoreResult, StreamLine
+from citemark_service.rescoring.compare import Change, rescore
 from citemark_service.score.rollout import rollout_hash
 from support.openapi_document import SNAPSHOT, document
 
@@ -73,18 +74,16 @@ def test_the_request_examples_are_requests(openapi):
 
 
 def test_the_answer_examples_obey_the_formula(openapi):
+    rollout = Rollout.model_validate(examples(openapi, "requestBody")["one rollout"])
     one = ScoreResult.model_validate(examples(openapi, "200")["one rollout"])
     (scaled,) = ScoreResponse.model_validate(examples(openapi, "200")["a batch"]).items
     line = operations(openapi)["POST /v1/score/stream"]["responses"]["200"]["content"]
     streamed = StreamLine.model_validate_json(line["application/x-ndjson"]["example"])
     assert streamed.result == one
     for result in (one, scaled):
-        weights = sum(criterion.weight for criterion in result.rubrics)
-        rubric = sum(criterion.weight * criterion.score for criterion in result.rubrics) / weights
-        assert result.rubric_reward == pytest.approx(rubric)
-        assert result.citation is not None
-        whole = rubric + result.knobs.citation_weight * result.citation.score
-        assert result.reward == pytest.approx(result.knobs.verification_reward * whole)
+        again = rescore(rollout, result, Change(Knobs(), {}))
+        assert again.reward == pytest.approx(result.reward)
+        assert again.citation == result.citation
 
 
 def test_the_example_answer_answers_the_example_request(openapi):
