@@ -102,9 +102,7 @@ def measured(
     return asyncio.run(measure(judge, path, concurrency=concurrency)), judge
 
 
-def test_support_is_compared_with_fully_supported_and_a_failure_is_never_scored(
-    path: Path,
-) -> None:
+def test_support_is_compared_with_fully_supported_and_a_failure_is_never_scored(path):
     labels = {"0.6": "partially_supported", "fails": "supported", "0.1": "not_supported"}
     found, _ = measured(path, FULLY, *(support_row(*each) for each in labels.items()))
     assert (found.file, found.kind, found.failed) == ("rows.jsonl", "support", 1)
@@ -115,13 +113,13 @@ def test_support_is_compared_with_fully_supported_and_a_failure_is_never_scored(
     assert found.usage == Usage(calls=4)
 
 
-def test_a_claim_is_judged_over_at_most_five_of_its_snippets(path: Path) -> None:
+def test_a_claim_is_judged_over_at_most_five_of_its_snippets(path):
     _, judge = measured(path, support_row("0.9", "supported", snippets=7))
     (task,) = judge.tasks
     assert task.claims[0].ids == ("s0", "s1", "s2", "s3", "s4")
 
 
-def test_criteria_are_broken_down_by_title(path: Path) -> None:
+def test_criteria_are_broken_down_by_title(path):
     useful = criterion_row("0.2", 0.5, "Usefulness: it helps.", "positive")
     found, judge = measured(path, criterion_row("0.8", 1), criterion_row("0.3", 0), useful)
     assert found.kind == "criteria"
@@ -133,7 +131,7 @@ def test_criteria_are_broken_down_by_title(path: Path) -> None:
     assert asked == {("Padding", "negative"), ("Usefulness", "positive")}
 
 
-def test_no_more_rows_than_asked_for_are_judged_at_once(path: Path) -> None:
+def test_no_more_rows_than_asked_for_are_judged_at_once(path):
     _, judge = measured(path, *[FULLY] * 20, concurrency=3)
     assert judge.most == 3
 
@@ -152,12 +150,12 @@ def test_no_more_rows_than_asked_for_are_judged_at_once(path: Path) -> None:
         ([""], ": holds no row"),
     ],
 )
-def test_a_bad_line_is_named(path: Path, rows: list[dict[str, Any] | str], named: str) -> None:
+def test_a_bad_line_is_named(path, rows, named):
     with pytest.raises(DataError, match=rf"rows\.jsonl{named}"):
         measured(path, *rows)
 
 
-def test_an_absent_file_is_refused(path: Path) -> None:
+def test_an_absent_file_is_refused(path):
     with pytest.raises(DataError, match="cannot read"):
         asyncio.run(measure(ReadingJudge(), path, concurrency=1))
 
@@ -218,7 +216,7 @@ OVERLAP_CRITERIA = {
 
 
 @pytest.mark.parametrize("name", [*OVERLAP, *OVERLAP_CRITERIA])
-def test_the_embedded_judge_is_better_than_word_overlap(name: str) -> None:
+def test_the_embedded_judge_is_better_than_word_overlap(name):
     found = asyncio.run(measure(EmbeddedJudge(), labelled_file(name), concurrency=4))
     for title, bar in OVERLAP_CRITERIA.get(name, {}).items():
         assert (found.by_criterion[title].auc or 0) > bar, title

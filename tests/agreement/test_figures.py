@@ -49,7 +49,7 @@ def test_the_figures_worked_out_by_hand() -> None:
 
 
 @pytest.mark.parametrize("rows", [[], [Pair(0.3, 1.0)], [Pair(0.3, 0.0), Pair(0.9, 0.5)]])
-def test_one_class_or_a_constant_side_leaves_figures_undefined(rows: list[Pair]) -> None:
+def test_one_class_or_a_constant_side_leaves_figures_undefined(rows):
     found = compute_figures(rows)
     assert (found.auc, found.balanced_accuracy, found.threshold_best) == (None, None, None)
     assert pearson([Pair(0.1, 0.0), Pair(0.1, 1.0), Pair(0.1, 1.0)]) is None
@@ -57,7 +57,7 @@ def test_one_class_or_a_constant_side_leaves_figures_undefined(rows: list[Pair])
 
 
 @given(both_classes)
-def test_the_best_threshold_is_at_least_as_good_as_any(rows: list[Pair]) -> None:
+def test_the_best_threshold_is_at_least_as_good_as_any(rows):
     threshold, accuracy = best_threshold(rows) or pytest.fail("both classes are there")
     assert balanced_accuracy(rows, threshold) == pytest.approx(accuracy)
     tried = [balanced_accuracy(rows, twentieth / 20) or 0.0 for twentieth in range(21)]
@@ -65,7 +65,7 @@ def test_the_best_threshold_is_at_least_as_good_as_any(rows: list[Pair]) -> None
 
 
 @given(both_classes)
-def test_auc_is_the_share_of_pairs_in_order(rows: list[Pair]) -> None:
+def test_auc_is_the_share_of_pairs_in_order(rows):
     above = [pair.score for pair in rows if pair.positive]
     below = [pair.score for pair in rows if not pair.positive]
     wins = [(a > b) + (a == b) / 2 for a in above for b in below]
@@ -73,7 +73,7 @@ def test_auc_is_the_share_of_pairs_in_order(rows: list[Pair]) -> None:
 
 
 @given(pairs)
-def test_the_correlation_is_that_of_scores_and_labels(rows: list[Pair]) -> None:
+def test_the_correlation_is_that_of_scores_and_labels(rows):
     found = pearson(rows)
     if found is not None:
         scores, labels = [pair.score for pair in rows], [pair.label for pair in rows]
@@ -81,14 +81,14 @@ def test_the_correlation_is_that_of_scores_and_labels(rows: list[Pair]) -> None:
 
 
 @given(pairs, st.randoms())
-def test_the_order_of_rows_does_not_matter(rows: list[Pair], random) -> None:
+def test_the_order_of_rows_does_not_matter(rows, random):
     shuffled = rows.copy()
     random.shuffle(shuffled)
     assert compute_figures(shuffled) == compute_figures(rows)
 
 
 @given(both_classes)
-def test_labels_as_scores_agree_fully(rows: list[Pair]) -> None:
+def test_labels_as_scores_agree_fully(rows):
     cut = [Pair(float(pair.positive), pair.label) for pair in rows]
     found = compute_figures(cut)
     assert (found.auc, found.balanced_accuracy_best, found.kappa) == (1.0, 1.0, 1.0)

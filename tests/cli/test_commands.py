@@ -5,13 +5,12 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from citemark_service.settings import Settings
-from support.command_line import EXAMPLES, WriteRows, cli
+from support.command_line import EXAMPLES, cli
 from support.scripted_judge import MODEL, Answer, Listed, Raw, Reply, Status, always
 
 ROLLOUTS = EXAMPLES / "rollouts.jsonl"
@@ -31,12 +30,12 @@ CRITERION = 'name = "mine"\ndescription = "d"\n[[criteria]]\ntitle = "T\\u001b[3
 
 
 @pytest.mark.parametrize("command", ["serve", "score", "explain", "rubrics", "agree"])
-def test_every_command_explains_itself(command: str) -> None:
+def test_every_command_explains_itself(command):
     assert command in cli("--help").stdout
     cli(command, "--help")
 
 
-def test_the_help_of_serve_fits_a_screen_and_tells_the_real_defaults() -> None:
+def test_the_help_of_serve_fits_a_screen_and_tells_the_real_defaults():
     shown = cli("serve", "--help", env={"COLUMNS": "80"}).stdout
     assert len(shown.splitlines()) <= 24
     assert max(map(len, shown.splitlines())) <= 80
@@ -47,25 +46,25 @@ def test_the_help_of_serve_fits_a_screen_and_tells_the_real_defaults() -> None:
 
 
 @pytest.mark.parametrize("command", [["serve"], ["score", ROLLOUTS]])
-def test_a_default_set_that_does_not_exist_is_refused_at_the_start(command: list[Any]) -> None:
+def test_a_default_set_that_does_not_exist_is_refused_at_the_start(command):
     env = {"CITEMARK_STATIC_RUBRICS": "v9"}
     says = "Error: static_rubrics: unknown static rubric set 'v9'; known: v3"
     cli(*command, status=2, says=says, env=env)
 
 
-def test_a_default_set_that_is_not_used_need_not_exist() -> None:
+def test_a_default_set_that_is_not_used_need_not_exist():
     env = {"CITEMARK_STATIC_RUBRICS": "v9", "CITEMARK_INSTANCE_RUBRICS_ONLY": "true"}
     cli("score", ROLLOUTS, env=env)
 
 
-def test_rubrics_show_prints_a_set_that_it_knows() -> None:
+def test_rubrics_show_prints_a_set_that_it_knows():
     shown = cli("rubrics", "show").stdout
     for part in ("v3 (", "+ Citation Discipline (weight 1)", "− Off-Query Padding (weight 1)"):
         assert part in shown
     assert "v3" in cli("rubrics", "show", "v99", status=2, says="v99").stderr
 
 
-def test_rubrics_check_checks_every_file_and_names_the_line(tmp_path: Path) -> None:
+def test_rubrics_check_checks_every_file_and_names_the_line(tmp_path):
     good, bad, hostile = (tmp_path / f"{name}.toml" for name in ("good", "bad", "hostile"))
     head = CRITERION.replace("\\u001b[31m\\u202e", "")
     verdicts = "".join(f'{at} = "m"\n{at}_example = "e"\n' for at in ("zero", "one", "two"))
@@ -84,7 +83,7 @@ def cells_of(stdout: str) -> list[str]:
     return cells
 
 
-def test_agree_measures_a_judge(rows: WriteRows, closed_url: str) -> None:
+def test_agree_measures_a_judge(rows, closed_url):
     cells = cells_of(cli("agree", "--judge", "embedded", rows(LABELLED)).stdout)
     assert [*cells[:4], cells[-1]] == ["rows.jsonl", "4", "0", "1.000", "1.000"]
     away = ["--judge", "vllm", "--judge-url", f"{closed_url}/v1"]
@@ -93,7 +92,7 @@ def test_agree_measures_a_judge(rows: WriteRows, closed_url: str) -> None:
     assert cells_of(failed.stdout) == ["rows.jsonl", "0", "4", "–", "–", "–", "–"]
 
 
-def test_agree_prints_a_criterion_as_text(rows: WriteRows) -> None:
+def test_agree_prints_a_criterion_as_text(rows):
     criterion = "\x1b[31m[bold]\u202e: it is red."
     row = {"criterion": criterion, "polarity": "positive", "response": "Red."}
     judged = [{**row, "human_label": label} for label in (0.0, 1.0)]
@@ -102,7 +101,7 @@ def test_agree_prints_a_criterion_as_text(rows: WriteRows) -> None:
     assert not {"\x1b", "\u202e"} & set(shown)
 
 
-def test_agree_skips_whole_rollouts_and_names_a_bad_row(rows: WriteRows) -> None:
+def test_agree_skips_whole_rollouts_and_names_a_bad_row(rows):
     cli("agree", ROLLOUTS, says="rollouts.jsonl: skipped: ")
     bad = {"claim": "c", "human_label": "maybe"}
     cli("agree", rows([*LABELLED, bad]), status=2, says="rows.jsonl, line 5")
@@ -130,16 +129,14 @@ async def examine(start_judge, reply: Answer, *flags: str, **expected: Any) -> s
     ],
     ids=["good", "silent about its cache", "a cold cache", "no logprobs", "ignores the grammar"],
 )
-async def test_doctor_finds_what_a_server_does(
-    start_judge, reply: Reply, state: str, count: int, said: str
-) -> None:
+async def test_doctor_finds_what_a_server_does(start_judge, reply, state, count, said):
     flags = ("--judge-model", MODEL)
     shown = await examine(start_judge, reply, *flags, status=int(state == "failed"))
     assert shown.count(f" {state} ") == count
     assert said in " ".join(shown.split())
 
 
-async def test_doctor_fails_for_another_model_than_the_served_one(start_judge) -> None:
+async def test_doctor_fails_for_another_model_than_the_served_one(start_judge):
     shown = await examine(start_judge, Status(404, "unknown to me"), status=1)
     assert f"serves {MODEL}, not" in shown
 
@@ -161,7 +158,7 @@ async def test_doctor_says_what_to_do_about_a_server_that_fails(start_judge, ans
     assert "does it run" not in shown
 
 
-def test_doctor_fails_without_a_server_and_passes_a_judge_that_has_none(closed_url: str) -> None:
+def test_doctor_fails_without_a_server_and_passes_a_judge_that_has_none(closed_url):
     result = cli("doctor", "--judge-url", f"{closed_url}/v1", status=1)
     assert "judge_unreachable" in result.stdout
     assert "embedded" in cli("doctor").stdout
@@ -179,7 +176,7 @@ def run_demo(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_demo_shows_every_example() -> None:
+def test_the_demo_shows_every_example():
     done = run_demo()
     assert done.returncode == 0, done.stderr
     for line in ROLLOUTS.read_text().splitlines():
@@ -188,7 +185,7 @@ def test_the_demo_shows_every_example() -> None:
     assert done.stdout.count("no_answer_block") == 1
 
 
-def test_the_demo_fails_where_the_service_does_not_start() -> None:
+def test_the_demo_fails_where_the_service_does_not_start():
     done = run_demo("--judge", "nobody")
     assert done.returncode == 2
     assert "the service ended with status 2" in done.stderr

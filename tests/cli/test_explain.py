@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from citemark_schemas import CitationScore, Failure, FailureKind
 from citemark_service.printable import figure, printable
 from citemark_service.score.explanation import citation_lines
-from support.command_line import EXAMPLES, WriteRows, cli
+from support.command_line import EXAMPLES, cli
 from support.scripted_service import scored
 
 STEERING = {"Cc", "Cf", "Cs"}
@@ -48,7 +48,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory, citemark_url: str) -> dict
     return {name: folder / name for name in bodies}
 
 
-def test_a_rollout_is_scored_and_shown_with_its_answer() -> None:
+def test_a_rollout_is_scored_and_shown_with_its_answer():
     assert cli("explain", ROLLOUTS).stdout.startswith("cycle-lane-good  reward")
     shown = cli("explain", ROLLOUTS, "--id", "cycle-lane-mediocre").stdout
     assert "[1✓] <snippet id=S_h1>Injury crashes on Harrow Street" in shown
@@ -64,12 +64,12 @@ def test_a_rollout_is_scored_and_shown_with_its_answer() -> None:
         ("light-trial-twice", ["not judged, the response has more than one <answer> block"]),
     ],
 )
-def test_what_was_wrong_is_shown(results: Path, wanted: str, parts: list[str]) -> None:
+def test_what_was_wrong_is_shown(results, wanted, parts):
     shown = cli("explain", results, "--id", wanted).stdout
     assert all(part in shown for part in parts)
 
 
-def test_a_failure_shows_no_number(tmp_path: Path) -> None:
+def test_a_failure_shows_no_number(tmp_path):
     failure = Failure(kind=FailureKind.TIMEOUT, message="too slow", retryable=True)
     path = tmp_path / "results.jsonl"
     path.write_text(scored("a", None, failure=failure).model_dump_json())
@@ -77,7 +77,7 @@ def test_a_failure_shows_no_number(tmp_path: Path) -> None:
     assert "no reward: judge_timeout: too slow (a retry may help)" in shown
 
 
-def test_what_was_not_read_is_shown(rows: WriteRows) -> None:
+def test_what_was_not_read_is_shown(rows):
     row = {
         "question": "When?",
         "tool_output": "<snippet id=S1>It opened in 1963.</snippet>",
@@ -88,14 +88,14 @@ def test_what_was_not_read_is_shown(rows: WriteRows) -> None:
     assert "warning   read as citations: <snippet id=…>; not read: 2 numbered [1]" in shown
 
 
-def test_the_knobs_of_the_sum_are_shown() -> None:
+def test_the_knobs_of_the_sum_are_shown():
     knobs = ["--knob", "verification_reward=10", "--knob", "citation_weight=0.5"]
     shown = cli("explain", ROLLOUTS, "--id", "pumped-hydro-good", *knobs).stdout
     assert " = 10 × 0." in shown
     assert " (rubrics) + 5 × 1.0000 (citations)" in shown
 
 
-def test_a_rollout_cannot_steer_the_terminal(rows: WriteRows) -> None:
+def test_a_rollout_cannot_steer_the_terminal(rows):
     hostile = "\x1b[2J[bold]\x9b31m\u202egood\r"
     row = {
         "id": hostile,
@@ -110,7 +110,7 @@ def test_a_rollout_cannot_steer_the_terminal(rows: WriteRows) -> None:
 
 
 @given(st.text())
-def test_printable_text_is_printable_and_keeps_what_was(text: str) -> None:
+def test_printable_text_is_printable_and_keeps_what_was(text):
     shown = printable(text)
     assert not {unicodedata.category(each) for each in shown if each not in "\n\t"} & STEERING
     assert printable(shown) == shown
@@ -119,13 +119,13 @@ def test_printable_text_is_printable_and_keeps_what_was(text: str) -> None:
 
 
 @given(st.floats(-1e6, 1e6), st.sampled_from([".2f", ".3f", "+.2f", ".3g"]))
-def test_a_figure_is_its_number_with_a_true_minus(value: float, form: str) -> None:
+def test_a_figure_is_its_number_with_a_true_minus(value, form):
     shown = figure(value, form)
     assert "-" not in shown
     assert float(shown.replace("\N{MINUS SIGN}", "-")) == float(f"{value:{form}}")
 
 
-def test_zero_is_never_negative() -> None:
+def test_zero_is_never_negative():
     assert figure(-0.001, ".2f") == "0.00"
     assert figure(-0.001, "+.2f") == "+0.00"
     assert figure(-0.0, ".3g") == "0"
@@ -150,13 +150,11 @@ def test_what_a_service_answered_is_explained_alike(
         ("errors", [], "has no result; line 1: invalid_request"),
     ],
 )
-def test_an_error_is_told_where_it_is_asked_for(
-    answers: dict[str, Path], form: str, chosen: list[str], says: str
-) -> None:
+def test_an_error_is_told_where_it_is_asked_for(answers, form, chosen, says):
     cli("explain", answers[form], *chosen, status=2, says=says)
 
 
-def test_no_line_of_a_pipe_ends_in_blanks(results: Path) -> None:
+def test_no_line_of_a_pipe_ends_in_blanks(results):
     for file in (results, ROLLOUTS):
         lines = cli("explain", file, "--id", "cycle-lane-mediocre").stdout.splitlines()
         assert len(lines) > 10
@@ -175,13 +173,13 @@ def test_no_line_of_a_pipe_ends_in_blanks(results: Path) -> None:
         ('{"line":1,"type":"x"}', [], "Error: "),
     ],
 )
-def test_a_mistake_is_one_line(tmp_path: Path, text: str, arguments: list[str], says: str) -> None:
+def test_a_mistake_is_one_line(tmp_path, text, arguments, says):
     path = tmp_path / "rows.jsonl"
     path.write_text(text)
     cli("explain", path, *arguments, status=2, says=says)
 
 
-def test_where_nothing_was_judged_no_formula_is_shown() -> None:
+def test_where_nothing_was_judged_no_formula_is_shown():
     citation = CitationScore(
         recall=0, precision=0, f1=0, score=0, claims=1, uncited_factual=None, citations=1,
         fabricated=1, malformed=0, duplicates=0,

@@ -43,9 +43,7 @@ def exported(ledger: str, path: Path, *flags: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_bytes().splitlines()]
 
 
-def test_every_row_is_flat_and_whole_to_be_rescored_and_explained(
-    ledger: str, tmp_path: Path
-) -> None:
+def test_every_row_is_flat_and_whole_to_be_rescored_and_explained(ledger, tmp_path):
     rows = exported(ledger, tmp_path / "all.jsonl")
     assert [row["id"] for row in rows] == [row["id"] for row in EXAMPLE_ROWS]
     assert [row["step"] for row in rows] == list(range(16))
@@ -61,7 +59,7 @@ def test_every_row_is_flat_and_whole_to_be_rescored_and_explained(
     assert "[1✓] <snippet id=S_h1>Injury crashes on Harrow Street" in shown
 
 
-def test_both_files_say_the_same(ledger: str, tmp_path: Path) -> None:
+def test_both_files_say_the_same(ledger, tmp_path):
     lines = exported(ledger, tmp_path / "all.jsonl")
     table = exported(ledger, tmp_path / "all.parquet")
     for row in table:
@@ -77,9 +75,7 @@ def test_both_files_say_the_same(ledger: str, tmp_path: Path) -> None:
         (["--since", "2026-01-01T15:00:00Z"], [15]),
     ],
 )
-def test_a_part_can_be_chosen(
-    ledger: str, tmp_path: Path, flags: list[str], steps: list[int]
-) -> None:
+def test_a_part_can_be_chosen(ledger, tmp_path, flags, steps):
     rows = exported(ledger, tmp_path / "some.jsonl", *flags)
     assert [row["step"] for row in rows] == steps
 
@@ -94,15 +90,13 @@ def test_a_part_can_be_chosen(
         (["out.jsonl", "--ledger", "sqlite:///none.db"], "there is no file"),
     ],
 )
-def test_mistakes_are_named_and_leave_no_file(
-    ledger: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], says: str
-) -> None:
+def test_mistakes_are_named_and_leave_no_file(ledger, tmp_path, monkeypatch, arguments, says):
     monkeypatch.chdir(tmp_path)
     cli("export", *arguments, status=2, says=says, env={"CITEMARK_LEDGER": ledger})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupted_export_leaves_the_old_file(ledger: str, tmp_path: Path) -> None:
+def test_an_interrupted_export_leaves_the_old_file(ledger, tmp_path):
     path, copy = tmp_path / "all.jsonl", tmp_path / "damaged.db"
     exported(ledger, path)
     old = path.read_bytes()
@@ -113,7 +107,7 @@ def test_an_interrupted_export_leaves_the_old_file(ledger: str, tmp_path: Path) 
     assert not list(tmp_path.glob(".*.part"))
 
 
-def test_a_conversation_is_kept_shown_and_explained(tmp_path: Path) -> None:
+def test_a_conversation_is_kept_shown_and_explained(tmp_path):
     said = [("user", "My son has a fever of 40 °C."), ("assistant", "How old is he?")]
     chat = [{"role": role, "content": text} for role, text in [*said, ("user", "Three. What now?")]]
     answer = "<answer><snippet id=1>Fluids help.</snippet></answer>"

@@ -16,7 +16,7 @@ from citemark_service.cli.judge import (
     serve_flags,
 )
 from citemark_service.settings import Settings
-from support.command_line import Start, cli
+from support.command_line import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE = """#!{python}
@@ -53,7 +53,7 @@ def dry_run(*flags: str) -> list[str]:
     return words
 
 
-def test_the_flags_are_those_of_the_compose_file() -> None:
+def test_the_flags_are_those_of_the_compose_file():
     compose = YAML(typ="safe").load(ROOT / "docker" / "compose.yaml")
     command = compose["services"]["vllm"]["command"]
     assert command[0] == DEFAULT_MODEL
@@ -61,7 +61,7 @@ def test_the_flags_are_those_of_the_compose_file() -> None:
 
 
 @pytest.mark.usefixtures("no_vllm")
-def test_a_dry_run_needs_nothing_and_passes_on_what_it_is_given() -> None:
+def test_a_dry_run_needs_nothing_and_passes_on_what_it_is_given():
     model, *flags = dry_run("--model", "a b", "--retention", "0", "--", "--seed", "1")
     assert (model, flags[-2:]) == ("a b", ["--seed", "1"])
     assert flags[flags.index("--prefix-cache-retention-interval") + 1] == "0"
@@ -77,7 +77,7 @@ def test_a_dry_run_needs_nothing_and_passes_on_what_it_is_given() -> None:
         ("HuggingFaceTB/SmolLM2-135M-Instruct", False),
     ],
 )
-def test_only_hybrid_models_get_a_mode_for_recurrent_state(model: str, hybrid: bool) -> None:
+def test_only_hybrid_models_get_a_mode_for_recurrent_state(model, hybrid):
     assert ("--mamba-cache-mode" in dry_run("--model", model)) is hybrid
 
 
@@ -91,11 +91,11 @@ def test_only_hybrid_models_get_a_mode_for_recurrent_state(model: str, hybrid: b
         (Serving(host="gpu7", port=9), "http://gpu7:9/v1"),
     ],
 )
-def test_the_address_is_one_to_connect_to(serving: Serving, url: str) -> None:
+def test_the_address_is_one_to_connect_to(serving, url):
     assert serving.base_url == url
 
 
-def test_every_obstacle_is_named(tmp_path: Path) -> None:
+def test_every_obstacle_is_named(tmp_path):
     (tmp_path / "nvidiactl").touch()
     assert not detect_accelerator(tmp_path)
     (tmp_path / "nvidia3").touch()
@@ -109,14 +109,14 @@ def test_every_obstacle_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_vllm")
-def test_where_it_cannot_run_it_says_what_is_missing() -> None:
+def test_where_it_cannot_run_it_says_what_is_missing():
     says = "pip install 'citemark[service,vllm]'"
     result = cli("judge", "--any-device", status=2, says=says)
     assert result.stdout.startswith("vllm serve")
     assert "GPU" not in result.stderr
 
 
-def test_every_flag_says_why_and_a_retention_that_is_no_number_is_refused() -> None:
+def test_every_flag_says_why_and_a_retention_that_is_no_number_is_refused():
     shown = cli("judge", "--why").stdout
     for words, why in serve_flags(Serving()):
         assert words[0] in shown
@@ -125,7 +125,7 @@ def test_every_flag_says_why_and_a_retention_that_is_no_number_is_refused() -> N
 
 
 @pytest.mark.usefixtures("fake_vllm")
-def test_the_exit_status_is_that_of_vllm(start: Start) -> None:
+def test_the_exit_status_is_that_of_vllm(start):
     process = start("judge", "--any-device", "--port", "9")
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 42
@@ -134,7 +134,7 @@ def test_the_exit_status_is_that_of_vllm(start: Start) -> None:
 
 
 @pytest.mark.usefixtures("fake_vllm")
-def test_a_signal_reaches_vllm(start: Start) -> None:
+def test_a_signal_reaches_vllm(start):
     process = start("judge", "--any-device", "--", "--linger")
     assert process.stdout is not None
     while not process.stdout.readline().startswith("arguments"):

@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +24,7 @@ def rescored(ledger: str, *flags: str) -> dict[str, Any]:
     return found
 
 
-def test_another_citation_weight_moves_ranks(ledger: str) -> None:
+def test_another_citation_weight_moves_ranks(ledger):
     found = rescored(ledger, "--knob", "citation_weight=3")
     assert found["rollouts"] == len(found["moves"]) == 16
     assert found["groups"] == 4
@@ -33,7 +32,7 @@ def test_another_citation_weight_moves_ranks(ledger: str) -> None:
     assert found["mean_new"] > found["mean_old"]
 
 
-def test_the_table_shows_ranks_and_sums_and_counts_what_cannot_be_known(ledger: str) -> None:
+def test_the_table_shows_ranks_and_sums_and_counts_what_cannot_be_known(ledger):
     flags = ("--weight", "Citation Discipline=20", "--run", "demo", "--step", "1")
     shown = cli("rescore", "--ledger", ledger, *flags).stdout
     assert "→" in shown
@@ -42,7 +41,7 @@ def test_the_table_shows_ranks_and_sums_and_counts_what_cannot_be_known(ledger: 
     assert "13 left out: the static set other was not judged" in shown
 
 
-def test_a_judge_agrees_with_itself(ledger: str) -> None:
+def test_a_judge_agrees_with_itself(ledger):
     found = rescored(ledger, "--judge", "embedded")
     assert found["was"] == found["now"] == "embedded (embedded-1)"
     assert found["rewards"]["correlation"] == pytest.approx(1.0)
@@ -54,7 +53,7 @@ def test_a_judge_agrees_with_itself(ledger: str) -> None:
     assert by_title["Citation Discipline"]["pairs"] == 13
 
 
-def test_a_sample_is_of_whole_groups(ledger: str) -> None:
+def test_a_sample_is_of_whole_groups(ledger):
     found = rescored(ledger, "--judge", "embedded", "--sample", "3", "--seed", "4")
     assert found["sample"] == found["rewards"]["rollouts"] == 3
     assert found["rewards"]["groups"] >= 1
@@ -77,12 +76,12 @@ AWAY = ["--judge", "vllm", "--judge-url", "http://127.0.0.1:9/v1", "--sample", "
         (["--ledger", "off"], "the ledger is off"),
     ],
 )
-def test_mistakes_are_named(ledger: str, flags: list[str], says: str) -> None:
+def test_mistakes_are_named(ledger, flags, says):
     env = {"CITEMARK_JUDGE_ATTEMPTS": "1", "CITEMARK_LEDGER": ledger}
     cli("rescore", *flags, status=2, says=says, env=env)
 
 
-def test_titles_that_are_not_listed_are_counted(ledger: str) -> None:
+def test_titles_that_are_not_listed_are_counted(ledger):
     told = cli("rescore", "--ledger", ledger, "--weight", "Nothing=2", status=2).stderr
     _, _, there = " ".join(told.split()).partition("there are: ")
     *titles, more = there.split("; ")
@@ -94,7 +93,7 @@ def test_titles_that_are_not_listed_are_counted(ledger: str) -> None:
 HOSTILE = "\x1b[31m\x1b]0;pwn\x07\u202e\x9b2J"
 
 
-def test_no_error_lets_a_kept_name_steer_the_terminal(tmp_path: Path) -> None:
+def test_no_error_lets_a_kept_name_steer_the_terminal(tmp_path):
     address = f"sqlite:///{tmp_path / 'ledger.db'}"
     rubric = {"title": f"t{HOSTILE}", "description": "It is short."}
     keep_examples(address, run=f"esc{HOSTILE}", rubrics=[rubric])

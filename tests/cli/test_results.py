@@ -32,13 +32,7 @@ def lines_of(*results: ScoreResult) -> bytes:
     ],
     ids=["a failure", "a whole last line without its end", "the input's order", "a repeated one"],
 )
-def test_rewards_are_kept_once_in_the_order_of_the_input(
-    tmp_path: Path,
-    before: bytes,
-    kept: list[str],
-    written: list[ScoreResult],
-    after: list[ScoreResult],
-) -> None:
+def test_rewards_are_kept_once_in_the_order_of_the_input(tmp_path, before, kept, written, after):
     path = tmp_path / "results.jsonl"
     path.write_bytes(before)
     results = FileResults(path)
@@ -51,7 +45,7 @@ def test_rewards_are_kept_once_in_the_order_of_the_input(
 
 @settings(max_examples=40)
 @given(st.integers(0, 3), st.floats(0, 1))
-def test_a_cut_anywhere_leaves_the_whole_lines(whole: int, share: float) -> None:
+def test_a_cut_anywhere_leaves_the_whole_lines(whole, share):
     kept = lines_of(*[scored(f"r{index}") for index in range(whole)])
     last = lines_of(scored("cut"))
     with tempfile.TemporaryDirectory() as folder:
@@ -61,7 +55,7 @@ def test_a_cut_anywhere_leaves_the_whole_lines(whole: int, share: float) -> None
         assert path.read_bytes() == kept
 
 
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
+def test_a_link_stays_a_link(tmp_path):
     target, link = tmp_path / "target.jsonl", tmp_path / "link.jsonl"
     target.write_bytes(lines_of(FAILED))
     target.chmod(0o640)

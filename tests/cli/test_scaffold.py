@@ -20,7 +20,7 @@ def written(tmp_path: Path) -> Path:
     return tmp_path / "resources_servers" / "citemark"
 
 
-def test_gym_gets_what_its_launcher_looks_for_in_short_clean_code(written: Path) -> None:
+def test_gym_gets_what_its_launcher_looks_for_in_short_clean_code(written):
     found = {str(path.relative_to(written)) for path in written.rglob("*") if path.is_file()}
     known = "README.md app.py configs/citemark.yaml data/example.jsonl requirements.txt"
     assert found == set(known.split())
@@ -31,7 +31,7 @@ def test_gym_gets_what_its_launcher_looks_for_in_short_clean_code(written: Path)
     assert done.returncode == 0, done.stdout
 
 
-def test_the_config_names_the_service_and_the_files_beside_it(written: Path) -> None:
+def test_the_config_names_the_service_and_the_files_beside_it(written):
     config = YAML(typ="safe").load((written / "configs" / "citemark.yaml").read_text())
     server = config["citemark"]["resources_servers"]["citemark"]
     assert server["url"] == '${oc.env:CITEMARK_URL,"http://rm:9000"}'
@@ -47,7 +47,7 @@ def test_the_config_names_the_service_and_the_files_beside_it(written: Path) -> 
     assert "response" not in row
 
 
-def test_what_was_edited_is_not_overwritten_unasked(written: Path) -> None:
+def test_what_was_edited_is_not_overwritten_unasked(written):
     app, readme = written / "app.py", written / "README.md"
     again = ["scaffold", "nemo-gym", written.parents[1], "--url", "http://rm:9000"]
     assert "0 files written" in cli(*again).output
@@ -59,6 +59,6 @@ def test_what_was_edited_is_not_overwritten_unasked(written: Path) -> None:
     assert app.read_text() != "edited"
 
 
-def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "resources_servers").write_text("a file")
     cli("scaffold", "nemo-gym", tmp_path, status=2, says="cannot write")

@@ -15,9 +15,9 @@ import pytest
 from pydantic import SecretStr
 
 from citemark_schemas import ScoreResult
-from support.command_line import EXAMPLES, Start, WriteRows, cli
+from support.command_line import EXAMPLES, WriteRows, cli
 from support.running_service import begin
-from support.scripted_service import Service, Step, status
+from support.scripted_service import status
 
 ROW = {
     "question": "Since when has the ferry run?",
@@ -49,7 +49,7 @@ def output(tmp_path: Path) -> Path:
     return tmp_path / "results.jsonl"
 
 
-def test_the_examples_rank_as_anyone_would_rank_them() -> None:
+def test_the_examples_rank_as_anyone_would_rank_them():
     rewards = {each.id: each.reward or 0.0 for each in results_of(cli("score", ROLLOUTS).stdout)}
     groups: dict[str, list[tuple[int, float]]] = {}
     for row in map(json.loads, ROLLOUTS.read_text().splitlines()):
@@ -61,7 +61,7 @@ def test_the_examples_rank_as_anyone_would_rank_them() -> None:
             assert all(reward > worse for other, worse in pairs if other > rank), pairs
 
 
-def test_a_service_gives_what_this_process_gives(citemark_url: str) -> None:
+def test_a_service_gives_what_this_process_gives(citemark_url):
     run = ["score", ROLLOUTS, "--knob", "citation_weight=0.5"]
     here, there = (results_of(cli(*run, *more).stdout) for more in ([], ["--url", citemark_url]))
     by_id = {result.id: result.reward for result in there}
@@ -69,13 +69,13 @@ def test_a_service_gives_what_this_process_gives(citemark_url: str) -> None:
     assert all(result.knobs.citation_weight == 0.5 for result in there)
 
 
-def test_standard_input_is_read_and_no_rows_are_no_failure() -> None:
+def test_standard_input_is_read_and_no_rows_are_no_failure():
     assert cli("score", "-", input="").output == "0 judged, 0 refused, 0 failed\n"
     says = "1 judged, 0 refused, 0 failed; mean reward 1."
     assert ids_of(cli("score", "-", says=says, input=json.dumps(ROW)).stdout) == ["0"]
 
 
-def test_bad_lines_do_not_stop_the_others_and_are_not_all_told(rows: WriteRows) -> None:
+def test_bad_lines_do_not_stop_the_others_and_are_not_all_told(rows):
     path = rows([*named("a"), {**ROW, "citation_wieght": 1}, *named("a", "b")])
     with path.open("a") as file:
         file.write("{\n" * 28)
@@ -86,9 +86,7 @@ def test_bad_lines_do_not_stop_the_others_and_are_not_all_told(rows: WriteRows) 
     assert "and 10 more" in result.stderr
 
 
-def test_what_only_the_service_knows_to_be_wrong_is_a_bad_line_too(
-    rows: WriteRows, citemark_url: str
-) -> None:
+def test_what_only_the_service_knows_to_be_wrong_is_a_bad_line_too(rows, citemark_url):
     path = rows([*named("a"), {**ROW, "static_rubrics": "v99"}])
     for options in ([], ["--url", citemark_url]):
         result = cli("score", path, *options, status=2, says="line 2: ")
@@ -96,7 +94,7 @@ def test_what_only_the_service_knows_to_be_wrong_is_a_bad_line_too(
         assert "v99" in result.stderr
 
 
-def test_a_run_is_resumed(rows: WriteRows, output: Path, service: Service) -> None:
+def test_a_run_is_resumed(rows, output, service):
     service.steps = [status(500)]
     run = ("score", rows(named("a", "b", "c")), "-o", output, "--url", service.url)
     cli(*run, "--concurrency", "1", status=1, says="line 1 (a): the service answered 500")
@@ -106,9 +104,7 @@ def test_a_run_is_resumed(rows: WriteRows, output: Path, service: Service) -> No
     assert len(service.requests) == 4
 
 
-def test_an_interrupted_run_leaves_a_file_that_can_be_resumed(
-    start: Start, rows: WriteRows, output: Path, service: Service
-) -> None:
+def test_an_interrupted_run_leaves_a_file_that_can_be_resumed(start, rows, output, service):
     service.delay_s = 0.1
     run = ("score", rows(FORTY), "-o", output, "--url", service.url, "--concurrency", "2")
     process = start(*run)
@@ -138,8 +134,8 @@ def test_an_interrupted_run_leaves_a_file_that_can_be_resumed(
     ],
 )
 def test_a_busy_service_is_asked_again_and_no_answer_fails_one_row(
-    rows: WriteRows, service: Service, steps: list[Step], says: str, requests: int
-) -> None:
+    rows, service, steps, says, requests
+):
     service.steps = list(steps)
     fails = len(steps) == 1
     run = ("score", rows(named("a", "b")), "--url", service.url, "--concurrency", "1")
@@ -148,15 +144,13 @@ def test_a_busy_service_is_asked_again_and_no_answer_fails_one_row(
     assert len(service.requests) == requests
 
 
-def test_rows_in_flight_are_bounded(rows: WriteRows, service: Service) -> None:
+def test_rows_in_flight_are_bounded(rows, service):
     service.delay_s = 0.05
     cli("score", rows(FORTY[:12]), "--url", service.url, "--concurrency", "3")
     assert service.busiest == 3
 
 
-def test_the_callers_columns_do_not_travel_and_are_told_once(
-    rows: WriteRows, service: Service
-) -> None:
+def test_the_callers_columns_do_not_travel_and_are_told_once(rows, service):
     row = {**ROW, "split": "train", "hash": 2, "citation_weight": 0.1}
     told = cli("score", rows([row, row]), "--url", service.url).stderr
     assert told.count("moved into metadata, never judged: split, hash") == 1
@@ -166,9 +160,7 @@ def test_the_callers_columns_do_not_travel_and_are_told_once(
         assert "verification_reward" not in item
 
 
-def test_a_judge_that_cannot_be_reached_is_a_failure_and_never_a_number(
-    rows: WriteRows, closed_url: str, output: Path
-) -> None:
+def test_a_judge_that_cannot_be_reached_is_a_failure_and_never_a_number(rows, closed_url, output):
     run = ["score", rows(named("a")), "-o", output]
     away = ["--judge", "vllm", "--judge-url", f"{closed_url}/v1"]
     env = {"CITEMARK_JUDGE_ATTEMPTS": "1"}
@@ -187,7 +179,7 @@ def kept(rows: WriteRows, output: Path) -> Path:
     return output
 
 
-def test_what_is_the_same_stands(kept: Path, rows: WriteRows) -> None:
+def test_what_is_the_same_stands(kept, rows):
     before = kept.read_bytes()
     path = rows({**row, "split": "other columns are never judged"} for row in named("b", "a"))
     for more in ([], ["--rescore"]):
@@ -212,8 +204,8 @@ def test_what_is_the_same_stands(kept: Path, rows: WriteRows) -> None:
     ],
 )
 def test_results_of_something_else_are_refused_before_anything_is_scored(
-    kept: Path, rows: WriteRows, change: Any, arguments: list[str], told: str
-) -> None:
+    kept, rows, change, arguments, told
+):
     before = kept.read_bytes()
     path = rows([*named("c", "a"), {**ROW, **change, "id": "b"}])
     says = f"results.jsonl holds '{'a' if arguments else 'b'}' {told}"
@@ -223,9 +215,7 @@ def test_results_of_something_else_are_refused_before_anything_is_scored(
 
 
 @pytest.mark.parametrize("concurrency", ["1", "4"])
-def test_in_a_pipe_the_first_result_of_something_else_ends_the_run(
-    kept: Path, concurrency: str
-) -> None:
+def test_in_a_pipe_the_first_result_of_something_else_ends_the_run(kept, concurrency):
     read, write = os.pipe()
     for name in "ab":
         os.write(write, json.dumps({**ROW, "id": name, "tool_output": ""}).encode() + b"\n")
@@ -236,7 +226,7 @@ def test_in_a_pipe_the_first_result_of_something_else_ends_the_run(
     os.close(read)
 
 
-def test_a_full_disk_ends_the_run(rows: WriteRows, service: Service) -> None:
+def test_a_full_disk_ends_the_run(rows, service):
     run = ["score", str(rows(FORTY)), "--url", service.url, "--concurrency", "1"]
     with Path("/dev/full").open("wb") as full:
         command = [sys.executable, "-m", "citemark_service", *run]
@@ -246,16 +236,14 @@ def test_a_full_disk_ends_the_run(rows: WriteRows, service: Service) -> None:
     assert len(service.requests) == 1
 
 
-def test_what_does_not_stand_is_scored_again_where_that_is_wanted(
-    kept: Path, rows: WriteRows
-) -> None:
+def test_what_does_not_stand_is_scored_again_where_that_is_wanted(kept, rows):
     path = rows([*named("a"), {**ROW, "id": "b", "citation_weight": 0.9}])
     cli("score", path, "-o", kept, "--rescore", says="1 judged, 0 refused, 0 failed, 1 kept")
     weights = [(each.id, each.knobs.citation_weight) for each in results_of(kept.read_text())]
     assert weights == [("a", 0.2), ("b", 0.9)]
 
 
-def test_another_static_set_is_another_run(kept: Path, rows: WriteRows, tmp_path: Path) -> None:
+def test_another_static_set_is_another_run(kept, rows, tmp_path):
     shipped = resources.files("citemark_rubrics") / "sets" / "v3.toml"
     mine, file = shipped.read_text().replace('name = "v3"', 'name = "mine"'), tmp_path / "mine.toml"
     file.write_text(mine)
@@ -270,9 +258,7 @@ def test_another_static_set_is_another_run(kept: Path, rows: WriteRows, tmp_path
     cli(*run, status=2, says="under static rubrics version mine@", env=env)
 
 
-def test_a_service_is_compared_as_far_as_it_is_known(
-    rows: WriteRows, output: Path, service: Service, citemark_url: str
-) -> None:
+def test_a_service_is_compared_as_far_as_it_is_known(rows, output, service, citemark_url):
     run = ["score", rows(named("a")), "-o", output]
     scripted, real = [*run, "--url", service.url], [*run, "--url", citemark_url]
     cli(*scripted)
@@ -286,14 +272,14 @@ def test_a_service_is_compared_as_far_as_it_is_known(
     cli(*run)
 
 
-def test_a_row_that_became_wrong_is_a_bad_line(kept: Path, rows: WriteRows) -> None:
+def test_a_row_that_became_wrong_is_a_bad_line(kept, rows):
     path = rows([{**ROW, "id": "a", "static_rubrics": "v99"}, *named("b")])
     result = cli("score", path, "-o", kept, status=2, says="line 1: ")
     assert "1 bad line, 1 kept" in result.stderr
 
 
 @pytest.mark.parametrize("content", ["precious\n", "precious", '{"id": 1}\n', "{}\n\n"])
-def test_a_foreign_output_file_is_left_alone(rows: WriteRows, output: Path, content: str) -> None:
+def test_a_foreign_output_file_is_left_alone(rows, output, content):
     path = rows(named("a"))
     output.write_text(content)
     cli("score", path, "-o", output, status=2, says="line 1: is no result")
@@ -321,9 +307,7 @@ def test_a_foreign_output_file_is_left_alone(rows: WriteRows, output: Path, cont
         (["--url", "http://127.0.0.1:1/t/s3same"], ["cannot reach http://127.0.0.1:1"]),
     ],
 )
-def test_a_mistaken_flag_is_one_line(
-    rows: WriteRows, arguments: list[str], parts: list[str]
-) -> None:
+def test_a_mistaken_flag_is_one_line(rows, arguments, parts):
     result = cli("score", rows(named("a")), *arguments, status=2)
     assert all(part in result.stderr for part in parts), result.stderr
     assert "s3same" not in result.stderr
@@ -339,7 +323,7 @@ def test_a_mistaken_flag_is_one_line(
         ("CITEMARK_", ""),
     ],
 )
-def test_a_mistaken_variable_is_one_line(rows: WriteRows, variable: str, hint: str) -> None:
+def test_a_mistaken_variable_is_one_line(rows, variable, hint):
     result = cli("score", rows(named("a")), status=2, env={variable: "embedded"})
     assert f"Error: {variable} is not a setting{hint}\n" in result.stderr
 
@@ -356,18 +340,14 @@ def guarded() -> Iterator[str]:
     [("s3same", ["{}"]), ("another", ["{}", "--api-token", "s3same"]), (None, ["{}/t/s3same"])],
     ids=["environment", "flag", "path"],
 )
-def test_a_service_gets_its_token(
-    rows: WriteRows, guarded: str, environment: str | None, options: list[str]
-) -> None:
+def test_a_service_gets_its_token(rows, guarded, environment, options):
     given = [option.format(guarded) for option in options]
     says, env = "1 judged, 0 refused, 0 failed", {"CITEMARK_API_TOKEN": environment}
     cli("score", rows([ROW]), "--url", *given, says=says, env=env)
 
 
 @pytest.mark.parametrize("options", [[], ["--api-token", "wr0ng"]])
-def test_a_missing_or_wrong_token_is_told_once(
-    rows: WriteRows, output: Path, guarded: str, options: list[str]
-) -> None:
+def test_a_missing_or_wrong_token_is_told_once(rows, output, guarded, options):
     result = cli("score", rows(FORTY), "--url", guarded, "-o", output, *options, status=1)
     told = " ".join(result.stderr.split())
     assert told.count("answered 401: no token, or a wrong one; set CITEMARK_API_TOKEN") == 1
@@ -375,7 +355,7 @@ def test_a_missing_or_wrong_token_is_told_once(
     assert output.read_text() == ""
 
 
-def test_a_url_that_leads_elsewhere_ends_the_run(rows: WriteRows, service: Service) -> None:
+def test_a_url_that_leads_elsewhere_ends_the_run(rows, service):
     service.steps = [status(404)] * 40
     result = cli("score", rows(FORTY), "--url", service.url, "--concurrency", "1", status=1)
     assert result.stderr.count("answered 404: is --url the root of a Citemark?") == 1

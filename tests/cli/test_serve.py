@@ -6,7 +6,6 @@ import signal
 import subprocess
 import threading
 from contextlib import suppress
-from pathlib import Path
 
 import httpx
 import pytest
@@ -43,7 +42,7 @@ def serving(start: Start, judge: ScriptedJudge) -> subprocess.Popen[str]:
     return start("serve", "--port", "0", *flags)
 
 
-async def test_serve_probes_its_judge_and_says_what_it_found(start: Start, start_judge) -> None:
+async def test_serve_probes_its_judge_and_says_what_it_found(start, start_judge):
     judge = await start_judge(always(Reply("Shelves of books.")))
     process = serving(start, judge)
     assert await awaited(process, r"ERROR citemark.probe .* (\w+) failed: ") == ["grammar"]
@@ -51,8 +50,8 @@ async def test_serve_probes_its_judge_and_says_what_it_found(start: Start, start
 
 
 async def test_serve_answers_keeps_and_stops_and_does_not_probe_where_that_is_off(
-    start: Start, start_judge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+    start, start_judge, monkeypatch, tmp_path
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CITEMARK_LEDGER")
     monkeypatch.setenv("CITEMARK_PROBE_AT_START", "false")
@@ -73,7 +72,7 @@ async def test_serve_answers_keeps_and_stops_and_does_not_probe_where_that_is_of
     assert judge.calls == result["judge"]["calls"] == 2
 
 
-async def test_300_idle_and_50_dripping_connections_keep_nobody_out(start: Start) -> None:
+async def test_300_idle_and_50_dripping_connections_keep_nobody_out(start):
     (url,) = await awaited(start("serve", "--port", "0", files=256), r"serving on (\S+)")
     host, _, port = url.removeprefix("http://").rpartition(":")
     opened = 0
@@ -121,9 +120,7 @@ async def test_300_idle_and_50_dripping_connections_keep_nobody_out(start: Start
     ],
     ids=["a bad setting", "a taken port", "a host that is not ours"],
 )
-def test_serve_says_in_one_line_why_it_cannot(
-    citemark_url: str, host: str | None, max_items: str, says: str
-) -> None:
+def test_serve_says_in_one_line_why_it_cannot(citemark_url, host, max_items, says):
     taken, _, port = citemark_url.removeprefix("http://").rpartition(":")
     flags = ("--host", host or taken, "--port", port)
     says = says.format(host=taken, port=port)

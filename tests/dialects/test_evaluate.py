@@ -8,7 +8,6 @@ import pytest
 
 from citemark_schemas import SIGNALS
 from support.gym_rows import ROLLOUTS
-from support.running_service import Running
 
 SOURCE = "<snippet id=s1>The Orm viaduct is 312 metres long.</snippet>"
 ANSWER = "<answer><snippet id=s1>It is 312 metres long.</snippet></answer>"
@@ -48,7 +47,7 @@ def searched(output: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_both_get_the_rewards_of_the_canonical_route(citemark_url: str) -> None:
+def test_both_get_the_rewards_of_the_canonical_route(citemark_url):
     with httpx.Client(base_url=citemark_url, trust_env=False, timeout=30.0) as client:
         wanted = client.post("/v1/score", json={"items": ROLLOUTS}).json()["items"]
         for rollout, result in zip(ROLLOUTS, wanted, strict=True):
@@ -68,7 +67,7 @@ def test_both_get_the_rewards_of_the_canonical_route(citemark_url: str) -> None:
                 assert (answer["score"], answer["is_score_valid"]) == (result["reward"], True)
 
 
-def test_carr_reads_what_its_own_server_would_send(gated: Running) -> None:
+def test_carr_reads_what_its_own_server_would_send(gated):
     answer = gated.post(carr_body(), "/evaluate").json()
     assert set(answer) == {*REWARDS, "rubric_scores", *SIGNALS}
     assert answer["citation_f1"] == 1.0
@@ -87,9 +86,7 @@ def test_carr_reads_what_its_own_server_would_send(gated: Running) -> None:
         {"history": [*searched(SOURCE), {"role": "user", "content": "go on"}]},
     ],
 )
-def test_carr_gives_nothing_for_what_is_not_finished(
-    gated: Running, change: dict[str, Any]
-) -> None:
+def test_carr_gives_nothing_for_what_is_not_finished(gated, change):
     gated.judge.forget()
     answer = gated.post(carr_body(**change), "/evaluate").json()
     assert [answer[name] for name in REWARDS] == [0.0] * 3
@@ -97,14 +94,14 @@ def test_carr_gives_nothing_for_what_is_not_finished(
     assert gated.judge.started == []
 
 
-def test_carrs_policy_cannot_bring_its_own_sources(gated: Running) -> None:
+def test_carrs_policy_cannot_bring_its_own_sources(gated):
     history = searched("nothing")
     history[1]["content"] = SOURCE
     for said in (history, [history[0], history[3]]):
         assert gated.post(carr_body(*said), "/evaluate").json()["citation_f1"] == 0.0
 
 
-def test_carr_cannot_mask_so_that_a_mean_stands_in(gated: Running) -> None:
+def test_carr_cannot_mask_so_that_a_mean_stands_in(gated):
     waiting = carr_body(question="wait: how long is it?")
     gated.judge.gate.set()
     judged = gated.post(waiting, "/evaluate").json()["reward"]
@@ -115,7 +112,7 @@ def test_carr_cannot_mask_so_that_a_mean_stands_in(gated: Running) -> None:
     assert gated.post(carr_body(question="fail"), "/evaluate?on_error=http").status_code == 503
 
 
-def test_eval_protocols_result_is_valid_and_its_metrics_are_shares(gated: Running) -> None:
+def test_eval_protocols_result_is_valid_and_its_metrics_are_shares(gated):
     many = ANSWER.replace("</answer>", "<snippet id=s9>It is old.</snippet> It is red.</answer>")
     answer = gated.post({"messages": messages(response=many), **ROW}, "/evaluate").json()
     assert set(answer) == {"score", "is_score_valid", "reason", "metrics", "error"}
@@ -128,12 +125,12 @@ def test_eval_protocols_result_is_valid_and_its_metrics_are_shares(gated: Runnin
 
 
 @pytest.mark.parametrize("row", [{"ground_truth": ROW}, {"kwargs": ROW}, ROW])
-def test_eval_protocols_row_is_found_wherever_it_is_put(gated: Running, row: Any) -> None:
+def test_eval_protocols_row_is_found_wherever_it_is_put(gated, row):
     answer = gated.post({"messages": messages(), **row}, "/evaluate").json()
     assert answer["metrics"]["citation_f1"]["score"] == 1.0
 
 
-def test_eval_protocol_is_told_that_a_score_is_none(gated: Running) -> None:
+def test_eval_protocol_is_told_that_a_score_is_none(gated):
     sent = {"messages": messages("fail"), "ground_truth": {"tool_output": SOURCE}}
     answer = gated.post(sent, "/reward").json()
     assert (answer["score"], answer["is_score_valid"]) == (0.0, False)

@@ -43,7 +43,7 @@ def citation_f1(service: Running, sent: dict[str, Any]) -> float:
     return float(response.json()["citation_f1"])
 
 
-def test_what_was_sent_comes_back_as_it_was(gated: Running) -> None:
+def test_what_was_sent_comes_back_as_it_was(gated):
     sent = body(
         said(ANSWER, status="completed", logprobs=[-0.1, None]),
         agent_ref={"name": "simple_agent", "type": "responses_api_agents"},
@@ -63,7 +63,7 @@ def test_what_was_sent_comes_back_as_it_was(gated: Running) -> None:
     assert (answer["failure_kind"], answer["failure_reason"]) == (None, None)
 
 
-def test_a_failed_judge_masks_the_sample_in_every_form(gated: Running) -> None:
+def test_a_failed_judge_masks_the_sample_in_every_form(gated):
     answer = gated.post(failing(instance_config={"seed": 3}), "/verify").json()
     assert answer["mask_sample"] is True
     assert answer["instance_config"] == {"seed": 3, "mask_sample": True}
@@ -75,7 +75,7 @@ def test_a_failed_judge_masks_the_sample_in_every_form(gated: Running) -> None:
     assert answer["reward"] == 0.0  # nothing is known of its prompt
 
 
-def test_a_masked_sample_has_its_prompts_mean_so_that_no_baseline_moves(gated: Running) -> None:
+def test_a_masked_sample_has_its_prompts_mean_so_that_no_baseline_moves(gated):
     sent = {**body(), "responses_create_params": {"input": "wait: is it a viaduct?"}}
     gated.judge.gate.set()
     assert gated.post(sent, "/verify").json()["reward"] == FULL
@@ -85,7 +85,7 @@ def test_a_masked_sample_has_its_prompts_mean_so_that_no_baseline_moves(gated: R
     assert masked["failure_reason"].startswith("deadline_exceeded")
 
 
-def test_a_row_that_is_verified_again_loses_the_marks_of_its_failure(gated: Running) -> None:
+def test_a_row_that_is_verified_again_loses_the_marks_of_its_failure(gated):
     stale = {
         "mask_sample": True,
         "failure_kind": "judge_failed",
@@ -103,7 +103,7 @@ def test_a_row_that_is_verified_again_loses_the_marks_of_its_failure(gated: Runn
 
 
 @pytest.mark.parametrize("path", ["/verify?on_error=http", "/strict/verify"])
-def test_who_drops_what_raised_gets_an_error(gated: Running, path: str) -> None:
+def test_who_drops_what_raised_gets_an_error(gated, path):
     response = gated.post(failing(), path)
     assert response.status_code == 503
     assert "retry-after" in response.headers
@@ -111,7 +111,7 @@ def test_who_drops_what_raised_gets_an_error(gated: Running, path: str) -> None:
     assert gated.post(body(), path).json()["reward"] == FULL
 
 
-def test_who_can_do_neither_gets_a_number_without_a_mask(gated: Running) -> None:
+def test_who_can_do_neither_gets_a_number_without_a_mask(gated):
     answer = gated.post(failing(), "/verify?on_error=fallback").json()
     assert answer["mask_sample"] is False
     assert "_ng_failure_class" not in answer
@@ -128,12 +128,12 @@ def test_who_can_do_neither_gets_a_number_without_a_mask(gated: Running) -> None
         [{"type": "input_text", "text": SOURCE}],
     ],
 )
-def test_tools_answers_are_the_sources_whatever_wraps_them(gated: Running, output: Any) -> None:
+def test_tools_answers_are_the_sources_whatever_wraps_them(gated, output):
     sent = agentic(called("search", "c1"), answered(output), said(ANSWER))
     assert citation_f1(gated, sent) == 1.0
 
 
-def test_the_rows_sources_stay_beside_those_of_tools(gated: Running) -> None:
+def test_the_rows_sources_stay_beside_those_of_tools(gated):
     both = (
         "<answer><snippet id=s1>It is 312 metres.</snippet><snippet id=s2>Old.</snippet></answer>"
     )
@@ -158,11 +158,11 @@ def test_the_rows_sources_stay_beside_those_of_tools(gated: Running) -> None:
         [{"type": "function_call", "call_id": "c1"}, answered(SOURCE)],
     ],
 )
-def test_what_the_policy_can_write_is_never_a_source(gated: Running, items: list[Any]) -> None:
+def test_what_the_policy_can_write_is_never_a_source(gated, items):
     assert citation_f1(gated, agentic(*items, said(ANSWER))) == 0.0
 
 
-def test_only_the_last_message_is_judged(gated: Running) -> None:
+def test_only_the_last_message_is_judged(gated):
     sent = body(said(ANSWER), called("search", "c1"), answered("nothing"), said("I give up."))
     assert gated.post(sent, "/verify").json()["refused"] == 1.0
 
@@ -178,9 +178,7 @@ def test_only_the_last_message_is_judged(gated: Running) -> None:
         ({"status": "failed"}, -1.0),
     ],
 )
-def test_a_response_that_was_cut_is_told_from_one_that_ended(
-    gated: Running, fields: dict[str, Any], reward: float
-) -> None:
+def test_a_response_that_was_cut_is_told_from_one_that_ended(gated, fields, reward):
     sent = {**body(), "response": response_of(said(ANSWER), **fields)}
     path = "/verify?non_stop_penalty=true&non_stop_penalty_value=-1"
     assert gated.post(sent, path).json()["reward"] == pytest.approx(reward)
@@ -190,20 +188,20 @@ def test_a_response_that_was_cut_is_told_from_one_that_ended(
     "item",
     [None, 1, "text", [], {}, {"type": [], "role": {}}, {"type": "message", "role": "assistant"}],
 )
-def test_items_of_any_shape_are_survived(gated: Running, item: Any) -> None:
+def test_items_of_any_shape_are_survived(gated, item):
     response = gated.post(body(item, said(ANSWER)), "/verify")
     assert response.status_code == 200
     assert response.json()["response"]["output"][0] == item
 
 
-def test_what_python_writes_beyond_json_is_read(gated: Running) -> None:
+def test_what_python_writes_beyond_json_is_read(gated):
     sent = body(cell=float("nan"), other=float("inf"), text="\ud800 \U0001f600")
     answer = gated.post(sent, "/verify").json()
     assert (answer["cell"], answer["other"]) == (None, None)
     assert answer["text"] == "\ufffd \U0001f600"
 
 
-def test_a_session_needs_nothing(gated: Running) -> None:
+def test_a_session_needs_nothing(gated):
     for path in ("/seed_session", "/strict/seed_session"):
         for content in (b"", b"{}", json.dumps(ROW).encode(), b"[" * 100_000):
             assert gated.post(content, path).json() == {}
@@ -211,7 +209,7 @@ def test_a_session_needs_nothing(gated: Running) -> None:
     assert gated.client.get("/").status_code == 200
 
 
-def test_verified_rows_are_aggregated(gated: Running) -> None:
+def test_verified_rows_are_aggregated(gated):
     rows = [gated.post(body(_ng_task_index=n // 2), "/verify").json() for n in range(4)]
     rows += [gated.post(failing(_ng_task_index=at), "/verify").json() for at in (1, 5)]
     answer = gated.post({"verify_responses": rows}, "/aggregate_metrics").json()
@@ -230,5 +228,5 @@ def test_verified_rows_are_aggregated(gated: Running) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"{}", b'{"verify_responses": [1]}', b"[]", b"nonsense"])
-def test_what_cannot_be_aggregated_is_refused(gated: Running, sent: bytes) -> None:
+def test_what_cannot_be_aggregated_is_refused(gated, sent):
     assert gated.post(sent, "/aggregate_metrics").status_code == 422

@@ -35,12 +35,12 @@ NOW = datetime(2030, 1, 1, tzinfo=UTC)
         ("Mon, 01 Jan 2999 00:00:00 +99999999999999999999", None),
     ],
 )
-def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | None) -> None:
+def test_retry_after_is_seconds_or_a_date(value, seconds):
     assert parse_retry_after(value, now=NOW) == seconds
 
 
 @given(st.integers(min_value=0, max_value=10**6))
-def test_a_date_is_as_good_as_seconds(seconds: int) -> None:
+def test_a_date_is_as_good_as_seconds(seconds):
     moment = format_datetime(NOW + timedelta(seconds=seconds), usegmt=True)
     assert parse_retry_after(moment, now=NOW) == seconds
 
@@ -53,6 +53,6 @@ _date_like = st.tuples(_number, _number, _number, _number, _number, _zone).map(
 
 
 @given(st.text() | _number | _date_like)
-def test_no_value_raises(value: str) -> None:
+def test_no_value_raises(value):
     found = parse_retry_after(value, now=NOW)
     assert found is None or 0 <= found < float("inf")

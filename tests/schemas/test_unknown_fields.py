@@ -43,14 +43,14 @@ def newer(value: Any, name: str = "") -> Any:
         (Problem, {"error": "busy", "message": "later", "details": [{"loc": "a", "message": "b"}]}),
     ],
 )
-def test_fields_of_a_newer_service_are_ignored(model: Any, answer: dict[str, Any]) -> None:
+def test_fields_of_a_newer_service_are_ignored(model, answer):
     assert model.model_validate_json(json.dumps(newer(answer))) == model.model_validate(answer)
 
 
 @pytest.mark.parametrize(
     ("model", "body"), [(Rollout, ROLLOUT), (Knobs, {}), (ScoreRequest, {"items": [ROLLOUT]})]
 )
-def test_a_misspelt_field_of_a_request_is_an_error(model: Any, body: dict[str, Any]) -> None:
+def test_a_misspelt_field_of_a_request_is_an_error(model, body):
     model.model_validate(body)
     with pytest.raises(ValidationError, match="citation_wieght"):
         model.model_validate({**body, "citation_wieght": 1.0})

@@ -43,19 +43,19 @@ def hashed(**changes: Any) -> str:
     return rollout_hash(Rollout(**{**GIVEN, **changes}))
 
 
-def test_whatever_is_judged_changes_the_hash() -> None:
+def test_whatever_is_judged_changes_the_hash():
     hashes = [hashed(**changes) for changes in JUDGED]
     assert len(set(hashes)) == len(JUDGED)
     assert {len(each) for each in hashes} == {32}
 
 
 @pytest.mark.parametrize("changes", UNJUDGED)
-def test_nothing_else_changes_it(changes: dict[str, Any]) -> None:
+def test_nothing_else_changes_it(changes):
     assert hashed(**changes) == hashed()
 
 
 @given(st.text(min_size=1), st.text(), st.text())
-def test_text_cannot_move_over_a_border(question: str, tool_output: str, response: str) -> None:
+def test_text_cannot_move_over_a_border(question, tool_output, response):
     text = f"q{question}{tool_output}{response}"
     places = itertools.combinations(range(1, len(text)), 2)
     cuts = [(text[:i], text[i:j], text[j:]) for i, j in itertools.islice(places, 50)]
@@ -64,7 +64,7 @@ def test_text_cannot_move_over_a_border(question: str, tool_output: str, respons
 
 
 @given(st.text(), st.floats(0, 1e6))
-def test_a_rollout_that_travelled_as_json_is_the_same(text: str, weight: float) -> None:
+def test_a_rollout_that_travelled_as_json_is_the_same(text, weight):
     rubrics = [{"description": f"r{text}", "weight": -weight}]
     rollout = Rollout(**{**GIVEN, "response": text, "rubrics": rubrics})
     body = rollout.model_dump_json(exclude_unset=True)

@@ -143,14 +143,14 @@ def assert_terms_are_the_reward(rollout: Rollout, result: ScoreResult) -> None:
 @pytest.mark.parametrize("name", VALUES)
 @settings(max_examples=25)
 @given(st.data())
-def test_each_knob_shows_in_the_terms_as_it_counts(name: str, data: st.DataObject) -> None:
+def test_each_knob_shows_in_the_terms_as_it_counts(name, data):
     knobs = Knobs(**{name: data.draw(VALUES[name])})
     rollout, judge = data.draw(rollouts), data.draw(judges)
     assert_terms_are_the_reward(rollout, score(rollout, knobs, judge))
 
 
 @given(rollouts, any_knobs, judges)
-def test_all_knobs_together(rollout: Rollout, knobs: Knobs, judge: EmbeddedJudge) -> None:
+def test_all_knobs_together(rollout, knobs, judge):
     assert_terms_are_the_reward(rollout, score(rollout, knobs, judge))
 
 
@@ -173,7 +173,7 @@ def test_results_that_were_kept_without_terms_get_them(rollout, knobs, finish_re
     assert restore_terms(old) == result
 
 
-def test_a_penalty_is_a_term_and_a_refusal_without_one_is_none() -> None:
+def test_a_penalty_is_a_term_and_a_refusal_without_one_is_none():
     rollout = ROLLOUTS[0].model_copy(update={"finish_reason": "length"})
     penalised = score(rollout, Knobs(non_stop_penalty=True, non_stop_penalty_value=-0.5))
     (term,) = penalised.terms
@@ -185,7 +185,7 @@ def test_a_penalty_is_a_term_and_a_refusal_without_one_is_none() -> None:
     assert refused.refusal.message in reason(refused)
 
 
-def test_the_printed_mean_and_format_bonus_make_the_printed_term() -> None:
+def test_the_printed_mean_and_format_bonus_make_the_printed_term():
     result = score(ROLLOUTS[0], Knobs(gate_judge_score_with_format_bonus=True))
     mean, bonus = re.findall(r"rubrics +(\S+) = .*, × (\S+) format bonus", rubric_line(result))[0]
     assert float(mean) * float(bonus) == pytest.approx(result.terms[0].value, abs=1.5e-3)
@@ -193,14 +193,14 @@ def test_the_printed_mean_and_format_bonus_make_the_printed_term() -> None:
 
 
 @pytest.mark.parametrize("scale", [1.0, 10.0, 1000.0, 0.5])
-def test_what_is_printed_adds_up_to_the_third_digit_at_any_scale(scale: float) -> None:
+def test_what_is_printed_adds_up_to_the_third_digit_at_any_scale(scale):
     result = score(ROLLOUTS[0], Knobs(verification_reward=scale, citation_weight=0.333))
     summands = SUMMAND.findall(reward_line(result))
     total = math.fsum(number(weight) * number(value) for _, weight, value in summands)
     assert total == pytest.approx(result.reward, abs=2e-3)
 
 
-def test_a_failure_has_neither_terms_nor_reward() -> None:
+def test_a_failure_has_neither_terms_nor_reward():
     failure = Failure(kind=FailureKind.TIMEOUT, message="late", retryable=True)
     result = score(ROLLOUTS[0], Knobs())
     failed = result.model_copy(update={"reward": None, "terms": (), "failure": failure})

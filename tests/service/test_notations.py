@@ -96,7 +96,7 @@ def score(url: str, tool_output: str, block: str, **knobs: Any) -> ScoreResult:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_same_facts_have_the_same_f1_in_every_notation(url: str, form: str) -> None:
+def test_the_same_facts_have_the_same_f1_in_every_notation(url, form):
     result = score(url, *FORMS[form])
     assert result.citation is not None
     assert (result.citation.claims, result.citation.uncited_factual) == (4, 1.0)
@@ -108,7 +108,7 @@ def test_the_same_facts_have_the_same_f1_in_every_notation(url: str, form: str) 
     assert score(url, *FORMS[form], citation_style=given).citation == result.citation
 
 
-def test_invented_numbers_count_as_invented_ids(url: str) -> None:
+def test_invented_numbers_count_as_invented_ids(url):
     result = score(url, LIST, "It opened in 1963 [1, 7]. It is red [8].")
     assert result.citation is not None
     assert (result.citation.fabricated, result.citation.citations) == (2, 3)
@@ -133,9 +133,7 @@ def test_invented_numbers_count_as_invented_ids(url: str) -> None:
         ("", "It opened in 1963 [1].", {"apply_citation_reward": False}, {}),
     ],
 )  # fmt: skip
-def test_what_is_not_read_is_a_warning_in_result_and_metrics(
-    url: str, tool_output: str, block: str, knobs: dict[str, Any], kinds: dict[str, int]
-) -> None:
+def test_what_is_not_read_is_a_warning_in_result_and_metrics(url, tool_output, block, knobs, kinds):
     def counted() -> str:
         return httpx.get(f"{url}/metrics", timeout=60.0, trust_env=False).text
 

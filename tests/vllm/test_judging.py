@@ -4,7 +4,6 @@ import secrets
 import time
 from functools import partial
 
-import httpx
 import pytest
 
 from citemark_service.examination import ProbeReport, ReadCount, probe, read_prefix_count
@@ -14,7 +13,6 @@ from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from support.examples import EXAMPLE_ROWS
 from support.ledger_service import score
-from support.vllm_server import VllmServer
 
 # The first test of the session waits for the server to start.
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
@@ -23,9 +21,7 @@ _MENU = {0.0, 0.5, 1.0}
 """The scores of the digits 0, 1 and 2."""
 
 
-def test_every_verdict_is_there_and_lies_between_the_digits(
-    service: httpx.Client,
-) -> None:
+def test_every_verdict_is_there_and_lies_between_the_digits(service):
     asked = [each for each in EXAMPLE_ROWS if "<answer>" in each["response"]][:5]
     results = score(service, asked)
     assert [result["failure"] for result in results] == [None] * 5
@@ -40,7 +36,7 @@ def test_every_verdict_is_there_and_lies_between_the_digits(
     assert len(set(raw)) > len(_MENU)
 
 
-def test_a_repeated_rollout_is_told_to_be_mostly_cached(service: httpx.Client) -> None:
+def test_a_repeated_rollout_is_told_to_be_mostly_cached(service):
     first, second = (score(service, EXAMPLE_ROWS[:1])[0]["judge"] for _ in range(2))
     assert second["prompt_tokens"] > 0
     assert second["cached_tokens"] >= 0.8 * first["prompt_tokens"]
@@ -60,7 +56,7 @@ async def probed(settings: Settings, read_count: ReadCount | None) -> ProbeRepor
         await judge.aclose()
 
 
-async def test_the_probe_finds_grammar_logprobs_and_cache(settings: Settings) -> None:
+async def test_the_probe_finds_grammar_logprobs_and_cache(settings):
     report = await probed(settings, None)
     assert report.grammar is None
     assert report.logprobs
@@ -69,7 +65,7 @@ async def test_the_probe_finds_grammar_logprobs_and_cache(settings: Settings) ->
     assert report.cached_share > 0.8
 
 
-async def test_the_counters_agree_with_the_usage(vllm: VllmServer, settings: Settings) -> None:
+async def test_the_counters_agree_with_the_usage(vllm, settings):
     read_count = partial(read_prefix_count, settings.judge_url)
     before = await read_count()
     report = await probed(settings, read_count)

@@ -5,19 +5,16 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import httpx
 import pytest
 
 from support.examples import EXAMPLE_ROWS
-from support.vllm_server import VllmServer, patiently
+from support.vllm_server import patiently
 
 # The first test of the session waits for the server to start.
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
 
 
-def test_vllm_stops_when_the_client_of_the_service_leaves(
-    vllm: VllmServer, service: httpx.Client
-) -> None:
+def test_vllm_stops_when_the_client_of_the_service_leaves(vllm, service):
     finished = vllm.counters()["vllm:request_success_total"]
     items = [
         {**each, "question": f"{n}: {each['question']}"} for n, each in enumerate(EXAMPLE_ROWS)
@@ -39,9 +36,7 @@ def numbers(result: dict[str, Any]) -> list[float]:
     return [value for value in values if value is not None]
 
 
-def test_a_killed_judge_gives_failures_and_a_restarted_one_scores(
-    vllm: VllmServer, service: httpx.Client
-) -> None:
+def test_a_killed_judge_gives_failures_and_a_restarted_one_scores(vllm, service):
     items = [each for each in EXAMPLE_ROWS if "<answer>" in each["response"]]
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(service.post, "/v1/score", json={"items": items})

@@ -138,14 +138,8 @@ async def measure(vllm: VllmServer, settings: Settings, send: Send) -> Measured:
     ],
 )
 async def test_a_group_finds_its_prefix_in_the_cache(
-    request: pytest.FixtureRequest,
-    settings: Settings,
-    *,
-    server: str,
-    send: Send,
-    prime: bool,
-    bar: float,
-) -> None:
+    request, settings, *, server, send, prime, bar
+):
     vllm: VllmServer = request.getfixturevalue(server)
     asking = {"judge_url": vllm.base_url, "prime_prefix": prime, "prime_wait_s": 60.0}
     found = await measure(vllm, settings.model_copy(update=asking), send)
@@ -154,5 +148,5 @@ async def test_a_group_finds_its_prefix_in_the_cache(
     assert share >= bar
 
 
-def test_shareable_counts_the_longest_beginning_of_each() -> None:
+def test_shareable_counts_the_longest_beginning_of_each():
     assert count_shareable([[1, 2, 3], [1, 2, 4], [1, 2, 4, 5], [9]]) == 2 + 3

@@ -2,11 +2,10 @@
 
 import pytest
 
-from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.telemetry.traces import open_tracer
 from support.examples import EXAMPLE_ROWS
-from support.otlp_collector import Collector, Seen
+from support.otlp_collector import Seen
 from support.scripted_service import client_of, real_app
 from support.vllm_server import PATIENCE_S, patiently
 
@@ -15,7 +14,7 @@ pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
 CALLER = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
-def test_each_call_has_vllms_own_span_within_it(settings: Settings, collector: Collector) -> None:
+def test_each_call_has_vllms_own_span_within_it(settings, collector):
     metrics = Metrics()
     traced = settings.model_copy(update={"otlp_endpoint": collector.url})
     asked = next(each for each in EXAMPLE_ROWS if "<answer>" in each["response"])
