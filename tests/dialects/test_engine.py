@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+from citemark_service.trainers.engine import RouteAnswer
+from citemark_service.web.routes.trainers import Unclaimed
 from support.dialect_bodies import for_openrlhf, for_slime
 from support.ledger_service import kept_service
 from support.scripted_judge import Answer, Hang, Reply, Script, Status
@@ -250,3 +252,28 @@ def test_a_stopping_service_ends_what_nobody_waits_for(briefly):
     briefly.thread.join(20)
     assert not briefly.thread.is_alive()
     assert briefly.judge.cancelled == ["wait"]
+
+
+async def leave(unclaimed: Unclaimed, key: bytes, size: int = 2) -> None:
+    async def work() -> RouteAnswer:
+        return RouteAnswer(b"x" * size, whole=True)
+
+    task = asyncio.create_task(work())
+    unclaimed.leave(key, task)
+    await task
+    await asyncio.sleep(0)  # for the callback
+
+
+async def test_answers_that_nobody_fetched_are_bounded_by_number_and_by_bytes():
+    unclaimed = Unclaimed(entries=3, max_bytes=100)
+    for number in range(10):
+        await leave(unclaimed, b"%d" % number)
+    assert len(unclaimed) == 3
+    assert unclaimed.claim(b"9") is not None
+    for number in range(3):
+        await leave(unclaimed, b"big%d" % number, 60)
+    assert len(unclaimed) == 1
+    assert unclaimed.claim(b"big2") is not None
+    assert unclaimed.claim(b"big2") is None
+    await leave(unclaimed, b"small", 99)
+    assert len(unclaimed) == 1

@@ -1,15 +1,21 @@
-"""Stores keep what they are given, within their bounds, and their trouble is only ever a miss."""
+"""Stores keep what they are given, within bounds; their trouble is a miss, their setting named."""
 
 import asyncio
 import logging
 import sqlite3
+import sys
 from contextlib import closing
 
 import pytest
 import redis
 
+from citemark_service.errors import SettingsError
+from citemark_service.judges.embedded.judge import EmbeddedJudge
 from citemark_service.judges.tasks import Meter
+from citemark_service.settings import Settings
+from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.cache import Memory
+from citemark_service.verdicts.caching import cache_verdicts
 from citemark_service.verdicts.redis import RedisStore
 from citemark_service.verdicts.store import BatchedStore, SqliteStore, StoreError
 from support.in_process_judges import CountingJudge
@@ -273,3 +279,55 @@ def test_memory_keeps_within_its_bytes():
     memory.put(keys(1)[0], b"x" * 200_000)
     assert 90_000 < memory.currsize <= 100_000
     assert 120 < len(memory) < 140
+
+
+def test_the_embedded_judge_is_left_as_it_is():
+    judge = EmbeddedJudge()
+    assert cache_verdicts(judge, Settings(judge="embedded"), Metrics()) is judge
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "off",
+        "memory://",
+        "memory://?entries=10&mib=1",
+        "sqlite:///verdicts.db?entries=5&mib=1",
+        "redis://:secret@127.0.0.1:6379/3?ttl_s=5&namespace=n&health_check_interval=9",
+        "rediss://example.org",
+    ],
+)
+async def test_what_is_allowed(remember, setting):
+    remember(CountingJudge(), verdict_cache=setting)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("", "off, memory://, sqlite:///PATH or redis://HOST"),
+        ("postgres://x", "off, memory://"),
+        ("memory://?entries=0", "entries: .* greater than or equal to 1"),
+        ("memory://?entry=5", "entry: Extra inputs"),
+        ("memory://?mib=", "mib: .*integer"),
+        ("sqlite://verdicts.db", "sqlite:///relative/path"),
+        ("sqlite:///", "sqlite:///relative/path"),
+        ("sqlite:////no-such-folder/verdicts.db", "no folder /no-such-folder"),
+        ("sqlite:///verdicts.db?ttl_s=5", "ttl_s: Extra inputs"),
+        ("redis://h?ttl_s=soon", "ttl_s: .*integer"),
+        ("redis://:hush@h:port", "not a Redis URL"),
+        ("redis://h?db=x", "not a Redis URL"),
+        ("redis://h?no_such_option=1", "not a Redis URL"),
+    ],
+)
+def test_what_is_not_is_named(remember, setting, message):
+    with pytest.raises(SettingsError, match=message) as refusal:
+        remember(CountingJudge(), verdict_cache=setting)
+    assert "hush" not in f"{refusal.value} {Settings(verdict_cache=setting)!r}"  # the password
+
+
+def test_the_extra_is_named_where_redis_is_missing(remember, monkeypatch):
+    monkeypatch.delitem(sys.modules, "citemark_service.verdicts.redis", raising=False)
+    for name in ("redis", *(name for name in sys.modules if name.startswith("redis."))):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(SettingsError, match=r"citemark\[service,redis\]"):
+        remember(CountingJudge(), verdict_cache="redis://h")
