@@ -84,14 +84,24 @@ def test_many_threads_and_loops_share_one_source(source, service):
     assert service.busiest <= 16
 
 
-async def test_waiting_does_not_stop_the_callers_loop(source, service):
-    service.delay_s = 0.3
+@pytest.fixture
+def gate(service):
+    """The next answer waits for it."""
+    opened = threading.Event()
+
+    def wait(body):
+        assert opened.wait(60)
+        return answering(body)
+
+    service.steps = [wait]
+    return opened
+
+
+async def test_waiting_does_not_stop_the_callers_loop(source, service, gate):
     asked = asyncio.ensure_future(outcomes_of(source, [rollout()]))
-    turns = 0
-    while not asked.done():
-        turns += 1
-        await asyncio.sleep(0.01)
-    assert turns > 5
+    await asyncio.to_thread(until, lambda: service.busy == 1)
+    gate.set()
+    assert rewards(await asked) == [0.0]
 
 
 INVALID = ProblemDetail(loc="items[1].static_rubrics", message="unknown set 'v9'")
@@ -168,7 +178,7 @@ async def test_the_token_opens_the_service(start):
 
 async def test_the_deadline_ends_the_wait_and_the_log_says_so(source, service, caplog):
     service.delay_s = 30.0
-    (outcome,) = await outcomes_of(source, [rollout()], 0.3)
+    (outcome,) = await outcomes_of(source, [rollout()], 2.0)
     assert isinstance(outcome, TimedOut)
     assert service.busy == 1
     (line,) = errors_in(caplog)
@@ -187,11 +197,11 @@ async def test_a_mates_longer_deadline_is_not_cut(service):
     assert len(service.requests) == 1
 
 
-async def test_a_cancelled_caller_takes_only_its_own_back(source, service):
-    service.delay_s = 0.3
+async def test_a_cancelled_caller_takes_only_its_own_back(source, service, gate):
     asked = [asyncio.ensure_future(outcomes_of(source, [rollout(n)])) for n in (1, 2)]
     await asyncio.to_thread(until, lambda: service.busy == 1)
     asked[0].cancel()
+    gate.set()
     assert rewards(await asked[1]) == [2.0]
     with pytest.raises(asyncio.CancelledError):
         await asked[0]

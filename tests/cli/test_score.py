@@ -105,7 +105,7 @@ def test_a_run_is_resumed(rows, output, service):
 
 
 def test_an_interrupted_run_leaves_a_file_that_can_be_resumed(start, rows, output, service):
-    service.delay_s = 0.1
+    service.delay_s = 0.5
     run = ("score", rows(FORTY), "-o", output, "--url", service.url, "--concurrency", "2")
     process = start(*run)
     while not output.exists() or output.read_bytes().count(b"\n") < 3:
@@ -145,7 +145,7 @@ def test_a_busy_service_is_asked_again_and_no_answer_fails_one_row(
 
 
 def test_rows_in_flight_are_bounded(rows, service):
-    service.delay_s = 0.05
+    service.delay_s = 0.3
     cli("score", rows(FORTY[:12]), "--url", service.url, "--concurrency", "3")
     assert service.busiest == 3
 

@@ -61,9 +61,9 @@ def test_hostile_items_take_linear_time():
     deep = "[" * 200_000 + "]" * 200_000
     wide = json.dumps([["<"] * 10] * 20_000)
     items = [called("x" * 1000, str(n)) for n in range(20_000)]
-    start = time.monotonic()
+    start = time.process_time()
     tool_answers([*items, answered(deep), answered(wide), answered("{" * 1_000_000)])
-    assert time.monotonic() - start < 5.0
+    assert time.process_time() - start < 5.0
 
 
 @given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=20))

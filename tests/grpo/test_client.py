@@ -101,7 +101,7 @@ async def test_only_set_knobs_are_sent_and_a_little_less_than_the_deadline(servi
 
 
 async def test_batches_in_flight_are_bounded(service: Service):
-    service.delay_s = 0.05
+    service.delay_s = 0.3
     await results_of(service.url, 12, batch_items=1, parallel=3)
     assert service.busiest == 3
 
@@ -197,7 +197,7 @@ def answer_with(*results: ScoreResult) -> str:
         (status(200, '{"items": [{"reward": 1.0}]}'), {}, Unreadable, 1),
         (status(200, answer_with(scored("another"))), {}, Unreadable, 1),
         (status(200, answer_with(scored("r0"), scored("r0"))), {}, Unreadable, 1),
-        (dripping, {"timeout_s": 0.3}, TimedOut, 1),
+        (dripping, {"timeout_s": 2.0}, TimedOut, 1),
     ],
 )
 async def test_what_is_no_answer_is_an_error_after_so_many_calls(
@@ -258,9 +258,13 @@ async def test_what_stays_unstarted_keeps_its_failure(service: Service):
 
 
 async def test_waiting_for_a_place_counts_against_the_deadline(service: Service):
-    service.delay_s = 0.4
+    def answer_once(body: dict[str, Any]) -> Response:
+        service.delay_s = 60.0
+        return answering(body)
+
+    service.steps = [answer_once]
     with pytest.raises(TimedOut) as timed_out:
-        await results_of(service.url, 4, batch_items=1, parallel=1, deadline_s=0.6)
+        await results_of(service.url, 4, batch_items=1, parallel=1, deadline_s=2.0)
     assert timed_out.value.scored[0] is not None
     assert timed_out.value.scored[3] is None
 

@@ -81,17 +81,6 @@ async def test_a_step_is_kept_in_few_transactions_and_in_order(shelf, counts, ma
     assert (counts.written, shelf.tidied) == (600, 0)
 
 
-async def test_those_that_trickle_in_share_transactions(shelf, counts, make):
-    entries = [make(index) for index in range(60)]
-    async with ledger_of(shelf, counts) as ledger, asyncio.TaskGroup() as keeping:
-        since = time.perf_counter()
-        for entry in entries:
-            keeping.create_task(ledger.keep(entry))
-            await asyncio.sleep(0.002)
-    assert shelf.kept == entries
-    assert len(shelf.batches) <= 3 + (time.perf_counter() - since) / 0.02
-
-
 async def test_the_first_after_a_pause_waits_for_no_others(shelf, counts, make, monkeypatch):
     monkeypatch.setattr("citemark_service.ledger.ledger._PACE_S", 60.0)
     async with ledger_of(shelf, counts) as ledger:
