@@ -96,18 +96,13 @@ def prompt_key(rollout: Rollout, knobs: Knobs, run: str | None = None) -> bytes:
         knobs: Those that it is judged under, all layers merged.
         run: Of a rollout that names none.
     """
-    asked = rollout.model_dump(include={"group"} if rollout.group is not None else _ASKED)
+    rubrics = [(*criterion.key, criterion.weight) for criterion in rollout.criteria]
+    # A group is no prompt's name by itself: many trainers count theirs from 0 in every step.
+    given = rollout.group or rollout.model_dump(include=_GIVEN)
+    asked = (rollout.question, rubrics, given)
     # As JSON, in which a field's end cannot be mistaken for another's start.
     text = json.dumps([rollout.run or run, knobs.model_dump(), asked], ensure_ascii=False)
     return blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
 
 
-_ASKED: Final = {
-    "question",
-    "conversation",
-    "tool_output",
-    "snippets",
-    "positive_rubrics",
-    "negative_rubrics",
-    "rubrics",
-}
+_GIVEN: Final = {"conversation", "tool_output", "snippets"}

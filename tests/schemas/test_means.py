@@ -94,6 +94,8 @@ def test_the_prompt_that_got_no_reward_for_longest_is_forgotten():
             {"question": "p"}, {"tool_output": "u"}, {"snippets": [{"id": "a", "text": "t"}]},
             {"positive_rubrics": ["x"]}, {"negative_rubrics": ["x"]}, {"rubrics": ["x"]},
             {"run": "another"}, {"group": "g"}, {"knobs": Knobs(verification_reward=10.0)})),
+        *(({"group": "0"}, {"group": "0", **change}, False) for change in (
+            {"question": "p"}, {"negative_rubrics": ["x"]})),
         *(({}, change, True) for change in (
             {"id": "1", "response": "x", "step": 3}, {"knobs": Knobs(citation_weight=0.2)})),
         ({"group": "g"}, {"group": "g", "tool_output": "what this sample's own tools said"}, True),
