@@ -95,7 +95,7 @@ def test_spans_show_claims_with_their_markers_and_prompts_without(block: str) ->
         assert claim.text.split()[0].strip(".") in shown
         assert "[" in shown
         assert "[" not in claim.text
-    rendered = render_answer(answer, 10_000)
+    rendered = render_answer(answer, LISTED.by_id, 10_000)
     assert rendered.count("<cite ") == rendered.count("</cite>") == len(answer.claims)
     assert "[" not in rendered
     assert "[" not in answer.prose
@@ -206,7 +206,8 @@ def test_cite_tags(tag: str, ids: tuple[str, ...]) -> None:
     answer = read(f"Hm. {tag}Ice floats (p < 0.05).</cite>", TAGGED)
     assert (answer.style, claims(answer)) == ("cite", [("Ice floats (p < 0.05).", ids)])
     assert (
-        render_answer(answer, 1_000) == f"Hm. <cite {','.join(ids)}>Ice floats (p ‹ 0.05).</cite>"
+        render_answer(answer, ids, 1_000)
+        == f"Hm. <cite {','.join(ids)}>Ice floats (p ‹ 0.05).</cite>"
     )
 
 

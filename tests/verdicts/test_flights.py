@@ -57,6 +57,21 @@ async def test_one_deadline_fails_nobody_else(judge, remember):
     assert judge.deadlines[0] >= time.monotonic() + 40
 
 
+async def test_an_expired_inquiry_starts_no_judgement_in_place_of_one_that_expired(judge, remember):
+    cached = remember(judge)
+    first = asking(cached)
+    await turns()
+    other = asking(cached, deadline=time.monotonic() + 0.05)
+    await turns()
+    time.sleep(0.06)  # noqa: ASYNC251  both deadlines pass in one turn of the loop
+    judge.failure = DeadlineExceeded("its deadline passed")
+    judge.gate.set()
+    for each in (first, other):
+        with pytest.raises(DeadlineExceeded):
+            await each
+    assert judge.calls == 1
+
+
 @pytest.mark.parametrize(
     ("task", "error", "calls"),
     [

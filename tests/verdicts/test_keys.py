@@ -1,14 +1,18 @@
 """What a verdict is kept under: everything it depends on, and nothing else."""
 
+import json
 from dataclasses import replace
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from citemark_schemas import FormatReport, Polarity, Source, Turn
+from citemark_schemas import Criterion, FormatReport, Polarity, Source, Turn
+from citemark_service.judges.language.render import PromptWriter
 from citemark_service.judges.tasks import CriteriaTask, JudgeIdentity, Origin
+from citemark_service.parsing.answer import read_answer
 from citemark_service.parsing.parsed import Sources, SourceSnippet
+from citemark_service.parsing.sources import read_sources
 from citemark_service.verdicts.cache import Keys
 from support.judge_tasks import (
     CRITERIA,
@@ -83,6 +87,40 @@ def test_another_model_or_prompt_shares_no_key(plain, other):
 def test_only_what_is_judged_changes_a_key(changed, same):
     plain = criteria_task() if isinstance(changed, CriteriaTask) else claims_task()
     assert [a == b for a, b in zip(keys_of(plain), keys_of(changed), strict=True)] == same
+
+
+RUBRICS = [Criterion(title=f"t{n}", description=f"{n} " + "long " * 400) for n in range(12)]
+CLAIMS = [f"<snippet id=S_1>{rubric.description}</snippet>" for rubric in RUBRICS]
+
+
+@pytest.mark.parametrize(
+    ("whole", "alone"),
+    [
+        (criteria_task(criteria=RUBRICS), criteria_task(criteria=RUBRICS[:1])),
+        (
+            claims_task(f"<answer>{''.join(CLAIMS)}</answer>"),
+            claims_task(f"<answer>{CLAIMS[0]}</answer>"),
+        ),
+    ],
+    ids=["criteria", "claims"],
+)
+def test_a_text_that_is_cut_is_known_by_what_is_shown_of_it(whole, alone):
+    writer = PromptWriter(secret=b"s", prompt_bytes=20_000)
+    cut = writer.cut(whole)
+    names = "criteria" if isinstance(cut, CriteriaTask) else "claims"
+    part = replace(cut, **{names: getattr(cut, names)[:1]})
+    assert keys_of(cut)[0] == keys_of(part)[0] != keys_of(writer.cut(alone))[0]
+    assert keys_of(writer.cut(alone)) == keys_of(alone)
+
+
+def test_a_number_that_names_another_source_is_another_answer():
+    tasks = []
+    for ids in ("ab", "aab"):
+        sources = read_sources(json.dumps([{"id": i, "text": f"Of {i}."} for i in ids]), None)
+        answer = read_answer("<answer>It opened [2].</answer>", "auto", sources)
+        tasks.append(replace(criteria_task(), sources=sources, answer=answer))
+    assert tasks[0].sources.digest == tasks[1].sources.digest
+    assert not {*keys_of(tasks[0])} & {*keys_of(tasks[1])}
 
 
 def test_keys_come_in_the_tasks_order_with_the_ids_of_its_claims():

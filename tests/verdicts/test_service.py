@@ -1,6 +1,7 @@
 """The real service before a scripted judge: what is asked once, and what leaving it does."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,7 +13,7 @@ from support.in_process_judges import GatedJudge
 from support.judge_tasks import by_shape, filled, shape_of
 from support.judged_service import asked_service
 from support.readable_metrics import ReadableMetrics
-from support.scripted_judge import Hang, Reply, Status
+from support.scripted_judge import Answer, Hang, Reply, Status
 from support.waiting import until
 
 ROLLOUT = {
@@ -126,6 +127,53 @@ async def test_a_claim_said_again_elsewhere_costs_no_call(start_judge):
     assert not result["cached"]
 
 
+DULL = "The members went to see the bridge and thought that it was there. "
+FACT = "The members thought that it was the bridge."
+PAGES = "".join(f"<snippet id=S{n}>{DULL * 37}{FACT}{DULL * 37}</snippet>" for n in range(30))
+RARE = [" ".join(f"word{n}x{m}" for m in range(10)) for n in range(30)]
+SAID = "".join(f"{word}. {DULL * 3}" for words in RARE for word in words.split())
+PAGE = f"<snippet id=S0>{DULL * 10}{FACT} {DULL * 20}{SAID}</snippet>"
+
+
+def cite(*claims: tuple[str, int]) -> str:
+    return "".join(f"<snippet id=S{source}>{text}</snippet>" for text, source in claims)
+
+
+def reading(request: Any) -> Answer:
+    """A claim is supported where the source that it cites is seen to say it, word for word."""
+    prompt = request["messages"][-1]["content"]
+    sources = dict(re.findall(r"<source (\w+)>\n(.*)", prompt))
+    claims = re.findall(r"^(\d+)\. <cite (\w+)>(.*)</cite>$", prompt, re.MULTILINE)
+    verdicts = ",".join(f'"{n}":"{2 * (text in sources[i])}1"' for n, i, text in claims)
+    return Reply(f"{{{verdicts}}}") if claims else GOOD(request)
+
+
+@pytest.mark.parametrize(
+    ("tool_output", "others", "calls"),
+    [(PAGES, [(f"{n} {'' if n % 2 else FACT}", n) for n in range(1, 30)], 6),
+     (PAGE, [(words, 0) for words in RARE], 2)],
+    ids=["cites thirty sources", "cites one for much else"],
+)  # fmt: skip
+async def test_a_sibling_that_cites_more_changes_no_verdict(
+    start_judge, tool_output, others, calls
+):
+    judge = await start_judge(reading)
+    one = {"tool_output": tool_output, "response": f"<answer>{cite((FACT, 0))}</answer>"}
+    async with asked_service(judge) as client:
+        alone = await post(client, **one)
+    judge.requests.clear()
+    async with asked_service(judge) as client:
+        said = "<answer>" + cite(*others[:7], (FACT, 0), *others[7:]) + "</answer>"
+        sibling = await post(client, tool_output=tool_output, response=said)
+        assert len(judge.requests) == sibling["judge"]["calls"] == calls
+        after = await post(client, **one)
+    assert alone["reward"] == after["reward"]
+    assert alone["citation"]["f1"] == after["citation"]["f1"] == 1.0
+    if calls == 6:
+        supports = [claim["support"] for claim in sibling["claims"]]
+        assert supports == [0.0] * 7 + [1.0] + [0.0] * 22
+
+
 async def test_who_joins_a_judgement_with_less_time_fails_alone(start_judge):
     hanging: list[bool] = []
     judge = await start_judge(lambda r: Hang() if hanging else GOOD(r))
@@ -135,15 +183,18 @@ async def test_who_joins_a_judgement_with_less_time_fails_alone(start_judge):
         hanging.append(True)
         first = asyncio.create_task(client.post("/v1/score", json=ROLLOUT))
         await until(lambda: judge.in_flight == 2)
-        body = {"items": [known, ROLLOUT, known], "deadline_s": 2.0}
-        response = await client.post("/v1/score", json=body)
-        assert response.status_code == 200
-        results = response.json()["items"]
+        refused = {**ROLLOUT, "response": "<answer></answer>"}
+        body = {"items": [known, ROLLOUT, refused, known], "deadline_s": 2.0}
+        posts = [client.post("/v1/score", json=body) for _ in range(30)]
+        responses = await asyncio.gather(*posts)
         assert judge.in_flight == 2
         first.cancel()
-    assert results[0]["reward"] == results[2]["reward"] == pytest.approx(0.8)
-    assert results[1]["reward"] is None
-    assert results[1]["failure"]["kind"] == "deadline_exceeded"
+    for response in responses:
+        assert response.status_code == 200
+        results = response.json()["items"]
+        rewards = [result["reward"] for result in results]
+        assert rewards == [pytest.approx(0.8), None, 0.0, pytest.approx(0.8)]
+        assert results[1]["failure"]["kind"] == "deadline_exceeded"
     assert judge.calls == 4
 
 

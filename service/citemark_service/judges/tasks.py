@@ -7,7 +7,7 @@ criterion, claim and sentence of the task, or raises a `JudgeError`.
 import operator
 from abc import ABC, abstractmethod
 from dataclasses import astuple, dataclass
-from typing import Literal
+from typing import Final, Literal, TypeVar
 
 from citemark_schemas import (
     ClaimVerdict,
@@ -17,9 +17,11 @@ from citemark_schemas import (
     SentenceVerdict,
     Turn,
 )
-from citemark_service.parsing.parsed import Answer, Claim, Sentence, Sources
+from citemark_service.parsing.parsed import Answer, Claim, Sentence, Sources, SourceSnippet
 
 Question = Literal["criteria", "citations"]
+Cuts = tuple[tuple[Criterion | Claim | Sentence | SourceSnippet, str], ...]
+"""What a prompt shows of each text that it has no room for whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +46,17 @@ class CriteriaTask:
     origin: Origin = Origin()
     conversation: tuple[Turn, ...] = ()
     """What was said before the question."""
+    cuts: Cuts | None = None
+    """Those of the whole rollout, whichever part of it is asked about; None before `Judge.cut`."""
+
+
+IDS_PER_CLAIM: Final = 5
+"""Support is judged jointly over the first 5 valid ids; further ones only count in m_i."""
 
 
 @dataclass(frozen=True, slots=True)
 class CitedClaim:
-    """A claim with the ids of the sources to judge it by: valid ones, at most five."""
+    """A claim with the ids of the sources to judge it by: valid ones, at most `IDS_PER_CLAIM`."""
 
     claim: Claim
     ids: tuple[str, ...]
@@ -64,6 +72,10 @@ class CitationTask:
     sentences: tuple[Sentence, ...]
     origin: Origin = Origin()
     conversation: tuple[Turn, ...] = ()
+    cuts: Cuts | None = None
+
+
+T = TypeVar("T", CriteriaTask, CitationTask)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +162,10 @@ class Judge(ABC):
         self, task: CitationTask, *, meter: Meter, deadline: float | None
     ) -> CitationVerdicts:
         """As `judge_criteria`; a claim with several ids gets the contribution of each."""
+
+    def cut(self, task: T) -> T:
+        """The task with its `cuts`, on which a verdict may depend; as it is without prompts."""
+        return task
 
     def prompts(
         self,

@@ -16,10 +16,8 @@ import math
 from collections.abc import Sequence
 
 from citemark_schemas import CitationScore, CitationUnit, ClaimScore, SentenceScore
+from citemark_service.judges.tasks import IDS_PER_CLAIM
 from citemark_service.parsing.parsed import Answer, Claim, Sources
-
-IDS_PER_CLAIM = 5
-"""Support is judged jointly over the first 5 valid ids; further ones only count in m_i."""
 
 
 def judgeable_ids(claim: Claim, sources: Sources) -> tuple[str, ...]:

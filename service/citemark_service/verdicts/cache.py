@@ -9,6 +9,9 @@ same claim in another rollout.
     claim       judge, conversation, question, claim, the texts of its judged snippets in order
     sentence    judge, conversation, question, sentence
 
+Of a text that the prompt has no room for the key has what is shown of it: how much that is
+depends on the rest of the rollout.
+
 A criterion's sources count with their ids, because the answer cites them by id; a claim's only by
 their texts. So a cached `ClaimVerdict` is *placed*: it names its sources "0", "1", … in the order
 of the key's texts.
@@ -24,7 +27,7 @@ from pydantic import ValidationError
 from citemark_schemas import ClaimVerdict, CriterionVerdict, SentenceVerdict
 from citemark_schemas.rollout import conversation_key
 from citemark_service.judges.tasks import CitationTask, CriteriaTask, JudgeIdentity
-from citemark_service.parsing.fingerprint import frame_texts
+from citemark_service.parsing.fingerprint import fingerprint, frame_texts
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.store import BatchedStore
 
@@ -32,7 +35,7 @@ Verdict = CriterionVerdict | ClaimVerdict | SentenceVerdict
 
 KEY_BYTES: Final = 32  # of BLAKE2b, so that no rollout can be crafted to get another's verdict
 
-_VERSION: Final = "1"  # to be raised when a verdict's meaning changes without a prompt's change
+_VERSION: Final = "2"  # to be raised when a verdict's meaning changes without a prompt's change
 _CONVERSATION_VERSION: Final = "1"  # to be raised with `conversation.j2`, which no identity has
 
 
@@ -62,22 +65,30 @@ class Keys:
         answer = task.answer
         shared.update(frame_texts(*_texts_of(task), answer.text))
         if answer.style != "snippet":  # the judge sees another rendering of the same text
-            shared.update(frame_texts(answer.style))
+            ids = (name for mark in answer.marks for name in mark.ids)  # numbers name any source
+            shared.update(frame_texts(answer.style, *ids))
         shared.update(task.sources.digest)
-        keys = (_digest(shared, frame_texts(*criterion.key)) for criterion in task.criteria)
-        return tuple(Item(key, CriterionVerdict) for key in keys)
+        texts: list[tuple[str, ...]] = [criterion.key for criterion in task.criteria]
+        if cuts := dict(task.cuts or ()):
+            texts = [(*c.key, cuts[c]) if c in cuts else c.key for c in task.criteria]
+        return tuple(Item(_digest(shared, frame_texts(*each)), CriterionVerdict) for each in texts)
 
     def citations(self, task: CitationTask) -> tuple[Item, ...]:
         """The task's claims, then its sentences, in order."""
-        claim, sentence = self._claim.copy(), self._sentence.copy()
-        for state in (claim, sentence):
+        claim, uncited = self._claim.copy(), self._sentence.copy()
+        for state in (claim, uncited):
             state.update(frame_texts(*_texts_of(task)))
         items = []
+        cuts = dict(task.cuts or ())  # hardly ever any, so that no item is hashed for it
         for cited in task.claims:
-            texts = (task.sources.by_id[snippet_id].digest for snippet_id in cited.ids)
-            key = _digest(claim, frame_texts(cited.claim.text), *texts)
-            items.append(Item(key, ClaimVerdict, cited.ids))
-        keys = (_digest(sentence, frame_texts(said.text)) for said in task.sentences)
+            snippets = [task.sources.by_id[snippet_id] for snippet_id in cited.ids]
+            texts = [s.digest for s in snippets]
+            if cuts:
+                texts = [fingerprint(cuts[s]) if s in cuts else s.digest for s in snippets]
+            text = (cuts and cuts.get(cited.claim)) or cited.claim.text
+            items.append(Item(_digest(claim, frame_texts(text), *texts), ClaimVerdict, cited.ids))
+        said = ((cuts and cuts.get(each)) or each.text for each in task.sentences)
+        keys = (_digest(uncited, frame_texts(text)) for text in said)
         return (*items, *(Item(key, SentenceVerdict) for key in keys))
 
 

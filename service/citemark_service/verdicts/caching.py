@@ -66,8 +66,9 @@ class Inquiry:
         """Whether a flight's failure is also this inquiry's: where both ask for the same."""
         if flight.inquiry is self or not isinstance(error, JudgeError):
             return True
-        # After the flight's deadline a new one may still end before this inquiry's, which is later.
-        return flight.inquiry.asked == self.asked and not isinstance(error, DeadlineExceeded)
+        if isinstance(error, DeadlineExceeded):  # a new flight may end before a later deadline
+            return self.deadline is not None and self.deadline <= time.monotonic()
+        return flight.inquiry.asked == self.asked
 
 
 class Flight:
@@ -139,12 +140,14 @@ class CachingJudge(Judge):
     async def judge_criteria(
         self, task: CriteriaTask, *, meter: Meter, deadline: float | None
     ) -> tuple[CriterionVerdict, ...]:
+        task = self._judge.cut(task)
         inquiry = Inquiry(task, self._keys.criteria(task), meter, deadline)
         return cast("tuple[CriterionVerdict, ...]", await self._await_verdicts(inquiry))
 
     async def judge_citations(
         self, task: CitationTask, *, meter: Meter, deadline: float | None
     ) -> CitationVerdicts:
+        task = self._judge.cut(task)
         inquiry = Inquiry(task, self._keys.citations(task), meter, deadline)
         verdicts = await self._await_verdicts(inquiry)
         cut = len(task.claims)

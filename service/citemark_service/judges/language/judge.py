@@ -1,20 +1,20 @@
 """A language model as a judge: prompts out, validated verdicts back.
 
 Two calls a rollout: its criteria (in parts of at most `criteria_per_call`, concurrently), and
-its claims with the uncited sentences. Transport errors are retried by `JudgePool`; this module
-retries a *reply*, once. A truncated, unreadable or invalid reply is asked for again without
-quotes; so is one with a quote that the answer does not contain, since an invented quote may have
-influenced the verdict. A second failure is raised.
+its claims with the uncited sentences (in parts whose sources fit a prompt). Transport errors are
+retried by `JudgePool`; this module retries a *reply*, once. A truncated, unreadable or invalid
+reply is asked for again without quotes; so is one with a quote that the answer does not contain,
+since an invented quote may have influenced the verdict. A second failure is raised.
 """
 
 import asyncio
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from citemark_schemas import (
     ClaimVerdict,
@@ -37,6 +37,7 @@ from citemark_service.judges.tasks import (
     JudgeIdentity,
     Meter,
     Question,
+    T,
     Words,
 )
 from citemark_service.parsing.visible import visible
@@ -88,27 +89,29 @@ class LanguageJudge(Judge):
         self, task: CriteriaTask, *, meter: Meter, deadline: float | None
     ) -> tuple[CriterionVerdict, ...]:
         """One verdict per criterion, in order. Raises `JudgeError` where one call fails."""
+        task = self.cut(task)
         parts = _divide(task.criteria, self._criteria_per_call)
-        if len(parts) == 1:  # the usual case, without the cost of an asyncio task
-            return await self._judge_part(task, parts[0], meter, deadline)
-        calls = [
-            asyncio.ensure_future(self._judge_part(task, part, meter, deadline)) for part in parts
-        ]
-        try:
-            verdicts = await asyncio.gather(*calls)
-        # After a failure no other part may run on, and add to the meter, without a caller.
-        finally:
-            for call in calls:
-                call.cancel()
-            await asyncio.gather(*calls, return_exceptions=True)
-        return tuple(verdict for part in verdicts for verdict in part)
+        judged = await _gather([self._judge_part(task, part, meter, deadline) for part in parts])
+        return tuple(verdict for part in judged for verdict in part)
 
     async def judge_citations(
         self, task: CitationTask, *, meter: Meter, deadline: float | None
     ) -> CitationVerdicts:
-        """As `judge_criteria`, in one call; none for a task without claims and sentences."""
+        """As `judge_criteria`; no call for a task without claims and sentences."""
         if not task.claims and not task.sentences:
             return CitationVerdicts((), ())
+        parts = self._writer.divide(task)
+        judged = await _gather([self._judge_claims(part, meter, deadline) for part in parts])
+        found = {
+            claim: verdict
+            for part, verdicts in zip(parts, judged, strict=True)
+            for claim, verdict in zip(part.claims, verdicts.claims, strict=True)
+        }
+        return CitationVerdicts(tuple(found[claim] for claim in task.claims), judged[0].sentences)
+
+    async def _judge_claims(
+        self, task: CitationTask, meter: Meter, deadline: float | None
+    ) -> CitationVerdicts:
         written = self._writer.citations(task)
         ask = _Ask("citations", task, lambda **_: written, meter, deadline)
         reading = await self._ask(ask, quotes=False)
@@ -133,6 +136,9 @@ class LanguageJudge(Judge):
         )
         return CitationVerdicts(tuple(claims), sentences)
 
+    def cut(self, task: T) -> T:
+        return self._writer.cut(task)
+
     def prompts(self, criteria: CriteriaTask, citations: CitationTask | None) -> tuple[Words, ...]:
         """Every prompt of a first call. Safe in any thread."""
         writer = self._writer.apart()
@@ -141,8 +147,9 @@ class LanguageJudge(Judge):
             _, messages = writer.criteria(criteria, part, quotes=self._quotes)
             words.append(Words("criteria", _join(messages)))
         if citations is not None:
-            _, messages = writer.citations(citations)
-            words.append(Words("citations", _join(messages)))
+            for cited in writer.divide(citations):
+                _, messages = writer.citations(cited)
+                words.append(Words("citations", _join(messages)))
         return tuple(words)
 
     async def check(self) -> None:
@@ -219,6 +226,23 @@ class LanguageJudge(Judge):
         _log.info("%s: the %s are asked about again", kind.value, ask.question, extra=fields)
         with log_context(ask=2):
             return await self._ask(ask, quotes=False, temperature=temperature, last=True)
+
+
+R = TypeVar("R")
+
+
+async def _gather(calls: Sequence[Coroutine[Any, Any, R]]) -> Sequence[R]:
+    """The results of all calls, in order; with the first failure the others end."""
+    if len(calls) == 1:  # the usual case, without the cost of an asyncio task
+        return [await calls[0]]
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        return await asyncio.gather(*tasks)
+    # After a failure no other part may run on, and add to the meter, without a caller.
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _join(messages: Sequence[Message]) -> str:

@@ -6,8 +6,8 @@ for byte, for the server's prefix cache; the answer follows, then the criteria.
 
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
 
@@ -25,24 +25,32 @@ from citemark_service.judges.language.grammar import (
 )
 from citemark_service.judges.language.texts import (
     clip,
-    clip_all,
     clip_turns,
     excerpt,
     fair_cap,
     find_terms,
+    most_bytes,
     neutral,
     neutral_line,
     size,
 )
-from citemark_service.judges.tasks import CitationTask, CriteriaTask
+from citemark_service.judges.tasks import (
+    IDS_PER_CLAIM,
+    CitationTask,
+    CitedClaim,
+    CriteriaTask,
+    Cuts,
+    T,
+)
 from citemark_service.parsing.fingerprint import fingerprint
-from citemark_service.parsing.parsed import Answer
+from citemark_service.parsing.parsed import Answer, Claim, Sentence
 
 PROMPT_BYTES = 80_000  # with the reply it fits 32,768 tokens of ordinary text
 
 _SCAFFOLD_BYTES = 1_000  # the fixed text of the user template
 _ID_BYTES = 80
 _SHOWN_IDS = 12
+_UNDEFINED = "?"  # shown for an invented id, whose text would stand in a tag of our own
 _GROUP_CHARACTERS = 200_000  # larger groups are not cached, to bound memory
 _CONVERSATION = "conversation"
 _CUT = "\0"  # stands for the answer; neutral text holds no control character
@@ -71,6 +79,10 @@ class _Group:
     conversation: str  # the fenced turns, empty without any
     texts: Mapping[str, str]  # each source by id, uncut
     head: str  # the criteria prompt up to the answer
+    room: int  # bytes for the sources of a citation prompt
+    fits: bool  # whether there is room for all
+    cap: int  # bytes of one of them
+    long: tuple[str, ...]  # ids of those above the cap
 
 
 class PromptWriter:
@@ -120,6 +132,50 @@ class PromptWriter:
             parts += () if name == f"{_CONVERSATION}.j2" else (name, text)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
+    def cut(self, task: T) -> T:
+        """The task with its `cuts`; how much is shown of a source depends on its group alone."""
+        if task.cuts is not None:
+            return task
+        if isinstance(task, CriteriaTask):
+            said = "".join([f"{c.title}: {c.description}" for c in task.criteria])
+            stated = ((c, _state_criterion(c)) for c in task.criteria)
+            return replace(task, cuts=_cut_texts(said, stated, self.budget.items))
+        budget = self._budgets["citations"]
+        lines = _said_in(task)
+        said = "".join([line.text for line in lines])
+        shown = ((line, neutral_line(line.text)) for line in lines)
+        cuts: Cuts = _cut_texts(said, shown, budget.answer + budget.items)
+        group = self._read_group(task)
+        for name in group.long:
+            claims = [cited.claim.text for cited in task.claims if name in cited.ids]
+            if claims:  # of a long source only the parts about the claims that cite it
+                passages = excerpt(group.texts[name], find_terms(claims), group.cap)
+                cuts = (*cuts, (task.sources.by_id[name], passages))
+        return replace(task, cuts=cuts)
+
+    def divide(self, task: CitationTask) -> list[CitationTask]:
+        """Cut parts of a task, each with claims whose sources fit a prompt, as few as first fit.
+
+        The first part has the sentences.
+        """
+        task = self.cut(task)
+        group = self._read_group(task)
+        if group.fits:
+            return [task]
+        cuts, by_id = dict(task.cuts or ()), task.sources.by_id
+        parts: list[tuple[list[CitedClaim], dict[str, int]]] = [([], {})]
+        for claim in task.claims:
+            sizes = {i: size(cuts.get(by_id[i]) or group.texts[i]) for i in claim.ids}
+            fit = (p for p in parts if not p[1] or sum((p[1] | sizes).values()) <= group.room)
+            if (part := next(fit, None)) is None:
+                parts.append(part := ([], {}))
+            part[0].append(claim)
+            part[1].update(sizes)
+        return [
+            replace(task, claims=tuple(claims), sentences=() if at else task.sentences)
+            for at, (claims, _) in enumerate(parts)
+        ]
+
     def criteria(
         self, task: CriteriaTask, criteria: Sequence[Criterion], *, quotes: bool
     ) -> tuple[Layout, tuple[Message, ...]]:
@@ -127,31 +183,29 @@ class PromptWriter:
 
         All static criteria of the task are in the rules, so that the parts share their beginning.
         """
+        task = self.cut(task)
         layout = criteria_layout(len(criteria), quotes=quotes)
         group = self._read_group(task)
         system, tail = self._write_wording(
-            task.criteria, tuple(criteria), group.nonce, quotes, layout.shape
+            task.criteria, task.cuts or (), tuple(criteria), group.nonce, quotes
         )
-        answer = render_answer(task.answer, self.budget.answer)
+        answer = render_answer(task.answer, task.sources.by_id, self.budget.answer)
         return layout, (Message("system", system), Message("user", group.head + answer + tail))
 
     def citations(self, task: CitationTask) -> tuple[Layout, tuple[Message, ...]]:
-        """As `criteria` for all claims and sentences, with the cited snippets in source order."""
+        """As `criteria` for a task from `divide`, with the cited snippets in source order."""
         layout = citation_layout(tuple(len(c.ids) for c in task.claims), len(task.sentences))
-        budget = self._budgets["citations"]
         group = self._read_group(task)
-        texts = [*(c.claim.text for c in task.claims), *(s.text for s in task.sentences)]
-        lines = clip_all([neutral_line(text) for text in texts], budget.answer + budget.items)
+        cuts = dict(task.cuts or ())
+        said = _said_in(task)
+        lines = [(cuts and cuts.get(line)) or neutral_line(line.text) for line in said]
         cut = len(task.claims)
         cited = {snippet_id for claim in task.claims for snippet_id in claim.ids}
-        sources = {name: text for name, text in group.texts.items() if name in cited}
-        cap = fair_cap(map(size, sources.values()), budget.sources - size(group.conversation))
-        shown = []
-        for name, text in sources.items():
-            claims = (claim.claim.text for claim in task.claims if name in claim.ids)
-            # Of a long source only the parts about the claims that cite it.
-            fit = text if size(text) <= cap else excerpt(text, find_terms(claims), cap)
-            shown.append((_join_ids([name]), fit))
+        shown = [
+            (_join_ids([name]), (cuts and cuts.get(task.sources.by_id[name])) or text)
+            for name, text in group.texts.items()
+            if name in cited
+        ]
         user = self._fill(
             "citations.user",
             nonce=group.nonce,
@@ -176,20 +230,21 @@ class PromptWriter:
     def _word_criteria(
         self,
         every: tuple[Criterion, ...],
+        cuts: Cuts,
         part: tuple[Criterion, ...],
         nonce: str,
         quotes: bool,
-        shape: str,
     ) -> tuple[str, str]:
         """The rules with all static criteria, and the text after the answer."""
-        texts = clip_all([*map(_state_criterion, every)], self.budget.items)
-        stated = dict(zip(every, texts, strict=True))
+        shown = dict(cuts)
+        stated = {c: shown.get(c) or _state_criterion(c) for c in every}
         standing = [(_KINDS[c.polarity], stated[c]) for c in every if c.source is Source.STATIC]
         listed = []
         for c in part:
             defined = c.source is Source.STATIC
             text = f"{neutral_line(c.title)} (defined above)" if defined else stated[c]
             listed.append((_KINDS[c.polarity], text))
+        shape = criteria_layout(len(part), quotes=quotes).shape
         _, tail = self._around_answer(nonce, criteria=listed, quotes=quotes, shape=shape)
         return self._fill("criteria.system", standing=standing), tail
 
@@ -220,7 +275,21 @@ class PromptWriter:
         cap = fair_cap(map(size, texts.values()), self.budget.sources - size(spoken))
         shown = [(_join_ids([name]), excerpt(text, terms, cap)) for name, text in texts.items()]
         head, _ = self._around_answer(nonce, question=clipped, sources=shown)
-        group = _Group(nonce, clipped, spoken, texts, head=spoken + head)
+        room = self._budgets["citations"].sources - size(spoken)
+        sizes = {name: size(text) for name, text in texts.items()}
+        # A claim with all its sources always fits one prompt.
+        cap = max(fair_cap(sizes.values(), room), room // IDS_PER_CLAIM)
+        group = _Group(
+            nonce,
+            clipped,
+            spoken,
+            texts,
+            head=spoken + head,
+            room=room,
+            fits=sum(sizes.values()) <= room,
+            cap=cap,
+            long=tuple(name for name, taken in sizes.items() if taken > cap),
+        )
         if sum(map(len, texts.values())) <= _GROUP_CHARACTERS:
             self._groups[content] = group
         return group
@@ -234,15 +303,17 @@ def shared_part(messages: Sequence[Message]) -> int:
     return max(0, messages[-1].content.find("<answer-"))
 
 
-def render_answer(answer: Answer, budget: int) -> str:
+def render_answer(answer: Answer, defined: Container[str], budget: int) -> str:
     """The answer as neutral text, with claims of any notation as `<cite IDS>…</cite>`.
 
-    All other angle brackets are replaced, so that this notation cannot be forged.
+    All other angle brackets are replaced, so that this notation cannot be forged; each id that is
+    not `defined` is a question mark.
     """
     pieces, at = [], 0
     for mark in answer.marks:
         # Private-use marks instead of angle brackets, which `neutral` would replace.
-        ids = _without_marks(_join_ids(mark.ids)) or "?"
+        known = [name if name in defined else _UNDEFINED for name in mark.ids]
+        ids = _without_marks(_join_ids(known))
         opening = f"{_OPEN}{ids}{_OPENED}" if mark.opens else ""
         start = mark.start - answer.span[0]
         pieces += [_without_marks(answer.text[at:start]), _CLOSE if mark.closes else opening]
@@ -257,6 +328,21 @@ def _without_marks(text: str) -> str:
     for mark in _MARKS:
         text = text.replace(mark, "\ufffd")
     return text
+
+
+def _said_in(task: CitationTask) -> Sequence[Claim | Sentence]:
+    return [*(cited.claim for cited in task.claims), *task.sentences]
+
+
+def _cut_texts(
+    said: str, shown: Iterable[tuple[Criterion | Claim | Sentence, str]], budget: int
+) -> Cuts:
+    """The clipped ones of the texts to show, where they are over the budget; `said` is all raw."""
+    if most_bytes(said) <= budget:  # nearly always, without a look at each
+        return ()
+    whole = dict(shown)
+    cap = fair_cap(map(size, whole.values()), budget)
+    return tuple((each, clip(text, cap)) for each, text in whole.items() if size(text) > cap)
 
 
 def _state_criterion(criterion: Criterion) -> str:

@@ -58,6 +58,13 @@ def size(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
+def most_bytes(text: str) -> int:
+    """An upper bound of the size of `neutral(text)`, in a tenth of its time."""
+    if not text.isascii():
+        return 4 * len(text)
+    return len(text) + 2 * (text.count("<") + text.count(">")) + text.count("[")
+
+
 def fair_cap(sizes: Iterable[int], total: int) -> int:
     """The largest cap under which the capped `sizes` sum to at most `total` (max-min fairness)."""
     waiting = sorted(sizes)
@@ -81,11 +88,6 @@ def clip(text: str, budget: int) -> str:
     head = raw[: room * 2 // 3].decode(errors="ignore")
     tail = raw[len(raw) - room // 3 :].decode(errors="ignore")
     return f"{head} [… {len(text) - len(head) - len(tail)} characters cut …] {tail}".strip()
-
-
-def clip_all(texts: Sequence[str], budget: int) -> list[str]:
-    cap = fair_cap(map(size, texts), budget)
-    return [clip(text, cap) for text in texts]
 
 
 def clip_turns(turns: Sequence[tuple[str, str]], budget: int) -> list[tuple[str, str]]:
