@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from zlib import crc32
 
-from citemark_schemas import ClaimVerdict, CriterionVerdict, SentenceVerdict
+from citemark_schemas import ClaimVerdict, CriterionVerdict, SentenceVerdict, WarningKind
 from citemark_service.errors import JudgeError, JudgeUnreachable
 from citemark_service.judges.tasks import (
     CitationTask,
@@ -36,6 +36,8 @@ class CountingJudge(Judge):
     identity: JudgeIdentity = JudgeIdentity("oracle", "1")  # noqa: RUF009  a frozen value
     gate: asyncio.Event | None = None
     failure: JudgeError | None = None
+    caveats: tuple[WarningKind, ...] = ()
+    """Of the verdicts on criteria."""
     asked: Counter[str] = field(default_factory=Counter)
     """Texts of criteria, claims and sentences, with how often each was judged."""
     calls: int = 0
@@ -50,7 +52,10 @@ class CountingJudge(Judge):
         shown = [(s.id, s.text) for s in task.sources.by_id.values()]
         scores = [share(task.question, task.answer.text, shown, c.key) for c in task.criteria]
         quoted = {"evidence": "a quote", "evidence_found": True}
-        return tuple(CriterionVerdict(score=s, **(quoted if s > 0.5 else {})) for s in scores)
+        return tuple(
+            CriterionVerdict(score=s, caveats=self.caveats, **(quoted if s > 0.5 else {}))
+            for s in scores
+        )
 
     async def judge_citations(
         self, task: CitationTask, *, meter: Meter, deadline: float | None

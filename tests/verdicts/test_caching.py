@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from citemark_schemas import Criterion
+from citemark_schemas import Criterion, WarningKind
 from citemark_service.judges.tasks import JudgeIdentity, Meter
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
@@ -77,6 +77,16 @@ async def test_all_known_costs_no_call_and_says_so(remember, log, cache, kept):
         assert (meter.usage.calls, meter.all_kept) == (calls, not calls)
     assert log.origins == {"judge": 12 - kept, "cache": kept, "joined": 0}
     assert log.sample("cache_entries") == kept
+
+
+@pytest.mark.parametrize(("caveat", "kept"), [("unsure", True), ("sources_cut", False)])
+async def test_a_verdict_on_less_than_its_key_says_is_not_kept(remember, caveat, kept):
+    judge = CountingJudge(caveats=(WarningKind(caveat),))
+    cached = remember(judge, verdict_cache="memory://")
+    for _ in range(2):
+        (verdict, *_) = await criteria(cached, criteria_task())
+        assert verdict.caveats == (caveat,)
+    assert judge.calls == (1 if kept else 2)
 
 
 async def test_nothing_asked_is_not_called_cached(remember):

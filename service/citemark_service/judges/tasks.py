@@ -47,7 +47,8 @@ class CriteriaTask:
     conversation: tuple[Turn, ...] = ()
     """What was said before the question."""
     cuts: Cuts | None = None
-    """Those of the whole rollout, whichever part of it is asked about; None before `Judge.cut`."""
+    """Those of the whole rollout, whichever part of it is asked about; None before `Judge.cut`,
+    which a judge of smaller prompts needs anew."""
 
 
 IDS_PER_CLAIM: Final = 5

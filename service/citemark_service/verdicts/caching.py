@@ -262,7 +262,8 @@ class CachingJudge(Judge):
         asked = [items[at] for at in unknown]
         pairs = zip(asked, verdicts, strict=True)
         judged = {item.key: rename(verdict, item.ids, item.places) for item, verdict in pairs}
-        self._cache.keep(judged)
+        # The key says what was to be shown; the judge's context had room for less.
+        self._cache.keep({key: each for key, each in judged.items() if not each.is_cut})
         return stored, judged
 
 
