@@ -163,6 +163,14 @@ class Rollout(Knobs):
         """The row's own criteria in the order given: positive, negative, mixed."""
         return self.positive_rubrics + self.negative_rubrics + self.rubrics
 
+    @property
+    def characters(self) -> int:
+        """The length of question, conversation, sources and response."""
+        texts = [self.question, self.response, self.tool_output or ""]
+        texts += [snippet.shown for snippet in self.snippets or ()]
+        texts += [turn.content for turn in self.conversation or ()]
+        return sum(map(len, texts))
+
 
 _OTHER_NAMES: Final = frozenset({*ALIASES, *CHATS})
 

@@ -1,8 +1,6 @@
 """Where results go: standard output, or a file that a later run can complete."""
 
 import functools
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -11,6 +9,7 @@ from pydantic import ValidationError
 
 from citemark_schemas import Knobs, ScoreResult, Versions
 from citemark_service.errors import DataError
+from citemark_service.trainers.files import replace_file
 
 _OPENING = b'{"id":'
 
@@ -130,19 +129,10 @@ class FileResults(StreamResults):
     def _replace(self, lines: Iterable[tuple[str, bytes]]) -> None:
         """Replace the file atomically by one of these lines."""
         self._spans, self._end = {}, 0
-        folder, prefix = self._path.parent, f".{self._path.name}."
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=prefix, delete=False) as fresh:
-            scratch = Path(fresh.name)
-            try:
-                for name, line in lines:
-                    fresh.write(line)
-                    self._add_span(name, len(line))
-                fresh.flush()
-                os.fsync(fresh.fileno())
-                scratch.chmod(self._path.stat().st_mode)
-                scratch.replace(self._path)
-            finally:
-                scratch.unlink(missing_ok=True)  # there only if something above failed
+        with replace_file(self._path) as fresh:
+            for name, line in lines:
+                fresh.write(line)
+                self._add_span(name, len(line))
 
     def _add_span(self, name: str, size: int) -> None:
         self._spans.pop(name, None)  # so that the order of keys is that of lines

@@ -129,12 +129,8 @@ _PROMPT_FIELDS: Final = {"question", "conversation", "tool_output", "snippets"}
 
 def characters_of(entry: ScoredRollout) -> int:
     """About how much memory an entry takes, in characters."""
-    rollout = entry.rollout
-    structured = sum(len(snippet.text) for snippet in rollout.snippets or ())
-    structured += sum(len(turn.content) for turn in rollout.conversation or ())
     replies = sum(len(reply.text) for reply in entry.replies)
-    written = len(rollout.response) + len(rollout.tool_output or "")
-    return _FRAME + written + structured + replies
+    return _FRAME + entry.rollout.characters + replies
 
 
 def pack(value: bytes) -> bytes:

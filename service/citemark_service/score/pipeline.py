@@ -172,10 +172,7 @@ class Pipeline:
 
     async def _parse(self, rollout: Rollout, request: Knobs, position: int) -> ParsedRollout:
         knobs = Knobs.resolve(self._settings, request, rollout)
-        characters = len(rollout.response) + len(rollout.tool_output or "")
-        characters += sum(len(snippet.text) for snippet in rollout.snippets or ())
-        characters += sum(len(turn.content) for turn in rollout.conversation or ())
-        if characters > _READ_INLINE:
+        if rollout.characters > _READ_INLINE:
             # A hostile megabyte takes a second to parse; a thread keeps the event loop free.
             return await asyncio.to_thread(parse_rollout, rollout, knobs, self._library, position)
         return parse_rollout(

@@ -154,11 +154,8 @@ class TrainerEngine:
                     tool_output=each.tool_output,
                     ignored_rubric_keys=self._settings.ignored_rubric_keys,
                 )
-                texts = [rollout.question, rollout.response, rollout.tool_output or ""]
-                texts += [snippet.shown for snippet in rollout.snippets or ()]
-                texts += [turn.content for turn in rollout.conversation or ()]
-                texts += [criterion.description for criterion in rollout.criteria]
-                self._refuse_long(sum(map(len, texts)))
+                rubrics = sum(len(criterion.description) for criterion in rollout.criteria)
+                self._refuse_long(rollout.characters + rubrics)
                 self._check(rollout, options)
                 rollouts.append(rollout)
             except (EnvelopeError, InvalidRequest) as error:
