@@ -6,7 +6,7 @@ a list an array, a missing value None or NaN.
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 _DEEPEST: Final = 32
 _STRINGS_WITHIN: Final = 2  # some writers encode a column that was encoded already
@@ -79,6 +79,25 @@ def list_in(text: str) -> Any:
         return None
     held = object_in('{"listed": ' + text + "}")
     return None if held is None else held["listed"]
+
+
+def items_in(value: object) -> list[Mapping[str, Any]]:
+    """The objects of a list, also where it is JSON text; empty for anything else."""
+    value = to_json_value(list_in(value) if isinstance(value, str) else value)
+    objects = isinstance(value, list) and all(isinstance(each, Mapping) for each in value)
+    return cast("list[Mapping[str, Any]]", value) if objects else []
+
+
+def value_at(row: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path, through objects that are JSON text; None where there is none."""
+    value: Any = row
+    for name in path.split("."):
+        try:
+            held = object_in(value)
+        except TooDeep:
+            return None
+        value = None if held is None else held.get(name)
+    return value
 
 
 def _native(value: object) -> object:

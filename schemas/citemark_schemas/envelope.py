@@ -37,14 +37,13 @@ from citemark_schemas.rows import (
     SOURCES,
     Misread,
     differing,
-    fill_from_prompt,
     read_chat,
+    read_chats,
     read_documents,
     to_name,
 )
 from citemark_schemas.rubric import GRADED, IGNORED_KEYS
 from citemark_schemas.score import ProblemDetail
-from citemark_schemas.transcript import turns_in
 from citemark_schemas.weights import could_matter
 
 _RUBRICS: Final = ("positive_rubrics", "negative_rubrics", "rubrics")
@@ -101,8 +100,6 @@ _RUBRICS_APART: Final = (
     "looks like rubrics, of which only 'rubrics', 'positive_rubrics' and 'negative_rubrics' are "
     "read: move it there, or name the column in CITEMARK_IGNORED_RUBRIC_KEYS"
 )
-NOT_READ: Final = (_WEIGHTS_APART, _RUBRICS_APART)
-"""What is said of a column of rubrics, weights or signs that is not read."""
 _OPENED: Final = re.compile(r"""(?:\[\s*)?\{\s*["']""")
 """How an object's text begins, JSON or Python's own; no answer in LaTeX or prose does."""
 
@@ -133,6 +130,8 @@ def rollout_of(
     prompt: object = None,
     tool_output: str | None = None,
     ignored_rubric_keys: Set[str] = frozenset(),
+    agreeing: Set[str] = frozenset(),
+    sources_needed: bool = True,
 ) -> Rollout:
     """The rollout that a trainer's data describe.
 
@@ -149,6 +148,8 @@ def rollout_of(
         tool_output: what tools answered in this very rollout; stronger than the prompt, and than
             a row's own sources where these are empty.
         ignored_rubric_keys: keys of rubrics, and columns beside them, that are knowingly not read.
+        agreeing: fields that must say the same in all places.
+        sources_needed: whether it is an error that there are none, not even empty ones.
 
     Raises:
         EnvelopeError: something is missing or malformed.
@@ -159,7 +160,7 @@ def rollout_of(
             layers += _find_layers(place, object_in(value), depth=0)
         except TooDeep as error:
             raise EnvelopeError([to_detail(place, str(error))]) from error
-    fields = _read_fields(layers)
+    fields = _read_fields(layers, agreeing)
     _refuse_misspelt(layers, fields, ignored_rubric_keys)
     whole = {name: field.value for name, field in _spread_knobs(fields).items()}
     # A row that was written without sources says so by an empty field.
@@ -168,19 +169,26 @@ def rollout_of(
     if prompt is None:
         chats = (read_chat(held.get(name)) for _, held in layers for name in CHATS)
         prompt = next(filter(None, chats), None)
-    fill_from_prompt(whole, prompt)
+    said = {"prompt": prompt, "response": replace_surrogates(response)}
+    try:
+        whole = read_chats({**whole, **said})
+    except Misread as error:
+        raise EnvelopeError([to_detail(error.place, error.message)]) from error
+    if not sources_needed and all(whole.get(name) is None for name in SOURCES):
+        whole["tool_output"] = ""
     problems = list(_broken_texts(places, fields)) or list(_missing(whole, places, layers))
-    if problems:
-        raise EnvelopeError(problems)
+    # What is missing stands in, so that all other errors are named with it.
+    given = {name: whole[name] for name in whole if name not in CHATS and whole[name] is not None}
     try:
         rollout = Rollout.model_validate(
-            {**whole, "response": replace_surrogates(response)},
+            {"question": "?", "tool_output": "", **given} if problems else given,
             context={IGNORED_KEYS: ignored_rubric_keys},
         )
     except ValidationError as error:
         stood = {name: field.place for name, field in fields.items()}
-        details = to_details(error, root="row", places=stood)
-        raise EnvelopeError(details[:_MOST_DETAILS]) from error
+        problems += to_details(error, root="row", places=stood)
+    if problems:
+        raise EnvelopeError(problems[:_MOST_DETAILS])
     _refuse_columns_apart(layers, rollout, ignored_rubric_keys)
     return rollout
 
@@ -195,22 +203,26 @@ def _find_layers(place: str, held: Mapping[Any, Any] | None, depth: int) -> Iter
             yield from _find_layers(f"{place}.{name}", object_in(held[name]), depth + 1)
 
 
-def _read_fields(layers: Sequence[_Placed]) -> _Fields:
+def _read_fields(layers: Sequence[_Placed], agreeing: Set[str]) -> _Fields:
     """Each field from the first layer that has it."""
     fields: _Fields = {}
     for place, held in layers:
         known = set(fields)
         for name in (*_FIELDS, *ALIASES):
             field = ALIASES.get(name, name)
-            if name not in held or field in known:
+            if name not in held or (field in known and field not in agreeing):
                 continue
             at = f"{place}.{name}"
             value = _read(field, held[name], at)
             if value is None or (name in FAINT and _stands_aside(value, fields)):
                 continue
             first = fields.setdefault(field, _Placed(at, value))
-            if field != "id" and first.value != value:
-                raise EnvelopeError([to_detail(at, differing(field, name).message)])
+            if field == "id" or first.value == value:
+                continue
+            told = differing(field, name).message
+            if field in known:
+                told = f"and {first.place} say different things: keep one of them"
+            raise EnvelopeError([to_detail(at, told)])
         graded = {name: held[name] for name in GRADED if name in held}
         if graded.keys() <= {"Context"}:  # that alone is a passage
             continue
@@ -240,7 +252,7 @@ def _read(field: str, cell: object, place: str) -> Any:
     if field == "knobs":
         return object_in(value) or value or None
     if field == "conversation":
-        return turns_in(value) or None
+        return read_chat(value)
     if field in _NAMES:
         # What can be no name is a column of the data set's own.
         name = to_name(value)
@@ -298,7 +310,7 @@ def _refuse_misspelt(layers: Sequence[_Placed], fields: _Fields, ignored: Set[st
         *(() if fields.keys() & set(SOURCES) else (*SOURCES, "documents")),
         *(() if rubrics else ("rubrics",)),
         *(name for name in _RUBRICS[:2] if name not in rubrics),
-        *(name for name in Knobs.model_fields if name not in fields),
+        *(name for name in ("finish_reason", *Knobs.model_fields) if name not in fields),
     )
     for place, held in layers:
         for key in islice(held, _MOST_KEYS):

@@ -70,6 +70,7 @@ def _add_other_names(schema: dict[str, Any]) -> None:
         title = alias.replace("_", " ").capitalize()
         fields[alias] = {"title": title, "description": f"Another name of `{field}`."}
         fields[alias] |= {"items": _DOCUMENT_SCHEMA, "type": "array"} if field == "snippets" else {}
+    fields["snippets"]["anyOf"][0]["items"] = _DOCUMENT_SCHEMA
     chat = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]}
     for name in CHATS:
         text = "A text or chat messages; gives what of these is missing: question, conversation, "
@@ -172,7 +173,7 @@ class Rollout(Knobs):
         return sum(map(len, texts))
 
 
-_OTHER_NAMES: Final = frozenset({*ALIASES, *CHATS})
+_OTHER_NAMES: Final = frozenset({*ALIASES, *CHATS, "snippets"})
 
 
 def conversation_key(turns: Sequence[Turn]) -> tuple[str | None, ...]:

@@ -3,8 +3,8 @@
 question        query
 snippets        documents, ctxs, docs (the last two only where no other source is given)
 id              sample_id, prompt_id, qid
-prompt          messages: text or messages; gives question, conversation, sources and, where
-                none is given and the last message is the assistant's, the response
+prompt          messages, conversations: text or messages; gives question, conversation, sources
+                and, where none is given and the last message is the assistant's, the response
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ from typing import Any, Final
 from citemark_schemas.cells import list_in, replace_surrogates, to_json_value
 from citemark_schemas.transcript import (
     conversation_in,
+    holds_media,
     question_in,
     reply_at_end,
     sources_in,
@@ -30,12 +31,12 @@ ALIASES: Final = {
     "qid": "id",
 }
 """Fields by their other names, the stronger name first."""
-CHATS: Final = ("prompt", "messages")
+CHATS: Final = ("prompt", "messages", "conversations")
 SOURCES: Final = ("tool_output", "snippets")
 FAINT: Final = frozenset({"ctxs", "docs"})
 """Names that many data sets also use beside sources which are given otherwise."""
 
-_DOCUMENT_IDS: Final = (
+DOCUMENT_IDS: Final = (
     "id", "doc_id", "docid", "document_id", "source_id", "snippet_id", "citation_id",
 )  # fmt: skip
 TEXT_KEYS: Final = (
@@ -47,6 +48,10 @@ TEXT_KEYS: Final = (
 TITLE_KEYS: Final = ("title", "name", "heading", "headline")
 URL_KEYS: Final = ("url", "link", "href", "uri", "source_url", "source")
 PAPER_KEYS: Final = ("paper_id", "corpusId", "corpus_id")
+DOCUMENT_KEYS: Final = frozenset({
+    *DOCUMENT_IDS, *TEXT_KEYS, *TITLE_KEYS, *URL_KEYS, *PAPER_KEYS,
+})  # fmt: skip
+"""What is read of a document."""
 
 
 class Misread(ValueError):
@@ -72,6 +77,8 @@ def read_row(row: Mapping[str, Any]) -> dict[str, Any]:
         Misread: two names of a field say different things, or a document has no text.
     """
     fields = {name: row[name] for name in row if name not in ALIASES}
+    if fields.get("snippets") is not None:
+        fields["snippets"] = read_documents(fields["snippets"], "snippets")
     for alias, field in ALIASES.items():
         value = row.get(alias)
         if value is None or (alias in FAINT and not isinstance(value, list)):
@@ -86,7 +93,7 @@ def read_row(row: Mapping[str, Any]) -> dict[str, Any]:
             fields[alias] = row[alias]
         elif _plain(taken) != _plain(value):
             raise differing(field, alias)
-    return _read_chats(fields)
+    return read_chats(fields)
 
 
 def differing(field: str, alias: str) -> Misread:
@@ -97,8 +104,11 @@ def _plain(value: Any) -> Any:
     return value.strip() if isinstance(value, str) else value
 
 
-def _read_chats(fields: dict[str, Any]) -> dict[str, Any]:
-    """Fill what is missing from the row's chat, and take that out if it gave anything."""
+def read_chats(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields with what is missing from the row's chat, without that if it gave anything.
+
+    Raises `Misread` where it holds an image.
+    """
     told = fields.get("conversation")
     if _is_chat(told) and fields.get("question") is None:  # the whole conversation
         fields = {**fields, "conversation": None, "messages": told}
@@ -140,6 +150,10 @@ def _is_chat(value: object) -> bool:
 
 def fill_from_prompt(fields: dict[str, Any], prompt: object) -> None:
     """Set question, conversation and sources from a prompt where they are missing."""
+    told = all(fields.get(name) is not None for name in ("question", "conversation"))
+    if not told and holds_media(prompt):
+        message = "hold an image, which the judge cannot see: say in words what it shows"
+        raise Misread("messages", message)
     if fields.get("question") is None and (question := question_in(prompt)) is not None:
         fields["question"] = replace_surrogates(question)
     if fields.get("conversation") is None and (turns := conversation_in(prompt)):
@@ -190,7 +204,7 @@ def _read_document(item: Mapping[str, Any] | str, place: str) -> dict[str, Any]:
     if text is None:
         raise Misread(f"{place}.text", "is missing: give it under 'text' or 'content'")
     found = {
-        "id": _first_name(item, _DOCUMENT_IDS),
+        "id": _first_name(item, DOCUMENT_IDS),
         "text": text,
         "paper_id": _first_name(item, PAPER_KEYS),
         "title": _first_name(item, TITLE_KEYS),

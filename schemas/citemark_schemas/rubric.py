@@ -53,8 +53,9 @@ _LISTS: Final = ("rubrics", "criteria")
 _VERDICT: Final = frozenset({"raw", "score", "evidence", "evidence_found"})
 """What our own results say of a criterion beside its fields; `raw` distinguishes them."""
 _TEXTS: Final = frozenset({*STATEMENTS, *_TITLES})
-_NAMES: Final = _TEXTS | {*WEIGHTS, *SIGNS}
-_LONGEST_NAME: Final = 1 + max(map(len, _NAMES))
+RUBRIC_KEYS: Final = _TEXTS | {*WEIGHTS, *SIGNS}
+"""What is read of a criterion."""
+_LONGEST_NAME: Final = 1 + max(map(len, RUBRIC_KEYS))
 _NEAR: Final = 0.82  # "wieght" is .83 from "weight", "rubric_id" .80 from "rubric_item"
 GRADED: Final = ("Answer Critical", "Valuable", "Context")
 """Where older data sets for deep research keep their rubrics, by importance."""
@@ -126,13 +127,13 @@ def _slips_of(word: str) -> set[str]:
     return {word, *(word[:at] + word[at + 1 :] for at in range(len(word)))}
 
 
-_NAMES_BY_SLIP: Final = {slip: name for name in sorted(_NAMES) for slip in _slips_of(name)}
+_NAMES_BY_SLIP: Final = {slip: name for name in sorted(RUBRIC_KEYS) for slip in _slips_of(name)}
 
 
 @lru_cache(maxsize=4096)  # the rubrics of a data set have the same keys again and again
 def _misspelt(key: str) -> str | None:
     """The key that is read of which this is a slip; in bounded time, which difflib alone is not."""
-    if len(key) > _LONGEST_NAME or key in _NAMES:
+    if len(key) > _LONGEST_NAME or key in RUBRIC_KEYS:
         return None
     folded = key.casefold()
     found = {_NAMES_BY_SLIP[slip] for slip in _slips_of(folded) if slip in _NAMES_BY_SLIP}
@@ -215,7 +216,7 @@ def _read_criterion(
     # A statement or title that is no text is a nesting like any other.
     nested = (key for key in item if key in _TEXTS and not isinstance(item[key], str))
     bystanders = _BYSTANDERS | _VERDICT if "raw" in item else _BYSTANDERS
-    _refuse_unread(item, (_NAMES | bystanders).difference(nested), settled)
+    _refuse_unread(item, (RUBRIC_KEYS | bystanders).difference(nested), settled)
     if hint := weight_hint(item, title, statement, settled):
         raise ValueError(
             f"{hint}: write an object with 'weight' (negative for a defect) or "

@@ -1,8 +1,8 @@
 """Prompts and messages in the shapes in which trainers send them, as text. Pure; linear time.
 
-A message is `{"role", "content"}` with text or a list of text parts, or an item of a response
-(`{"type": "function_call_output", "output"}`). A prompt is a list of messages or one text, which
-may have been through a chat template already.
+A message is `{"role", "content"}` with text or a list of text parts, ShareGPT's
+`{"from", "value"}`, or an item of a response (`{"type": "function_call_output", "output"}`). A
+prompt is a list of messages or one text, which may have been through a chat template already.
 """
 
 import re
@@ -12,8 +12,9 @@ from typing import Any, Final
 _TOOL_ROLES: Final = ("tool", "function", "ipython", "observation")
 _TOOL_ITEMS: Final = ("function_call_output",)
 _INSTRUCTIONS: Final = ("system", "developer")
-_ROLES: Final = {"human": "user", "model": "assistant", "gpt": "assistant", "bot": "assistant"}
+ROLES: Final = {"human": "user", "model": "assistant", "gpt": "assistant", "bot": "assistant"}
 """Roles under their other names."""
+_MEDIA: Final = re.compile("image|audio|video")
 _LONGEST_ROLE: Final = 64
 _TEMPLATES: Final = (
     ("<|im_start|>", "\n", "<|im_end|>"),
@@ -56,8 +57,8 @@ _PIECE: Final = 4096
 
 def said_in(message: Mapping[str, Any]) -> str:
     """The text of one message, its parts joined by line breaks; empty where it has none."""
-    content = message.get("content")
-    return _text_of(message.get("output") if content is None else content)
+    contents = (message.get(name) for name in ("content", "value", "output"))
+    return _text_of(next((each for each in contents if each is not None), None))
 
 
 def reply_in(messages: object) -> str:
@@ -100,6 +101,20 @@ def conversation_in(prompt: object) -> list[dict[str, str]]:
     messages = list(_messages(prompt))
     asked = [at for at, message in enumerate(messages) if _role(message) == "user"]
     return turns_in(messages[: asked[-1]]) if asked else []
+
+
+def holds_media(messages: object) -> bool:
+    """Whether a message has a part that is an image, a sound or a film."""
+    return any(
+        isinstance(kind := part.get("type"), str) and _MEDIA.search(kind)
+        for message in _messages(messages)
+        for part in _messages(message.get("content"))
+    )
+
+
+def instructs(messages: object) -> bool:
+    """Whether one of the messages is a system message."""
+    return any(_role(message) in _INSTRUCTIONS for message in _messages(messages))
 
 
 def turns_in(messages: object) -> list[dict[str, str]]:
@@ -182,10 +197,10 @@ def _messages(value: object) -> Iterator[Mapping[str, Any]]:
 
 
 def _role(message: Mapping[str, Any]) -> str | None:
-    role = message.get("role")
+    role = message.get("role", message.get("from"))
     if role in _TOOL_ROLES or message.get("type") in _TOOL_ITEMS:
         return "tool"
-    return _ROLES.get(role, role) if isinstance(role, str) else None
+    return ROLES.get(role, role) if isinstance(role, str) else None
 
 
 def _text_of(content: object) -> str:

@@ -95,6 +95,17 @@ def test_the_knobs_of_the_sum_are_shown():
     assert " (rubrics) + 5 × 1.0000 (citations)" in shown
 
 
+def test_rows_are_read_by_the_flags_of_score(rows, results):
+    row = {"ask": "When?", "said": "In 1963.", "rubrics": [{"text": "Says 1963", "severity": 3}]}
+    maps = ["--map", "question=ask", "--map", "response=said"]
+    flags = [*maps, "--no-sources", "--whole-answers"]
+    env = {"CITEMARK_IGNORED_RUBRIC_KEYS": "severity"}
+    shown = cli("explain", rows([row]), *flags, env=env, says="never judged: rubrics.*.severity")
+    assert "+ Says 1963" in shown.stdout
+    cli("explain", rows([row]), *flags, status=2, says="'severity' may be a weight")
+    cli("explain", results, "--whole-answers", status=2, says="FILE holds results")
+
+
 def test_a_rollout_cannot_steer_the_terminal(rows):
     hostile = "\x1b[2J[bold]\x9b31m\u202egood\r"
     row = {

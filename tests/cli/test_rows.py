@@ -25,18 +25,17 @@ def test_any_bytes_are_rows_or_bad_lines(lines: list[bytes]) -> None:
     assert len(list(reader_of(*lines))) == len(lines)
 
 
-def test_unknown_columns_move_into_the_metadata() -> None:
+def test_columns_that_are_not_read_are_named() -> None:
     alike = ["response_id", "question_type", "idx", "label", "responses"]  # as fields, but none
     values: list[dict[str, Any]] = [
         {"split": "train"},
-        {"source": "x", "metadata": {"split": "kept"}},
-        dict.fromkeys(alike, 1),
+        {"source": "x", "metadata": {"split": "kept", "group": 7}},
+        dict.fromkeys(alike, "1"),
     ]
     reader = reader_of(*({**ROW, **each} for each in values))
-    metadata = [row.rollout.metadata for row in reader if isinstance(row, RolloutRow)]
-    assert metadata[:2] == [{"split": "train"}, {"source": "x", "split": "kept"}]
-    assert metadata[2] == dict.fromkeys(alike, 1)
-    assert list(reader.moved) == ["split", "source", *alike]
+    _, second, _ = (row.rollout for row in reader if isinstance(row, RolloutRow))
+    assert second.group == "7"
+    assert list(reader.notes.left) == ["split", "source", "metadata.split", *alike]
 
 
 @pytest.mark.parametrize(
@@ -50,14 +49,14 @@ def test_unknown_columns_move_into_the_metadata() -> None:
     ],
 )
 def test_a_misspelt_field_is_an_error_with_a_hint(column: str, field: str) -> None:
-    message = f"column {column!r} is unknown; did you mean {field!r}?"
+    message = f"row.{column}: is unknown; did you mean {field!r}?"
     assert list(reader_of({**ROW, column: 1})) == [BadRow("line 1", message)]
 
 
-def test_every_field_is_known() -> None:
+def test_every_field_is_known_and_may_be_null() -> None:
     reader = reader_of(dict.fromkeys(Rollout.model_fields) | ROW | {"id": "a"})
-    assert isinstance(next(iter(reader)), BadRow)  # a knob may be absent, but not null
-    assert reader.moved == {}
+    assert isinstance(next(iter(reader)), RolloutRow)
+    assert reader.notes.left == {}
 
 
 @pytest.mark.parametrize(
@@ -67,7 +66,7 @@ def test_every_field_is_known() -> None:
         ([b'{"question": '], 1, "is not JSON"),
         ([b"\xff\xfe"], 1, "is not JSON"),
         ([b"[" * 100_000], 1, "recursion limit"),
-        ([{"question": "q", "response": "r"}], 1, "needs tool_output or snippets"),
+        ([{"question": "q", "response": "r"}], 1, "tool_output=COLUMN, or say --no-sources"),
         ([b'{"question": "\\ud800", "tool_output": "", "response": ""}'], 1, "hex escape"),
         ([{**ROW, "positive_rubrics": [{"weight": 1}]}], 1, "positive_rubrics[0]: "),
         ([{**ROW, "id": each} for each in "aba"], 3, "id 'a' is that of line 1 already"),

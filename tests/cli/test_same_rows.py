@@ -1,6 +1,6 @@
 """One list of rows, sent through the doctor, the command line, the service and a trainer's route.
 
-All four take the same rows, and refuse the others with a message that says the way out.
+All five take the same rows, and refuse the others with a message that says the way out.
 """
 
 import json
@@ -25,6 +25,11 @@ TAKEN: list[dict[str, Any]] = [
     {"rubrics": {"criterion": ["Says 1963", "Is short"]}},
     {"finish_reason": "stop", "run": "r", "step": 3, "group": "g"},
     {"citation_weight": 0.5},
+    {"tool_output": None, "snippets": [{"id": "S1", "text": "It runs.", "rank": 3}]},
+    {"tool_output": None, "snippets": ["It runs.", {"content": "It swims."}]},
+    {"tool_output": None, "snippets": [{"id": 1, "text": "It runs."}] * 2},
+    {"question": None, "conversation": [{"role": "user", "content": "When?"}]},
+    {"question": None, "conversations": [{"from": "human", "value": "When?"}]},
 ]
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"question": 7}, "question: must be text"),
@@ -49,7 +54,7 @@ def row_of(change: dict[str, Any]) -> dict[str, Any]:
 
 
 def told_by(url: str, rows: WriteRows, row: dict[str, Any]) -> dict[str, str]:
-    """What each of the four says of a row; empty where it is taken."""
+    """What each of the five says of a row; empty where it is taken."""
     asked = {"input": [{"role": "user", "content": "Answer."}]}
     posts = {
         "/v1/score": {**row, "response": RESPONSE},
@@ -59,19 +64,16 @@ def told_by(url: str, rows: WriteRows, row: dict[str, Any]) -> dict[str, str]:
     for path, body in posts.items():
         answer = httpx.post(url + path, json=body, trust_env=False, timeout=60)
         told[path] = "" if answer.status_code == 200 else answer.text
-    flags = [
-        "--trainer",
-        "nemo-gym",
-        "--dataset",
-        rows([{**row, "responses_create_params": asked}]),
-    ]
+    data = rows([{**row, "responses_create_params": asked}])
+    flags: list[object] = ["--trainer", "nemo-gym", "--dataset", data]
     findings = json.loads(_run("doctor", *flags, "--json")[1])["findings"]
     told["doctor"] = "; ".join(
         f"{each['field']}: {each['problem']}" for each in findings if each["severity"] == "error"
     )
-    status, _, told["score"] = _run("score", rows([{**row, "response": RESPONSE}]))
-    if status == 0:
-        told["score"] = ""
+    status, _, errors = _run("convert", data, data.with_name("out.jsonl"), "--to", "citemark")
+    told["convert"] = errors if status else ""
+    status, _, errors = _run("score", rows([{**row, "response": RESPONSE}]))
+    told["score"] = errors if status else ""
     return told
 
 
@@ -109,5 +111,7 @@ def test_a_chat_in_a_text_s_place_is_known_as_one(rows: WriteRows) -> None:
 
 def test_what_is_missing_is_named_without_jargon(rows: WriteRows) -> None:
     result = cli("score", rows([{"tool_output": ""}]), status=2)
-    assert "question: is missing; response: is missing" in " ".join(result.stderr.split())
+    told = " ".join(result.stderr.split())
+    assert "question: is neither in row nor in a prompt, or name its column: --map quest" in told
+    assert "response: is missing, or name its column: --map response=COLUMN" in told
     assert not any(word in result.stderr for word in JARGON)

@@ -69,8 +69,9 @@ def test_a_service_gives_what_this_process_gives(citemark_url):
     assert all(result.knobs.citation_weight == 0.5 for result in there)
 
 
-def test_standard_input_is_read_and_no_rows_are_no_failure():
-    assert cli("score", "-", input="").output == "0 judged, 0 refused, 0 failed\n"
+def test_standard_input_is_read_and_no_rows_are_an_error(rows):
+    cli("score", "-", input="", status=2, says="Error: standard input has no rows")
+    cli("score", rows([]), status=2, says="rows.jsonl has no rows")
     says = "1 judged, 0 refused, 0 failed; mean reward 1."
     assert ids_of(cli("score", "-", says=says, input=json.dumps(ROW)).stdout) == ["0"]
 
@@ -153,7 +154,7 @@ def test_rows_in_flight_are_bounded(rows, service):
 def test_the_callers_columns_do_not_travel_and_are_told_once(rows, service):
     row = {**ROW, "split": "train", "hash": 2, "citation_weight": 0.1}
     told = cli("score", rows([row, row]), "--url", service.url).stderr
-    assert told.count("moved into metadata, never judged: split, hash") == 1
+    assert told.count("never judged: split, hash") == 1
     for item in (request["items"][0] for request in service.requests):
         assert not item.get("metadata")
         assert item["citation_weight"] == 0.1

@@ -19,9 +19,19 @@ from citemark_service.row_files import Numbered
 from citemark_service.shapes.criteria import tree_leaves
 from citemark_service.shapes.plan import ReadPlan
 from citemark_service.shapes.table import SHAPES, find_shape
+from citemark_service.trainers.table import LAYOUTS
 from support.command_line import WriteRows, cli
 from support.made_tasks import ROW
-from support.shaped_rows import ASKED, BAD, GOOD, RESPONSE, SHAPED, ShapedRow
+from support.shaped_rows import (
+    ASKED,
+    BAD,
+    CHAT,
+    GOOD,
+    RESPONSE,
+    SHAPED,
+    SOURCE,
+    ShapedRow,
+)
 
 PLAIN = ["--knob", "instance_rubrics_only=true", "--knob", "apply_citation_reward=false"]
 each_shape = pytest.mark.parametrize("shaped", SHAPED, ids=[each.name for each in SHAPED])
@@ -66,7 +76,7 @@ def test_a_file_is_scored_with_the_reward_by_hand(
     told = zip(raws, shaped.criteria, strict=True)
     total = sum(w * (raw if sign == "positive" else 1 - raw) for raw, (_, sign, w) in told)
     assert scored["reward"] == pytest.approx(total / sum(w for *_, w in shaped.criteria))
-    assert f"read as {SHAPES[shaped.name].title}: 1 of 1 rows" in result.stderr
+    assert f"read as {SHAPES[shaped.name].title}: 1 of 1 row" in result.stderr
     for column in shaped.left:
         assert column in result.stderr.partition("never judged: ")[2]
 
@@ -88,7 +98,7 @@ def test_a_file_is_converted_and_says_what_it_leaves(
         assert words == list(expected[:2])
         assert weight == pytest.approx(expected[2])
     left = result.stderr.partition("left behind: ")[2].partition("\n")[0].split(", ")
-    assert left == ["response", *shaped.left]
+    assert sorted(left) == sorted(filter(None, [shaped.answered_at, *shaped.left]))
 
 
 def test_the_harmful_answer_of_a_file_gets_less(rows: WriteRows) -> None:
@@ -195,8 +205,8 @@ def test_a_data_set_of_autorubric_shares_prompt_and_rubric(tmp_path: Path) -> No
         ),
         ("gdpval", {"rubric_json": '[{"criterion": "a", "tier": 2}]'}, "'tier' may be a weight"),
         ("carr-data", {"metadata": {"remote_env_info": {"search_forbidden_strs": []}}}, "begin"),
-        ("alce", {"output": ["a", "b"]}, "output holds 2 answers; write one a row"),
-        ("alce", {"docs": [{"title": "x"}]}, "docs[0].text is missing"),
+        ("alce", {"output": ["a", "b"]}, "output: holds 2 answers; write one a row"),
+        ("alce", {"docs": [{"title": "x"}]}, "docs[0].text: is missing"),
         ("prometheus", {"rubric": {"score1_description": "x"}}, "rubric needs criteria and two"),
         (
             "autorubric",
@@ -259,7 +269,7 @@ def test_columns_are_mapped(rows: WriteRows, tmp_path: Path) -> None:
     assert json.loads(result.stdout)["id"] == "a"
     assert "never judged: key" in result.stderr
     out = tmp_path / "out.jsonl"
-    cli("convert", rows([row]), out, "--to", "trl", *flags, says="left behind: key, response")
+    cli("convert", rows([row]), out, "--to", "trl", *flags, says="left behind: key, output")
     converted = json.loads(out.read_text())
     assert (converted["question"], converted["id"]) == (ROW["question"], "a")
     cli("score", rows([row]), *flags, "--map", "group=nowhere", says="no row has that column")
@@ -303,7 +313,7 @@ def test_an_envelope_is_no_reference_and_its_other_keys_are_named(
     result = cli(
         "convert", rows([row]), tmp_path / "o.jsonl", "--to", "trl", "--reference-as-criterion"
     )
-    assert "1 of 1 rows have no reference" in result.stderr
+    assert "no reference for --reference-as-criterion: 1 of 1 row" in result.stderr
     assert "left behind: label.difficulty" in result.stderr
 
 
@@ -320,31 +330,130 @@ def test_what_a_row_lacks_is_named_with_the_way_out(rows: WriteRows, tmp_path: P
     assert [each["refusal"] for each in results] == [None] * 3
     assert len({each["reward"] for each in results}) == 1
     out = tmp_path / "out.jsonl"
-    cli("convert", path, out, "--to", "trl", *maps[:2], status=2, says="or --no-sources")
+    cli("convert", path, out, "--to", "trl", *maps[:2], status=2, says="or say --no-sources")
     cli("convert", path, out, "--to", "trl", *maps, says="3 rows converted")
+
+
+ANSWER = "<answer><snippet id=S1>The ferry has run since 12 April 1963.</snippet></answer>"
+
+
+@pytest.mark.parametrize("trainer", LAYOUTS)
+def test_a_row_that_a_trainer_carries_gets_the_reward_of_the_row_itself(
+    rows: WriteRows, tmp_path: Path, trainer: str
+) -> None:
+    cli("convert", rows([ROW]), out := tmp_path / "out.jsonl", "--to", trainer)
+    carried = {**json.loads(out.read_text()), "response": ANSWER}
+    there, here = (
+        json.loads(cli("score", rows([row])).stdout)
+        for row in (carried, {**ROW, "response": ANSWER})
+    )
+    assert {**there, "judge": None} == {**here, "judge": None}
+    assert here["reward"] > 0.8
+
+
+PLAIN_ROW = {"question": "q", "tool_output": "", "response": "<answer>x</answer>"}
+TRUTH = {"rubrics": [{"text": "a", "points": -8}]}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"ground_truth": json.dumps(TRUTH)},
+        {"reward_model": {"ground_truth": TRUTH}},
+        {"reward_model": TRUTH},
+        {"metadata": TRUTH},
+        {"extra_info": json.dumps(TRUTH), "rubrics": TRUTH["rubrics"]},
+    ],
+    ids=str,
+)
+def test_rubrics_are_read_wherever_a_trainer_carries_them(
+    rows: WriteRows, row: dict[str, Any]
+) -> None:
+    scored = json.loads(cli("score", rows([{**PLAIN_ROW, **row}]), *PLAIN).stdout)
+    (rubric,) = scored["rubrics"]
+    assert (rubric["title"], rubric["polarity"], rubric["weight"]) == ("a", "negative", 8)
 
 
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        (
-            {"ground_truth": json.dumps({"rubrics": [{"text": "a", "points": -8}]})},
-            "another column",
-        ),
-        ({"reward_model": {"ground_truth": {"rubrics": ["a"]}}}, "another column"),
-        ({"metadata": {"rubrics": ["a"]}}, "another column"),
         ({"metadata": {"rubric": ["a"]}}, "metadata.rubric: looks like rubrics, of which"),
         ({"rubrics": ["a", "b"], "points": [5, -8]}, "row.points: holds several, like weights"),
         ({"rubrics": ["a"], "criteria": ["b"]}, "row.criteria: looks like rubrics, of which only"),
         ({"checklist": ["a"]}, "row.checklist: looks like rubrics, of which only"),
+        (
+            {"rubrics": ["a"], "label": {"rubrics": ["b"]}},
+            "label.rubrics: and row.rubrics say different things: keep one of them",
+        ),
+        ({"info": {"question": "other"}}, "info.question: and row.question say different things"),
+        ({"label": {"tool_output": "x"}}, "label.tool_output: and row.tool_output say different"),
+        ({"metadata": {"citation_weight": 1}, "citation_weight": 0.5}, "metadata.citation_weight"),
     ],
 )
-def test_rubrics_or_weights_in_columns_that_are_not_read_are_no_row_of_the_static_set_alone(
-    rows: WriteRows, row: dict[str, Any], says: str
+def test_what_two_places_say_differently_is_refused_with_both_names(
+    rows: WriteRows, tmp_path: Path, row: dict[str, Any], says: str
 ) -> None:
-    plain = {"question": "q", "tool_output": "", "response": "<answer>x</answer>"}
-    cli("score", rows([{**plain, **row}]), status=2, says=says)
-    cli("score", rows([{**plain, "label": "x", "difficulty": 3}]))
+    path, out = rows([{**PLAIN_ROW, **row}]), tmp_path / "out.jsonl"
+    cli("score", path, status=2, says=says)
+    cli("convert", path, out, "--to", "trl", status=2, says=says)
+    cli("score", rows([{**PLAIN_ROW, "label": "x", "difficulty": 3, "metadata": {"id": 7}}]))
+
+
+CHATTED = [
+    {"role": "system", "content": "Be brief."},
+    *CHAT,
+    {"role": "tool", "content": f"<snippet id=S1>{SOURCE}</snippet>"},
+    {"role": "assistant", "content": RESPONSE},
+]
+SHARED = [{"from": "human", "value": ASKED}, {"from": "gpt", "value": RESPONSE}]
+NOTED: list[tuple[dict[str, Any], list[str], str, bool]] = [
+    ({**PLAIN_ROW, "response": "x"}, [], "no <answer> block, so no reward; --whole-answers", False),
+    ({**PLAIN_ROW, "response": "x"}, ["--whole-answers"], "judged whole", True),
+    ({**PLAIN_ROW, "response": " "}, ["--whole-answers"], "response is empty, so that", False),
+    ({"input": ASKED, "ctxs": [{"text": SOURCE}], "output": ""}, [], "output is", False),
+    ({"messages": CHATTED}, ["--whole-answers"], "system messages, which the judge does not", True),
+    ({"messages": CHATTED, "prompt": "q"}, ["--whole-answers"], "never judged: prompt", True),
+    ({"conversations": SHARED, "docs": []}, ["--whole-answers"], "judged whole", True),
+    ({**PLAIN_ROW, "messages": CHAT}, [], "question and prompt ask different things", True),
+    ({**PLAIN_ROW, "docs": [{"text": "x"}]}, [], "never judged: docs", True),
+    ({**PLAIN_ROW, "documents": [{"text": "x", "rank": 1}]}, [], "judged: documents.*.rank", True),
+    ({**PLAIN_ROW, "rubrics": [{"text": "x", "tags": ["y"]}]}, [], "judged: rubrics.*.tags", True),
+    ({**ROW, "response": f"<answer>{SOURCE} [1]</answer>"}, [],
+     "warning unread_citations in 1 row: read as citations: <snippet id=…>; not read: 1 nu", True),
+    ({"question": ASKED, "said": CHATTED[2:]}, ["--map", "response=said", "--whole-answers"],
+     "judged whole", True),
+    ({"talk": CHATTED}, ["--map", "messages=talk", "--whole-answers"], "judged whole", True),
+    ({**PLAIN_ROW, "response": {"output": CHATTED[2:]}}, ["--whole-answers"], "judged whole", True),
+    ({"messages": CHATTED, "ground_truth": {"query": ASKED, "rubrics": [GOOD]}}, [],
+     "read as DR Tulu: 1 of 1 row", True),
+    ({"messages": CHATTED[1::2], "ground_truth": {"query": ASKED, "rubrics": [GOOD]},
+      "tool_output": SOURCE}, ["--from", "dr-tulu"], "judged whole, without an", True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "flags", "says", "judged"), NOTED)
+def test_what_is_worth_saying_of_a_row_is_counted(
+    rows: WriteRows, row: dict[str, Any], flags: list[str], says: str, *, judged: bool
+) -> None:
+    result = cli("score", rows([row]), *flags, says=says)
+    assert f"{int(judged)} judged" in result.stderr
+    unread = result.stderr.partition("never judged: ")[2]
+    assert not {"messages", "tool_output", "said"} & set(unread.split("\n")[0].split(", "))
+    if row.get("messages") == CHATTED or "said" in row:
+        assert "no_sources" not in result.stderr
+
+
+def test_a_prompt_is_converted_without_the_answer_at_its_end(
+    rows: WriteRows, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.jsonl"
+    for row, name in (({"messages": CHATTED}, "messages"), ({"conversations": SHARED}, "convers")):
+        path = rows([{**row, "tool_output": ""}])
+        cli("convert", path, out, "--to", "trl", says=f"left behind: {name}")
+        assert json.loads(out.read_text())["prompt"][-1]["role"] != "assistant"
+        assert RESPONSE not in out.read_text()
+    both = {"prompt": "Other?", "messages": CHATTED, "tool_output": ""}
+    cli("convert", rows([both]), out, "--to", "trl", says="left behind: messages 1 row")
 
 
 def test_rows_with_sources_of_their_own_keep_their_fields() -> None:

@@ -115,6 +115,24 @@ def test_what_is_unclear_is_refused_by_name(row: Any, place: str, word: str) -> 
     assert refused.value.details[0].loc == f"row.{place}"
 
 
+@pytest.mark.parametrize("kind", ["image", "image_url", "input_image", "audio_url"])
+def test_what_the_judge_cannot_see_is_refused_where_it_would_be_read(kind: str) -> None:
+    asked = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, {"type": kind}]}]
+    with pytest.raises(ValidationError, match="cannot see"):
+        read(messages=asked, tool_output="", response="")
+    with pytest.raises(EnvelopeError, match="cannot see"):
+        rollout_of({"row": {"tool_output": ""}}, response="", prompt=asked)
+    told = {"question": "Which bird?", "conversation": [FEVER], "tool_output": ""}
+    assert read(messages=asked, response="", **told).question == "Which bird?"
+
+
+def test_sharegpt_is_a_chat() -> None:
+    chat = [{"from": "human", "value": "How long?"}, {"from": "gpt", "value": ANSWER}]
+    for name in ("conversations", "messages"):
+        rollout = read(**{name: chat}, tool_output="")
+        assert (rollout.question, rollout.response) == ("How long?", ANSWER)
+
+
 def test_documents_beside_a_tool_output_are_the_data_sets_own() -> None:
     row = {"question": "q", "tool_output": "x", "docs": DOCUMENTS}
     assert rollout_of({"row": row}, response="").snippets is None

@@ -18,6 +18,7 @@ class ShapedRow:
     response: str = "The ferry has run since 1963."
     sources: dict[str, str] = field(default_factory=dict)
     left: tuple[str, ...] = ()
+    answered_at: str = "response"
 
 
 RESPONSE = "The ferry has run since 1963."
@@ -48,7 +49,7 @@ SHAPED = [
         [(GOOD, "positive", 5), (BAD, "negative", 10)],
         ASKED,
         "hb-1",
-        left=("example_tags", "ideal_completions_data"),
+        left=("example_tags", "ideal_completions_data", "rubrics.*.tags"),
     ),
     ShapedRow(
         "rar",
@@ -98,7 +99,7 @@ SHAPED = [
         [(GOOD, "positive", 4), (BAD, "negative", 3)],
         ASKED,
         "s9",
-        left=("domain",),
+        left=("domain", "rubrics.*.axis"),
     ),
     ShapedRow(
         "dr-tulu",
@@ -139,6 +140,7 @@ SHAPED = [
         response='<cite id="ab-0">The ferry has run since 1963.</cite>',
         sources={"ab-0": SOURCE},
         left=("full_traces.total_tokens",),
+        answered_at="final_response",
     ),
     ShapedRow(
         "verl-rubrics",
@@ -193,7 +195,7 @@ SHAPED = [
         [(GOOD, "positive", 2), ("Names the place", "positive", 1)],
         ASKED,
         "g-1",
-        left=("rubric_json.*.required", "sector", "rubric_pretty"),
+        left=("rubric_json.*.required", "rubric_json.*.rubric_item_id", "sector", "rubric_pretty"),
     ),
     ShapedRow(
         "carr-data",
@@ -215,6 +217,7 @@ SHAPED = [
         [("<E0> is a ferry.", "positive", 1), ("<E0> has run since 1963.", "positive", 1)],
         ASKED,
         left=("label", "metadata.remote_env_info.rubric_reward_ratio"),
+        answered_at="",
     ),
     ShapedRow(
         "deepresearch-bench",
@@ -241,6 +244,7 @@ SHAPED = [
         ASKED,
         "3",
         left=("criterions.*.*.comment",),
+        answered_at="article",
     ),
     ShapedRow(
         "paperbench",
@@ -268,6 +272,7 @@ SHAPED = [
         ],
         "The ferry's history is told",
         "root",
+        left=("sub_tasks.*.task_category",),
     ),
     ShapedRow(
         "scholarqabench",
@@ -287,6 +292,7 @@ SHAPED = [
         response="The ferry has run since 1963 [1].",
         sources={"0": "Boats\nOther things.", "1": f"Ferry (https://ferry.example)\n{SOURCE}"},
         left=("ctxs.*.year", "annotator"),
+        answered_at="output",
     ),
     ShapedRow(
         "alce",
@@ -301,6 +307,7 @@ SHAPED = [
         response="The ferry has run since 1963 [1].",
         sources={"1": f"Ferry\n{SOURCE}", "2": "Boats\nOthers."},
         left=("answer",),
+        answered_at="output",
     ),
     ShapedRow(
         "autorubric",
@@ -327,6 +334,7 @@ SHAPED = [
         ],
         ASKED,
         left=("description", "ground_truth"),
+        answered_at="submission",
     ),
     ShapedRow(
         "prometheus",

@@ -1,38 +1,36 @@
 """`citemark convert`: a data set from one trainer's layout, or Citemark's, into another's."""
 
-from collections.abc import Set
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 from rich.console import Console
 
-from citemark_schemas.envelope import EnvelopeError
+from citemark_rubrics import RubricLibrary, load_library
+from citemark_schemas import EnvelopeError, Knobs
 from citemark_service.cli.options import INPUT, OUTPUT, refuse_overwriting
-from citemark_service.cli.plans import RowNotes, list_notes, make_plan, plan_options
+from citemark_service.cli.plans import RowNotes, describe_problems, plan_options
 from citemark_service.cli.terminal import Progress, count_noun, plain
-from citemark_service.errors import DataError
+from citemark_service.errors import DataError, InvalidRequest
 from citemark_service.row_files import Numbered, RowFile
-from citemark_service.settings import load_settings
+from citemark_service.score.rollout import check_rollout
+from citemark_service.settings import Settings, load_settings
 from citemark_service.shapes.plan import ReadPlan
 from citemark_service.shapes.table import SHAPES
 from citemark_service.trainers.files import open_writer, suffix_of
 from citemark_service.trainers.rows import PromptTemplate
-from citemark_service.trainers.table import LAYOUTS, task_of, unread_in
+from citemark_service.trainers.table import LAYOUTS, task_of
 from citemark_service.trainers.trainer import Trainer
 
 _LAYOUT = click.Choice(tuple(LAYOUTS))
-_ORIGIN = click.Choice((*LAYOUTS, *SHAPES))
-_MOST_COLUMNS: Final = 50
 
 
 @click.command("convert")
 @click.argument("source", type=INPUT)
 @click.argument("output", type=OUTPUT)
 @click.option("--to", "target", type=_LAYOUT, required=True, help="Whose rows to write.")
-@click.option("--from", "origin", type=_ORIGIN, help="Whose rows SOURCE has.  [looked for]")
-@plan_options
+@plan_options((*LAYOUTS, *SHAPES), scored=False)
 @click.option(
     "--prompt-template",
     type=INPUT,
@@ -45,10 +43,7 @@ def command(
     source: Path,
     output: Path,
     target: str,
-    origin: str | None,
-    maps: tuple[str, ...],
-    no_sources: bool,
-    reference: bool,
+    plan: ReadPlan,
     prompt_template: Path | None,
     skip_bad: bool,
 ) -> None:
@@ -69,19 +64,21 @@ def command(
     if suffix_of(output) not in trainer.suffixes:
         known = " or ".join(trainer.suffixes)
         raise DataError(f"{output}: {trainer.title} reads {known} alone")
-    if origin in LAYOUTS and (maps or no_sources):
-        raise click.UsageError(f"--map and --no-sources are not for rows of {origin}; drop --from")
-    plan = make_plan(origin, maps, no_sources=no_sources, reference=reference, wraps="none")
+    origin = LAYOUTS.get(plan.origin or "")
+    if origin and (plan.maps or plan.no_sources):
+        told = f"--map and --no-sources are not for rows of {origin.name}; drop --from"
+        raise click.UsageError(told)
+    settings = load_settings()
     converter = Converter(
-        LAYOUTS.get(origin or ""),
+        origin,
         trainer,
         PromptTemplate(prompt_template),
         plan,
-        load_settings().ignored_rubric_keys,
+        settings,
+        load_library(settings.rubrics_dir),
         RowNotes(plan),
     )
     converted, skipped = 0, 0
-    left: dict[str, None] = {}  # names of columns that the output does not have, in order
     console = Console(stderr=True)
     rows = RowFile(source)
     with (
@@ -91,8 +88,7 @@ def command(
         for numbered in progress.track(rows):
             problem = ""
             try:
-                row, behind = converter.convert(numbered, converted)
-                write(row)
+                write(converter.convert(numbered, converted))
             except ValueError as error:
                 problem = f"{numbered.place}: {error}"
             if problem and not skip_bad:
@@ -102,13 +98,10 @@ def command(
                 progress.complain(problem)
                 continue
             converted += 1
-            if len(left) < _MOST_COLUMNS:
-                left |= dict.fromkeys(behind)
         if not converted:
             problem = "none of its rows can be used" if skipped else "has no rows"
             raise DataError(f"{source}: {problem}; nothing was written")
-    for note in list_notes(converter.notes, rows.beside, left, "left behind"):
-        console.print(plain(note, "yellow"), soft_wrap=True)
+    converter.notes.show(console, rows.beside, "left behind")
     summary = f"{count_noun(converted, 'row')} converted"
     if skipped:
         summary += f", {count_noun(skipped, 'bad row')} skipped"
@@ -123,29 +116,26 @@ class Converter:
     target: Trainer
     template: PromptTemplate
     plan: ReadPlan
-    ignored: Set[str]
+    settings: Settings
+    library: RubricLibrary
     notes: RowNotes
 
-    def convert(self, numbered: Numbered, index: int) -> tuple[dict[str, Any], list[str]]:
-        """The row in its new layout, and the columns that it leaves behind.
-
-        Raises `ValueError`, which names the place and the fault.
-        """
+    def convert(self, numbered: Numbered, index: int) -> dict[str, Any]:
+        """The row in its new layout. Raises `ValueError`, which names the place and the fault."""
         if numbered.row is None:
             raise ValueError(numbered.problem)
-        read = self.plan.read(numbered.row)
+        read = self.plan.read(numbered.row, scored=False)
         try:
-            task = task_of(read.fields, self.origin, self.template, self.ignored)
-        except EnvelopeError as error:
-            problems = [f"{each.loc}: {each.message}" for each in error.details]
-            if self.origin is None and any("tool_output" in each for each in problems):
-                problems.append("or say --map tool_output=COLUMN, or --no-sources")
-            raise ValueError("; ".join(problems)) from error
-        task = replace(task, rollout=read.add_reference(task.rollout))
-        row = self.target.lay(task, index)
-        self.notes.add(read)
-        left = read.left if read.shape else unread_in(read.fields)
-        # The rows of a shape may name an answer, which no row of a trainer carries.
-        kept = {read.reference_at, *(() if read.shape else row)}
-        answer = ["response"] if read.shape and "response" in read.fields else []
-        return row, [*answer, *(each for each in left if each not in kept)]
+            ignored = self.settings.ignored_rubric_keys
+            task = task_of(read.fields, self.origin, self.template, ignored, **read.reading)
+            # Whether the policy stops is not known yet.
+            stopped = task.rollout.model_copy(update={"finish_reason": "stop"})
+            check_rollout(stopped, Knobs.resolve(self.settings, stopped), self.library)
+        except (EnvelopeError, InvalidRequest) as error:
+            raise ValueError(describe_problems(error.details, numbered.row)) from error
+        row = self.target.lay(replace(task, rollout=read.add_reference(task.rollout)), index)
+        # A column of the new layout may have the name of one that was not read.
+        kept = row if read.shape is None else {}
+        left = tuple(each for each in read.left if each not in kept)
+        self.notes.add(replace(read, left=left), task.rollout)
+        return row

@@ -7,19 +7,21 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
 from citemark_schemas import ClaimScore, Polarity, Rollout, RubricScore, ScoreResult, StreamLine
 from citemark_service.cli.options import (
     INPUT,
+    chosen_settings,
     given_flags,
     judge_options,
     knob_option,
     parse_knobs,
     service_url,
 )
+from citemark_service.cli.plans import plan_options
 from citemark_service.cli.rows import (
     BadRow,
     RolloutRow,
@@ -39,6 +41,8 @@ from citemark_service.score.explanation import (
     rubric_line,
     sign_of,
 )
+from citemark_service.shapes.plan import ReadPlan
+from citemark_service.shapes.table import SHAPES
 
 _FAIR, _POOR, _UNKNOWN = "yellow", "red", "dim"
 _STYLES: Final = dict(zip(Level, ("green", _FAIR, _POOR, _UNKNOWN), strict=True))
@@ -52,10 +56,17 @@ _OPEN, _CLOSE = "<answer>", "</answer>"
 @click.argument("file", type=INPUT)
 @click.option("--id", "wanted", metavar="ID", help="Which one; the first where not given.")
 @click.option("--url", callback=service_url, help="Score by the service that runs there.")
+@plan_options(SHAPES, scored=True)
 @knob_option("Of the reward.")
 @judge_options
 def command(
-    *, file: Path, wanted: str | None, url: str | None, knobs: tuple[str, ...], **flags: Any
+    *,
+    file: Path,
+    wanted: str | None,
+    url: str | None,
+    plan: ReadPlan,
+    knobs: tuple[str, ...],
+    **flags: Any,
 ) -> None:
     """Show how one rollout of FILE got its reward.
 
@@ -68,12 +79,16 @@ def command(
         raise DataError(f"{file} is empty")
     rows = itertools.chain([first], rows)
     if first.row is not None and is_answer(first.row):
-        if given := given_flags({"url": url, "knob": knobs or None, **flags}):
+        given = given_flags({"url": url, "knob": knobs or None, **flags})
+        if given or plan != ReadPlan():
+            given = given or ["what says how rows are read"]
             problem = f"FILE holds results, which are shown as they are; drop {given[0]}"
             raise click.UsageError(problem)
         shown = render_result(*find_result(rows, wanted, file))
     else:
-        row = find_rollout(rows, wanted, file)
+        reader = RowReader(rows, chosen_settings(flags).ignored_rubric_keys, plan)
+        row = find_rollout(reader, wanted, file)
+        reader.notes.show(Console(stderr=True), (), "never judged")
 
         async def score() -> ScoreResult:
             async with choose_scorer(url, parse_knobs(knobs), 1, flags) as scorer:
@@ -110,10 +125,10 @@ def find_result(
     raise DataError(f"{file} has no {named}{reason}")
 
 
-def find_rollout(rows: Iterable[Numbered], wanted: str | None, file: Path) -> RolloutRow:
+def find_rollout(rows: RowReader, wanted: str | None, file: Path) -> RolloutRow:
     """The rollout with the id `wanted`, or the first valid one. Raises `DataError`."""
     bad: BadRow | None = None
-    for row in RowReader(rows):
+    for row in rows:
         if isinstance(row, BadRow):
             bad = bad or row
         elif wanted in (None, row.id):

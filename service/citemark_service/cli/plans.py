@@ -1,45 +1,36 @@
 """Flags that say how rows are read, and what is said of it afterwards."""
 
 import difflib
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, Literal, TypeVar
+from dataclasses import fields
+from typing import Any, Final
 
 import click
+from rich.console import Console
 
-from citemark_schemas import Rollout
-from citemark_service.shapes.plan import ReadPlan, ReadRow
-from citemark_service.shapes.table import SHAPES
+from citemark_schemas import ProblemDetail, Rollout
+from citemark_schemas.rows import CHATS
+from citemark_schemas.transcript import instructs, question_in
+from citemark_service.cli.options import add_options
+from citemark_service.cli.terminal import count_noun, plain
+from citemark_service.shapes.plan import ReadPlan, ReadRow, Response
+from citemark_service.trainers.rows import Row
+from citemark_service.trainers.table import prompt_anywhere
 
-Command = TypeVar("Command", bound=Callable[..., object])
-_FIELDS: Final = (*Rollout.model_fields, "prompt", "messages")
-
-_OPTIONS: Final = (
-    click.option(
-        "--map",
-        "maps",
-        multiple=True,
-        metavar="FIELD=COLUMN",
-        help="Read a field from this column, or dotted path; repeatable.",
-    ),
-    click.option("--no-sources", is_flag=True, help="Rows without sources have none."),
-    click.option(
-        "--reference-as-criterion",
-        "reference",
-        is_flag=True,
-        help="Judge agreement with the row's reference answer too.",
-    ),
-)
+Command = Callable[..., object]
+_MOST_COLUMNS: Final = 50
+_FIELDS: Final = (*Rollout.model_fields, *CHATS)
+_LIKELY: Final = {
+    "question": ("query", "problem", "instruction", "input", "prompt", "task"),
+    "response": ("output", "completion", "prediction", "generation", "answer", "model_response"),
+    "tool_output": ("context", "search_results", "documents", "ctxs", "docs", "sources"),
+}
+"""Columns that often hold what is missing."""
 
 
-def plan_options(command: Command) -> Command:
-    """Add --map, --no-sources and --reference-as-criterion."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
-def parse_maps(pairs: Sequence[str]) -> Mapping[str, str]:
+def _parse_maps(_: click.Context, __: click.Parameter, pairs: Sequence[str]) -> Mapping[str, str]:
     """FIELD=COLUMN texts. Raises `click.BadParameter`."""
     maps: dict[str, str] = {}
     for pair in pairs:
@@ -54,34 +45,59 @@ def parse_maps(pairs: Sequence[str]) -> Mapping[str, str]:
     return maps
 
 
-def list_notes(
-    notes: "RowNotes", beside: Iterable[str], left: Iterable[str], doing: str
-) -> Iterator[str]:
-    """All that is worth saying of a file; `doing` says what became of the columns `left`."""
-    yield from notes.lines()
-    if names := ", ".join(beside):
-        yield f"not read, beside the rows: {names}"
-    if names := ", ".join(left):
-        yield f"{doing}: {names}"
+def plan_options(origins: Iterable[str], *, scored: bool) -> Callable[[Command], Command]:
+    """Add the flags of a `ReadPlan`, which the command gets as `plan`."""
+    options = [
+        click.option(
+            "--from",
+            "origin",
+            type=click.Choice(tuple(origins)),
+            help="Whose rows they are.  [looked for]",
+        ),
+        click.option(
+            "--map",
+            "maps",
+            multiple=True,
+            metavar="FIELD=COLUMN",
+            callback=_parse_maps,
+            help="Read a field from this column, or dotted path; repeatable.",
+        ),
+        click.option("--no-sources", is_flag=True, help="Rows without sources have none."),
+        click.option(
+            "--reference-as-criterion",
+            "reference",
+            is_flag=True,
+            help="Judge agreement with the row's reference answer too.",
+        ),
+    ]
+    if scored:
+        told = "Judge a response without an <answer> block as a whole."
+        options.append(click.option("--whole-answers", is_flag=True, help=told))
+
+    def add(command: Command) -> Command:
+        @functools.wraps(command)
+        def run(**flags: Any) -> object:
+            given = {
+                each.name: flags.pop(each.name) for each in fields(ReadPlan) if each.name in flags
+            }
+            return command(plan=ReadPlan(**given), **flags)
+
+        return add_options(*options)(run)
+
+    return add
 
 
-def make_plan(
-    origin: str | None,
-    maps: Sequence[str],
-    *,
-    no_sources: bool,
-    reference: bool,
-    wraps: Literal["none", "shapes", "all"],
-) -> ReadPlan:
-    """The plan of the flags; `origin` may be a trainer's name, whose rows have no shape."""
-    return ReadPlan(
-        shape=SHAPES.get(origin or ""),
-        detect=origin is None,
-        maps=parse_maps(maps),
-        reference=reference,
-        no_sources=no_sources,
-        wraps=wraps,
-    )
+def describe_problems(problems: Iterable[ProblemDetail], row: Row) -> str:
+    """All of them, and of what a row lacks how to name its column."""
+    told = []
+    for each in problems:
+        name = each.loc.rpartition(".")[2]
+        told.append(f"{each.loc}: {each.message}")
+        if name in _LIKELY:
+            column = next((each for each in _LIKELY[name] if each in row), "COLUMN")
+            told[-1] += f", or name its column: --map {name}={column}"
+            told[-1] += ", or say --no-sources" if name == "tool_output" else ""
+    return "; ".join(told)
 
 
 class RowNotes:
@@ -90,27 +106,47 @@ class RowNotes:
     def __init__(self, plan: ReadPlan) -> None:
         self._plan = plan
         self._rows = 0
-        self._shapes: Counter[str] = Counter()
         self._mapped: Counter[str] = Counter()
-        self._references = 0
-        self._wrapped = 0
+        self._counts: Counter[str] = Counter()
+        self.left: dict[str, None] = {}
+        """Dotted paths of what was not read, in order."""
 
-    def add(self, read: ReadRow) -> None:
+    def add(self, read: ReadRow, rollout: Rollout, response: Response | None = None) -> None:
         self._rows += 1
-        if read.shape is not None:
-            self._shapes[read.shape.title] += 1
-        self._mapped.update(name for name in self._plan.maps if name in read.fields)
-        self._references += read.reference is not None
-        self._wrapped += read.wrapped
+        self._mapped.update(read.chosen)
+        self._counts.update(self._list(read, rollout, response))
+        if len(self.left) < _MOST_COLUMNS:
+            self.left |= dict.fromkeys(read.left)
 
-    def lines(self) -> Iterator[str]:
-        for title, count in self._shapes.items():
-            yield f"read as {title}: {count} of {self._rows} rows"
-        if self._wrapped:
-            yield f"judged whole, without an <answer> block: {self._wrapped} responses"
+    def _list(self, read: ReadRow, rollout: Rollout, response: Response | None) -> Iterator[str]:
+        prompt = prompt_anywhere(read.fields)
+        if read.shape is not None:
+            yield f"read as {read.shape.title}"
+        if self._plan.reference and read.reference is None:
+            yield "no reference for --reference-as-criterion"
+        if rollout.question not in (question_in(prompt) or rollout.question):
+            yield "question and prompt ask different things, and the judge sees the question"
+        if response is None:
+            return
+        if instructs(prompt):
+            yield "system messages, which the judge does not see"
+        if not response.text.strip():
+            yield f"{read.answered_at} is empty, so that there is no reward"
+        elif response.unmarked and read.whole:
+            yield "judged whole, without an <answer> block"
+        elif response.unmarked:
+            yield "no <answer> block, so no reward; --whole-answers judges such responses whole"
+
+    def show(self, console: Console, beside: Iterable[str], unread: str) -> None:
+        """Print them; `unread` says what became of columns that nobody reads."""
+        rows = count_noun(self._rows, "row")
+        lines = [f"{text}: {count} of {rows}" for text, count in self._counts.items()]
         for name, path in self._plan.maps.items():
             if self._rows and not self._mapped[name]:
-                yield f"--map {name}={path}: no row has that column"
-        if self._plan.reference and self._references < self._rows:
-            missing = self._rows - self._references
-            yield f"--reference-as-criterion: {missing} of {self._rows} rows have no reference"
+                lines.append(f"--map {name}={path}: no row has that column")
+        if names := ", ".join(beside):
+            lines.append(f"not read, beside the rows: {names}")
+        if names := ", ".join(self.left):
+            lines.append(f"{unread}: {names}")
+        for line in lines:
+            console.print(plain(line, "yellow"), soft_wrap=True)

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 from rich.console import Console
@@ -18,16 +18,17 @@ from citemark_service.cli.options import (
     service_url,
     setting_option,
 )
-from citemark_service.cli.plans import list_notes, make_plan, plan_options
+from citemark_service.cli.plans import plan_options
 from citemark_service.cli.results import FileResults, StreamResults
 from citemark_service.cli.rows import RowReader
 from citemark_service.cli.scoring import Run, choose_scorer
 from citemark_service.cli.terminal import Progress, plain
+from citemark_service.errors import DataError
 from citemark_service.row_files import RowFile
 from citemark_service.settings import JUDGES
+from citemark_service.shapes.plan import ReadPlan
 from citemark_service.shapes.table import SHAPES
 
-_SHAPE = click.Choice(tuple(SHAPES))
 _IN_FLIGHT = 16
 
 
@@ -53,13 +54,7 @@ _IN_FLIGHT = 16
     type=click.IntRange(1, 1024),
     help=f"Rollouts in flight.  [{_IN_FLIGHT}; {JUDGES['smollm2'].rollouts_at_once} for smollm2]",
 )
-@click.option("--from", "origin", type=_SHAPE, help="Whose rows FILE has.  [looked for]")
-@plan_options
-@click.option(
-    "--whole-answers",
-    is_flag=True,
-    help="Judge a response without an <answer> block as a whole.",
-)
+@plan_options(SHAPES, scored=True)
 @knob_option()
 @judge_options
 def command(
@@ -70,11 +65,7 @@ def command(
     output: Path | None,
     rescore: bool,
     concurrency: int | None,
-    origin: str | None,
-    maps: tuple[str, ...],
-    no_sources: bool,
-    reference: bool,
-    whole_answers: bool,
+    plan: ReadPlan,
     knobs: tuple[str, ...],
     **flags: Any,
 ) -> None:
@@ -100,8 +91,6 @@ def command(
     opening = choose_scorer(url, parse_knobs(knobs), in_flight, flags, api_token=api_token)
     if output is not None:
         refuse_overwriting(output, file)
-    wraps: Literal["all", "shapes"] = "all" if whole_answers else "shapes"
-    plan = make_plan(origin, maps, no_sources=no_sources, reference=reference, wraps=wraps)
     rows = RowFile(file)
     reader = RowReader(rows, ignored, plan)
     with closing(_open_results(output)) as results:
@@ -116,9 +105,11 @@ def command(
 
         with Progress(console, rows.count()) as progress:
             run = asyncio.run(score())
-        moved = "moved into metadata, never judged"
-        for note in list_notes(reader.notes, rows.beside, reader.moved, moved):
-            console.print(plain(note, "yellow"))
+        if not run.counts and not run.aborted:
+            raise DataError(f"{rows.name} has no rows")
+        reader.notes.show(console, rows.beside, "never judged")
+        for warning in run.list_warnings():
+            console.print(plain(warning, "yellow"), soft_wrap=True)
         if run.aborted:
             console.print(plain(f"stopped: {run.aborted}", "red"))
         console.print(plain(run.summarise()))

@@ -12,7 +12,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from citemark_grpo import Refused, ScoreClient, ScoreError, TimedOut, Unreachable
 from citemark_rubrics import load_library
-from citemark_schemas import Knobs, ScoreResult
+from citemark_schemas import Knobs, ScoreResult, WarningKind
 from citemark_service.cli.options import chosen_settings, given_flags
 from citemark_service.cli.results import Made, StreamResults, facts_of, find_difference
 from citemark_service.cli.rows import BadRow, RolloutRow
@@ -175,6 +175,10 @@ class Run:
     counts: Counter[str] = field(default_factory=Counter)
     """Rows `judged` with a reward, `refused` for the rollout's own fault (with a reward too),
     `failed` without one, `bad` lines, and `kept` from an earlier run."""
+    warnings: Counter[WarningKind] = field(default_factory=Counter)
+    """By kind the rows that have one."""
+    examples: dict[WarningKind, str] = field(default_factory=dict)
+    """The first message of each kind."""
     reward_sum: float = 0.0
     aborted: str | None = None  # why the run ended before its rows did
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -192,6 +196,10 @@ class Run:
         rewarded = self.counts["judged"] + self.counts["refused"]
         mean = f"; mean reward {self.reward_sum / rewarded:.3f}" if rewarded else ""
         return ", ".join(parts) + mean
+
+    def list_warnings(self) -> Iterator[str]:
+        for kind, count in self.warnings.items():
+            yield f"warning {kind.value} in {count_noun(count, 'row')}: {self.examples[kind]}"
 
     async def survey(self, rows: Iterator[RolloutRow | BadRow]) -> None:
         """Raise `StaleResult` before any row is scored, if any has one."""
@@ -248,6 +256,9 @@ class Run:
             self.progress.complain(f"{row.place if invalid else place}: {error}")
             return
         self.results.write(result)
+        for warning in result.warnings:
+            self.warnings[warning.kind] += 1
+            self.examples.setdefault(warning.kind, warning.message)
         rewarded = "refused" if result.refusal else "judged"
         self.counts["failed" if result.reward is None else rewarded] += 1
         self.reward_sum += result.reward or 0.0

@@ -1,11 +1,12 @@
 """Readers of rows, one for each shape, and how they look at a row. Pure."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-from citemark_schemas.cells import list_in, object_in, to_json_value
+from citemark_schemas.cells import items_in, object_in, to_json_value, value_at
+from citemark_schemas.rows import DOCUMENT_IDS, to_name
 from citemark_schemas.rubric import GRADED
-from citemark_schemas.transcript import reply_in, sources_in
+from citemark_schemas.transcript import sources_in
 from citemark_service.shapes.criteria import (
     Criteria,
     dimension_criteria,
@@ -14,38 +15,15 @@ from citemark_service.shapes.criteria import (
     text_in,
     tree_leaves,
 )
+from citemark_service.trainers.rows import Row
 
-DOCUMENT_KEYS: Final = frozenset({"title", "text", "url"})
-"""What is read of a numbered document."""
-Row: TypeAlias = Mapping[str, Any]
 Fields: TypeAlias = dict[str, Any]
-
-
-def look(row: Row, path: str) -> Any:
-    """The value at a dotted path, through objects that are JSON text; None where there is none."""
-    value: Any = row
-    for name in path.split("."):
-        held = object_in(value)
-        value = None if held is None else held.get(name)
-    return value
 
 
 def first(row: Row, *paths: str) -> Any:
     """The value of the first of these paths that has one."""
-    values = (look(row, path) for path in paths)
+    values = (value_at(row, path) for path in paths)
     return next((value for value in values if value is not None), None)
-
-
-def items_in(value: Any) -> list[Row]:
-    """The objects of a list, also where it is JSON text; empty for anything else."""
-    if isinstance(value, str):
-        value = list_in(value)
-    value = to_json_value(value)
-    return value if isinstance(value, list) and all(map(_is_object, value)) else []
-
-
-def _is_object(value: object) -> bool:
-    return isinstance(value, Mapping)
 
 
 def without(rubrics: Any, name: str) -> Any:
@@ -53,7 +31,9 @@ def without(rubrics: Any, name: str) -> Any:
     if not isinstance(rubrics, list):
         return rubrics
     return [
-        {key: value for key, value in each.items() if key != name} if _is_object(each) else each
+        {key: value for key, value in each.items() if key != name}
+        if isinstance(each, Mapping)
+        else each
         for each in rubrics
     ]
 
@@ -64,44 +44,11 @@ def has_key(rubrics: Any, *keys: str) -> bool:
     return bool(listed) and any(key in listed[0] for key in keys)
 
 
-def stands_at(value: Any, path: Sequence[str]) -> bool:
-    """Whether anything stands at a path, where `*` is any item or key."""
-    if not path:
-        return value not in (None, "", [], {})
-    held = object_in(value)
-    if path[0] != "*":
-        return held is not None and stands_at(held.get(path[0]), path[1:])
-    inner = list(value.values()) if isinstance(value, Mapping) else items_in(value)
-    return any(stands_at(each, path[1:]) for each in inner)
-
-
-def fields_of(
-    row: Row, *, prompt: Any = None, identity: str = "id", response: Any = None, **fields: Any
-) -> Fields:
-    """Fields without those that are None; a row without sources has the prompt's, or none."""
-    name = look(row, identity)
-    found = {
-        "id": str(name) if isinstance(name, str | int) and name != "" else None,
-        "prompt": prompt,
-        "response": first(row, "response") if response is None else response,
-        **fields,
-    }
-    if fields.get("snippets") is None and fields.get("tool_output") is None:
-        found["tool_output"] = sources_in(prompt) or ""
+def fields_of(row: Row, *, prompt: Any = None, identity: str = "id", **fields: Any) -> Fields:
+    """Fields without those that are None; a name that is a number as text."""
+    name = value_at(row, identity)
+    found = {"id": to_name(name) or None, "prompt": prompt, **fields}
     return {field: value for field, value in found.items() if value is not None}
-
-
-def number_documents(documents: Any, place: str, *, start: int) -> list[Fields]:
-    """Sources by their numbers, with title and address above the text."""
-    snippets = []
-    for number, each in enumerate(items_in(documents), start=start):
-        text = text_in(each, "text")
-        if not text:
-            raise ValueError(f"{place}[{number - start}].text is missing")
-        title, address = text_in(each, "title"), text_in(each, "url")
-        head = " ".join(filter(None, (title, f"({address})" if title and address else address)))
-        snippets.append({"id": str(number), "text": "\n".join(filter(None, (head, text)))})
-    return snippets
 
 
 def read_healthbench(row: Row) -> Fields:
@@ -143,7 +90,7 @@ def read_dr_tulu(row: Row) -> Fields:
 
 def read_trajectory(row: Row) -> Fields:
     """What tools answered in a trajectory is in each call's `generated_text`, else `output`."""
-    calls = items_in(look(row, "full_traces.tool_calls"))
+    calls = items_in(value_at(row, "full_traces.tool_calls"))
     outputs = (
         text if "<snippet" in (text := text_in(call, "generated_text")) else text_in(call, "output")
         for call in calls
@@ -155,7 +102,6 @@ def read_trajectory(row: Row) -> Fields:
         row,
         prompt=first(row, "problem", "question"),
         identity="example_id" if row.get("example_id") is not None else "id",
-        response=row["final_response"],
         tool_output=sources,
         rubrics=first(row, "rubrics", "original_data.rubrics"),
     )
@@ -184,8 +130,7 @@ def read_carr(row: Row) -> Fields:
     return fields_of(
         row,
         question=questions[0],
-        response=reply_in(turns[-1:]) if turns else None,
-        tool_output=sources_in(turns[:-1]) or "",
+        tool_output=sources_in(turns[:-1]),
         rubrics=info.get("rubrics"),
     )
 
@@ -193,7 +138,7 @@ def read_carr(row: Row) -> Fields:
 def read_dimensions(row: Row) -> Fields:
     held = object_in(row["criterions"]) or {}
     rubrics = dimension_criteria(held, row.get("dimension_weight"), "criterions")
-    return fields_of(row, prompt=row.get("prompt"), response=row.get("article"), rubrics=rubrics)
+    return fields_of(row, prompt=row.get("prompt"), rubrics=rubrics)
 
 
 def find_tree(row: Row) -> tuple[str, Row] | None:
@@ -208,16 +153,15 @@ def read_tree(row: Row) -> Fields:
     return fields_of(row, prompt=asked, rubrics=tree_leaves(root, place))
 
 
-def read_documents(name: str, start: int) -> Callable[[Row], Fields]:
+def read_documents(name: str) -> Callable[[Row], Fields]:
     def read(row: Row) -> Fields:
-        snippets = number_documents(row[name], name, start=start)
-        output = row.get("output")
-        if isinstance(output, list):  # several samples
-            if len(output) != 1:
-                raise ValueError(f"output holds {len(output)} answers; write one a row")
-            output = output[0]
+        # Their answers cite the places, whatever ids the documents have.
+        documents = [
+            {key: each[key] for key in each if key not in DOCUMENT_IDS}
+            for each in items_in(row[name])
+        ]
         asked = first(row, "question", "input", "query")
-        return fields_of(row, prompt=asked, response=output, snippets=snippets)
+        return {**fields_of(row, prompt=asked), name: documents}
 
     return read
 
@@ -229,8 +173,7 @@ def read_autorubric(row: Row) -> Fields:
         for at, each in enumerate(items_in(row.get(key)))
     ]
     asked = first(row, "prompt", "query", "question")
-    rubrics = rubrics or row.get(key)
-    return fields_of(row, prompt=asked, response=row.get("submission"), rubrics=rubrics)
+    return fields_of(row, prompt=asked, rubrics=rubrics or row.get(key))
 
 
 def find_levels(row: Row) -> tuple[str, Row] | None:
@@ -246,5 +189,4 @@ def read_levels(row: Row) -> Fields:
     place, held = find_levels(row) or ("row", row)
     criteria: Criteria = [level_criterion(held, place)]
     asked = first(row, "instruction", "orig_instruction", "question", "prompt", "input")
-    response = first(row, "response", "orig_response", "output")
-    return fields_of(row, prompt=asked, response=response, rubrics=criteria)
+    return fields_of(row, prompt=asked, rubrics=criteria)

@@ -1,23 +1,21 @@
 """All shapes of rows, one entry each. A new shape is an entry of `_ALL`."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from citemark_schemas.cells import object_in
+from citemark_schemas.cells import items_in, object_in
+from citemark_schemas.rows import SOURCES
 from citemark_schemas.rubric import GRADED
 from citemark_service.shapes.readers import (
-    DOCUMENT_KEYS,
     VERL_RUBRICS,
     Fields,
-    Row,
     carr_info,
     fields_of,
     find_levels,
     find_tree,
     first,
     has_key,
-    items_in,
     read_autorubric,
     read_carr,
     read_dimensions,
@@ -31,8 +29,8 @@ from citemark_service.shapes.readers import (
     read_trajectory,
     read_tree,
     read_verl,
-    stands_at,
 )
+from citemark_service.trainers.rows import Row, unread_keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +42,11 @@ class RowShape:
     """The row's fields, of those that it has. Raises `ValueError`."""
     reads: tuple[str, ...]
     """The columns that `read` reads, as dotted paths."""
-    leaves: tuple[str, ...] = ()
-    """What it leaves inside those, where `*` is any item or key."""
-    documents: str = ""
-    """The column of its documents, of which `DOCUMENT_KEYS` are read."""
+    answers: tuple[str, ...] = ("response",)
+    """The columns that may hold the response, strongest first."""
 
 
+OWN_SOURCES: Final = frozenset({*SOURCES, "documents"})
 _ASKED: Final = ("question", "query", "prompt")
 _LEVEL_COLUMNS: Final = tuple(
     f"{prefix}{name}"
@@ -63,32 +60,31 @@ _ALL: Final = (
         matches=lambda row: find_tree(row) is not None,
         read=read_tree,
         reads=("id", "question", "prompt", "task", "rubric", "rubrics", "requirements",
-               "sub_tasks", "weight", "response"),
+               "sub_tasks", "weight"),
     ),
     RowShape(
         name="deepresearch-bench",
         title="DeepResearch Bench criteria",
         matches=lambda row: "criterions" in row and "dimension_weight" in row,
         read=read_dimensions,
-        reads=("id", "prompt", "criterions", "dimension_weight", "article", "response"),
-        leaves=("criterions.*.*.comment",),
+        reads=("id", "prompt", "criterions", "dimension_weight"),
+        answers=("article", "response"),
     ),
     RowShape(
         name="prometheus",
         title="a Prometheus score rubric",
         matches=lambda row: find_levels(row) is not None,
         read=read_levels,
-        reads=("id", "instruction", "orig_instruction", "question", "prompt", "input", "response",
-               "orig_response", "output", "score_rubric", "rubric", "rubrics",
-               "criteria_description", *_LEVEL_COLUMNS),
+        reads=("id", "instruction", "orig_instruction", "question", "prompt", "input",
+               "score_rubric", "rubric", "rubrics", "criteria_description", *_LEVEL_COLUMNS),
+        answers=("response", "orig_response", "output"),
     ),
     RowShape(
         name="gdpval",
         title="NeMo Gym gdpval",
         matches=lambda row: "rubric_json" in row,
         read=read_gdpval,
-        reads=("task_id", "prompt", "rubric_json", "response"),
-        leaves=("rubric_json.*.required",),
+        reads=("task_id", "prompt", "rubric_json"),
     ),
     RowShape(
         name="nemo-gym-finance",
@@ -96,19 +92,21 @@ _ALL: Final = (
         matches=lambda row: "responses_create_params" in row
         and (has_key(row.get("rubric"), "points", "text") or "expected_answer" in row),
         read=read_gym_finance,
-        reads=("id", "query", "question", "rubric", "responses_create_params.input", "response"),
+        reads=("id", "query", "question", "rubric", "responses_create_params.input"),
     ),
     RowShape(
         name="carr-data",
         title="CaRR",
         matches=lambda row: "search_forbidden_strs" in carr_info(row)
-        and "question" not in carr_info(row),
+        and "question" not in carr_info(row)
+        and object_in(row.get("label")) is None,
         read=read_carr,
-        reads=("id", "history", "response", *(
+        reads=("id", "history", *(
             f"{place}.{name}"
             for place in ("remote_env_info", "metadata.remote_env_info")
             for name in ("search_forbidden_strs", "rubrics")
         )),
+        answers=("response", "history"),
     ),
     RowShape(
         name="dr-tulu",
@@ -116,19 +114,19 @@ _ALL: Final = (
         matches=lambda row: "messages" in row
         and bool((object_in(row.get("ground_truth")) or {}).keys() & {"query", "Question"}),
         read=read_dr_tulu,
-        reads=("id", "messages", "response", *(
+        reads=("id", "messages", *(
             f"ground_truth.{name}"
             for name in ("query", "Question", "rubrics", "rubric", *GRADED)
         )),
-        leaves=tuple(f"ground_truth.{name}.*.Specifics" for name in GRADED),
     ),
     RowShape(
         name="dr-tulu-trajectories",
         title="a DR Tulu trajectory",
         matches=lambda row: "final_response" in row and "full_traces" in row,
         read=read_trajectory,
-        reads=("example_id", "id", "problem", "question", "final_response", "rubrics",
+        reads=("example_id", "id", "problem", "question", "rubrics",
                "full_traces.tool_calls", "full_traces.generated_text", "original_data.rubrics"),
+        answers=("final_response",),
     ),
     RowShape(
         name="verl-rubrics",
@@ -136,7 +134,7 @@ _ALL: Final = (
         matches=lambda row: first(row, *VERL_RUBRICS) is not None
         and first(row, "extra_info.question", "reward_model.ground_truth.question") is None,
         read=read_verl,
-        reads=("id", "prompt", "extra_info.prompt", "response", *VERL_RUBRICS),
+        reads=("id", "prompt", "extra_info.prompt", *VERL_RUBRICS),
     ),
     RowShape(
         name="autorubric",
@@ -145,15 +143,15 @@ _ALL: Final = (
         or has_key(row.get("rubric"), "requirement")
         or has_key(row.get("rubrics"), "requirement"),
         read=read_autorubric,
-        reads=("id", *_ASKED, "submission", "response", "rubric", "rubrics"),
+        reads=("id", *_ASKED, "rubric", "rubrics"),
+        answers=("submission", "response"),
     ),
     RowShape(
         name="researchqa",
         title="ResearchQA",
         matches=lambda row: "query" in row and has_key(row.get("rubric"), "rubric_item"),
         read=read_rubric,
-        reads=("id", *_ASKED, "rubric", "response"),
-        leaves=("rubric.*.citation_metadata",),
+        reads=("id", *_ASKED, "rubric"),
     ),
     RowShape(
         name="rar",
@@ -161,7 +159,7 @@ _ALL: Final = (
         matches=lambda row: first(row, *_ASKED) is not None
         and has_key(row.get("rubric"), "description", "criterion"),
         read=read_rubric,
-        reads=("id", *_ASKED, "rubric", "response"),
+        reads=("id", *_ASKED, "rubric"),
     ),
     RowShape(
         name="researchrubrics",
@@ -172,7 +170,7 @@ _ALL: Final = (
         read=lambda row: fields_of(
             row, prompt=row.get("prompt"), identity="sample_id", rubrics=row["rubrics"]
         ),
-        reads=("sample_id", "prompt", "rubrics", "response"),
+        reads=("sample_id", "prompt", "rubrics"),
     ),
     RowShape(
         name="healthbench",
@@ -181,24 +179,24 @@ _ALL: Final = (
         and has_key(row.get("rubrics"), "points")
         and has_key(row.get("rubrics"), "criterion"),
         read=read_healthbench,
-        reads=("id", "prompt_id", "prompt", "rubrics", "response"),
+        reads=("id", "prompt_id", "prompt", "rubrics"),
     ),
     RowShape(
         name="scholarqabench",
         title="ScholarQABench",
         matches=lambda row: first(row, "input", "question") is not None
         and bool(items_in(row.get("ctxs"))),
-        read=read_documents("ctxs", 0),
-        reads=("id", *_ASKED, "input", "ctxs", "output", "response"),
-        documents="ctxs",
+        read=read_documents("ctxs"),
+        reads=("id", *_ASKED, "input", "ctxs"),
+        answers=("output", "response"),
     ),
     RowShape(
         name="alce",
         title="ALCE",
         matches=lambda row: "question" in row and bool(items_in(row.get("docs"))),
-        read=read_documents("docs", 1),
-        reads=("id", *_ASKED, "input", "docs", "output", "response"),
-        documents="docs",
+        read=read_documents("docs"),
+        reads=("id", *_ASKED, "input", "docs"),
+        answers=("output", "response"),
     ),
 )  # fmt: skip
 SHAPES: Final[Mapping[str, RowShape]] = {each.name: each for each in _ALL}
@@ -206,29 +204,22 @@ SHAPES: Final[Mapping[str, RowShape]] = {each.name: each for each in _ALL}
 
 def find_shape(row: Row) -> RowShape | None:
     """The shape that a row has; None for one with sources of its own or an unknown layout."""
-    if {"tool_output", "snippets", "documents"} & row.keys():
+    if OWN_SOURCES & row.keys():
         return None
     return next((each for each in _ALL if each.matches(row)), None)
 
 
-def unread_columns(row: Row, shape: RowShape, used: tuple[str, ...]) -> Iterator[str]:
-    """Dotted paths of what a row has and neither its shape nor a path of `used` reads."""
-    yield from (path for path in shape.leaves if stands_at(row, path.split(".")))
-    documents = items_in(row.get(shape.documents))
-    keys = dict.fromkeys(key for each in documents for key in each if key not in DOCUMENT_KEYS)
-    yield from (f"{shape.documents}.*.{key}" for key in keys)
-    yield from _unread(row, (*shape.reads, *used))
-
-
-def _unread(row: Row, reads: tuple[str, ...]) -> Iterator[str]:
+def unread_columns(row: Row, reads: Collection[str]) -> Iterator[str]:
+    """Dotted paths of what a row has and none of `reads` names."""
     for name, value in row.items():
-        if name in reads or value is None or value in ("", [], {}):
+        if value is None or value in ("", [], {}):
             continue
-        inner = tuple(
-            path.removeprefix(f"{name}.") for path in reads if path.startswith(f"{name}.")
-        )
+        if name in reads:
+            yield from unread_keys(name, value)
+            continue
+        inner = [path.removeprefix(f"{name}.") for path in reads if path.startswith(f"{name}.")]
         held = object_in(value) if inner else None
         if held is None:
             yield name
         else:
-            yield from (f"{name}.{each}" for each in _unread(held, inner))
+            yield from (f"{name}.{each}" for each in unread_columns(held, inner))

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from citemark_schemas import Source, metrics_of
-from citemark_schemas.cells import object_in
+from citemark_schemas.cells import object_in, value_at
 from citemark_schemas.transcript import reply_in, sources_in
 from citemark_service.trainers.faults import Fault, error, json_text_faults, text_faults
 from citemark_service.trainers.route import Body, Outcome, PostedRollout, bad_body
-from citemark_service.trainers.rows import MESSAGES, Row, value_at
+from citemark_service.trainers.rows import MESSAGES, Row
 from citemark_service.trainers.trainer import Trainer
 
 _INFO: Final = "remote_env_info"
@@ -82,7 +82,8 @@ def write(outcome: Outcome) -> dict[str, Any]:
 
 def find_faults(row: Row) -> Iterator[Fault]:
     yield from text_faults(row.get("source"), "source", "name an entry of source_config.json")
-    if not isinstance(value_at(row, _INFO_AT), Mapping):
+    metadata = row.get("metadata")
+    if not isinstance(metadata, Mapping) or not isinstance(metadata.get(_INFO), Mapping):
         yield error(_INFO_AT, "is no object; the fork's tools need it", "write it, if only as {}")
         why = "the fork passes it on as it is, other releases do not"
         yield from json_text_faults(row.get("label"), "label", why)

@@ -1,6 +1,6 @@
-"""Rows of data sets: types, values at paths, envelopes and prompts."""
+"""Rows of data sets: types, envelopes and prompts."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -10,6 +10,10 @@ from jinja2 import Environment, StrictUndefined, Template, TemplateError
 from pydantic_core import to_json
 
 from citemark_schemas import Criterion, Knobs, Rollout
+from citemark_schemas.cells import items_in, object_in
+from citemark_schemas.rows import DOCUMENT_KEYS, FAINT
+from citemark_schemas.rubric import GRADED, RUBRIC_KEYS
+from citemark_schemas.transcript import ROLES
 from citemark_service.errors import DataError
 
 Shape: TypeAlias = "type | list[Shape] | Mapping[str, Shape]"
@@ -37,6 +41,15 @@ FIELDS: Final[Mapping[str, Shape]] = {
 }
 """The columns of an envelope: a rollout's fields before the policy answers."""
 
+_CRITERION: Final = RUBRIC_KEYS | {"Handle", "explanation", "options", "scale_type", "sub_tasks"}
+_READ_IN: Final[Mapping[str, Set[str]]] = {
+    **dict.fromkeys(("snippets", "documents", *FAINT), DOCUMENT_KEYS),
+    **dict.fromkeys(
+        (*RUBRICS, *GRADED, "rubric", "rubric_json", "criterions", "sub_tasks"), _CRITERION
+    ),
+}
+"""By their columns the keys that are read of documents and of rubrics."""
+
 _ENVIRONMENT: Final = Environment(
     autoescape=False,  # noqa: S701 - the output is a prompt, not a page
     undefined=StrictUndefined,
@@ -53,12 +66,18 @@ class Task:
     prompt: Messages
 
 
-def value_at(row: Row, path: str) -> Any:
-    """The value of a row at a dotted path, or None."""
-    value: Any = row
-    for name in path.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
+def unread_keys(path: str, value: object) -> Iterator[str]:
+    """Dotted paths, with `*` for any item, of keys of rubrics or documents that are not read."""
+    name = path.rpartition(".")[2]
+    read = _READ_IN.get(name)
+    if read is None:
+        return
+    items, held = items_in(value), object_in(value)
+    if not items and held is not None:
+        path, items = f"{path}.*", [each for inner in held.values() for each in items_in(inner)]
+    cells = (cell for each in items for cell in each.items())
+    keys = (key for key, cell in cells if key not in read and cell not in (None, "", [], {}))
+    yield from (f"{path}.*.{key}" for key in dict.fromkeys(keys))
 
 
 def misfit(value: object, shape: Shape, place: str) -> str | None:
@@ -116,10 +135,18 @@ def messages_of(value: object) -> Messages | None:
         return None
     # Tables add the keys of other messages as None, on which chat templates fail.
     return [
-        {key: item for key, item in message.items() if item is not None or key == "content"}
+        {key: item for key, item in _turn(message).items() if item is not None or key == "content"}
         for message in value
         if isinstance(message, Mapping)
     ] or None
+
+
+def _turn(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A message, also where it is ShareGPT's, with role and content."""
+    if "from" not in message or message.get("role") is not None:
+        return message
+    name = message["from"]
+    return {"role": ROLES.get(name, name), "content": message.get("value")}
 
 
 def chat_text(prompt: object) -> str:

@@ -1,12 +1,12 @@
 """All trainers by name, and rows of unknown layout. A new trainer is a module, listed in `_ALL`."""
 
 from collections.abc import Iterator, Mapping, Set
-from typing import Final
+from typing import Any, Final
 
 from citemark_schemas import Rollout
-from citemark_schemas.cells import object_in
+from citemark_schemas.cells import object_in, value_at
 from citemark_schemas.envelope import rollout_of
-from citemark_schemas.rows import ALIASES
+from citemark_schemas.rows import ALIASES, CHATS, FAINT, SOURCES
 from citemark_service.settings import Settings
 from citemark_service.trainers.axolotl import AXOLOTL
 from citemark_service.trainers.carr import CARR
@@ -22,7 +22,7 @@ from citemark_service.trainers.rows import (
     Row,
     Task,
     messages_of,
-    value_at,
+    unread_keys,
 )
 from citemark_service.trainers.skyrl import SKYRL
 from citemark_service.trainers.slime import SLIME
@@ -58,13 +58,13 @@ TRAINERS: Final[Mapping[str, Trainer]] = {each.name: each for each in _ALL}
 LAYOUTS: Final[Mapping[str, Trainer]] = {**TRAINERS, CITEMARK.name: CITEMARK}
 
 _PLACES: Final = dict.fromkeys((
-    *("label", "ground_truth", "reward_model.ground_truth", "answer", "tests", "info"),
-    *("extra_info", "metadata.remote_env_info", "metadata", "verify_extra"),
+    *("label", "ground_truth", "reward_model.ground_truth", "reward_model", "answer", "tests"),
+    *("info", "extra_info", "metadata.remote_env_info", "metadata", "verify_extra"),
     *(path for trainer in _ALL for path in trainer.paths),
 ))  # fmt: skip
-"""Places of an envelope in any layout, highest precedence first; the row itself is last."""
+"""Places of an envelope in any layout, after the row itself."""
 _PROMPTS: Final = dict.fromkeys((
-    *("prompt", "messages", "responses_create_params.input", "input_messages", "history"),
+    *(*CHATS, "responses_create_params.input", "input_messages", "history"),
     *(trainer.prompt_at[0] for trainer in _ALL),
 ))  # fmt: skip
 _NESTED: Final = frozenset({
@@ -73,22 +73,33 @@ _NESTED: Final = frozenset({
 })  # fmt: skip
 _HEADS: Final = frozenset(path.partition(".")[0] for path in _PLACES)
 _PROMPT_HEADS: Final = frozenset(path.partition(".")[0] for path in _PROMPTS)
+_JUDGED: Final = frozenset(FIELDS) - {"id", "group"}
 _OF_VERL: Final = frozenset({"style", "index"})  # what its loader reads beside the envelope
 _DEEPEST: Final = 4
 _CARRIERS: Final = (_HEADS | {path.partition(".")[0] for path in _PROMPTS}) - {"metadata"}
-READ: Final = frozenset({*FIELDS, *_CARRIERS, *ALIASES, "knobs", "reasoning"})
-"""Columns that a conversion reads."""
+READ: Final = frozenset({*FIELDS, *_CARRIERS, *ALIASES, "knobs"})
+"""Columns that a rollout is read from, but for its response."""
 
 
-def unread_in(row: Row) -> Iterator[str]:
-    """Dotted paths of what a conversion does not read: columns, and keys of the envelopes in it."""
+def unread_in(row: Row, also: Set[str], fields: Row) -> Iterator[str]:
+    """Dotted paths of what is not read: columns, and keys of what is read in them.
+
+    `also` are columns that are read besides; `fields` is the row with what is mapped and without
+    what gives way to that.
+    """
+    sourced = not row.keys().isdisjoint({*SOURCES, "documents"})
     for name, value in row.items():
-        if name in _PROMPT_HEADS:
+        if name in also or name in _PROMPT_HEADS or value in (None, "", [], {}):
             continue
         if name in _NESTED:
             yield from _unread_inside(name, value, 0)
-        elif name not in READ:
+        elif name not in READ or (name in FAINT and sourced):
             yield name
+        else:
+            yield from unread_keys(name, value)
+    read = messages_of(prompt_anywhere(fields))
+    chats = ((path, messages_of(value_at(row, path))) for path in _PROMPTS if path not in also)
+    yield from (path for path, chat in chats if chat not in (None, read))
 
 
 def _unread_inside(path: str, value: object, depth: int) -> Iterator[str]:
@@ -100,7 +111,9 @@ def _unread_inside(path: str, value: object, depth: int) -> Iterator[str]:
     for name, inner in held.items():
         if name in _NESTED:
             yield from _unread_inside(f"{path}.{name}", inner, depth + 1)
-        elif name not in READ - _NESTED and name not in _OF_VERL and inner not in (None, ""):
+        elif name in READ:
+            yield from unread_keys(f"{path}.{name}", inner)
+        elif name not in _OF_VERL and inner not in (None, ""):
             yield f"{path}.{name}"
 
 
@@ -112,20 +125,36 @@ def served_routes(settings: Settings) -> tuple[Route, ...]:
     )
 
 
-def rollout_anywhere(row: Row, ignored: Set[str] = frozenset()) -> Rollout:
-    """As `Trainer.read_rollout`, but looks at the places of all trainers."""
+def rollout_anywhere(
+    row: Row,
+    ignored: Set[str] = frozenset(),
+    *,
+    response: str = "",
+    tool_output: str | None = None,
+    chosen: Set[str] = frozenset(),
+    sources_needed: bool = True,
+) -> Rollout:
+    """As `Trainer.read_rollout`, but looks at the places of all trainers, which have to agree.
+
+    `chosen` are fields of which the row's own counts, whatever stands elsewhere; the others are
+    those of `rollout_of`.
+    """
     values = {path: value_at(row, path) for path in _PLACES}
     places = {path: value for path, value in values.items() if value is not None}
     rest = {name: value for name, value in row.items() if name not in _HEADS}
     return rollout_of(
-        {**places, "row": rest},
-        response="",
-        prompt=_prompt_anywhere(row),
+        {"row": rest, **places},
+        response=response,
+        prompt=prompt_anywhere(row),
+        tool_output=tool_output,
         ignored_rubric_keys=ignored,
+        agreeing=_JUDGED - chosen,
+        sources_needed=sources_needed,
     )
 
 
-def _prompt_anywhere(row: Row) -> object:
+def prompt_anywhere(row: Row) -> object:
+    """The value of the first place of a prompt that has one, or None."""
     values = (value_at(row, path) for path in _PROMPTS)
     return next((value for value in values if messages_of(value) is not None), None)
 
@@ -135,13 +164,16 @@ def task_of(
     trainer: Trainer | None,
     template: PromptTemplate,
     ignored: Set[str] = frozenset(),
+    **reading: Any,
 ) -> Task:
     """The task of a row; `trainer` is None where its layout is unknown.
 
-    Raises `EnvelopeError` as `Trainer.read_rollout`, and `ValueError` if the template fails.
+    `reading` is for `rollout_anywhere`. Raises `EnvelopeError` as `Trainer.read_rollout`, and
+    `ValueError` if the template fails.
     """
-    read = rollout_anywhere if trainer is None else trainer.read_rollout
-    rollout = read(row, ignored)
-    own = _prompt_anywhere(row) if trainer is None else trainer.prompt(row)
+    if trainer is None:
+        own, rollout = prompt_anywhere(row), rollout_anywhere(row, ignored, **reading)
+    else:
+        own, rollout = trainer.prompt(row), trainer.read_rollout(row, ignored)
     prompt = None if template.replaces else messages_of(own)
     return Task(rollout, prompt or template.messages(rollout, row))

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from citemark_schemas import Rollout, rollout_of
+from citemark_schemas.cells import value_at
 from citemark_service.trainers.faults import Fault
 from citemark_service.trainers.route import Body, Route
-from citemark_service.trainers.rows import Row, Shape, Task, envelope_of, envelope_text, value_at
+from citemark_service.trainers.rows import Row, Shape, Task, envelope_of, envelope_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
