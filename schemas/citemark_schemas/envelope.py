@@ -357,6 +357,8 @@ def _apart_message(name: str, cell: object, counts: Set[int]) -> str:
     if rubrics:
         return _RUBRICS_APART if held else ""
     column = list(held.values()) if isinstance(held, dict) else held or []
+    if weights and isinstance(cell, str) and held is None:
+        column = cell.split(",")[1:]  # one alone is the row's own
     apart = weights or len(column) in counts
     return _WEIGHTS_APART if apart and any(could_matter("", each) for each in column) else ""
 

@@ -39,6 +39,7 @@ _SIGN_WORDS: Final = frozenset({
     *POLARITIES, "good", "bad", "bonus", "malus", "penalty", "penalties", "reward", "pitfall",
     "pitfalls", "deduction", "deductions", "deduct", "demerit", "demerits", "desirable",
     "undesirable", "desired", "undesired", "unwanted", "avoid", "not",
+    "violation", "violations", "defect", "defects", "forbidden", "prohibited", "inverted",
 })  # fmt: skip
 _DEGREES: Final = frozenset({
     "essential", "important", "optional", "critical", "crucial", "vital", "mandatory", "required",
@@ -55,7 +56,7 @@ SETTLED: Final[Mapping[tuple[bool, bool], Set[str]]] = {
 _ANSWERS: Final = frozenset({"true", "false", "yes", "no"})
 _FILLERS: Final = frozenset({
     "criteria", "criterion", "rubric", "rubrics", "item", "items", "point", "points", "to", "have",
-    "be", "of", "very", "highly", "common", "type", "polarity", "sign", "level", "priority",
+    "be", "do", "of", "very", "highly", "common", "type", "polarity", "sign", "level", "priority",
     "importance", "severity", "impact", "weight",
 })  # fmt: skip
 _WORD: Final = re.compile(r"[^\W_]+|[+−–-]")
@@ -71,8 +72,8 @@ _TELLING_KEYS: Final = frozenset({
     "deduction", "deductions", "pitfall", "pitfalls", "critical", "criticality", "necessity",
     "mandatory", "optional", "required", "rank", "tier", "grade", "if", "when", "unless",
     "condition", "conditions", "conditional", "precondition", "preconditions", "prerequisite",
-    "prerequisites", "depends", "requires", "applies", "sub",
-    "subcriteria",
+    "prerequisites", "depends", "requires", "applies", "applicable",
+    "sub", "subcriteria", "weightage", "rating", "multiplier", "coefficient",
 })  # fmt: skip
 """Words of a key that say a weight, sign, level, condition or nesting whatever the value."""
 _CAMEL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -89,7 +90,7 @@ _WEIGHT_IN_TEXT: Final = re.compile(
     rf"^\s*(?:[\[(]{_MARK}[\])]|{_MARK}:)"
     r"|^\s*(?:essential|important|optional) criteri(?:a|on)\s*:"
     r"|^\s*[\[(](?:essential|important|optional|critical|(?:must|nice to)[ -]have)[\])]"
-    rf"|[\[(]{_MARK}[\])][\s.]*$|(?:[:;—–]\s*|\s(?=[+−–-])){_WEIGHT}[\s.]*$",
+    rf"|(?<![=<>+*/^-] )[\[(]{_MARK}[\])][\s.]*$|(?:[:;—–]\s*|\s(?=[+−–-])){_WEIGHT}[\s.]*$",
     re.IGNORECASE,
 )
 """As in "[-2] …", "5 points: …", "… (weight: 3)"; a plain number in brackets is a citation."""
@@ -199,8 +200,9 @@ def weight_hint(item: Mapping[str, Any], title: str, statement: str, settled: Se
             words = _words_of_weight(text[:_LABEL_CUT]) - settled
             if words or isinstance(label, Mapping) or (unsigned and _PITFALL.match(text)):
                 return f"{key} {reprlib.repr(label)} may be a weight or a sign"
-    if "low" not in settled and (found := _WEIGHT_IN_TEXT.search(statement)):
-        return f"the text seems to say a weight, {reprlib.repr(found[0].strip())}"
-    if unsigned and (found := _DEFECT_IN_TEXT.match(statement)):
-        return f"the text seems to name a defect, {reprlib.repr(found[0].strip())}"
+    for text in (statement, title):
+        if "low" not in settled and (found := _WEIGHT_IN_TEXT.search(text)):
+            return f"the text seems to say a weight, {reprlib.repr(found[0].strip())}"
+        if unsigned and (found := _DEFECT_IN_TEXT.match(text)):
+            return f"the text seems to name a defect, {reprlib.repr(found[0].strip())}"
     return ""

@@ -288,7 +288,7 @@ def test_a_map_that_is_none_is_refused(rows: WriteRows, pair: str, told: str) ->
         ("answer", "In 1963", "In 1963"),
         ("ground_truth", ["1963", "in 1963"], "1963 or: in 1963"),
         ("label", 1963, "1963"),
-        ("ideal_completion", "x = (-5)", "x = (-5)"),
+        ("ideal_completion", "Below (-5)", "Below (-5)"),
     ],
 )
 def test_a_reference_answer_is_left_by_name_or_a_criterion(
