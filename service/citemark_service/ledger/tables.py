@@ -1,9 +1,9 @@
-"""The ledger's tables, and scored rollouts as their rows. `migrations/` creates the tables. Pure.
+"""The ledger's tables, and scored rollouts as their rows. Pure.
 
 A rollout is a row of short columns to filter and sort by, and a compressed `detail` with all the
 rest. Samples of a prompt share a row of `prompts`. Curves are read from `steps` and `groups`,
-which every batch updates, so that no page has to aggregate rollouts. A test compares the tables
-with those of the migrations.
+which every batch updates, so that no page has to aggregate rollouts. The first migration makes the
+tables as they stand here.
 """
 
 import hashlib
@@ -22,10 +22,11 @@ from citemark_service.score.rollout import ScoredRollout
 
 metadata = sa.MetaData()
 
-SERIAL = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite increments only INTEGER keys
+# SQLite increments only INTEGER keys.
+_SERIAL: Final = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
-def columns(kind: Any, *names: str, nullable: bool = False) -> Iterator[sa.Column[Any]]:
+def _columns(kind: Any, *names: str, nullable: bool = False) -> Iterator[sa.Column[Any]]:
     for name in names:
         yield sa.Column(name, kind, nullable=nullable)
 
@@ -46,20 +47,20 @@ prompts = sa.Table(
 rollouts = sa.Table(
     "rollouts",
     metadata,
-    sa.Column("seq", SERIAL, primary_key=True, autoincrement=True),
-    *columns(sa.String(256), "run"),
-    *columns(sa.BigInteger, "step"),
-    *columns(sa.String(512), "group_key", "sample_id"),
+    sa.Column("seq", _SERIAL, primary_key=True, autoincrement=True),
+    *_columns(sa.String(256), "run"),
+    *_columns(sa.BigInteger, "step"),
+    *_columns(sa.String(512), "group_key", "sample_id"),
     sa.Column("once", sa.LargeBinary, unique=True),
-    *columns(sa.LargeBinary, "prompt_id"),
-    *columns(sa.String(64), "rollout_hash"),
-    *columns(sa.Float, "at", "scale", "format_bonus", "latency_s"),
-    *columns(sa.Float, "reward", "rubric_reward", "citation_f1", nullable=True),
-    *columns(sa.Integer, "fabricated", "addressed", "chars"),
-    *columns(sa.String(32), "refusal", "failure", nullable=True),
-    *columns(sa.Boolean, "cached"),
-    *columns(sa.String(256), "model"),
-    *columns(sa.LargeBinary, "detail"),  # last: columns behind a large value are slow to read
+    *_columns(sa.LargeBinary, "prompt_id"),
+    *_columns(sa.String(64), "rollout_hash"),
+    *_columns(sa.Float, "at", "scale", "format_bonus", "latency_s"),
+    *_columns(sa.Float, "reward", "rubric_reward", "citation_f1", nullable=True),
+    *_columns(sa.Integer, "fabricated", "addressed", "chars"),
+    *_columns(sa.String(32), "refusal", "failure", nullable=True),
+    *_columns(sa.Boolean, "cached"),
+    *_columns(sa.String(256), "model"),
+    *_columns(sa.LargeBinary, "detail"),  # last: columns behind a large value are slow to read
     sa.Index("rollouts_by_place", "run", "step", "group_key"),
     sa.Index("rollouts_by_step", "run", "step", "seq"),
     sa.Index("rollouts_by_age", "at"),
@@ -80,12 +81,12 @@ steps = sa.Table(
     metadata,
     sa.Column("run", sa.String(256), primary_key=True),
     sa.Column("step", sa.BigInteger, primary_key=True, autoincrement=False),
-    *columns(sa.Integer, "rollouts", "rewarded", "refused", "failed", "judged", "cited"),
-    *columns(sa.Float, "reward_sum", "reward_squares"),
-    *columns(sa.Float, "reward_min", "reward_max", nullable=True),
-    *columns(sa.Float, "rubric_sum", "f1_sum", "format_sum"),
-    *columns(sa.Integer, "fabricated", "addressed"),
-    *columns(sa.Float, "chars_sum", "chars_squares", "chars_reward", "first_at", "last_at"),
+    *_columns(sa.Integer, "rollouts", "rewarded", "refused", "failed", "judged", "cited"),
+    *_columns(sa.Float, "reward_sum", "reward_squares"),
+    *_columns(sa.Float, "reward_min", "reward_max", nullable=True),
+    *_columns(sa.Float, "rubric_sum", "f1_sum", "format_sum"),
+    *_columns(sa.Integer, "fabricated", "addressed"),
+    *_columns(sa.Float, "chars_sum", "chars_squares", "chars_reward", "first_at", "last_at"),
 )
 """Counts and sums of one step of one run. `judged` counts rubric rewards, `cited` citation F1s;
 `chars_squares` and `chars_reward` are sums over rollouts with a reward, for the correlation of
@@ -97,9 +98,9 @@ groups = sa.Table(
     sa.Column("run", sa.String(256), primary_key=True),
     sa.Column("step", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("group_key", sa.String(512), primary_key=True),
-    *columns(sa.Integer, "rollouts", "rewarded", "failed"),
-    *columns(sa.Float, "reward_sum", "last_at"),
-    *columns(sa.Float, "reward_min", "reward_max", nullable=True),
+    *_columns(sa.Integer, "rollouts", "rewarded", "failed"),
+    *_columns(sa.Float, "reward_sum", "last_at"),
+    *_columns(sa.Float, "reward_min", "reward_max", nullable=True),
     sa.Index("groups_by_age", "last_at"),
 )
 """Counts and sums over the samples of one prompt in one step."""
