@@ -88,7 +88,7 @@ lint-docker: $(DEV)
 	$(BIN)/hadolint docker/Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec $(COMPOSE_FILES)
 	@if docker compose version >/dev/null 2>&1; \
-	then GRAFANA_ADMIN_PASSWORD=any docker compose $(COMPOSE_FILES:%=-f %) config --quiet \
+	then CITEMARK_API_TOKEN=any GRAFANA_ADMIN_PASSWORD=any docker compose $(COMPOSE_FILES:%=-f %) config --quiet \
 		&& echo "compose: config ok"; \
 	else echo "compose: no docker compose client here; checked against the schema only"; fi
 

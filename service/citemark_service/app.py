@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from importlib.metadata import version
 
+from fastapi import Depends
 from opentelemetry.trace import NoOpTracer, Tracer
 from starlette.middleware import Middleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -15,7 +16,7 @@ from citemark_service.ledger.reading import LedgerReader
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from citemark_service.web.admission import Admission, Reads
+from citemark_service.web.admission import Admission, Guesses, Reads
 from citemark_service.web.envelope import Envelope, TokenGate
 from citemark_service.web.openapi import Citemark
 from citemark_service.web.problems import HANDLERS
@@ -23,7 +24,9 @@ from citemark_service.web.routes.operations import about_router, health_router
 from citemark_service.web.routes.rescore import rescore_router
 from citemark_service.web.routes.score import score_router, stream_router
 from citemark_service.web.routes.trainers import TrainerEndpoint, gym_router, trainer_router
-from citemark_service.web.ui.routes import PageDoor, ui_router
+from citemark_service.web.site import SameSite
+from citemark_service.web.ui.docs import docs_router
+from citemark_service.web.ui.routes import PageDoor, Passes, ui_router
 from citemark_service.web.ui.templates import Templates, answer_with_pages
 
 
@@ -51,7 +54,9 @@ def create_app(
     library, metrics = load_library(settings.rubrics_dir), metrics or Metrics()
     admission = Admission(settings, metrics)
     metrics.add_rubrics(each.title for known in library.sets() for each in known.criteria)
-    reads, templates, token = Reads(), Templates(), settings.api_token
+    reads, token, guesses = Reads(), settings.api_token, Guesses(settings.max_wrong_tokens)
+    passes = None if token is None else Passes(token, guesses, settings.page_login_s)
+    templates = Templates(guarded=passes is not None)
 
     @asynccontextmanager
     async def lifespan(_: Citemark) -> AsyncIterator[None]:
@@ -65,13 +70,7 @@ def create_app(
             yield
 
     envelope = Middleware(Envelope, admission=admission, metrics=metrics, tracer=tracer)
-    middleware = [envelope, Middleware(TokenGate, token=token)]
-    if token is not None:
-        # Before the gate: the door turns a browser's cookie into the token.
-        middleware.insert(1, Middleware(PageDoor, token=token, templates=templates))
-    if settings.trusted_proxies:
-        proxies = list(settings.trusted_proxies)
-        middleware.insert(0, Middleware(ProxyHeadersMiddleware, trusted_hosts=proxies))
+    gate = Middleware(TokenGate, token=token, guesses=guesses)
     app = Citemark(
         admission=admission,
         judge=judge,
@@ -79,10 +78,12 @@ def create_app(
         summary="Rubric and citation rewards for research refiners.",
         version=version("citemark"),
         lifespan=lifespan,
+        dependencies=[Depends(SameSite(settings))],
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         exception_handlers=answer_with_pages(HANDLERS, templates),
-        middleware=middleware,
+        middleware=_order(settings, envelope, gate, passes, templates),
         # FastAPI's own telemetry would record paths and quote bodies that it cannot parse.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
@@ -101,9 +102,28 @@ def create_app(
         stream_router(pipeline, admission),
         trainer_router(TrainerEndpoint(pipeline, admission, metrics.registry)),
         gym_router(admission),
-        ui_router(pipeline, admission, reads, view, ledger),
+        ui_router(pipeline, admission, reads, view, ledger, templates=templates, passes=passes),
+        docs_router(templates),
         health_router(admission, judge, metrics),
         about_router(library, judge, version=app.version),
     ):
         app.include_router(router)
     return app
+
+
+def _order(
+    settings: Settings,
+    envelope: Middleware,
+    gate: Middleware,
+    passes: Passes | None,
+    templates: Templates,
+) -> list[Middleware]:
+    """What a request goes through, from outside to inside."""
+    order = [envelope, gate]
+    if passes is not None:
+        # Before the gate, which lets in what came through this door.
+        order.insert(1, Middleware(PageDoor, passes=passes, templates=templates))
+    if settings.trusted_proxies:
+        proxies = list(settings.trusted_proxies)
+        order.insert(0, Middleware(ProxyHeadersMiddleware, trusted_hosts=proxies))
+    return order

@@ -79,6 +79,14 @@ class UnknownCoding(RequestError, status=415, error="unknown_coding"):
     """The body's `Content-Encoding` is none that is read; the message names those that are."""
 
 
+class Misplaced(RequestError, status=403, error="cross_site"):
+    """A browser sent this for another site, or under a name that may be another site's."""
+
+
+class WrongTokens(RequestError, status=429, error="wrong_tokens"):
+    """So many wrong tokens came from the caller's address that none is looked at for a while."""
+
+
 class HeadersTooLarge(RequestError, status=431, error="headers_too_large"):
     """The request's headers are over their limit."""
 

@@ -22,6 +22,7 @@ from citemark_service.errors import SettingsError
 from citemark_service.settings import JUDGES, Settings
 from citemark_service.telemetry.logs import start_log
 from citemark_service.web.openapi import Citemark
+from citemark_service.web.site import is_loopback
 
 _log = logging.getLogger("citemark.serve")
 
@@ -138,8 +139,17 @@ def _divide_files(settings: Settings) -> tuple[int, int, int]:
 
 
 def run(app: Citemark) -> None:
-    """Serve until a signal comes. Raises `SettingsError` where the port cannot be listened on."""
+    """Serve until a signal comes.
+
+    Raises `SettingsError` where the port cannot be listened on, or others could reach a service
+    without a token, and `no_token` does not say that they may.
+    """
     settings = app.admission.settings
+    if not (settings.api_token or settings.no_token or is_loopback(settings.host)):
+        raise SettingsError(
+            f"others can reach {settings.host}: set CITEMARK_API_TOKEN (openssl rand -hex 32), "
+            "or say --no-token"
+        )
     start_log(settings)
     # What was built so far lives until the end. Unfrozen, each full collection walks it again,
     # which held the event loop for 150 ms in the middle of a large batch.

@@ -28,7 +28,7 @@ _NEAR = 0.7  # PROT is .75 from PORT, FOO .29
 _CLIENTS = ("URL", "DEADLINE_S", "RUN", "KNOBS")
 """Under the same prefix, but read by `citemark_grpo.settings`: both may start from one shell."""
 _MIB = 1024 * 1024
-_URL_SAFE = re.compile(r"[A-Za-z0-9._~-]+")
+_TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,}")
 
 
 OptionalField = Literal[
@@ -66,9 +66,9 @@ def _known_judge(name: str) -> str:
 
 def _check_token(token: SecretStr) -> SecretStr:
     """A token as it is: some clients can carry it in their URL only, where most else is escaped."""
-    if not _URL_SAFE.fullmatch(token.get_secret_value()):
+    if not _TOKEN.fullmatch(token.get_secret_value()):
         raise ValueError(
-            "must be letters, digits, '-', '.', '_' or '~', at least one: openssl rand -hex 32"
+            "must be 16 or more of letters, digits, '-', '.', '_' and '~': openssl rand -hex 32"
         )
     return token
 
@@ -99,6 +99,17 @@ class Settings(BaseSettings, Knobs):
     """Share of the requests that are traced; one that comes with a trace is as its caller says."""
     api_token: Annotated[SecretStr, AfterValidator(_check_token)] | None = None
     """What callers must send; open to everyone where absent."""
+    no_token: bool = False
+    """Serve without a token on a `host` that others can reach, which is refused otherwise."""
+    max_wrong_tokens: int = Field(30, ge=1)
+    """Of one address before its tokens are not looked at for a minute, unless it sent the right one
+    within the hour."""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_list)] = ()
+    """Names by which browsers may reach the service besides addresses, `localhost` and `host`, so
+    that no other site can take its place: a JSON list, or commas between; `*` is any. Absent, it
+    is any where a token is needed and `host` is no loopback address."""
+    page_login_s: int = Field(43_200, ge=1)
+    """How long a browser that was told the token may open the pages."""
 
     judge: Annotated[str, AfterValidator(_known_judge)] = "embedded"
     """`vllm` is any OpenAI-compatible server; `openai` goes through the vendor's SDK."""

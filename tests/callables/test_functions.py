@@ -157,7 +157,7 @@ def test_of_many_rows_the_refused_one_is_named(citemark_url):
 
 
 def test_a_wrong_token_is_no_rows_fault(start):
-    url = start(api_token="t0ken").server.url
+    url = start(api_token="t0ken-of-the-service").server.url
     with pytest.raises(Refused, match=r"^http.* answered 401: no token, or a wrong one"):
         batch_of([for_verl()] * 2, url=url)
 

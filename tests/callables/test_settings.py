@@ -81,12 +81,12 @@ def test_a_row_is_filled_up_only_where_it_is_open():
 
 def test_the_service_takes_every_variable_of_the_client_from_the_same_shell(monkeypatch):
     monkeypatch.setenv("CITEMARK_URL", URL)
-    monkeypatch.setenv("CITEMARK_API_TOKEN", "shared")
+    monkeypatch.setenv("CITEMARK_API_TOKEN", "shared-by-both-of-them")
     for name in ClientSettings.model_fields.keys() - {"url", "api_token"}:
         monkeypatch.setenv(f"CITEMARK_{name.upper()}", "1")
     token = load_service_settings().api_token
     assert token is not None
-    assert token.get_secret_value() == "shared"
+    assert token.get_secret_value() == "shared-by-both-of-them"
 
 
 def test_what_both_read_is_meant_for_both():

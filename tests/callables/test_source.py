@@ -167,10 +167,10 @@ async def test_a_failed_sample_gets_the_mean_of_its_prompts_rewards(source, serv
 
 
 async def test_the_token_opens_the_service(start):
-    url = start(api_token="t0ken").server.url
+    url = start(api_token="t0ken-of-the-service").server.url
     refused, scored = [
         await outcomes_of(source_of(ClientSettings(url=url, api_token=token)), [rollout()])
-        for token in ("another", "t0ken")
+        for token in ("another", "t0ken-of-the-service")
     ]
     assert refused_with(refused[0]) == 401
     assert rewards(scored) == [0.0]

@@ -304,14 +304,14 @@ def test_a_foreign_output_file_is_left_alone(rows, output, content):
         (["--url", "http://"], ["names no host"]),
         (["--url", "http://host:port"], ["port"]),
         (["-o", "no/such/folder/results.jsonl"], ["cannot write"]),
-        (["--api-token", "s3same"], ["--url"]),
-        (["--url", "http://127.0.0.1:1/t/s3same"], ["cannot reach http://127.0.0.1:1"]),
+        (["--api-token", "open-s3same-to-me"], ["--url"]),
+        (["--url", "http://127.0.0.1:1/t/open-s3same-to-me"], ["cannot reach http://127.0.0.1:1"]),
     ],
 )
 def test_a_mistaken_flag_is_one_line(rows, arguments, parts):
     result = cli("score", rows(named("a")), *arguments, status=2)
     assert all(part in result.stderr for part in parts), result.stderr
-    assert "s3same" not in result.stderr
+    assert "open-s3same-to-me" not in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -331,14 +331,18 @@ def test_a_mistaken_variable_is_one_line(rows, variable, hint):
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[str]:
-    """The address of a service whose token is `s3same`."""
-    with begin(api_token=SecretStr("s3same")) as service:
+    """The address of a service whose token is `open-s3same-to-me`."""
+    with begin(api_token=SecretStr("open-s3same-to-me")) as service:
         yield service.server.url
 
 
 @pytest.mark.parametrize(
     ("environment", "options"),
-    [("s3same", ["{}"]), ("another", ["{}", "--api-token", "s3same"]), (None, ["{}/t/s3same"])],
+    [
+        ("open-s3same-to-me", ["{}"]),
+        ("another-services", ["{}", "--api-token", "open-s3same-to-me"]),
+        (None, ["{}/t/open-s3same-to-me"]),
+    ],
     ids=["environment", "flag", "path"],
 )
 def test_a_service_gets_its_token(rows, guarded, environment, options):
@@ -347,7 +351,7 @@ def test_a_service_gets_its_token(rows, guarded, environment, options):
     cli("score", rows([ROW]), "--url", *given, says=says, env=env)
 
 
-@pytest.mark.parametrize("options", [[], ["--api-token", "wr0ng"]])
+@pytest.mark.parametrize("options", [[], ["--api-token", "wr0ng-of-18-letters"]])
 def test_a_missing_or_wrong_token_is_told_once(rows, output, guarded, options):
     result = cli("score", rows(FORTY), "--url", guarded, "-o", output, *options, status=1)
     told = " ".join(result.stderr.split())

@@ -112,16 +112,19 @@ async def test_300_idle_and_50_dripping_connections_keep_nobody_out(start):
 
 
 @pytest.mark.parametrize(
-    ("host", "max_items", "says"),
+    ("flags", "max_items", "says"),
     [
-        (None, "many", "max_items"),
-        (None, "1", "Error: cannot listen on {host}:{port}: Address already in use"),
-        ("192.0.2.1", "1", "Error: cannot listen on 192.0.2.1:"),
+        ((), "many", "max_items"),
+        ((), "1", "Error: cannot listen on {host}:{port}: Address already in use"),
+        (("--host", "192.0.2.1", "--no-token"), "1", "Error: cannot listen on 192.0.2.1:"),
+        (("--host", "0.0.0.0"), "1", "Error: others can reach 0.0.0.0: set CITEMARK_API_TOKEN"),
+        (("--host", "::"), "1", "or say --no-token"),
+        (("--host", "0.0.0.0", "--no-token"), "1", "Error: cannot listen on 0.0.0.0:"),
     ],
-    ids=["a bad setting", "a taken port", "a host that is not ours"],
+    ids=["a bad setting", "a taken port", "not ours", "open", "open by another name", "meant"],
 )
-def test_serve_says_in_one_line_why_it_cannot(citemark_url, host, max_items, says):
-    taken, _, port = citemark_url.removeprefix("http://").rpartition(":")
-    flags = ("--host", host or taken, "--port", port)
-    says = says.format(host=taken, port=port)
-    cli("serve", *flags, status=2, says=says, env={"CITEMARK_MAX_ITEMS": max_items})
+def test_serve_says_in_one_line_why_it_cannot(citemark_url, flags, max_items, says):
+    host, _, port = citemark_url.removeprefix("http://").rpartition(":")
+    says = says.format(host=host, port=port)
+    env = {"CITEMARK_MAX_ITEMS": max_items}
+    cli("serve", "--host", host, "--port", port, *flags, status=2, says=says, env=env)

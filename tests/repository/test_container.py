@@ -62,7 +62,7 @@ def test_the_image_ends_as_a_fixed_user_and_serves(instructions):
     last = dict(instructions)
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", last["USER"])
     assert json.loads(last["ENTRYPOINT"]) == ["citemark"]
-    assert json.loads(last["CMD"])[0] == "serve"
+    assert json.loads(last["CMD"]) == ["serve", "--host", "0.0.0.0"]  # which asks for a token
     assert last["STOPSIGNAL"] == "SIGTERM"
 
 
@@ -99,7 +99,8 @@ def test_every_variable_is_a_setting_or_in_the_example():
 
 
 def test_compose_points_the_service_at_the_model_that_vllm_serves(services):
-    environment = services["citemark"]["environment"]
+    environment = dict(services["citemark"]["environment"])
+    assert environment.pop("CITEMARK_API_TOKEN").startswith("${CITEMARK_API_TOKEN:?")
     flags = services["vllm"]["command"]
     settings = Settings(**{k.removeprefix("CITEMARK_").lower(): v for k, v in environment.items()})
     assert settings.judge == "vllm"

@@ -141,13 +141,35 @@ def test_routes_keep_their_names_in_the_metrics(closed, rollout):
     assert not any("/t/" in route for route in routes)
 
 
-@pytest.mark.parametrize("token", ["", "a/b", "with blank", "äöü", "a+b=", "a%41"])
-def test_a_token_that_fits_in_no_url_is_refused_at_the_start(monkeypatch, token):
+@pytest.mark.parametrize(
+    "token",
+    ["", "of-15-characters"[:15], "a/b" * 9, "with blanks in it all", "äöü" * 9, "a+b=" * 9],
+)
+def test_a_token_that_fits_in_no_url_or_can_be_guessed_is_refused_at_the_start(monkeypatch, token):
     monkeypatch.setenv("CITEMARK_API_TOKEN", token)
     with pytest.raises(SettingsError, match="api_token") as raised:
         load_settings()
     assert not token or token not in str(raised.value)
     assert TOKEN not in repr(Settings(api_token=SecretStr(TOKEN)))
+
+
+def test_who_guesses_is_not_heard_for_a_while(start):
+    service = start(api_token=SecretStr(TOKEN), max_wrong_tokens=5)
+    ways = [{"headers": {"X-Api-Key": WRONG}}, {"params": {"token": WRONG}}]
+    guesses = [service.client.post("/rm", **ways[number % 2]) for number in range(5)]
+    guesses += [service.client.get(f"/ui/?token={WRONG}"), service.client.post("/rm", **ways[0])]
+    guesses += [service.client.post("/ui/login", data={"token": WRONG})]
+    right = service.client.post("/rm", headers={"X-Api-Key": TOKEN})
+    assert [each.status_code for each in (*guesses, right)] == [401] * 5 + [429] * 4
+    assert right.headers["retry-after"] == "60"
+    assert service.client.post("/rm").status_code == 401  # with none, how to send it
+    assert service.client.get("/healthz", params={"token": WRONG}).status_code == 200
+
+
+def test_who_shares_an_address_with_one_that_guesses_is_heard(start, rollout):
+    service = start(api_token=SecretStr(TOKEN), max_wrong_tokens=1)
+    for token, status in ((TOKEN, 200), (WRONG, 401), (WRONG, 401), (TOKEN, 200)):
+        assert service.post(rollout(), headers={"X-Api-Key": token}).status_code == status
 
 
 def test_hostile_paths_and_queries_cost_little(closed):

@@ -24,7 +24,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 900}},
     "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}},
 }
-TOKEN = "open-sesame_1"
+TOKEN = "open-sesame_open_1"
 _LOWEST_CONTRAST = Path(__file__).with_name("contrast.js").read_text()
 
 _SIZES = (

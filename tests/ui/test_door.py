@@ -4,6 +4,7 @@ import pytest
 from pydantic import SecretStr
 
 from support.ledger_service import Document, kept_service, page
+from support.running_service import until
 
 TOKEN = "correct-horse.battery~staple_1"
 FORM = {"token": TOKEN}
@@ -59,11 +60,34 @@ def test_the_token_in_the_form_opens_the_pages_and_nothing_else(closed):
     cookie = response.headers["set-cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=Strict" in cookie
+    assert "Max-Age=43200" in cookie
     assert "path" not in cookie.lower()  # the browser takes the folder, behind any prefix
     assert TOKEN not in cookie
     assert "No rollouts yet" in page(closed, "").text
     assert closed.post("/v1/score", json={}).status_code == 401
     assert closed.get("/v1/rubrics").status_code == 401
+
+
+def test_who_logs_out_is_asked_again(closed):
+    assert "Log out" not in closed.get("/ui/login").text
+    closed.post("/ui/login", data=FORM)
+    (form,) = page(closed, "").all("form")
+    assert led_to(closed.post(f"/ui/{form.attributes['action']}")) == "login"
+    assert not closed.cookies
+    assert led_to(closed.get("/ui/")) == "login"
+
+
+def test_a_pass_expires_and_cannot_be_made_to_last(closed, tmp_path):
+    value = closed.post("/ui/login", data=FORM).cookies["citemark_pages"]
+    until_s, _, signed = value.partition(".")
+    closed.cookies.clear()
+    for given, status in ((value, 200), (f"{int(until_s) + 99}.{signed}", 303)):
+        headers = {"Cookie": f"other=1; citemark_pages={given}"}
+        assert closed.get("/ui/", headers=headers).status_code == status
+    with kept_service(tmp_path, api_token=SecretStr(TOKEN), page_login_s=1) as client:
+        value = client.post("/ui/login", data=FORM).cookies["citemark_pages"]
+        headers = {"Cookie": f"citemark_pages={value}"}
+        until(lambda: client.get("/ui/", headers=headers).status_code == 303)
 
 
 @pytest.mark.parametrize("token", ["", "wrong", TOKEN[:-1], "x" * 10_000, "👍"])
@@ -109,12 +133,10 @@ def test_a_token_in_the_address_is_taken_out_of_it(closed, address, place):
 
 @pytest.mark.parametrize("address", ["/ui", "/ui/", "/ui/a/b"])
 def test_an_address_with_the_token_opens_the_pages_as_the_form_does(closed, address):
-    by_form = closed.post("/ui/login", data=FORM).headers["set-cookie"]
-    closed.cookies.clear()
     response = closed.get(f"{address}?token={TOKEN}", follow_redirects=True)
     assert response.status_code == 200
     assert TOKEN not in f"{response.url} {response.text}"
-    assert [each.headers.get("set-cookie") for each in response.history][-1] == by_form
+    assert response.history[-1].headers["set-cookie"].startswith("citemark_pages=")
     assert "No rollouts yet" in page(closed, "").text
 
 
@@ -166,3 +188,18 @@ def test_who_follows_a_link_of_another_site_asks_once_more_from_this_one(closed)
 def test_without_a_token_there_is_no_form(pages):
     assert led_to(pages.get("/ui/login")) == "./"
     assert led_to(pages.post("/ui/login", data={"token": "a"})) == "./"
+
+
+def test_the_documentation_loads_nothing_from_elsewhere(closed):
+    response = closed.get("/docs")
+    policy = closed.get("/ui/login").headers["content-security-policy"]
+    assert response.headers["content-security-policy"] == policy
+    seen = Document(response.text)
+    loaded = [each.attributes.get("src") or each.attributes.get("href") for each in seen.elements]
+    assert {each for each in loaded if each} == {
+        "#main", "openapi.json", "ui/./", "ui/score",
+        "ui/assets/mark.svg", "ui/assets/pages.css", "ui/assets/keys.js",
+    }  # fmt: skip
+    assert not [each for each in seen.all("script") if each.text.strip()]
+    for path in closed.get("/openapi.json").json()["paths"]:
+        assert f" {path}" in seen.text

@@ -201,7 +201,7 @@ def test_only_this_site_can_send_the_form(pages, examples, status, headers):
     here = str(pages.base_url).rstrip("/")
     given = {name: value.format(here=here) for name, value in headers.items()}
     seen = paste(pages, examples[0], status, **given)
-    assert ("Another site" in seen.text) is (status == 403)
+    assert ("another site sent this" in seen.text) is (status == 403)
 
 
 def test_a_page_shows_numbered_claims_where_they_stand_and_what_was_not_read(tmp_path):

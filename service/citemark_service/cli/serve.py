@@ -22,6 +22,7 @@ _LEVELS = click.Choice(["debug", "info", "warning", "error"])
 @click.command("serve")
 @setting_option("host", "Address to listen on.")
 @setting_option("port", "Port to listen on, 0 for any.", type=int, metavar="N")
+@click.option("--no-token", default=None, is_flag=True, help="Let in who has no token.")
 @judge_options
 @setting_option("rubrics_dir", "Folder with further rubric sets.", type=click.Path(path_type=Path))
 @setting_option("ledger", "Keeps rollouts.", metavar="URL")
@@ -30,7 +31,6 @@ _LEVELS = click.Choice(["debug", "info", "warning", "error"])
 @setting_option("otlp_endpoint", "Collector for traces.", metavar="URL")
 def command(**flags: Any) -> None:
     """Run the reward service until SIGTERM or Ctrl-C; what runs is finished.
-
     Every setting and knob is also a variable, CITEMARK_<NAME>; flags win.
     """
     settings, metrics = chosen_settings(flags), Metrics()

@@ -7,12 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, Self, TypeVar
 
+from cachetools import TTLCache
+
 from citemark_service.errors import (
     LedgerError,
     LedgerUnavailable,
     Overloaded,
     ShuttingDown,
     TooLarge,
+    WrongTokens,
 )
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
@@ -174,6 +177,36 @@ async def _limit_time(seconds: float | None, clocks: set[asyncio.Timeout]) -> As
             yield
         finally:
             clocks.discard(clock)
+
+
+_GUESSERS: Final = 10_000
+_SHUT_OUT_S: Final = 60.0
+_KNOWN_S: Final = 3600.0
+
+
+class Guesses:
+    """Wrong tokens by address. For one event loop.
+
+    An address that showed the right one within the hour is never shut out: behind one address
+    there may be many callers.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._wrong: TTLCache[str, int] = TTLCache(_GUESSERS, _SHUT_OUT_S)
+        self._known: TTLCache[str, bool] = TTLCache(_GUESSERS, _KNOWN_S)
+
+    def require_few(self, address: str) -> None:
+        """Raises `WrongTokens`; to be asked before a token is looked at."""
+        if self._wrong.get(address, 0) >= self._limit and address not in self._known:
+            message = f"too many wrong tokens; none is looked at for {_SHUT_OUT_S:g} s"
+            raise WrongTokens(message, retry_after_s=_SHUT_OUT_S)
+
+    def count(self, address: str, *, right: bool) -> None:
+        if right:
+            self._known[address] = True
+        else:
+            self._wrong[address] = self._wrong.get(address, 0) + 1
 
 
 T = TypeVar("T")

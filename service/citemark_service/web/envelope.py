@@ -19,13 +19,15 @@ from pydantic import SecretStr
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from citemark_service.errors import HeadersTooLarge, Unauthorized
+from citemark_service.errors import HeadersTooLarge, Unauthorized, WrongTokens
 from citemark_service.telemetry.logs import log_fields, set_log_context
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.telemetry.traces import Attributes, mark_failed, open_span, set_attributes
-from citemark_service.web.admission import Admission
-from citemark_service.web.problems import to_problem, to_response
+from citemark_service.web.admission import Admission, Guesses
+from citemark_service.web.problems import to_problem, to_refusal, to_response
 
+PAGE_OPEN: Final = "citemark_page_open"
+"""In the scope's state: whether the pages' door let the request in."""
 _PREFIX: Final = "/t/"
 # Readable without a token. Other paths, later ones included, need it.
 _OPEN: Final = frozenset({"/", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"})
@@ -42,8 +44,9 @@ class TokenGate:
     routes, logs and answers never see one.
     """
 
-    def __init__(self, app: ASGIApp, *, token: SecretStr | None) -> None:
+    def __init__(self, app: ASGIApp, *, token: SecretStr | None, guesses: Guesses) -> None:
         self._app = app
+        self._guesses = guesses
         self._wanted = None if token is None else _digest(token.get_secret_value())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,11 +58,15 @@ class TokenGate:
         scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"cookie"]
         tokens = [*_read_headers(Headers(scope=scope)), *_take_path(scope), *_take_query(scope)]
         is_open = scope["method"] in ("GET", "HEAD") and scope["path"] in _OPEN
-        wanted = self._wanted
-        # One of them is enough, since some clients always send a key of their own. All are
-        # compared, so that the time reveals nothing.
-        equal = [wanted and hmac.compare_digest(_digest(each), wanted) for each in tokens]
-        if wanted is None or is_open or any(equal):
+        if is_open or self._wanted is None or scope["state"].get(PAGE_OPEN):
+            await self._app(scope, receive, send)
+            return
+        try:
+            right = self._find(tokens, self._wanted, address_of(scope))
+        except WrongTokens as error:
+            await to_refusal(error)(scope, receive, send)
+            return
+        if right:
             await self._app(scope, receive, send)
             return
         # RFC 6750, section 3: no error code where no token was sent.
@@ -68,6 +75,21 @@ class TokenGate:
         problem = to_problem(Unauthorized(f"the API token {lack}; {_WAYS}"))
         refusal = to_response(Unauthorized.status, problem, {"WWW-Authenticate": challenge})
         await refusal(scope, receive, send)
+
+    def _find(self, tokens: list[str], wanted: bytes, address: str) -> bool:
+        """Whether the right one is among them. Raises `WrongTokens`."""
+        if not tokens:
+            return False
+        self._guesses.require_few(address)
+        # One of them is enough, since some clients always send a key of their own. All are
+        # compared, so that the time reveals nothing.
+        equal = [hmac.compare_digest(_digest(each), wanted) for each in tokens]
+        self._guesses.count(address, right=any(equal))
+        return any(equal)
+
+
+def address_of(scope: Scope) -> str:
+    return (scope.get("client") or ("",))[0]
 
 
 def _digest(text: str) -> bytes:
@@ -137,11 +159,8 @@ class Envelope:
                 limit = self._admission.settings.max_header_bytes
                 # Again, since not every server bounds them before.
                 if sum(len(name) + len(value) for name, value in scope["headers"]) > limit:
-                    problem = to_problem(
-                        HeadersTooLarge(f"the headers are over max_header_bytes, {limit}")
-                    )
-                    refusal = to_response(HeadersTooLarge.status, problem)
-                    await refusal(scope, exchange.receive, exchange.send)
+                    error = HeadersTooLarge(f"the headers are over max_header_bytes, {limit}")
+                    await to_refusal(error)(scope, exchange.receive, exchange.send)
                 # No traces of pages, nor of probes every few seconds.
                 elif scope["method"] == "POST":
                     await self._trace(scope, exchange)
@@ -158,7 +177,7 @@ class Envelope:
                 "status": exchange.status,
                 "seconds": round(seconds, 4),
                 "bytes": exchange.sent,
-                "client": (scope.get("client") or ("-",))[0],
+                "client": address_of(scope) or "-",
                 "request": exchange.id,
             }
             _access.info(_ACCESS, *fields.values(), extra=log_fields(**fields))

@@ -112,6 +112,7 @@ RESCORE_BODY = raw_body(
 
 REFUSALS: Responses = {
     401: _problem("The service has an API token, and this is not it."),
+    403: _problem("A browser sent this for another site."),
     408: _problem("The body stopped arriving."),
     415: _problem("Its `Content-Encoding` is neither gzip nor deflate; a stream takes none."),
     413: _problem("The body, a rollout or the number of items is over its limit."),

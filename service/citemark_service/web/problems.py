@@ -28,7 +28,7 @@ def to_response(status: int, body: Problem, headers: dict[str, str] | None = Non
     return Response(content, status, headers, media_type="application/json")
 
 
-async def _answer_refusal(_: Request, error: RequestError) -> Response:
+def to_refusal(error: RequestError) -> Response:
     headers = {}
     if error.retry_after_s is not None:
         # In whole seconds; 0 would ask for a retry at once.
@@ -36,6 +36,10 @@ async def _answer_refusal(_: Request, error: RequestError) -> Response:
     if isinstance(error, ShuttingDown):
         headers["Connection"] = "close"
     return to_response(error.status, to_problem(error), headers)
+
+
+async def _answer_refusal(_: Request, error: RequestError) -> Response:
+    return to_refusal(error)
 
 
 async def _answer_invalid(request: Request, error: RequestValidationError) -> Response:

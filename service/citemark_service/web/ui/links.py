@@ -15,7 +15,7 @@ FIRST: Final = "./"
 _FOLDER: Final = "/ui"
 # A page with its query. Without a slash before the query, and behind `./`, it cannot
 # lead to another folder or host.
-_PAGE: Final = re.compile(r"(?!login\b)[a-z]{0,16}(\?[!-~]{1,4096})?")
+_PAGE: Final = re.compile(r"(?!log(?:in|out)\b)[a-z]{0,16}(\?[!-~]{1,4096})?")
 
 _HEX: Final = frozenset("0123456789abcdef")
 _TITLE: Final = 64

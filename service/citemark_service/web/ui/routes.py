@@ -1,21 +1,22 @@
 """The routes under `/ui`: pages for people, the login, and the form that scores a rollout.
 
 Browsers can set no header: the token is entered once, in a form or as `?token=`, and becomes a
-cookie. It opens the pages only; scripts cannot read it, and browsers do not send it with requests
-from other sites. An address with the token is redirected before a page could pass it on. None of
-these routes is in the OpenAPI document.
+cookie that holds for `page_login_s`. It opens the pages only; scripts cannot read it, and browsers
+do not send it with requests from other sites. An address with the token is redirected before a
+page could pass it on. None of these routes is in the OpenAPI document.
 """
 
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial, wraps
-from http.cookies import CookieError, SimpleCookie
 from importlib import resources
 from typing import Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from fastapi import APIRouter, Request, Response
 from pydantic import SecretStr
@@ -25,17 +26,21 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from citemark_schemas import Knobs, RequestOptions
-from citemark_service.errors import InvalidRequest, TooLarge
+from citemark_service.errors import InvalidRequest, TooLarge, WrongTokens
 from citemark_service.ledger.ledger import Ledger
 from citemark_service.ledger.reading import LedgerReader
 from citemark_service.score.pipeline import Pipeline
-from citemark_service.web.admission import Admission, Reads
+from citemark_service.web.admission import Admission, Guesses, Reads
+from citemark_service.web.envelope import PAGE_OPEN, address_of
 from citemark_service.web.intake import parse_rollout, read_body, run_unless_gone, to_origin
+from citemark_service.web.problems import to_refusal
 from citemark_service.web.ui import links
 from citemark_service.web.ui.pages import Pages, rollout_page
 from citemark_service.web.ui.templates import POLICY, Templates, to_response
 
 _COOKIE: Final = "citemark_pages"
+_PASS: Final = re.compile(rf"\b{_COOKIE}=(?P<until>\d{{1,12}})\.(?P<signed>[0-9a-f]{{64}})(?!\w)")
+_ATTRIBUTES: Final = "; HttpOnly; SameSite=Strict"
 
 # Loads its own address again, now from this site, so that the cookie comes along.
 _ONCE_MORE: Final = '<!doctype html><title>Citemark</title><p><a href="">Open this page</a></p>'
@@ -58,29 +63,30 @@ class PageDoor:
     """
 
     app: ASGIApp
-    token: SecretStr
+    passes: "Passes"
     templates: Templates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         page = scope["type"] == "http" and links.is_page(scope["path"])
-        answer = self._choose(scope) if page else self.app
+        try:
+            answer = self._choose(scope) if page else self.app
+        except WrongTokens as error:
+            answer = to_refusal(error)
         await answer(scope, receive, send)
 
     def _choose(self, scope: Scope) -> ASGIApp:
-        """The app, or a response in its place."""
+        """The app, or a response in its place. Raises `WrongTokens`."""
         headers, path, get = Headers(scope=scope), scope["path"], scope["method"] == "GET"
         pairs = scope["query_string"].decode("latin-1").split("&")
         tokens = [pair.removeprefix("token=") for pair in pairs if pair.startswith("token=")]
         rest = "&".join(pair for pair in pairs if not pair.startswith("token="))
-        if get and any(_opens(SecretStr(unquote(each)), self.token) for each in tokens):
+        address = address_of(scope)
+        if get and tokens and self.passes.opens(map(unquote, tokens), address):
             return self._lead_on(scope, rest)
         # The form, and what it loads; neither holds anything private.
         is_open = path == "/ui/login" or path.startswith("/ui/assets/")
-        if is_open or _shows_pass(headers, self.token):
-            kept = [pair for pair in scope["headers"] if pair[0] != b"authorization"]
-            bearer = b"Bearer " + self.token.get_secret_value().encode()
-            # In place: the envelope looks up the route in this same scope.
-            scope["headers"] = [*kept, (b"authorization", bearer)]
+        if is_open or self.passes.shows_pass(headers, address):
+            scope["state"][PAGE_OPEN] = True
             return self.app
         # Left to the gate: tokens in headers, and those in the address of a form that is posted.
         if "authorization" in headers or "x-api-key" in headers or (tokens and not get):
@@ -103,66 +109,80 @@ class PageDoor:
         page = scope["raw_path"].decode("latin-1").rpartition("/")[2]
         # Behind `./`, no name of a page can be taken for another host's.
         answer = RedirectResponse(f"./{page}?{rest}" if rest else f"./{page}", 303, POLICY)
-        _set_cookie(answer, self.token, scope["scheme"])
+        self.passes.set_cookie(answer, scope["scheme"])
         return answer
 
 
-def _add_login(router: APIRouter, admission: Admission, templates: Templates) -> None:
-    token = admission.settings.api_token
+class Passes:
+    """The token that opens the pages, and the passes that are made of it for browsers to keep."""
 
+    def __init__(self, token: SecretStr, guesses: Guesses, lasts_s: int) -> None:
+        self._token = token.get_secret_value().encode()
+        self._guesses = guesses
+        self._lasts_s = lasts_s
+
+    def opens(self, tokens: Iterable[str], address: str) -> bool:
+        """Whether one of them, >= 1, is the token. Raises `WrongTokens`."""
+        self._guesses.require_few(address)
+        wanted = _sign(self._token, "token")
+        signed = (_sign(each.encode(errors="replace"), "token") for each in tokens)
+        equal = [hmac.compare_digest(each, wanted) for each in signed]
+        self._guesses.count(address, right=any(equal))
+        return any(equal)
+
+    def shows_pass(self, headers: Headers, address: str) -> bool:
+        """Whether the cookie is there and holds still. Raises as `opens`: a pass can be guessed by
+        guessing its token."""
+        found = _PASS.search(headers.get("cookie", ""))
+        if found is None or int(found["until"]) < time.time():
+            return False
+        self._guesses.require_few(address)
+        right = hmac.compare_digest(found["signed"], _sign(self._token, found["until"]))
+        self._guesses.count(address, right=right)
+        return right
+
+    def set_cookie(self, answer: Response, scheme: str) -> None:
+        until = str(int(time.time()) + self._lasts_s)
+        secure = "; Secure" if scheme == "https" else ""
+        # No `Path`: the browser takes the page's folder, whatever prefix that has.
+        value, attributes = f"{until}.{_sign(self._token, until)}", f"{_ATTRIBUTES}{secure}"
+        answer.headers["Set-Cookie"] = f"{_COOKIE}={value}; Max-Age={self._lasts_s}{attributes}"
+
+
+def _sign(token: bytes, text: str) -> str:
+    """64 characters that only who knows the token can make, and that do not reveal it."""
+    return hmac.digest(token, f"citemark pages {text}".encode(), "sha256").hex()
+
+
+def _add_login(
+    router: APIRouter, admission: Admission, templates: Templates, passes: Passes | None
+) -> None:
     @router.get("/login")
     async def show(to: str = "") -> Response:
         """The form, or a redirect to the page `to` where no token is needed."""
-        if token is None:
+        if passes is None:
             return RedirectResponse(links.to_wanted(to), 303, POLICY)
         return templates.respond("login", wrong=False, to=to)
 
     @router.post("/login")
     async def submit(request: Request) -> Response:
-        """A redirect with the cookie, or the form again. Raises as `read_fields`."""
-        if token is None or sent_from_elsewhere(request.headers):
+        """A redirect with the cookie, or the form again. Raises as `read_fields`, and
+        `WrongTokens`."""
+        if passes is None:
             return await show()
         fields = await read_fields(request, limit=_LOGIN_BYTES, admission=admission)
         wanted = fields.get("to", "")
-        if not _opens(SecretStr(fields.get("token", "")), token):
+        if not passes.opens([fields.get("token", "")], address_of(request.scope)):
             return templates.respond("login", status=403, wrong=True, to=wanted)
         answer = RedirectResponse(links.to_wanted(wanted), 303, POLICY)
-        _set_cookie(answer, token, request.url.scheme)
+        passes.set_cookie(answer, request.url.scheme)
         return answer
 
-
-def _pass_of(token: SecretStr) -> str:
-    """The cookie's value, which is derived from the token and does not reveal it."""
-    return hmac.digest(token.get_secret_value().encode(), b"citemark pages", "sha256").hex()
-
-
-def _opens(given: SecretStr, token: SecretStr) -> bool:
-    return hmac.compare_digest(_pass_of(given), _pass_of(token))
-
-
-def _shows_pass(headers: Headers, token: SecretStr) -> bool:
-    try:
-        cookies = SimpleCookie(headers.get("cookie", ""))
-    except CookieError:
-        return False
-    shown = cookies[_COOKIE].value if _COOKIE in cookies else ""
-    return hmac.compare_digest(shown.encode("utf-8", "replace"), _pass_of(token).encode())
-
-
-def _set_cookie(answer: Response, token: SecretStr, scheme: str) -> None:
-    secure = "; Secure" if scheme == "https" else ""
-    # No `Path`: the browser takes the page's folder, whatever prefix that has.
-    answer.headers["Set-Cookie"] = f"{_COOKIE}={_pass_of(token)}; HttpOnly; SameSite=Strict{secure}"
-
-
-def sent_from_elsewhere(headers: Headers) -> bool:
-    """Whether a browser says that another site sent this form."""
-    # Browsers name the site that sends a form; without any, the client is no browser.
-    if "sec-fetch-site" in headers:
-        return headers["sec-fetch-site"] not in {"same-origin", "none"}
-    origin = headers.get("origin")
-    # Under no-referrer, browsers without Sec-Fetch-Site say `null` for their own forms too.
-    return origin not in (None, "null") and urlsplit(origin).netloc != headers.get("host")
+    @router.post("/logout")
+    async def leave() -> Response:
+        answer = RedirectResponse("login", 303, POLICY)
+        answer.headers["Set-Cookie"] = f"{_COOKIE}=; Max-Age=0{_ATTRIBUTES}"
+        return answer
 
 
 async def read_fields(request: Request, *, limit: int, admission: Admission) -> Mapping[str, str]:
@@ -202,8 +222,6 @@ def _add_paste_form(
     @router.post("/score")
     async def submit(request: Request) -> Response:
         """The rollout's page, or the form with what is wrong."""
-        if sent_from_elsewhere(request.headers):
-            raise HTTPException(403, "Another site sent this form; nothing was scored.")
         admission.require_open()
         with admission.rollouts.hold() as held:
             held.take()
@@ -237,10 +255,12 @@ def ui_router(
     reads: Reads,
     view: LedgerReader | None,
     ledger: Ledger | None,
+    *,
+    templates: Templates,
+    passes: Passes | None,
 ) -> APIRouter:
     """The pages, forms and assets. Without `view`, its pages say how to get a ledger."""
     router = APIRouter(prefix="/ui", include_in_schema=False)
-    templates = Templates()
 
     @router.get("")
     async def lead_to_folder() -> Response:
@@ -256,7 +276,7 @@ def ui_router(
     else:
         _add_pages(router, Pages(view, pipeline, templates), ledger, reads)
     _add_paste_form(router, pipeline, admission, reads, templates)
-    _add_login(router, admission, templates)
+    _add_login(router, admission, templates, passes)
     _add_assets(router)
     return router
 

@@ -42,9 +42,9 @@ _QUERY: Final = "query."  # before a parameter of the address, in FastAPI's erro
 
 
 class Templates:
-    """The pages' templates. Safe in several threads."""
+    """The pages' templates; `guarded` where a token opens them. Safe in several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, guarded: bool = False) -> None:
         folder = resources.files("citemark_service.web.ui") / "templates"
         self._environment = Environment(
             loader=DictLoader({file.name: file.read_text("utf-8") for file in folder.iterdir()}),
@@ -57,6 +57,7 @@ class Templates:
         self._environment.globals.update(
             links=links,
             up="",
+            guarded=guarded,
             plot_width=charts.WIDTH,
             plot_height=charts.HEIGHT,
             shown_ids=SHOWN_IDS,
