@@ -161,6 +161,14 @@ class JudgeRejected(JudgeError, kind=FailureKind.REJECTED, retryable=False):
         self.status = status
 
 
+class PromptTooLong(JudgeRejected, kind=FailureKind.REJECTED, retryable=False):
+    """More tokens than the server takes; `fits` is the share of them that it would, below 1."""
+
+    def __init__(self, message: str, *, status: int, fits: float) -> None:
+        super().__init__(message, status=status)
+        self.fits = fits
+
+
 class JudgeTruncated(JudgeError, kind=FailureKind.TRUNCATED):
     """The reply ended for length before its last verdict."""
 

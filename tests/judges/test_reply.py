@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citemark_service.errors import JudgeError, JudgeRejected, JudgeUnreachable, JudgeUnreadable
+from citemark_service.errors import (
+    JudgeError,
+    JudgeRejected,
+    JudgeUnreachable,
+    JudgeUnreadable,
+    PromptTooLong,
+)
 from citemark_service.judges.chat import ChatReply, Message, Token
 from citemark_service.judges.server.reply import (
     MAX_REPLY_BYTES,
@@ -169,6 +175,45 @@ def test_tokens_always_join_to_the_text(texts, data):
 )
 def test_a_servers_own_message_is_kept_and_no_other_body_quoted(body, words):
     assert str(error_of(400, body)) == f"the judge answered HTTP 400{words}"
+
+
+@pytest.mark.parametrize(
+    ("words", "fits"),
+    [
+        ("This model's maximum context length is 32768 tokens. However, you requested 38685 tokens"
+         " (38653 in the messages, 32 in the completion).", 32768 / 38685),
+        ("'max_tokens' is too large: 400. This model's maximum context length is 32768 tokens and"
+         " your request has 32500 input tokens (400 > 32768 - 32500).", 1),
+        ("You passed 38653 input tokens and requested 400 output tokens. However, the model's"
+         " context length is only 32768 tokens, resulting in a maximum input length of 32368"
+         " tokens.", 32768 / 38653),
+        ("The decoder prompt (length 38653) is longer than the maximum model length of 32768.",
+         32768 / 38653),
+        ("The input (38653 tokens) is longer than the model's context length (32768 tokens).",
+         32768 / 38653),
+        ("request (38653 tokens) exceeds the available context size (32768 tokens), try it larger",
+         32768 / 38653),
+        ("Input validation error: `inputs` tokens + `max_new_tokens` must be <= 32768. Given: 38653"
+         " `inputs` tokens and 400 `max_new_tokens`", 32768 / 38653),
+        ("Prompt contains 38653 tokens and 0 draft tokens, too large for model with 32768 maximum"
+         " context length", 32768 / 38653),
+        ("prompt is too long: 208,310 tokens > 200,000 maximum", 200_000 / 208_310),
+        ("The prompt is too long: 38653, model maximum context length: 32768", 32768 / 38653),
+        ("Please reduce the length of the messages or completion.", None),
+        ("The number of tokens to keep from the initial prompt is greater than the context length.",
+         None),
+    ],
+    ids=range(12),
+)  # fmt: skip
+def test_a_refusal_for_length_says_how_much_fits(words, fits):
+    error = error_of(400, msgspec.json.encode({"error": {"message": words}}))
+    assert isinstance(error, PromptTooLong)
+    assert error.fits == pytest.approx(0.6 if fits is None else fits * 0.95)
+
+
+@pytest.mark.parametrize("words", ["temperature 3 exceeds 2", "bad model", "logprobs is too large"])
+def test_other_refusals_are_not_for_length(words):
+    assert type(error_of(400, msgspec.json.encode({"error": words}))) is JudgeRejected
 
 
 def test_a_message_is_cut_and_kept_to_one_printable_line():

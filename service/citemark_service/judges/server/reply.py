@@ -22,6 +22,7 @@ from citemark_service.errors import (
     JudgeTimeout,
     JudgeUnreachable,
     JudgeUnreadable,
+    PromptTooLong,
 )
 from citemark_service.judges.chat import ChatReply, Message, Token
 from citemark_service.judges.tasks import Usage
@@ -32,6 +33,21 @@ _MESSAGE_CHARS: Final = 300  # of a server's error text
 _ECHO_BLOCK: Final = 12  # characters
 _FENCE: Final = re.compile(r"```[a-z]*\s*")
 _STATUS: Final = re.compile(r"[45]\d\d")
+_COUNT: Final = re.compile(r"\d[\d,]{0,12}")
+# As vLLM, SGLang, llama.cpp, LM Studio, TGI and the hosted APIs say it.
+_TOO_LONG: Final = re.compile(
+    r"context.?(?:length|size|window)|`inputs` tokens|maximum (?:model|input) length"
+    r"|(?:prompt|input|messages?|request|content)\b.{0,40}\b(?:too (?:long|large)|longer|exceed)"
+    r"|too many (?:input )?tokens|reduce the length",
+    re.IGNORECASE | re.DOTALL,
+)
+_LIMIT: Final = re.compile(
+    rf"(?:context.?(?:length|size|window)|(?:model|input) length|limit|maximum|<=|>)"
+    rf"[^\d.;]{{0,30}}({_COUNT.pattern})|({_COUNT.pattern}) (?:tokens )?(?:maximum|limit)",
+    re.IGNORECASE,
+)
+_UNTOLD_SHARE: Final = 0.6  # where a refusal names no numbers
+_SPARE: Final = 0.95
 _HALF: Final = "\N{REPLACEMENT CHARACTER}"  # for a token that is a part of a character
 _UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -241,9 +257,10 @@ def to_status_error(
     said: str = "",
 ) -> JudgeError:
     try:
-        words = quotable(find_words(msgspec.json.decode(body)), prompt)
+        whole = find_words(msgspec.json.decode(body))
     except _UNDECODABLE:
-        words = ""
+        whole = ""
+    words = quotable(whole, prompt)
     message = f"the judge answered {said or f'HTTP {status}'}" + (f": {words}" if words else "")
     if status in (429, 503):
         wait_s = parse_retry_after(retry_after, now=datetime.now(UTC))
@@ -253,9 +270,24 @@ def to_status_error(
     if status == 408:
         return JudgeTimeout(message)
     # A redirect is not followed: the prompt goes nowhere but to the configured server.
+    if status in (400, 413, 422) and (fits := find_overflow(whole)) is not None:
+        return PromptTooLong(message, status=status, fits=fits)
     if status >= 300:
         return JudgeRejected(message, status=status)
     return JudgeUnreadable(message)
+
+
+def find_overflow(words: str) -> float | None:
+    """The share of a prompt that a refusal for its length lets fit; None for other refusals."""
+    if not _TOO_LONG.search(words):
+        return None
+    limit = _LIMIT.search(words)
+    counts = [int(count.replace(",", "")) for count in _COUNT.findall(words)]
+    if limit is None:
+        return _UNTOLD_SHARE
+    # Less, for the reply, and since what is left after a cut need not have as few tokens a byte.
+    most = int((limit[1] or limit[2]).replace(",", "")) / max(counts)
+    return min(most, 1.0) * _SPARE if most else _UNTOLD_SHARE
 
 
 def to_unreachable(error: BaseException, base_url: str) -> JudgeUnreachable:
