@@ -12,6 +12,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
@@ -23,9 +24,15 @@ from citemark_schemas import (
     FailureKind,
     SentenceVerdict,
 )
-from citemark_service.errors import InvalidVerdict, JudgeTruncated, JudgeUnreadable
+from citemark_service.errors import (
+    InvalidVerdict,
+    JudgeTruncated,
+    JudgeUnreadable,
+    PromptTooLong,
+)
 from citemark_service.judges.chat import ChatRequest, Message
 from citemark_service.judges.language.grammar import Layout
+from citemark_service.judges.language.ladder import Ladder, Render
 from citemark_service.judges.language.render import PromptWriter, shared_part
 from citemark_service.judges.language.replies import ParsedReply, QuotedText, parse_reply
 from citemark_service.judges.server.pool import JudgePool
@@ -54,6 +61,7 @@ class _Ask(NamedTuple):
     """One question to the model; `write(quotes=…)` returns its layout and prompt."""
 
     question: Question
+    writer: PromptWriter
     task: CriteriaTask | CitationTask
     write: Callable[..., tuple[Layout, tuple[Message, ...]]]
     meter: Meter
@@ -76,6 +84,7 @@ class LanguageJudge(Judge):
     ) -> None:
         self.pool = pool  # public for probes of the servers
         self._writer = writer
+        self._ladder = Ladder(writer)
         self._metrics = metrics
         self._criteria_per_call = criteria_per_call
         self._quotes = evidence_quotes
@@ -89,9 +98,11 @@ class LanguageJudge(Judge):
         self, task: CriteriaTask, *, meter: Meter, deadline: float | None
     ) -> tuple[CriterionVerdict, ...]:
         """One verdict per criterion, in order. Raises `JudgeError` where one call fails."""
-        task = self.cut(task)
+        task, writer = self.cut(task), self._writer
         parts = _divide(task.criteria, self._criteria_per_call)
-        judged = await _gather([self._judge_part(task, part, meter, deadline) for part in parts])
+        judged = await _gather(
+            [self._judge_part(writer, task, part, meter, deadline) for part in parts]
+        )
         return tuple(verdict for part in judged for verdict in part)
 
     async def judge_citations(
@@ -100,8 +111,15 @@ class LanguageJudge(Judge):
         """As `judge_criteria`; no call for a task without claims and sentences."""
         if not task.claims and not task.sentences:
             return CitationVerdicts((), ())
-        parts = self._writer.divide(task)
-        judged = await _gather([self._judge_claims(part, meter, deadline) for part in parts])
+        return await self._judge_citations(self._writer, task, meter, deadline)
+
+    async def _judge_citations(
+        self, writer: PromptWriter, task: CitationTask, meter: Meter, deadline: float | None
+    ) -> CitationVerdicts:
+        parts = writer.divide(task)
+        judged = await _gather(
+            [self._judge_claims(writer, part, meter, deadline) for part in parts]
+        )
         found = {
             claim: verdict
             for part, verdicts in zip(parts, judged, strict=True)
@@ -110,11 +128,18 @@ class LanguageJudge(Judge):
         return CitationVerdicts(tuple(found[claim] for claim in task.claims), judged[0].sentences)
 
     async def _judge_claims(
-        self, task: CitationTask, meter: Meter, deadline: float | None
+        self, writer: PromptWriter, task: CitationTask, meter: Meter, deadline: float | None
     ) -> CitationVerdicts:
-        written = self._writer.citations(task)
-        ask = _Ask("citations", task, lambda **_: written, meter, deadline)
-        reading = await self._ask(ask, quotes=False)
+        written = writer.citations(task)
+        ask = _Ask("citations", writer, task, lambda **_: written, meter, deadline)
+        try:
+            reading = await self._ask(ask, quotes=False)
+        except PromptTooLong as refusal:
+            uncut = replace(task, cuts=None)
+            shorter = self._shorten(
+                ask, refusal, lambda each: [each.citations(part)[1] for part in each.divide(uncut)]
+            )
+            return await self._judge_citations(shorter, uncut, meter, deadline)
         scores = reading.scores
         claims = []
         for number, claim in enumerate(task.claims, start=1):
@@ -158,16 +183,32 @@ class LanguageJudge(Judge):
     async def aclose(self) -> None:
         await self.pool.aclose()
 
+    def _shorten(self, ask: _Ask, refusal: PromptTooLong, render: Render) -> PromptWriter:
+        """A writer of prompts that the server takes; raises `refusal` where there is none."""
+        shorter = self._ladder.find_shorter(ask.writer, refusal, render)
+        self._metrics.count_retry(refusal.kind)
+        fields = log_fields(question=ask.question, bytes=shorter.prompt_bytes)
+        _log.info("the %s are asked about on a shorter prompt", ask.question, extra=fields)
+        return shorter
+
     async def _judge_part(
         self,
+        writer: PromptWriter,
         task: CriteriaTask,
         criteria: Sequence[Criterion],
         meter: Meter,
         deadline: float | None,
     ) -> tuple[CriterionVerdict, ...]:
-        write = partial(self._writer.criteria, task, criteria)
-        ask = _Ask("criteria", task, write, meter, deadline)
-        reading = await self._ask(ask, quotes=self._quotes)
+        write = partial(writer.criteria, task, criteria)
+        ask = _Ask("criteria", writer, task, write, meter, deadline)
+        try:
+            reading = await self._ask(ask, quotes=self._quotes)
+        except PromptTooLong as refusal:
+            uncut = replace(task, cuts=None)
+            shorter = self._shorten(
+                ask, refusal, lambda each: [each.criteria(uncut, criteria, quotes=self._quotes)[1]]
+            )
+            return await self._judge_part(shorter, shorter.cut(uncut), criteria, meter, deadline)
         keys = [str(number) for number in range(1, len(criteria) + 1)]
         quotes: dict[str, str] = {}
         for key in keys:
@@ -207,13 +248,14 @@ class LanguageJudge(Judge):
             top_logprobs=self._top_logprobs,
             priority=origin.priority,
             caller=origin.caller,
-            affinity=self._writer.affinity(ask.task),
+            affinity=ask.writer.affinity(ask.task),
             shared=shared_part(messages),
         )
         try:
             reply = await self.pool.complete(request, meter=ask.meter, deadline=ask.deadline)
             ask.meter.keep_reply(ask.question, reply.content)
-            return parse_reply(reply, layout)
+            cut = () if ask.writer is self._writer else ask.writer.find_cuts(ask.task)
+            return replace(parse_reply(reply, layout), cut=cut)
         except (JudgeTruncated, JudgeUnreadable, InvalidVerdict) as error:
             if last:
                 raise

@@ -6,6 +6,7 @@ for byte, for the server's prefix cache; the answer follows, then the criteria.
 
 import hashlib
 import hmac
+import sys
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -14,7 +15,7 @@ from importlib import resources
 from cachetools import FIFOCache
 from jinja2 import DictLoader, Environment, StrictUndefined
 
-from citemark_schemas import Criterion, Polarity, Source
+from citemark_schemas import Criterion, Polarity, Source, WarningKind
 from citemark_schemas.rollout import conversation_key
 from citemark_service.judges.chat import Message
 from citemark_service.judges.language.grammar import (
@@ -43,7 +44,7 @@ from citemark_service.judges.tasks import (
     T,
 )
 from citemark_service.parsing.fingerprint import fingerprint
-from citemark_service.parsing.parsed import Answer, Claim, Sentence
+from citemark_service.parsing.parsed import Answer, Claim, Sentence, SourceSnippet
 
 PROMPT_BYTES = 80_000  # with the reply it fits 32,768 tokens of ordinary text
 
@@ -51,9 +52,16 @@ _SCAFFOLD_BYTES = 1_000  # the fixed text of the user template
 _ID_BYTES = 80
 _SHOWN_IDS = 12
 _UNDEFINED = "?"  # shown for an invented id, whose text would stand in a tag of our own
+_GROUPS = 128  # that are cached
 _GROUP_CHARACTERS = 200_000  # larger groups are not cached, to bound memory
 _CONVERSATION = "conversation"
 _CUT = "\0"  # stands for the answer; neutral text holds no control character
+_CUT_KINDS = {
+    Criterion: WarningKind.CRITERIA_CUT,
+    Claim: WarningKind.ANSWER_CUT,
+    Sentence: WarningKind.ANSWER_CUT,
+    SourceSnippet: WarningKind.SOURCES_CUT,
+}
 _KINDS = {Polarity.NEGATIVE: "defect", Polarity.POSITIVE: "quality"}
 _OPEN, _OPENED, _CLOSE = "\ue000", "\ue001", "\ue002"
 _MARKS = {_OPEN: "<cite ", _OPENED: ">", _CLOSE: "</cite>"}
@@ -79,6 +87,8 @@ class _Group:
     conversation: str  # the fenced turns, empty without any
     texts: Mapping[str, str]  # each source by id, uncut
     head: str  # the criteria prompt up to the answer
+    question_cut: bool  # or the conversation
+    sources_cut: bool  # in a criteria prompt
     room: int  # bytes for the sources of a citation prompt
     fits: bool  # whether there is room for all
     cap: int  # bytes of one of them
@@ -88,18 +98,12 @@ class _Group:
 class PromptWriter:
     """Renders prompts of at most about `prompt_bytes`, fenced with nonces keyed by `secret`."""
 
-    def __init__(self, *, secret: bytes, prompt_bytes: int = PROMPT_BYTES) -> None:
+    def __init__(
+        self, *, secret: bytes, prompt_bytes: int = PROMPT_BYTES, groups: int = _GROUPS
+    ) -> None:
         self._secret = secret
-        self._prompt_bytes = prompt_bytes
-        folder = resources.files("citemark_service.judges.language") / "prompts"
-        self._texts = {file.name: file.read_text("utf-8") for file in folder.iterdir()}
-        self._environment = Environment(
-            loader=DictLoader(self._texts),
-            autoescape=False,  # noqa: S701 - the output is a prompt; `neutral` is its escaping
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        self.prompt_bytes = prompt_bytes
+        self._texts, self._environment = _load_templates()
         self._budgets = {}
         for name in ("criteria", "citations"):
             taken = size(self._texts[f"{name}.system.j2"]) + _SCAFFOLD_BYTES
@@ -108,13 +112,14 @@ class PromptWriter:
                 left // 16, left // 2, left // 4, left * 3 // 16, conversation=left // 8
             )
         self._citation_rules = self._fill("citations.system")
-        self._groups = FIFOCache[bytes, _Group](128)
+        self._groups = FIFOCache[bytes, _Group](groups)
         # Cached, since it is equal for all samples of a group.
-        self._write_wording = lru_cache(maxsize=256)(self._word_criteria)
+        self._write_wording = lru_cache(maxsize=2 * groups)(self._word_criteria)
 
-    def apart(self) -> "PromptWriter":
-        """A writer of the same prompts with caches of its own, for another thread."""
-        return PromptWriter(secret=self._secret, prompt_bytes=self._prompt_bytes)
+    def apart(self, prompt_bytes: int | None = None) -> "PromptWriter":
+        """A writer of the same prompts with small caches of its own: for another thread or size."""
+        size_of_each = prompt_bytes or self.prompt_bytes
+        return PromptWriter(secret=self._secret, prompt_bytes=size_of_each, groups=4)
 
     @property
     def budget(self) -> Budget:
@@ -127,7 +132,7 @@ class PromptWriter:
 
         Without the conversation's: most prompts have none, and their verdicts stay valid.
         """
-        parts = [GRAMMAR_VERSION, str(self._prompt_bytes)]
+        parts = [GRAMMAR_VERSION, str(self.prompt_bytes)]
         for name, text in sorted(self._texts.items()):
             parts += () if name == f"{_CONVERSATION}.j2" else (name, text)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
@@ -175,6 +180,20 @@ class PromptWriter:
             replace(task, claims=tuple(claims), sentences=() if at else task.sentences)
             for at, (claims, _) in enumerate(parts)
         ]
+
+    def find_cuts(self, task: CriteriaTask | CitationTask) -> tuple[WarningKind, ...]:
+        """What of a task from `cut` is not whole in its prompts."""
+        group = self._read_group(task)
+        kinds = {_CUT_KINDS[type(text)] for text, _ in task.cuts or ()}
+        if group.question_cut:
+            kinds.add(WarningKind.QUESTION_CUT)
+        if isinstance(task, CriteriaTask):
+            answer = render_answer(task.answer, task.sources.by_id, sys.maxsize)
+            if size(answer) > self.budget.answer:
+                kinds.add(WarningKind.ANSWER_CUT)
+            if group.sources_cut:
+                kinds.add(WarningKind.SOURCES_CUT)
+        return tuple(sorted(kinds))
 
     def criteria(
         self, task: CriteriaTask, criteria: Sequence[Criterion], *, quotes: bool
@@ -265,18 +284,24 @@ class PromptWriter:
         # The answer's author cannot guess it, and it is equal for all samples of the group.
         nonce = hmac.digest(self._secret, content, "sha256").hex()[:8]
         texts = {name: neutral(s.text).strip() for name, s in sources.by_id.items()}
-        clipped = clip(neutral(question).strip(), self.budget.question)
+        asked = neutral(question).strip()
+        clipped = clip(asked, self.budget.question)
+        question_cut = clipped != asked
         spoken = ""
         if turns:
-            said = [(clip(neutral_line(t.role), _ID_BYTES), neutral(t.content)) for t in turns]
-            said = clip_turns(said, self.budget.conversation)
+            whole = [
+                (clip(neutral_line(t.role), _ID_BYTES), neutral(t.content).strip()) for t in turns
+            ]
+            said = clip_turns(whole, self.budget.conversation)
+            question_cut |= said != whole
             spoken = self._fill(_CONVERSATION, nonce=nonce, turns=said) + "\n\n"
         terms = find_terms([question, *(turn.content for turn in turns)])
-        cap = fair_cap(map(size, texts.values()), self.budget.sources - size(spoken))
+        sizes = {name: size(text) for name, text in texts.items()}
+        cap = fair_cap(sizes.values(), self.budget.sources - size(spoken))
+        sources_cut = max(sizes.values(), default=0) > cap
         shown = [(_join_ids([name]), excerpt(text, terms, cap)) for name, text in texts.items()]
         head, _ = self._around_answer(nonce, question=clipped, sources=shown)
         room = self._budgets["citations"].sources - size(spoken)
-        sizes = {name: size(text) for name, text in texts.items()}
         # A claim with all its sources always fits one prompt.
         cap = max(fair_cap(sizes.values(), room), room // IDS_PER_CLAIM)
         group = _Group(
@@ -285,6 +310,8 @@ class PromptWriter:
             spoken,
             texts,
             head=spoken + head,
+            question_cut=question_cut,
+            sources_cut=sources_cut,
             room=room,
             fits=sum(sizes.values()) <= room,
             cap=cap,
@@ -293,6 +320,19 @@ class PromptWriter:
         if sum(map(len, texts.values())) <= _GROUP_CHARACTERS:
             self._groups[content] = group
         return group
+
+
+@lru_cache(maxsize=1)
+def _load_templates() -> tuple[Mapping[str, str], Environment]:
+    folder = resources.files("citemark_service.judges.language") / "prompts"
+    texts = {file.name: file.read_text("utf-8") for file in folder.iterdir()}
+    return texts, Environment(
+        loader=DictLoader(texts),
+        autoescape=False,  # noqa: S701 - the output is a prompt; `neutral` is its escaping
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def shared_part(messages: Sequence[Message]) -> int:

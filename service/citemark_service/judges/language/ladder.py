@@ -1,0 +1,46 @@
+"""Shorter prompts for a server that takes fewer tokens than a prompt has.
+
+A budget in bytes cannot know a server's context or tokenizer: a digit may be a token of its own.
+So a prompt that is refused for its length is written anew by a writer with a smaller budget, in
+which each part keeps its share, until the server takes it.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+
+from citemark_service.errors import PromptTooLong
+from citemark_service.judges.chat import Message
+from citemark_service.judges.language.render import PromptWriter
+from citemark_service.judges.language.texts import size
+
+_STEP = 0.87
+_LEAST_BYTES = 6_000  # the rules and a little of everything
+
+Render = Callable[[PromptWriter], Iterable[Sequence[Message]]]
+
+
+class Ladder:
+    """Writers of one kind of prompt, each with a smaller budget than the one before."""
+
+    def __init__(self, writer: PromptWriter) -> None:
+        self._writers = [writer]
+        while (least := int(self._writers[-1].prompt_bytes * _STEP)) >= _LEAST_BYTES:
+            self._writers.append(writer.apart(least))
+
+    def find_shorter(
+        self, writer: PromptWriter, refusal: PromptTooLong, render: Render
+    ) -> PromptWriter:
+        """The next writer whose prompts, as `render` has them written, fit.
+
+        Raises `refusal` where even the last one's do not.
+        """
+
+        def longest(candidate: PromptWriter) -> int:
+            return max(sum(size(each.content) for each in said) for said in render(candidate))
+
+        limit = longest(writer) * refusal.fits
+        start = self._writers.index(writer) + 1
+        at = bisect_left(self._writers, -limit, lo=start, key=lambda each: -longest(each))
+        if at == len(self._writers):
+            raise refusal
+        return self._writers[at]
