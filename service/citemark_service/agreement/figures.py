@@ -44,6 +44,7 @@ class Figures:
     pearson: float | None  # in [-1, 1]; None where scores or labels are constant
     kappa: float | None  # in [-1, 1]; None where scores and labels are all of one class
     weighted_kappa: float | None  # of the three levels, with quadratic weights
+    bias: float | None  # mean of score - label, in [-1, 1]
     brier: float | None  # mean squared distance of score and label, in [0, 1]
     calibration_error: float | None  # in [0, 1], see `calibrate`
     confusion: Confusion
@@ -108,6 +109,11 @@ def pearson(pairs: Sequence[LabelledScore]) -> float | None:
         return min(1.0, max(-1.0, statistics.correlation(scores, labels)))
     except statistics.StatisticsError:  # the squares are too small for floats
         return None
+
+
+def bias(pairs: Sequence[LabelledScore]) -> float | None:
+    """How much higher the scores are than the labels, on average."""
+    return fmean(pair.score - pair.label for pair in pairs) if pairs else None
 
 
 def kappa(pairs: Sequence[LabelledScore]) -> float | None:
@@ -177,6 +183,7 @@ def compute_figures(pairs: Sequence[LabelledScore]) -> Figures:
         pearson=pearson(pairs),
         kappa=kappa(pairs),
         weighted_kappa=weighted_kappa(pairs),
+        bias=bias(pairs),
         brier=fmean((pair.score - pair.label) ** 2 for pair in pairs) if pairs else None,
         calibration_error=apart / len(pairs) if pairs else None,
         confusion=confuse(pairs),

@@ -13,14 +13,23 @@ from citemark_service.agreement.figures import (
     LabelledScore,
     auc,
     balanced_accuracy,
+    bias,
     compute_figures,
     find_interval,
+    pearson,
     resample,
     weighted_kappa,
 )
-from citemark_service.agreement.rows import CriterionRow, LabelledRow, read_labelled
+from citemark_service.agreement.rows import (
+    CriterionRow,
+    LabelledRow,
+    ScoredRow,
+    SupportRow,
+    read_labelled,
+)
 from citemark_service.errors import DataError, JudgeError
-from citemark_service.judges.tasks import CriteriaTask, Judge, Meter, Usage
+from citemark_service.judges.tasks import CriteriaTask, Judge, Meter, Origin, Usage
+from citemark_service.settings import Settings
 
 Item = TypeVar("Item")
 Pairs = list[LabelledScore]
@@ -28,8 +37,16 @@ COMPARED: Final[Mapping[str, Callable[[Sequence[LabelledScore]], float | None]]]
     "balanced_accuracy": lambda pairs: balanced_accuracy(pairs, FIXED_THRESHOLD),
     "auc": auc,
     "weighted_kappa": weighted_kappa,
+    "pearson": pearson,
+    "bias": bias,
 }
 """The figures that get intervals and are compared between judges."""
+Kind = Literal["support", "criteria", "rollouts"]
+_KINDS: Final[Mapping[type[LabelledRow], Kind]] = {
+    SupportRow: "support",
+    CriterionRow: "criteria",
+    ScoredRow: "rollouts",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +60,7 @@ class JudgedRow:
 @dataclass(frozen=True, slots=True)
 class Agreement:
     file: str  # the name without its folder
-    kind: Literal["support", "criteria", "rollouts"]
+    kind: Kind
     failed: int = 0  # rows without a verdict, which are in no figure
     judged: tuple[JudgedRow, ...] = ()  # in file order
     figures: Figures | None = None  # None for a skipped file
@@ -55,14 +72,14 @@ class Agreement:
     skipped: str | None = None  # why the file was not measured
 
 
-async def measure(judge: Judge, path: Path, *, concurrency: int) -> Agreement:
+async def measure(judge: Judge, path: Path, settings: Settings, *, concurrency: int) -> Agreement:
     """Judge every row of a labelled file, `concurrency` >= 1 at a time, and compute figures.
 
     Raises `DataError` as `read_labelled`.
     """
     rows = await asyncio.to_thread(read_labelled, path)
     if rows is None:
-        reason = "whole rollouts are scored by `citemark score`"
+        reason = "rollouts without an expected.f1_default are scored by `citemark score`"
         return Agreement(path.name, "rollouts", skipped=reason)
     meter = Meter()
     judged: list[JudgedRow] = []
@@ -71,35 +88,42 @@ async def measure(judge: Judge, path: Path, *, concurrency: int) -> Agreement:
     async def work() -> None:
         for position, row in waiting:  # the workers share one iterator
             try:
-                judged.append(await _judge(judge, row, position, meter))
+                title, score = await _judge(judge, row, settings, meter)
             except JudgeError:
                 continue
+            pair = LabelledScore(score, row.label)
+            judged.append(JudgedRow(position, row.question, title, pair))
 
     async with asyncio.TaskGroup() as group:
         for _ in range(min(concurrency, len(rows))):
             group.create_task(work())
     judged.sort(key=lambda row: row.position)
-    kind: Literal["support", "criteria"] = (
-        "criteria" if isinstance(rows[0], CriterionRow) else "support"
-    )
-    failed = len(rows) - len(judged)
+    failed, kind = len(rows) - len(judged), _KINDS[type(rows[0])]
     return await asyncio.to_thread(_summarize, path.name, kind, failed, judged, meter.usage)
 
 
-async def _judge(judge: Judge, row: LabelledRow, position: int, meter: Meter) -> JudgedRow:
+async def _judge(
+    judge: Judge, row: LabelledRow, settings: Settings, meter: Meter
+) -> tuple[str, float]:
+    """The criterion's title, if the row has one, and the score."""
+    if isinstance(row, ScoredRow):
+        parsed = await asyncio.to_thread(row.parse, settings)
+        verdicts, asked = None, parsed.citation_task(Origin(), cap=settings.max_claims)
+        if asked is not None:
+            verdicts = await judge.judge_citations(asked, meter=meter, deadline=None)
+        _, _, citation = parsed.score_citations(asked, verdicts)
+        return "", 0.0 if citation is None else citation.f1
     task = row.to_task()
     if isinstance(task, CriteriaTask):
         criteria = await judge.judge_criteria(task, meter=meter, deadline=None)
-        title, score = task.criteria[0].title, criteria[0].score
-    else:
-        citations = await judge.judge_citations(task, meter=meter, deadline=None)
-        title, score = "", citations.claims[0].support
-    return JudgedRow(position, row.question, title, LabelledScore(score, row.label))
+        return task.criteria[0].title, criteria[0].score
+    citations = await judge.judge_citations(task, meter=meter, deadline=None)
+    return "", citations.claims[0].support
 
 
 def _summarize(
     file: str,
-    kind: Literal["support", "criteria"],
+    kind: Kind,
     failed: int,
     judged: list[JudgedRow],
     usage: Usage,

@@ -16,7 +16,7 @@ from citemark_service.agreement.measure import COMPARED, Agreement
 from citemark_service.errors import DataError
 from citemark_service.judges.tasks import JudgeIdentity
 
-_IN_CARD = (*COMPARED, "pearson", "brier", "calibration_error")
+_IN_CARD = (*COMPARED, "brier", "calibration_error")
 
 
 @dataclass(frozen=True, slots=True)

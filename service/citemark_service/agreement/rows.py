@@ -1,8 +1,9 @@
 """Rows labelled by people, and the tasks that put them to a judge.
 
-Two kinds are measured: claim support (`claim`, `snippets`, and `human_label` as a name) and rubric
-criteria (`criterion`, `polarity`, `response`, and `human_label` as a number). Whole rollouts
-(`tool_output`) are recognised but not measured. Other fields are ignored.
+Three kinds are measured: claim support (`claim`, `snippets`, and `human_label` as a name), rubric
+criteria (`criterion`, `polarity`, `response`, and `human_label` as a number), and the citation F1
+of whole rollouts (`tool_output`, `response`, and the F1 as `expected.f1_default`). Rollouts without
+it are recognised but not measured. Other fields are ignored.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,8 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from citemark_schemas import FormatReport, Polarity, Snippet, to_details
+from citemark_rubrics import load_library
+from citemark_schemas import FormatReport, Knobs, Polarity, Rollout, Snippet, to_details
 from citemark_schemas.rubric import MixedRubrics
 from citemark_schemas.verdict import Unit
 from citemark_service.errors import DataError
@@ -22,6 +24,7 @@ from citemark_service.parsing.sources import read_sources
 from citemark_service.parsing.units import split_units, to_sentences
 from citemark_service.row_files import RowFile
 from citemark_service.score.citations import judgeable_ids
+from citemark_service.score.rollout import ParsedRollout, parse_rollout
 
 _SUPPORT: Final = {"supported": 1.0, "partially_supported": 0.5, "not_supported": 0.0}
 _CRITERIA: Final[TypeAdapter[MixedRubrics]] = TypeAdapter(MixedRubrics)
@@ -84,11 +87,31 @@ class CriterionRow(BaseModel, frozen=True):
         return grade(self.question, sources, answer, self.criterion, self.polarity)
 
 
-LabelledRow = SupportRow | CriterionRow
+class ExpectedF1(BaseModel, frozen=True):
+    f1_default: Unit
+
+
+class ScoredRow(BaseModel, frozen=True):
+    question: str = ""
+    tool_output: str
+    response: str
+    expected: ExpectedF1
+
+    @property
+    def label(self) -> float:
+        return self.expected.f1_default
+
+    def parse(self, knobs: Knobs) -> ParsedRollout:
+        text = self.tool_output
+        rollout = Rollout(question=self.question, tool_output=text, response=self.response)
+        return parse_rollout(rollout, knobs, load_library(), 0)
+
+
+LabelledRow = SupportRow | CriterionRow | ScoredRow
 
 
 def read_labelled(path: Path) -> list[LabelledRow] | None:
-    """The labelled rows of one file, all of one kind; None for a file of whole rollouts.
+    """The labelled rows of one file, all of one kind; None for a file of rollouts without an F1.
 
     Raises `DataError`, naming file, line and field, for a file that cannot be read or is empty,
     and for a row that is malformed or of another kind than the first.
@@ -116,7 +139,8 @@ def _read_row(fields: Mapping[str, Any]) -> LabelledRow | None:
     """A labelled row; None for a whole rollout. Raises `ValueError`."""
     try:
         if "tool_output" in fields:
-            return None
+            expected = fields.get("expected")
+            return ScoredRow.model_validate(fields) if expected else None
         if "criterion" in fields:
             return CriterionRow.model_validate(fields)
         if "claim" in fields:

@@ -52,8 +52,9 @@ def command(
 
     BA is balanced accuracy at the threshold 0.5, and at the best one; κw is the kappa of the three
     levels with quadratic weights, ECE the expected calibration error. The 95 % interval of the AUC,
-    and --against, are by a bootstrap over questions. Files of whole rollouts are skipped. Exit
-    status 1 where judgements failed, 2 where a file is not labelled rows.
+    and --against, are by a bootstrap over questions. Of whole rollouts the citation F1 is compared
+    with `expected.f1_default`; without it they are skipped. Exit status 1 where judgements failed,
+    2 where a file is not labelled rows.
 
     With --cases it prints by kind of case how many the judge decides rightly, and each that it does
     not; exit status 1 unless all are right.
@@ -80,7 +81,16 @@ def command(
 def _show_figures(report: Report) -> None:
     columns = ["rows", "BA", "best", "at", "AUC", "95 %", "κw", "Brier", "ECE"]
     table = build_table(["file"], columns)
+    whole = build_table(["file, whole rollouts"], ["rows", "Pearson", "95 %", "bias", "95 %"])
     for each in report.files:
+        if each.kind == "rollouts" and each.figures is not None:
+            pairs = (
+                (_cell(getattr(each.figures, name)), _range(each.intervals.get(name)))
+                for name in ("pearson", "bias")
+            )
+            cells = (str(each.figures.rows), *(cell for pair in pairs for cell in pair))
+            whole.add_row(*map(plain, (each.file, *cells)))
+            continue
         rows = [(each.file, each.figures, each.intervals.get("auc"))]
         rows += [(f"  {title}", found, None) for title, found in each.by_criterion.items()]
         for name, found, interval in rows:
@@ -90,7 +100,9 @@ def _show_figures(report: Report) -> None:
                 after = map(_cell, (found.weighted_kappa, found.brier, found.calibration_error))
                 cells = (str(found.rows), *before, _range(interval), *after)
                 table.add_row(*map(plain, (name, *cells)))
-    show(table)
+    for each_table in (table, whole):
+        if each_table.row_count:
+            show(each_table)
 
 
 def _cell(value: float | None) -> str:
@@ -121,7 +133,7 @@ async def _measure_files(files: tuple[Path, ...], settings: Settings, concurrenc
     async with aclosing(build_judge(settings, Metrics())) as judge:
         for file in files:
             with console.status(f"{judge.identity.model} judges {file.name}"):
-                agreement = await measure(judge, file, concurrency=concurrency)
+                agreement = await measure(judge, file, settings, concurrency=concurrency)
             if agreement.skipped:
                 console.print(plain(f"{file.name}: skipped: {agreement.skipped}", "yellow"))
                 continue

@@ -14,7 +14,7 @@ from citemark_service.cli.plans import RowNotes, describe_problems, plan_options
 from citemark_service.cli.terminal import Progress, count_noun, plain
 from citemark_service.errors import DataError, InvalidRequest
 from citemark_service.row_files import Numbered, RowFile
-from citemark_service.score.rollout import check_rollout
+from citemark_service.score.criteria import check_rollout
 from citemark_service.settings import Settings, load_settings
 from citemark_service.shapes.plan import ReadPlan
 from citemark_service.shapes.table import SHAPES

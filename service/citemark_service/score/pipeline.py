@@ -27,17 +27,15 @@ from citemark_service.judges.tasks import (
     Words,
 )
 from citemark_service.parsing.sources import read_sources
+from citemark_service.score.criteria import check_rollout, find_static_set, static_pin
 from citemark_service.score.formula import SCORING_VERSION
 from citemark_service.score.report import log_rollout, rollout_attributes
 from citemark_service.score.rollout import (
     ParsedRollout,
     ScoredRollout,
     Verdicts,
-    check_rollout,
-    find_static_set,
     parse_rollout,
     rollout_id,
-    static_pin,
 )
 from citemark_service.settings import Settings
 from citemark_service.telemetry.logs import log_context

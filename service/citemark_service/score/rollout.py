@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from citemark_rubrics import RubricLibrary, RubricSet, UnknownSet
+from citemark_rubrics import RubricLibrary
 from citemark_schemas import (
+    CitationScore,
     CitationStyle,
     ClaimScore,
     ClaimVerdict,
@@ -16,7 +17,6 @@ from citemark_schemas import (
     FormatReport,
     JudgeUsage,
     Knobs,
-    ProblemDetail,
     Refusal,
     RefusalKind,
     Rollout,
@@ -29,7 +29,7 @@ from citemark_schemas import (
     WarningKind,
 )
 from citemark_schemas.rollout import conversation_key
-from citemark_service.errors import InvalidRequest, InvalidVerdict
+from citemark_service.errors import InvalidVerdict
 from citemark_service.judges.tasks import (
     CitationTask,
     CitationVerdicts,
@@ -46,6 +46,7 @@ from citemark_service.parsing.sources import read_sources
 from citemark_service.parsing.units import statements
 from citemark_service.score.caveats import warn_of_caveats
 from citemark_service.score.citations import fabricated_ids, judgeable_ids, score_citations
+from citemark_service.score.criteria import choose_criteria, find_static_set, static_pin
 from citemark_service.score.formula import add_reward, rubric_reward, score_criterion
 
 ReadSources = Callable[[str | None, tuple[Snippet, ...] | None, CitationStyle], Sources]
@@ -174,27 +175,9 @@ class ParsedRollout:
         self, verdicts: Verdicts, judge: JudgeUsage, versions: Versions, *, cached: bool
     ) -> ScoreResult:
         """The result of a judged rollout; `cached`: every verdict came from a cache."""
-        knobs, task, citation = self.knobs, verdicts.task, None
         pairs = zip(self.criteria, verdicts.criteria, strict=True)
         rubrics = tuple(score_criterion(criterion, verdict) for criterion, verdict in pairs)
-        of_claims: dict[Claim, ClaimVerdict] = {}
-        of_sentences: dict[Sentence, SentenceVerdict] | None = None
-        if task is not None and verdicts.citations is not None:
-            judged = (cited.claim for cited in task.claims)
-            of_claims = dict(zip(judged, verdicts.citations.claims, strict=True))
-            of_sentences = dict(zip(task.sentences, verdicts.citations.sentences, strict=True))
-        unjudged = 0.0 if knobs.apply_citation_reward else None
-        claims = self._score_claims(of_claims, unjudged=unjudged)
-        uncited = self._score_sentences(of_sentences)
-        if knobs.apply_citation_reward:
-            citation = score_citations(
-                claims,
-                uncited,
-                answer=self.answer,
-                sources=self.sources,
-                unit=knobs.citation_unit,
-                no_claims_score=knobs.no_claims_score,
-            )
+        claims, uncited, citation = self.score_citations(verdicts.task, verdicts.citations)
         return self._result(
             judge,
             versions,
@@ -205,6 +188,31 @@ class ParsedRollout:
             uncited=uncited,
             cached=cached,
         )
+
+    def score_citations(
+        self, task: CitationTask | None, verdicts: CitationVerdicts | None
+    ) -> tuple[tuple[ClaimScore, ...], tuple[SentenceScore, ...], CitationScore | None]:
+        """Every claim and sentence, and what the citations earn: None where they do not count."""
+        of_claims: dict[Claim, ClaimVerdict] = {}
+        of_sentences: dict[Sentence, SentenceVerdict] | None = None
+        if task is not None and verdicts is not None:
+            judged = (cited.claim for cited in task.claims)
+            of_claims = dict(zip(judged, verdicts.claims, strict=True))
+            of_sentences = dict(zip(task.sentences, verdicts.sentences, strict=True))
+        unjudged = 0.0 if self.knobs.apply_citation_reward else None
+        claims = self._score_claims(of_claims, unjudged=unjudged)
+        uncited = self._score_sentences(of_sentences)
+        if not self.knobs.apply_citation_reward:
+            return claims, uncited, None
+        citation = score_citations(
+            claims,
+            uncited,
+            answer=self.answer,
+            sources=self.sources,
+            unit=self.knobs.citation_unit,
+            no_claims_score=self.knobs.no_claims_score,
+        )
+        return claims, uncited, citation
 
     def _result(self, judge: JudgeUsage, versions: Versions, **parts: Any) -> ScoreResult:
         fields: dict[str, Any] = {"rubric_reward": None, "citation": None, **parts}
@@ -321,53 +329,6 @@ def parse_rollout(
         answer=answer,
         format=format_report(answer, sources),
     )
-
-
-def check_rollout(rollout: Rollout, knobs: Knobs, library: RubricLibrary) -> None:
-    """Check what the schema cannot.
-
-    Raises:
-        InvalidRequest: an unknown static set, no countable criterion, a repeated criterion,
-            or `non_stop_penalty` without a `finish_reason`; the message names the field.
-    """
-    choose_criteria(rollout, find_static_set(library, knobs))
-    if knobs.non_stop_penalty and rollout.finish_reason is None:
-        raise _invalid("finish_reason", "is needed where non_stop_penalty is true")
-
-
-def find_static_set(library: RubricLibrary, knobs: Knobs) -> RubricSet | None:
-    """The chosen static set, None with `instance_rubrics_only`; raises `InvalidRequest`."""
-    if knobs.instance_rubrics_only:
-        return None
-    try:
-        return library.find(knobs.static_rubrics)
-    except UnknownSet as error:
-        raise _invalid("static_rubrics", str(error)) from error
-
-
-def choose_criteria(rollout: Rollout, static: RubricSet | None) -> tuple[Criterion, ...]:
-    """Instance criteria in the order given, then static ones, without duplicates.
-
-    Raises:
-        InvalidRequest: a criterion is repeated with another weight, or none has a weight > 0.
-    """
-    chosen: dict[tuple[str, str, str], Criterion] = {}
-    for criterion in rollout.criteria + (static.criteria if static else ()):
-        first = chosen.setdefault(criterion.key, criterion)
-        if first.weight != criterion.weight:
-            raise _invalid("rubrics", f"{criterion.title!r} is given twice, with other weights")
-    if not any(criterion.weight for criterion in chosen.values()):
-        raise _invalid("rubrics", "no criterion with a weight above 0, and no static set")
-    return tuple(chosen.values())
-
-
-def _invalid(loc: str, message: str) -> InvalidRequest:
-    return InvalidRequest(f"{loc}: {message}", details=(ProblemDetail(loc=loc, message=message),))
-
-
-def static_pin(static: RubricSet | None) -> str:
-    """`name@version`, or `none`: how results record the static set."""
-    return f"{static.name}@{static.version}" if static else "none"
 
 
 def rollout_id(rollout: Rollout, position: int) -> str:

@@ -16,7 +16,7 @@ from citemark_service.judges.language.render import PromptWriter
 from citemark_service.judges.language.texts import size
 from citemark_service.parsing.sources import read_sources
 from citemark_service.row_files import Numbered
-from citemark_service.score.rollout import check_rollout
+from citemark_service.score.criteria import check_rollout
 from citemark_service.settings import Settings
 from citemark_service.trainers.faults import Fault, Severity, error, prompt_faults, warning
 from citemark_service.trainers.rows import Row, messages_of
