@@ -15,6 +15,7 @@ from citemark_service.judges.language.texts import (
     excerpt,
     fair_cap,
     find_terms,
+    most_bytes,
     neutral,
     size,
 )
@@ -263,10 +264,11 @@ def test_a_huge_rollout_fits_the_budget(budget):
     assert shape_of({"messages": [{"content": prompts[0][1]}]}).count("V") == 12
 
 
-@given(st.text())
+@given(hostile)
 def test_neutral_text_stays_as_it_is(text):
     once = neutral(text)
     assert neutral(once) == once
+    assert size(once) <= most_bytes(text)
 
 
 def test_the_version_names_what_shapes_a_prompt():
