@@ -101,7 +101,7 @@ def create_app(
         rescore_router(view, admission),
         stream_router(pipeline, admission),
         trainer_router(TrainerEndpoint(pipeline, admission, metrics.registry)),
-        gym_router(admission),
+        gym_router(admission, pipeline.threads),
         ui_router(pipeline, admission, reads, view, ledger, templates=templates, passes=passes),
         docs_router(templates),
         health_router(admission, judge, metrics),

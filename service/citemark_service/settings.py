@@ -208,6 +208,9 @@ class Settings(BaseSettings, Knobs):
     """Silence between two requests after which a connection is closed. Longer than clients keep
     one, so that they close it: a server that closes first races with the next request."""
     max_body_bytes: int = Field(64 * _MIB, ge=1024)
+    max_decoded_bytes: int = Field(64 * _MIB, ge=1024)
+    """What a body's values may take in memory, by an estimate before they are decoded; six times
+    its size, or 6 MiB where that is more, are the bound of a smaller body."""
     max_rollout_bytes: int = Field(4 * _MIB, ge=1024)
     """For one stream line, and for one rollout sent alone."""
     max_items: int = Field(1024, ge=1)
@@ -217,7 +220,8 @@ class Settings(BaseSettings, Knobs):
     max_buffered_bytes: int = Field(1024 * _MIB, ge=1024)
     """Request bodies held in memory, all requests together; beyond it 429."""
     max_streams: int = Field(16, ge=1)
-    """Open `/v1/score/stream` requests; beyond it 429."""
+    """Open `/v1/score/stream` requests; beyond it 429, and for a caller that has as many open as
+    are left for all others."""
     stream_window: int = Field(256, ge=1)
     """Lines of one stream that are judged at once; reading pauses while it is full."""
     body_timeout_s: float = Field(30.0, gt=0)

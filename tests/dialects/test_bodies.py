@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from citemark_schemas import SIGNALS, Problem, rollout_of
 from citemark_service.errors import InvalidRequest
+from citemark_service.json_bodies import decode_object
 from citemark_service.settings import Settings
-from citemark_service.trainers.engine import decode_body
 from citemark_service.trainers.table import served_routes
 from support.dialect_bodies import for_openrlhf, for_slime
 from support.gym_rows import verify_body
@@ -149,9 +149,9 @@ HOSTILE = [
     ("/rm", b"", 422),
     ("/rm", b"\xff\xfe", 422),
     ("/rm", b"[]", 422),
-    ("/rm", b"[" * 200_000, 422),
-    ("/rm", b'{"a":' * 200_000, 422),
-    ("/rm", b'{"a":NaN,"b":' + b"[" * 99_999, 422),
+    ("/rm", b"[" * 30_000, 422),
+    ("/rm", b'{"a":' * 30_000, 422),
+    ("/rm", b'{"a":NaN,"b":' + b"[" * 29_999, 422),
     ("/rm", {"response": "r", "label": '{"a":' * 50_000}, 422),
     ("/rm", {"response": "r", "label": [[[]] * 9] * 9}, 422),
     ("/rm", {**for_slime(ROW), "response": "<answer>" * 200_000}, 200),
@@ -201,7 +201,7 @@ def test_any_body_is_samples_or_an_error_that_names_the_place(body, route):
 def test_bytes_are_an_object_or_refused(raw):
     told: object
     try:
-        told = decode_body(raw)
+        told = decode_object(raw)
     except InvalidRequest as error:
         told = {detail.loc: detail.message for detail in error.details}.get("body")
     assert told is not None

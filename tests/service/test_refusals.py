@@ -3,6 +3,7 @@
 import gzip
 import json
 import socket
+import time
 import zlib
 
 import httpx
@@ -11,7 +12,7 @@ import pytest
 from citemark_schemas import Problem
 from support.running_service import until
 
-DEEP = b"[" * 100_000
+DEEP = b"[" * 30_000
 POST = b"POST /v1/score HTTP/1.1\r\nHost: x\r\n"
 UNFINISHED = POST + b"Content-Length: 50\r\n\r\n{"
 
@@ -67,9 +68,9 @@ def test_bad_items_and_fields_are_listed_up_to_a_bound(service, rollout):
     response = service.post({"items": [rollout(question="") for _ in range(200)]})
     assert invalid(response) == [f"items[{n}].question" for n in range(50)]
     assert "199 more" in response.json()["message"]
-    response = service.post({"items": [rollout(**{f"x{n}": n for n in range(100_000)})]})
+    response = service.post({"items": [rollout(**{f"x{n}": n for n in range(30_000)})]})
     assert invalid(response) == ["items[0]"]
-    assert "100000 errors" in response.json()["message"]
+    assert "30000 errors" in response.json()["message"]
 
 
 def test_no_text_of_the_caller_comes_back_at_length(service, rollout):
@@ -106,7 +107,7 @@ def test_no_text_of_the_caller_comes_back_at_length(service, rollout):
         b'{"\xff": 1}',
         b'{"question": ' + DEEP,
         b'{"items": ' + DEEP,
-        b'{"a":' * 100_000,
+        b'{"a":' * 30_000,
         b'{"question": 1' + b"0" * 5000 + b"}",
         b'{"question": "q", "response": "", "tool_output": "", "verification_reward": -Infinity}',
         b'{"question": "q", "response": "", "tool_output": "", "verification_reward": 1e999}',
@@ -139,6 +140,53 @@ def test_a_body_over_the_limit_is_refused_early_and_the_client_can_read_why(star
     problem = Problem.model_validate_json(answer.partition(b"\r\n\r\n")[2])
     assert problem.error == "too_large"
     assert "max_body_bytes" in problem.message
+
+
+ROLLOUT = b'{"question":"q","tool_output":"","response":"","%b":%b}'
+
+
+def many(item: bytes, size: int) -> bytes:
+    return b"[" + b",".join([item] * (size // (len(item) + 1))) + b"]"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/score", b'{"items":' + many(b"0", 30_000_000) + b"}"),
+        ("/v1/score", b'{"items":' + many(b"0        ", 60_000_000) + b"}"),
+        ("/v1/score", b'{"items":' + many(b"[]", 30_000_000) + b"}"),
+        ("/v1/score", ROLLOUT % (b"snippets", many(b"0", 4_000_000))),
+        ("/v1/score", ROLLOUT % (b"metadata", b'{"a":' + many(b"{}", 4_000_000) + b"}")),
+        ("/get_reward", b'{"query":[NaN,' + many(b"0", 10_000_000)[1:] + b"}"),
+        ("/aggregate_metrics", b'{"verify_responses":' + many(b'{"a":1}', 20_000_000) + b"}"),
+    ],
+    ids=["numbers", "padded numbers", "lists", "snippets", "metadata", "not a number", "rows"],
+)
+def test_a_body_of_more_values_than_text_is_refused_at_little_cost(service, path, body):
+    start = time.process_time()
+    refused = service.post(body, path)
+    # Decoding any of them takes seconds and gigabytes.
+    assert time.process_time() - start < 1.0
+    assert problem_of(refused, 413, "too_large").message
+
+
+@pytest.mark.parametrize("text", ['a \\" [{,' * 200_000, "\\\\" * 400_000, "\u00e9,{" * 100_000])
+def test_marks_inside_of_texts_are_no_values(service, rollout, text):
+    assert service.post(rollout(tool_output="<snippet id=s1>x</snippet>" + text)).is_success
+
+
+def test_half_a_surrogate_pair_fails_its_item_alone(service, rollout):
+    bad = [
+        rollout(),
+        rollout(response="\ud83d"),
+        rollout(),
+        rollout(id="a\udc00"),
+        rollout(id="\U0001f600"),
+    ]
+    refused = service.post({"items": bad})
+    assert invalid(refused) == ["items[1]", "items[3]"]
+    assert "half a surrogate pair" in refused.json()["message"]
+    assert service.post(rollout(id="\U0001f600 \\ud83d")).is_success
 
 
 def raw_deflate(body: bytes) -> bytes:

@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from http.client import HTTPResponse
 from typing import Any
 
@@ -21,10 +21,11 @@ PATH = "/v1/score/stream"
 class Duplex:
     """A client that writes lines and reads answers whenever it likes."""
 
-    def __init__(self, service: Running) -> None:
+    def __init__(self, service: Running, caller: str = "one") -> None:
         self.socket = service.connect()
         self._response = HTTPResponse(self.socket, method="POST")
-        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+        head += f"X-Citemark-Caller: {caller}\r\n\r\n"
         self.socket.sendall(head.encode())
 
     def __enter__(self) -> "Duplex":
@@ -169,6 +170,23 @@ def test_open_streams_are_bounded(start, rollout):
         list(client.answers())
     until(lambda: service.admission.streams.held == 0)
     assert service.post(ndjson(rollout()), PATH).status_code == 200
+
+
+def test_no_caller_holds_all_streams(start, rollout):
+    service = start(max_streams=4)
+
+    def open_for(caller: str) -> Duplex:
+        client = stack.enter_context(Duplex(service, caller))
+        client.send(rollout())
+        return client
+
+    with ExitStack() as stack:
+        assert [open_for("a").status() for _ in range(3)] == [200, 200, 429]
+        assert [open_for("b").status() for _ in range(2)] == [200, 429]
+        assert open_for("c").status() == 200
+    until(lambda: service.admission.streams.held == 0)
+    with ExitStack() as stack:
+        assert [open_for("a").status() for _ in range(3)] == [200, 200, 429]
 
 
 @pytest.mark.parametrize("ended", [True, False])

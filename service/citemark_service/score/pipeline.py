@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
 from typing import Final
 
@@ -41,12 +41,12 @@ from citemark_service.settings import Settings
 from citemark_service.telemetry.logs import log_context
 from citemark_service.telemetry.metrics import Metrics, Stage
 from citemark_service.telemetry.traces import open_span, set_attributes
+from citemark_service.threads import INLINE, FairThreads
 
 Keep = Callable[[ScoredRollout], Awaitable[None]]
 """Returns once the rollout is stored or queued for storing. Raises nothing."""
 
 _GROUPS_KEPT: Final = 64
-_READ_INLINE: Final = 100_000  # characters; an ordinary rollout of this size parses in a few ms
 
 
 class Pipeline:
@@ -85,6 +85,8 @@ class Pipeline:
         self._tracer = tracer
         self._logs = logs
         self._version = version("citemark")
+        self.threads = FairThreads()
+        """Where whatever callers send is parsed that is large."""
         # Samples of a group arrive together with the same sources: parse and hash those once.
         self._read_sources = lru_cache(maxsize=_GROUPS_KEPT)(read_sources)
 
@@ -145,7 +147,7 @@ class Pipeline:
         name = rollout_id(rollout, position)
         with open_span(self._tracer, "rollout") as span, log_context(rollout=name):
             with self._time_stage("parse"):
-                parsed = await self._parse(rollout, request, position)
+                parsed = await self._parse(rollout, request, position, origin.caller)
             meter = Meter()
             result = await self._score_parsed(parsed, meter, deadline, origin)
             self._metrics.count_rollout(result, answer_characters=len(parsed.answer.text))
@@ -168,11 +170,14 @@ class Pipeline:
                     await self._keep(scored)
             return result
 
-    async def _parse(self, rollout: Rollout, request: Knobs, position: int) -> ParsedRollout:
+    async def _parse(
+        self, rollout: Rollout, request: Knobs, position: int, caller: str
+    ) -> ParsedRollout:
         knobs = Knobs.resolve(self._settings, request, rollout)
-        if rollout.characters > _READ_INLINE:
+        if rollout.characters > INLINE:
             # A hostile megabyte takes a second to parse; a thread keeps the event loop free.
-            return await asyncio.to_thread(parse_rollout, rollout, knobs, self._library, position)
+            parse = partial(parse_rollout, rollout, knobs, self._library, position)
+            return await self.threads.run(caller, parse)
         return parse_rollout(
             rollout, knobs, self._library, position, read_sources=self._read_sources
         )

@@ -1,12 +1,12 @@
 """Answers the bodies that trainers' clients post; `web.routes.trainers` does the HTTP."""
 
 import asyncio
-import json
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter
@@ -21,11 +21,12 @@ from citemark_schemas import (
     rollout_of,
     unwrap_response,
 )
-from citemark_schemas.cells import TooDeep, to_json_value
 from citemark_schemas.means import StandIns, prompt_key
 from citemark_service.errors import InvalidRequest, JudgeFailed, TooLarge
+from citemark_service.json_bodies import decode_object
 from citemark_service.settings import Settings
-from citemark_service.trainers.route import Outcome, PostedRollout, Route, RouteOptions, bad_body
+from citemark_service.threads import INLINE, FairThreads
+from citemark_service.trainers.route import Body, Outcome, Route, RouteOptions
 
 RETRY_AFTER_S: Final = 5.0
 _LISTS: Final = 8  # times `max_items` in one request: older clients post a whole step at once
@@ -72,20 +73,34 @@ class TrainerEngine:
     """Answers the bodies of all routes, in one event loop; `check` is `Pipeline.check`."""
 
     def __init__(
-        self, *, settings: Settings, check: Callable[[Rollout, Knobs], None], counts: RouteCounts
+        self,
+        *,
+        settings: Settings,
+        check: Callable[[Rollout, Knobs], None],
+        counts: RouteCounts,
+        threads: FairThreads,
     ) -> None:
         self._settings = settings
+        self._threads = threads
         self._check = check
         self._counts = counts
         self._standins = StandIns()
         self._warned: OrderedDict[tuple[str, str | None], None] = OrderedDict()
 
     async def answer(
-        self, route: Route, body: bytes, options: RouteOptions, deadline: float, score: Score
+        self,
+        route: Route,
+        body: bytes,
+        options: RouteOptions,
+        deadline: float,
+        score: Score,
+        *,
+        caller: str,
     ) -> RouteAnswer:
         """Parse and check all rollouts of a body, then judge them.
 
         Args:
+            caller: whose share of the threads parses a large body.
             options: those that `settle_options` returned.
             deadline: `time.monotonic()` until which a fallback waits for other rollouts.
 
@@ -94,8 +109,9 @@ class TrainerEngine:
             TooLarge: a rollout, or the number of rollouts.
             JudgeFailed: a judge failed and `on_error` is `http`.
         """
-        sent = decode_body(body)
-        rollouts = await self._parse_rollouts(route.read(sent), options)
+        parse = partial(self._parse_body, route, body, options)
+        large = len(body) > INLINE
+        sent, rollouts = await self._threads.run(caller, parse) if large else parse()
         self._warn_static_only(route, rollouts, options.run)
 
         async def judge(rollout: Rollout, position: int) -> Outcome:
@@ -135,9 +151,11 @@ class TrainerEngine:
             answer = answer["reward"]
         return RouteAnswer(msgspec.json.encode(answer), whole=not failures)
 
-    async def _parse_rollouts(
-        self, posted: Sequence[PostedRollout], options: RouteOptions
-    ) -> list[Rollout]:
+    def _parse_body(
+        self, route: Route, body: bytes, options: RouteOptions
+    ) -> tuple[Body, list[Rollout]]:
+        sent = decode_object(body)
+        posted = route.read(sent)
         limit = _LISTS * self._settings.max_items
         if len(posted) > limit:
             raise TooLarge(f"{len(posted)} rollouts are more than {_LISTS} x max_items, {limit}")
@@ -160,10 +178,9 @@ class TrainerEngine:
                 rollouts.append(rollout)
             except (EnvelopeError, InvalidRequest) as error:
                 problems += error.details or (ProblemDetail(loc="body", message=str(error)),)
-            await asyncio.sleep(0)
         if problems:
             raise InvalidRequest.of(problems)
-        return rollouts
+        return sent, rollouts
 
     def _refuse_long(self, length: int) -> None:
         limit = self._settings.max_rollout_bytes
@@ -188,24 +205,6 @@ class TrainerEngine:
             len(rollouts),
             "" if named is None else f" of run {named!r}",
         )
-
-
-def decode_body(body: bytes) -> Mapping[str, Any]:
-    """Decode a JSON object. Raises `InvalidRequest`."""
-    try:
-        try:
-            value = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            # Python clients write NaN for an empty table cell and lone surrogates for broken
-            # characters. JSON has neither: they become null and U+FFFD.
-            value = to_json_value(json.loads(body))
-    except (RecursionError, TooDeep) as error:
-        raise bad_body("body", "is nested too deeply") from error
-    except ValueError as error:  # UnicodeDecodeError is one
-        raise bad_body("body", f"is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise bad_body("body", "must be an object")
-    return value
 
 
 def _end_of(outcome: Outcome, options: RouteOptions) -> str:

@@ -5,7 +5,8 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Any, Final, NamedTuple, TypeVar
+from functools import partial
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 from fastapi import Header, Request
@@ -22,10 +23,13 @@ from citemark_schemas import (
     Rollout,
     to_details,
 )
+from citemark_schemas.bulk import Bulky, refuse_bulky
 from citemark_schemas.details import clip
 from citemark_service.errors import BodyTimeout, InvalidRequest, TooLarge, UnknownCoding
+from citemark_service.json_bodies import BROKEN, repair, split_list
 from citemark_service.judges.tasks import Origin
 from citemark_service.settings import Settings
+from citemark_service.threads import INLINE
 from citemark_service.trainers.route import bad_body
 from citemark_service.web.admission import Admission, Hold
 
@@ -48,6 +52,8 @@ CallerName = Annotated[
     ),
 ]
 T = TypeVar("T")
+RunFairly: TypeAlias = Callable[[Callable[[], T]], Awaitable[T]]
+"""`FairThreads.run` of one caller."""
 
 
 async def read_body(
@@ -58,7 +64,8 @@ async def read_body(
     Raises:
         UnknownCoding: it is neither plain nor gzip nor deflate.
         InvalidRequest: what is sent as gzip or deflate is none.
-        TooLarge: over `limit` bytes; where `Content-Length` says so, before any byte is read.
+        TooLarge: over `limit` bytes; where `Content-Length` says so, before any byte is read. Or
+            its JSON would take much more.
         Overloaded: the service buffers as many bytes as it may.
         BodyTimeout: the client sent nothing for `body_timeout_s` seconds, or not all of it within
             `body_deadline_s`.
@@ -92,7 +99,16 @@ async def read_body(
     if length > limit:
         raise TooLarge(f"the body is larger than max_body_bytes, {limit} bytes")
     coding = request.headers.get("content-encoding", "identity").strip().lower()
-    return bytes(body) if coding == "identity" else await _inflate(bytes(body), coding, held, limit)
+    whole, turns = bytes(body), Turns()
+    del body
+    if coding != "identity":
+        whole = await _inflate(whole, coding, held, limit)
+    try:
+        for _ in refuse_bulky(whole, settings.max_decoded_bytes):
+            await turns.yield_if_due()
+    except Bulky as error:
+        raise TooLarge(f"the body {error}; see max_decoded_bytes") from error
+    return whole
 
 
 async def _inflate(body: bytes, coding: str, held: Hold, limit: int) -> bytes:
@@ -225,9 +241,19 @@ def to_origin(request: Request, caller: str | None, options: RequestOptions) -> 
 def parse_rollout(
     raw: bytes | memoryview, knobs: Knobs, read: ReadRollout, prefix: str = ""
 ) -> Rollout:
-    """One validated and checked rollout. `InvalidRequest` names fields below `prefix`."""
+    """One validated and checked rollout. `InvalidRequest` names fields below `prefix`.
+
+    Raises `TooLarge` where it has more values than a text of its size may have.
+    """
+    raw = bytes(raw)
+    if BROKEN in raw:
+        raise bad_body(prefix or "body", "holds half a surrogate pair, which is no Unicode text")
     try:
-        return read(bytes(raw), knobs)
+        for _ in refuse_bulky(raw):
+            pass
+        return read(raw, knobs)
+    except Bulky as error:
+        raise TooLarge(f"{prefix or 'the rollout'} {error}") from error
     except ValidationError as error:
         names = Rollout.model_fields
         raise InvalidRequest.of(to_details(error, prefix, names=names)) from error
@@ -239,34 +265,52 @@ def parse_rollout(
         ) from error
 
 
+async def parse_fairly(parse: Callable[[], T], length: int, run: RunFairly[T]) -> T:
+    """What `parse` returns: of `length` bytes that would hold the event loop, off it."""
+    return await run(parse) if length > INLINE else parse()
+
+
 async def parse_batch(
     body: bytes,
     query: BatchOptions,
     limits: Settings,
     read: ReadRollout,
     admit: Callable[[int], None],
+    *,
+    run: RunFairly[Any],
 ) -> Batch:
     """One rollout, or `{"items": […]}` with options, told apart by `items`.
 
     Args:
         query: the options of the URL, weaker than those of the body.
         admit: called with the number of items as soon as it is known; raises to refuse them.
+        run: `FairThreads.run` of this caller.
 
     Raises:
         InvalidRequest: naming item and field, before any item is judged.
         TooLarge: too many items, or one that is too long.
     """
-    fields = _decode(body, dict[str, msgspec.Raw], "must be a rollout or a batch")
+    try:
+        fields = _decode_fields(body)
+    except InvalidRequest:
+        # Half a surrogate pair ends the decoding wherever it stands. Marked, it fails its item.
+        mark = partial(repair, body, half=BROKEN, nan=b"NaN")
+        body = await parse_fairly(mark, len(body), run)
+        fields = _decode_fields(body)
     raw_items = fields.pop("items", None)
     if raw_items is None:
         _refuse_long(len(body), limits, "the rollout")
-        return Batch((parse_rollout(body, query, read),), query, single=True)
+        parse = partial(parse_rollout, body, query, read)
+        return Batch((await parse_fairly(parse, len(body), run),), query, single=True)
     # The loop runs between the scans: each may take long, and only finds the boundaries.
     await asyncio.sleep(0)
-    raws = _decode(raw_items, list[msgspec.Raw], "items")
+    try:
+        raws = split_list(raw_items, limits.max_items)
+    except msgspec.ValidationError as error:
+        raise bad_body("body", f"items: {error}") from error
     await asyncio.sleep(0)
-    if len(raws) > limits.max_items:
-        raise TooLarge(f"{len(raws)} items are more than max_items, {limits.max_items}")
+    if raws is None:
+        raise TooLarge(f"more items than max_items, {limits.max_items}")
     if not raws:
         raise bad_body("items", "must hold at least one rollout")
     admit(len(raws))
@@ -287,7 +331,8 @@ async def parse_batch(
         prefix = f"items[{position}]"
         _refuse_long(view.nbytes, limits, prefix)
         try:
-            rollouts.append(parse_rollout(view, options, read, prefix))
+            parse = partial(parse_rollout, view, options, read, prefix)
+            rollouts.append(await parse_fairly(parse, view.nbytes, run))
         except InvalidRequest as error:
             problems += error.details
         await turns.yield_if_due()
@@ -296,12 +341,12 @@ async def parse_batch(
     return Batch(tuple(rollouts), options, single=False)
 
 
-def _decode(raw: bytes | msgspec.Raw, kind: Any, what: str) -> Any:
-    """One level of JSON, with everything below left as raw bytes."""
+def _decode_fields(body: bytes) -> dict[str, msgspec.Raw]:
+    """The fields of a JSON object, each left as raw bytes."""
     try:
-        return msgspec.json.decode(raw, type=kind)
+        return msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     except msgspec.ValidationError as error:
-        raise bad_body("body", f"{what}: {error}") from error
+        raise bad_body("body", f"must be a rollout or a batch: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise bad_body("body", f"is not JSON: {error}") from error
     except RecursionError as error:

@@ -6,6 +6,7 @@ A client must therefore read while it writes.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -28,6 +29,7 @@ from citemark_schemas import (
 from citemark_schemas.details import clip
 from citemark_service.errors import (
     BodyTimeout,
+    Overloaded,
     RequestError,
     ShuttingDown,
     TooLarge,
@@ -42,6 +44,7 @@ from citemark_service.web.intake import (
     Inlet,
     Turns,
     parse_batch,
+    parse_fairly,
     parse_rollout,
     read_body,
     run_unless_gone,
@@ -90,7 +93,8 @@ def score_router(pipeline: Pipeline, admission: Admission) -> APIRouter:
             rollouts.take()  # at least one, so that a full service refuses before the upload
             body = await read_body(request, admission, held)
             limits, read = admission.settings, pipeline.read
-            batch = await parse_batch(body, options, limits, read, rollouts.grow)
+            run = partial(pipeline.threads.run, to_origin(request, caller, options).caller)
+            batch = await parse_batch(body, options, limits, read, rollouts.grow, run=run)
             # Again: the service may have begun to drain during the upload.
             admission.require_open()
             origin = to_origin(request, caller, batch.options)
@@ -129,6 +133,7 @@ async def score_batch(pipeline: Pipeline, batch: Batch, origin: Origin) -> bytes
     return results[0] if batch.single else b'{"items":[' + b",".join(results) + b"]}"
 
 
+RETRY_AFTER_S = 1.0
 _AHEAD = 256 * 1024  # bytes read ahead of the lines being judged
 # The envelope delays the end of an answer whose request was not read to its end.
 _LINGER_S = 5.0
@@ -139,6 +144,7 @@ NumberedLine = tuple[int, bytes | None]
 
 def stream_router(pipeline: Pipeline, admission: Admission) -> APIRouter:
     router = APIRouter(tags=["score"])
+    opened: Counter[str] = Counter()  # streams by caller
 
     @router.post(
         "/v1/score/stream",
@@ -164,7 +170,8 @@ def stream_router(pipeline: Pipeline, admission: Admission) -> APIRouter:
         coding = request.headers.get("content-encoding", "identity")
         if coding.strip().lower() != "identity":
             raise UnknownCoding(f"Content-Encoding {clip(coding, 40)!r}: send lines uncompressed")
-        return ScoreStream(pipeline, admission, options, to_origin(request, caller, options))
+        origin = to_origin(request, caller, options)
+        return ScoreStream(pipeline, admission, options, origin, opened)
 
     return router
 
@@ -211,7 +218,12 @@ class ScoreStream(Response):
     media_type = "application/x-ndjson"
 
     def __init__(
-        self, pipeline: Pipeline, admission: Admission, knobs: Knobs, origin: Origin
+        self,
+        pipeline: Pipeline,
+        admission: Admission,
+        knobs: Knobs,
+        origin: Origin,
+        opened: Counter[str],
     ) -> None:
         super().__init__()
         settings = admission.settings
@@ -221,6 +233,7 @@ class ScoreStream(Response):
         self._admission = admission
         self._knobs = knobs
         self._origin = origin
+        self._opened = opened
         self._idle_s = settings.stream_idle_s
         self._longest = settings.max_rollout_bytes
         self._lines = LineCutter(self._longest)
@@ -235,9 +248,20 @@ class ScoreStream(Response):
         del scope
         self._admission.require_open()
         self._send = send
-        with self._admission.streams.hold() as stream, self._held, suppress(ClientDisconnect):
+        caller, streams = self._origin.caller, self._admission.streams
+        own, free = self._opened[caller], streams.limit - streams.held
+        # Each further one leaves as many to others, so that nobody holds all.
+        if 0 < free <= own:
+            message = f"this caller has {own} streams open, and {free} are left for all others"
+            raise Overloaded(message, retry_after_s=RETRY_AFTER_S)
+        with streams.hold() as stream, self._held, suppress(ClientDisconnect):
             stream.take()
-            await self._exchange(Inlet(receive, ahead=_AHEAD))
+            self._opened[caller] += 1
+            try:
+                await self._exchange(Inlet(receive, ahead=_AHEAD))
+            finally:
+                self._opened[caller] -= 1
+                self._opened += Counter()  # drops the zeros
 
     async def _exchange(self, inlet: Inlet) -> None:
         try:
@@ -301,7 +325,9 @@ class ScoreStream(Response):
             self._admission.require_open()
             if text is None:
                 raise TooLarge(f"the line is longer than max_rollout_bytes, {self._longest} bytes")
-            rollout = parse_rollout(text, self._knobs, self._pipeline.read)
+            run = partial(self._pipeline.threads.run, self._origin.caller)
+            parse = partial(parse_rollout, text, self._knobs, self._pipeline.read)
+            rollout = await parse_fairly(parse, len(text), run)
         except RequestError as error:
             await self._refuse(number, error)
             return

@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -20,16 +21,17 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
-from citemark_schemas import Rollout, ScoreResult
+from citemark_schemas import RequestOptions, Rollout, ScoreResult
 from citemark_service.errors import InvalidRequest, Overloaded, RequestError
+from citemark_service.json_bodies import decode_object
 from citemark_service.judges.tasks import Origin
 from citemark_service.score.pipeline import Pipeline
+from citemark_service.threads import FairThreads
 from citemark_service.trainers.engine import (
     RETRY_AFTER_S,
     RouteAnswer,
     RouteCounts,
     TrainerEngine,
-    decode_body,
 )
 from citemark_service.trainers.gym import aggregate_rows
 from citemark_service.trainers.route import Route, RouteOptions, bad_body, settle_options
@@ -111,7 +113,12 @@ class TrainerEndpoint:
         self._admission = admission
         self.routes = served_routes(settings)
         self._counts = RouteCounts(registry, self.routes)
-        self._engine = TrainerEngine(settings=settings, check=pipeline.check, counts=self._counts)
+        self._engine = TrainerEngine(
+            settings=settings,
+            check=pipeline.check,
+            counts=self._counts,
+            threads=pipeline.threads,
+        )
         self._unclaimed = Unclaimed()
         self._running: set[Work] = set()
 
@@ -153,7 +160,9 @@ class TrainerEndpoint:
 
                 async def judge() -> RouteAnswer:
                     async with self._admission.work():
-                        return await self._engine.answer(route, body, options, deadline, score)
+                        return await self._engine.answer(
+                            route, body, options, deadline, score, caller=origin.caller
+                        )
 
                 key = _key_of(route, request, origin, body)
                 return await self._deliver(route, key, judge, held, request)
@@ -284,7 +293,7 @@ _ROWS = raw_body(
 )
 
 
-def gym_router(admission: Admission) -> APIRouter:
+def gym_router(admission: Admission, threads: FairThreads) -> APIRouter:
     router = APIRouter(tags=["trainers"])
 
     @router.post("/strict/seed_session", include_in_schema=False)
@@ -308,20 +317,21 @@ def gym_router(admission: Admission) -> APIRouter:
         responses={200: {"model": AggregateMetrics}, **REFUSALS},
         openapi_extra=_ROWS,
     )
-    async def aggregate_metrics(request: Request) -> Response:
+    async def aggregate_metrics(request: Request, caller: CallerName = None) -> Response:
         """Mean, max, min, median and standard deviation of every number, masked rows left out."""
         admission.require_open()
         with admission.buffered.hold() as held:
             body = await read_body(request, admission, held)
             # The rows of a whole run would hold the event loop.
-            rows = await asyncio.to_thread(_aggregate, body)
+            name = to_origin(request, caller, RequestOptions()).caller
+            rows = await threads.run(name, partial(_aggregate, body))
             return Response(rows, media_type="application/json")
 
     return router
 
 
 def _aggregate(body: bytes) -> bytes:
-    rows = decode_body(body).get("verify_responses")
+    rows = decode_object(body).get("verify_responses")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise bad_body("verify_responses", "must be a list of objects")
     return msgspec.json.encode(aggregate_rows(rows))
