@@ -19,6 +19,7 @@ from citemark_service.settings import Settings
 
 _log = logging.getLogger("citemark.connections")
 
+_AHEAD = 16  # requests that a peer may send before the first is answered
 _PER_HEADER = 4  # bytes of ": " and the line's end
 _FLUSH_S = 5.0  # for the last answer on a connection
 
@@ -72,7 +73,7 @@ class Connections:
                 del self._counts[peer]
 
     def _trusts(self, peer: str) -> bool:
-        return any(ipaddress.ip_address(peer) in each for each in self._proxies)
+        return bool(peer) and any(ipaddress.ip_address(peer) in each for each in self._proxies)
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -110,7 +111,9 @@ class BoundedHttp(HttpToolsProtocol):
             self._decline_upgrade(data[upgrade.args[0] :])
             return
         except httptools.HttpParserError:
-            if self._head <= limit:
+            if len(self.pipeline) > _AHEAD:
+                self._refuse(429, f"over {_AHEAD} requests were sent ahead of their answers")
+            elif self._head <= limit:
                 self._refuse(400, "this is no HTTP/1.1 request")
         if self._head + self._untold > limit:
             self._refuse(431, f"the headers are over max_header_bytes, {limit}")
@@ -156,6 +159,8 @@ class BoundedHttp(HttpToolsProtocol):
             self._stop_clock()
             self._unset_keepalive_if_required()
             self._connections.begin_work(self)
+        if len(self.pipeline) > _AHEAD:
+            raise ValueError  # the parser stops
 
     def on_body(self, body: bytes) -> None:
         self._untold = 0

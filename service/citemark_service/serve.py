@@ -8,8 +8,8 @@ a second signal.
 import gc
 import logging
 import math
-import resource
 import socket
+import sys
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -23,6 +23,9 @@ from citemark_service.settings import JUDGES, Settings
 from citemark_service.telemetry.logs import start_log
 from citemark_service.web.openapi import Citemark
 from citemark_service.web.site import is_loopback
+
+if sys.platform != "win32":
+    import resource
 
 _log = logging.getLogger("citemark.serve")
 
@@ -124,11 +127,7 @@ def _divide_files(settings: Settings) -> tuple[int, int, int]:
     if JUDGES[settings.judge].served:
         own += settings.judge_concurrency * len(settings.server_urls)
     wanted = settings.max_connections + _BACKLOG + own
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    files = wanted if soft == resource.RLIM_INFINITY else soft
+    files = _raise_limit(wanted)
     # All that wait may be accepted in one turn of the loop, before any is counted.
     backlog = min(_BACKLOG, files // 8)
     limit = min(settings.max_connections, files - backlog - own)
@@ -138,6 +137,17 @@ def _divide_files(settings: Settings) -> tuple[int, int, int]:
     return files, backlog, limit
 
 
+def _raise_limit(wanted: int) -> int:
+    """How many files the process may open now: `wanted`, or fewer where the system allows fewer."""
+    if sys.platform == "win32":  # which sets no such limit
+        return wanted
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return most
+
+
 def run(app: Citemark) -> None:
     """Serve until a signal comes.
 
@@ -145,6 +155,8 @@ def run(app: Citemark) -> None:
     without a token, and `no_token` does not say that they may.
     """
     settings = app.admission.settings
+    if settings.api_token and settings.no_token:
+        raise SettingsError("api_token and no_token contradict each other: leave one out")
     if not (settings.api_token or settings.no_token or is_loopback(settings.host)):
         raise SettingsError(
             f"others can reach {settings.host}: set CITEMARK_API_TOKEN (openssl rand -hex 32), "

@@ -16,6 +16,7 @@ from support.scripted_service import client_of, real_app
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 POST = b"POST /v1/score HTTP/1.1\r\nHost: localhost\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n"
 LONG = b"Content-Length: 1000000\r\n\r\n"
 
 
@@ -92,18 +93,32 @@ def test_a_cookie_costs_nothing(service):
         (GET + LONG, b" ", b"HTTP/1.1 200 "),
         (GET + b"\r\n", b"\r\n", b"HTTP/1.1 200 "),
         (GET + b"\r\n" + GET, b"", b"HTTP/1.1 200 "),
+        ((GET + b"\r\n") * 1000, b"", b""),
+        ((GET + OFFER + b"\r\n") * 1000, b"", b""),
         (b"CONNECT h:1 HTTP/1.1\r\nHost: h\r\n\r\n", b"", b"HTTP/1.1 400 "),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"", b"HTTP/1.1 400 "),
     ],
     ids=["nothing", "half a head", "a slow head", "a slow body", "slow chunks", "an unread body",
-         "empty lines", "half a second head", "a tunnel", "another protocol"],
+         "empty lines", "half a second head", "many heads", "many offers", "a tunnel",
+         "another protocol"],
 )  # fmt: skip
-def test_no_connection_stays_open_without_a_request(start, sent, drip, answer):
+def test_no_connection_stays_open_without_a_request(start, caplog, sent, drip, answer):
     service = start(header_timeout_s=0.5, body_deadline_s=0.5, keep_alive_s=1)
     with service.connect() as connection:
         connection.sendall(sent)
         assert read_to_end(connection, drip=drip).startswith(answer)
     until(lambda: service.admission.rollouts.held == 0)
+    assert "Traceback" not in caplog.text
+
+
+def test_who_reads_no_answer_is_given_up(start):
+    service = start(stream_idle_s=0.5)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(service.server.servers[0].sockets[0].getsockname())
+        connection.sendall(b"GET /docs HTTP/1.1\r\nHost: localhost\r\n\r\n" * 16)
+        until(lambda: service.server.server_state.connections)
+        until(lambda: not service.server.server_state.connections)
 
 
 def test_a_request_in_work_outlives_the_times_for_callers(start, rollout):
@@ -151,8 +166,7 @@ def test_where_all_connections_work_a_new_one_is_closed(start, rollout):
 
 def test_an_offer_of_http_2_does_not_cost_the_body(service, rollout):
     body = json.dumps(rollout()).encode()
-    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n"
-    request = POST + offer + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    request = POST + OFFER + b"Content-Length: %d\r\n\r\n" % len(body) + body
     with service.connect() as connection:
         # Whole, and then cut in the middle of the head and of the body.
         for cuts in ((0, len(request)), (0, 70, len(request) - 9, len(request))):
