@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 
+from citemark_schemas.bulk import Bulky, loads
+
 _DEEPEST: Final = 32
 _STRINGS_WITHIN: Final = 2  # some writers encode a column that was encoded already
 
@@ -54,7 +56,7 @@ def object_in(value: object) -> Mapping[Any, Any] | None:
     Its own values are left as they are.
 
     Raises:
-        TooDeep: a JSON string is nested too deeply to be read.
+        TooDeep: a JSON string is nested too deeply to be read, or has too many values.
     """
     for _ in range(_STRINGS_WITHIN + 1):
         value = _native(value)
@@ -65,9 +67,11 @@ def object_in(value: object) -> Mapping[Any, Any] | None:
         if not isinstance(value, str) or not value.lstrip().startswith(("{", '"', "[")):
             return None
         try:
-            value = json.loads(value)
+            value = loads(value)
         except RecursionError as error:
             raise TooDeep("is nested too deeply") from error
+        except Bulky as error:
+            raise TooDeep(str(error)) from error
         except ValueError:
             return None  # text that only looks like JSON is an answer, not an envelope
     return None

@@ -21,6 +21,9 @@ from citemark_schemas.rubric import Criterion, MixedRubrics, NegativeRubrics, Po
 
 Priority = Literal["training", "audit"]
 
+MOST_PARTS: Final = 5000
+"""Sources in `snippets`, and turns of a conversation."""
+
 RunName = Annotated[str, Field(min_length=1, max_length=256)]
 Step = Annotated[int, Field(ge=0, le=2**53)]
 _NAME_SCHEMA: Final = {"type": ["string", "integer"]}
@@ -131,6 +134,11 @@ class Rollout(Knobs):
     @model_validator(mode="before")
     @classmethod
     def _read_names(cls, row: Any) -> Any:
+        for name in (*ALIASES, "snippets", "conversation") if isinstance(row, dict) else ():
+            held = row.get(name)
+            # Told here, since pydantic would list the errors of a million first.
+            if isinstance(held, list) and len(held) > MOST_PARTS:
+                raise ValueError(f"has {len(held)} {name}, over {MOST_PARTS}")
         if not isinstance(row, dict) or (
             row.keys().isdisjoint(_OTHER_NAMES) and row.get("conversation") is None
         ):

@@ -10,7 +10,6 @@ means would be lost unsaid.
 """
 
 import difflib
-import json
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Set
 from enum import StrEnum
@@ -20,6 +19,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
+from citemark_schemas.bulk import Bulky, loads
 from citemark_schemas.cells import rows_in
 from citemark_schemas.model import ClosedModel
 from citemark_schemas.weights import (
@@ -60,6 +60,8 @@ _NEAR: Final = 0.82  # "wieght" is .83 from "weight", "rubric_id" .80 from "rubr
 GRADED: Final = ("Answer Critical", "Valuable", "Context")
 """Where older data sets for deep research keep their rubrics, by importance."""
 _DUMPS: Final = "what Python or a cut left must be written by json.dumps(…)"
+MOST_RUBRICS: Final = 2000
+"""In one list; of no known data set a row has half as many."""
 _TITLE_LIMIT: Final = 80
 _MOST_NAMED: Final = 3
 _STRINGS_WITHIN: Final = 3  # some writers encode a column that was encoded already
@@ -96,9 +98,11 @@ def _decode(value: Any) -> Any:
         if not value.strip():
             return None  # an empty cell of a table
         try:
-            value = json.loads(value)
+            value = loads(value)
         except RecursionError as error:
             raise ValueError("is nested too deeply") from error
+        except Bulky:
+            raise
         except ValueError as error:
             way = "write a list of rubrics, one text or object for each"
             if OPENED.match(value):
@@ -304,6 +308,8 @@ def _read_rubrics(value: Any, fixed: Polarity | None, ignored: Set[str]) -> list
         placed = list(_spread(value, fixed))
     else:
         placed = [(item, fixed) for item in _to_items(value)]
+    if len(placed) > MOST_RUBRICS:
+        raise ValueError(f"has {len(placed)} rubrics, over {MOST_RUBRICS}")
     criteria: list[dict[str, Any]] = []
     scales: dict[str | None, int] = {}
     for position, (item, polarity) in enumerate(placed):

@@ -5,13 +5,14 @@ any other key means is a guess: `could_matter` says which could be a weight, a s
 condition or a nesting, `weight_hint` what title, tags and text say where neither of both does.
 """
 
-import json
 import re
 import reprlib
 from collections.abc import Mapping, Set
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
+
+from citemark_schemas.bulk import Bulky, loads
 
 WEIGHTS: Final = ("weight", "points", "score")
 SIGNS: Final = ("polarity", "sign", "type")
@@ -104,7 +105,9 @@ _PITFALL: Final = re.compile(r"pitfalls?\b", re.IGNORECASE)
 
 def json_in(text: str) -> Any:
     try:
-        return json.loads(text)
+        return loads(text)
+    except Bulky:
+        raise
     except (ValueError, RecursionError):
         return None
 

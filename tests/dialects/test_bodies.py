@@ -161,6 +161,7 @@ HOSTILE = [
         {**OPENRLHF, "query": ["<|endoftext|>" * 8 + q for q in OPENRLHF["query"]]},
         200,
     ),
+    ("/rm", {"response": "r", "label": "[" + "[]," * 400_000 + "[]]"}, 422),
     ("/get_reward", FLOOD, 413),
     ("/get_reward", {**FLOOD, "labels": []}, 413),
     ("/get_reward", {**FLOOD, "labels": [None]}, 422),

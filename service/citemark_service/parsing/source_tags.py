@@ -5,11 +5,11 @@ cut, which takes linear time. A quoted attribute may thus contain brackets, but 
 """
 
 import itertools
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from citemark_schemas.bulk import loads
 from citemark_service.parsing.parsed import SourceSnippet
 
 _SNIPPETS = re.compile(r"<(/?)(snippets?|webpage)(?=[\s/>])", re.IGNORECASE)
@@ -212,7 +212,7 @@ def _paper_in(metadata: str) -> str | None:
     if not metadata:
         return None
     try:
-        values = json.loads(metadata)
+        values = loads(metadata)
     except (ValueError, RecursionError):
         # The format of metadata is the search tool's; without a readable paper id there is none.
         return None

@@ -21,12 +21,13 @@ from citemark_schemas import (
     rollout_of,
     unwrap_response,
 )
+from citemark_schemas.bulk import Bulky
 from citemark_schemas.means import StandIns, prompt_key
 from citemark_service.errors import InvalidRequest, JudgeFailed, TooLarge
 from citemark_service.json_bodies import decode_object
 from citemark_service.settings import Settings
 from citemark_service.threads import INLINE, FairThreads
-from citemark_service.trainers.route import Body, Outcome, Route, RouteOptions
+from citemark_service.trainers.route import Body, Outcome, Route, RouteOptions, bad_body
 
 RETRY_AFTER_S: Final = 5.0
 _LISTS: Final = 8  # times `max_items` in one request: older clients post a whole step at once
@@ -155,7 +156,10 @@ class TrainerEngine:
         self, route: Route, body: bytes, options: RouteOptions
     ) -> tuple[Body, list[Rollout]]:
         sent = decode_object(body)
-        posted = route.read(sent)
+        try:
+            posted = route.read(sent)
+        except Bulky as error:
+            raise bad_body("body", str(error)) from error
         limit = _LISTS * self._settings.max_items
         if len(posted) > limit:
             raise TooLarge(f"{len(posted)} rollouts are more than {_LISTS} x max_items, {limit}")

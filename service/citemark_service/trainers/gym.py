@@ -1,12 +1,13 @@
 """NeMo Gym's data: items of the Responses API, and aggregate metrics. Linear time."""
 
-import json
 import math
 import re
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
+
+from citemark_schemas.bulk import Bulky, loads
 
 _CALLS: Final = ("function_call", "custom_tool_call")
 _ANSWERS: Final = ("function_call_output", "custom_tool_call_output")
@@ -59,7 +60,9 @@ def _text_of(output: object) -> str:
     if not output.lstrip().startswith(('"', "[", "{")):
         return output
     try:
-        value = json.loads(output)
+        value = loads(output)
+    except Bulky:
+        raise
     except (ValueError, RecursionError):
         return output
     if isinstance(value, str):
