@@ -85,11 +85,11 @@ def cells_of(stdout: str) -> list[str]:
 
 def test_agree_measures_a_judge(rows, closed_url):
     cells = cells_of(cli("agree", "--judge", "embedded", rows(LABELLED)).stdout)
-    assert [*cells[:4], cells[-1]] == ["rows.jsonl", "4", "0", "1.000", "1.000"]
+    assert [*cells[:3], *cells[5:7]] == ["rows.jsonl", "4", "1.00", "1.00", "1.00–1.00"]
     away = ["--judge", "vllm", "--judge-url", f"{closed_url}/v1"]
     env = {"CITEMARK_JUDGE_ATTEMPTS": "1"}
-    failed = cli("agree", *away, rows(LABELLED), status=1, env=env)
-    assert cells_of(failed.stdout) == ["rows.jsonl", "0", "4", "–", "–", "–", "–"]
+    failed = cli("agree", *away, rows(LABELLED), status=1, says="4 judgements failed", env=env)
+    assert cells_of(failed.stdout) == ["rows.jsonl", "0", *"–––––––"]
 
 
 def test_agree_prints_a_criterion_as_text(rows):
