@@ -154,6 +154,7 @@ HOSTILE = [
     ("/rm", b'{"a":NaN,"b":' + b"[" * 29_999, 422),
     ("/rm", {"response": "r", "label": '{"a":' * 50_000}, 422),
     ("/rm", {"response": "r", "label": [[[]] * 9] * 9}, 422),
+    ("/evaluate", {"history": [{"role": "assistant"}], "label": "[" * 100_000}, 422),
     ("/rm", {**for_slime(ROW), "response": "<answer>" * 200_000}, 200),
     ("/rm", {**for_slime(ROW), "response": "x" * 5_000_000}, 413),
     (

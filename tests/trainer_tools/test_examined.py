@@ -90,6 +90,8 @@ BREAKING = [
     ("carr", drop("metadata"), "metadata.remote_env_info", "no object"),
     ("eval-protocol", put(messages=[]), "messages", "not a list"),
     ("trl", put(static_rubrics="nonesuch"), "static_rubrics", "nonesuch"),
+    ("slime", put(metadata={"question": "Another?"}), "label.question",
+     "and metadata.question say different things"),
 ]  # fmt: skip
 DOUBTFUL = [
     ("openrlhf", parse_label, "label", "not its JSON"),

@@ -93,7 +93,9 @@ def describe_problems(problems: Iterable[ProblemDetail], row: Row) -> str:
     for each in problems:
         name = each.loc.rpartition(".")[2]
         told.append(f"{each.loc}: {each.message}")
-        if name in _LIKELY:
+        if name in _FIELDS and each.message.endswith("keep one of them"):
+            told[-1] += f", or choose it: --map {name}={each.loc}"
+        elif name in _LIKELY:
             column = next((each for each in _LIKELY[name] if each in row), "COLUMN")
             told[-1] += f", or name its column: --map {name}={column}"
             told[-1] += ", or say --no-sources" if name == "tool_output" else ""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from citemark_schemas import Source, metrics_of
-from citemark_schemas.cells import object_in, value_at
+from citemark_schemas.cells import TooDeep, object_in, value_at
 from citemark_schemas.transcript import reply_in, sources_in
 from citemark_service.trainers.faults import Fault, error, json_text_faults, text_faults
 from citemark_service.trainers.route import Body, Outcome, PostedRollout, bad_body
@@ -48,14 +48,18 @@ def _places(label: object, info: object) -> dict[str, object]:
     if isinstance(forbidden, list) and forbidden:
         row.setdefault("question", forbidden[0])
     rubrics = row.get("rubrics") or []
-    if isinstance(label, str) and label.strip() and isinstance(rubrics, list):
+    try:
+        answer = label.strip() if isinstance(label, str) and object_in(label) is None else ""
+    except TooDeep:  # whoever reads the label says so
+        answer = ""
+    if answer and isinstance(rubrics, list):
         # A label that is no envelope is the correct answer. Its criterion comes last: the fork
         # refers to rubrics by position.
         correct = {
             "title": "Correct answer",
-            "description": f"The final answer agrees with the reference answer: {label.strip()}",
+            "description": f"The final answer agrees with the reference answer: {answer}",
         }
-        row["rubrics"] = rubrics if object_in(label) else [*rubrics, correct]
+        row["rubrics"] = [*rubrics, correct]
     return {"label": label, _INFO: row}
 
 

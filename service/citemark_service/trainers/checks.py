@@ -189,7 +189,7 @@ class DatasetCheck:
         digest = hashlib.blake2b(rollout.id.encode(), digest_size=8).digest()
         first = self._ids.get(digest)
         if first is not None:
-            fix = "give each row an id of its own: results are told apart by it"
+            fix = "give each row an id of its own: citemark score refuses the second"
             detail = f"{rollout.id[:_LONGEST_ID]!r}, that of {first}"
             yield warning("id", "several rows have one id", fix, detail)
         elif len(self._ids) < _MOST_IDS:

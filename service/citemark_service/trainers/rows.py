@@ -11,7 +11,7 @@ from pydantic_core import to_json
 
 from citemark_schemas import Criterion, Knobs, Rollout
 from citemark_schemas.cells import items_in, object_in
-from citemark_schemas.rows import DOCUMENT_KEYS, FAINT
+from citemark_schemas.rows import DOCUMENT_KEYS, FAINT, read_chat
 from citemark_schemas.rubric import GRADED, RUBRIC_KEYS
 from citemark_schemas.transcript import ROLES
 from citemark_service.errors import DataError
@@ -41,6 +41,8 @@ FIELDS: Final[Mapping[str, Shape]] = {
 }
 """The columns of an envelope: a rollout's fields before the policy answers."""
 
+JUDGED: Final = frozenset(FIELDS) - {"id", "group"}
+"""Those of which a row may not say two things."""
 _CRITERION: Final = RUBRIC_KEYS | {"Handle", "explanation", "options", "scale_type", "sub_tasks"}
 _READ_IN: Final[Mapping[str, Set[str]]] = {
     **dict.fromkeys(("snippets", "documents", *FAINT), DOCUMENT_KEYS),
@@ -128,7 +130,9 @@ def envelope_text(rollout: Rollout) -> str:
 
 
 def messages_of(value: object) -> Messages | None:
-    """A prompt as chat messages, where text becomes one user message; None if it is empty."""
+    """A prompt as chat messages, which text that is none becomes; None if it is empty."""
+    if isinstance(value, str):
+        value = read_chat(value)
     if isinstance(value, str):
         return [{"role": "user", "content": value}] if value.strip() else None
     if not isinstance(value, list | tuple):
@@ -143,9 +147,9 @@ def messages_of(value: object) -> Messages | None:
 
 def _turn(message: Mapping[str, Any]) -> Mapping[str, Any]:
     """A message, also where it is ShareGPT's, with role and content."""
-    if "from" not in message or message.get("role") is not None:
+    name = message.get("from")
+    if not isinstance(name, str) or message.get("role") is not None:
         return message
-    name = message["from"]
     return {"role": ROLES.get(name, name), "content": message.get("value")}
 
 

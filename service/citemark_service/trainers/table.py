@@ -17,6 +17,7 @@ from citemark_service.trainers.openrlhf import OPENRLHF
 from citemark_service.trainers.route import Route
 from citemark_service.trainers.rows import (
     FIELDS,
+    JUDGED,
     MESSAGES,
     PromptTemplate,
     Row,
@@ -73,7 +74,6 @@ _NESTED: Final = frozenset({
 })  # fmt: skip
 _HEADS: Final = frozenset(path.partition(".")[0] for path in _PLACES)
 _PROMPT_HEADS: Final = frozenset(path.partition(".")[0] for path in _PROMPTS)
-_JUDGED: Final = frozenset(FIELDS) - {"id", "group"}
 _OF_VERL: Final = frozenset({"style", "index"})  # what its loader reads beside the envelope
 _DEEPEST: Final = 4
 _CARRIERS: Final = (_HEADS | {path.partition(".")[0] for path in _PROMPTS}) - {"metadata"}
@@ -148,7 +148,7 @@ def rollout_anywhere(
         prompt=prompt_anywhere(row),
         tool_output=tool_output,
         ignored_rubric_keys=ignored,
-        agreeing=_JUDGED - chosen,
+        agreeing=JUDGED - chosen,
         sources_needed=sources_needed,
     )
 

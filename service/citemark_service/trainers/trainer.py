@@ -8,7 +8,7 @@ from citemark_schemas import Rollout, rollout_of
 from citemark_schemas.cells import value_at
 from citemark_service.trainers.faults import Fault
 from citemark_service.trainers.route import Body, Route
-from citemark_service.trainers.rows import Row, Shape, Task, envelope_of, envelope_text
+from citemark_service.trainers.rows import JUDGED, Row, Shape, Task, envelope_of, envelope_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +76,7 @@ class Trainer:
             response="",
             prompt=prompt,
             ignored_rubric_keys=ignored,
+            agreeing=JUDGED,
         )
 
     def lay(self, task: Task, index: int) -> dict[str, Any]:
