@@ -160,7 +160,7 @@ def test_any_row_is_read_once_and_for_all_or_refused(row: dict[str, Any]) -> Non
 
 def test_hostile_chats_and_documents_take_linear_time() -> None:
     begun = time.process_time()
-    chat = [FEVER, AGE] * 5_000 + [NOW]
+    chat = [FEVER, AGE] * 50_000 + [NOW]
     assert len(turns(read(messages=chat, tool_output="", response=""))) == 100_000
     templated = "<|im_start|>user\n" * 200_000
     assert read(prompt=templated, tool_output="", response="", question="q").question == "q"
