@@ -162,11 +162,13 @@ class JudgeRejected(JudgeError, kind=FailureKind.REJECTED, retryable=False):
 
 
 class PromptTooLong(JudgeRejected, kind=FailureKind.REJECTED, retryable=False):
-    """More tokens than the server takes; `fits` is the share of them that it would, below 1."""
+    """More tokens than the server takes: `fits` is the share of them that it would, below 1, and
+    `context` their most, with the reply's, where it said so."""
 
-    def __init__(self, message: str, *, status: int, fits: float) -> None:
+    def __init__(self, message: str, *, status: int, fits: float, context: int | None) -> None:
         super().__init__(message, status=status)
         self.fits = fits
+        self.context = context
 
 
 class JudgeTruncated(JudgeError, kind=FailureKind.TRUNCATED):

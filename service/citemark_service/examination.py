@@ -30,6 +30,7 @@ from citemark_service.errors import (
     JudgeTimeout,
     JudgeTruncated,
     JudgeUnreadable,
+    PromptTooLong,
 )
 from citemark_service.judges.chat import ChatReply, ChatRequest, Message
 from citemark_service.judges.factory import build_judge
@@ -230,6 +231,8 @@ def explain_failure(error: JudgeError) -> ServerFinding:
                 "CITEMARK_JUDGE_URL mostly ends in /v1, and CITEMARK_JUDGE_MODEL is a name that "
                 "the server knows"
             )
+        case PromptTooLong():
+            advice = "its context is too short for rollouts; serve vLLM with --max-model-len 32768"
         case JudgeRejected():
             advice = "CITEMARK_JUDGE_OMITS and CITEMARK_JUDGE_CONSTRAINT change what it is sent"
         case JudgeUnreadable():

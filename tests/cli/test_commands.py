@@ -148,6 +148,7 @@ async def test_doctor_fails_for_another_model_than_the_served_one(start_judge):
         (Status(401, "wrong"), "CITEMARK_JUDGE_API_KEY"),
         (Status(404), "ends in /v1"),
         (Status(429), "takes no more calls"),
+        (Status(400, "maximum context length is 2048 tokens"), "--max-model-len"),
         (Raw(b"\x1f\x8b", headers={"content-encoding": "gzip"}), "switch that off"),
     ],
 )

@@ -24,6 +24,7 @@ from citemark_service.judges.server.reply import (
     to_status_error,
 )
 from citemark_service.judges.tasks import Usage
+from support.scripted_judge import Listed, Reply, completion
 
 
 def read_reply(body: bytes) -> ChatReply:
@@ -65,10 +66,13 @@ def test_any_other_envelope_is_unreadable(body):
         read_reply(body)
 
 
-@pytest.mark.parametrize("body", [b"", b'{"choices":[{"message":{"content":"x"}}]', b'{"a":' * 9])
-def test_a_body_that_ends_early_is_a_fault_of_the_way(body):
-    with pytest.raises(JudgeUnreachable):
-        read_reply(body)
+WHOLE = completion(Reply('{"1":2,"q":"é"}', tokens=(Listed('{"1":2,"q":"é"}', -0.5),)))
+
+
+def test_a_body_that_ends_early_is_a_fault_of_the_way():
+    for length in range(len(WHOLE)):
+        with pytest.raises(JudgeUnreachable):
+            read_reply(WHOLE[:length])
 
 
 @pytest.mark.parametrize(
@@ -209,6 +213,7 @@ def test_a_refusal_for_length_says_how_much_fits(words, fits):
     error = error_of(400, msgspec.json.encode({"error": {"message": words}}))
     assert isinstance(error, PromptTooLong)
     assert error.fits == pytest.approx(0.6 if fits is None else fits * 0.95)
+    assert (error.context is None) == (fits is None)
 
 
 @pytest.mark.parametrize("words", ["temperature 3 exceeds 2", "bad model", "logprobs is too large"])

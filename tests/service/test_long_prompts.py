@@ -96,6 +96,25 @@ async def test_claims_whose_sources_do_not_fit_together_are_asked_about_apart():
     assert all(len(claim["judged"]) == 1 for claim in result["claims"])
 
 
+@pytest.mark.parametrize("listed", [True, False])
+async def test_a_short_context_is_kept_to_once_it_is_known(listed):
+    text = " ".join(f"Trains crossed the Alder viaduct in {year}." for year in range(1871, 2871))
+    judge = Bounded(WORDS["sglang"], 8192)
+    async with ScriptedJudge(judge) as server, asked_service(server) as client:
+        if listed:
+            server.max_model_len = judge.limit
+            assert (await client.get("/readyz")).status_code == 200
+        results = [
+            (await client.post("/v1/score", json=rollout(source=text, answer=said))).json()
+            for said in ("One. ", "Two. ")
+        ]
+    assert judge.refused == (0 if listed else 2)
+    assert [warning["kind"] for each in results for warning in each["warnings"]] == [
+        "sources_cut"
+    ] * 2
+    assert max(map(tokens_of, judge.taken)) > 8192 * 0.4
+
+
 async def test_verdicts_on_a_cut_prompt_are_not_kept():
     judge = Bounded(WORDS["vllm"])
     long, short = rollout(source=NUMBERS), rollout()

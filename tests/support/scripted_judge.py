@@ -137,6 +137,7 @@ class ScriptedJudge:
     def __init__(self, script: Script, *, models: Sequence[str] | Status | None = (MODEL,)) -> None:
         self.script = script
         self.models = models
+        self.max_model_len: int | None = None
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.calls = 0
@@ -194,7 +195,8 @@ class ScriptedJudge:
             return b"[]"
         if isinstance(self.models, Status):
             return self.models.body
-        data = [{"id": name, "object": "model"} for name in self.models]
+        length = self.max_model_len
+        data = [{"id": name, "object": "model", "max_model_len": length} for name in self.models]
         return msgspec.json.encode({"object": "list", "data": data})
 
     def body_of(self, reply: Reply) -> bytes:

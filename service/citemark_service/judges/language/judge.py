@@ -98,7 +98,8 @@ class LanguageJudge(Judge):
         self, task: CriteriaTask, *, meter: Meter, deadline: float | None
     ) -> tuple[CriterionVerdict, ...]:
         """One verdict per criterion, in order. Raises `JudgeError` where one call fails."""
-        task, writer = self.cut(task), self._writer
+        writer = self._ladder.find_first(self.pool.context)
+        task = self._cut_for(writer, task)
         parts = _divide(task.criteria, self._criteria_per_call)
         judged = await _gather(
             [self._judge_part(writer, task, part, meter, deadline) for part in parts]
@@ -111,7 +112,8 @@ class LanguageJudge(Judge):
         """As `judge_criteria`; no call for a task without claims and sentences."""
         if not task.claims and not task.sentences:
             return CitationVerdicts((), ())
-        return await self._judge_citations(self._writer, task, meter, deadline)
+        writer = self._ladder.find_first(self.pool.context)
+        return await self._judge_citations(writer, self._cut_for(writer, task), meter, deadline)
 
     async def _judge_citations(
         self, writer: PromptWriter, task: CitationTask, meter: Meter, deadline: float | None
@@ -164,9 +166,12 @@ class LanguageJudge(Judge):
     def cut(self, task: T) -> T:
         return self._writer.cut(task)
 
+    def _cut_for(self, writer: PromptWriter, task: T) -> T:
+        return writer.cut(task if writer is self._writer else replace(task, cuts=None))
+
     def prompts(self, criteria: CriteriaTask, citations: CitationTask | None) -> tuple[Words, ...]:
         """Every prompt of a first call. Safe in any thread."""
-        writer = self._writer.apart()
+        writer = self._ladder.find_first(self.pool.context).apart()
         words = []
         for part in _divide(criteria.criteria, self._criteria_per_call):
             _, messages = writer.criteria(criteria, part, quotes=self._quotes)
@@ -208,7 +213,8 @@ class LanguageJudge(Judge):
             shorter = self._shorten(
                 ask, refusal, lambda each: [each.criteria(uncut, criteria, quotes=self._quotes)[1]]
             )
-            return await self._judge_part(shorter, shorter.cut(uncut), criteria, meter, deadline)
+            cut = shorter.cut(uncut)
+            return await self._judge_part(shorter, cut, criteria, meter, deadline)
         keys = [str(number) for number in range(1, len(criteria) + 1)]
         quotes: dict[str, str] = {}
         for key in keys:

@@ -2,7 +2,8 @@
 
 A budget in bytes cannot know a server's context or tokenizer: a digit may be a token of its own.
 So a prompt that is refused for its length is written anew by a writer with a smaller budget, in
-which each part keeps its share, until the server takes it.
+which each part keeps its share, until the server takes it. Where the context is known to be short
+for ordinary text, the first prompt is short, too.
 """
 
 from bisect import bisect_left
@@ -10,10 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from citemark_service.errors import PromptTooLong
 from citemark_service.judges.chat import Message
-from citemark_service.judges.language.render import PromptWriter
+from citemark_service.judges.language.render import PROMPT_BYTES, PromptWriter
 from citemark_service.judges.language.texts import size
 
 _STEP = 0.87
+_BYTES_PER_TOKEN = PROMPT_BYTES / 32_768  # of ordinary text, the reply's tokens included
 _LEAST_BYTES = 6_000  # the rules and a little of everything
 
 Render = Callable[[PromptWriter], Iterable[Sequence[Message]]]
@@ -26,6 +28,12 @@ class Ladder:
         self._writers = [writer]
         while (least := int(self._writers[-1].prompt_bytes * _STEP)) >= _LEAST_BYTES:
             self._writers.append(writer.apart(least))
+
+    def find_first(self, context: int | None) -> PromptWriter:
+        """The writer to begin with for a context of so many tokens, None where that is unknown."""
+        most = self._writers[0].prompt_bytes if context is None else context * _BYTES_PER_TOKEN
+        fit = (writer for writer in self._writers if writer.prompt_bytes <= most)
+        return next(fit, self._writers[-1])
 
     def find_shorter(
         self, writer: PromptWriter, refusal: PromptTooLong, render: Render

@@ -118,6 +118,12 @@ class JudgePool:
         for server in self._servers:
             server.on_change = partial(self._redirect, server)
 
+    @property
+    def context(self) -> int | None:
+        """The most tokens of a prompt and its reply that every server takes, as far as known."""
+        known = (server.context for server in self._servers)
+        return min(filter(None, known), default=None)
+
     async def complete(
         self, request: ChatRequest, *, meter: Meter, deadline: float | None
     ) -> ChatReply:

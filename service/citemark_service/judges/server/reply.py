@@ -48,6 +48,7 @@ _LIMIT: Final = re.compile(
 )
 _UNTOLD_SHARE: Final = 0.6  # where a refusal names no numbers
 _SPARE: Final = 0.95
+_LEAST_CONTEXT: Final = 2048  # no judge has less: another limit, then
 _HALF: Final = "\N{REPLACEMENT CHARACTER}"  # for a token that is a part of a character
 _UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -142,7 +143,9 @@ def _read_envelope(body: bytes) -> Completion:
         try:
             finite = json.loads(body, parse_constant=lambda _: None)
         except ValueError:
-            if str(error) == "Input data was truncated":  # which msgspec says of surrogates, too
+            # msgspec says it of lone surrogates, too, but not of a cut number.
+            cut_number = body.startswith(b"{") and not body.rstrip().endswith(b"}")
+            if cut_number or str(error) == "Input data was truncated":
                 raise JudgeUnreachable("the reply ends before its JSON does") from error
             raise error from None
     return _COMPLETION.decode(msgspec.json.encode(finite))
@@ -213,24 +216,28 @@ def _are_halves(halves: Sequence[Token], piece: str) -> bool:
 
 class _Model(msgspec.Struct):
     id: str
+    max_model_len: object = None
 
 
 class _Models(msgspec.Struct):
     data: list[_Model]
 
 
-def verify_served(listing: bytes, model: str) -> None:
-    """Raise `JudgeRejected`, naming the served models, if `model` is not among them.
+def read_context(listing: bytes, model: str) -> int | None:
+    """The most tokens of a prompt and its reply, if the list of models has it, as vLLM's.
 
-    A list in another format than OpenAI's is accepted.
+    Raises `JudgeRejected`, naming the served models, if `model` is not among them. A list in
+    another format than OpenAI's is accepted.
     """
     try:
-        served = [each.id for each in msgspec.json.decode(listing, type=_Models).data]
+        served = {each.id: each for each in msgspec.json.decode(listing, type=_Models).data}
     except _UNDECODABLE:
-        return
+        return None
     if model not in served:
         names = ", ".join(served)[:_MESSAGE_CHARS] or "no model"
         raise JudgeRejected(f"the judge serves {names}, not {model}")
+    context = served[model].max_model_len
+    return context if isinstance(context, int) and context > 0 else None
 
 
 def find_words(error: object) -> str:
@@ -270,24 +277,23 @@ def to_status_error(
     if status == 408:
         return JudgeTimeout(message)
     # A redirect is not followed: the prompt goes nowhere but to the configured server.
-    if status in (400, 413, 422) and (fits := find_overflow(whole)) is not None:
-        return PromptTooLong(message, status=status, fits=fits)
+    if status in (400, 413, 422) and _TOO_LONG.search(whole):
+        fits, context = find_overflow(whole)
+        return PromptTooLong(message, status=status, fits=fits, context=context)
     if status >= 300:
         return JudgeRejected(message, status=status)
     return JudgeUnreadable(message)
 
 
-def find_overflow(words: str) -> float | None:
-    """The share of a prompt that a refusal for its length lets fit; None for other refusals."""
-    if not _TOO_LONG.search(words):
-        return None
+def find_overflow(words: str) -> tuple[float, int | None]:
+    """The share of a prompt that would fit, by a refusal for its length, and the most tokens."""
     limit = _LIMIT.search(words)
-    counts = [int(count.replace(",", "")) for count in _COUNT.findall(words)]
-    if limit is None:
-        return _UNTOLD_SHARE
+    context = int((limit[1] or limit[2]).replace(",", "")) if limit else 0
+    if not context:
+        return _UNTOLD_SHARE, None
+    asked = max(int(count.replace(",", "")) for count in _COUNT.findall(words))
     # Less, for the reply, and since what is left after a cut need not have as few tokens a byte.
-    most = int((limit[1] or limit[2]).replace(",", "")) / max(counts)
-    return min(most, 1.0) * _SPARE if most else _UNTOLD_SHARE
+    return context / asked * _SPARE, context if context >= _LEAST_CONTEXT else None
 
 
 def to_unreachable(error: BaseException, base_url: str) -> JudgeUnreachable:

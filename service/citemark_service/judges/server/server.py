@@ -21,12 +21,13 @@ from citemark_service.errors import (
     JudgeServerError,
     JudgeTimeout,
     JudgeUnreachable,
+    PromptTooLong,
     SettingsError,
 )
 from citemark_service.judges.chat import ChatReply, ChatRequest, Message
 from citemark_service.judges.server.dialect import Dialect
 from citemark_service.judges.server.queue import Displaced, Slots
-from citemark_service.judges.server.reply import Completion, decode_completion, verify_served
+from citemark_service.judges.server.reply import Completion, decode_completion, read_context
 from citemark_service.judges.tasks import Meter, Usage
 from citemark_service.telemetry.logs import Outage, get_log_context, log_fields
 from citemark_service.telemetry.metrics import CallOutcome, Metrics
@@ -132,6 +133,7 @@ class Server:
         self.slots = Slots(limits.concurrency, limits.queue)
         # Called when the server went up or down, or stays silent.
         self.on_change: Callable[[], None] = lambda: None
+        self.context: int | None = None  # tokens of prompt and reply, once that is known
         self._limits = limits
         self._metrics = metrics
         self._tracer = tracer
@@ -257,7 +259,7 @@ class Server:
         """
         try:
             listing = await self.transport.list_models()
-            verify_served(listing, self.transport.endpoint.model)
+            self.context = read_context(listing, self.transport.endpoint.model) or self.context
         except JudgeRejected as unlisted:
             if self.up and time.monotonic() - self._answered_at < _TRUST_S:
                 return
@@ -280,6 +282,9 @@ class Server:
             sent = dialect.fit(request)
             try:
                 return decode_completion(await self.transport.send(sent), sent.messages)
+            except PromptTooLong as refusal:
+                self.context = refusal.context or self.context
+                raise
             except JudgeRejected as refusal:
                 learnt = dialect.learn(refusal, sent)
                 if learnt is None:
