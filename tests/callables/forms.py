@@ -41,7 +41,8 @@ RESPONSES = (
     "no answer block at all",
 )
 RUBRICS = {name: ENVELOPE[name] for name in ("positive_rubrics", "negative_rubrics")}
-FAILING = {**ENVELOPE, "question": "fail"}
+FAILING = "<answer><snippet id=S1>The ferry did not fail once.</snippet></answer>"
+"""A response on which the judge fails."""
 Rewarded = Sequence[tuple[float | None, float]]
 """Rewards, None where the trainer leaves a rollout out, and flags of a failed judge."""
 

@@ -53,8 +53,8 @@ def test_every_reward_of_a_step_is_the_services_in_order(citemark_url, use, form
 @EVERY
 def test_a_failed_judge_moves_no_baseline_and_is_flagged(start, use, form, place):
     use(start().server.url)
-    rows = [{**row, "group": "g"} for row in (ENVELOPE, FAILING)]
-    (known, fine), (stand_in, failed) = form(rows, RESPONSES[:1] * 2)
+    rows = [{**ENVELOPE, "group": "g"}] * 2
+    (known, fine), (stand_in, failed) = form(rows, (RESPONSES[0], FAILING))
     assert known > 0
     assert stand_in == (None if form in (with_trl, with_verifiers) else known)
     assert (fine, failed) == (0.0, 1.0)
@@ -102,7 +102,7 @@ def test_trls_conversation_is_judged_by_its_last_reply_and_its_tools(citemark_ur
 def test_trl_logs_means_of_what_was_judged(start, use):
     use(start().server.url)
     log = Log()
-    log.rewards([ENVELOPE, FAILING, ENVELOPE], [RESPONSES[0]] * 3)
+    log.rewards([ENVELOPE] * 3, [RESPONSES[0], FAILING, RESPONSES[0]])
     assert log.metrics["citemark/judge_failed"] == pytest.approx(1 / 3)
     assert log.metrics["citemark/rubric_reward"] == 0.5
 
@@ -186,7 +186,7 @@ async def test_slimes_flag_names_the_service_and_the_row_may_be_the_label(citema
 
 
 async def test_slimes_failed_sample_gets_the_mean_of_its_group(start):
-    samples = [Sample(RESPONSES[0]), Sample("no answer"), Sample(RESPONSES[1], FAILING)]
+    samples = [Sample(RESPONSES[0]), Sample("no answer"), Sample(FAILING)]
     rewards = await rm(arguments(start().server.url), samples)
     first, second, third = (each for each in rewards if isinstance(each, float))
     assert second == 0.0

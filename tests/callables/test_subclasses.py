@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from callables.forms import ENVELOPE, RESPONSES, expected
+from callables.forms import ENVELOPE, FAILING, RESPONSES, expected
 from citemark_schemas import SIGNALS
 
 STAND_INS = Path(__file__).parent / "stand_ins"
@@ -65,8 +65,8 @@ def test_open_instructs_script_finds_the_verifier_and_gets_the_services_rewards(
 
 
 def test_open_instruct_gets_the_mean_for_a_failed_judge_and_is_told(start, tmp_path):
-    labels = [{**ENVELOPE, "group": "g", "question": question} for question in ("fine", "fail")]
-    rows = [{"prediction": RESPONSES[0], "label": label} for label in labels]
+    label = {**ENVELOPE, "group": "g"}
+    rows = [{"prediction": each, "label": label} for each in (RESPONSES[0], FAILING)]
     _, _, scored = run_open_instruct(tmp_path, start().server.url, rows)
     (known, nothing), (stand_in, reason), _ = scored
     assert known == stand_in > 0

@@ -100,7 +100,8 @@ def _judge_claim(task: CitationTask, cited: CitedClaim) -> ClaimVerdict:
 class GatedJudge(Judge):
     """Full marks for everything, in criteria and in claims.
 
-    A question that says `wait` waits for the gate, `fail` fails, `broken` meets a defect.
+    A question that says `wait` waits for the gate, `fail` fails, `broken` meets a defect; an answer
+    that says `fail` fails.
     """
 
     identity = JudgeIdentity(model="gated", prompts="gated-1")
@@ -130,7 +131,7 @@ class GatedJudge(Judge):
         self.conversations[task.question] = [turn.content for turn in task.conversation]
         if "broken" in task.question:
             raise ZeroDivisionError("scripted defect")
-        if "fail" in task.question:
+        if "fail" in task.question + task.answer.text:
             raise JudgeUnreachable("scripted: no connection")
         try:
             while "wait" in task.question and not self.gate.is_set():  # noqa: ASYNC110  set by a thread
