@@ -57,20 +57,21 @@ def parse_reply(reply: ChatReply, layout: Layout) -> ParsedReply:
     verdicts = [field for field in layout.fields if field.tops]
     digits = {field.key: _parse_digits(field, values[field.key]) for field in verdicts}
     places = _find_digits(reply.content)
-    tokens = TokenMap(reply.content, reply.tokens)
+    tokens = None if reply.tokens is None else TokenMap(reply.content, reply.tokens)
     scores: dict[str, tuple[float, ...]] = {}
     unsure = set()
     for field in verdicts:
-        place = places.get(field.key)
-        bare = tuple(digit / top for digit, top in zip(digits[field.key], field.tops, strict=True))
-        scores[field.key] = bare
-        if reply.tokens is None:
-            continue
-        found = [None if place is None else tokens.find(place + at) for at in range(len(bare))]
-        means = [*map(expected_score, digits[field.key], field.tops, found)]
-        scores[field.key] = tuple(b if m is None else m for b, m in zip(bare, means, strict=True))
-        if None in means:
-            unsure.add(field.key)
+        key, means = field.key, []
+        place = places.get(key, -1)
+        for at, (digit, top) in enumerate(zip(digits[key], field.tops, strict=True), start=place):
+            mean: float | None = digit / top
+            if tokens is not None:
+                mean = expected_score(digit, top, tokens.find(at) if place >= 0 else None)
+            if mean is None:
+                mean = digit / top
+                unsure.add(key)
+            means.append(mean)
+        scores[key] = tuple(means)
     quotes: dict[str, str] = {}
     for key in (field.key for field in layout.fields if not field.tops):
         if not isinstance(values[key], str):
@@ -129,8 +130,8 @@ def _find_digits(content: str) -> dict[str, int]:
 
 
 class TokenMap:
-    def __init__(self, content: str, tokens: tuple[Token, ...] | None) -> None:
-        texts = [token.text for token in tokens or ()]
+    def __init__(self, content: str, tokens: tuple[Token, ...]) -> None:
+        texts = [token.text for token in tokens]
         self._tokens = tokens if "".join(texts) == content else None
         self._starts = tuple(accumulate(map(len, texts[:-1]), initial=0))
 
@@ -171,13 +172,12 @@ def _weigh_menu(token: Token, place: int, top: int) -> dict[int, float]:
     """The log probability of each menu digit at offset `place` of the token; empty if unusable."""
     menu = _menu(token.text[:place], token.text[place + 1 :], top)
     alternatives = token.alternatives
-    logprobs: dict[int, float] = {}
-    for weighed in (*alternatives, token):
-        if weighed.text in menu:
-            if weighed.logprob is None or not math.isfinite(weighed.logprob):
-                return {}
-            logprobs[menu[weighed.text]] = min(weighed.logprob, 0.0)  # a probability is at most 1
-    return logprobs if alternatives else {}
+    if not alternatives:
+        return {}
+    found = {menu[w.text]: w.logprob for w in (*alternatives, token) if w.text in menu}
+    # A probability is at most 1.
+    finite = {n: min(p, 0.0) for n, p in found.items() if p is not None and math.isfinite(p)}
+    return finite if len(finite) == len(found) else {}
 
 
 def _split_words(text: str) -> list[str]:
