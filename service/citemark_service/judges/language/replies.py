@@ -174,10 +174,13 @@ def _weigh_menu(token: Token, place: int, top: int) -> dict[int, float]:
     alternatives = token.alternatives
     if not alternatives:
         return {}
-    found = {menu[w.text]: w.logprob for w in (*alternatives, token) if w.text in menu}
-    # A probability is at most 1.
-    finite = {n: min(p, 0.0) for n, p in found.items() if p is not None and math.isfinite(p)}
-    return finite if len(finite) == len(found) else {}
+    logprobs: dict[int, float] = {}
+    for weighed in (*alternatives, token):
+        if weighed.text in menu:
+            if weighed.logprob is None or not math.isfinite(weighed.logprob):
+                return {}
+            logprobs[menu[weighed.text]] = min(weighed.logprob, 0.0)  # a probability is at most 1
+    return logprobs
 
 
 def _split_words(text: str) -> list[str]:
