@@ -2,7 +2,7 @@
 
 A peer that has not sent a whole request head costs a descriptor and little memory, for
 `header_timeout_s` at most. Where there are too many connections, those give way first, the oldest
-before the others, then those that are idle between two requests.
+before the others, then those that are idle between two requests, then those that were refused.
 """
 
 import asyncio
@@ -45,7 +45,8 @@ class Connections:
         crowds = self._counts[peer] > self.settings.max_peer_connections and not self._trusts(peer)
         if not crowds and len(self._peers) <= self._limit:
             return
-        waiting = (each for each in chain(self._new, self._idle) if each is not connection)
+        refused = (each for each in self._peers if each.is_refused)
+        waiting = (each for each in chain(self._new, self._idle, refused) if each is not connection)
         spare = next(
             (each for each in waiting if not crowds or self._peers[each] == peer), connection
         )
@@ -91,6 +92,12 @@ class BoundedHttp(HttpToolsProtocol):
         self._clock: asyncio.TimerHandle | None = None
         self._head = 0  # bytes of the head, and of trailers, that the parser has told
         self._untold = 0  # bytes since it last told anything
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it got its last answer, and still sends the body that was not wanted."""
+        cycle = self.cycle
+        return bool(cycle and cycle.response_started and cycle.more_body and not cycle.keep_alive)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

@@ -197,7 +197,7 @@ class Settings(BaseSettings, Knobs):
     max_connections: int = Field(8192, ge=1)
     """Open at once; fewer where the process may not open as many files. Beyond it those are closed
     that wait for a request, the longest wait first."""
-    max_peer_connections: int = Field(2048, ge=1)
+    max_peer_connections: int = Field(4096, ge=1)
     """Of one address."""
     max_header_bytes: int = Field(64 * 1024, ge=1024)
     """Of one request's line and headers; beyond it 431."""
