@@ -1,6 +1,6 @@
 """The service with the human labels as its judge: exact scores, and attacks that do not pay.
 
-Every test here skips where the labelled data are absent.
+What reads public rows skips where the labelled data are absent.
 """
 
 import asyncio
@@ -147,3 +147,37 @@ def test_unscorable_answers_earn_nothing_at_all(attacked):
         if row["attack"] in ("empty_answer", "no_answer_block", "two_answer_blocks"):
             assert (result.reward, result.judge.calls) == (0.0, 0)
             assert result.refusal is not None
+
+
+def test_headings_and_a_table_cost_nothing_where_every_fact_is_cited():
+    opened = "<snippet id=S1>The Orm Bridge opened in 1963.</snippet>"
+    length = "<snippet id=S2>The Orm Bridge is 312 m long.</snippet>"
+    table = (
+        "# The Orm Bridge\n\n**Key facts**\n\nThe main findings are as follows:\n\n"
+        f"| Fact | Finding |\n|:---|:---|\n| **Opening** | {opened} |\n| Length | {length} |\n\n"
+        "## Formula\n\n$$v = s / t$$\n\n---\n\n### Sources\n\n[1] S1\n- S2: Orm Bridge\n"
+    )
+    labels = {
+        "id": "orm",
+        "question": "When did it open, and how long is it?",
+        "tool_output": "<snippet id=S1>It opened in 1963.</snippet>"
+        "<snippet id=S2>Orm Bridge\nIt is 312 m long.</snippet>",
+        "claims": [
+            {"text": text, "ids": [name], "human_label": "supported"}
+            for text, name in (
+                ("The Orm Bridge opened in 1963.", "S1"),
+                ("The Orm Bridge is 312 m long.", "S2"),
+            )
+        ],
+    }
+    rows = [
+        {**labels, "response": f"<answer>{block}</answer>"}
+        for block in (table, f"{opened} {length}")
+    ]
+    marked, plain = score_all(*((row, labels) for row in rows))
+    assert f1(marked) == f1(plain) == 1.0
+    assert (marked.reward, marked.uncited, marked.warnings) == (plain.reward, (), ())
+    false = table.replace("S2: Orm Bridge", "S2: Lead heals.")
+    hidden = {**labels, "response": f"<answer>{false}</answer>"}
+    (result,) = score_all((hidden, labels))
+    assert f1(result) == pytest.approx(2 / 3)
