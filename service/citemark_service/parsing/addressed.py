@@ -19,6 +19,10 @@ _GRADER = (
     r"(?:graders?|judges?|evaluators?|raters?|scorers?|assessors?|verifiers?|reviewers?|examiners?"
     r"|(?:reward|grading|evaluation|judge|scoring)\s++model|llm[\s-]as[\s-]a[\s-]judge)"
 )
+_GRADERS = """
+    grader graders judge judges evaluator evaluators rater raters scorer scorers assessor assessors
+    verifier verifiers reviewer reviewers examiner examiners model llm
+"""
 _FOREIGN_GRADER = (
     r"(?:bewerter|gutachter|prufer|juroren|richter|evaluateur|correcteur|examinateur|juge|evaluador"
     r"|calificador|juez|avaliador|corretor|juiz|valutator|giudic|beoordelaar|oceniajac|sedzi"
@@ -68,8 +72,8 @@ def _find_folds() -> dict[int, str]:
 
 _FOLDS = _find_folds()
 _OTHERS = re.compile(r"[^\x00-\x7f]++")
-_WORD_START = re.compile(r"\b\w{1,5}")
-_LAST_LATIN = "\u036f"
+_WORD = re.compile(r"\w++")
+_LAST_GREEK = "\u03ff"  # Greek letters are those of formulas
 
 
 class _Address(NamedTuple):
@@ -77,7 +81,7 @@ class _Address(NamedTuple):
 
     pattern: re.Pattern[str]
     needs: tuple[frozenset[str], ...]
-    """Of each group, a text that matches has a word that begins so."""
+    """Of each group a text that matches has a word, or one that begins with these five letters."""
 
 
 def _address(pattern: str, *needs: str) -> _Address:
@@ -95,13 +99,13 @@ _LATIN = (
         rf"|\bto\s++(?:the|any)\s++(?:\w++\s++)?{_GRADER}\s?:"
         rf"|\bas\s++(?:the|an?)\s++(?:\w++\s++)?{_GRADER},?\s++you\s++(?:must|should|will|have\s++to)"
         r"\s++(?:output|give|award|return|score|rate|mark|assign|accept|treat)\b",
-        "grade gradi judge evalu rater score scori asses verif revie exami rewar llm",
+        _GRADERS,
     ),
     _address(
         rf"\b{_GRADER}\s++(?:should|must|shall|will|has\s++to|is\s++to)\s++"
         r"(?:give|award|assign|return|output|mark|accept|treat|rate|grant)\s++(?:\w++\s++){0,6}?"
         r"(?:scores?|marks|points|credit|supported|met|satisfied)\b",
-        "grade gradi judge evalu rater score scori asses verif revie exami rewar llm",
+        _GRADERS,
         "score marks point credi suppo met satis",
     ),
     _address(
@@ -136,7 +140,8 @@ _LATIN = (
         r"(?:meets|satisfies|fulfil?ls|earns|passes)\s++(?:all|every|each|the)\s++(?:\w++\s++){0,2}?"
         r"(?:criteri|requirements|rubric|checks)",
         "crite claim citat answe respo rubri",
-        "suppo met satis corre verif passe perfe true excel meets earns fulfi 1 2 5 10",
+        "mark treat consider count rate score deem label accept grade set meets satisfies earns"
+        " fulfi passes",
     ),
     _address(
         r"\b(?:this|each|every|(?:rubric|grading|evaluation|scoring)|criterion\s++\d{1,2}"
@@ -204,7 +209,7 @@ _LATIN = (
         r"\bsystem\s++(?:prompt|message|override|note|instructions?|notice|update)\s*+:"
         r"|\bnew\s++(?:system\s++)?instructions?\s*+:|[\[(](?:system|assistant|developer|admin)[\])]"
         r"|^[ \t]*+#{1,6}[ \t]*+(?:instructions?|system)[ \t]*+:",
-        "syste instr assis devel admin",
+        "system instruction instructions assistant developer admin",
     ),
     _address(
         r"[-=#*<\[]{2,}\s*+(?:end|begin|start)\s++(?:of\s++)?(?:the\s++)?"
@@ -229,8 +234,8 @@ _LATIN = (
         r"(?:answer|response|report|submission|output)\b"
         r"|\bthis\s++(?:answer|response)\s++(?:deserves|merits|should\s++(?:receive|get|be\s++(?:scored"
         r"|graded|rated))|must\s++(?:receive|get|be\s++(?:scored|graded|rated)))\b",
-        "answe respo repor submi outpu",
-        "rate score grade judge evalu deser merit shoul must",
+        "answer response report submission output",
+        "rate score grade judge evaluate deserves merits should must",
     ),
     _address(
         r"[\"'](?:verdicts?|support(?:ed)?|substantive|contributing|factual|(?:raw_)?scores?"
@@ -286,7 +291,6 @@ _SCRIPTS = (
         r"|(?:निर्देश|आदेश|नियम)[^।\n]{0,24}?(?:अनदेखा|अनदेखी|नज़रअंदाज़|भूल)"
         r"|(?:मूल्यांकनकर्ता|परीक्षक|निर्णायक)\S{0,3}\s++(?:को|के\s++लिए|से)"
         r"|(?:पूरे|पूर्ण|अधिकतम)\s++(?:अंक|स्कोर)\s++(?:दें|दो|दीजिए)"
-        r"|αγν[οό]\w{1,8}\s++(?:\w++\s++){0,4}?(?:οδηγί|εντολ|κανόν|κριτήρι)"
         r"|(?:התעלם|התעלמו)\s++(?:\S++\s++){0,3}?(?:מההוראות|הוראות)|ละเว้นคำสั่ง|เพิกเฉยต่อคำสั่ง",
     ),
 )
@@ -304,7 +308,7 @@ def addressed_pieces(text: str) -> tuple[str, ...]:
     if not folded.isascii():
         folded = _OTHERS.sub(lambda run: run[0].translate(_FOLDS), folded)
     sought = [(pattern, folded) for pattern in _possible(_LATIN, folded)]
-    if not shown.isascii() and any(start[0] > _LAST_LATIN for start in _word_starts(shown)):
+    if not shown.isascii() and any(start[0] > _LAST_GREEK for start in _word_starts(shown)):
         sought += [(pattern, shown) for pattern in _possible(_SCRIPTS, shown)]
     pieces: list[str] = []
     at = 0
@@ -320,7 +324,8 @@ def _possible(addresses: Sequence[_Address], text: str) -> list[re.Pattern[str]]
 
 
 def _word_starts(text: str) -> frozenset[str]:
-    return frozenset(_WORD_START.findall(text.lower()))
+    words = frozenset(_WORD.findall(text.lower()))
+    return words.union([word[:5] for word in words])
 
 
 def _starts(sought: Sequence[tuple[re.Pattern[str], str]], at: int) -> list[int]:
