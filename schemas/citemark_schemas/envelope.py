@@ -59,7 +59,7 @@ _FIELDS: Final = (
     *Knobs.model_fields,
 )
 _KNOWN: Final = frozenset({*_FIELDS, *ALIASES})
-_NESTED: Final = (
+NESTED: Final = (
     "citemark",
     "label",
     "ground_truth",
@@ -71,6 +71,7 @@ _NESTED: Final = (
     "verifier_metadata",
     "row",
 )
+"""Keys under which an envelope may hold another."""
 _DEEPEST: Final = 4
 _NEAR: Final = 0.85  # "question_id" is .84 from "question", "positive_rubric" .97
 _MOST_KEYS: Final = 256
@@ -198,7 +199,7 @@ def _find_layers(place: str, held: Mapping[Any, Any] | None, depth: int) -> Iter
     if held is None:
         return
     yield _Placed(place, held)
-    for name in _NESTED if depth < _DEEPEST else ():
+    for name in NESTED if depth < _DEEPEST else ():
         if name in held:
             yield from _find_layers(f"{place}.{name}", object_in(held[name]), depth + 1)
 

@@ -6,10 +6,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from citemark_schemas import Rollout
+from citemark_service.cli.convert import Converter
 from citemark_service.cli.rows import BadRow, RolloutRow, RowReader
-from citemark_service.row_files import parse_line
+from citemark_service.row_files import Numbered, parse_line
+from citemark_service.score.rollout import rollout_hash
+from citemark_service.shapes.plan import ReadPlan
+from citemark_service.trainers.rows import PromptTemplate
+from citemark_service.trainers.table import LAYOUTS
 
 ROW = {"question": "q", "tool_output": "", "response": "r"}
 
@@ -77,3 +83,49 @@ def test_a_bad_line_says_what_is_wrong(values: list[Any], line: int, message: st
     (bad,) = (row for row in reader_of(*values) if isinstance(row, BadRow))
     assert bad.place == f"line {line}"
     assert message in bad.message
+
+
+ROLES = st.sampled_from(["user", "assistant", "tool", "human", "gpt"])
+TEMPLATE = PromptTemplate()
+WORDS = st.sampled_from(["", "a", "q?", '{"a": 1}', '["x"]', "<snippet id=a>b</snippet>"])
+MESSAGES = st.lists(
+    st.dictionaries(
+        st.sampled_from(["role", "content", "from", "value"]), WORDS | ROLES, max_size=3
+    ),
+    max_size=2,
+)
+OBJECTS = st.lists(
+    st.dictionaries(st.sampled_from(["id", "text", "points", "rank"]), WORDS | st.integers(-2, 2)),
+    max_size=2,
+)
+CELLS = st.none() | st.integers(0, 3) | WORDS | st.lists(WORDS, max_size=2) | MESSAGES | OBJECTS
+COLUMNS = (
+    "question query documents docs snippets messages conversations conversation prompt qid id "
+    "tool_output response rubrics positive_rubrics label answer extra_info group knobs"
+)
+NAMES = st.sampled_from(COLUMNS.split())
+INNER = st.dictionaries(NAMES, CELLS, max_size=3)
+
+
+@given(st.dictionaries(NAMES, CELLS | INNER | INNER.map(json.dumps), max_size=3), st.booleans())
+def test_what_score_takes_convert_takes_and_what_the_service_takes_both(
+    row: dict[str, Any], plain: bool
+) -> None:
+    row = {**row, **ROW} if plain else {**ROW, **row}
+    (read,) = RowReader([Numbered("line 1", row)])
+    converter = Converter(LAYOUTS["trl"], TEMPLATE, ReadPlan())
+    try:
+        converter.convert(Numbered("line 1", row), 0)
+        refused = False
+    except ValueError:
+        refused = True
+    if isinstance(read, BadRow):
+        assert refused or "response" in read.message
+    else:
+        assert not refused
+    try:
+        served = Rollout.model_validate(row)
+    except ValidationError:
+        return
+    assert isinstance(read, RolloutRow), read
+    assert rollout_hash(read.rollout) == rollout_hash(served)

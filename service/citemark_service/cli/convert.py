@@ -1,13 +1,13 @@
 """`citemark convert`: a data set from one trainer's layout, or Citemark's, into another's."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
-from citemark_rubrics import RubricLibrary, load_library
+from citemark_rubrics import load_library
 from citemark_schemas import EnvelopeError, Knobs
 from citemark_service.cli.options import INPUT, OUTPUT, refuse_overwriting
 from citemark_service.cli.plans import RowNotes, describe_problems, plan_options
@@ -15,7 +15,7 @@ from citemark_service.cli.terminal import Progress, count_noun, plain
 from citemark_service.errors import DataError, InvalidRequest
 from citemark_service.row_files import Numbered, RowFile
 from citemark_service.score.criteria import check_rollout
-from citemark_service.settings import Settings, load_settings
+from citemark_service.settings import load_settings
 from citemark_service.shapes.plan import ReadPlan
 from citemark_service.shapes.table import SHAPES
 from citemark_service.trainers.files import open_writer, suffix_of
@@ -64,20 +64,10 @@ def command(
     if suffix_of(output) not in trainer.suffixes:
         known = " or ".join(trainer.suffixes)
         raise DataError(f"{output}: {trainer.title} reads {known} alone")
-    origin = LAYOUTS.get(plan.origin or "")
-    if origin and (plan.maps or plan.no_sources):
-        told = f"--map and --no-sources are not for rows of {origin.name}; drop --from"
+    if plan.origin in LAYOUTS and (plan.maps or plan.no_sources):
+        told = f"--map and --no-sources are not for rows of {plan.origin}; drop --from"
         raise click.UsageError(told)
-    settings = load_settings()
-    converter = Converter(
-        origin,
-        trainer,
-        PromptTemplate(prompt_template),
-        plan,
-        settings,
-        load_library(settings.rubrics_dir),
-        RowNotes(plan),
-    )
+    converter = Converter(trainer, PromptTemplate(prompt_template), plan)
     converted, skipped = 0, 0
     console = Console(stderr=True)
     rows = RowFile(source)
@@ -108,32 +98,30 @@ def command(
     console.print(plain(f"{summary} for {trainer.title}: {trainer.flags}"), soft_wrap=True)
 
 
-@dataclass(frozen=True)
 class Converter:
     """Rows in the layout of one trainer, from rows of another, or of a known shape."""
 
-    origin: Trainer | None
-    target: Trainer
-    template: PromptTemplate
-    plan: ReadPlan
-    settings: Settings
-    library: RubricLibrary
-    notes: RowNotes
+    def __init__(self, target: Trainer, template: PromptTemplate, plan: ReadPlan) -> None:
+        self._target, self._template, self._plan = target, template, plan
+        self._origin = LAYOUTS.get(plan.origin or "")
+        self._settings = load_settings()
+        self._library = load_library(self._settings.rubrics_dir)
+        self.notes = RowNotes(plan)
 
     def convert(self, numbered: Numbered, index: int) -> dict[str, Any]:
         """The row in its new layout. Raises `ValueError`, which names the place and the fault."""
         if numbered.row is None:
             raise ValueError(numbered.problem)
-        read = self.plan.read(numbered.row, scored=False)
+        read = self._plan.read(numbered.row, scored=False)
         try:
-            ignored = self.settings.ignored_rubric_keys
-            task = task_of(read.fields, self.origin, self.template, ignored, **read.reading)
+            ignored = self._settings.ignored_rubric_keys
+            task = task_of(read.fields, self._origin, self._template, ignored, **read.reading)
             # Whether the policy stops is not known yet.
             stopped = task.rollout.model_copy(update={"finish_reason": "stop"})
-            check_rollout(stopped, Knobs.resolve(self.settings, stopped), self.library)
+            check_rollout(stopped, Knobs.resolve(self._settings, stopped), self._library)
         except (EnvelopeError, InvalidRequest) as error:
             raise ValueError(describe_problems(error.details, numbered.row)) from error
-        row = self.target.lay(replace(task, rollout=read.add_reference(task.rollout)), index)
+        row = self._target.lay(replace(task, rollout=read.add_reference(task.rollout)), index)
         # A column of the new layout may have the name of one that was not read.
         kept = row if read.shape is None else {}
         left = tuple(each for each in read.left if each not in kept)

@@ -149,6 +149,7 @@ class RowNotes:
         if names := ", ".join(beside):
             lines.append(f"not read, beside the rows: {names}")
         if names := ", ".join(self.left):
-            lines.append(f"{unread}: {names}")
+            more = " and more" if len(self.left) >= _MOST_COLUMNS else ""
+            lines.append(f"{unread}: {names}{more}")
         for line in lines:
             console.print(plain(line, "yellow"), soft_wrap=True)

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from citemark_schemas import Rollout
 from citemark_schemas.cells import object_in, value_at
-from citemark_schemas.envelope import rollout_of
+from citemark_schemas.envelope import NESTED, rollout_of
 from citemark_schemas.rows import ALIASES, CHATS, FAINT, SOURCES
 from citemark_service.settings import Settings
 from citemark_service.trainers.axolotl import AXOLOTL
@@ -68,16 +68,12 @@ _PROMPTS: Final = dict.fromkeys((
     *(*CHATS, "responses_create_params.input", "input_messages", "history"),
     *(trainer.prompt_at[0] for trainer in _ALL),
 ))  # fmt: skip
-_NESTED: Final = frozenset({
-    "citemark", "label", "ground_truth", "answer", "reward_model", "extra_info", "info", "metadata",
-    "verifier_metadata", "row", "remote_env_info", "verify_extra", "tests",
-})  # fmt: skip
+_NESTED: Final = frozenset({*NESTED, "remote_env_info", "verify_extra", "tests"})
 _HEADS: Final = frozenset(path.partition(".")[0] for path in _PLACES)
 _PROMPT_HEADS: Final = frozenset(path.partition(".")[0] for path in _PROMPTS)
 _OF_VERL: Final = frozenset({"style", "index"})  # what its loader reads beside the envelope
 _DEEPEST: Final = 4
-_CARRIERS: Final = (_HEADS | {path.partition(".")[0] for path in _PROMPTS}) - {"metadata"}
-READ: Final = frozenset({*FIELDS, *_CARRIERS, *ALIASES, "knobs"})
+_READ: Final = frozenset({*FIELDS, *_HEADS, *_PROMPT_HEADS, *ALIASES, "knobs"})
 """Columns that a rollout is read from, but for its response."""
 
 
@@ -93,7 +89,7 @@ def unread_in(row: Row, also: Set[str], fields: Row) -> Iterator[str]:
             continue
         if name in _NESTED:
             yield from _unread_inside(name, value, 0)
-        elif name not in READ or (name in FAINT and sourced):
+        elif name not in _READ or (name in FAINT and sourced):
             yield name
         else:
             yield from unread_keys(name, value)
@@ -111,7 +107,7 @@ def _unread_inside(path: str, value: object, depth: int) -> Iterator[str]:
     for name, inner in held.items():
         if name in _NESTED:
             yield from _unread_inside(f"{path}.{name}", inner, depth + 1)
-        elif name in READ:
+        elif name in _READ:
             yield from unread_keys(f"{path}.{name}", inner)
         elif name not in _OF_VERL and inner not in (None, ""):
             yield f"{path}.{name}"
