@@ -44,6 +44,11 @@ class Service:
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / _MIB
 
+    def peak_rss_mb(self) -> float:
+        """The most that was resident so far, in MiB."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
 
 @contextmanager
 def scripted_judge(seconds: float = 0.0, *, keep: Path | None = None) -> Iterator[str]:

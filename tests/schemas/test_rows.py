@@ -164,5 +164,5 @@ def test_hostile_chats_and_documents_take_linear_time() -> None:
     assert len(turns(read(messages=chat, tool_output="", response=""))) == 100_000
     templated = "<|im_start|>user\n" * 200_000
     assert read(prompt=templated, tool_output="", response="", question="q").question == "q"
-    assert len(read(query="q", docs=["x"] * 5_000, response="").snippets or ()) == 50_000
+    assert len(read(query="q", docs=["x"] * 5_000, response="").snippets or ()) == 5_000
     assert time.process_time() - begun < 30
