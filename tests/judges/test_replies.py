@@ -270,4 +270,6 @@ def test_the_window_agrees_with_its_definition(text, quote):
 def test_long_texts_take_linear_time():
     start = time.process_time()
     assert not QuotedText("la la " * 200_000).holds("la " * 50_000 + "x " * 50_000)
+    # Each is 18 letters in NFKC.
+    assert QuotedText("\ufdfa" * 500_000 + " end").holds("\ufdfa" * 500_000)
     assert time.process_time() - start < 5

@@ -16,6 +16,7 @@ _PUNCTUATION = re.compile(
     r"|(?<=[.,:/])(?:(?<!\d.)|(?!\d))"
     r"|(?<=[-–—−])(?:(?<=[^\W\d].)|(?!\d)))"
 )
+_MOST_GROWTH = 4
 _WORD_LIMIT = 128  # characters normalised at once
 
 
@@ -53,8 +54,12 @@ def normal_form(text: str) -> str:
     differ.
     """
     text = visible(text)
-    words = text if text.isascii() else " ".join(map(_normalise, text.split()))
-    return fold_space(_PUNCTUATION.sub(" ", words.casefold()))
+    return fold_space(_PUNCTUATION.sub(" ", compose(text).casefold()))
+
+
+def compose(text: str) -> str:
+    """`text` in NFKC, word by word; one that this would make over four times as long stays."""
+    return text if text.isascii() else " ".join(map(_normalise, text.split()))
 
 
 def _normalise(word: str) -> str:
@@ -62,4 +67,6 @@ def _normalise(word: str) -> str:
         return word
     # NFKC sorts a run of combining marks in quadratic time, so runs are cut.
     parts = (word[at : at + _WORD_LIMIT] for at in range(0, len(word), _WORD_LIMIT))
-    return "".join(unicodedata.normalize("NFKC", part) for part in parts)
+    forms = ((part, unicodedata.normalize("NFKC", part)) for part in parts)
+    # A single Arabic ligature becomes 18 letters.
+    return "".join(form if len(form) <= _MOST_GROWTH * len(part) else part for part, form in forms)

@@ -34,7 +34,7 @@ from citemark_service.judges.chat import ChatRequest, Message
 from citemark_service.judges.language.grammar import Layout
 from citemark_service.judges.language.ladder import Ladder, Render
 from citemark_service.judges.language.render import PromptWriter, shared_part
-from citemark_service.judges.language.replies import ParsedReply, QuotedText, parse_reply
+from citemark_service.judges.language.replies import ParsedReply, find_quotes, parse_reply
 from citemark_service.judges.server.pool import JudgePool
 from citemark_service.judges.tasks import (
     CitationTask,
@@ -47,9 +47,9 @@ from citemark_service.judges.tasks import (
     T,
     Words,
 )
-from citemark_service.parsing.visible import visible
 from citemark_service.telemetry.logs import log_context, log_fields
 from citemark_service.telemetry.metrics import Metrics
+from citemark_service.threads import INLINE
 
 RETRY_TEMPERATURE = 0.3  # at 0 the same request would mostly fail the same way
 
@@ -222,8 +222,8 @@ class LanguageJudge(Judge):
             quote = _CITE_TAG.sub("", reading.quotes.get(f"q{key}", "")).strip()
             if quote and reading.digits[key][0] > 0:
                 quotes[key] = quote
-        passage = QuotedText(visible(task.answer.prose)) if quotes else None
-        found = {key: passage is not None and passage.holds(quote) for key, quote in quotes.items()}
+        find = partial(find_quotes, task.answer.prose, quotes)
+        found = await asyncio.to_thread(find) if len(task.answer.prose) > INLINE else find()
         unsteered = reading
         if not all(found.values()):
             unsteered = await self._ask_again(ask, FailureKind.INVALID_VERDICT, temperature=0.0)

@@ -7,7 +7,6 @@ Error messages name requested keys, never text of the reply.
 import json
 import math
 import re
-import unicodedata
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from citemark_schemas import WarningKind
 from citemark_service.errors import InvalidVerdict, JudgeTruncated, JudgeUnreadable
 from citemark_service.judges.chat import ChatReply, Token
 from citemark_service.judges.language.grammar import Field, Layout
+from citemark_service.parsing.visible import compose, visible
 
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _PAIR = re.compile(rf"\s*({_STRING})\s*:\s*({_STRING}|-?\d+)\s*[,}}]")
@@ -185,7 +185,13 @@ def _weigh_menu(token: Token, place: int, top: int) -> dict[int, float]:
 
 def _split_words(text: str) -> list[str]:
     """Case-folded words; Chinese, Japanese and Korean character by character."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    return _WORD.findall(compose(text).casefold())
+
+
+def find_quotes(text: str, quotes: Mapping[str, str]) -> dict[str, bool]:
+    """Which of the quotes stand in `text`, under their keys; slow where the text is long."""
+    passage = QuotedText(visible(text)) if quotes else None
+    return {key: passage is not None and passage.holds(quote) for key, quote in quotes.items()}
 
 
 class QuotedText:
