@@ -17,6 +17,7 @@ def sentences(block: str) -> list[str]:
         "Yes",
         "The U.S. Navy bought version 3.11.2 for $3.50.",
         "Dr. J. R. Miller, i.e. the author, agreed.",
+        "It was built by J. A. Smith and E. O. Wilson.",
         "See Fig. 2, No. 5 and p. 12 of Smith et al. (2019).",
         "It is at https://a.example/b.html?c=1.2 today.",
         "Wait... what is it?",
@@ -42,6 +43,10 @@ def test_keeps_one_sentence_whole(text: str) -> None:
         ("Take vitamin C. It helps.", ["Take vitamin C.", "It helps."]),
         ("No. It sinks.", ["No.", "It sinks."]),
         ("Es sind 5 Mio. Die Zahl stieg.", ["Es sind 5 Mio.", "Die Zahl stieg."]),
+        (
+            "He lost his mind. Bees saw the mill. Ice fell.",
+            ["He lost his mind.", "Bees saw the mill.", "Ice fell."],
+        ),
         ("It is 5 m. Bees built it.", ["It is 5 m.", "Bees built it."]),
         (
             "## Ice\n- floats\n  * melts\n1. freezes\n2) cracks",

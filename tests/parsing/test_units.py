@@ -15,7 +15,7 @@ SENTENCES = {
            "Im 19. Jh. Teil des Reichs, ist sie hl. Antonius geweiht."],
     "fr": ["Le pont a ouvert en 1820, p. ex. au public.", "M. Dupont l'a construit.",
            "Est-il long ?",
-           "Env. 3 mill. Français le virent en févr. 1821, cf. art. 5 et chap. II.",
+           "Env. 3 mln. Français le virent en févr. 1821, cf. art. 5 et chap. II.",
            "César vint en 52 av. J.-C. avec Mme. Durand.",
            "Auguste mourut en 14 apr. J.-C. à Nole."],
     "es": ["El puente abrió en 1820.", "¿Es largo?", "La Sra. Ruiz lo midió.",

@@ -15,9 +15,9 @@ def word_set(listed: str) -> frozenset[str]:
 _ALWAYS = word_set("""
     e.g i.e eg ie vs cf cfr viz dr dra mr mrs ms mx prof profa rev hon gen gov sen rep col capt lt
     sgt st ste sto sta mt fig figs eq eqs ref refs tab sec ch chap approx ca resp incl excl esp
-    bzw vgl bspw ggf evtl inkl exkl einschl insb insbes mind ehem sog zzgl geb gest hrsg lt abb
+    bzw vgl bspw ggf evtl inkl exkl einschl insb insbes ehem sog zzgl geb gest hrsg lt abb
     mme mlle mgr av env hab sig sigg dott avv geom sra sras srta sres dña uds vd ee aprox pág págs
-    núm séc exmo bijv nl evt ong zgn dhr mevr mw drs np tj napr f.eks dvs см рис им ул
+    núm séc exmo bijv nl evt ong zgn dhr mevr drs np tj napr f.eks dvs см рис им ул
 """)
 # Abbreviations only before a number: "no. 5", but "They said no."
 _BEFORE_NUMBERS = word_set("""
@@ -25,12 +25,12 @@ _BEFORE_NUMBERS = word_set("""
 """)
 # They end a sentence only before a word that begins one: "5 Mio. Euro", but "5 Mio. Die Stadt".
 _BEFORE_NOUNS = word_set("""
-    mio mrd tsd mld mln mill std hl jh jhd jhdt sr jr ud uu
+    mio mrd tsd mld mln std hl jh jhd jhdt sr ud uu
 """)
 # These may end a sentence: they do before a capital and at the end of a line.
 _SOMETIMES = word_set("""
-    al etc inc ltd co corp dept est ed eds min max ph.d b.sc m.sc usw chr str ecc es enz ex ej máx
-    mín obs jan feb apr jun jul aug sep sept oct nov dec janv févr juill déc ene fev abr ago dez
+    al etc inc ltd co corp jr dept est ed eds min max ph.d b.sc m.sc usw chr str ecc es enz ex ej
+    máx mín obs jan feb apr jun jul aug sep sept oct nov dec janv févr juill déc ene fev abr ago dez
     okt dic bl.a m.fl гг тыс млн млрд руб
 """)
 # Ordinals are written "27." in German, Danish, Czech and others: before a month, and before a noun
@@ -68,9 +68,10 @@ _STARTERS = word_set("""
 
 
 def is_abbreviation(text: str, stop: int, following: str) -> bool:
-    """Whether the full stop at `text[stop]` abbreviates its word; `following` is the next word."""
+    """Whether the full stop at `text[stop]` abbreviates its word; `following` is the next word,
+    with the stop behind it if it is an initial."""
     token = _token_before(text, stop)
-    if token in _ALWAYS or (token, following) == ("apr", "J"):  # "52 apr. J.-C."
+    if token in _ALWAYS or (token, following) == ("apr", "J."):  # "52 apr. J.-C."
         return True
     if token.isdigit():
         return _is_ordinal(text[max(0, stop - _TOKEN_CHARS) : stop], following)

@@ -12,7 +12,7 @@ _STOP = re.compile(
     r"(?:[\"'”’»›)\]}）」』】*_]|\[\d{1,3}(?:[,;–-]\s?\d{1,3}){0,8}\])*+"
 )
 _WIDE_STOPS = frozenset("。！？｡؟۔।॥።")  # they end a sentence without a space behind, too
-_NEXT = re.compile(r"\s*+[\"'“‘«(\[*_¿¡„]*+(\w*+)")
+_NEXT = re.compile(r"\s*+[\"'“‘«(\[*_¿¡„]*+(\w\.|\w*+)")
 
 # List, heading and quotation marks at the start of a line.
 _MARKS = re.compile(
