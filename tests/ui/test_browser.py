@@ -255,5 +255,14 @@ def test_a_link_with_the_token_opens_the_pages_and_is_forgotten(chromium, tmp_pa
         tab.go_back()
         tab.wait_for_selector("h2")
         assert tab.url == f"{url}/ui/"
+        tab.get_by_role("button", name="Log out").click()
+        tab.wait_for_url("**/ui/login")
+        tab.goto(f"{url}/ui/score")
+        assert tab.url == f"{url}/ui/login?to=score"
+        trouble: list[str] = []
+        tab.on("console", lambda each: trouble.append(each.text))
+        tab.goto(f"{url}/docs")
+        assert "/v1/score" in tab.locator("main").inner_text()
+        assert trouble == []  # such as what the policy keeps from loading
     assert asked
     assert not [each for each in asked if TOKEN in each]
