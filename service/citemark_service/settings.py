@@ -229,7 +229,7 @@ class Settings(BaseSettings, Knobs):
     body_deadline_s: float = Field(120.0, gt=0)
     """For one whole request body, however steadily it comes; streams have `stream_idle_s`."""
     stream_idle_s: float = Field(600.0, gt=0)
-    """Silence, or refusal to read, after which an open stream is ended."""
+    """Time without a line, or refusal to read, after which an open stream is ended."""
     stop_grace_s: float = Field(30.0, ge=0)
     """How long a stopping service waits for what is in flight."""
 

@@ -235,6 +235,7 @@ class ScoreStream(Response):
         self._origin = origin
         self._opened = opened
         self._idle_s = settings.stream_idle_s
+        self._heard = time.monotonic()  # when the last line came
         self._longest = settings.max_rollout_bytes
         self._lines = LineCutter(self._longest)
         self._held = admission.rollouts.hold()
@@ -300,6 +301,7 @@ class ScoreStream(Response):
                 for number, text in self._lines.feed(chunk):
                     await self._take(number, text, judging)
                     await turns.yield_if_due()
+                    self._heard = time.monotonic()
         except BodyTimeout as error:
             await self._refuse(self._lines.number + 1, error)
             return
@@ -309,8 +311,10 @@ class ScoreStream(Response):
     async def _await_chunk(self, inlet: Inlet) -> bytes | None:
         """The next piece; None at the end, or when a draining service has waited enough."""
         while True:
+            # Since the last line that was not blank: bytes alone could come for ever.
+            silent_s = 0.0 if self._admission.draining else time.monotonic() - self._heard
             try:
-                async with self._admission.patience(self._idle_s):
+                async with self._admission.patience(self._idle_s - silent_s):
                     return await inlet.chunk()
             except TimeoutError as error:
                 if not self._admission.draining:
