@@ -399,10 +399,11 @@ def test_what_two_places_say_differently_is_refused_with_both_names(
     cli("score", rows([{**PLAIN_ROW, "label": "x", "difficulty": 3, "metadata": {"id": 7}}]))
 
 
+TAGGED = f"<snippet id=S1>{SOURCE}</snippet>"
 CHATTED = [
     {"role": "system", "content": "Be brief."},
     *CHAT,
-    {"role": "tool", "content": f"<snippet id=S1>{SOURCE}</snippet>"},
+    {"role": "tool", "content": TAGGED},
     {"role": "assistant", "content": RESPONSE},
 ]
 SHARED = [{"from": "human", "value": ASKED}, {"from": "gpt", "value": RESPONSE}]
@@ -427,7 +428,10 @@ NOTED: list[tuple[dict[str, Any], list[str], str, bool]] = [
     ({"messages": CHATTED, "ground_truth": {"query": ASKED, "rubrics": [GOOD]}}, [],
      "read as DR Tulu: 1 of 1 row", True),
     ({"messages": CHATTED[1::2], "ground_truth": {"query": ASKED, "rubrics": [GOOD]},
-      "tool_output": SOURCE}, ["--from", "dr-tulu"], "judged whole, without an", True),
+      "tool_output": TAGGED}, ["--from", "dr-tulu"], "judged whole, without an", True),
+    ({"messages": CHATTED[1::2],
+      "ground_truth": {"query": ASKED, "rubrics": [GOOD], "tool_output": TAGGED}},
+     ["--whole-answers"], "judged whole, without an", True),
 ]  # fmt: skip
 
 
@@ -439,7 +443,7 @@ def test_what_is_worth_saying_of_a_row_is_counted(
     assert f"{int(judged)} judged" in result.stderr
     unread = result.stderr.partition("never judged: ")[2]
     assert not {"messages", "tool_output", "said"} & set(unread.split("\n")[0].split(", "))
-    if row.get("messages") == CHATTED or "said" in row:
+    if TAGGED in json.dumps(row):
         assert "no_sources" not in result.stderr
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from citemark_schemas.cells import items_in, object_in
+from citemark_schemas.envelope import NESTED
 from citemark_schemas.rows import SOURCES
 from citemark_schemas.rubric import GRADED
 from citemark_service.shapes.readers import (
@@ -204,7 +205,8 @@ SHAPES: Final[Mapping[str, RowShape]] = {each.name: each for each in _ALL}
 
 def find_shape(row: Row) -> RowShape | None:
     """The shape that a row has; None for one with sources of its own or an unknown layout."""
-    if OWN_SOURCES & row.keys():
+    envelopes = (object_in(row.get(name)) or {} for name in NESTED)
+    if any(OWN_SOURCES & held.keys() for held in (row, *envelopes)):
         return None
     return next((each for each in _ALL if each.matches(row)), None)
 
