@@ -162,13 +162,23 @@ class JudgeRejected(JudgeError, kind=FailureKind.REJECTED, retryable=False):
 
 
 class PromptTooLong(JudgeRejected, kind=FailureKind.REJECTED, retryable=False):
-    """More tokens than the server takes: `fits` is the share of them that it would, below 1, and
-    `context` their most, with the reply's, where it said so."""
+    """More tokens than the server takes: `asked` is their number and `context` their most, with
+    the reply's; None where the server did not say."""
 
-    def __init__(self, message: str, *, status: int, fits: float, context: int | None) -> None:
+    def __init__(
+        self, message: str, *, status: int | None, asked: int | None, context: int | None
+    ) -> None:
         super().__init__(message, status=status)
-        self.fits = fits
+        self.asked = asked
         self.context = context
+
+    @property
+    def fits(self) -> float:
+        """The share of the prompt to ask with instead, below 1."""
+        if self.asked is None or self.context is None:
+            return 0.6
+        # Less, for the reply, and since what a cut leaves need not have as few tokens a byte.
+        return min(1.0, self.context / self.asked) * 0.95
 
 
 class JudgeTruncated(JudgeError, kind=FailureKind.TRUNCATED):

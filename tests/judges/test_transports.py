@@ -359,6 +359,7 @@ REFUSALS = [
     ("temperature", -1, Status(400, GPT_5), 8),
     ("logprobs", 0, Status(400, "property 'logprobs' is unsupported with this model"), 0),
     ("top_logprobs", 5, Status(400, "top_logprobs: 8 is more than 5, the most"), 5),
+    ("top_logprobs", 5, Status(400, "Requested sample logprobs of 8, which is greater than 5"), 5),
     ("seed", -1, forbidding("seed"), 8),
     ("logprobs", 0, forbidding("logprobs", "top_logprobs", "seed"), 0),
 ]

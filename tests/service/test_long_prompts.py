@@ -96,6 +96,18 @@ async def test_claims_whose_sources_do_not_fit_together_are_asked_about_apart():
     assert all(len(claim["judged"]) == 1 for claim in result["claims"])
 
 
+async def test_a_server_that_stops_counting_is_asked_to_tokenize():
+    words = "maximum context length is {limit} tokens, your prompt has at least 32769 input tokens"
+    judge = Bounded(words)
+    async with ScriptedJudge(judge) as server, asked_service(server) as client:
+        server.tokenize, server.max_model_len = tokens_of, LIMIT
+        asked = rollout(source=NUMBERS, answer=NUMBERS, question=NUMBERS)
+        result = (await client.post("/v1/score", json=asked)).json()
+    assert result["reward"] > 0
+    assert judge.refused <= 4
+    assert max(map(tokens_of, judge.taken)) > LIMIT * 0.7
+
+
 @pytest.mark.parametrize("listed", [True, False])
 async def test_a_short_context_is_kept_to_once_it_is_known(listed):
     text = " ".join(f"Trains crossed the Alder viaduct in {year}." for year in range(1871, 2871))

@@ -138,6 +138,8 @@ class ScriptedJudge:
         self.script = script
         self.models = models
         self.max_model_len: int | None = None
+        self.tokenize: Callable[[dict[str, Any]], int] | None = None
+        """Counts the tokens of a request, where the server does."""
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.calls = 0
@@ -264,6 +266,14 @@ class _Connection(asyncio.Protocol):
         elif url == b"/v1/chat/completions":
             self._answering = True
             self._answer(self._judge.began(headers, body))
+        elif url == b"/tokenize" and self._judge.tokenize is not None:
+            count = self._judge.tokenize(msgspec.json.decode(body))
+            counted: dict[str, Any] = {
+                "count": count,
+                "max_model_len": self._judge.max_model_len,
+                "tokens": [],
+            }
+            self._write(200, msgspec.json.encode(counted), {})
         else:
             self._write(404, b"{}", {})
 

@@ -46,6 +46,7 @@ class HttpTransport:
         self.endpoint = endpoint
         self._trust_env = trust_env
         self._base = endpoint.base_url.rstrip("/")
+        self._root = self._base.removesuffix("/v1")
         self._style: ConstraintStyle = style
         self._priorities = priorities
         self._session: aiohttp.ClientSession | None = None
@@ -57,10 +58,16 @@ class HttpTransport:
         # Rare, so the texts are not scanned for lone surrogates before.
         except UnicodeEncodeError:
             body = self._encode(request.without_surrogates())
-        return self._exchange("POST", "chat/completions", body, request.messages)
+        return self._exchange("POST", f"{self._base}/chat/completions", body, request.messages)
 
     def list_models(self) -> Coroutine[Any, Any, bytes]:
-        return self._exchange("GET", "models", None, ())
+        return self._exchange("GET", f"{self._base}/models", None, ())
+
+    def count_tokens(self, request: ChatRequest) -> Coroutine[Any, Any, bytes]:
+        sound = request.without_surrogates()
+        payload = sound.payload(self.endpoint.model)
+        asked = msgspec.json.encode({name: payload[name] for name in ("model", "messages")})
+        return self._exchange("POST", f"{self._root}/tokenize", asked, sound.messages)
 
     async def aclose(self) -> None:
         self._closed = True
@@ -68,7 +75,7 @@ class HttpTransport:
             await self._session.close()
 
     async def _exchange(
-        self, method: str, route: str, body: bytes | None, prompt: Sequence[Message]
+        self, method: str, url: str, body: bytes | None, prompt: Sequence[Message]
     ) -> bytes:
         if self._closed:
             raise JudgeStopped("the judge client is closed")
@@ -77,7 +84,7 @@ class HttpTransport:
         try:
             async with session.request(
                 method,
-                f"{self._base}/{route}",
+                url,
                 # aiohttp writes bytes in one go, and a stream in pieces that yield to the loop.
                 data=io.BytesIO(body) if body is not None and len(body) > _ONE_WRITE else body,
                 headers=trace_headers(),

@@ -32,14 +32,14 @@ class Dialect:
     def learn(self, refusal: JudgeRejected, sent: ChatRequest) -> "Dialect | None":
         """The dialect without what `refusal` of `sent` names; None where that changes nothing.
 
-        A limit on `top_logprobs`, as "must be at most 5", is kept to instead.
+        A limit on alternatives, as "must be at most 5", is kept to instead.
         """
         if refusal.status not in _TAUGHT_BY:
             return None
         words = str(refusal)
         named = {name.lower() for name in _FIELD.findall(words)}
         top = self.top_logprobs
-        if "top_logprobs" in named and sent.top_logprobs:
+        if named & {"logprobs", "top_logprobs"} and sent.top_logprobs:
             lower = [int(n) for n in _NUMBER.findall(words) if 0 < int(n) < sent.top_logprobs]
             top = max(lower, default=0)
             named = named - {"logprobs"} if top else named | {"logprobs"}

@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import openai
 
-from citemark_service.errors import JudgeStopped, SettingsError
+from citemark_service.errors import JudgeRejected, JudgeStopped, SettingsError
 from citemark_service.judges.chat import ChatRequest, Message
 from citemark_service.judges.server.reply import read_bounded, to_status_error, to_unreachable
 from citemark_service.judges.server.server import Endpoint
@@ -59,6 +59,9 @@ class HostedTransport:
 
     def list_models(self) -> Coroutine[Any, Any, bytes]:
         return self._read(self._client.models.with_streaming_response.list, ())
+
+    async def count_tokens(self, request: ChatRequest) -> bytes:  # noqa: ARG002
+        raise JudgeRejected("hosted APIs have no route that counts tokens")
 
     async def aclose(self) -> None:
         await self._client.close()

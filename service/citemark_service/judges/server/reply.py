@@ -46,9 +46,7 @@ _LIMIT: Final = re.compile(
     rf"[^\d.;]{{0,30}}({_COUNT.pattern})|({_COUNT.pattern}) (?:tokens )?(?:maximum|limit)",
     re.IGNORECASE,
 )
-_UNTOLD_SHARE: Final = 0.6  # where a refusal names no numbers
-_SPARE: Final = 0.95
-_LEAST_CONTEXT: Final = 2048  # no judge has less: another limit, then
+_INEXACT: Final = re.compile(r"at least \d|\d characters")  # vLLM stops counting at its limit
 _HALF: Final = "\N{REPLACEMENT CHARACTER}"  # for a token that is a part of a character
 _UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -240,6 +238,20 @@ def read_context(listing: bytes, model: str) -> int | None:
     return context if isinstance(context, int) and context > 0 else None
 
 
+class _Tokenized(msgspec.Struct):
+    count: int
+    max_model_len: int
+
+
+def read_token_count(body: bytes) -> tuple[int, int] | None:
+    """A prompt's tokens and the server's context, from a reply as vLLM's; None for another."""
+    try:
+        counted = msgspec.json.decode(body, type=_Tokenized)
+    except _UNDECODABLE:
+        return None
+    return counted.count, counted.max_model_len
+
+
 def find_words(error: object) -> str:
     """The message of an error body, as OpenAI, vLLM, TGI, LM Studio, FastAPI or Mistral put it."""
     match error:
@@ -278,22 +290,21 @@ def to_status_error(
         return JudgeTimeout(message)
     # A redirect is not followed: the prompt goes nowhere but to the configured server.
     if status in (400, 413, 422) and _TOO_LONG.search(whole):
-        fits, context = find_overflow(whole)
-        return PromptTooLong(message, status=status, fits=fits, context=context)
+        asked, context = find_overflow(whole)
+        return PromptTooLong(message, status=status, asked=asked, context=context)
     if status >= 300:
         return JudgeRejected(message, status=status)
     return JudgeUnreadable(message)
 
 
-def find_overflow(words: str) -> tuple[float, int | None]:
-    """The share of a prompt that would fit, by a refusal for its length, and the most tokens."""
+def find_overflow(words: str) -> tuple[int | None, int | None]:
+    """The tokens of a prompt that was refused for its length, and the most that fit."""
     limit = _LIMIT.search(words)
     context = int((limit[1] or limit[2]).replace(",", "")) if limit else 0
     if not context:
-        return _UNTOLD_SHARE, None
-    asked = max(int(count.replace(",", "")) for count in _COUNT.findall(words))
-    # Less, for the reply, and since what is left after a cut need not have as few tokens a byte.
-    return context / asked * _SPARE, context if context >= _LEAST_CONTEXT else None
+        return None, None
+    counts = [int(count.replace(",", "")) for count in _COUNT.findall(words)]
+    return None if _INEXACT.search(words) else max(counts), context
 
 
 def to_unreachable(error: BaseException, base_url: str) -> JudgeUnreachable:

@@ -27,7 +27,12 @@ from citemark_service.errors import (
 from citemark_service.judges.chat import ChatReply, ChatRequest, Message
 from citemark_service.judges.server.dialect import Dialect
 from citemark_service.judges.server.queue import Displaced, Slots
-from citemark_service.judges.server.reply import Completion, decode_completion, read_context
+from citemark_service.judges.server.reply import (
+    Completion,
+    decode_completion,
+    read_context,
+    read_token_count,
+)
 from citemark_service.judges.tasks import Meter, Usage
 from citemark_service.telemetry.logs import Outage, get_log_context, log_fields
 from citemark_service.telemetry.metrics import CallOutcome, Metrics
@@ -38,6 +43,7 @@ _DISTRESS: Final = (JudgeUnreachable, JudgeTimeout, JudgeServerError)
 _EJECTING_FAILURES: Final = 3  # in a row
 _LOOK_TIMEOUT_S: Final = 4.0  # less than `/readyz` waits for all servers
 _UNBILLED: Final = Usage()
+_LEAST_CONTEXT: Final = 2048  # tokens; no judge has less, so a smaller one is another limit
 _TRUST_S: Final = 60.0  # after an answer, how long a model counts as served that is not listed
 _SHORT_CALL: Final = ChatRequest((Message("user", "Say one word."),), None, 16)
 _log = logging.getLogger("citemark.judge")
@@ -83,6 +89,9 @@ class Transport(Protocol):
 
     def list_models(self) -> Coroutine[Any, Any, bytes]:
         """As `send`, for the list of models."""
+
+    def count_tokens(self, request: ChatRequest) -> Coroutine[Any, Any, bytes]:
+        """As `send`, for the number of the prompt's tokens."""
 
     async def aclose(self) -> None:
         """Close the connections; later calls raise `JudgeStopped`."""
@@ -283,8 +292,7 @@ class Server:
             try:
                 return decode_completion(await self.transport.send(sent), sent.messages)
             except PromptTooLong as refusal:
-                self.context = refusal.context or self.context
-                raise
+                raise await self._measure(refusal, sent) from refusal
             except JudgeRejected as refusal:
                 learnt = dialect.learn(refusal, sent)
                 if learnt is None:
@@ -292,6 +300,18 @@ class Server:
                 if self._dialect is dialect:  # no other call has learnt meanwhile
                     self._dialect = learnt
                     _log.warning("%s is sent no %s any more: %s", self.name, learnt, refusal)
+
+    async def _measure(self, refusal: PromptTooLong, sent: ChatRequest) -> PromptTooLong:
+        """The refusal with the prompt's tokens; it keeps the context."""
+        if refusal.asked is None:
+            with suppress(JudgeError):
+                if counted := read_token_count(await self.transport.count_tokens(sent)):
+                    words, status = str(refusal), refusal.status
+                    asked, context = counted
+                    refusal = PromptTooLong(words, status=status, asked=asked, context=context)
+        if refusal.context is not None and refusal.context >= _LEAST_CONTEXT:
+            self.context = refusal.context
+        return refusal
 
     async def watch(self) -> None:
         """Look until cancelled, each time after a pause without an answered call or a `turn`."""
