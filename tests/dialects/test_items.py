@@ -4,11 +4,13 @@ import json
 import math
 import statistics
 import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from citemark_schemas.bulk import Bulky
 from citemark_service.trainers.gym import aggregate_rows, finish_reason, tool_answers
 from support.gym_rows import answered, called
 
@@ -62,7 +64,9 @@ def test_hostile_items_take_linear_time():
     wide = json.dumps([["<"] * 10] * 20_000)
     items = [called("x" * 1000, str(n)) for n in range(20_000)]
     start = time.process_time()
-    tool_answers([*items, answered(deep), answered(wide), answered("{" * 1_000_000)])
+    for output in (deep, wide, "{" * 1_000_000):
+        with suppress(Bulky):  # what no data set holds is refused before it is decoded
+            tool_answers([*items, answered(output)])
     assert time.process_time() - start < 5.0
 
 
