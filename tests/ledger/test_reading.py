@@ -3,9 +3,10 @@
 import itertools
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import delete, text, update
 
 from citemark_service.errors import LedgerError
+from citemark_service.ledger.database import open_engine
 from citemark_service.ledger.reading import LedgerReader, Place
 from citemark_service.ledger.store import LedgerStore
 from citemark_service.ledger.tables import pack, prompts, rollouts
@@ -141,3 +142,12 @@ def test_damage_is_told_of_by_its_number(reader, engine, detail):
             read(row["seq"])
     with pytest.raises(LedgerError, match=message):
         reader.samples([row])
+
+
+def test_a_read_ends_when_its_time_is_over(tmp_path):
+    view = LedgerReader(open_engine(f"sqlite:///{tmp_path / 'ledger.db'}"))
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    interrupted = pytest.raises(LedgerError, match="interrupted")
+    with interrupted, view.within(0.2), view._connect() as connection:
+        connection.execute(text(endless))
+    assert view.runs() == []
