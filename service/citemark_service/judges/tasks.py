@@ -7,7 +7,7 @@ criterion, claim and sentence of the task, or raises a `JudgeError`.
 import operator
 from abc import ABC, abstractmethod
 from dataclasses import astuple, dataclass
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal, NamedTuple, TypeVar
 
 from citemark_schemas import (
     ClaimVerdict,
@@ -17,11 +17,23 @@ from citemark_schemas import (
     SentenceVerdict,
     Turn,
 )
-from citemark_service.parsing.parsed import Answer, Claim, Sentence, Sources, SourceSnippet
+from citemark_service.parsing.parsed import Answer, Claim, Sentence, Sources
 
 Question = Literal["criteria", "citations"]
-Cuts = tuple[tuple[Criterion | Claim | Sentence | SourceSnippet, str], ...]
-"""What a prompt shows of each text that it has no room for whole."""
+
+
+class Cut(NamedTuple):
+    """What is shown of a text that its prompt has no room for whole."""
+
+    most: int  # bytes
+    about: tuple[str, ...] = ()  # of a source: the claims that cite it
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return (str(self.most), *self.about)
+
+
+Cuts = tuple[tuple[Criterion | Claim | Sentence | str, Cut], ...]  # a source by its id
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ same claim in another rollout.
     claim       judge, conversation, question, claim, the texts of its judged snippets in order
     sentence    judge, conversation, question, sentence
 
-Of a text that the prompt has no room for the key has what is shown of it: how much that is
-depends on the rest of the rollout.
+Of a text that the prompt has no room for the key says what is shown, too, which depends on the
+rest of the rollout.
 
 A criterion's sources count with their ids, because the answer cites them by id; a claim's only by
 their texts. So a cached `ClaimVerdict` is *placed*: it names its sources "0", "1", … in the order
@@ -28,6 +28,7 @@ from citemark_schemas import ClaimVerdict, CriterionVerdict, SentenceVerdict
 from citemark_schemas.rollout import conversation_key
 from citemark_service.judges.tasks import CitationTask, CriteriaTask, JudgeIdentity
 from citemark_service.parsing.fingerprint import fingerprint, frame_texts
+from citemark_service.parsing.parsed import Claim, Sentence
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.store import BatchedStore
 
@@ -70,7 +71,7 @@ class Keys:
         shared.update(task.sources.digest)
         texts: list[tuple[str, ...]] = [criterion.key for criterion in task.criteria]
         if cuts := dict(task.cuts or ()):
-            texts = [(*c.key, cuts[c]) if c in cuts else c.key for c in task.criteria]
+            texts = [(*c.key, *cuts[c].key) if c in cuts else c.key for c in task.criteria]
         return tuple(Item(_digest(shared, frame_texts(*each)), CriterionVerdict) for each in texts)
 
     def citations(self, task: CitationTask) -> tuple[Item, ...]:
@@ -79,16 +80,19 @@ class Keys:
         for state in (claim, uncited):
             state.update(frame_texts(*_texts_of(task)))
         items = []
-        cuts = dict(task.cuts or ())  # hardly ever any, so that no item is hashed for it
+        cuts = dict(task.cuts or ())
+
+        def cut_of(text: Claim | Sentence | str) -> tuple[str, ...]:
+            return cuts[text].key if cuts and text in cuts else ()  # nothing is hashed for no cut
+
         for cited in task.claims:
-            snippets = [task.sources.by_id[snippet_id] for snippet_id in cited.ids]
-            texts = [s.digest for s in snippets]
-            if cuts:
-                texts = [fingerprint(cuts[s]) if s in cuts else s.digest for s in snippets]
-            text = (cuts and cuts.get(cited.claim)) or cited.claim.text
-            items.append(Item(_digest(claim, frame_texts(text), *texts), ClaimVerdict, cited.ids))
-        said = ((cuts and cuts.get(each)) or each.text for each in task.sentences)
-        keys = (_digest(uncited, frame_texts(text)) for text in said)
+            texts = []
+            for snippet_id in cited.ids:
+                digest, cut = task.sources.by_id[snippet_id].digest, cut_of(snippet_id)
+                texts.append(fingerprint(digest.hex(), *cut) if cut else digest)
+            said = frame_texts(cited.claim.text, *cut_of(cited.claim))
+            items.append(Item(_digest(claim, said, *texts), ClaimVerdict, cited.ids))
+        keys = (_digest(uncited, frame_texts(s.text, *cut_of(s))) for s in task.sentences)
         return (*items, *(Item(key, SentenceVerdict) for key in keys))
 
 

@@ -7,7 +7,7 @@ for byte, for the server's prefix cache; the answer follows, then the criteria.
 import hashlib
 import hmac
 import sys
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
@@ -40,11 +40,12 @@ from citemark_service.judges.tasks import (
     CitationTask,
     CitedClaim,
     CriteriaTask,
+    Cut,
     Cuts,
     T,
 )
 from citemark_service.parsing.fingerprint import fingerprint
-from citemark_service.parsing.parsed import Answer, Claim, Sentence, SourceSnippet
+from citemark_service.parsing.parsed import Answer, Claim, Sentence
 
 PROMPT_BYTES = 80_000  # with the reply it fits 32,768 tokens of ordinary text
 
@@ -53,14 +54,14 @@ _ID_BYTES = 80
 _SHOWN_IDS = 12
 _UNDEFINED = "?"  # shown for an invented id, whose text would stand in a tag of our own
 _GROUPS = 128  # that are cached
-_GROUP_CHARACTERS = 200_000  # larger groups are not cached, to bound memory
+_GROUP_CHARACTERS = 200_000  # of a cached group; a larger one takes the place of several
 _CONVERSATION = "conversation"
 _CUT = "\0"  # stands for the answer; neutral text holds no control character
 _CUT_KINDS = {
     Criterion: WarningKind.CRITERIA_CUT,
     Claim: WarningKind.ANSWER_CUT,
     Sentence: WarningKind.ANSWER_CUT,
-    SourceSnippet: WarningKind.SOURCES_CUT,
+    str: WarningKind.SOURCES_CUT,
 }
 _KINDS = {Polarity.NEGATIVE: "defect", Polarity.POSITIVE: "quality"}
 _OPEN, _OPENED, _CLOSE = "\ue000", "\ue001", "\ue002"
@@ -89,10 +90,16 @@ class _Group:
     head: str  # the criteria prompt up to the answer
     question_cut: bool  # or the conversation
     sources_cut: bool  # in a criteria prompt
-    room: int  # bytes for the sources of a citation prompt
-    fits: bool  # whether there is room for all
-    cap: int  # bytes of one of them
-    long: tuple[str, ...]  # ids of those above the cap
+
+
+@dataclass(frozen=True, slots=True)
+class _Shares:
+    """The bytes that sources have in a citation prompt, the same for all samples of a group."""
+
+    room: int  # for all
+    most: int  # for one
+    sizes: Mapping[str, int]  # at most, whole, by id
+    long: tuple[str, ...]  # ids of those that are over the most for one
 
 
 class PromptWriter:
@@ -112,7 +119,9 @@ class PromptWriter:
                 left // 16, left // 2, left // 4, left * 3 // 16, conversation=left // 8
             )
         self._citation_rules = self._fill("citations.system")
-        self._groups = FIFOCache[bytes, _Group](groups)
+        room = groups * _GROUP_CHARACTERS
+        self._groups = FIFOCache[bytes, _Group](room, getsizeof=_count_characters)
+        self._shares = FIFOCache[bytes, _Shares](groups)
         # Cached, since it is equal for all samples of a group.
         self._write_wording = lru_cache(maxsize=2 * groups)(self._word_criteria)
 
@@ -142,20 +151,17 @@ class PromptWriter:
         if task.cuts is not None:
             return task
         if isinstance(task, CriteriaTask):
-            said = "".join([f"{c.title}: {c.description}" for c in task.criteria])
-            stated = ((c, _state_criterion(c)) for c in task.criteria)
-            return replace(task, cuts=_cut_texts(said, stated, self.budget.items))
+            stated = [f"{c.title}: {c.description}" for c in task.criteria]
+            return replace(task, cuts=_cut_texts(task.criteria, stated, self.budget.items))
         budget = self._budgets["citations"]
         lines = _said_in(task)
-        said = "".join([line.text for line in lines])
-        shown = ((line, neutral_line(line.text)) for line in lines)
-        cuts: Cuts = _cut_texts(said, shown, budget.answer + budget.items)
-        group = self._read_group(task)
-        for name in group.long:
-            claims = [cited.claim.text for cited in task.claims if name in cited.ids]
-            if claims:  # of a long source only the parts about the claims that cite it
-                passages = excerpt(group.texts[name], find_terms(claims), group.cap)
-                cuts = (*cuts, (task.sources.by_id[name], passages))
+        said = [line.text for line in lines]
+        cuts: Cuts = _cut_texts(lines, said, budget.answer + budget.items)
+        shares = self._share_room(task)
+        for name in shares.long:
+            claims = tuple(cited.claim.text for cited in task.claims if name in cited.ids)
+            if claims:
+                cuts = (*cuts, (name, Cut(shares.most, claims)))
         return replace(task, cuts=cuts)
 
     def divide(self, task: CitationTask) -> list[CitationTask]:
@@ -163,15 +169,13 @@ class PromptWriter:
 
         The first part has the sentences.
         """
-        task = self.cut(task)
-        group = self._read_group(task)
-        if group.fits:
+        task, shares = self.cut(task), self._share_room(task)
+        if sum(shares.sizes.values()) <= shares.room:
             return [task]
-        cuts, by_id = dict(task.cuts or ()), task.sources.by_id
         parts: list[tuple[list[CitedClaim], dict[str, int]]] = [([], {})]
         for claim in task.claims:
-            sizes = {i: size(cuts.get(by_id[i]) or group.texts[i]) for i in claim.ids}
-            fit = (p for p in parts if not p[1] or sum((p[1] | sizes).values()) <= group.room)
+            sizes = {i: min(shares.sizes[i], shares.most) for i in claim.ids}
+            fit = (p for p in parts if not p[1] or sum((p[1] | sizes).values()) <= shares.room)
             if (part := next(fit, None)) is None:
                 parts.append(part := ([], {}))
             part[0].append(claim)
@@ -217,14 +221,18 @@ class PromptWriter:
         group = self._read_group(task)
         cuts = dict(task.cuts or ())
         said = _said_in(task)
-        lines = [(cuts and cuts.get(line)) or neutral_line(line.text) for line in said]
+        lines = [neutral_line(line.text) for line in said]
+        if cuts:
+            lines = [_clip(text, cuts.get(line)) for line, text in zip(said, lines, strict=True)]
         cut = len(task.claims)
         cited = {snippet_id for claim in task.claims for snippet_id in claim.ids}
-        shown = [
-            (_join_ids([name]), (cuts and cuts.get(task.sources.by_id[name])) or text)
-            for name, text in group.texts.items()
-            if name in cited
-        ]
+        shown = []
+        for name, text in group.texts.items():
+            if name in cited:
+                passages = cuts.get(name)
+                if passages is not None:
+                    text = excerpt(text, find_terms(passages.about), passages.most)  # noqa: PLW2901
+                shown.append((_join_ids([name]), text))
         user = self._fill(
             "citations.user",
             nonce=group.nonce,
@@ -255,8 +263,8 @@ class PromptWriter:
         quotes: bool,
     ) -> tuple[str, str]:
         """The rules with all static criteria, and the text after the answer."""
-        shown = dict(cuts)
-        stated = {c: shown.get(c) or _state_criterion(c) for c in every}
+        known = dict(cuts)
+        stated = {c: _clip(_state_criterion(c), known.get(c)) for c in every}
         standing = [(_KINDS[c.polarity], stated[c]) for c in every if c.source is Source.STATIC]
         listed = []
         for c in part:
@@ -273,6 +281,19 @@ class PromptWriter:
         given = {**nothing, **values, "nonce": nonce, "answer": _CUT}
         head, _, tail = self._fill("criteria.user", **given).partition(_CUT)
         return head, tail
+
+    def _share_room(self, task: CitationTask) -> _Shares:
+        content = task.sources.digest + (b"+" if task.conversation else b"")
+        if (known := self._shares.get(content)) is not None:
+            return known
+        budget = self._budgets["citations"]
+        room = budget.sources - (budget.conversation if task.conversation else 0)
+        sizes = {name: most_bytes(source.text) for name, source in task.sources.by_id.items()}
+        # A claim with all its sources always fits one prompt.
+        most = max(fair_cap(sizes.values(), room), room // IDS_PER_CLAIM)
+        long = tuple(name for name, taken in sizes.items() if taken > most)
+        shares = self._shares[content] = _Shares(room, most, sizes, long)
+        return shares
 
     def _read_group(self, task: CriteriaTask | CitationTask) -> _Group:
         question, sources, turns = task.question, task.sources, task.conversation
@@ -301,9 +322,6 @@ class PromptWriter:
         sources_cut = max(sizes.values(), default=0) > cap
         shown = [(_join_ids([name]), excerpt(text, terms, cap)) for name, text in texts.items()]
         head, _ = self._around_answer(nonce, question=clipped, sources=shown)
-        room = self._budgets["citations"].sources - size(spoken)
-        # A claim with all its sources always fits one prompt.
-        cap = max(fair_cap(sizes.values(), room), room // IDS_PER_CLAIM)
         group = _Group(
             nonce,
             clipped,
@@ -312,14 +330,14 @@ class PromptWriter:
             head=spoken + head,
             question_cut=question_cut,
             sources_cut=sources_cut,
-            room=room,
-            fits=sum(sizes.values()) <= room,
-            cap=cap,
-            long=tuple(name for name, taken in sizes.items() if taken > cap),
         )
-        if sum(map(len, texts.values())) <= _GROUP_CHARACTERS:
+        if _count_characters(group) <= self._groups.maxsize:
             self._groups[content] = group
         return group
+
+
+def _count_characters(group: _Group) -> int:
+    return max(_GROUP_CHARACTERS, sum(map(len, group.texts.values())))
 
 
 @lru_cache(maxsize=1)
@@ -375,14 +393,19 @@ def _said_in(task: CitationTask) -> Sequence[Claim | Sentence]:
 
 
 def _cut_texts(
-    said: str, shown: Iterable[tuple[Criterion | Claim | Sentence, str]], budget: int
+    items: Sequence[Criterion | Claim | Sentence], texts: Sequence[str], budget: int
 ) -> Cuts:
-    """The clipped ones of the texts to show, where they are over the budget; `said` is all raw."""
-    if most_bytes(said) <= budget:  # nearly always, without a look at each
+    if most_bytes("".join(texts)) <= budget:  # nearly always, without a look at each
         return ()
-    whole = dict(shown)
-    cap = fair_cap(map(size, whole.values()), budget)
-    return tuple((each, clip(text, cap)) for each, text in whole.items() if size(text) > cap)
+    sizes = [*map(most_bytes, texts)]
+    most = fair_cap(sizes, budget)
+    return tuple(
+        (each, Cut(most)) for each, taken in zip(items, sizes, strict=True) if taken > most
+    )
+
+
+def _clip(text: str, cut: Cut | None) -> str:
+    return text if cut is None else clip(text, cut.most)
 
 
 def _state_criterion(criterion: Criterion) -> str:
