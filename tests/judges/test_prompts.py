@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citemark_schemas import Criterion, Source, Turn
-from citemark_service.judges.language.render import PromptWriter, render_answer
+from citemark_service.judges.language.notation import render_answer
+from citemark_service.judges.language.render import PromptWriter
 from citemark_service.judges.language.texts import (
     clip,
     excerpt,

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from citemark_service.judges.language.render import render_answer
+from citemark_service.judges.language.notation import render_answer
 from citemark_service.parsing.answer import read_answer
 from citemark_service.parsing.parsed import Answer
 from citemark_service.parsing.sources import read_sources

@@ -7,7 +7,7 @@ for byte, for the server's prefix cache; the answer follows, then the criteria.
 import hashlib
 import hmac
 import sys
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
@@ -24,6 +24,7 @@ from citemark_service.judges.language.grammar import (
     citation_layout,
     criteria_layout,
 )
+from citemark_service.judges.language.notation import ID_BYTES, join_ids, render_answer
 from citemark_service.judges.language.texts import (
     clip,
     clip_turns,
@@ -45,14 +46,11 @@ from citemark_service.judges.tasks import (
     T,
 )
 from citemark_service.parsing.fingerprint import fingerprint
-from citemark_service.parsing.parsed import Answer, Claim, Sentence
+from citemark_service.parsing.parsed import Claim, Sentence
 
 PROMPT_BYTES = 80_000  # with the reply it fits 32,768 tokens of ordinary text
 
 _SCAFFOLD_BYTES = 1_000  # the fixed text of the user template
-_ID_BYTES = 80
-_SHOWN_IDS = 12
-_UNDEFINED = "?"  # shown for an invented id, whose text would stand in a tag of our own
 _GROUPS = 128  # that are cached
 _GROUP_CHARACTERS = 200_000  # of a cached group; a larger one takes the place of several
 _CONVERSATION = "conversation"
@@ -64,8 +62,6 @@ _CUT_KINDS = {
     str: WarningKind.SOURCES_CUT,
 }
 _KINDS = {Polarity.NEGATIVE: "defect", Polarity.POSITIVE: "quality"}
-_OPEN, _OPENED, _CLOSE = "\ue000", "\ue001", "\ue002"
-_MARKS = {_OPEN: "<cite ", _OPENED: ">", _CLOSE: "</cite>"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,13 +228,13 @@ class PromptWriter:
                 passages = cuts.get(name)
                 if passages is not None:
                     text = excerpt(text, find_terms(passages.about), passages.most)  # noqa: PLW2901
-                shown.append((_join_ids([name]), text))
+                shown.append((join_ids([name]), text))
         user = self._fill(
             "citations.user",
             nonce=group.nonce,
             question=group.question,
             sources=shown,
-            claims=[(_join_ids(c.ids), s) for c, s in zip(task.claims, lines[:cut], strict=True)],
+            claims=[(join_ids(c.ids), s) for c, s in zip(task.claims, lines[:cut], strict=True)],
             sentences=lines[cut:],
             shape=layout.shape,
         )
@@ -311,7 +307,7 @@ class PromptWriter:
         spoken = ""
         if turns:
             whole = [
-                (clip(neutral_line(t.role), _ID_BYTES), neutral(t.content).strip()) for t in turns
+                (clip(neutral_line(t.role), ID_BYTES), neutral(t.content).strip()) for t in turns
             ]
             said = clip_turns(whole, self.budget.conversation)
             question_cut |= said != whole
@@ -320,7 +316,7 @@ class PromptWriter:
         sizes = {name: size(text) for name, text in texts.items()}
         cap = fair_cap(sizes.values(), self.budget.sources - size(spoken))
         sources_cut = max(sizes.values(), default=0) > cap
-        shown = [(_join_ids([name]), excerpt(text, terms, cap)) for name, text in texts.items()]
+        shown = [(join_ids([name]), excerpt(text, terms, cap)) for name, text in texts.items()]
         head, _ = self._around_answer(nonce, question=clipped, sources=shown)
         group = _Group(
             nonce,
@@ -361,33 +357,6 @@ def shared_part(messages: Sequence[Message]) -> int:
     return max(0, messages[-1].content.find("<answer-"))
 
 
-def render_answer(answer: Answer, defined: Container[str], budget: int) -> str:
-    """The answer as neutral text, with claims of any notation as `<cite IDS>…</cite>`.
-
-    All other angle brackets are replaced, so that this notation cannot be forged; each id that is
-    not `defined` is a question mark.
-    """
-    pieces, at = [], 0
-    for mark in answer.marks:
-        # Private-use marks instead of angle brackets, which `neutral` would replace.
-        known = [name if name in defined else _UNDEFINED for name in mark.ids]
-        ids = _without_marks(_join_ids(known))
-        opening = f"{_OPEN}{ids}{_OPENED}" if mark.opens else ""
-        start = mark.start - answer.span[0]
-        pieces += [_without_marks(answer.text[at:start]), _CLOSE if mark.closes else opening]
-        at = mark.end - answer.span[0]
-    shown = neutral("".join([*pieces, _without_marks(answer.text[at:])]))
-    for character, tag_text in _MARKS.items():
-        shown = shown.replace(character, tag_text)
-    return clip(shown.strip(), budget)
-
-
-def _without_marks(text: str) -> str:
-    for mark in _MARKS:
-        text = text.replace(mark, "\ufffd")
-    return text
-
-
 def _said_in(task: CitationTask) -> Sequence[Claim | Sentence]:
     return [*(cited.claim for cited in task.claims), *task.sentences]
 
@@ -413,9 +382,3 @@ def _state_criterion(criterion: Criterion) -> str:
     title, description = neutral_line(criterion.title), neutral_line(criterion.description)
     repeated = description.startswith(title.rstrip("…"))
     return description if repeated else f"{title}: {description}"
-
-
-def _join_ids(ids: Sequence[str]) -> str:
-    shown = [clip(neutral_line(snippet_id), _ID_BYTES) for snippet_id in ids[:_SHOWN_IDS]]
-    more = len(ids) - len(shown)
-    return ",".join(shown) + (f" and {more} more" if more else "")
