@@ -1,6 +1,6 @@
-"""`make bench`: what the service costs, what it sends, how it keeps up, what it holds.
+"""`make bench`: what the service costs, what it sends, how it keeps up, what it holds and bears.
 
-    make bench                        about three minutes, less without vLLM
+    make bench                        about four minutes, less without vLLM
     make bench ARGS="--soak 600"      ten minutes of memory instead of half a minute
     make bench ARGS=--million         also with a million rollouts in the ledger: minutes, 4 GB
     make bench ARGS=--json            the last line is one JSON object
@@ -18,10 +18,12 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
+import hostile
 import keeping
 import latency
 import million
@@ -79,6 +81,8 @@ def parts(options: argparse.Namespace, folder: Path) -> Iterator[Part]:
         )
     if options.soak:
         yield "memory", lambda: soak.lines(step, stamps, seconds=options.soak)
+    for attack in hostile.ATTACKS:
+        yield f"beside {attack.name}", partial(hostile.lines, attack)
     if not options.no_vllm:
         yield "a real vLLM on the CPU", lambda: serving.lines(stamps, folder=folder)
 

@@ -7,8 +7,6 @@ from typing import Any, Final
 _PIECE: Final = 1024 * 1024
 _SMALL: Final = 64 * 1024
 """Bytes of JSON that are decoded as they are."""
-_FREE: Final = 6 * 1024 * 1024
-_TIMES: Final = 6
 # Bytes that CPython takes for what such a mark announces: a number and its place in a list, half
 # of a string (each has two marks) with its place, a list or an object.
 _COMMA: Final = 40
@@ -20,12 +18,12 @@ class Bulky(ValueError):
     """JSON whose values would take many times its own size."""
 
 
-def refuse_bulky(text: bytes, most: int = 64 * 1024 * 1024) -> Iterator[None]:
-    """Raise `Bulky` where `text` has more values than 6 MiB, or six times its size, can hold.
+def refuse_bulky(text: bytes, *, times: int = 6, most: int = 64 * 1024 * 1024) -> Iterator[None]:
+    """Raise `Bulky` where `text` has more values than `times` its size, or MiB, can hold.
 
     `most` bounds that. Yields after each MiB, at which a caller can let others have their turn.
     """
-    limit, bytes_so_far = max(_FREE, min(_TIMES * len(text), most)), 0
+    limit, bytes_so_far = max(times * _PIECE, min(times * len(text), most)), 0
     at, inside = 0, 0
     while len(text) > _SMALL and at < len(text):
         piece = text[at : at + _PIECE]
@@ -47,6 +45,7 @@ def refuse_bulky(text: bytes, most: int = 64 * 1024 * 1024) -> Iterator[None]:
 def loads(text: str) -> Any:
     """`json.loads`, which refuses what is bulky. Raises `ValueError` and `RecursionError`."""
     if len(text) > _SMALL:
-        for _ in refuse_bulky(text.encode("utf-8", "surrogatepass")):
+        # Whoever reads a text within a row copies the values as well.
+        for _ in refuse_bulky(text.encode("utf-8", "surrogatepass"), times=3):
             pass
     return json.loads(text)

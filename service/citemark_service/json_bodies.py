@@ -2,7 +2,7 @@
 
 import codecs
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, Final
 
@@ -17,8 +17,11 @@ _SPARSE: Final = 40
 """Bytes for each comma in a body whose lists are decoded item by item; each item takes 80 more."""
 BROKEN: Final = b"\xff" * 6
 """Stands where half a surrogate pair stood; no Unicode, which only decoding a text would find."""
+_HALF: Final = len(BROKEN)
+_LONGEST: Final = 2 * _HALF
 _ODD: Final = re.compile(
-    rb'"|NaN|(-?Infinity)|\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|.)', re.DOTALL
+    rb'"|NaN|Infinity|-Infinity|\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|u[dD][89a-fA-F]..|.)',
+    re.DOTALL,
 )
 
 
@@ -45,23 +48,38 @@ def repair(body: bytes, *, half: bytes, nan: bytes) -> bytes:
     """`body` with `half` for each half of a surrogate pair and `nan` for NaN."""
     body = body.removeprefix(codecs.BOM_UTF8)
     view, whole, at, inside = memoryview(body), bytearray(), 0, False
-    for found in _ODD.finditer(body):
-        token, infinity, lone = found.group(0, 1, 2)
+    for found in _find_odd(body):
+        token = found[0]
         if token == b'"':
             inside = not inside
             continue
-        if lone:
+        if len(token) == _HALF:
             instead = half
         elif token == b"NaN" and not inside:
             instead = nan
-        elif infinity and not inside:
-            instead = b'"%b"' % infinity
+        elif token.endswith(b"Infinity") and not inside:
+            instead = b'"%b"' % token
         else:
             continue
         whole += view[at : found.start()]
         whole += instead
         at = found.end()
     return bytes(whole + view[at:]) if at else body
+
+
+def _find_odd(body: bytes) -> Iterator[re.Match[bytes]]:
+    """All matches of `_ODD`, looked for in pieces: no thread runs beside one search."""
+    at = 0
+    while at < len(body):
+        end = at + _WHOLE
+        for found in _ODD.finditer(body, at, end):
+            if found.end() > end - _LONGEST and end < len(body):
+                at = found.start()  # it may go on behind the piece
+                break
+            yield found
+            at = found.end()
+        else:
+            at = max(at, end - _LONGEST)
 
 
 def split_list(raw: msgspec.Raw, most: int) -> list[msgspec.Raw] | None:

@@ -4,10 +4,12 @@ import io
 import itertools
 import json
 import sys
+from functools import partial
 
 import pytest
 from rich.console import Console
 
+import hostile
 import keeping
 import million
 import reading
@@ -42,6 +44,20 @@ def show(parts):
     rows = run_parts(parts, console)
     console.print(table(rows))
     return rows, out.getvalue().splitlines()
+
+
+def test_the_harm_of_a_body_is_waits_and_memory():
+    small, large = (
+        list(hostile.lines(hostile.Attack("blanks", "/v1/score", partial(bytes, n))))
+        for n in (10, 2_000_000)
+    )
+    assert [line.name.strip() for line in large] == [
+        "blanks: probe, ms",
+        "another's rollout, ms",
+        "memory over bytes sent",
+    ]
+    assert [line.name for line in small] == [line.name for line in large[:2]]
+    assert "422" in large[0].note
 
 
 def test_a_part_that_fails_is_marked_and_loses_nothing():
