@@ -9,7 +9,7 @@ from citemark_schemas.failure import Failure, Refusal
 from citemark_schemas.knobs import Finite, Knobs, ReadStyle
 from citemark_schemas.model import ResponseModel
 from citemark_schemas.rubric import Source
-from citemark_schemas.verdict import Caveats, Unit, WarningKind
+from citemark_schemas.verdict import Caveats, ClaimVariances, Unit, WarningKind
 from citemark_schemas.weights import Polarity
 
 Span = tuple[int, int]
@@ -26,6 +26,8 @@ class RubricScore(ResponseModel, Caveats):
     """The verdict as judged: criterion met, or defect present."""
     score: Unit
     """`raw`, or 1 - `raw` for a negative criterion."""
+    variance: Unit | None = None
+    """Of the distribution whose mean `raw` is; None where the judge gave none."""
     evidence: str | None = None
     """A quote that was found in the answer."""
     evidence_found: bool | None = None
@@ -48,6 +50,8 @@ class ClaimScore(ResponseModel, Caveats):
     """g; None where it was not judged."""
     contributing: dict[str, Unit] = Field(default_factory=dict)
     """c for each judged id."""
+    variances: ClaimVariances | None = None
+    """Of support, substantive and `contributing`, in order; see `RubricScore`."""
     malformed: str | None = None
     """What is wrong with the tag (`nested`, `unclosed`, `empty`, …); such a claim has support 0."""
     statements: int = Field(1, ge=1)
@@ -64,6 +68,8 @@ class SentenceScore(ResponseModel, Caveats):
     span: Span
     factual: Unit | None
     """1.0 counts as an uncited fact; None where it was not judged."""
+    variance: Unit | None = None
+    """See `RubricScore`."""
 
 
 class CitationScore(ResponseModel):
@@ -74,6 +80,8 @@ class CitationScore(ResponseModel):
     f1: Unit
     score: Unit
     """What enters the reward: `f1`, or `no_claims_score` where there is no factual claim."""
+    variance: float | None = None
+    """Of `score`; see `reward_std`."""
     claims: int = Field(ge=0)
     """N, distinct claims; one of which nothing can be judged counts once for each sentence."""
     uncited_factual: float | None = Field(ge=0)
@@ -116,6 +124,8 @@ class Term(ResponseModel):
     value: Unit
     weight: Finite
     """In units of the reward, `verification_reward` included; negative for a penalty."""
+    variance: float | None = None
+    """Of `value`; 0 where no verdict counts, else see `reward_std`."""
     lost: tuple[Loss, ...] = ()
     """What is missing to `weight`, or to 0 where that is negative; the amounts add up to it."""
 
@@ -167,6 +177,10 @@ class ScoreResult(ResponseModel):
 
     id: str
     reward: float | None
+    reward_std: float | None = None
+    """Standard deviation of the reward if the judge drew each verdict from its own probabilities,
+    independently; to first order. None where there is no reward, and where the probabilities of a
+    verdict that counts are not known: without logprobs, or from a cache of before."""
     rubric_reward: Unit | None
     """None where it was not judged."""
     citation: CitationScore | None

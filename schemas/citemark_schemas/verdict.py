@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from citemark_schemas.model import ClosedModel
 
 Unit = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+ClaimVariances = Annotated[tuple[Unit, ...], Field(min_length=2)]
 
 
 class WarningKind(StrEnum):
@@ -49,6 +50,8 @@ class CriterionVerdict(ClosedModel, Caveats):
 
     score: Unit
     """Probability-weighted mean of the offered verdicts where known, else the verdict; 2 is 1.0."""
+    variance: Unit | None = None
+    """That of the offered verdicts, each over 2; None where their probabilities are not known."""
     evidence: str | None = None
     """A quote from the answer, only where it was found there."""
     evidence_found: bool | None = None
@@ -65,6 +68,8 @@ class ClaimVerdict(ClosedModel, Caveats):
     contributing: dict[str, Unit] = Field(default_factory=dict)
     """c in [0, 1] for each judged id, of which none may be missing; empty where the claim has one
     id, which then contributes."""
+    variances: ClaimVariances | None = None
+    """Of support, substantive and each of `contributing`, in order; see `CriterionVerdict`."""
 
 
 class SentenceVerdict(ClosedModel, Caveats):
@@ -72,3 +77,5 @@ class SentenceVerdict(ClosedModel, Caveats):
 
     factual: Unit
     """1.0 where the sentence states something that would need a citation."""
+    variance: Unit | None = None
+    """See `CriterionVerdict`."""

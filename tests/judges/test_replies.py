@@ -14,7 +14,7 @@ from citemark_schemas import WarningKind
 from citemark_service.errors import InvalidVerdict, JudgeError, JudgeTruncated, JudgeUnreadable
 from citemark_service.judges.chat import Alternative, ChatReply, Token
 from citemark_service.judges.language.grammar import citation_layout, criteria_layout
-from citemark_service.judges.language.replies import QuotedText, expected_score, parse_reply
+from citemark_service.judges.language.replies import QuotedText, parse_reply, weigh_digit
 from citemark_service.judges.tasks import Usage
 from support.judge_tasks import filled
 
@@ -163,6 +163,7 @@ def test_the_score_is_the_mean_over_offered_digits_wherever_the_token_ends(texts
     reading = parse_reply(reply("".join(texts), tokens=tokens), ONE)
     assert reading.digits["1"] == (2,)
     assert reading.scores["1"][0] == pytest.approx((0.75 * 2 + 0.25 * 1) / 2)
+    assert reading.variance("1") == pytest.approx(0.75 * 0.25 / 4)
 
 
 def test_each_digit_of_a_claim_is_weighed_in_its_own_place():
@@ -173,6 +174,7 @@ def test_each_digit_of_a_claim_is_weighed_in_its_own_place():
     )
     reading = parse_reply(reply('{"1":"21"}', tokens=tokens), citation_layout((1,), 0))
     assert reading.scores["1"] == (pytest.approx(0.75), 1.0)
+    assert reading.variances["1"] == (pytest.approx(0.0625), 0.0)
 
 
 def test_a_quote_cannot_pose_as_a_verdict():
@@ -200,10 +202,11 @@ logprobs = st.floats(allow_nan=True, allow_infinity=True) | finite
 def test_a_score_stays_within_the_hull_of_what_was_offered(verdict, logprob, alternatives):
     top, digit = verdict
     tokens = (Token(str(digit), logprob, weighed(*alternatives)),)
-    score = expected_score(digit, top, (tokens[0], 0))
+    mean, variance = weigh_digit(digit, top, (tokens[0], 0))
     offered = {int(text) for text, _ in alternatives if text in "012"[: top + 1]} | {digit}
-    assert (score is None) == (not alternatives or not math.isfinite(logprob))
-    assert score is None or min(offered) / top <= score <= max(offered) / top
+    assert (variance is None) == (not alternatives or not math.isfinite(logprob))
+    assert min(offered) / top <= mean <= max(offered) / top
+    assert mean == digit / top if variance is None else 0 <= variance <= mean * (1 - mean) + 1e-12
 
 
 @pytest.mark.parametrize(
@@ -220,6 +223,7 @@ def test_a_verdict_whose_alternatives_are_unusable_is_bare_and_unsure_alone(list
     )
     reading = parse_reply(reply('{"1":1,"2":1}', tokens=tokens), TWO)
     assert reading.scores == {"1": (0.5,), "2": (0.5,)}
+    assert (reading.variance("1"), reading.variance("2")) == (None, 0.0)
     assert (reading.caveats("1"), reading.caveats("2")) == ((WarningKind.UNSURE,), ())
 
 

@@ -29,7 +29,8 @@ from citemark_service.judges.tasks import (
 from citemark_service.score.pipeline import Pipeline
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
-from support.examples import labelled_rows
+from support.doubting_judge import DoubtingJudge, std_of
+from support.examples import labelled_rows, score_one
 
 SUPPORT = {"supported": 1.0, "partially_supported": 0.5, "not_supported": 0.0}
 EXACT = ("recall_graded", "precision_graded_uncited_penalised", "f1_default")
@@ -77,6 +78,11 @@ class LabelJudge(Judge):
         )
 
 
+def to_rollout(row: dict) -> Rollout:
+    fields = ("id", "question", "tool_output", "response")
+    return Rollout.model_validate({name: row[name] for name in fields})
+
+
 def score_all(*pairs: tuple[dict, dict]) -> list[ScoreResult]:
     """Results of rows, each with the row whose labels judge it."""
     build = partial(Pipeline, library=load_library(), settings=Settings(), metrics=Metrics())
@@ -84,9 +90,7 @@ def score_all(*pairs: tuple[dict, dict]) -> list[ScoreResult]:
     async def score() -> list[ScoreResult]:
         results = []
         for row, labels in pairs:
-            fields = ("id", "question", "tool_output", "response")
-            rollout = Rollout.model_validate({name: row[name] for name in fields})
-            scoring = build(judge=LabelJudge(labels)).score
+            rollout, scoring = to_rollout(row), build(judge=LabelJudge(labels)).score
             results.append(await scoring(rollout, request=Knobs(), position=0, deadline=None))
         return results
 
@@ -121,6 +125,16 @@ def test_exact_scores_under_the_human_labels(bases):
         cited = result.citation
         found = [0.0] * 3 if cited is None else [cited.recall, cited.precision, cited.f1]
         assert found == pytest.approx(expected, abs=1e-6), row["id"]
+
+
+def test_the_standard_deviation_is_that_of_drawn_digits(bases):
+    errors = []
+    for row, _ in [*bases.values()][::4]:
+        judge = DoubtingJudge(LabelJudge(row))
+        result = score_one(to_rollout(row), judge=judge)
+        drawn = statistics.pstdev(judge.draw_rewards(result, 10_000))
+        errors.append(abs(std_of(result) - drawn) / drawn)
+    assert statistics.median(errors) < 0.05
 
 
 def test_attacks_with_an_exact_outcome(attacked):

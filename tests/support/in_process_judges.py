@@ -53,7 +53,9 @@ class CountingJudge(Judge):
         scores = [share(task.question, task.answer.text, shown, c.key) for c in task.criteria]
         quoted = {"evidence": "a quote", "evidence_found": True}
         return tuple(
-            CriterionVerdict(score=s, caveats=self.caveats, **(quoted if s > 0.5 else {}))
+            CriterionVerdict(
+                score=s, variance=s, caveats=self.caveats, **(quoted if s > 0.5 else {})
+            )
             for s in scores
         )
 
@@ -65,7 +67,7 @@ class CountingJudge(Judge):
         factual = (share(task.question, s.text) for s in task.sentences)
         return CitationVerdicts(
             claims=tuple(_judge_claim(task, cited) for cited in task.claims),
-            sentences=tuple(SentenceVerdict(factual=each) for each in factual),
+            sentences=tuple(SentenceVerdict(factual=each, variance=each) for each in factual),
         )
 
     async def aclose(self) -> None:
@@ -89,10 +91,12 @@ def _judge_claim(task: CitationTask, cited: CitedClaim) -> ClaimVerdict:
     texts = [task.sources.by_id[snippet_id].text for snippet_id in cited.ids]
     whole = (task.question, cited.claim.text, texts)
     parts = enumerate(cited.ids) if len(cited.ids) > 1 else ()
+    contributing = {snippet_id: share(place, whole) for place, snippet_id in parts}
     return ClaimVerdict(
         support=share("support", whole),
         substantive=share("substantive", whole),
-        contributing={snippet_id: share(place, whole) for place, snippet_id in parts},
+        contributing=contributing,
+        variances=(share("doubt", whole), 0.0, *contributing.values()),
     )
 
 

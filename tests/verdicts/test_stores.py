@@ -105,6 +105,17 @@ async def test_a_value_that_is_no_verdict_is_judged_again(tmp_path, remember, lo
     await again.aclose()
 
 
+async def test_verdicts_that_were_kept_without_variances_are_read_as_they_are(tmp_path, remember):
+    again = await refilled(remember, f"sqlite:///{tmp_path}/verdicts.db")
+    bare = "CAST(json_remove(CAST(value AS TEXT), '$.variance', '$.variances') AS BLOB)"
+    change(tmp_path / "verdicts.db", f"UPDATE verdicts SET value = {bare}")
+    meter, (criteria, citations) = await ask(again)
+    assert meter.all_kept
+    assert {each.variance for each in (*criteria, *citations.sentences)} == {None}
+    assert {each.variances for each in citations.claims} == {None}
+    await again.aclose()
+
+
 async def test_a_file_keeps_the_youngest_rows(tmp_path):
     store = file_store(tmp_path / "v.db", entries=100)
     for start in range(0, 500, 50):

@@ -73,7 +73,8 @@ def reward_line(result: ScoreResult) -> str:
     reward = figure(result.reward or 0.0, ".3f")  # a penalty can make it negative
     if result.refusal is not None:
         return f"reward    {reward}: not judged, {result.refusal.message}"
-    return f"reward    {reward} = {''.join(_summands(result.terms))}"
+    noise = "" if result.reward_std is None else f" ± {result.reward_std:.3f}"
+    return f"reward    {reward}{noise} = {''.join(_summands(result.terms))}"
 
 
 def _summands(terms: tuple[Term, ...]) -> Iterator[str]:

@@ -10,7 +10,7 @@ term in `judged_terms` and nowhere else. Verdicts with gaps are refused before t
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from citemark_schemas import (
@@ -43,6 +43,7 @@ def score_criterion(criterion: Criterion, verdict: CriterionVerdict) -> RubricSc
         weight=criterion.weight,
         raw=verdict.score,
         score=1.0 - verdict.score if negative else verdict.score,
+        variance=verdict.variance,
         evidence=verdict.evidence,
         evidence_found=verdict.evidence_found,
         caveats=verdict.caveats,
@@ -62,8 +63,22 @@ def rubric_reward(rubrics: Sequence[RubricScore]) -> float:
 def add_reward(draft: ScoreResult, answer: Answer) -> ScoreResult:
     """`draft` with terms and their sum as reward, both computed anew; none if the judge failed."""
     terms = to_terms(draft, answer)
-    reward = None if draft.failure else math.fsum(term.weight * term.value for term in terms)
-    return draft.model_copy(update={"terms": terms, "reward": reward})
+    reward = variance = None
+    if not draft.failure:
+        reward = math.fsum(term.weight * term.value for term in terms)
+        variance = _sum_variance((term.weight, term.variance) for term in terms)
+    std = None if variance is None else math.sqrt(variance)
+    return draft.model_copy(update={"terms": terms, "reward": reward, "reward_std": std})
+
+
+def _sum_variance(parts: Iterable[tuple[float, float | None]]) -> float | None:
+    """Variance of Σ factor × value, from (factor, variance of the value), values independent.
+
+    None where that of a value that counts is not known.
+    """
+    counted = [(factor * factor, variance) for factor, variance in parts if factor]
+    known = [square * variance for square, variance in counted if variance is not None]
+    return math.fsum(known) if len(known) == len(counted) else None
 
 
 def restore_terms(result: ScoreResult) -> ScoreResult:
@@ -88,7 +103,8 @@ def to_terms(result: ScoreResult, answer: Answer) -> tuple[Term, ...]:
             return ()
         penalty = result.knobs.non_stop_penalty_value  # not scaled by `verification_reward`
         lost = _losses((result.refusal.message, -penalty))
-        return (Term(label="non-stop penalty", value=1.0, weight=penalty, lost=lost),)
+        label = "non-stop penalty"
+        return (Term(label=label, value=1.0, variance=0.0, weight=penalty, lost=lost),)
     return tuple(judged_terms(result, answer))
 
 
@@ -96,7 +112,8 @@ def judged_terms(result: ScoreResult, answer: Answer) -> Iterator[Term]:  # noqa
     """The terms of a judged answer; `answer` is for terms that depend on its text.
 
     Each `value` is in [0, 1], and the losses of a term sum to `weight × (1 - value)`, or to
-    `-weight × value` where the weight is negative. Knobs that are off yield no term.
+    `-weight × value` where the weight is negative. Knobs that are off yield no term. The verdicts
+    of a term, which `variance` is made of, are no other's.
     """
     scale = result.knobs.verification_reward
     yield _rubric_term(result, scale)
@@ -104,7 +121,8 @@ def judged_terms(result: ScoreResult, answer: Answer) -> Iterator[Term]:  # noqa
         weight, value = scale * result.knobs.citation_weight, result.citation.score
         cause = f"citations ({_citation_faults(result)})"
         lost = _losses((cause, weight * (1.0 - value)))
-        yield Term(label="citations", value=value, weight=weight, lost=lost)
+        noise = result.citation.variance
+        yield Term(label="citations", value=value, variance=noise, weight=weight, lost=lost)
 
 
 def _rubric_term(result: ScoreResult, scale: float) -> Term:
@@ -115,13 +133,21 @@ def _rubric_term(result: ScoreResult, scale: float) -> Term:
         for rubric in result.rubrics
         if weights
     ]
+    shares = [(each.weight / weights, each.variance) for each in result.rubrics if weights]
+    noise = _sum_variance(shares) if shares else None
     if not result.knobs.gate_judge_score_with_format_bonus:
-        return Term(label="rubrics", value=value, weight=scale, lost=_losses(*parts))
+        lost = _losses(*parts)
+        return Term(label="rubrics", value=value, variance=noise, weight=scale, lost=lost)
     failing = [name for name, passed in result.format.checks.items() if not passed]
     bonus = result.format.bonus
     parts.append((f"format ({', '.join(failing)})", scale * value * (1.0 - bonus)))
-    label = "rubrics × format bonus"
-    return Term(label=label, value=value * bonus, weight=scale, lost=_losses(*parts))
+    return Term(
+        label="rubrics × format bonus",
+        value=value * bonus,
+        variance=_sum_variance([(bonus, noise)]),
+        weight=scale,
+        lost=_losses(*parts),
+    )
 
 
 def _losses(*parts: tuple[str, float]) -> tuple[Loss, ...]:

@@ -264,9 +264,13 @@ class ParsedRollout:
             judgeable = judgeable_ids(claim, self.sources)
             verdict = verdicts.get(claim)
             shares: Mapping[str, float] = {}
+            variances = None
             if verdict is not None:
                 alone = len(judgeable) == 1  # a single id carries the whole claim
                 shares = {i: 1.0 if alone else verdict.contributing[i] for i in judgeable}
+                variances = verdict.variances
+                if alone and variances:
+                    variances = (*variances[:2], 0.0)
             scores.append(
                 ClaimScore(
                     text=claim.text,
@@ -276,6 +280,7 @@ class ParsedRollout:
                     support=verdict.support if verdict else unjudged,
                     substantive=verdict.substantive if verdict else None,
                     contributing=dict(shares),
+                    variances=variances,
                     malformed=claim.malformed,
                     statements=1 if judgeable else statements(claim.text),
                     occurrences=claim.occurrences,
@@ -299,6 +304,7 @@ class ParsedRollout:
                     text=sentence.text,
                     span=sentence.span,
                     factual=verdict.factual if verdict else unjudged,
+                    variance=verdict.variance if verdict else unjudged and 0.0,
                     caveats=verdict.caveats if verdict else (),
                 )
             )

@@ -187,14 +187,17 @@ def rename(verdict: Verdict, names: Iterable[str], others: Iterable[str]) -> Ver
         support=verdict.support,
         substantive=verdict.substantive,
         contributing={renamed[name]: share for name, share in verdict.contributing.items()},
+        variances=verdict.variances,
         caveats=verdict.caveats,
     )
 
 
 def _covers(verdict: Verdict, item: Item) -> bool:
-    """Whether a claim's verdict names exactly the item's sources."""
+    """Whether a claim's verdict names exactly the item's sources, with a variance for each."""
     if not isinstance(verdict, ClaimVerdict):
         return True
+    if verdict.variances and len(verdict.variances) != 2 + len(verdict.contributing):
+        return False
     # A single source may be unnamed: the judge is not asked for its contribution.
     unnamed = not verdict.contributing and len(item.ids) <= 1
     return unnamed or verdict.contributing.keys() == set(item.places)

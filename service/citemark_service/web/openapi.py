@@ -81,7 +81,7 @@ _BATCH = {"items": [_ROLLOUT], "verification_reward": 10.0, "deadline_s": 120.0}
 # The same result at ten times the scale, so that it fits the example of a batch.
 _SCALED = {**_RESULT, "knobs": {**_RESULT["knobs"], "verification_reward": 10.0}}
 _SCALED |= add_reward(ScoreResult.model_validate(_SCALED), Answer()).model_dump(
-    mode="json", include={"reward", "terms"}
+    mode="json", include={"reward", "reward_std", "terms"}
 )
 _LINE = {"line": 1, "type": "result", "result": _RESULT, "error": None}
 

@@ -154,11 +154,16 @@ class LanguageJudge(Judge):
                     support=support,
                     substantive=substantive,
                     contributing=contributing,
+                    variances=reading.variances[key],
                     caveats=reading.caveats(key),
                 )
             )
         sentences = tuple(
-            SentenceVerdict(factual=scores[key][0], caveats=reading.caveats(key))
+            SentenceVerdict(
+                factual=scores[key][0],
+                variance=reading.variance(key),
+                caveats=reading.caveats(key),
+            )
             for key in (f"s{number}" for number in range(1, len(task.sentences) + 1))
         )
         return CitationVerdicts(tuple(claims), sentences)
@@ -233,6 +238,7 @@ class LanguageJudge(Judge):
             verdicts.append(
                 CriterionVerdict(
                     score=chosen.scores[key][0],
+                    variance=chosen.variance(key),
                     evidence=quotes[key] if found.get(key) else None,
                     evidence_found=found.get(key),
                     caveats=chosen.caveats(key),

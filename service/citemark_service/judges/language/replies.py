@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
+from operator import contains
 from typing import Any
 
 from citemark_schemas import WarningKind
@@ -24,19 +25,26 @@ from citemark_service.parsing.visible import compose, visible
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _PAIR = re.compile(rf"\s*({_STRING})\s*:\s*({_STRING}|-?\d+)\s*[,}}]")
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
+_MENUS = tuple("0123456789"[: top + 1] for top in range(10))
 _WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+")
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedReply:
     digits: Mapping[str, tuple[int, ...]]  # as written
-    scores: Mapping[str, tuple[float, ...]]  # see `expected_score`
+    scores: Mapping[str, tuple[float, ...]]  # see `weigh_digit`
+    variances: Mapping[str, tuple[float, ...] | None]  # of `scores`; None where one is unknown
     quotes: Mapping[str, str]
-    unsure: frozenset[str]  # keys with a digit whose probabilities are unusable
+    weighed: bool  # whether the reply came with probabilities, usable or not
     cut: tuple[WarningKind, ...] = ()  # what the prompt did not hold whole
 
+    def variance(self, key: str) -> float | None:
+        variances = self.variances[key]
+        return None if variances is None else variances[0]
+
     def caveats(self, key: str) -> tuple[WarningKind, ...]:
-        return (WarningKind.UNSURE, *self.cut) if key in self.unsure else self.cut
+        unsure = self.weighed and self.variances[key] is None
+        return (WarningKind.UNSURE, *self.cut) if unsure else self.cut
 
 
 class _JsonObject(tuple[tuple[str, Any], ...]):
@@ -59,25 +67,21 @@ def parse_reply(reply: ChatReply, layout: Layout) -> ParsedReply:
     places = _find_digits(reply.content)
     tokens = None if reply.tokens is None else TokenMap(reply.content, reply.tokens)
     scores: dict[str, tuple[float, ...]] = {}
-    unsure = set()
+    variances: dict[str, tuple[float, ...] | None] = {}
     for field in verdicts:
-        key, means = field.key, []
-        place = places.get(key, -1)
-        for at, (digit, top) in enumerate(zip(digits[key], field.tops, strict=True), start=place):
-            mean: float | None = digit / top
-            if tokens is not None:
-                mean = expected_score(digit, top, tokens.find(at) if place >= 0 else None)
-            if mean is None:
-                mean = digit / top
-                unsure.add(key)
-            means.append(mean)
-        scores[key] = tuple(means)
+        key, place = field.key, places.get(field.key)
+        weighed = []
+        for at, (digit, top) in enumerate(zip(digits[key], field.tops, strict=True)):
+            found = tokens.find(place + at) if tokens and place is not None else None
+            weighed.append(weigh_digit(digit, top, found))
+        scores[key], each = zip(*weighed, strict=True)
+        variances[key] = None if None in each else each
     quotes: dict[str, str] = {}
     for key in (field.key for field in layout.fields if not field.tops):
         if not isinstance(values[key], str):
             raise JudgeUnreadable(f"quote {key} is not a string")
         quotes[key] = values[key].strip()
-    return ParsedReply(digits, scores, quotes, frozenset(unsure))
+    return ParsedReply(digits, scores, variances, quotes, reply.tokens is not None)
 
 
 def _parse_object(reply: ChatReply, layout: Layout) -> dict[str, Any]:
@@ -112,8 +116,8 @@ def _parse_digits(field: Field, value: object) -> tuple[int, ...]:
     if not (
         isinstance(written, str)
         and len(written) == len(tops)
-        # String comparison is faster than a regular expression for each verdict.
-        and all("0" <= digit <= str(top) for digit, top in zip(written, tops, strict=True))
+        # Faster than a regular expression, or a generator, for each verdict.
+        and all(map(contains, map(_MENUS.__getitem__, tops), written))
     ):
         raise InvalidVerdict(f"verdict {field.key} is not on its menu")
     return tuple(map(int, written))
@@ -141,25 +145,29 @@ class TokenMap:
         return (self._tokens[index], offset - self._starts[index]) if self._tokens else None
 
 
-def expected_score(digit: int, top: int, place: tuple[Token, int] | None) -> float | None:
-    """The expected digit under the token's alternatives, divided by `top`: in [0, 1].
+def weigh_digit(
+    digit: int, top: int, place: tuple[Token, int] | None
+) -> tuple[float, float | None]:
+    """Mean of digit / `top` under the token's alternatives, in [0, 1], and its variance.
 
     The mean of a judge's verdict distribution agrees better with people than its mode does
     (https://arxiv.org/abs/2503.03064), and it breaks ties within a group. Probabilities are
-    renormalised over the menu, since servers report them before the grammar's mask. None without
-    a token, without alternatives, and where a digit of the menu has no finite probability.
+    renormalised over the menu, since servers report them before the grammar's mask. The digit as
+    written and None without a token, without alternatives, and where a digit of the menu has no
+    finite probability.
     """
     logprobs = _weigh_menu(*place, top) if place else {}
     if digit not in logprobs:
-        return None
+        return digit / top, None
     highest = max(logprobs.values())  # subtracted, so that `exp` does not underflow to 0 / 0
-    total = weighted = 0.0
+    total = mean = square = 0.0
     for value, logprob in logprobs.items():
         mass = math.exp(logprob - highest)
         total += mass
-        weighted += value * mass
-    # Clamped: rounding may put a weighted mean just outside its values.
-    return min(max(weighted / total, min(logprobs)), max(logprobs)) / top
+        mean += value * mass
+        square += value * value * mass
+    mean /= total
+    return mean / top, max(0.0, square / total - mean * mean) / (top * top)
 
 
 @lru_cache(maxsize=256)
@@ -176,10 +184,11 @@ def _weigh_menu(token: Token, place: int, top: int) -> dict[int, float]:
         return {}
     logprobs: dict[int, float] = {}
     for weighed in (*alternatives, token):
-        if weighed.text in menu:
-            if weighed.logprob is None or not math.isfinite(weighed.logprob):
+        if (value := menu.get(weighed.text)) is not None:
+            logprob = weighed.logprob
+            if logprob is None or not math.isfinite(logprob):
                 return {}
-            logprobs[menu[weighed.text]] = min(weighed.logprob, 0.0)  # a probability is at most 1
+            logprobs[value] = min(logprob, 0.0)  # a probability is at most 1
     return logprobs
 
 
