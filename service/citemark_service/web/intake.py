@@ -1,6 +1,7 @@
 """Request bodies: read within bounds, and parsed to rollouts with errors by item and field."""
 
 import asyncio
+import io
 import time
 import zlib
 from collections import deque
@@ -78,7 +79,7 @@ async def read_body(
     declared = request.headers.get("content-length", "")
     # `int` alone would also take signs, blanks and the digits of other scripts.
     length = int(declared) if declared.isascii() and declared.isdigit() else 0
-    body, more = bytearray(), True
+    body, more = io.BytesIO(), True  # which gives its bytes without copying them
     while length <= limit and more:
         try:
             async with admission.patience(min(silence_s, late - time.monotonic())):
@@ -92,15 +93,15 @@ async def read_body(
                 )
                 raise BodyTimeout(slow) from error
             raise BodyTimeout(f"nothing more of the body came for {silence_s:g} s") from error
-        length = len(body) + len(chunk)
+        length = body.tell() + len(chunk)
         if length <= limit:
             held.take(len(chunk))
-            body += chunk
+            body.write(chunk)
     if length > limit:
         raise TooLarge(f"the body is larger than max_body_bytes, {limit} bytes")
     coding = request.headers.get("content-encoding", "identity").strip().lower()
-    whole, turns = bytes(body), Turns()
-    del body
+    whole, turns = body.getvalue(), Turns()
+    body.close()
     if coding != "identity":
         whole = await _inflate(whole, coding, held, limit)
     try:
@@ -266,9 +267,9 @@ def parse_rollout(
         ) from error
 
 
-async def parse_fairly(parse: Callable[[], T], length: int, run: RunFairly[T]) -> T:
-    """What `parse` returns: of `length` bytes that would hold the event loop, off it."""
-    return await run(parse) if length > INLINE else parse()
+async def run_fairly(work: Callable[[], T], length: int, run: RunFairly[T]) -> T:
+    """What `work` returns: on `length` bytes that would hold the event loop, off it."""
+    return await run(work) if length > INLINE else work()
 
 
 async def parse_batch(
@@ -296,13 +297,13 @@ async def parse_batch(
     except InvalidRequest:
         # Half a surrogate pair ends the decoding wherever it stands. Marked, it fails its item.
         mark = partial(repair, body, half=BROKEN, nan=b"NaN")
-        body = await parse_fairly(mark, len(body), run)
+        body = await run_fairly(mark, len(body), run)
         fields = _decode_fields(body)
     raw_items = fields.pop("items", None)
     if raw_items is None:
         _refuse_long(len(body), limits, "the rollout")
         parse = partial(parse_rollout, body, query, read)
-        return Batch((await parse_fairly(parse, len(body), run),), query, single=True)
+        return Batch((await run_fairly(parse, len(body), run),), query, single=True)
     # The loop runs between the scans: each may take long, and only finds the boundaries.
     await asyncio.sleep(0)
     try:
@@ -333,7 +334,7 @@ async def parse_batch(
         _refuse_long(view.nbytes, limits, prefix)
         try:
             parse = partial(parse_rollout, view, options, read, prefix)
-            rollouts.append(await parse_fairly(parse, view.nbytes, run))
+            rollouts.append(await run_fairly(parse, view.nbytes, run))
         except InvalidRequest as error:
             problems += error.details
         await turns.yield_if_due()

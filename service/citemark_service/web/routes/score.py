@@ -44,9 +44,9 @@ from citemark_service.web.intake import (
     Inlet,
     Turns,
     parse_batch,
-    parse_fairly,
     parse_rollout,
     read_body,
+    run_fairly,
     run_unless_gone,
     to_origin,
 )
@@ -331,7 +331,7 @@ class ScoreStream(Response):
                 raise TooLarge(f"the line is longer than max_rollout_bytes, {self._longest} bytes")
             run = partial(self._pipeline.threads.run, self._origin.caller)
             parse = partial(parse_rollout, text, self._knobs, self._pipeline.read)
-            rollout = await parse_fairly(parse, len(text), run)
+            rollout = await run_fairly(parse, len(text), run)
         except RequestError as error:
             await self._refuse(number, error)
             return

@@ -37,7 +37,13 @@ from citemark_service.trainers.gym import aggregate_rows
 from citemark_service.trainers.route import Route, RouteOptions, bad_body, settle_options
 from citemark_service.trainers.table import served_routes
 from citemark_service.web.admission import Admission, Hold
-from citemark_service.web.intake import CallerName, read_body, run_unless_gone, to_origin
+from citemark_service.web.intake import (
+    CallerName,
+    read_body,
+    run_fairly,
+    run_unless_gone,
+    to_origin,
+)
 from citemark_service.web.openapi import REFUSALS, UNJUDGED, raw_body
 
 _POLICIES = {
@@ -164,7 +170,9 @@ class TrainerEndpoint:
                             route, body, options, deadline, score, caller=origin.caller
                         )
 
-                key = _key_of(route, request, origin, body)
+                make_key = partial(_key_of, route, request, origin, body)
+                run = partial(self._pipeline.threads.run, origin.caller)
+                key = await run_fairly(make_key, len(body), run)
                 return await self._deliver(route, key, judge, held, request)
         except InvalidRequest as error:
             # These clients hide the answer's body, so the log says what is wrong.

@@ -234,7 +234,8 @@ def _add_paste_form(
                 # Without its text, which is too long to send back.
                 return respond(text="", message=message, status=TooLarge.status)
             try:
-                rollout = parse_rollout(raw, Knobs(), pipeline.read)
+                parse = partial(parse_rollout, raw, Knobs(), pipeline.read)
+                rollout = await pipeline.threads.run("ui", parse)
             except InvalidRequest as error:
                 message, details = str(error), error.details
                 return respond(text=text, message=message, details=details, status=error.status)
