@@ -108,16 +108,24 @@ async def test_a_server_that_stops_counting_is_asked_to_tokenize():
     assert max(map(tokens_of, judge.taken)) > LIMIT * 0.7
 
 
+PROSE = " ".join(f"Trains crossed the Alder viaduct in {year}." for year in range(1871, 2871))
+
+
+async def test_criteria_stay_whole_where_there_is_room_for_a_third_of_a_prompt():
+    judge = Bounded(WORDS["vllm"], 12_000)
+    (result,) = await score(judge, rollout(source=NUMBERS))
+    assert [warning["kind"] for warning in result["warnings"]] == ["sources_cut"]
+
+
 @pytest.mark.parametrize("listed", [True, False])
 async def test_a_short_context_is_kept_to_once_it_is_known(listed):
-    text = " ".join(f"Trains crossed the Alder viaduct in {year}." for year in range(1871, 2871))
     judge = Bounded(WORDS["sglang"], 8192)
     async with ScriptedJudge(judge) as server, asked_service(server) as client:
         if listed:
             server.max_model_len = judge.limit
             assert (await client.get("/readyz")).status_code == 200
         results = [
-            (await client.post("/v1/score", json=rollout(source=text, answer=said))).json()
+            (await client.post("/v1/score", json=rollout(source=PROSE, answer=said))).json()
             for said in ("One. ", "Two. ")
         ]
     assert judge.refused == (0 if listed else 2)

@@ -51,6 +51,7 @@ from citemark_service.parsing.parsed import Claim, Sentence
 PROMPT_BYTES = 80_000  # with the reply it fits 32,768 tokens of ordinary text
 
 _SCAFFOLD_BYTES = 1_000  # the fixed text of the user template
+_STATED_BYTES = 4_000  # of ordinary criteria, the static ones included
 _GROUPS = 128  # that are cached
 _GROUP_CHARACTERS = 200_000  # of a cached group; a larger one takes the place of several
 _CONVERSATION = "conversation"
@@ -111,8 +112,11 @@ class PromptWriter:
         for name in ("criteria", "citations"):
             taken = size(self._texts[f"{name}.system.j2"]) + _SCAFFOLD_BYTES
             left = max(0, prompt_bytes - taken)
+            items = left * 3 // 16
+            # What is asked comes before what it is asked about.
+            extra = max(0, min(_STATED_BYTES, left // 2) - items) * (name == "criteria")
             self._budgets[name] = Budget(
-                left // 16, left // 2, left // 4, left * 3 // 16, conversation=left // 8
+                left // 16, left // 2 - extra, left // 4, items + extra, conversation=left // 8
             )
         self._citation_rules = self._fill("citations.system")
         room = groups * _GROUP_CHARACTERS
@@ -123,8 +127,8 @@ class PromptWriter:
 
     def apart(self, prompt_bytes: int | None = None) -> "PromptWriter":
         """A writer of the same prompts with small caches of its own: for another thread or size."""
-        size_of_each = prompt_bytes or self.prompt_bytes
-        return PromptWriter(secret=self._secret, prompt_bytes=size_of_each, groups=4)
+        most = prompt_bytes or self.prompt_bytes
+        return PromptWriter(secret=self._secret, prompt_bytes=most, groups=4)
 
     @property
     def budget(self) -> Budget:
@@ -301,8 +305,7 @@ class PromptWriter:
         # The answer's author cannot guess it, and it is equal for all samples of the group.
         nonce = hmac.digest(self._secret, content, "sha256").hex()[:8]
         texts = {name: neutral(s.text).strip() for name, s in sources.by_id.items()}
-        asked = neutral(question).strip()
-        clipped = clip(asked, self.budget.question)
+        clipped = clip(asked := neutral(question).strip(), self.budget.question)
         question_cut = clipped != asked
         spoken = ""
         if turns:
