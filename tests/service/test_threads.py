@@ -25,6 +25,15 @@ async def test_a_caller_with_much_to_do_does_not_keep_another_waiting():
     assert order.index("b") < 8
 
 
+async def test_a_caller_leaves_a_thread_to_the_others():
+    threads, gate = FairThreads(), threading.Event()
+    running = [asyncio.create_task(threads.run("a", gate.wait)) for _ in range(6)]
+    await asyncio.sleep(0)
+    assert await threads.run("b", lambda: "done") == "done"
+    gate.set()
+    assert await asyncio.gather(*running) == [True] * 6
+
+
 @pytest.mark.parametrize("waiting", [False, True])
 async def test_who_leaves_takes_no_seat_along(waiting):
     threads, gate = FairThreads(), threading.Event()
