@@ -138,7 +138,7 @@ class LanguageJudge(Judge):
             reading = await self._ask(ask, quotes=False)
         except PromptTooLong as refusal:
             uncut = replace(task, cuts=None)
-            shorter = self._shorten(
+            shorter = await self._shorten(
                 ask, refusal, lambda each: [each.citations(part)[1] for part in each.divide(uncut)]
             )
             return await self._judge_citations(shorter, uncut, meter, deadline)
@@ -193,9 +193,9 @@ class LanguageJudge(Judge):
     async def aclose(self) -> None:
         await self.pool.aclose()
 
-    def _shorten(self, ask: _Ask, refusal: PromptTooLong, render: Render) -> PromptWriter:
+    async def _shorten(self, ask: _Ask, refusal: PromptTooLong, render: Render) -> PromptWriter:
         """A writer of prompts that the server takes; raises `refusal` where there is none."""
-        shorter = self._ladder.find_shorter(ask.writer, refusal, render)
+        shorter = await self._ladder.find_shorter(ask.writer, refusal, render)
         self._metrics.count_retry(refusal.kind)
         fields = log_fields(question=ask.question, bytes=shorter.prompt_bytes)
         _log.info("the %s are asked about on a shorter prompt", ask.question, extra=fields)
@@ -215,7 +215,7 @@ class LanguageJudge(Judge):
             reading = await self._ask(ask, quotes=self._quotes)
         except PromptTooLong as refusal:
             uncut = replace(task, cuts=None)
-            shorter = self._shorten(
+            shorter = await self._shorten(
                 ask, refusal, lambda each: [each.criteria(uncut, criteria, quotes=self._quotes)[1]]
             )
             cut = shorter.cut(uncut)

@@ -6,6 +6,7 @@ which each part keeps its share, until the server takes it. Where the context is
 for ordinary text, the first prompt is short, too.
 """
 
+import asyncio
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 
@@ -35,20 +36,24 @@ class Ladder:
         fit = (writer for writer in self._writers if writer.prompt_bytes <= most)
         return next(fit, self._writers[-1])
 
-    def find_shorter(
+    async def find_shorter(
         self, writer: PromptWriter, refusal: PromptTooLong, render: Render
     ) -> PromptWriter:
-        """The next writer whose prompts, as `render` has them written, fit.
+        """The next writer whose prompts, as `render` has them written in a thread, fit.
 
         Raises `refusal` where even the last one's do not.
         """
 
         def longest(candidate: PromptWriter) -> int:
-            return max(sum(size(each.content) for each in said) for said in render(candidate))
+            prompts = render(candidate.apart())
+            return max(sum(size(each.content) for each in said) for said in prompts)
 
-        limit = longest(writer) * refusal.fits
-        start = self._writers.index(writer) + 1
-        at = bisect_left(self._writers, -limit, lo=start, key=lambda each: -longest(each))
+        def find() -> int:
+            limit = longest(writer) * refusal.fits
+            start = self._writers.index(writer) + 1
+            return bisect_left(self._writers, -limit, lo=start, key=lambda each: -longest(each))
+
+        at = await asyncio.to_thread(find)  # it takes seconds for the longest of rollouts
         if at == len(self._writers):
             raise refusal
         return self._writers[at]
