@@ -400,8 +400,15 @@ async def test_a_limit_by_its_older_name(start_judge, open_vllm):
     ] == [["max_completion_tokens"], ["max_tokens"]]
 
 
-async def test_an_overload_inside_a_success_is_waited_for(start_judge, open_pool):
-    busy = Raw(b'{"choices":null,"error":{"code":429,"message":"Rate limit exceeded"}}')
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"choices":null,"error":%s}',
+        b'{"choices":[{"message":{"content":""},"finish_reason":"error","error":%s}]}',
+    ],
+)
+async def test_an_overload_inside_a_success_is_waited_for(start_judge, open_pool, body):
+    busy = Raw(body % b'{"code":429,"message":"Rate limit exceeded"}')
     judge = await start_judge(in_turn(busy, busy, Reply("{1}"), busy))
     metrics = RetryLog()
     pool = open_pool(judge, metrics=metrics)

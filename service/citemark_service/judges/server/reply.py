@@ -63,6 +63,7 @@ class _Content(msgspec.Struct, gc=False):
 class _Choice(msgspec.Struct, gc=False):
     message: _Content
     finish_reason: str | None = None
+    error: object = None  # where OpenRouter puts one that came after the reply had begun
     logprobs: msgspec.Raw = msgspec.Raw(b"null")  # a server's odd bookkeeping costs no verdict
 
     def tokens(self, content: str) -> tuple[Token, ...] | None:
@@ -126,11 +127,15 @@ def decode_completion(body: bytes, prompt: Iterable[Message] = ()) -> Completion
         completion = _read_envelope(body)
     except (*_UNDECODABLE, ValueError) as error:
         raise JudgeUnreadable(f"the reply is no chat completion: {error}") from error
-    if (fault := completion.error) is not None:
+    fault = completion.error
+    if fault is None and completion.choices:
+        fault = completion.choices[0].error
+    if fault is not None:
         code = str(fault.get("code")) if isinstance(fault, dict) else ""
         status = int(code) if _STATUS.fullmatch(code) else 200
         said = "HTTP 200 with an error" + f" {code}" * (status != 200)
-        raise to_status_error(status, body, None, prompt, said=said)
+        words = msgspec.json.encode({"error": fault})
+        raise to_status_error(status, words, None, prompt, said=said)
     return completion
 
 
