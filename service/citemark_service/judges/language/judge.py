@@ -250,7 +250,8 @@ class LanguageJudge(Judge):
         self, ask: _Ask, *, quotes: bool, temperature: float = 0.0, last: bool = False
     ) -> ParsedReply:
         """Return a valid reply; after an invalid one ask again, unless this is the `last` try."""
-        layout, messages = ask.write(quotes=quotes)
+        write = partial(ask.write, quotes=quotes)
+        layout, messages = await asyncio.to_thread(write) if _is_large(ask.task) else write()
         origin = ask.task.origin
         request = ChatRequest(
             messages=messages,
@@ -280,6 +281,14 @@ class LanguageJudge(Judge):
         _log.info("%s: the %s are asked about again", kind.value, ask.question, extra=fields)
         with log_context(ask=2):
             return await self._ask(ask, quotes=False, temperature=temperature, last=True)
+
+
+def _is_large(task: CriteriaTask | CitationTask) -> bool:
+    """Whether to write its prompt would hold the event loop."""
+    characters = sum(len(source.text) for source in task.sources.by_id.values())
+    if isinstance(task, CriteriaTask):
+        characters += len(task.answer.text)
+    return characters > INLINE
 
 
 R = TypeVar("R")

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
+from threading import Lock
 
 from cachetools import FIFOCache
 from jinja2 import DictLoader, Environment, StrictUndefined
@@ -120,6 +121,7 @@ class PromptWriter:
             )
         self._citation_rules = self._fill("citations.system")
         room = groups * _GROUP_CHARACTERS
+        self._turn = Lock()  # long prompts are written in threads
         self._groups = FIFOCache[bytes, _Group](room, getsizeof=_count_characters)
         self._shares = FIFOCache[bytes, _Shares](groups)
         # Cached, since it is equal for all samples of a group.
@@ -292,7 +294,9 @@ class PromptWriter:
         # A claim with all its sources always fits one prompt.
         most = max(fair_cap(sizes.values(), room), room // IDS_PER_CLAIM)
         long = tuple(name for name, taken in sizes.items() if taken > most)
-        shares = self._shares[content] = _Shares(room, most, sizes, long)
+        shares = _Shares(room, most, sizes, long)
+        with self._turn:
+            self._shares[content] = shares
         return shares
 
     def _read_group(self, task: CriteriaTask | CitationTask) -> _Group:
@@ -331,7 +335,8 @@ class PromptWriter:
             sources_cut=sources_cut,
         )
         if _count_characters(group) <= self._groups.maxsize:
-            self._groups[content] = group
+            with self._turn:
+                self._groups[content] = group
         return group
 
 
