@@ -18,9 +18,11 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from citemark_grpo.errors import ScoreError
 from citemark_grpo.outcome import reward_of, shortfall, signals_of
 from citemark_grpo.service import connect
-from citemark_schemas import SIGNALS
+from citemark_schemas import SIGNALS, Knobs, group_noise
+from citemark_schemas.means import prompt_key
 
 Text = str | Sequence[Mapping[str, Any]]  # or the messages of a conversation
 
@@ -38,8 +40,8 @@ async def rubric_reward(
 ) -> list[float | None]:
     """One reward for each completion, in order; None where it was not judged.
 
-    Logs means of `SIGNALS` over judged completions as `citemark/…`, and three columns of the
-    completions table.
+    Logs means of `SIGNALS` over judged completions and their `group_noise` as `citemark/…`, 0.0
+    where not known, and four columns of the completions table.
     """
     service, rollouts = connect(), []
     for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
@@ -54,9 +56,16 @@ async def rubric_reward(
         for name in SIGNALS:
             values = [each[name] for each in (signals if name == "judge_failed" else judged)]
             log_metric(f"citemark/{name}", fmean(values) if values else 0.0)
+        prompted = (prompt_key(rollout, Knobs()) for rollout in rollouts)
+        known = (
+            (None, None) if isinstance(each, ScoreError) else (each.reward, each.reward_std)
+            for each in outcomes
+        )
+        noise = group_noise((key, *pair) for key, pair in zip(prompted, known, strict=True))
+        log_metric("citemark/group_noise", noise or 0.0)
     if log_extra is not None:
         # Prefixed: a column of the function's name would take the rewards' place in the table.
-        for name in ("rubric_reward", "citation_f1"):
+        for name in ("reward_std", "rubric_reward", "citation_f1"):
             log_extra(f"citemark/{name}", [each[name] for each in signals])
         log_extra("judge_failure", [shortfall(outcome) or "" for outcome in outcomes])
     return [reward_of(outcome) for outcome in outcomes]

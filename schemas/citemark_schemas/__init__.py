@@ -39,7 +39,7 @@ from citemark_schemas.score import (
     Term,
     Versions,
 )
-from citemark_schemas.signals import SIGNALS, metrics_of
+from citemark_schemas.signals import SIGNALS, group_noise, metrics_of
 from citemark_schemas.transcript import (
     continuation,
     question_in,
@@ -98,6 +98,7 @@ __all__ = [
     "Versions",
     "WarningKind",
     "continuation",
+    "group_noise",
     "metrics_of",
     "question_in",
     "reply_in",

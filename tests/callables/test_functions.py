@@ -39,6 +39,7 @@ from citemark_grpo.trl import rubric_reward
 from citemark_grpo.verifiers import reward
 from citemark_grpo.verl import compute_score, compute_score_sync
 from citemark_schemas import SIGNALS, EnvelopeError, metrics_of
+from support.scripted_service import answering
 
 EVERY = pytest.mark.parametrize(("form", "place"), FORMS.values(), ids=FORMS)
 
@@ -107,6 +108,16 @@ def test_trl_logs_means_of_what_was_judged(start, use):
     assert log.metrics["citemark/rubric_reward"] == 0.5
 
 
+def test_trl_logs_the_judges_noise_within_groups(service, use):
+    use(service.url)
+    service.steps.append(functools.partial(answering, reward_std=0.5))
+    log = Log()
+    other = {**ENVELOPE, "question": "Since when?"}
+    assert log.rewards([ENVELOPE, other, ENVELOPE], ["aa", "bbbbbbbb", "cccc"]) == [2, 8, 4]
+    assert log.metrics["citemark/group_noise"] == 0.25 / 2.0
+    assert log.columns["citemark/reward_std"] == [0.5] * 3
+
+
 @pytest.mark.parametrize("count", [0, 1, 4])
 def test_trl_gets_the_same_keys_at_every_call(citemark_url, closed_url, use, count, monkeypatch):
     monkeypatch.setenv("CITEMARK_DEADLINE_S", "0.3")
@@ -114,9 +125,10 @@ def test_trl_gets_the_same_keys_at_every_call(citemark_url, closed_url, use, cou
         use(url)
         log = Log()
         log.rewards([ENVELOPE] * count, list(RESPONSES[:count]))
-        assert log.metrics.keys() == {f"citemark/{name}" for name in SIGNALS}
+        assert log.metrics.keys() == {f"citemark/{name}" for name in (*SIGNALS, "group_noise")}
         assert all(math.isfinite(value) for value in log.metrics.values())
-        columns = ("citemark/rubric_reward", "citemark/citation_f1", "judge_failure")
+        names = ("reward_std", "rubric_reward", "citation_f1")
+        columns = (*(f"citemark/{name}" for name in names), "judge_failure")
         lengths = {name: len(values) for name, values in log.columns.items()}
         assert lengths == dict.fromkeys(columns, count)
 

@@ -13,7 +13,7 @@ SOURCE = "<snippet id=s1>The Orm viaduct is 312 metres long.</snippet>"
 ANSWER = "<answer><snippet id=s1>It is 312 metres long.</snippet></answer>"
 QUESTION = "How long is the Orm viaduct?"
 ROW = {"positive_rubrics": ["States the length."], "tool_output": SOURCE}
-UNIT = set(SIGNALS) - {"claims", "uncited_facts", "fabricated_ids"}
+UNIT = set(SIGNALS) - {"reward_std", "claims", "uncited_facts", "fabricated_ids"}
 REWARDS = ("reward", "outcome_reward", "rubric_reward")
 
 

@@ -1,10 +1,13 @@
 """What the dashboards compute rewards, rubrics and the pull of length from."""
 
+from random import Random
+from statistics import pvariance
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from citemark_schemas import Knobs, Polarity, RubricScore, Source
+from citemark_schemas import Knobs, Polarity, RubricScore, Source, group_noise
 from citemark_service.telemetry.metrics import Metrics
 from support.scripted_service import scored
 
@@ -40,6 +43,20 @@ def test_the_sums_are_those_of_the_rollouts_whatever_the_scale(pairs, scale):
         "answer_characters_squares_total": sum(length**2 for _, length in pairs),
     }
     assert {name: value(metrics, name) for name in sums} == pytest.approx(sums)
+
+
+def test_the_spread_within_groups_and_the_judges_share_of_it_are_those_of_the_samples():
+    metrics, random = Metrics(), Random(3)
+    samples = [(random.randrange(5), random.random(), random.random() / 5) for _ in range(60)]
+    for group, reward, std in samples:
+        result = scored("x", 10 * reward, reward_std=10 * std, knobs=Knobs(verification_reward=10))
+        metrics.count_sample(group, result)
+        metrics.count_sample(group, result.model_copy(update={"reward_std": None}))
+    squares, noise = (value(metrics, f"group_{name}_squares_total") for name in ("reward", "noise"))
+    groups = [[reward for place, reward, _ in samples if place == each] for each in range(5)]
+    assert squares == pytest.approx(sum(pvariance(each) * len(each) for each in groups))
+    # Of each group's samples all but the first are in the noise.
+    assert noise / squares == pytest.approx(group_noise(samples), rel=0.1)
 
 
 def test_rubrics_of_rows_share_one_series_and_static_ones_have_their_own():

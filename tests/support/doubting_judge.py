@@ -21,15 +21,19 @@ TWO = (0.0, 1.0)
 class DoubtingJudge(Judge):
     """What another judge says, as the likeliest level of a distribution, whose mean it answers."""
 
-    def __init__(self, judge: Judge, *, seed: int = 1) -> None:
+    def __init__(self, judge: Judge, *, seed: int = 1, alike: bool = False) -> None:
+        """`alike`: equal doubts about equal verdicts."""
         self.identity = judge.identity
         self._judge = judge
+        self._alike = alike
         self._random = random.Random(seed)
         self.criteria: list[Distribution] = []
         self.claims: list[list[Distribution]] = []
         self.sentences: list[Distribution] = []
 
     def _doubt(self, score: float, levels: tuple[float, ...]) -> Distribution:
+        if self._alike:
+            self._random.seed(repr((score, levels)))
         likely = min(levels, key=lambda level: abs(level - score))
         rest = {each: self._random.random() for each in levels if each != likely}
         peak = self._random.uniform(0.5, 0.99)

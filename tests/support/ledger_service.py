@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from citemark_service.judges.tasks import Judge
 from citemark_service.ledger.ledger import ledger_of, ledger_view
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
@@ -18,11 +19,14 @@ _VOID = frozenset({"meta", "link", "img", "input", "br"})
 
 
 @contextmanager
-def kept_service(folder: Path, **settings: Any) -> Iterator[httpx.Client]:
+def kept_service(
+    folder: Path, judge: Judge | None = None, /, **settings: Any
+) -> Iterator[httpx.Client]:
     """A client of a service whose ledger is in `folder`; its `base_url` ends in the port."""
     table = Settings(**{"ledger": f"sqlite:///{folder / 'ledger.db'}", **settings})
     metrics = Metrics()
-    app = real_app(table, metrics, ledger=ledger_of(table, metrics), view=ledger_view(table))
+    ledger, view = ledger_of(table, metrics), ledger_view(table)
+    app = real_app(table, metrics, judge=judge, ledger=ledger, view=view)
     with client_of(app) as client:
         yield client
 

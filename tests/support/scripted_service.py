@@ -60,7 +60,7 @@ def scored(name: str, reward: float | None = 1.0, **more: Any) -> ScoreResult:
     return plain.model_copy(update={"reward": reward, **more})
 
 
-def answering(body: dict[str, Any], failures: Mapping[int, Failure] = {}) -> Response:
+def answering(body: dict[str, Any], failures: Mapping[int, Failure] = {}, **more: Any) -> Response:
     """One result for each item: a failure at these places, else its response's length as reward."""
     request = ScoreRequest.model_validate(body)
     items = tuple(
@@ -70,6 +70,7 @@ def answering(body: dict[str, Any], failures: Mapping[int, Failure] = {}) -> Res
             failure=failures.get(at),
             rollout_hash=rollout_hash(item),
             knobs=Knobs.resolve(request, item),
+            **more,
         )
         for at, item in enumerate(request.items)
     )

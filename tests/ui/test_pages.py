@@ -7,6 +7,9 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 
 import pytest
 
+from citemark_schemas import group_noise
+from support.doubting_judge import DoubtingJudge
+from support.examples import EMBEDDED
 from support.ledger_service import Document, kept_service, page, score
 from support.running_service import until
 
@@ -174,6 +177,25 @@ def test_a_group_stands_side_by_side_the_best_first(pages):
     assert values == sorted(values, reverse=True)
     assert group.classed("differs")
     assert group.classed("claims")
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_what_a_judge_doubts_stands_beside_the_rewards_and_their_spread(tmp_path, examples, alike):
+    rows = [{**row, "id": str(at), "group": "g"} for at, row in enumerate(examples[:4])]
+    rows = [{**rows[0], "id": str(at)} for at in range(4)] if alike else rows
+    with kept_service(tmp_path, DoubtingJudge(EMBEDDED, alike=alike)) as client:
+        results = score(client, rows, run="r", step=1, verification_reward=10)
+        group, first = page(client, "group?run=r&step=1&group=g"), page(client, "rollout?n=1")
+        told = client.get("/metrics").text
+    pairs = [(each["reward"], each["reward_std"]) for each in results]
+    share = group_noise(("g", *pair) for pair in pairs)
+    assert share is not None
+    assert (share == 1.0) == alike
+    noise = next(row.text for row in group.all("tr") if row.text.startswith("Judge's noise"))
+    assert sorted(re.findall(r"\d\.\d{3}", noise)) == sorted(f"{std:.3f}" for _, std in pairs)
+    assert ("do not vary more" if alike else f"{100 * share:.0f} % of the variance") in group.text
+    assert any("{:.3f} ± {:.3f} of".format(*pair) in first.text for pair in pairs)
+    assert re.search(r"citemark_group_noise_squares_total 0\.0*[1-9]", told)
 
 
 def test_the_lists_of_a_run_are_of_what_they_are_named_after(pages):

@@ -13,7 +13,7 @@ from typing import Any, Final
 from citemark_grpo.training.journal import Journal, JournalLine, select_finite
 from citemark_grpo.training.pages import SamplePages
 from citemark_grpo.training.reward import JudgedRollout
-from citemark_schemas import SIGNALS, RubricScore, ScoreResult, Source, metrics_of
+from citemark_schemas import SIGNALS, RubricScore, ScoreResult, Source, group_noise, metrics_of
 
 _log: Final = logging.getLogger(__name__)
 _NAME_LENGTH: Final = 48
@@ -80,8 +80,13 @@ def average_step(rollouts: Sequence[JudgedRollout], names: RubricNames) -> dict[
         means |= {"score/reward": fmean(rewards), "score/reward_std": pstdev(rewards)}
     known = [metrics_of(r.result) for r in rollouts if r.result and r.result.failure is None]
     if known:
-        kept = [name for name in SIGNALS if name != "judge_failed"]
+        # `score/reward_std` is the spread of the step's rewards.
+        kept = [name for name in SIGNALS if name not in ("judge_failed", "reward_std")]
         means |= {f"score/{name}": fmean(each[name] for each in known) for name in kept}
+    judged = ((each.question, each.result) for each in rollouts if each.result)
+    noise = group_noise((group, each.reward, each.reward_std) for group, each in judged)
+    if noise is not None:
+        means["score/group_noise"] = noise
     scores: defaultdict[str, list[float]] = defaultdict(list)
     for rollout in rollouts:
         for rubric in rollout.result.rubrics if rollout.result else ():

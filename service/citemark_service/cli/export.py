@@ -157,6 +157,7 @@ def _flatten(kept: KeptRollout) -> dict[str, Any]:
         "prompts_version": versions.prompts,
         "static_rubrics": versions.static_rubrics,
         **signals,
+        "reward_std": result.reward_std,
         "rubric_reward": result.rubric_reward,
         **judge.model_dump(),
     }

@@ -285,6 +285,7 @@ class KeptClaim(msgspec.Struct, frozen=True):
 class KeptVerdicts(msgspec.Struct, frozen=True):
     """The part of a detail that is decoded for many rollouts at once; the rest is skipped."""
 
+    reward_std: float | None = None  # as answered, not divided by the scale
     rubrics: tuple[KeptRubric, ...] = ()
     claims: tuple[KeptClaim, ...] = ()
 

@@ -160,6 +160,9 @@ class Pipeline:
                 replies=meter.replies,
                 position=position,
             )
+            if result.reward_std is not None:
+                group = rollout.group or (rollout.question, parsed.sources.digest)
+                self._metrics.count_sample(hash((scored.run, scored.step, group)), result)
             if span.is_recording():
                 set_attributes(span, rollout_attributes(scored))
             if self._logs:

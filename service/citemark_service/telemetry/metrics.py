@@ -1,10 +1,11 @@
 """Prometheus metrics. Label values are from closed sets, with their series from the start."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 from importlib.metadata import version
 from typing import Final, Literal, TypeVar, get_args
 
+from cachetools import LRUCache
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.exposition import choose_encoder
 
@@ -31,6 +32,7 @@ _SERVER_GAUGES: Final = {
 }
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180)
 _CHARACTERS = (250, 500, 1000, 1500, 2000, 3000, 4000, 6000, 8000, 12_000, 20_000, 50_000)
+_GROUPS = 4_096  # whose rewards' number and mean are remembered
 _SHARE = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
@@ -39,6 +41,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._groups: LRUCache[Hashable, tuple[int, float]] = LRUCache(_GROUPS)
         self._counter = partial(Counter, namespace=_NAMESPACE, registry=self.registry)
         self._gauge = partial(Gauge, namespace=_NAMESPACE, registry=self.registry)
         self._histogram = partial(Histogram, namespace=_NAMESPACE, registry=self.registry)
@@ -136,6 +139,11 @@ class Metrics:
         self._reward_squares = self._counter("reward_squares", "Sum of squared rewards.")
         text = "Sum of squared lengths of answers."
         self._length_squares = self._counter("answer_characters_squares", text)
+        # The second over the first is `group_noise`, both of the same rewards over their scale.
+        text = "Sum of squared deviations of rewards from the mean of their group."
+        self._group_squares = self._counter("group_reward_squares", text)
+        text = "Sum of squared standard deviations of rewards by the judge's own probabilities."
+        self._noise_squares = self._counter("group_noise_squares", text)
 
     def add_rubrics(self, titles: Iterable[str]) -> None:
         """Create the series of these titles."""
@@ -167,6 +175,19 @@ class Metrics:
 
     def count_retry(self, kind: FailureKind) -> None:
         self._retries[kind].inc()
+
+    def count_sample(self, group: Hashable, result: ScoreResult) -> None:
+        """Add a reward whose noise is known to its group, of which the last `_GROUPS` are kept."""
+        if result.reward is None or result.reward_std is None:
+            return
+        scale = result.knobs.verification_reward
+        reward, (count, mean) = result.reward / scale, self._groups.get(group, (0, 0.0))
+        off = reward - mean
+        mean += off / (count + 1)
+        self._groups[group] = (count + 1, mean)
+        if count:  # each reward but the first is one degree of freedom
+            self._group_squares.inc(off * (reward - mean))
+            self._noise_squares.inc((result.reward_std / scale) ** 2)
 
     def count_rollout(self, result: ScoreResult, *, answer_characters: int) -> None:
         """Count a finished rollout; `answer_characters` is 0 where it has no answer."""

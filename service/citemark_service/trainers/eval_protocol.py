@@ -18,8 +18,8 @@ from citemark_service.trainers.route import Body, Outcome, PostedRollout, Route,
 from citemark_service.trainers.rows import MESSAGES, Row
 from citemark_service.trainers.trainer import Trainer
 
-_COUNTS: Final = frozenset({"claims", "uncited_facts", "fabricated_ids"})
-_UNIT: Final = tuple(name for name in SIGNALS if name not in _COUNTS)
+_BOUNDLESS: Final = frozenset({"reward_std", "claims", "uncited_facts", "fabricated_ids"})
+_UNIT: Final = tuple(name for name in SIGNALS if name not in _BOUNDLESS)
 """Metrics in [0, 1]; releases before 0.3 reject an answer with others."""
 _OWN: Final = frozenset({"messages", "ground_truth", "kwargs"})
 

@@ -179,6 +179,7 @@ class Pages:
             question="" if first is None else first.rollout.question,
             samples=samples,
             advantages=summaries.advantages(samples),
+            noise=summaries.noise_share(samples),
             measures=summaries.measures(samples),
             left=len(rows) - len(samples),
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean, pstdev
 from typing import Final
 
+from citemark_schemas import group_noise
 from citemark_service.ledger.reading import Record, Sample
 from citemark_service.ledger.tables import KeptRubric
 from citemark_service.web.ui.charts import Chart, Curve, Histogram
@@ -135,6 +136,15 @@ def advantages(samples: Sequence[Sample]) -> list[float | None]:
     every = (sample.row["reward"] for sample in samples)
     # Where all rewards are equal, none has an advantage.
     return [r if r is None else (r - centre) / spread if spread else 0.0 for r in every]
+
+
+def noise_share(samples: Iterable[Sample]) -> float | None:
+    """`group_noise` of these samples."""
+    return group_noise(
+        (each.row["group_key"], each.row["reward"] and each.row["reward"] * each.row["scale"],
+         each.verdicts.reward_std)
+        for each in samples
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
