@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-_PIECE: Final = 1024 * 1024
+_MIB: Final = 1024 * 1024
+_PIECE: Final = _MIB // 4
 _SMALL: Final = 64 * 1024
 """Bytes of JSON that are decoded as they are."""
 # Bytes that CPython takes for what such a mark announces: a number and its place in a list, half
@@ -21,9 +22,9 @@ class Bulky(ValueError):
 def refuse_bulky(text: bytes, *, times: int = 6, most: int = 64 * 1024 * 1024) -> Iterator[None]:
     """Raise `Bulky` where `text` has more values than `times` its size, or MiB, can hold.
 
-    `most` bounds that. Yields after each MiB, at which a caller can let others have their turn.
+    `most` bounds that. Yields after each piece, at which a caller can let others have their turn.
     """
-    limit, bytes_so_far = max(times * _PIECE, min(times * len(text), most)), 0
+    limit, bytes_so_far = max(times * _MIB, min(times * len(text), most)), 0
     at, inside = 0, 0
     while len(text) > _SMALL and at < len(text):
         piece = text[at : at + _PIECE]
