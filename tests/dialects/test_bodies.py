@@ -199,6 +199,14 @@ def test_any_body_is_samples_or_an_error_that_names_the_place(body, route):
     assert all(told)
 
 
+@pytest.mark.parametrize("length", range(1024 * 1024 - 60, 1024 * 1024 + 8, 3))
+def test_what_is_odd_is_found_wherever_it_stands(length):
+    odd = b'{"a":"%b\\ud83d\\ude00\\\\ud800\\ud800 NaN","b":[NaN,-Infinity,"c"]}' % (b"x" * length)
+    told = decode_object(odd)
+    assert told["a"][length:] == "\U0001f600\\ud800\ufffd NaN"
+    assert told["b"] == [None, "-Infinity", "c"]
+
+
 @given(st.binary(max_size=60) | BODIES.map(lambda body: json.dumps(body).encode()))
 def test_bytes_are_an_object_or_refused(raw):
     told: object
