@@ -29,7 +29,7 @@ COMPOSE_FILES := docker/compose.yaml docker/compose.dashboards.yaml
 # The tests find these by name.
 VENV_VLLM := .venv-vllm
 VENV_TRAINERS := .venv-trainers
-VLLM_MODELS := .cache/smollm2-8-layers .cache/qwen3-next-tiny
+VLLM_MODELS := .cache/smollm2-as-qwen3 .cache/qwen3-next-tiny
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -150,11 +150,11 @@ class JudgeOverloaded(JudgeError, kind=FailureKind.OVERLOADED):
 
 
 class JudgeServerError(JudgeError, kind=FailureKind.SERVER_ERROR):
-    """A 5xx other than 503."""
+    """A 5xx other than 501 and 503."""
 
 
 class JudgeRejected(JudgeError, kind=FailureKind.REJECTED, retryable=False):
-    """A 4xx other than 408 and 429: the same request will be rejected again."""
+    """501, or a 4xx other than 408 and 429: the same request will be rejected again."""
 
     def __init__(self, message: str, *, status: int | None = None) -> None:
         super().__init__(message)
@@ -179,6 +179,10 @@ class PromptTooLong(JudgeRejected, kind=FailureKind.REJECTED, retryable=False):
             return 0.6
         # Less, for the reply, and since what a cut leaves need not have as few tokens a byte.
         return min(1.0, self.context / self.asked) * 0.95
+
+
+class JudgeCannotRead(JudgeRejected, kind=FailureKind.REJECTED, retryable=False):
+    """The server answers no questions, at least not of this model; the message says what would."""
 
 
 class JudgeTruncated(JudgeError, kind=FailureKind.TRUNCATED):

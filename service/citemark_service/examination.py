@@ -1,6 +1,7 @@
 """Probing a judge's servers, on request and at start-up: grammar, logprobs and prefix cache.
 
 All three calls ask for prose under the grammar of verdicts; a server that ignores it sends prose.
+Where verdicts are read they ask for readings, which must come from the levels.
 They share a long beginning and differ in a long end, as the samples of a group do. Repeating one
 prompt would not do: for a hybrid model vLLM caches the recurrent state where a scheduler step
 ends, which is in the differing part. A repeated prompt hits that state, a group's prompts do
@@ -24,6 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from citemark_service.errors import (
     InvalidVerdict,
+    JudgeCannotRead,
     JudgeError,
     JudgeOverloaded,
     JudgeRejected,
@@ -34,6 +36,7 @@ from citemark_service.errors import (
 )
 from citemark_service.judges.chat import ChatReply, ChatRequest, Message
 from citemark_service.judges.factory import build_judge
+from citemark_service.judges.language.answers import ask_criteria, parse_answers
 from citemark_service.judges.language.grammar import criteria_layout
 from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.judges.language.replies import parse_reply
@@ -91,6 +94,7 @@ def parse_prefix_count(exposition: str) -> PrefixCount | None:
 
 _LAYOUT: Final = criteria_layout(2, quotes=False)
 _SYSTEM: Final = "You describe shelves in plain prose."
+_ASKED: Final = (("quality", "Names each shelf."), ("defect", "Names no river."))
 _ASK: Final = "Describe the first shelf in two sentences of plain prose, without any digit."
 # About 2,900 tokens; the differing part has half as many. Each is longer than one cache block of
 # the known hybrid models.
@@ -115,6 +119,7 @@ class ProbeReport:
     second: CachedTokens
     third: CachedTokens  # what the rest of a group gets
     seconds: tuple[float, ...]  # of each call
+    reads: bool = False  # then `grammar` is what is wrong with the readings
 
     @property
     def cached_share(self) -> float | None:
@@ -131,6 +136,7 @@ async def probe(
     read_count: ReadCount | None,
     deadline: float | None,
     lines: int = SHARED_LINES,
+    least_label_mass: float | None = None,
 ) -> ProbeReport:
     """Make three calls and compare the replies.
 
@@ -139,21 +145,24 @@ async def probe(
         read_count: used where replies do not report cached tokens.
         deadline: `time.monotonic()` value for all calls together, None for no limit.
         lines: length of the shared part, each line about 21 tokens.
+        least_label_mass: of readings, which are asked for where it is given.
 
     Raises `JudgeError` as `JudgePool.complete`; a violation of the grammar is reported instead.
     """
-    shared = _write_shelves(nonce, lines)
+    shared, reads = _write_shelves(nonce, lines), least_label_mass is not None
+    ask = "" if reads else _ASK
     replies: list[ChatReply] = []
     cached: list[CachedTokens] = []
     seconds: list[float] = []
     for number in range(3):
         own = _write_shelves(f"{nonce} part {number}", lines // 2)
-        prompt = f"{shared}\n{own}\n{_ASK}"
+        prompt = f"{shared}\n{own}\n{ask}"
         request = ChatRequest(
             messages=(Message("system", _SYSTEM), Message("user", prompt)),
             constraint=_LAYOUT.constraint,
             max_tokens=_LAYOUT.max_tokens,
-            top_logprobs=8,
+            top_logprobs=0 if reads else 8,
+            questions=ask_criteria(_ASKED, nonce) if reads else (),
             affinity=nonce,  # all to one server, where there are several
         )
         before = await read_count() if read_count else None
@@ -166,13 +175,14 @@ async def probe(
     # By characters, since both parts have about the same characters per token.
     share = (len(_SYSTEM) + len(shared)) / (len(_SYSTEM) + len(prompt))
     return ProbeReport(
-        grammar=next(filter(None, map(_find_violation, replies)), None),
-        logprobs=last.tokens is not None,
+        grammar=next(filter(None, map(partial(_find_violation, least_label_mass), replies)), None),
+        logprobs=reads or last.tokens is not None,
         prompt_tokens=last.usage.prompt_tokens,
         shared_tokens=round(last.usage.prompt_tokens * share),
         second=cached[1],
         third=cached[2],
         seconds=tuple(seconds),
+        reads=reads,
     )
 
 
@@ -191,9 +201,12 @@ def _count_cached(
     return CachedTokens(after.hit - before.hit, "metrics")
 
 
-def _find_violation(reply: ChatReply) -> str | None:
+def _find_violation(least_label_mass: float | None, reply: ChatReply) -> str | None:
     try:
-        parse_reply(reply, _LAYOUT)
+        if least_label_mass is None:
+            parse_reply(reply, _LAYOUT)
+        else:
+            parse_answers([reply.content], _LAYOUT, least_label_mass)
     except (JudgeTruncated, JudgeUnreadable, InvalidVerdict) as error:
         return str(error)
     return None
@@ -224,6 +237,8 @@ class ServerFinding(NamedTuple):
 
 def explain_failure(error: JudgeError) -> ServerFinding:
     match error:
+        case JudgeCannotRead():
+            return ServerFinding("judge", False, f"{error.kind}: {error}")
         case JudgeRejected(status=401 | 403):
             advice = "CITEMARK_JUDGE_API_KEY is the key that it is shown"
         case JudgeRejected(status=404 | 405):
@@ -252,7 +267,9 @@ def explain_failure(error: JudgeError) -> ServerFinding:
 def explain_report(report: ProbeReport, server: str) -> tuple[ServerFinding, ...]:
     times = ", ".join(f"{seconds:.2f}" for seconds in report.seconds)
     grammar = "asked for prose, it replied with verdicts only"
-    if report.grammar is not None:
+    if report.reads:
+        grammar = report.grammar or "its readings are of the levels that it was given"
+    elif report.grammar is not None:
         grammar = (
             f"{report.grammar}; serve vLLM without a reasoning parser; "
             "elsewhere CITEMARK_JUDGE_CONSTRAINT may help"
@@ -308,6 +325,9 @@ async def examine(settings: Settings, *, patience_s: float = 0.0) -> tuple[Serve
                 read_count=partial(read_prefix_count, settings.judge_url) if remote else None,
                 deadline=time.monotonic() + settings.judge_deadline_s,
                 lines=SHARED_LINES if remote else _FEW_LINES,
+                least_label_mass=settings.judge_label_mass
+                if settings.judge_asks == "read"
+                else None,
             )
         except JudgeError as error:
             return (explain_failure(error),)

@@ -121,6 +121,13 @@ class Settings(BaseSettings, Knobs):
     trust_env: bool = False
     """Let calls, with their key or token, take the environment's proxies (`http_proxy`), for which
     clusters have other uses; the client reads this as well."""
+    judge_asks: Literal["write", "read"] = "write"
+    """`read` asks `vllm` servers that have `/v1/systemone` (vLLM from 0.32, SGLang from 0.5.23, for
+    some models) for the probability of each level, a question for each criterion and each digit of
+    a claim or sentence; nothing is written, quotes neither. Without the route calls fail."""
+    judge_label_mass: float = Field(0.5, ge=0, le=1)
+    """Least probability that a model has on the levels of what is read, beside all else that it
+    might say; below it the verdict is a failure."""
     judge_constraint: Literal["auto", "structured_outputs", "json_schema"] = "auto"
     """How the grammar is sent; `auto` is `structured_outputs` for `vllm`, else `json_schema`."""
     judge_top_logprobs: int = Field(8, ge=0, le=20)
@@ -154,7 +161,8 @@ class Settings(BaseSettings, Knobs):
     criteria_per_call: int = Field(12, ge=1)
     """1 is the careful mode: one call per criterion."""
     evidence_quotes: bool = True
-    """Ask for a quote before each criterion's verdict; false saves about 25 tokens each."""
+    """Ask for a quote before each criterion's verdict; false saves about 25 tokens each. There are
+    none where verdicts are read."""
     max_claims: int = Field(40, ge=1)
     """Claims, and as many sentences, judged per rollout; the rest count as unsupported."""
     judge_linger_s: float = Field(3.0, ge=0)

@@ -14,6 +14,19 @@ from support.in_process_judges import CountingJudge
 URLS = ("http://a:1/v1", "http://b:1/v1")
 
 
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"judge": "openai"}, "openai only writes"),
+        ({"judge": "embedded"}, "embedded only writes"),
+        ({"judge": "vllm", "evidence_quotes": True}, "evidence_quotes"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(changed, named):
+    with pytest.raises(SettingsError, match=named):
+        build_judge(Settings(judge_asks="read", **changed), Metrics())
+
+
 def test_an_unknown_judge_is_refused_with_the_names_of_all():
     with pytest.raises(SettingsError, match=f"'gpt' is no judge; known are {', '.join(JUDGES)}"):
         load_settings(judge="gpt")

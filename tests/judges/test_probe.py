@@ -14,12 +14,15 @@ from citemark_service.examination import (
     PrefixCount,
     ProbeReport,
     ReadCount,
+    State,
+    examine,
     parse_prefix_count,
     probe,
     read_prefix_count,
 )
+from support.judge_tasks import by_level
 from support.pooled_judge import pooled
-from support.scripted_judge import Listed, Reply, ScriptedJudge, always, in_turn
+from support.scripted_judge import Listed, Reply, ScriptedJudge, Status, always, in_turn
 from support.scripted_service import listening
 
 VERDICTS = '{"1":0,"2":2}'
@@ -73,6 +76,24 @@ async def test_the_calls_share_a_beginning_and_ask_for_prose_under_a_grammar(sta
     assert 0.5 < common / len(contents[0]) < 0.75
     assert all("prose" in content and "{" not in content for content in contents)
     assert all("regex" in request["structured_outputs"] for request in judge.requests)
+
+
+@pytest.mark.parametrize(
+    ("script", "aspect", "state", "said"),
+    [
+        (by_level(V=1), "grammar", State.OK, "levels"),
+        (by_level(V=1, mass=0.2), "grammar", State.FAILED, "1.0 has 0.2 of the probability"),
+        (always(Status(404, "Not Found")), "judge", State.FAILED, "ASKS=write has them written"),
+    ],
+)
+async def test_a_server_to_be_read_is_probed_by_readings(start_judge, script, aspect, state, said):
+    judge = await start_judge(script)
+    findings = await examine(judge.settings(judge_asks="read", judge_attempts=1))
+    found = {each.aspect: each for each in findings}
+    assert found[aspect].state is state
+    assert said in found[aspect].seen
+    assert "logprobs" not in found or found["logprobs"].works
+    assert all("questions" in request for request in judge.requests)
 
 
 TURNS = counting((0, 0), (4000, 0), (4000, 0), (8000, 100), (9000, 100), (13000, 2100))

@@ -46,13 +46,13 @@ hostile = st.text(st.characters()) | st.sampled_from(
 
 
 def criteria_prompt(task: CriteriaTask, writer: PromptWriter = WRITER, quotes=False) -> list[str]:
-    _, messages = writer.criteria(task, task.criteria, quotes=quotes)
+    messages = writer.criteria(task, task.criteria, quotes=quotes).messages
     return [message.content for message in messages]
 
 
 def claims_prompt(task: CitationTask, writer: PromptWriter = WRITER) -> list[str]:
     """The first of its parts."""
-    _, messages = writer.citations(writer.divide(task)[0])
+    messages = writer.citations(writer.divide(task)[0]).messages
     return [message.content for message in messages]
 
 

@@ -14,7 +14,7 @@ from citemark_schemas import FailureKind
 from citemark_service.app import create_app
 from citemark_service.settings import Settings
 from support.in_process_judges import CountingJudge
-from support.judge_tasks import by_shape, shape_of
+from support.judge_tasks import by_level, by_shape, shape_of
 from support.judged_service import asked_service
 from support.scripted_judge import (
     Answer,
@@ -221,3 +221,14 @@ async def test_a_failed_or_late_neighbour_fails_alone():
     doomed, late = (item["failure"] for item in answer[1:3])
     assert (doomed["kind"], doomed["retryable"]) == (FailureKind.REJECTED, False)
     assert (late["kind"], late["retryable"]) == (FailureKind.DEADLINE, True)
+
+
+async def test_verdicts_that_are_read_make_a_reward_and_unlikely_ones_none():
+    read = by_level(V=2, S=2, U=1, C=1, mass=0.6)
+    asking: dict[str, Any] = {"judge_asks": "read", "evidence_quotes": False}
+    result = await scored(read, **asking)
+    assert result["failure"] is None
+    assert result["reward_std"] > 0
+    failed = await scored(read, **asking, judge_label_mass=0.7)
+    assert failed["failure"]["kind"] == FailureKind.INVALID_VERDICT
+    assert {failed[part] for part in EVERYTHING} == {None}

@@ -1,5 +1,6 @@
 """Tasks for a judge from plain text, and a scripted judge that reads the shape it is shown."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from citemark_service.parsing.answer import read_answer
 from citemark_service.parsing.sources import read_sources
 from citemark_service.score.rollout import parse_rollout
 from citemark_service.telemetry.metrics import CallOutcome, Metrics
-from support.scripted_judge import Reply, Script
+from support.scripted_judge import Answers, Reply, Script
 
 QUESTION = "When did the Alder viaduct open, and what did it cost?"
 TOOL_OUTPUT = """<snippet id=S_1>The Alder viaduct opened to trains in June 1871.</snippet>
@@ -67,6 +68,22 @@ def filled(shape: str, *, quote: str = "", **digits: int) -> str:
 def by_shape(*, quote: str = "", **digits: int) -> Script:
     """Answer each request in its own shape."""
     return lambda request: Reply(filled(shape_of(request), quote=quote, **digits))
+
+
+def by_level(*, mass: float = 0.99, **digits: int) -> Script:
+    """Answer each question with the digit of its letter (V, S, U, C, F), 0 by default, at 0.8."""
+
+    def answer(request: Mapping[str, Any]) -> Answers:
+        read = {}
+        for key, question in request["questions"].items():
+            letter = re.match(r"(?:Claim|Sentence) \S+ above, (\w)", question["instructions"])
+            chosen = digits.get(letter[1] if letter else "V", 0)
+            levels = len(question["criteria"])
+            rest = 0.2 / (levels - 1)
+            read[key] = [0.8 if level == chosen else rest for level in range(levels)]
+        return Answers(read, mass)
+
+    return answer
 
 
 class RetryLog(Metrics):

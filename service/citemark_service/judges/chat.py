@@ -1,9 +1,9 @@
-"""Request and reply of one chat completion, independent of the transport."""
+"""Request and reply of one chat completion or one reading, independent of the transport."""
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -32,6 +32,14 @@ class Constraint:
         return {"response_format": {"type": "json_schema", "json_schema": schema}}
 
 
+class LevelQuestion(NamedTuple):
+    """A question whose answer is one of `levels`, from the lowest; the digits from 0 name them."""
+
+    key: str
+    text: str
+    levels: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
     messages: tuple[Message, ...]
@@ -49,6 +57,18 @@ class ChatRequest:
     common; 0 to send no prime."""
     omits: frozenset[str] = frozenset()
     """Of `settings.OptionalField`."""
+    questions: tuple[LevelQuestion, ...] = ()
+    """Read instead of a written reply; the messages are then the rules and the state."""
+
+    def reading(self, model: str) -> dict[str, Any]:
+        """The body that asks `questions` of vLLM's and SGLang's `/v1/systemone`."""
+        instructions, state = (each.content for each in self.messages)
+        questions = {
+            each.key: {"type": "score", "instructions": each.text, "criteria": each.levels}
+            for each in self.questions
+        }
+        rules = {"model": model, "instructions": instructions}
+        return {**rules, "state": state, "questions": questions}
 
     def payload(self, model: str, **own: Any) -> dict[str, Any]:
         """The request's body: what is the same for every server, and `own` fields of one kind."""

@@ -1,5 +1,6 @@
 """Builders of the judges that run on separate servers: `vllm` and `openai`."""
 
+import logging
 import secrets
 from collections.abc import Iterator, Sequence
 
@@ -12,6 +13,8 @@ from citemark_service.judges.server.pool import JudgePool, RetryPolicy
 from citemark_service.judges.server.server import Endpoint, ServerLimits, Transport
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
+
+_log = logging.getLogger("citemark.judge")
 
 
 def build_vllm(settings: Settings, *, metrics: Metrics, tracer: Tracer) -> LanguageJudge:
@@ -71,14 +74,18 @@ def build_served(
     # A random secret per process: replicas that share none fence their prompts differently.
     shared = settings.nonce_secret
     secret = secrets.token_bytes(16) if shared is None else shared.get_secret_value().encode()
+    reads = settings.judge_asks == "read"
+    if reads and settings.evidence_quotes:
+        _log.info("verdicts are read, so criteria come without quotes; judge_asks=write has them")
     return LanguageJudge(
         pool,
         model=settings.judge_model,
-        writer=PromptWriter(secret=secret, prompt_bytes=prompt_bytes),
+        writer=PromptWriter(secret=secret, prompt_bytes=prompt_bytes, reads=reads),
         metrics=metrics,
         criteria_per_call=settings.criteria_per_call,
         evidence_quotes=settings.evidence_quotes,
         top_logprobs=settings.judge_top_logprobs if top_logprobs is None else top_logprobs,
+        least_label_mass=settings.judge_label_mass,
     )
 
 

@@ -5,12 +5,17 @@ its claims with the uncited sentences (in parts whose sources fit a prompt). Tra
 retried by `JudgePool`; this module retries a *reply*, once. A truncated, unreadable or invalid
 reply is asked for again without quotes; so is one with a quote that the answer does not contain,
 since an invented quote may have influenced the verdict. A second failure is raised.
+
+With a writer that reads, the same prompts end before what is asked, and the server is sent a
+question for each digit instead, 64 a call. Their answers would be the same again, so they are
+never asked for again; and they quote nothing.
 """
 
 import asyncio
 import hashlib
 import logging
 import re
+import sys
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from functools import partial
@@ -30,10 +35,10 @@ from citemark_service.errors import (
     JudgeUnreadable,
     PromptTooLong,
 )
-from citemark_service.judges.chat import ChatRequest, Message
-from citemark_service.judges.language.grammar import Layout
+from citemark_service.judges.chat import ChatReply, ChatRequest
+from citemark_service.judges.language.answers import MOST_QUESTIONS, parse_answers
 from citemark_service.judges.language.ladder import Ladder, Render
-from citemark_service.judges.language.render import PromptWriter, shared_part
+from citemark_service.judges.language.render import Prompt, PromptWriter, shared_part
 from citemark_service.judges.language.replies import ParsedReply, find_quotes, parse_reply
 from citemark_service.judges.server.pool import JudgePool
 from citemark_service.judges.tasks import (
@@ -58,12 +63,12 @@ _log = logging.getLogger("citemark.judge")
 
 
 class _Ask(NamedTuple):
-    """One question to the model; `write(quotes=…)` returns its layout and prompt."""
+    """One question to the model; `write(quotes=…)` returns its prompt."""
 
     question: Question
     writer: PromptWriter
     task: CriteriaTask | CitationTask
-    write: Callable[..., tuple[Layout, tuple[Message, ...]]]
+    write: Callable[..., Prompt]
     meter: Meter
     deadline: float | None
 
@@ -81,16 +86,19 @@ class LanguageJudge(Judge):
         criteria_per_call: int = 12,
         evidence_quotes: bool = True,
         top_logprobs: int = 8,
+        least_label_mass: float = 0.5,
     ) -> None:
         self.pool = pool  # public for probes of the servers
         self._writer = writer
         self._ladder = Ladder(writer)
         self._metrics = metrics
-        self._criteria_per_call = criteria_per_call
-        self._quotes = evidence_quotes
-        self._top_logprobs = top_logprobs
+        # What is read has no part in the other questions of its call.
+        self._criteria_per_call = sys.maxsize if writer.reads else criteria_per_call
+        self._quotes = evidence_quotes and not writer.reads
+        self._top_logprobs = 0 if writer.reads else top_logprobs
+        self._least_label_mass = least_label_mass  # decides whether there is a verdict, not which
         # All that may change a verdict besides its task and the model.
-        facts = (writer.version, criteria_per_call, evidence_quotes, top_logprobs)
+        facts = (writer.version, self._criteria_per_call, self._quotes, self._top_logprobs)
         version = hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
         self.identity = JudgeIdentity(model, version)
 
@@ -139,7 +147,7 @@ class LanguageJudge(Judge):
         except PromptTooLong as refusal:
             uncut = replace(task, cuts=None)
             shorter = await self._shorten(
-                ask, refusal, lambda each: [each.citations(part)[1] for part in each.divide(uncut)]
+                ask, refusal, lambda each: [each.citations(part) for part in each.divide(uncut)]
             )
             return await self._judge_citations(shorter, uncut, meter, deadline)
         scores = reading.scores
@@ -178,13 +186,12 @@ class LanguageJudge(Judge):
         """Every prompt of a first call. Safe in any thread."""
         writer = self._ladder.find_first(self.pool.context).apart()
         words = []
-        for part in _divide(criteria.criteria, self._criteria_per_call):
-            _, messages = writer.criteria(criteria, part, quotes=self._quotes)
-            words.append(Words("criteria", _join(messages)))
+        for few in _divide(criteria.criteria, self._criteria_per_call):
+            prompt = writer.criteria(criteria, few, quotes=self._quotes)
+            words.append(Words("criteria", _join(prompt)))
         if citations is not None:
-            for cited in writer.divide(citations):
-                _, messages = writer.citations(cited)
-                words.append(Words("citations", _join(messages)))
+            parts = writer.divide(citations)
+            words += [Words("citations", _join(writer.citations(each))) for each in parts]
         return tuple(words)
 
     async def check(self) -> None:
@@ -216,7 +223,7 @@ class LanguageJudge(Judge):
         except PromptTooLong as refusal:
             uncut = replace(task, cuts=None)
             shorter = await self._shorten(
-                ask, refusal, lambda each: [each.criteria(uncut, criteria, quotes=self._quotes)[1]]
+                ask, refusal, lambda each: [each.criteria(uncut, criteria, quotes=self._quotes)]
             )
             cut = shorter.cut(uncut)
             return await self._judge_part(shorter, cut, criteria, meter, deadline)
@@ -251,11 +258,12 @@ class LanguageJudge(Judge):
     ) -> ParsedReply:
         """Return a valid reply; after an invalid one ask again, unless this is the `last` try."""
         write = partial(ask.write, quotes=quotes)
-        layout, messages = await asyncio.to_thread(write) if _is_large(ask.task) else write()
+        prompt = await asyncio.to_thread(write) if _is_large(ask.task) else write()
+        layout, messages, questions = prompt
         origin = ask.task.origin
         request = ChatRequest(
             messages=messages,
-            constraint=layout.constraint,
+            constraint=None if questions else layout.constraint,
             max_tokens=layout.max_tokens,
             temperature=temperature,
             top_logprobs=self._top_logprobs,
@@ -264,16 +272,25 @@ class LanguageJudge(Judge):
             affinity=ask.writer.affinity(ask.task),
             shared=shared_part(messages),
         )
+        cut = () if ask.writer is self._writer else ask.writer.find_cuts(ask.task)
+        if questions:
+            starts = range(0, len(questions), MOST_QUESTIONS)
+            parts = [replace(request, questions=questions[n : n + MOST_QUESTIONS]) for n in starts]
+            read = await _gather([self._send(ask, part) for part in parts])
+            replies = [reply.content for reply in read]
+            return replace(parse_answers(replies, layout, self._least_label_mass), cut=cut)
         try:
-            reply = await self.pool.complete(request, meter=ask.meter, deadline=ask.deadline)
-            ask.meter.keep_reply(ask.question, reply.content)
-            cut = () if ask.writer is self._writer else ask.writer.find_cuts(ask.task)
-            return replace(parse_reply(reply, layout), cut=cut)
+            return replace(parse_reply(await self._send(ask, request), layout), cut=cut)
         except (JudgeTruncated, JudgeUnreadable, InvalidVerdict) as error:
             if last:
                 raise
             kind = error.kind
         return await self._ask_again(ask, kind, temperature=RETRY_TEMPERATURE)
+
+    async def _send(self, ask: _Ask, request: ChatRequest) -> ChatReply:
+        reply = await self.pool.complete(request, meter=ask.meter, deadline=ask.deadline)
+        ask.meter.keep_reply(ask.question, reply.content)
+        return reply
 
     async def _ask_again(self, ask: _Ask, kind: FailureKind, *, temperature: float) -> ParsedReply:
         self._metrics.count_retry(kind)
@@ -308,8 +325,12 @@ async def _gather(calls: Sequence[Coroutine[Any, Any, R]]) -> Sequence[R]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _join(messages: Sequence[Message]) -> str:
-    return "\n\n".join(f"[{message.role}]\n{message.content}" for message in messages)
+def _join(prompt: Prompt) -> str:
+    said = [f"[{message.role}]\n{message.content}" for message in prompt.messages]
+    for key, text, levels in prompt.questions:
+        scale = (f"{level}: {meaning}" for level, meaning in enumerate(levels))
+        said.append("\n".join([f"[question {key}]\n{text}", *scale]))
+    return "\n\n".join(said)
 
 
 def _divide(criteria: tuple[Criterion, ...], limit: int) -> list[tuple[Criterion, ...]]:

@@ -8,18 +8,17 @@ for ordinary text, the first prompt is short, too.
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from citemark_service.errors import PromptTooLong
-from citemark_service.judges.chat import Message
-from citemark_service.judges.language.render import PROMPT_BYTES, PromptWriter
+from citemark_service.judges.language.render import PROMPT_BYTES, Prompt, PromptWriter
 from citemark_service.judges.language.texts import size
 
 _STEP = 0.87
 _BYTES_PER_TOKEN = PROMPT_BYTES / 32_768  # of ordinary text, the reply's tokens included
 _LEAST_BYTES = 6_000  # the rules and a little of everything
 
-Render = Callable[[PromptWriter], Iterable[Sequence[Message]]]
+Render = Callable[[PromptWriter], Iterable[Prompt]]
 
 
 class Ladder:
@@ -46,7 +45,7 @@ class Ladder:
 
         def longest(candidate: PromptWriter) -> int:
             prompts = render(candidate.apart())
-            return max(sum(size(each.content) for each in said) for said in prompts)
+            return max(sum(size(each.content) for each in said.messages) for said in prompts)
 
         def find() -> int:
             limit = longest(writer) * refusal.fits

@@ -1,12 +1,14 @@
-"""How an answer and its citations are shown in a prompt. Pure."""
+"""How an answer, its citations and a criterion are shown in a prompt. Pure."""
 
 from collections.abc import Container, Sequence
 from typing import Final
 
+from citemark_schemas import Criterion, Polarity
 from citemark_service.judges.language.texts import clip, neutral, neutral_line
 from citemark_service.parsing.parsed import Answer
 
 ID_BYTES: Final = 80
+KINDS: Final = {Polarity.NEGATIVE: "defect", Polarity.POSITIVE: "quality"}
 _SHOWN_IDS: Final = 12
 _UNDEFINED: Final = "?"  # shown for an invented id, whose text would stand in a tag of our own
 _OPEN, _OPENED, _CLOSE = "\ue000", "\ue001", "\ue002"
@@ -44,3 +46,10 @@ def join_ids(ids: Sequence[str]) -> str:
     shown = [clip(neutral_line(snippet_id), ID_BYTES) for snippet_id in ids[:_SHOWN_IDS]]
     more = len(ids) - len(shown)
     return ",".join(shown) + (f" and {more} more" if more else "")
+
+
+def state_criterion(criterion: Criterion) -> str:
+    """Title and description on one line; no title where the description begins with it."""
+    title, description = neutral_line(criterion.title), neutral_line(criterion.description)
+    repeated = description.startswith(title.rstrip("…"))
+    return description if repeated else f"{title}: {description}"

@@ -10,22 +10,29 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib import resources
 from threading import Lock
+from typing import NamedTuple
 
 from cachetools import FIFOCache
-from jinja2 import DictLoader, Environment, StrictUndefined
 
-from citemark_schemas import Criterion, Polarity, Source, WarningKind
+from citemark_schemas import Criterion, Source, WarningKind
 from citemark_schemas.rollout import conversation_key
-from citemark_service.judges.chat import Message
+from citemark_service.judges.chat import LevelQuestion, Message
+from citemark_service.judges.language.answers import READS_VERSION, ask_citations, ask_criteria
 from citemark_service.judges.language.grammar import (
     GRAMMAR_VERSION,
     Layout,
     citation_layout,
     criteria_layout,
 )
-from citemark_service.judges.language.notation import ID_BYTES, join_ids, render_answer
+from citemark_service.judges.language.notation import (
+    ID_BYTES,
+    KINDS,
+    join_ids,
+    render_answer,
+    state_criterion,
+)
+from citemark_service.judges.language.templates import load_templates
 from citemark_service.judges.language.texts import (
     clip,
     clip_turns,
@@ -63,7 +70,6 @@ _CUT_KINDS = {
     Sentence: WarningKind.ANSWER_CUT,
     str: WarningKind.SOURCES_CUT,
 }
-_KINDS = {Polarity.NEGATIVE: "defect", Polarity.POSITIVE: "quality"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +106,32 @@ class _Shares:
     long: tuple[str, ...]  # ids of those that are over the most for one
 
 
+class Prompt(NamedTuple):
+    """What is asked: for a reply of `layout`, or the questions about each of its digits."""
+
+    layout: Layout
+    messages: tuple[Message, ...]
+    questions: tuple[LevelQuestion, ...] = ()
+
+
 class PromptWriter:
-    """Renders prompts of at most about `prompt_bytes`, fenced with nonces keyed by `secret`."""
+    """Renders prompts of at most about `prompt_bytes`, fenced with nonces keyed by `secret`.
+
+    With `reads` they end before what is asked, which is in their questions.
+    """
 
     def __init__(
-        self, *, secret: bytes, prompt_bytes: int = PROMPT_BYTES, groups: int = _GROUPS
+        self,
+        *,
+        secret: bytes,
+        prompt_bytes: int = PROMPT_BYTES,
+        groups: int = _GROUPS,
+        reads: bool = False,
     ) -> None:
+        self.reads = reads
         self._secret = secret
         self.prompt_bytes = prompt_bytes
-        self._texts, self._environment = _load_templates()
+        self._texts, self._environment = load_templates()
         self._budgets = {}
         for name in ("criteria", "citations"):
             taken = size(self._texts[f"{name}.system.j2"]) + _SCAFFOLD_BYTES
@@ -130,7 +153,7 @@ class PromptWriter:
     def apart(self, prompt_bytes: int | None = None) -> "PromptWriter":
         """A writer of the same prompts with small caches of its own: for another thread or size."""
         most = prompt_bytes or self.prompt_bytes
-        return PromptWriter(secret=self._secret, prompt_bytes=most, groups=4)
+        return PromptWriter(secret=self._secret, prompt_bytes=most, groups=4, reads=self.reads)
 
     @property
     def budget(self) -> Budget:
@@ -143,7 +166,7 @@ class PromptWriter:
 
         Without the conversation's: most prompts have none, and their verdicts stay valid.
         """
-        parts = [GRAMMAR_VERSION, str(self.prompt_bytes)]
+        parts = [GRAMMAR_VERSION, str(self.prompt_bytes), *[READS_VERSION] * self.reads]
         for name, text in sorted(self._texts.items()):
             parts += () if name == f"{_CONVERSATION}.j2" else (name, text)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
@@ -203,21 +226,22 @@ class PromptWriter:
 
     def criteria(
         self, task: CriteriaTask, criteria: Sequence[Criterion], *, quotes: bool
-    ) -> tuple[Layout, tuple[Message, ...]]:
-        """The reply's layout and the prompt for `criteria`, all or a part of the task's.
+    ) -> Prompt:
+        """The prompt for `criteria`, all or a part of the task's.
 
         All static criteria of the task are in the rules, so that the parts share their beginning.
         """
         task = self.cut(task)
         layout = criteria_layout(len(criteria), quotes=quotes)
         group = self._read_group(task)
-        system, tail = self._write_wording(
+        system, tail, questions = self._write_wording(
             task.criteria, task.cuts or (), tuple(criteria), group.nonce, quotes
         )
         answer = render_answer(task.answer, task.sources.by_id, self.budget.answer)
-        return layout, (Message("system", system), Message("user", group.head + answer + tail))
+        user = Message("user", group.head + answer + tail)
+        return Prompt(layout, (Message("system", system), user), questions)
 
-    def citations(self, task: CitationTask) -> tuple[Layout, tuple[Message, ...]]:
+    def citations(self, task: CitationTask) -> Prompt:
         """As `criteria` for a task from `divide`, with the cited snippets in source order."""
         layout = citation_layout(tuple(len(c.ids) for c in task.claims), len(task.sentences))
         group = self._read_group(task)
@@ -244,17 +268,20 @@ class PromptWriter:
             sentences=lines[cut:],
             shape=layout.shape,
         )
-        return layout, (
+        messages = (
             Message("system", self._citation_rules),
             Message("user", group.conversation + user),
         )
+        ids = [claim.ids for claim in task.claims]
+        questions = ask_citations(ids, len(task.sentences), group.nonce) if self.reads else ()
+        return Prompt(layout, messages, questions)
 
     def affinity(self, task: CriteriaTask | CitationTask) -> str:
         """The group's nonce: 8 hex digits, equal for all tasks of a group."""
         return self._read_group(task).nonce
 
     def _fill(self, name: str, **values: object) -> str:
-        return self._environment.get_template(f"{name}.j2").render(values)
+        return self._environment.get_template(f"{name}.j2").render(values, reads=self.reads)
 
     def _word_criteria(
         self,
@@ -263,19 +290,20 @@ class PromptWriter:
         part: tuple[Criterion, ...],
         nonce: str,
         quotes: bool,
-    ) -> tuple[str, str]:
-        """The rules with all static criteria, and the text after the answer."""
+    ) -> tuple[str, str, tuple[LevelQuestion, ...]]:
+        """The rules with all static criteria, the text after the answer, and the questions."""
         known = dict(cuts)
-        stated = {c: _clip(_state_criterion(c), known.get(c)) for c in every}
-        standing = [(_KINDS[c.polarity], stated[c]) for c in every if c.source is Source.STATIC]
+        stated = {c: _clip(state_criterion(c), known.get(c)) for c in every}
+        standing = [(KINDS[c.polarity], stated[c]) for c in every if c.source is Source.STATIC]
         listed = []
         for c in part:
             defined = c.source is Source.STATIC
             text = f"{neutral_line(c.title)} (defined above)" if defined else stated[c]
-            listed.append((_KINDS[c.polarity], text))
+            listed.append((KINDS[c.polarity], text))
         shape = criteria_layout(len(part), quotes=quotes).shape
         _, tail = self._around_answer(nonce, criteria=listed, quotes=quotes, shape=shape)
-        return self._fill("criteria.system", standing=standing), tail
+        questions = ask_criteria(listed, nonce) if self.reads else ()
+        return self._fill("criteria.system", standing=standing), tail, questions
 
     def _around_answer(self, nonce: str, **values: object) -> tuple[str, str]:
         """The criteria prompt before and after its answer; `values` not given are empty."""
@@ -344,19 +372,6 @@ def _count_characters(group: _Group) -> int:
     return max(_GROUP_CHARACTERS, sum(map(len, group.texts.values())))
 
 
-@lru_cache(maxsize=1)
-def _load_templates() -> tuple[Mapping[str, str], Environment]:
-    folder = resources.files("citemark_service.judges.language") / "prompts"
-    texts = {file.name: file.read_text("utf-8") for file in folder.iterdir()}
-    return texts, Environment(
-        loader=DictLoader(texts),
-        autoescape=False,  # noqa: S701 - the output is a prompt; `neutral` is its escaping
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
 def shared_part(messages: Sequence[Message]) -> int:
     """Characters of a criteria prompt's last message before its answer, 0 for a citation prompt.
 
@@ -383,10 +398,3 @@ def _cut_texts(
 
 def _clip(text: str, cut: Cut | None) -> str:
     return text if cut is None else clip(text, cut.most)
-
-
-def _state_criterion(criterion: Criterion) -> str:
-    """Title and description on one line; no title where the description begins with it."""
-    title, description = neutral_line(criterion.title), neutral_line(criterion.description)
-    repeated = description.startswith(title.rstrip("…"))
-    return description if repeated else f"{title}: {description}"

@@ -160,12 +160,16 @@ def weigh_digit(
     if digit not in logprobs:
         return digit / top, None
     highest = max(logprobs.values())  # subtracted, so that `exp` does not underflow to 0 / 0
+    return weigh_levels({each: math.exp(logprobs[each] - highest) for each in logprobs}, top)
+
+
+def weigh_levels(masses: Mapping[int, float], top: int) -> tuple[float, float]:
+    """Mean of level / `top` under the levels' masses, which need not add up to 1, and variance."""
     total = mean = square = 0.0
-    for value, logprob in logprobs.items():
-        mass = math.exp(logprob - highest)
+    for level, mass in masses.items():
         total += mass
-        mean += value * mass
-        square += value * value * mass
+        mean += level * mass
+        square += level * level * mass
     mean /= total
     return mean / top, max(0.0, square / total - mean * mean) / (top * top)
 

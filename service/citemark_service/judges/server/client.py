@@ -10,7 +10,7 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 
-from citemark_service.errors import JudgeRejected, JudgeStopped
+from citemark_service.errors import JudgeCannotRead, JudgeRejected, JudgeStopped
 from citemark_service.judges.chat import ChatRequest, ConstraintStyle, Message
 from citemark_service.judges.server.reply import (
     MAX_REPLY_BYTES,
@@ -23,6 +23,11 @@ from citemark_service.telemetry.traces import trace_headers
 
 _COMPRESSED: Final = (
     "the reply is compressed, which was not asked for; switch that off in the proxy that does it"
+)
+_NO_ROUTE: Final = (404, 405, 501)
+_NO_READS: Final = (
+    "verdicts are read at /v1/systemone, which vLLM has from 0.32 and SGLang from 0.5.23, for some "
+    "models; CITEMARK_JUDGE_ASKS=write has them written and needs neither"
 )
 _ONE_WRITE: Final = 1024 * 1024  # bytes
 
@@ -58,6 +63,8 @@ class HttpTransport:
         # Rare, so the texts are not scanned for lone surrogates before.
         except UnicodeEncodeError:
             body = self._encode(request.without_surrogates())
+        if request.questions:
+            return self._read(body, request.messages)
         return self._exchange("POST", f"{self._base}/chat/completions", body, request.messages)
 
     def list_models(self) -> Coroutine[Any, Any, bytes]:
@@ -68,6 +75,14 @@ class HttpTransport:
         payload = sound.payload(self.endpoint.model)
         asked = msgspec.json.encode({name: payload[name] for name in ("model", "messages")})
         return self._exchange("POST", f"{self._root}/tokenize", asked, sound.messages)
+
+    async def _read(self, body: bytes, prompt: Sequence[Message]) -> bytes:
+        try:
+            return await self._exchange("POST", f"{self._base}/systemone", body, prompt)
+        except JudgeRejected as refusal:
+            if refusal.status not in _NO_ROUTE:
+                raise
+            raise JudgeCannotRead(f"{refusal}; {_NO_READS}", status=refusal.status) from refusal
 
     async def aclose(self) -> None:
         self._closed = True
@@ -102,11 +117,16 @@ class HttpTransport:
         return reply
 
     def _encode(self, request: ChatRequest) -> bytes:
-        payload = request.payload(
-            self.endpoint.model,
-            max_tokens=request.max_tokens,
-            # Reasoning would use up `max_tokens` before the first verdict.
-            chat_template_kwargs={"enable_thinking": False},
+        model = self.endpoint.model
+        payload = (
+            request.reading(model)
+            if request.questions
+            else request.payload(
+                model,
+                max_tokens=request.max_tokens,
+                # Reasoning would use up `max_tokens` before the first verdict.
+                chat_template_kwargs={"enable_thinking": False},
+            )
         )
         if request.constraint is not None:
             payload |= request.constraint.payload(self._style)

@@ -277,6 +277,7 @@ def to_prime(request: ChatRequest) -> ChatRequest:
         request,
         messages=(*before, shared),
         constraint=None,
+        questions=(),
         max_tokens=1,
         temperature=0.0,
         top_logprobs=0,

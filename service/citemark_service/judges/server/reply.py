@@ -48,6 +48,7 @@ _LIMIT: Final = re.compile(
 )
 _INEXACT: Final = re.compile(r"at least \d|\d characters")  # vLLM stops counting at its limit
 _HALF: Final = "\N{REPLACEMENT CHARACTER}"  # for a token that is a part of a character
+_NULL: Final = msgspec.Raw(b"null")
 _UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -64,7 +65,7 @@ class _Choice(msgspec.Struct, gc=False):
     message: _Content
     finish_reason: str | None = None
     error: object = None  # where OpenRouter puts one that came after the reply had begun
-    logprobs: msgspec.Raw = msgspec.Raw(b"null")  # a server's odd bookkeeping costs no verdict
+    logprobs: msgspec.Raw = _NULL  # a server's odd bookkeeping costs no verdict
 
     def tokens(self, content: str) -> tuple[Token, ...] | None:
         try:
@@ -77,9 +78,11 @@ class _Choice(msgspec.Struct, gc=False):
 
 
 class Completion(msgspec.Struct):
-    """The envelope of a reply with status 200."""
+    """The envelope of a reply with status 200: a chat completion, or answers to questions."""
 
     choices: list[_Choice] | None = None
+    answers: msgspec.Raw = _NULL
+    diagnostics: msgspec.Raw = _NULL
     usage: object = None
     error: object = None
 
@@ -88,13 +91,17 @@ class Completion(msgspec.Struct):
         bill = self.usage if isinstance(self.usage, dict) else {}
         return Usage(
             calls=1,
-            prompt_tokens=_read_count(bill, "prompt_tokens"),
+            prompt_tokens=_read_count(bill, "prompt_tokens") or _read_count(bill, "input_tokens"),
             cached_tokens=_read_count(bill.get("prompt_tokens_details"), "cached_tokens"),
-            completion_tokens=_read_count(bill, "completion_tokens"),
+            completion_tokens=_read_count(bill, "completion_tokens")
+            or _read_count(bill, "output_tokens"),
         )
 
     def reply(self, cost: Usage) -> ChatReply:
-        """The first choice, without reasoning. Raises `JudgeUnreadable` if there is no text."""
+        """The answers, or the first choice's text. Raises `JudgeUnreadable` without either."""
+        if self.answers != _NULL:
+            answers = {"answers": self.answers, "diagnostics": self.diagnostics}
+            return ChatReply(msgspec.json.encode(answers).decode(errors="replace"), None, cost)
         if not self.choices:
             raise JudgeUnreadable("the reply has no choices")
         choice = self.choices[0]
@@ -289,7 +296,7 @@ def to_status_error(
     if status in (429, 503):
         wait_s = parse_retry_after(retry_after, now=datetime.now(UTC))
         return JudgeOverloaded(message, retry_after_s=wait_s)
-    if status >= 500:
+    if status >= 500 and status != 501:  # what is not implemented will not be at the next try
         return JudgeServerError(message)
     if status == 408:
         return JudgeTimeout(message)
