@@ -1,19 +1,53 @@
-"""The least that the same bytes cost: a bare route and a bare client, which judge nothing."""
+"""The least that two posts a rollout cost: aiohttp, msgspec and uvloop, which judge nothing."""
 
-from collections.abc import Iterator
+import asyncio
+import gc
+import time
 from pathlib import Path
+from typing import Any, Final
 
-from processes import bare_service, scripted_judge
-from prompts import keep
-from rounds import Spread, bare_round
-from workload import Workload
+import aiohttp
+import msgspec
+import uvloop
+
+_CONNECTIONS: Final = 128
 
 
-def measure(step: Workload, stamps: Iterator[int], *, folder: Path, repetitions: int) -> Spread:
-    """CPU milliseconds a rollout of a service that only passes on what a real one sent."""
-    requests = folder / "floor-requests"
-    answer_bytes = keep(step, next(stamps), requests)
-    with scripted_judge() as judge, bare_service(judge, requests, answer_bytes) as service:
-        bare_round(service, step.batch(next(stamps)))
-        costs = [bare_round(service, step.batch(next(stamps))) for _ in range(repetitions)]
-    return Spread(tuple(1000 * cost / len(step.rollouts) for cost in costs))
+class Floor:
+    """Sends the requests of a step to a judge and reads the replies' JSON, in this process."""
+
+    def __init__(self, judge_url: str, requests: Path) -> None:
+        self._url = f"{judge_url}/chat/completions"
+        self._bodies: list[Any] = list(map(msgspec.json.decode, requests.read_bytes().splitlines()))
+        self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+    def __enter__(self) -> "Floor":
+        self._runner.__enter__()
+        self._session = self._runner.run(_open_session())
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._runner.run(self._session.close())
+        self._runner.close()
+        gc.unfreeze()
+
+    def round(self) -> float:
+        """CPU seconds of all posts at once, and of no rubbish but theirs."""
+        gc.collect()
+        gc.freeze()
+        start = time.process_time()
+        self._runner.run(self._post_all())
+        return time.process_time() - start
+
+    async def _post_all(self) -> None:
+        await asyncio.gather(*map(self._post, self._bodies))
+
+    async def _post(self, body: object) -> None:
+        headers = {"Content-Type": "application/json"}
+        data = msgspec.json.encode(body)
+        async with self._session.post(self._url, data=data, headers=headers) as response:
+            msgspec.json.decode(await response.read())
+
+
+async def _open_session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=_CONNECTIONS))

@@ -51,11 +51,18 @@ class Service:
 
 
 @contextmanager
-def scripted_judge(seconds: float = 0.0, *, keep: Path | None = None) -> Iterator[str]:
-    """The base URL of a judge that answers after `seconds`; it writes requests to `keep`."""
+def scripted_judge(
+    seconds: float = 0.0, *, quote: str = QUOTE, keep: Path | None = None, times: Path | None = None
+) -> Iterator[str]:
+    """The base URL of a judge that answers after `seconds`.
+
+    It writes requests to `keep`, and to `times` when each came.
+    """
     script = str(Path(__file__).with_name("shaped_judge.py"))
-    command = [script, "--seconds", str(seconds), "--quote", QUOTE]
-    with _judge([*command, *(["--keep", str(keep.resolve())] if keep else [])]) as url:
+    command = [script, "--seconds", str(seconds), "--quote", quote]
+    for option, file in (("--keep", keep), ("--times", times)):
+        command += [option, str(file.resolve())] if file else []
+    with _judge(command) as url:
         yield url
 
 
@@ -106,21 +113,6 @@ def running_service(judge_url: str, **settings: object) -> Iterator[Service]:
     table = {**judge, "probe_at_start": False, "ledger": "off", **settings}
     environment = {f"CITEMARK_{name.upper()}": str(value) for name, value in table.items()}
     command = [sys.executable, "-m", "citemark_service", "serve", "--port", "0"]
-    with _served(command, environment) as service:
-        yield service
-
-
-@contextmanager
-def bare_service(judge_url: str, requests: Path, answer_bytes: int) -> Iterator[Service]:
-    """The floor: a route that passes the bytes in `requests` on, and does nothing else."""
-    script = str(Path(__file__).parent / "bare.py")
-    arguments = [judge_url, str(requests), str(answer_bytes)]
-    with _served([sys.executable, script, *arguments], {}) as service:
-        yield service
-
-
-@contextmanager
-def _served(command: list[str], environment: dict[str, str]) -> Iterator[Service]:
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(command, stderr=log, env={**os.environ, **environment})
         try:

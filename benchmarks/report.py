@@ -8,16 +8,30 @@ from rich.table import Table
 from rich.text import Text
 
 KEYS: Final = (
-    "cpu_ms_per_rollout",
-    "rollouts_per_s",
-    "step_wall_s",
-    "step_ideal_s",
-    "judge_calls_per_rollout",
+    *(
+        f"{step}_{what}"
+        for step in ("apart", "grouped")
+        for what in (
+            "floor_ms",
+            "batch_over_floor",
+            "singles_over_floor",
+            "stream_over_floor",
+            "defaults_over_plain",
+            "rollouts_per_s",
+            "calls",
+            "completion_tokens",
+        )
+    ),
+    *(
+        f"{what}_{call}_{way}"
+        for what in ("step_over_ideal", "first_call_ms")
+        for call in ("200ms", "50ms")
+        for way in ("batch", "singles")
+    ),
+    "lone_p99_ms",
     "prompt_tokens_per_rollout",
-    "completion_tokens_per_rollout",
     "prefix_hit_ratio",
     "rss_mb",
-    "loopback_floor_ms",
 )
 """Numbers that are compared from run to run."""
 _MESSAGE: Final = 300

@@ -33,8 +33,10 @@ import reading
 import serving
 import soak
 from report import Broken, Line, record, run_part, table
-from workload import training_step
+from workload import PROMPTS, SAMPLES, training_step
 
+APART_RATIO, GROUPED_RATIO = 4.0, 3.0
+"""CPU over the floor: of rollouts that share nothing, and of groups that share sources."""
 _WIDTH = 118
 Part = tuple[str, Callable[[], Iterator[Line]]]
 
@@ -53,14 +55,27 @@ def arguments(words: list[str]) -> argparse.Namespace:
 def parts(options: argparse.Namespace, folder: Path) -> Iterator[Part]:
     """Everything that is measured, in order."""
     step, stamps, repetitions = training_step(), itertools.count(1), options.repetitions
+    apart = training_step(prompts=PROMPTS * SAMPLES, samples=1)
     many = folder / "million.db"
     few = max(1, repetitions // 2)
     yield "prompts as sent", lambda: prompts.lines(step, stamps, file=folder / "requests")
+    for name, each, ratio in (("apart", apart, APART_RATIO), ("grouped", step, GROUPED_RATIO)):
+        yield (
+            f"rollouts {name} at a judge that answers at once, beside the floor",
+            partial(
+                overhead.lines,
+                name,
+                each,
+                stamps,
+                ratio=ratio,
+                folder=folder,
+                repetitions=repetitions,
+            ),
+        )
     yield (
-        "overhead at a judge that answers at once, and the floor",
-        lambda: overhead.lines(step, stamps, folder=folder, repetitions=repetitions),
+        "rollouts apart at 200 ms a call and at 50",
+        lambda: latency.lines(apart, stamps, folder=folder, repetitions=few),
     )
-    yield "a step at 200 ms a call", lambda: latency.lines(step, stamps, repetitions=few)
     yield (
         "the same with a ledger and without",
         lambda: keeping.lines(

@@ -1,16 +1,18 @@
 """An instant judge in a process of its own: each reply fills in the shape that its prompt shows.
 
     PYTHONPATH=tests python benchmarks/shaped_judge.py [--seconds 0.2] [--quote TEXT] [--keep FILE]
+        [--times FILE]
 
 Prints its base URL, and serves until its standard input ends. Every reply carries log
 probabilities with eight alternatives a token, as vLLM sends them. `--keep` writes each request's
-body as one line.
+body as one line, `--times` the monotonic second at which it was there.
 """
 
 import argparse
 import asyncio
 import re
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
@@ -42,11 +44,14 @@ _REQUEST = msgspec.json.Decoder(_Request)
 class ShapedJudge(ScriptedJudge):
     """Reads no more of a request than its shape, and writes each reply once."""
 
-    def __init__(self, *, seconds: float, quote: str, keep: BinaryIO | None) -> None:
+    def __init__(
+        self, *, seconds: float, quote: str, keep: BinaryIO | None, times: BinaryIO | None
+    ) -> None:
         super().__init__(always(Hang()))
         self._seconds = seconds
         self._quote = quote
         self._keep = keep
+        self._times = times
         self._replies: dict[str, Reply] = {}
         self._written: dict[str | None, bytes] = {}
 
@@ -55,6 +60,9 @@ class ShapedJudge(ScriptedJudge):
         if self._keep is not None:
             self._keep.write(body + b"\n")
             self._keep.flush()
+        if self._times is not None:
+            self._times.write(b"%r\n" % time.monotonic())
+            self._times.flush()
         prompt = _REQUEST.decode(body).messages[-1].content
         shape = prompt[prompt.rindex("\n") + 1 :]
         if shape not in self._replies:
@@ -92,8 +100,11 @@ async def _input_ends() -> None:
 
 async def _serve(options: argparse.Namespace) -> None:
     with ExitStack() as stack:
-        keep = stack.enter_context(options.keep.open("ab")) if options.keep else None
-        judge = ShapedJudge(seconds=options.seconds, quote=options.quote, keep=keep)
+        keep, times = (
+            stack.enter_context(file.open("ab")) if file else None
+            for file in (options.keep, options.times)
+        )
+        judge = ShapedJudge(seconds=options.seconds, quote=options.quote, keep=keep, times=times)
         async with judge:
             sys.stdout.write(judge.url + "\n")
             sys.stdout.flush()
@@ -105,4 +116,5 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=0.0)
     parser.add_argument("--quote", default="")
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--times", type=Path)
     uvloop.run(_serve(parser.parse_args()))

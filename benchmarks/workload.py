@@ -21,6 +21,8 @@ CLAIM_IDS = (1, 1, 2, 1, 2, 1)
 """How many ids each claim of an answer cites."""
 QUOTE = "The records that were found agree on the points below"
 """Stands in every answer, so that a scripted judge can quote it."""
+NEAR_QUOTE = "The records that were found agreed upon the points below"
+"""Nearly the same, as models quote."""
 
 _SEED = 20
 _VOCABULARY = Path(__file__).parents[1] / "LICENSE"

@@ -11,7 +11,9 @@ from rich.console import Console
 
 import hostile
 import keeping
+import latency
 import million
+import overhead
 import reading
 from citemark_service.ledger.database import open_engine
 from citemark_service.ledger.reading import LedgerReader, Place
@@ -96,6 +98,31 @@ def test_a_cost_is_of_rounds_that_stood_side_by_side_and_growth_is_from_the_midd
     assert KEPT.wall_ratio == Reading(KEPT.off, KEPT.on, pages=9).wall_ratio
     assert (KEPT.least_ratio, KEPT.cpu_ms) == (pytest.approx(1.02), pytest.approx(1.0))
     assert SOAK.growth_mb == 1.0
+
+
+def test_slots_are_idle_until_their_first_call_and_between_two():
+    sent = Round(2, 1.0, 0.1, [], sent_at=100.0)
+    pace = latency.Pace(sent, calls=(100.1,) * 64 + (100.5,), call_s=0.2)
+    assert pace.first_call_ms == pytest.approx(100.0)
+    assert pace.ratio == pytest.approx(64 / (65 * 0.2))
+    assert pace.idle == pytest.approx(1 - 0.2 / 0.5)
+
+
+def test_a_step_is_sent_in_every_way_beside_the_floor(tmp_path):
+    step = training_step(prompts=2, samples=1, snippet_characters=200)
+    rows = list(
+        overhead.lines("apart", step, itertools.count(1), ratio=4.0, folder=tmp_path, repetitions=1)
+    )
+    numbers = {row.key: row.value for row in rows if row.key}
+    assert numbers.keys() == {key for key in KEYS if key.startswith("apart_")}
+    assert numbers["apart_floor_ms"] > 0
+    assert numbers["apart_calls"] == 2.0
+    batches, singles = latency.measure(
+        step, itertools.count(9), folder=tmp_path, repetitions=1, call_s=0.05
+    )
+    for pace in (*batches, *singles):
+        assert len(pace.calls) == 4
+        assert pace.first_call_ms > 0
 
 
 def test_what_a_group_shares_ends_where_its_samples_part():
