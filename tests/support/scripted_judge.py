@@ -161,7 +161,13 @@ def _listed(text: str, logprob: float) -> dict[str, Any]:
 class ScriptedJudge:
     """The server. `requests` and `headers` hold what came in, in order of arrival."""
 
-    def __init__(self, script: Script, *, models: Sequence[str] | Status | None = (MODEL,)) -> None:
+    def __init__(
+        self,
+        script: Script,
+        *,
+        models: Sequence[str] | Status | None = (MODEL,),
+        port: int = 0,
+    ) -> None:
         self.script = script
         self.models = models
         self.max_model_len: int | None = None
@@ -174,7 +180,7 @@ class ScriptedJudge:
         self.most_in_flight = 0
         self.abandoned = 0
         """Calls whose client left before it was answered."""
-        self._port = 0
+        self._port = port
         self._changed = asyncio.Event()
         self._server: asyncio.Server | None = None
         self.connections: set[_Connection] = set()

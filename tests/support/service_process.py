@@ -28,7 +28,7 @@ class ServiceProcess:
                 stdin=subprocess.PIPE,
                 stderr=log,
                 cwd=folder,
-                env={**path, **environ, "CITEMARK_PORT": "0"},
+                env={**path, "CITEMARK_PORT": "0", **environ},
             )
         until(lambda: self.popen.poll() is not None or "serving on" in self.log)
         (url,) = re.findall(r"serving on (http://\S+)", self.log)
