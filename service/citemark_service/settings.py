@@ -85,9 +85,11 @@ class Settings(BaseSettings, Knobs):
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid")
 
     host: str = "127.0.0.1"
+    """Address to listen on."""
     port: int = Field(8000, ge=0, le=65535)
-    """0 takes any free port."""
+    """Port to listen on; 0 takes any free one."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged."""
     log_format: Literal["text", "json"] = "text"
     """`json` is one object a line."""
     log_rollouts: bool = False
@@ -112,12 +114,16 @@ class Settings(BaseSettings, Knobs):
     """How long a browser that was told the token may open the pages."""
 
     judge: Annotated[str, AfterValidator(_known_judge)] = "embedded"
-    """`vllm` is any OpenAI-compatible server; `openai` goes through the vendor's SDK."""
+    """`embedded`, `smollm2`, `vllm` (any OpenAI-compatible server) or `openai` (through the
+    vendor's SDK)."""
     judge_url: str = "http://127.0.0.1:8001/v1"
+    """Where `vllm` and `openai` are served."""
     judge_urls: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_list)] = ()
     """Several servers of one model in place of `judge_url`: a JSON list, or commas between."""
     judge_model: str = "Qwen/Qwen3.5-35B-A3B-FP8"
+    """The name that it is served under."""
     judge_api_key: SecretStr | None = None
+    """What its server is sent as the bearer."""
     trust_env: bool = False
     """Let calls, with their key or token, take the environment's proxies (`http_proxy`), for which
     clusters have other uses; the client reads this as well."""
@@ -206,7 +212,7 @@ class Settings(BaseSettings, Knobs):
     """Open at once; fewer where the process may not open as many files. Beyond it those are closed
     that wait for a request, the longest wait first."""
     max_peer_connections: int = Field(4096, ge=1)
-    """Of one address."""
+    """Of one address that is no trusted proxy."""
     max_header_bytes: int = Field(64 * 1024, ge=1024)
     """Of one request's line and headers; beyond it 431."""
     header_timeout_s: float = Field(20.0, gt=0)
@@ -216,6 +222,7 @@ class Settings(BaseSettings, Knobs):
     """Silence between two requests after which a connection is closed. Longer than clients keep
     one, so that they close it: a server that closes first races with the next request."""
     max_body_bytes: int = Field(64 * _MIB, ge=1024)
+    """Of one body that is no stream; of gzip or deflate, what comes out. Beyond it 413."""
     max_decoded_bytes: int = Field(64 * _MIB, ge=1024)
     """What a body's values may take in memory, by an estimate before they are decoded; six times
     its size, or 6 MiB where that is more, are the bound of a smaller body."""

@@ -43,6 +43,8 @@ def test_an_alert_says_how_bad_it_is_and_what_to_do():
         notes = rule["annotations"]
         assert notes["summary"].endswith(".")
         assert len(notes["description"]) > 100
-        assert notes["runbook"] == f"docker/README.md#{name.lower()}"
-    headings = re.findall(r"^### (\w+)$", (DOCKER / "README.md").read_text(), re.MULTILINE)
+        assert notes["runbook"] == f"docs/runbook.md#{name.lower()}"
+    headings = re.findall(
+        r"^## (\w+)$", (DOCKER.parent / "docs" / "runbook.md").read_text(), re.MULTILINE
+    )
     assert sorted(headings) == sorted(alerts())

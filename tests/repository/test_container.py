@@ -114,11 +114,16 @@ def test_compose_pins_its_judge_and_waits_longer_than_a_graceful_stop(services):
     assert grace > Settings.model_fields["stop_grace_s"].default
 
 
-def test_the_readme_serves_the_judge_with_the_same_flags(root, services):
-    lines = re.search(r"vllm serve (?:.*\\\n)*.*", (root / "README.md").read_text())
-    assert lines, "the README shows no `vllm serve` line"
+def test_the_page_of_judges_serves_it_with_the_same_flags(root, services):
+    lines = re.search(r"vllm serve (?:.*\\\n)*.*", (root / "docs" / "judge.md").read_text())
+    assert lines, "docs/judge.md shows no `vllm serve` line"
     shown = shlex.split(lines.group().replace("\\\n", " "))
-    assert shown == services["vllm"]["entrypoint"] + services["vllm"]["command"]
+    assert shown == [
+        *services["vllm"]["entrypoint"],
+        *services["vllm"]["command"],
+        "--port",
+        "8001",
+    ]
 
 
 GUARDED = ("citemark", "prometheus", "grafana")

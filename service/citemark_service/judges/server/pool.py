@@ -212,7 +212,7 @@ class JudgePool:
 class Priming:
     """Sends the shared part of a group's prompts to a server before the first of them.
 
-    With recurrent layers (see the README) a prefix cache has an entry only at the end of a
+    With recurrent layers (see docs/judge.md) a prefix cache has an entry only at the end of a
     prompt, which the next sample's prompt does not reach: the answer differs. A call that ends
     with the shared part puts an entry there. After `wait_s` seconds, or when the prime failed,
     the call goes ahead. With `wait_s` None nothing is primed.
