@@ -85,10 +85,10 @@ class _Address(NamedTuple):
 
 
 def _address(pattern: str, *needs: str) -> _Address:
-    flags = re.IGNORECASE | re.MULTILINE
-    return _Address(re.compile(pattern, flags), tuple(map(word_set, needs)))
+    return _Address(re.compile(pattern, re.MULTILINE), tuple(map(word_set, needs)))
 
 
+# For text in lower case, which is searched several times as fast as any case.
 # Every repetition is possessive or bounded, so that no text causes long backtracking.
 _LATIN = (
     _address(
@@ -252,14 +252,14 @@ _LATIN = (
         r"|assistant|instructions?|question|tool_output|think)\s*+>",
     ),
     _address(
-        r"<\|[\w-]{1,40}\|>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>"
-        r"|<[|｜](?:User|Assistant)[|｜]>",
+        r"<\|[\w-]{1,40}\|>|\[/?inst\]|<</?sys>>|<(?:start|end)_of_turn>"
+        r"|<[|｜](?:user|assistant)[|｜]>",
     ),
 )
 
 _SCRIPTS = (
     _address(
-        r"(?:игнорир|проигнорир|забуд|не\s++учитыва|ігнору)\w{0,6}\s++(?:\w++\s++){0,4}?"
+        r"(?i)(?:игнорир|проигнорир|забуд|не\s++учитыва|ігнору)\w{0,6}\s++(?:\w++\s++){0,4}?"
         r"(?:инструкц|указани|правил|критери|інструкц|вказівк)"
         r"|(?:примечание|сообщение|заметка|внимание|уважаем\w{2}|дорог\w{2}|примітка)[\s,:]++"
         r"(?:\w++\s++){0,2}?(?:оценщик|проверяющ|судь|эксперт|рецензент|оцінювач)"
@@ -307,6 +307,7 @@ def addressed_pieces(text: str) -> tuple[str, ...]:
     folded = shown.replace("*", " ").replace("`", " ")
     if not folded.isascii():
         folded = _OTHERS.sub(lambda run: run[0].translate(_FOLDS), folded)
+    folded = folded.lower()
     sought = [(pattern, folded) for pattern in _possible(_LATIN, folded)]
     if not shown.isascii() and any(start[0] > _LAST_GREEK for start in _word_starts(shown)):
         sought += [(pattern, shown) for pattern in _possible(_SCRIPTS, shown)]

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence, Set
 from itertools import pairwise
 
-from citemark_service.parsing.visible import visible
+from citemark_service.parsing.visible import odd_characters, visible
 
 # What `neutral` may change: all but printable ASCII and line feeds, angle and square brackets,
 # and runs of white space.
@@ -39,8 +39,11 @@ def neutral(text: str) -> str:
     """
     if not _SUSPECT.search(text):  # one pass instead of seven for most texts
         return text
-    text = _SURROGATE.sub("", text).replace("\r\n", "\n")
-    text = visible(_LINE_BREAK.sub("\n", text))
+    odd = odd_characters(text)
+    if _SURROGATE.search(odd) or _LINE_BREAK.search(odd):
+        text = _SURROGATE.sub("", text).replace("\r\n", "\n")
+        text = _LINE_BREAK.sub("\n", text)
+    text = visible(text)
     text = text.replace("<", "‹").replace(">", "›")  # on such text 30 times as fast as translate
     text = _CHAT_TOKEN.sub("[ ", text)
     if any(blank in text for blank in _BLANKS):  # cheaper than the pattern, which needs one
