@@ -87,11 +87,15 @@ _NUMBER: Final = r"\s?\d+(?:[.,]\d+)?"
 _POINTS: Final = rf"[+−–-]?{_NUMBER}[\s-]?(?:points?|pts?\.?)"
 _WEIGHT: Final = rf"(?:{_POINTS}|(?:weight|points?|worth)\W{{0,3}}(?:{_POINTS}|{_NUMBER}%?))"
 _MARK: Final = rf"\s*(?:{_WEIGHT}|[+−–-]{_NUMBER})\s*"
-_WEIGHT_IN_TEXT: Final = re.compile(
-    rf"^\s*(?:[\[(]{_MARK}[\])]|{_MARK}:)"
-    r"|^\s*(?:essential|important|optional) criteri(?:a|on)\s*:"
-    r"|^\s*[\[(](?:essential|important|optional|critical|(?:must|nice to)[ -]have)[\])]"
-    rf"|(?<![=<>+*/^-] )[\[(]{_MARK}[\])][\s.]*$|(?:[:;—–]\s*|\s(?=[+−–-])){_WEIGHT}[\s.]*$",
+_WEIGHT_AHEAD: Final = re.compile(
+    rf"\s*(?:[\[(]{_MARK}[\])]|{_MARK}:|(?:essential|important|optional) criteri(?:a|on)\s*:"
+    r"|[\[(](?:essential|important|optional|critical|(?:must|nice to)[ -]have)[\])])",
+    re.IGNORECASE,
+)
+# One class of characters, none of them a letter, begins it: such a search skips the others fast.
+_WEIGHT_BEHIND: Final = re.compile(
+    rf"[\[(:;—–\s](?:(?<=[\[(])(?<![=<>+*/^-] [\[(]){_MARK}[\])]|(?<=[:;—–])\s*{_WEIGHT}"
+    rf"|(?<=\s)(?=[+−–-]){_WEIGHT})[\s.]*$",
     re.IGNORECASE,
 )
 """As in "[-2] …", "5 points: …", "… (weight: 3)"; a plain number in brackets is a citation."""
@@ -204,7 +208,8 @@ def weight_hint(item: Mapping[str, Any], title: str, statement: str, settled: Se
             if words or isinstance(label, Mapping) or (unsigned and _PITFALL.match(text)):
                 return f"{key} {reprlib.repr(label)} may be a weight or a sign"
     for text in (statement, title):
-        if "low" not in settled and (found := _WEIGHT_IN_TEXT.search(text)):
+        found = _WEIGHT_AHEAD.match(text) or _WEIGHT_BEHIND.search(text)
+        if found and "low" not in settled:
             return f"the text seems to say a weight, {reprlib.repr(found[0].strip())}"
         if unsigned and (found := _DEFECT_IN_TEXT.match(text)):
             return f"the text seems to name a defect, {reprlib.repr(found[0].strip())}"
