@@ -94,7 +94,8 @@ def parse_prefix_count(exposition: str) -> PrefixCount | None:
 
 _LAYOUT: Final = criteria_layout(2, quotes=False)
 _SYSTEM: Final = "You describe shelves in plain prose."
-_ASKED: Final = (("quality", "Names each shelf."), ("defect", "Names no river."))
+_READ_LAYOUT: Final = criteria_layout(1, quotes=False)  # a second question would find the first's
+_ASKED: Final = (("quality", "Names each shelf."),)
 _ASK: Final = "Describe the first shelf in two sentences of plain prose, without any digit."
 # About 2,900 tokens; the differing part has half as many. Each is longer than one cache block of
 # the known hybrid models.
@@ -206,7 +207,7 @@ def _find_violation(least_label_mass: float | None, reply: ChatReply) -> str | N
         if least_label_mass is None:
             parse_reply(reply, _LAYOUT)
         else:
-            parse_answers([reply.content], _LAYOUT, least_label_mass)
+            parse_answers([reply.content], _READ_LAYOUT, least_label_mass)
     except (JudgeTruncated, JudgeUnreadable, InvalidVerdict) as error:
         return str(error)
     return None

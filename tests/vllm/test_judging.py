@@ -6,7 +6,14 @@ from functools import partial
 
 import pytest
 
-from citemark_service.examination import ProbeReport, ReadCount, probe, read_prefix_count
+from citemark_service.examination import (
+    ProbeReport,
+    ReadCount,
+    State,
+    examine,
+    probe,
+    read_prefix_count,
+)
 from citemark_service.judges.factory import build_judge
 from citemark_service.judges.language.judge import LanguageJudge
 from citemark_service.settings import Settings
@@ -75,3 +82,11 @@ async def test_the_counters_agree_with_the_usage(vllm, settings):
     assert after.hit - before.hit == (report.second.tokens or 0) + (report.third.tokens or 0)
     queried = after.queried - before.queried
     assert queried == pytest.approx(3 * report.prompt_tokens, rel=0.05)
+
+
+async def test_a_model_that_vllm_does_not_read_is_found_before_it_judges(hybrid_vllm, settings):
+    asking = {"judge_url": hybrid_vllm.base_url, "judge_asks": "read"}
+    (found,) = await examine(settings.model_copy(update=asking))
+    assert found.state is State.FAILED
+    assert "501" in found.seen
+    assert "CITEMARK_JUDGE_ASKS=write" in found.seen
