@@ -15,23 +15,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from support.judge_tasks import shape_of
-from support.scripted_judge import (
-    CUT,
-    Answer,
-    Hang,
-    Listed,
-    Raw,
-    Reply,
-    Reset,
-    ScriptedJudge,
-    Status,
-)
+from support.scripted_judge import Answer, Hang, Listed, Raw, Reply, Reset, ScriptedJudge, Status
 
 FAULTY = 0.06
 """Share of the calls that fail; as many others are slow."""
 FAULTS: tuple[Answer, ...] = (
     *(Status(code, headers={"retry-after": "0"}) for code in (400, 429, 500, 503)),
-    *(Reset(), Reset(sent=40), CUT, Hang(), Raw(b"<html>Bad gateway</html>")),
+    *(Reset(), Reset(sent=40), Hang(), Raw(b'{"id":"x","choices":[{'), Raw(b"<html>no</html>")),
     Reply("I cannot judge this."),
     Reply(None, finish_reason="content_filter"),
     Reply('{"1":', finish_reason="length"),
