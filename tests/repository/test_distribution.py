@@ -14,8 +14,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-OWN_ENVIRONMENT = {"browser", "train", "train-gpu", "vllm"}
-"""Extras that are installed apart: a browser's driver, and those with a torch of their own."""
+OWN_ENVIRONMENT = {"browser", "docs", "train", "train-gpu", "vllm"}
+"""Extras that are installed apart: a driver of browsers, a generator of pages, and torches."""
 
 PACKAGES = {
     "citemark_schemas",
