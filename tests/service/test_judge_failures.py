@@ -115,7 +115,7 @@ async def test_unusable_logprobs_cost_no_reward_and_are_flagged_and_counted(scri
     async with service(script) as (client, _):
         result = (await client.post("/v1/score", json=ROLLOUT)).json()
         metrics = (await client.get("/metrics")).text
-    assert result["reward"] == plain["reward"]
+    assert (result["reward"], result["reward_std"]) == (plain["reward"], None)
     judged = [*result["rubrics"], *result["claims"], *result["uncited"]]
     assert {tuple(verdict["caveats"]) for verdict in judged} == {("unsure",)}
     (warning,) = result["warnings"]
@@ -135,6 +135,7 @@ HARMLESS = [
 async def test_other_odd_bookkeeping_is_no_matter(script):
     result, plain = await scored(script), await scored(GOOD)
     assert (result["reward"], result["warnings"]) == (plain["reward"], [])
+    assert (result["reward_std"], plain["reward_std"]) == (0.0, None)  # only one has logprobs
 
 
 OPTIONAL = ("logprobs", "temperature", "seed")

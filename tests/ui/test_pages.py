@@ -186,7 +186,7 @@ def test_what_a_judge_doubts_stands_beside_the_rewards_and_their_spread(tmp_path
     with kept_service(tmp_path, DoubtingJudge(EMBEDDED, alike=alike)) as client:
         results = score(client, rows, run="r", step=1, verification_reward=10)
         group, first = page(client, "group?run=r&step=1&group=g"), page(client, "rollout?n=1")
-        told = client.get("/metrics").text
+        told, step = client.get("/metrics").text, page(client, "step?run=r&step=1")
     pairs = [(each["reward"], each["reward_std"]) for each in results]
     share = group_noise(("g", *pair) for pair in pairs)
     assert share is not None
@@ -194,6 +194,7 @@ def test_what_a_judge_doubts_stands_beside_the_rewards_and_their_spread(tmp_path
     noise = next(row.text for row in group.all("tr") if row.text.startswith("Judge's noise"))
     assert sorted(re.findall(r"\d\.\d{3}", noise)) == sorted(f"{std:.3f}" for _, std in pairs)
     assert ("do not vary more" if alike else f"{100 * share:.0f} % of the variance") in group.text
+    assert f"Judge's noise{100 * share:.0f} % of the variance within groups" in step.text
     assert any("{:.3f} ± {:.3f} of".format(*pair) in first.text for pair in pairs)
     assert re.search(r"citemark_group_noise_squares_total 0\.0*[1-9]", told)
 

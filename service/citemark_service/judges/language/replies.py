@@ -187,12 +187,14 @@ def _weigh_menu(token: Token, place: int, top: int) -> dict[int, float]:
     if not alternatives:
         return {}
     logprobs: dict[int, float] = {}
-    for weighed in (*alternatives, token):
+    for weighed in (token, *alternatives):
         if (value := menu.get(weighed.text)) is not None:
             logprob = weighed.logprob
             if logprob is None or not math.isfinite(logprob):
                 return {}
             logprobs[value] = min(logprob, 0.0)  # a probability is at most 1
+            if len(logprobs) == len(menu):  # no other alternative is on it
+                break
     return logprobs
 
 

@@ -147,6 +147,7 @@ class Pages:
         groups = self.view.groups(Place(run=run, step=step), limit=_WIDEST)
         found = [row for row in rows if show in (None, summaries.outcome(row))]
         listed = sorted(found, key=summaries.ORDERS[sort])[:_FILTERED]
+        samples = self.view.samples(rows)
         return self.templates.html(
             "step",
             run=run,
@@ -154,7 +155,8 @@ class Pages:
             sums=sums,
             looked=len(rows),
             distribution=summaries.distribution(rows),
-            rubrics=summaries.rubric_means(self.view.samples(rows)),
+            noise=summaries.noise_share(samples),
+            rubrics=summaries.rubric_means(samples),
             groups=groups,
             sort=sort,
             show=show,
