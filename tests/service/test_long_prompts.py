@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from citemark_service.judges.language.texts import size
-from support.judge_tasks import by_shape
+from support.judge_tasks import by_level, by_shape
 from support.judged_service import asked_service
 from support.scripted_judge import Answer, ScriptedJudge, Status
 
 LIMIT = 32_768
 DIGITS = re.compile(r"\d")
-GOOD = by_shape(V=2, S=2, U=1, C=1)
+GOOD, READ = by_shape(V=2, S=2, U=1, C=1), by_level(V=2, S=2, U=1, C=1)
 NUMBERS = "\n".join(
     " ".join(str(10_000_000 + at * 7919 + column) for column in range(6)) for at in range(700)
 )
@@ -27,7 +27,8 @@ WORDS = {
 
 def tokens_of(request: dict[str, Any]) -> int:
     """A token a digit, as most tokenizers have it, and one for four other bytes."""
-    text = "".join(message["content"] for message in request["messages"])
+    said = [message["content"] for message in request.get("messages", ())]
+    text = "".join(said or [request["instructions"], request["state"]])
     digits = len(DIGITS.findall(text))
     return digits + (size(text) - digits) // 4
 
@@ -42,12 +43,12 @@ class Bounded:
         self.taken: list[dict[str, Any]] = []
 
     def __call__(self, request: dict[str, Any]) -> Answer:
-        asked = tokens_of(request) + request["max_tokens"]
+        asked = tokens_of(request) + request.get("max_tokens", 1)
         if asked > self.limit:
             self.refused += 1
             return Status(400, self.words.format(limit=self.limit, asked=asked))
         self.taken.append(request)
-        return GOOD(request)
+        return READ(request) if "questions" in request else GOOD(request)
 
 
 def rollout(**texts: str) -> dict[str, Any]:
@@ -96,10 +97,11 @@ async def test_claims_whose_sources_do_not_fit_together_are_asked_about_apart():
     assert all(len(claim["judged"]) == 1 for claim in result["claims"])
 
 
-async def test_a_server_that_stops_counting_is_asked_to_tokenize():
+@pytest.mark.parametrize("asks", ["write", "read"])
+async def test_a_server_that_stops_counting_is_asked_to_tokenize(asks):
     words = "maximum context length is {limit} tokens, your prompt has at least 32769 input tokens"
     judge = Bounded(words)
-    async with ScriptedJudge(judge) as server, asked_service(server) as client:
+    async with ScriptedJudge(judge) as server, asked_service(server, judge_asks=asks) as client:
         server.tokenize, server.max_model_len = tokens_of, LIMIT
         asked = rollout(source=NUMBERS, answer=NUMBERS, question=NUMBERS)
         result = (await client.post("/v1/score", json=asked)).json()
