@@ -38,6 +38,7 @@ class Failure(ResponseModel):
     """A judgement that could not be had. The rollout's `reward` is null."""
 
     kind: FailureKind
+    """What went wrong, of a closed set."""
     message: str
     """For people: names the call, the key or the status that failed; no rollout text."""
     retryable: bool
@@ -57,4 +58,6 @@ class Refusal(ResponseModel):
     """A rollout that is not judged; its reward is 0, or the non-stop penalty value."""
 
     kind: RefusalKind
+    """Which rule it broke, of a closed set."""
     message: str
+    """For people; no rollout text."""

@@ -35,11 +35,15 @@ class Snippet(ClosedModel):
     """One source, given structured instead of inside `tool_output`."""
 
     id: Name = Field(min_length=1)
+    """What citations call it."""
     text: str
+    """What the judge checks claims against."""
     paper_id: Name | None = None
     """Ids with one `paper_id` are one citation where `citation_unit` is `paper`."""
     title: str | None = None
+    """Shown above the text."""
     url: str | None = None
+    """Shown above the text; links in an answer name it."""
 
     @property
     def shown(self) -> str:
@@ -64,6 +68,7 @@ class Turn(ClosedModel):
     role: str = Field(min_length=1, max_length=64)
     """`user`, `assistant`, or another speaker's."""
     content: str
+    """The text that was said."""
 
 
 def _add_other_names(schema: dict[str, Any]) -> None:
@@ -119,9 +124,13 @@ class Rollout(Knobs):
     response: str
     """The policy's whole text; only its single `<answer>` block is judged."""
     finish_reason: str | None = None
+    """Why the policy ended; other than `stop` is penalised where `non_stop_penalty` is on."""
     positive_rubrics: PositiveRubrics = ()
+    """What a good answer does: texts or objects."""
     negative_rubrics: NegativeRubrics = ()
+    """Defects, flipped: texts or objects."""
     rubrics: MixedRubrics = ()
+    """Both, told apart by the sign of the weight or by `polarity`."""
     run: RunName | None = None
     """The training run that made it; like `step` and `group` recorded, never judged."""
     step: Step | None = None
@@ -213,6 +222,7 @@ class ScoreRequest(BatchOptions):
     """A batch: its options and its rollouts."""
 
     items: tuple[Rollout, ...]
+    """One or more, at most `CITEMARK_MAX_ITEMS`."""
 
     @field_validator("items")
     @classmethod

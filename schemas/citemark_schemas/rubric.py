@@ -78,11 +78,15 @@ class Criterion(ClosedModel):
     """One thing to judge. A negative criterion is judged for presence and flipped in code."""
 
     title: str = Field(min_length=1)
+    """What results call it."""
     description: str = Field(min_length=1)
+    """What the judge reads."""
     polarity: Polarity = Polarity.POSITIVE
+    """`negative` for a defect."""
     weight: float = Field(1.0, ge=0, le=MOST_WEIGHT, allow_inf_nan=False)
     """Share in the weighted mean, in [0, 1e6]; its sign is spelled by `polarity`."""
     source: Source = Source.INSTANCE
+    """Whether the row brought it or the static set."""
 
     @property
     def key(self) -> tuple[str, str, str]:

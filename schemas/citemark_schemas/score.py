@@ -19,9 +19,13 @@ class RubricScore(ResponseModel, Caveats):
     """One criterion's part in the reward."""
 
     title: str
+    """Of the criterion."""
     polarity: Polarity
+    """`negative` for a defect, whose verdict is flipped."""
     source: Source
+    """Whether the row brought it or the static set."""
     weight: float
+    """Its share in the weighted mean, in [0, 1e6]."""
     raw: Unit
     """The verdict as judged: criterion met, or defect present."""
     score: Unit
@@ -38,6 +42,7 @@ class ClaimScore(ResponseModel, Caveats):
     """One distinct claim; equal claims are merged, with the union of their ids."""
 
     text: str
+    """Without its tag."""
     ids: tuple[str, ...]
     """Every id that the claim wrote, in order of first appearance."""
     fabricated: tuple[str, ...] = ()
@@ -57,6 +62,7 @@ class ClaimScore(ResponseModel, Caveats):
     statements: int = Field(1, ge=1)
     """What the claim counts as in N: 1, or its sentences where nothing of it can be judged."""
     occurrences: int = Field(1, ge=1)
+    """How often the answer makes it, 1 or more."""
     span: Span
     """Half-open character range of the first occurrence's tag in `response`."""
 
@@ -65,7 +71,9 @@ class SentenceScore(ResponseModel, Caveats):
     """One sentence of the answer outside the claim tags."""
 
     text: str
+    """As it stands in the answer."""
     span: Span
+    """Half-open character range in `response`."""
     factual: Unit | None
     """1.0 counts as an uncited fact; None where it was not judged."""
     variance: Unit | None = None
@@ -76,8 +84,11 @@ class CitationScore(ResponseModel):
     """Citation recall, precision and F1, with the counts that they come from."""
 
     recall: Unit
+    """R, in [0, 1]."""
     precision: Unit
+    """P, in [0, 1]."""
     f1: Unit
+    """2PR / (P + R), or 0."""
     score: Unit
     """What enters the reward: `f1`, or `no_claims_score` where there is no factual claim."""
     variance: float | None = None
@@ -90,7 +101,9 @@ class CitationScore(ResponseModel):
     citations: int = Field(ge=0)
     """Σ m, citations written by distinct claims."""
     fabricated: int = Field(ge=0)
+    """Ids that no source has, each once a claim."""
     malformed: int = Field(ge=0)
+    """Claims in tags that cannot be read."""
     duplicates: int = Field(ge=0)
     """Claims that were merged into an equal one."""
 
@@ -121,7 +134,9 @@ class Term(ResponseModel):
     """One summand of the reward: `weight × value`."""
 
     label: str
+    """`rubrics`, `rubrics × format bonus`, `citations`, or the name of the penalty."""
     value: Unit
+    """In [0, 1]."""
     weight: Finite
     """In units of the reward, `verification_reward` included; negative for a penalty."""
     variance: float | None = None
@@ -134,6 +149,7 @@ class ScoreWarning(ResponseModel):
     """Something of the rollout, or of the judge's replies, that could not be taken as it was."""
 
     kind: WarningKind
+    """What it is about, of a closed set."""
     message: str
     """For people; holds no rollout text."""
     count: int = Field(ge=1)
@@ -144,10 +160,15 @@ class JudgeUsage(ResponseModel):
     """What judging this rollout cost."""
 
     model: str
+    """The name of the judge's model."""
     calls: int = Field(0, ge=0)
+    """HTTP calls that were answered; 0 where all was cached."""
     prompt_tokens: int = Field(0, ge=0)
+    """As its server counts them."""
     cached_tokens: int = Field(0, ge=0)
+    """Those among them that its server had already."""
     completion_tokens: int = Field(0, ge=0)
+    """As its server counts them."""
     latency_s: float = Field(0.0, ge=0)
     """Wall seconds from the first call's start to the last call's end, queueing included."""
 
@@ -156,7 +177,9 @@ class Versions(ResponseModel):
     """What must be equal for two rewards to be comparable."""
 
     service: str
+    """Of the package."""
     scoring: str
+    """Of the formula."""
     prompts: str
     """Hash over the judge's prompt templates, or the embedded judge's own version."""
     static_rubrics: str
@@ -176,7 +199,9 @@ class ScoreResult(ResponseModel):
     """One rollout's reward. Exactly one of `reward` and `failure` is null."""
 
     id: str
+    """The rollout's own, or its position in the request."""
     reward: float | None
+    """Null where the judge failed: mask the sample."""
     reward_std: float | None = None
     """Standard deviation of the reward if the judge drew each verdict from its own probabilities,
     independently; to first order. None where there is no reward, and where the probabilities of a
@@ -188,15 +213,23 @@ class ScoreResult(ResponseModel):
     terms: tuple[Term, ...] = ()
     """What `reward` is the sum of; empty where it is null, or 0 because of a refusal."""
     format: FormatReport
+    """What the parser saw."""
     rubrics: tuple[RubricScore, ...] = ()
+    """One entry a criterion, the row's own first."""
     claims: tuple[ClaimScore, ...] = ()
+    """In the order of the answer."""
     uncited: tuple[SentenceScore, ...] = ()
+    """In the order of the answer."""
     citation_style: ReadStyle = "snippet"
     """The notation that was read as citations."""
     warnings: tuple[ScoreWarning, ...] = ()
+    """What could not be taken as it was."""
     refusal: Refusal | None = None
+    """Why nothing was judged, though `reward` is a number."""
     failure: Failure | None = None
+    """Why there is no reward."""
     judge: JudgeUsage
+    """What it cost."""
     cached: bool = False
     """True where every verdict came from the cache."""
     knobs: Annotated[Knobs, BeforeValidator(_drop_unknown_knobs)]
@@ -205,12 +238,14 @@ class ScoreResult(ResponseModel):
     """Hex BLAKE2b-128 over the rollout's judged content: question, sources as given, response,
     finish_reason, criteria. Equal hashes mean the same input."""
     versions: Versions
+    """What the reward depends on besides rollout and knobs."""
 
 
 class ScoreResponse(ResponseModel):
     """One result per item, in the order of the request."""
 
     items: tuple[ScoreResult, ...]
+    """As many as were sent."""
 
 
 class ProblemDetail(ResponseModel):
@@ -219,6 +254,7 @@ class ProblemDetail(ResponseModel):
     loc: str
     """The offending place, as `items[3].positive_rubrics[0].weight`, or `body`."""
     message: str
+    """For people: what is wrong, and the way out."""
 
 
 class Problem(ResponseModel):
@@ -227,7 +263,9 @@ class Problem(ResponseModel):
     error: str
     """A stable name, as `invalid_request`, `too_large`, `overloaded`, `shutting_down`."""
     message: str
+    """For people: what is wrong, and the way out."""
     details: tuple[ProblemDetail, ...] = ()
+    """Each thing that is wrong, where there are several or a place to name."""
 
 
 class StreamLine(ResponseModel):
@@ -236,5 +274,8 @@ class StreamLine(ResponseModel):
     line: int = Field(ge=1)
     """1-based number of the input line that this answers."""
     type: Literal["result", "error"]
+    """Which of the next two is there."""
     result: ScoreResult | None = None
+    """Of a line that was a rollout."""
     error: Problem | None = None
+    """Of a line that was none."""

@@ -54,6 +54,17 @@ def test_every_reference_leads_somewhere(openapi):
     assert {each.removeprefix("#/components/schemas/") for each in references} <= set(components)
 
 
+def test_every_field_is_described(openapi):
+    schemas = openapi["components"]["schemas"]
+    bare = [
+        f"{name}.{field}"
+        for name, schema in schemas.items()
+        for field, told in schema.get("properties", {}).items()
+        if not told.get("description")
+    ]
+    assert bare == []
+
+
 def test_every_refusal_is_a_problem(openapi):
     refusals = [
         response["content"]["application/json"]["schema"]

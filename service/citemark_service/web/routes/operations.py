@@ -19,46 +19,59 @@ _CHECK_TIMEOUT_S = 5.0
 _CHECK_KEPT_S = 2.0
 
 
-class Alive(BaseModel, frozen=True):
+class Alive(BaseModel, frozen=True, use_attribute_docstrings=True):
     """The process answers."""
 
     status: str = "ok"
+    """Always `ok`."""
 
 
 class Ready(BaseModel, frozen=True, use_attribute_docstrings=True):
     """Rollouts can be judged."""
 
     status: str = "ready"
+    """Always `ready`; else the answer is 503."""
     down: tuple[str, ...] = ()
     """Servers of the judge that get no calls at the moment, by host and port."""
 
 
-class RubricSetView(BaseModel, frozen=True):
+class RubricSetView(BaseModel, frozen=True, use_attribute_docstrings=True):
     """One static set as `static_rubrics` names it."""
 
     name: str
+    """What the knob `static_rubrics` calls it."""
     version: str
     """Hash of the criteria; equal versions judge alike."""
     description: str
+    """For people."""
     criteria: tuple[Criterion, ...]
+    """In the order in which they are judged."""
 
 
-class RubricList(BaseModel, frozen=True):
+class RubricList(BaseModel, frozen=True, use_attribute_docstrings=True):
     """All static sets, by name."""
 
     sets: tuple[RubricSetView, ...]
+    """Sorted by name."""
 
 
-class Index(BaseModel, frozen=True):
+class Index(BaseModel, frozen=True, use_attribute_docstrings=True):
     """Where things are."""
 
     service: str = "citemark"
+    """Always `citemark`."""
     version: str
+    """Of the package."""
     judge: str
+    """The name of the judge's model."""
     score: str = "/v1/score"
+    """Where rollouts are posted."""
     stream: str = "/v1/score/stream"
+    """Where endless ones are."""
     rubrics: str = "/v1/rubrics"
+    """Where the static sets are listed."""
     docs: str = "/docs"
+    """Where this API is shown."""
 
 
 def health_router(admission: Admission, judge: Judge, metrics: Metrics) -> APIRouter:
