@@ -1,6 +1,8 @@
 """How much memory JSON takes once it is decoded, told from its text before. Pure; linear time."""
 
 import json
+import reprlib
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -43,10 +45,26 @@ def refuse_bulky(text: bytes, *, times: int = 6, most: int = 64 * 1024 * 1024) -
         yield
 
 
-def loads(text: str) -> Any:
-    """`json.loads`, which refuses what is bulky. Raises `ValueError` and `RecursionError`."""
+class RepeatedKey(ValueError):
+    """An object of JSON has a key twice, of which a decoder would keep the last."""
+
+
+def to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object for `json.loads(…, object_pairs_hook=to_object)`. Raises `RepeatedKey`."""
+    held = dict(pairs)
+    if len(held) < len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise RepeatedKey(f"has the key {reprlib.repr(twice)} twice in one object: keep one")
+    return held
+
+
+def loads(text: str, *, unique: bool = False) -> Any:
+    """`json.loads`, which refuses what is bulky and, on request, a key given twice.
+
+    Raises `ValueError` and `RecursionError`.
+    """
     if len(text) > _SMALL:
         # Whoever reads a text within a row copies the values as well.
         for _ in refuse_bulky(text.encode("utf-8", "surrogatepass"), times=3):
             pass
-    return json.loads(text)
+    return json.loads(text, object_pairs_hook=to_object if unique else None)

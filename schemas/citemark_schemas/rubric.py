@@ -2,11 +2,11 @@
 
 Accepted for `positive_rubrics`, `negative_rubrics` and `rubrics`: a list of strings and objects,
 columns of equal length, lists under `positive` and `negative`, or JSON text of any of these. Of an
-object are read its statement (`STATEMENTS`), `title`, its weight (`weight`, `points` or `score`,
-negative for a defect; 1 without one) and its sign (`polarity`, `sign` or `type`). Any other key
-that could be a weight, a sign, a condition or a nesting is refused, unless the validation context
-lists it under `IGNORED_KEYS`, and so is a text or label that seems to say what no key does: what it
-means would be lost unsaid.
+object are read its statement (`STATEMENTS`) with its `explanation`, `title`, its weight (`weight`,
+`points` or `score`, negative for a defect; 1 where the list has none) and its sign (`polarity`,
+`sign` or `type`). Any other key that could be a weight, a sign, a condition or a nesting is
+refused, unless the validation context lists it under `IGNORED_KEYS`, and so is a text or label that
+seems to say what no key does: what it means would be lost unsaid.
 """
 
 import difflib
@@ -19,7 +19,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
-from citemark_schemas.bulk import Bulky, loads
+from citemark_schemas.bulk import Bulky, RepeatedKey, loads
 from citemark_schemas.cells import rows_in
 from citemark_schemas.model import ClosedModel
 from citemark_schemas.weights import (
@@ -46,6 +46,7 @@ STATEMENTS: Final = (
     "requirements", "text", "name",
 )  # fmt: skip
 """Where the text of a criterion stands, strongest first."""
+_EXPLANATION: Final = "explanation"
 _TITLES: Final = ("title", "name", "criterion")
 _BYSTANDERS: Final = frozenset({"id", "source", *LABELS})  # and whatever ends in "_id"
 _LISTS: Final = ("rubrics", "criteria")
@@ -53,7 +54,7 @@ _LISTS: Final = ("rubrics", "criteria")
 _VERDICT: Final = frozenset({"raw", "score", "evidence", "evidence_found"})
 """What our own results say of a criterion beside its fields; `raw` distinguishes them."""
 _TEXTS: Final = frozenset({*STATEMENTS, *_TITLES})
-RUBRIC_KEYS: Final = _TEXTS | {*WEIGHTS, *SIGNS}
+RUBRIC_KEYS: Final = _TEXTS | {_EXPLANATION, *WEIGHTS, *SIGNS}
 """What is read of a criterion."""
 _LONGEST_NAME: Final = 1 + max(map(len, RUBRIC_KEYS))
 _NEAR: Final = 0.82  # "wieght" is .83 from "weight", "rubric_id" .80 from "rubric_item"
@@ -96,16 +97,18 @@ class Criterion(ClosedModel):
 
 def _decode(value: Any) -> Any:
     """Undo the levels of JSON in a string: some data sets store the list as text."""
+    if isinstance(value, bytes):  # JSON in a column of Parquet
+        value = value.decode("utf-8", "replace")
     for _ in range(_STRINGS_WITHIN):
         if not isinstance(value, str):
             break
         if not value.strip():
             return None  # an empty cell of a table
         try:
-            value = loads(value)
+            value = loads(value, unique=True)
         except RecursionError as error:
             raise ValueError("is nested too deeply") from error
-        except Bulky:
+        except (Bulky, RepeatedKey):
             raise
         except ValueError as error:
             way = "write a list of rubrics, one text or object for each"
@@ -209,34 +212,38 @@ def _read_criterion(
     if isinstance(item, str):
         item = _read_text(item)
     if not isinstance(item, Mapping):
-        told = "must be a string or an object with 'description' and 'weight'"
+        told = "must be a text or an object with 'description' and 'weight'"
         raise ValueError(f"{told}, not {reprlib.repr(item)}")
     item = {
         str(key): value
         for key, value in item.items()
-        if str(key) not in ignored and (key in WEIGHTS or not _is_empty(value))
+        if str(key) not in ignored
+        and not (_is_empty(value) and not (key in WEIGHTS and isinstance(value, float)))
     }
     title, statement = _read_statement(item)
+    explanation = _text(item, _EXPLANATION) or ""
     scale, weight = read_weight(item)
     sign = read_sign(item, SETTLED[scale is not None, weight < 0]) or fixed
     sign = sign or (Polarity.NEGATIVE if weight < 0 else None)
     settled = SETTLED[scale is not None, sign is not None]
     # A statement or title that is no text is a nesting like any other.
-    nested = (key for key in item if key in _TEXTS and not isinstance(item[key], str))
+    texts = _TEXTS | {_EXPLANATION}
+    nested = (key for key in item if key in texts and not isinstance(item[key], str))
     bystanders = _BYSTANDERS | _VERDICT if "raw" in item else _BYSTANDERS
     _refuse_unread(item, (RUBRIC_KEYS | bystanders).difference(nested), settled)
-    if hint := weight_hint(item, title, statement, settled):
+    if hint := weight_hint(item, (statement, explanation, title), settled):
         raise ValueError(
             f"{hint}: write an object with 'weight' (negative for a defect) or "
             "'polarity' beside the text"
         )
     if weight < 0 and sign is Polarity.POSITIVE:
-        raise ValueError(f"has negative {scale} but is a positive criterion")
+        way = "let its weight or its sign say which it is"
+        raise ValueError(f"has negative {scale} but is a positive criterion: {way}")
     if fixed is not None and sign is not fixed:
         raise ValueError(f"contradicts its place among the {fixed.value} rubrics")
     criterion = {
         "title": title or _make_title(statement),
-        "description": statement,
+        "description": f"{statement}: {explanation}" if explanation else statement,
         "weight": abs(weight),
         "polarity": sign or Polarity.POSITIVE,
     }
@@ -322,11 +329,16 @@ def _read_rubrics(value: Any, fixed: Polarity | None, ignored: Set[str]) -> list
         except ValueError as error:
             raise ValueError(f"item {position}: {error}") from error
         criteria.append(criterion)
-        scales.setdefault(scale, position)
-    scale = next((key for key in WEIGHTS[1:] if key in scales), None)
-    if scale is not None and None in scales:
+        # A text, or a criterion made in code, weighs 1 beside a `weight`.
+        lacks = scale is None and not isinstance(item, Mapping)
+        scales.setdefault("" if lacks else scale, position)
+    scale = next((key for key in WEIGHTS if key in scales), None)
+    without = [
+        scales[key] for key in (None, "") if key in scales and (key is None or scale != "weight")
+    ]
+    if scale is not None and without:
         raise ValueError(
-            f"item {scales[None]}: has no {scale}, while item {scales[scale]} has: write an object "
+            f"item {min(without)}: has no {scale}, while item {scales[scale]} has: write an object "
             f"with {scale!r} beside the text"
         )
     return criteria
@@ -347,9 +359,9 @@ _ITEM_SCHEMA: Final = {
             "properties": {
                 "title": {"type": "string"},
                 **{key: {"type": "string"} for key in STATEMENTS},
-                **{key: {"type": "number"} for key in WEIGHTS},
+                **{key: {"type": ["number", "string"]} for key in WEIGHTS},
                 "polarity": {"enum": ["positive", "negative"]},
-                "sign": {"enum": ["+", "-"]},
+                "sign": {"enum": ["+", "-", 1, -1]},
                 "type": {"type": "string"},
             },
         },

@@ -7,12 +7,13 @@ condition or a nesting, `weight_hint` what title, tags and text say where neithe
 
 import re
 import reprlib
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
+from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
 
-from citemark_schemas.bulk import Bulky, loads
+from citemark_schemas.bulk import Bulky, RepeatedKey, loads
 
 WEIGHTS: Final = ("weight", "points", "score")
 SIGNS: Final = ("polarity", "sign", "type")
@@ -34,6 +35,10 @@ class Polarity(StrEnum):
 POLARITIES: Final = {
     **dict.fromkeys(("positive", "pos", "plus", "+"), Polarity.POSITIVE),
     **dict.fromkeys(("negative", "neg", "minus", "-", "−", "–"), Polarity.NEGATIVE),
+}
+_UNITS: Final = {
+    **dict.fromkeys(("1", "+1", "1.0"), Polarity.POSITIVE),
+    **dict.fromkeys(("-1", "−1", "-1.0"), Polarity.NEGATIVE),
 }
 # These may be a sign or a weight as well, but which is a guess.
 _SIGN_WORDS: Final = frozenset({
@@ -104,13 +109,14 @@ _DEFECT_IN_TEXT: Final = re.compile(
     r"|[\[(](?:pitfall|neg(?:ative)?|penalty|deduction|[−–-])[\])])",
     re.IGNORECASE,
 )
+_NUMERAL: Final = re.compile(r"[+−-]?(?:\d{1,9}(?:\.\d{0,17})?|\.\d{1,17})", re.ASCII)
 _PITFALL: Final = re.compile(r"pitfalls?\b", re.IGNORECASE)
 
 
 def json_in(text: str) -> Any:
     try:
-        return loads(text)
-    except Bulky:
+        return loads(text, unique=True)
+    except (Bulky, RepeatedKey):
         raise
     except (ValueError, RecursionError):
         return None
@@ -121,28 +127,34 @@ def read_weight(item: Mapping[str, Any]) -> tuple[str | None, float]:
     given = {key: item[key] for key in WEIGHTS if key in item}
     if "raw" in item or (given.get("weight") is not None and _is_verdict(given.get("score"))):
         given.pop("score", None)
-    values = {key: value for key, value in given.items() if value is not None}
+    values = {key: _to_number(key, value) for key, value in given.items()}
     for key, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError(f"{key} must be a number, not {reprlib.repr(value)}")
         # That of `weight` has a place of its own in the criterion. NaN is not below either.
         if key != "weight" and not abs(value) <= MOST_WEIGHT:
             told = f"finite and at most {MOST_WEIGHT:.0f}, not {reprlib.repr(value)}"
             raise ValueError(f"{key} must be {told}")
-    empty = next((key for key in given if key != "weight"), None)
-    if empty and not values:
-        raise ValueError(f"{empty} is null: write its number, or leave the criterion out")
     if len(set(values.values())) > 1:
         raise ValueError(f"has two weights, {_pairs(values)}; keep one")
     return next(iter(values.items()), (None, 1.0))
+
+
+def _to_number(key: str, value: object) -> int | float:
+    """A number, also as text or a decimal of a table. Raises `ValueError`."""
+    if isinstance(value, str) and _NUMERAL.fullmatch(value.strip()):
+        return float(value.strip().replace("−", "-"))
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{key} must be a number, not {reprlib.repr(value)}")
+    return value
 
 
 def _is_verdict(score: Any) -> bool:
     return isinstance(score, int | float) and 0 <= score <= 1
 
 
-def _pairs(given: Mapping[str, Any]) -> str:
-    return " and ".join(f"{key} {value!r}" for key, value in given.items())
+def _pairs(given: Mapping[str, object]) -> str:
+    return " and ".join(f"{key} {value}" for key, value in given.items())
 
 
 def read_sign(item: Mapping[str, Any], settled: Set[str]) -> Polarity | None:
@@ -152,9 +164,9 @@ def read_sign(item: Mapping[str, Any], settled: Set[str]) -> Polarity | None:
         if key not in item:
             continue
         value = item[key]
-        word = value.strip().casefold() if isinstance(value, str) else value
-        if isinstance(word, str) and word in POLARITIES:
-            given[key] = POLARITIES[word]
+        word = "" if isinstance(value, bool) else str(value).strip().casefold()
+        if word in POLARITIES or (word in _UNITS and key != "type"):
+            given[key] = POLARITIES.get(word) or _UNITS[word]
         # A `type` is often a kind of another sort.
         elif key != "type" or could_matter(key, value, settled):
             way = "or be named in CITEMARK_IGNORED_RUBRIC_KEYS"
@@ -194,20 +206,20 @@ def _words_of_weight(text: str) -> Set[str]:
     return words if words <= _SIGN_WORDS | _DEGREES | _ANSWERS else frozenset()
 
 
-def weight_hint(item: Mapping[str, Any], title: str, statement: str, settled: Set[str]) -> str:
-    """What labels and text seem to say of a weight or a sign that is not given; empty for nothing.
+def weight_hint(item: Mapping[str, Any], texts: Sequence[str], settled: Set[str]) -> str:
+    """What labels and texts seem to say of a weight or a sign that is not given, empty for nothing.
 
-    `title` is empty where the statement is its own.
+    The last of the texts is the title, empty where the statement is its own.
     """
     unsigned = "bad" not in settled
-    labels = {"title": title, **{key: item[key] for key in LABELS if key in item}}
+    labels = {"title": texts[-1], **{key: item[key] for key in LABELS if key in item}}
     for key, value in labels.items():
         for label in value if isinstance(value, list) else [value]:
             text = label.strip() if isinstance(label, str) else ""
             words = _words_of_weight(text[:_LABEL_CUT]) - settled
             if words or isinstance(label, Mapping) or (unsigned and _PITFALL.match(text)):
                 return f"{key} {reprlib.repr(label)} may be a weight or a sign"
-    for text in (statement, title):
+    for text in texts:
         found = _WEIGHT_AHEAD.match(text) or _WEIGHT_BEHIND.search(text)
         if found and "low" not in settled:
             return f"the text seems to say a weight, {reprlib.repr(found[0].strip())}"

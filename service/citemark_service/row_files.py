@@ -5,6 +5,7 @@ What a file is, is read off its first bytes, never off its name; all but Parquet
 
 import gzip
 import io
+import json
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +19,7 @@ import click
 import msgspec
 from pydantic_core import from_json
 
+from citemark_schemas.bulk import RepeatedKey, to_object
 from citemark_service.errors import DataError
 
 STDIN: Final = Path("-")
@@ -264,6 +266,9 @@ def parse_line(number: int, line: bytes | None) -> Numbered:
     try:
         # Unlike `json`, it rejects lone surrogates, which a request could not be encoded with.
         row = from_json(line)
+        json.loads(line, object_pairs_hook=to_object)
+    except RepeatedKey as error:
+        return Numbered(place, None, str(error))
     except ValueError as error:
         return Numbered(place, None, f"is not JSON: {error}")
     if not isinstance(row, dict):

@@ -115,6 +115,7 @@ def test_bad_lines_are_named_by_number_and_the_rest_is_read(tmp_path: Path) -> N
     ("raw", "told"),
     [
         (b"[1]\n{}\n", ["line 1: is not a JSON object", "line 2: "]),
+        (b'{"rubrics": [], "rubrics": [""]}\n', ["line 1: has the key 'rubrics' twice"]),
         (b'[{"a": 1}, 2]', ["item 1: ", "item 2: is not a JSON object"]),
         (b'[{"a": 1}, {"a"', ["line 1: begins a JSON array that is broken: "]),
         (b"[" * 100_000, ["line 1: begins a JSON array that is broken: "]),

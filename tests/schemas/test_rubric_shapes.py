@@ -1,6 +1,7 @@
 """The rubric shapes that real rows carry."""
 
 import json
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -78,6 +79,13 @@ def read(*items, **context) -> list[tuple[str, float, str]]:
         ({"weight": 2, "score": 0.5}, 2, "positive"),  # a verdict beside a weight
         ({"weight": 2, "raw": 0.2, "score": -1, "evidence_found": True}, 2, "positive"),
         ({"weight": 2, "points": 2.0}, 2, "positive"),
+        ({"points": None, "score": None}, 1, "positive"),  # a table fills each row's columns
+        ({"weight": "-5"}, 5, "negative"),
+        ({"points": " 2.5 "}, 2.5, "positive"),
+        ({"score": Decimal(-3)}, 3, "negative"),
+        ({"sign": -1}, 1, "negative"),
+        ({"polarity": "-1", "weight": 2}, 2, "negative"),
+        ({"polarity": 1}, 1, "positive"),
         ({"type": "negative"}, 1, "negative"),
         ({"type": "adaptive", "rubric_id": 12}, 1, "positive"),
         ({"sign": "-", "points": 4}, 4, "negative"),
@@ -127,6 +135,7 @@ def test_weights_and_signs_are_read_under_each_key(item, weight, polarity):
         {"positive": [{"name": "a", "weight": 2}], "Negative": ["b"]},
         [json.dumps({"description": "a", "weight": 2}), json.dumps({"text": "b", "score": -1})],
         json.dumps(json.dumps([{"name": "a", "score": 2}, {"name": "b", "score": -1}])),
+        json.dumps([{"name": "a", "score": 2}, {"name": "b", "score": -1}]).encode(),
     ],
 )
 def test_each_structure_gives_the_same_criteria(value):
@@ -146,6 +155,10 @@ def test_numbers_and_brackets_of_a_statement_are_its_own(text):
     assert read([text]) == [(text, 1, "positive")]
     marked = f"[+2] {text}"
     assert read([{"description": marked, "weight": 3}]) == [(marked, 3, "positive")]
+
+
+def test_an_explanation_is_judged_with_its_statement():
+    assert read([{"text": "Swims", "explanation": "At sea"}]) == [("Swims: At sea", 1, "positive")]
 
 
 def test_a_name_or_criterion_beside_a_statement_is_its_title():
@@ -226,15 +239,21 @@ NAN = float("nan")
         ("rubrics", {"criterion": ["a"], "points": [1, 2]}, "", "not equally long"),
         ("rubrics", {"criteria": [{"text": "a"}], "max": 3}, "", "'max' may be a weight"),
         ("positive_rubrics", {"negative": ["a"]}, "", "contradicts its place"),
-        ("rubrics", ["ok", 3], "", "item 1: must be a string or an object"),
+        ("rubrics", ["ok", 3], "", "item 1: must be a text or an object"),
         ("rubrics", [{"texts": "d"}], "", NO_TEXT),
         ("rubrics", [" "], "", NO_TEXT),
-        ("rubrics", [{"description": "d", "weight": "2"}], "", NO_NUMBER),
+        ("rubrics", [{"description": "d", "weight": "two"}], "", NO_NUMBER),
         ("rubrics", [{"description": "d", "weight": True}], "", NO_NUMBER),
         ("rubrics", [{"description": "d", "weight": 1e400}], ".0.weight", "finite"),
         ("rubrics", [{"description": "d", "points": NAN}], "", "item 0: points must be finite"),
         ("rubrics", [{"description": "d", "points": 1e9}], "", "points must be finite and at most"),
-        ("rubrics", [{"description": "d", "points": None}], "", "points is null: write its number"),
+        ("rubrics", [{"text": "c", "points": 2}, {"text": "d", "points": None}], "",
+         "item 1: has no points, while item 0 has"),
+        ("rubrics", [{"text": "c", "weight": None}, {"text": "d", "weight": 5}], "",
+         "item 0: has no weight, while item 1 has"),
+        ("rubrics", '[{"text": "c", "weight": 5, "weight": -5}]', "", "has the key 'weight' twice"),
+        ("rubrics", ['{"text": "c", "weight": 5, "weight": -5}'], "", "has the key 'weight' twice"),
+        ("rubrics", [{"text": "c", "explanation": ["a"]}], "", "'explanation' may be a weight"),
         ("rubrics", ["c", {"description": "d", "points": 2}], "", "item 0: has no points, while"),
         ("rubrics", [{"text": "c", "score": 2}, {"text": "d"}], "", "item 1: has no score, while"),
         ("rubrics", {"rubrics": ["a", "b"], "points": [5, -8]}, "", "'points' may be a weight"),
@@ -244,7 +263,7 @@ NAN = float("nan")
         ("rubrics", "[{'text': 'x', 'weight': -3}]", "", "must be written by json.dumps"),
         ("rubrics", ["a", "{'text': 'x', 'weight': -3}"], "", "item 1: begins like an object"),
         ("rubrics", ['{"text": "x", "weight": -3'], "", "must be written by json.dumps"),
-        ("rubrics", ['["x", "y"]'], "", "must be a string or an object"),
+        ("rubrics", ['["x", "y"]'], "", "must be a text or an object"),
         ("rubrics", [{"criterion": {"text": "a"}}], "", "criterion must be text, not {'text': "),
         ("rubrics", [{"criterion": "a", "subcriteria": ["b"]}], "", "'subcriteria' may be a"),
         ("rubrics", ["Pitfall Criteria: Does not mention it"], "", "to name a defect, 'Pitfall"),

@@ -40,6 +40,9 @@ def invalid(response: httpx.Response) -> list[str]:
         ({"snippets": ["t"] * 5001}, "items[2]"),
         ({"conversation": [{"role": "user", "content": "t"}] * 5001}, "items[2]"),
         ({"rubrics": ["t"] * 2001}, "rubrics"),
+        ({"rubrics": ["t", "t"]}, "items[2].rubrics"),
+        ({"positive_rubrics": ["t"], "negative_rubrics": ["t"]}, "items[2].rubrics"),
+        ({"rubrics": [{"text": "t", "weight": n} for n in (3, -3)]}, "items[2].rubrics"),
         ({"rubrics": "[" + "[]," * 400_000 + "[]]"}, "rubrics"),
         ({"rubrics": ["t", {"description": "t", "x": "[" + "[]," * 400_000 + "[]]"}]}, "rubrics"),
         (

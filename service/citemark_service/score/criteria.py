@@ -13,6 +13,11 @@ def check_rollout(rollout: Rollout, knobs: Knobs, library: RubricLibrary) -> Non
             or `non_stop_penalty` without a `finish_reason`; the message names the field.
     """
     choose_criteria(rollout, find_static_set(library, knobs))
+    seen: dict[tuple[str, str], Criterion] = {}
+    for criterion in rollout.criteria:
+        if (first := seen.setdefault(criterion.key[1:], criterion)) is not criterion:
+            how = "" if first.polarity == criterion.polarity else ", with either sign"
+            raise _invalid("rubrics", f"{criterion.title!r} is given twice{how}: keep one")
     if knobs.non_stop_penalty and rollout.finish_reason is None:
         raise _invalid("finish_reason", "is needed where non_stop_penalty is true")
 
@@ -37,7 +42,9 @@ def choose_criteria(rollout: Rollout, static: RubricSet | None) -> tuple[Criteri
     for criterion in rollout.criteria + (static.criteria if static else ()):
         first = chosen.setdefault(criterion.key, criterion)
         if first.weight != criterion.weight:
-            raise _invalid("rubrics", f"{criterion.title!r} is given twice, with other weights")
+            raise _invalid(
+                "rubrics", f"{criterion.title!r} is given twice, with other weights: keep one"
+            )
     if not any(criterion.weight for criterion in chosen.values()):
         raise _invalid("rubrics", "no criterion with a weight above 0, and no static set")
     return tuple(chosen.values())

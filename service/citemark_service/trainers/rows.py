@@ -43,7 +43,7 @@ FIELDS: Final[Mapping[str, Shape]] = {
 
 JUDGED: Final = frozenset(FIELDS) - {"id", "group"}
 """Those of which a row may not say two things."""
-_CRITERION: Final = RUBRIC_KEYS | {"Handle", "explanation", "options", "scale_type", "sub_tasks"}
+_CRITERION: Final = RUBRIC_KEYS | {"Handle", "options", "scale_type", "sub_tasks"}
 _READ_IN: Final[Mapping[str, Set[str]]] = {
     **dict.fromkeys(("snippets", "documents", *FAINT), DOCUMENT_KEYS),
     **dict.fromkeys(
