@@ -1,12 +1,17 @@
 """What a request says of its caller and its priority reaches the judge with every task."""
 
+import asyncio
 import json
+import threading
+from contextlib import ExitStack
+from typing import ClassVar
 
 import pytest
 
 from citemark_service.app import create_app
 from citemark_service.settings import Settings
 from support.in_process_judges import GatedJudge
+from support.running_service import begin, until
 from support.scripted_service import client_of
 from support.step_rollouts import rollout
 
@@ -65,3 +70,33 @@ def test_an_unknown_priority_is_refused_by_its_name(client):
     assert "priority" in batch.json()["message"]
     assert client.post(f"{STREAM}?priority=urgent", json=ROLLOUT).status_code == 422
     assert ORIGINS == []
+
+
+class PacedJudge(GatedJudge):
+    """Takes a turn of the loop for each question, and notes which have begun when one ends."""
+
+    ahead: ClassVar[list[int]] = []
+
+    async def judge_criteria(self, task, *, meter, deadline):
+        verdicts = await super().judge_criteria(task, meter=meter, deadline=deadline)
+        await asyncio.sleep(0)
+        self.ahead.append(len(self.started))
+        return verdicts
+
+
+def test_of_requests_that_come_together_the_first_is_judged_before_the_others_are_read():
+    with begin(PacedJudge()) as service, ExitStack() as stack:
+        loop, held = service.server.servers[0].get_loop(), threading.Event()
+        bodies = [json.dumps({**ROLLOUT, "question": str(n)}).encode() for n in range(40)]
+        connections = [stack.enter_context(service.connect()) for _ in bodies]
+        head = b"POST /v1/score HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+        for connection, body in zip(connections, bodies, strict=True):
+            connection.sendall(head % len(body) + body[:-1])
+        until(lambda: service.admission.rollouts.held == len(bodies))
+        loop.call_soon_threadsafe(held.wait)
+        for connection in connections:
+            connection.sendall(b"}")
+        held.set()
+        until(lambda: len(PacedJudge.ahead) == len(bodies))
+        assert PacedJudge.ahead[0] < len(bodies) / 2
+        until(lambda: service.admission.rollouts.held == 0)

@@ -61,10 +61,10 @@ Build = Callable[..., dict[str, Any]]
 
 
 @contextmanager
-def begin(**settings: Any) -> Iterator[Running]:
+def begin(judge: GatedJudge | None = None, **settings: Any) -> Iterator[Running]:
     """A service with those settings, on a free port; in the end everything that waits goes on."""
     table = Settings(**{"port": 0, "stop_grace_s": 5.0, **settings})
-    judge = GatedJudge()
+    judge = judge or GatedJudge()
     app = create_app(table, judge)
     server = DrainingServer(app)
     thread = threading.Thread(target=server.run, daemon=True)

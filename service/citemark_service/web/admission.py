@@ -121,6 +121,7 @@ class Admission:
         self.rollouts = Quota(settings.max_inflight, "rollouts in flight")
         self.buffered = Quota(settings.max_buffered_bytes, "bytes of request bodies")
         self.streams = Quota(settings.max_streams, "open streams")
+        self.turn = asyncio.Lock()  # to begin with a body
         self.draining = False
         # Running time limits on clients and on judging, which `drain` and `cut` bring forward.
         self._waits: set[asyncio.Timeout] = set()

@@ -99,6 +99,10 @@ async def read_body(
             body.write(chunk)
     if length > limit:
         raise TooLarge(f"the body is larger than max_body_bytes, {limit} bytes")
+    # One a turn of the loop, oldest first: of requests that come together the first is then
+    # before the judge while others are still to be parsed.
+    async with admission.turn:
+        await asyncio.sleep(0)
     coding = request.headers.get("content-encoding", "identity").strip().lower()
     whole, turns = body.getvalue(), Turns()
     body.close()
