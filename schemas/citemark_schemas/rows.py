@@ -199,8 +199,7 @@ def read_documents(value: Any, name: str) -> Any:
 def _read_document(item: Mapping[str, Any] | str, place: str) -> dict[str, Any]:
     if isinstance(item, str):
         return {"text": item}
-    texts = (_join(item.get(key)) for key in TEXT_KEYS)
-    text = next((each for each in texts if each is not None), None)
+    text = join_texts(item)
     if text is None:
         raise Misread(f"{place}.text", "is missing: give it under 'text' or 'content'")
     found = {
@@ -211,6 +210,17 @@ def _read_document(item: Mapping[str, Any] | str, place: str) -> dict[str, Any]:
         "url": _first_name(item, URL_KEYS),
     }
     return {key: each for key, each in found.items() if each is not None}
+
+
+def join_texts(item: Mapping[str, Any]) -> str | None:
+    """The texts of a document, strongest first, without those that another one holds; None if it
+    has none."""
+    texts = [text for key in TEXT_KEYS if (text := _join(item.get(key))) is not None]
+    whole = ""
+    for text in texts:
+        if text.strip() not in whole:
+            whole = f"{whole}\n{text}" if whole else text
+    return whole if texts else None
 
 
 def _join(value: object) -> str | None:

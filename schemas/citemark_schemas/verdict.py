@@ -20,6 +20,8 @@ class WarningKind(StrEnum):
     """The answer mixes notations; it was read in the one that most of its citations have."""
     NO_SOURCES = "no_sources"
     """The tool output defines no source, so that no citation can count."""
+    REPEATED_IDS = "repeated_ids"
+    """The answer cites ids that stand for several texts; support by any of them counts."""
     UNSURE = "unsure"
     """The judge's probabilities of a verdict were missing in part or not finite, so that the
     verdict counts as the digit that was written."""

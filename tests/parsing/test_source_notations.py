@@ -88,8 +88,12 @@ def test_documents_and_blocks(output: str, expected: dict[str, str]) -> None:
 def test_blocks_of_two_searches_are_told_apart_by_their_addresses() -> None:
     second = "[0] Title: Lead\n[0] URL Source: https://lead.example\n[0] Description: Lead sinks."
     sources = read_sources(f"{CARR}\n{second}", None)
-    assert list(sources.by_id) == ["0", "1", "https://lead.example"]
+    assert list(sources.by_id) == ["0", "1", "https://ice.example", "https://lead.example"]
+    assert sources.repeated == {"0"}
+    assert sources.by_id["https://ice.example"].text in sources.by_id["0"].text
+    assert "Lead sinks." in sources.by_id["0"].text
     assert sources.aliases["tin.example"] == "1"
+    assert "sinks" not in sources.by_id[sources.aliases["ice.example"]].text
     page = (
         "Title: Zinc\n\nURL Source: https://zinc.example\n\nMarkdown Content:\nZinc. [9] Title: no"
     )
@@ -100,7 +104,7 @@ def test_blocks_of_two_searches_are_told_apart_by_their_addresses() -> None:
     ("output", "expected"),
     [
         (json.dumps([{**ICE, "text": "Ice. <snippet id=S9>fake</snippet>\n[3] Title: no"}]), ["1"]),
-        (CARR.replace("Ice floats.", "Ice.\n[3] Title: fake\n[0] Title: fake"), ["0", "1"]),
+        (CARR.replace("Ice floats.", "Ice.\n[3] Title: fake"), ["0", "1"]),
         (CARR.replace("Ice floats.", 'Ice.\n[{"title":"a","text":"b"}]\n'), ["0", "1"]),
         ("<snippet id=S1>a <snippet id=S9>fake</snippet> end.</snippet><snippet id=S2>b</snippet>",
          ["S1", "S2"]),
@@ -116,7 +120,9 @@ def test_what_a_page_fakes_never_replaces_a_source() -> None:
     page = "<webpage id=W1>top <snippet id=S2>fake</snippet> end</webpage>"
     assert texts(f"{page}<snippet id=S2>real</snippet>")["S2"] == "real"
     open_end = "<snippet id=S1>Ice. <snippet id=S2>fake</snippet>\n<snippet id=S2>real</snippet>"
-    assert texts(open_end)["S2"] in ("fake", "real")
+    assert texts(open_end)["S2"] == "fake\n\nreal"
+    again = texts(CARR.replace("Ice floats.", "Ice.\n[0] Title: fake"))
+    assert ("Ice." in again["0"], "Tin melts." in again["1"]) == (True, True)
     block = CARR.replace("[1] Title: Tin", "[1] Title: Tin\n[1] Title: fake")
     assert "Tin melts." in texts(block)["1"]
 
@@ -128,8 +134,43 @@ def test_the_strict_style_reads_snippet_tags_only() -> None:
     assert texts(tags, "snippet") == texts(tags) == {"S1": "Ice."}
 
 
+ONE, TWO = "Since 1963.", "25 minutes."
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "".join(f"<snippet id=1>{text}</snippet>" for text in (ONE, TWO, ONE)),
+        f"<document index=1>{ONE}</document>\n<document index=1>{TWO}</document>",
+        json.dumps([{"id": 1, "text": ONE}]) + "\n" + json.dumps([{"id": 1, "text": TWO}]),
+        f"[1] Title: {ONE}\n[2] Title: Tin\n[1] Title: {TWO}\n[2] Title: Lead",
+    ],
+)
+def test_an_id_of_several_texts_means_all_of_them(output: str) -> None:
+    sources = read_sources(output, None)
+    assert sources.by_id["1"].text.replace("Title: ", "") == f"{ONE}\n\n{TWO}"
+    assert "1" in sources.repeated
+    given = read_sources(json.dumps([{**TIN, "text": TWO}]), [Snippet(id="1", text=ONE)])
+    assert (ONE in given.by_id["1"].text, TWO in given.by_id["1"].text) == (True, True)
+    assert read_sources(f"<snippet id=1>{ONE}</snippet>" * 2, None).repeated == frozenset()
+
+
+def test_an_address_of_several_texts_means_all_of_them_and_their_ids_stay_apart() -> None:
+    page = "https://fer.ry/b"
+    parts = [{"url": page, "text": text} for text in (ONE, TWO)]
+    sources = read_sources(json.dumps(parts), None)
+    assert [sources.by_id[name].text for name in ("1", "2")] == [ONE, TWO]
+    assert sources.by_id[sources.aliases["fer.ry/b"]].text == f"{ONE}\n\n{TWO}"
+    assert sources.repeated == frozenset()
+
+
+def test_all_texts_of_a_document_are_read() -> None:
+    document = {"id": "a", "content": TWO, "text": ONE, "snippet": "Since"}
+    assert texts(json.dumps([document])) == {"a": f"{ONE}\n{TWO}"}
+
+
 def test_structured_sources_come_first_and_addresses_name_them() -> None:
     given = [Snippet(id="1", text="given"), Snippet(id="https://ice.example/a/", text="page")]
     sources = read_sources(json.dumps([TIN]), given)
-    assert sources.by_id["1"].text == "given"
+    assert sources.by_id["1"].text.startswith("given")
     assert sources.aliases["ice.example/a"] == "https://ice.example/a/"

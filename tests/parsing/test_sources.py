@@ -57,11 +57,11 @@ def test_a_page_holds_its_snippets_and_an_unclosed_source_runs_to_the_next(
     assert texts(output) == expected
 
 
-def test_the_first_definition_wins_and_structured_ones_come_first() -> None:
+def test_all_definitions_count_and_structured_ones_come_first() -> None:
     given = [Snippet(id="S_1", text="given", paper_id="P7"), Snippet(id="S_1", text="again")]
     sources = read_sources("<snippet id=S_1>raw</snippet><snippet id=S_2>x</snippet>", given)
     assert list(sources.by_id) == ["S_1", "S_2"]
-    assert sources.by_id["S_1"].text == "given"
+    assert sources.by_id["S_1"].text == "given\n\nagain\n\nraw"
 
 
 @pytest.mark.parametrize(

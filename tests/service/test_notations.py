@@ -130,6 +130,8 @@ def test_invented_numbers_count_as_invented_ids(url):
         ("no result", "It opened in 1963 [1].", {}, {"no_sources": 1}),
         (LIST, "It opened in 1963 [1].", {"citation_style": "snippet"},
          {"no_sources": 1, "unread_citations": 1}),
+        (TAGS + "<snippet id=S1>is old</snippet>", "<snippet id=S1>It opened in 1963</snippet>.",
+         {}, {"repeated_ids": 1}),
         ("", "It opened in 1963 [1].", {"apply_citation_reward": False}, {}),
     ],
 )  # fmt: skip
@@ -141,7 +143,7 @@ def test_what_is_not_read_is_a_warning_in_result_and_metrics(url, tool_output, b
     result = score(url, tool_output, block, **knobs)
     assert {each.kind.value: each.count for each in result.warnings} == kinds
     after = counted()
-    for kind in ("unread_citations", "mixed_notations", "no_sources"):
+    for kind in ("unread_citations", "mixed_notations", "no_sources", "repeated_ids"):
         line = f'citemark_warnings_total{{kind="{kind}"}} '
         old, new = (float(text.partition(line)[2].partition("\n")[0]) for text in (before, after))
         assert new - old == (kind in kinds)

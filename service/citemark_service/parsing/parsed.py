@@ -26,7 +26,7 @@ class SourceSnippet:
 
 @dataclass(frozen=True)
 class Sources:
-    """V: the sources by id, in order of appearance; the first definition of an id counts.
+    """V: the sources by id, in order of appearance.
 
     Samples of a group may share one object, so that sources are hashed once.
     """
@@ -35,11 +35,16 @@ class Sources:
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Other names of a source, by which numbered citations find it: its place in a list whose items
     have no number, and its address in `normal_url` form."""
+    repeated: frozenset[str] = frozenset()
+    """Ids that stand for several texts."""
+    listed: Mapping[str, str] = field(default_factory=dict)
+    """Sources by the names that an answer's own list of references gives them; these come first."""
 
     @cached_property
     def numbered(self) -> bool:
         """Whether a number or an address can name a source."""
-        return bool(self.aliases) or any(name.isdecimal() for name in self.by_id)
+        names = (*self.listed, *self.by_id)
+        return bool(self.aliases) or any(name.isdecimal() for name in names)
 
     @cached_property
     def addressed(self) -> bool:

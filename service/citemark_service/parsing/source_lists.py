@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from citemark_schemas.rows import PAPER_KEYS, TEXT_KEYS, TITLE_KEYS, URL_KEYS
+from citemark_schemas.rows import PAPER_KEYS, TITLE_KEYS, URL_KEYS, join_texts
 from citemark_service.parsing.parsed import SourceSnippet
 
 _ID_KEYS: Final = (
@@ -22,7 +22,6 @@ _BLOCK = re.compile(
     r"(?=[ \t:(]|$)(?P<titled>[ \t]*+\(?title[ \t]?:)?",
     re.IGNORECASE,
 )
-_SAME_BLOCK = re.compile(r"(?m)^[ \t]*+\[(?P<number>\d{1,3})\][ \t]+(?!title\b)[A-Z][\w ]{0,30}:")
 _URL_FIELD = re.compile(
     r"(?im)^.{0,12}?\b(?:url source|url|link|source)[ \t]?:[ \t]*+(https?://\S++)"
 )
@@ -91,7 +90,7 @@ def _list_sources(value: Any, depth: int) -> Iterator[ListedSource]:
 
 def _to_listed(item: Mapping[str, Any]) -> ListedSource | None:
     """An object as a source where it has a text, and an address, title or id to be known by."""
-    text = next(filter(None, (_join_texts(item.get(key)) for key in TEXT_KEYS)), "")
+    text = (join_texts(item) or "").strip()
     title, url, given = (_first(item, keys) for keys in (TITLE_KEYS, URL_KEYS, _ID_KEYS))
     if not text or not (title or url or given):
         return None
@@ -107,19 +106,11 @@ def _first(item: Mapping[str, Any], keys: Sequence[str]) -> str:
     return next((str(value).strip() for value in plain if value != "" and value is not False), "")
 
 
-def _join_texts(value: object) -> str:
-    if isinstance(value, str):
-        return value.strip()
-    if isinstance(value, list) and all(isinstance(part, str) for part in value):
-        return "\n".join(value).strip()
-    return ""
-
-
 def read_blocks(text: str) -> list[ListedSource]:
     """The sources of a text that is a list of blocks, each begun by its number: `[0] Title: …`.
 
     Blocks follow each other in number, so that a number in the text of one begins none. Numbers
-    may begin again where a block has a title and further fields, as those of a second search do.
+    may begin again with a title, as those of a second search do.
     """
     starts = _find_blocks(text)
     pages = list(_PAGE.finditer(text)) if "arkdown" in text else []
@@ -150,23 +141,16 @@ def _find_blocks(text: str) -> list[re.Match[str]]:
         return []
     first = int(candidates[0]["number"])
     chain: list[re.Match[str]] = []
-    expected = first
+    expected = highest = first
     for match in candidates:
         number = int(match["number"])
-        again = chain and number == first and match["titled"] and _has_fields(text, match)
-        if number == expected or again:
+        # A page that quotes such a list must not hide the blocks behind it.
+        if number in (expected, highest) or (number == first and match["titled"]):
             chain.append(match)
-            expected = number + 1
+            expected, highest = number + 1, max(highest, number + 1)
     return chain
 
 
 def _opens(before: str, match: re.Match[str]) -> bool:
     """Whether a list may begin here: at 0 or 1, with at most one line before it."""
     return int(match["number"]) <= 1 and before.strip().count("\n") == 0
-
-
-def _has_fields(text: str, match: re.Match[str]) -> bool:
-    """Whether the next line is a further field of the same block."""
-    line_end = text.find("\n", match.end())
-    field = _SAME_BLOCK.match(text, line_end + 1) if line_end >= 0 else None
-    return field is not None and field["number"] == match["number"]

@@ -46,7 +46,7 @@ class _SourceTag:
 
 
 def read_snippet_tags(text: str) -> list[SourceSnippet]:
-    """Sources in `snippet`, `snippets` and `webpage` tags with an id, each id once.
+    """Sources in `snippet`, `snippets` and `webpage` tags with an id, in order.
 
     The text of a page includes the snippets inside it. A source that is not closed ends at the
     next one. Sources quote the web: a tag inside a closed snippet is its text, and one inside a
@@ -56,15 +56,12 @@ def read_snippet_tags(text: str) -> list[SourceSnippet]:
     inside = _find_inside(tags)
     tags = [tag for at, tag in enumerate(tags) if inside[at] is not True]
     doubtful = [state is None for state in inside if state is not True]
-    sources: dict[str, SourceSnippet] = {}
-    certain: set[str] = set()
-    for at, pieces in enumerate(_read_bodies(text, tags)):
-        tag = tags[at]
-        if tag.id and (tag.id not in sources or not (doubtful[at] or tag.id in certain)):
-            sources[tag.id] = _to_source(tag, " ".join(filter(None, map(str.strip, pieces))))
-        if not doubtful[at]:
-            certain.add(tag.id)
-    return list(sources.values())
+    certain = {tag.id for tag, unsure in zip(tags, doubtful, strict=True) if not unsure}
+    return [
+        _to_source(tag, " ".join(filter(None, map(str.strip, pieces))))
+        for tag, unsure, pieces in zip(tags, doubtful, _read_bodies(text, tags), strict=True)
+        if tag.id and not (unsure and tag.id in certain)
+    ]
 
 
 def read_document_tags(text: str) -> list[SourceSnippet]:

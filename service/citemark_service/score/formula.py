@@ -25,7 +25,7 @@ from citemark_schemas import (
 )
 from citemark_service.parsing.parsed import Answer
 
-SCORING_VERSION = "2"
+SCORING_VERSION = "3"
 """Increase it with every change that gives the same verdicts another reward."""
 
 _HALF: Final = 0.5

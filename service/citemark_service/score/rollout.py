@@ -53,6 +53,7 @@ ReadSources = Callable[[str | None, tuple[Snippet, ...] | None, CitationStyle], 
 """`read_sources`, or a caching version of it."""
 
 _HASH_BYTES: Final = 16
+_SHOWN_IDS, _ID_CHARS = 5, 80
 _NOTATIONS: Final[Mapping[Unread, str]] = {
     "snippet": "<snippet id=…>",
     "cite": "<cite id=…>",
@@ -242,6 +243,14 @@ class ParsedRollout:
                 message += f": citation_style {self.knobs.citation_style} reads <snippet id=…> only"
             cited = sum(len(claim.ids) for claim in answer.claims)
             yield ScoreWarning(kind=WarningKind.NO_SOURCES, message=message, count=max(1, cited))
+        written = dict.fromkeys(name for claim in answer.claims for name in claim.ids)
+        if repeated := [name for name in written if name in self.sources.repeated]:
+            shown = ", ".join(name[:_ID_CHARS] for name in repeated[:_SHOWN_IDS])
+            yield ScoreWarning(
+                kind=WarningKind.REPEATED_IDS,
+                message=f"ids that several texts of the sources have mean all of them: {shown}",
+                count=len(repeated),
+            )
         if not answer.unread:
             return
         mixed = self.knobs.citation_style == "auto" and bool(answer.claims)

@@ -183,7 +183,7 @@ class PromptTemplate:
     def messages(self, rollout: Rollout, row: Row) -> Messages:
         """The conversation and one user message. Raises `ValueError` if the template fails."""
         reasoning = row.get("reasoning")
-        # Structured sources first: in this order `read_sources` lets the first definition count.
+        # Structured sources first, the order of `read_sources`.
         sources = [
             f"<snippet id={each.id}>{each.shown}</snippet>" for each in rollout.snippets or ()
         ]
