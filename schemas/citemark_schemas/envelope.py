@@ -22,11 +22,11 @@ from pydantic import ValidationError
 
 from citemark_schemas.cells import (
     TooDeep,
-    list_in,
     object_in,
     replace_surrogates,
     to_json_value,
 )
+from citemark_schemas.columns import RUBRIC_COLUMNS, RUBRICS, RUBRICS_APART, columns_apart
 from citemark_schemas.details import LONGEST_KEY, clip, to_detail, to_details
 from citemark_schemas.knobs import Knobs
 from citemark_schemas.rollout import Rollout
@@ -44,15 +44,13 @@ from citemark_schemas.rows import (
 )
 from citemark_schemas.rubric import GRADED, IGNORED_KEYS
 from citemark_schemas.score import ProblemDetail
-from citemark_schemas.weights import could_matter
 
-_RUBRICS: Final = ("positive_rubrics", "negative_rubrics", "rubrics")
 _NAMES: Final = ("id", "group", "run", "finish_reason")
 _FIELDS: Final = (
     "question",
     "conversation",
     *SOURCES,
-    *_RUBRICS,
+    *RUBRICS,
     *_NAMES,
     "step",
     "knobs",
@@ -72,35 +70,12 @@ NESTED: Final = (
     "row",
 )
 """Keys under which an envelope may hold another."""
+_UNSEARCHED: Final = _KNOWN | {*NESTED, *CHATS, *GRADED, "response"}
+"""Of an object all that is read; the policy's words are no columns."""
 _DEEPEST: Final = 4
 _NEAR: Final = 0.85  # "question_id" is .84 from "question", "positive_rubric" .97
 _MOST_KEYS: Final = 256
 _MOST_DETAILS: Final = 20
-_WEIGHTS: Final = re.compile(
-    r"(?:(?:rubric|criteri)[a-z]*_)?"
-    r"(?:weight|point|polarit|sign|importance|penalt|is_negative|is_positive)(?:y|ies|s)?",
-    re.IGNORECASE,
-)
-"""Columns that say nothing but weights or signs."""
-_WEIGHT_LIKE: Final = re.compile(
-    r"weight|point|score|polarit|sign(?!al)|importan|penalt|severit|priorit|level|negativ|positiv"
-    r"|type|kind|categor",
-    re.IGNORECASE,
-)
-_WEIGHTS_APART: Final = (
-    "holds several, like weights or signs of rubrics, and is not read: give each rubric its "
-    "own 'weight', or name the column in CITEMARK_IGNORED_RUBRIC_KEYS"
-)
-RUBRIC_COLUMNS: Final = (
-    "rubric", "criteria", "criterions", "checklist", "checklists", "rubric_items", "rubric_list",
-    "rubrics_list", "rubric_json", "score_rubric", "grading_criteria", "evaluation_criteria",
-    "instance_rubrics",
-)  # fmt: skip
-"""Where data sets keep rubrics as well."""
-_RUBRICS_APART: Final = (
-    "looks like rubrics, of which only 'rubrics', 'positive_rubrics' and 'negative_rubrics' are "
-    "read: move it there, or name the column in CITEMARK_IGNORED_RUBRIC_KEYS"
-)
 _OPENED: Final = re.compile(r"""(?:\[\s*)?\{\s*["']""")
 """How an object's text begins, JSON or Python's own; no answer in LaTeX or prose does."""
 
@@ -190,7 +165,9 @@ def rollout_of(
         problems += to_details(error, root="row", places=stood)
     if problems:
         raise EnvelopeError(problems[:_MOST_DETAILS])
-    _refuse_columns_apart(layers, rollout, ignored_rubric_keys)
+    apart = _columns_apart(layers, rollout, ignored_rubric_keys, strict=bool(agreeing))
+    if told := next(apart, None):
+        raise EnvelopeError([told])
     return rollout
 
 
@@ -228,8 +205,8 @@ def _read_fields(layers: Sequence[_Placed], agreeing: Set[str]) -> _Fields:
         if graded.keys() <= {"Context"}:  # that alone is a passage
             continue
         at = f"{place}.{'/'.join(graded)}"
-        if held.get("rubrics") is not None:
-            raise EnvelopeError([to_detail(at, _RUBRICS_APART)])
+        if held.get("rubrics") is not None or (agreeing and "rubrics" in fields):
+            raise EnvelopeError([to_detail(at, RUBRICS_APART)])
         if "rubrics" not in fields:
             fields["rubrics"] = _Placed(at, _read("rubrics", graded, at))
     return fields
@@ -237,13 +214,15 @@ def _read_fields(layers: Sequence[_Placed], agreeing: Set[str]) -> _Fields:
 
 def _stands_aside(value: object, fields: _Fields) -> bool:
     """Whether a column that may hold sources is taken for the data set's own."""
-    return not isinstance(value, list) or not fields.keys().isdisjoint(SOURCES)
+    return not isinstance(value, list) or any(
+        name in fields and fields[name].value for name in SOURCES
+    )
 
 
 def _read(field: str, cell: object, place: str) -> Any:
     """A cell as its field takes it; None where it says nothing."""
     try:
-        value = to_json_value(cell, keep_nan=field in _RUBRICS)
+        value = to_json_value(cell, keep_nan=field in RUBRICS)
         if field == "snippets":
             return read_documents(value, place)
     except TooDeep as error:
@@ -277,7 +256,7 @@ def _spread_knobs(fields: _Fields) -> _Fields:
 
 def _broken_texts(places: Mapping[str, object], fields: _Fields) -> Iterator[ProblemDetail]:
     """Texts that were meant to be the envelope; without it the static rubrics alone would judge."""
-    if fields.keys() & set(_RUBRICS):
+    if fields.keys() & set(RUBRICS):
         return
     for place, cell in places.items():
         if isinstance(cell, str) and _OPENED.match(cell.lstrip()) and object_in(cell) is None:
@@ -305,12 +284,12 @@ def _missing(
 
 def _refuse_misspelt(layers: Sequence[_Placed], fields: _Fields, ignored: Set[str]) -> None:
     """A row's own columns are left alone; one that is all but a missing field is a slip."""
-    rubrics = [name for name in _RUBRICS if name in fields and fields[name].value]
+    rubrics = [name for name in RUBRICS if name in fields and fields[name].value]
     missing = (
         *(() if "question" in fields else ("question", "query")),
         *(() if fields.keys() & set(SOURCES) else (*SOURCES, "documents")),
         *(() if rubrics else ("rubrics",)),
-        *(name for name in _RUBRICS[:2] if name not in rubrics),
+        *(name for name in RUBRICS[:2] if name not in rubrics),
         *(name for name in ("finish_reason", *Knobs.model_fields) if name not in fields),
     )
     for place, held in layers:
@@ -320,7 +299,7 @@ def _refuse_misspelt(layers: Sequence[_Placed], fields: _Fields, ignored: Set[st
             if near is not None:
                 loc = f"{place}.{clip(name, LONGEST_KEY)}"
                 known = name.casefold() in RUBRIC_COLUMNS
-                told = _RUBRICS_APART if known else f"is unknown; did you mean {near!r}?"
+                told = RUBRICS_APART if known else f"is unknown; did you mean {near!r}?"
                 raise EnvelopeError([to_detail(loc, told)])
 
 
@@ -332,39 +311,18 @@ def _nearest(key: str, missing: tuple[str, ...]) -> str | None:
     return near[0] if near else None
 
 
-def _refuse_columns_apart(layers: Sequence[_Placed], rollout: Rollout, ignored: Set[str]) -> None:
-    """Columns that hold rubrics, or their weights or signs, beside what is read."""
-    counts = {len(getattr(rollout, name)) for name in _RUBRICS} | {len(rollout.criteria)}
+def _columns_apart(
+    layers: Sequence[_Placed], rollout: Rollout, ignored: Set[str], *, strict: bool
+) -> Iterator[ProblemDetail]:
+    """What may be rubrics, weights or signs beside what is read.
+
+    Unless `strict`, an object without rubrics may hold a data set's own beside another's.
+    """
+    counts = {len(getattr(rollout, name)) for name in RUBRICS} | {len(rollout.criteria)}
+    counts = counts if rollout.criteria else set()
     for place, held in layers:
-        lone = rollout.criteria and all(held.get(name) is None for name in _RUBRICS)
-        for key in islice(held, _MOST_KEYS):
-            name = str(key)[: LONGEST_KEY + 1]
-            if name in ignored or name in _KNOWN:
-                continue
-            told = _apart_message(name, held[key], counts if rollout.criteria else set())
-            if told and not (lone and told == _RUBRICS_APART):
-                raise EnvelopeError([to_detail(f"{place}.{clip(name, LONGEST_KEY)}", told)])
-
-
-def _apart_message(name: str, cell: object, counts: Set[int]) -> str:
-    """What is said of a column of rubrics, or of weights or signs where there are `counts`."""
-    rubrics, weights = name.casefold() in RUBRIC_COLUMNS, _WEIGHTS.fullmatch(name)
-    if not (rubrics or (counts and (weights or _WEIGHT_LIKE.search(name)))):
-        return ""
-    try:
-        held = structure_in(cell)
-    except TooDeep as error:
-        return str(error)
-    if rubrics:
-        return _RUBRICS_APART if held else ""
-    column = list(held.values()) if isinstance(held, dict) else held or []
-    if weights and isinstance(cell, str) and held is None:
-        column = cell.split(",")[1:]  # one alone is the row's own
-    apart = weights or len(column) in counts
-    return _WEIGHTS_APART if apart and any(could_matter("", each) for each in column) else ""
-
-
-def structure_in(cell: object) -> dict[str, Any] | list[Any] | None:
-    """The object or list that a cell holds, be it as JSON text. Raises `TooDeep`."""
-    value = to_json_value((list_in(cell) or object_in(cell)) if isinstance(cell, str) else cell)
-    return value if isinstance(value, dict | list) else None
+        lone = not strict and counts and all(held.get(name) is None for name in RUBRICS)
+        unread = {key: held[key] for key in islice(held, _MOST_KEYS) if str(key) not in _UNSEARCHED}
+        for path, told in columns_apart(unread, counts, ignored):
+            if not (lone and told == RUBRICS_APART):
+                yield to_detail(f"{place}.{path}", told)

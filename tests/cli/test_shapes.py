@@ -27,6 +27,7 @@ from support.shaped_rows import (
     BAD,
     CHAT,
     GOOD,
+    LEVELS,
     RESPONSE,
     SHAPED,
     SOURCE,
@@ -34,6 +35,11 @@ from support.shaped_rows import (
 )
 
 PLAIN = ["--knob", "instance_rubrics_only=true", "--knob", "apply_citation_reward=false"]
+BUTTER = {"description": "Says butter", "weight": -5}
+TULU = {"query": ASKED, "rubrics": ["a", "b"]}
+VERL: dict[str, Any] = next(each.row for each in SHAPED if each.name == "verl-rubrics")[
+    "reward_model"
+]
 each_shape = pytest.mark.parametrize("shaped", SHAPED, ids=[each.name for each in SHAPED])
 
 
@@ -191,7 +197,7 @@ def test_a_data_set_of_autorubric_shares_prompt_and_rubric(tmp_path: Path) -> No
         ("deepresearch-bench", {"dimension_weight": {"insight": 1, "readability": "x"}}, "number"),
         ("gdpval", {"rubric_json": "none"}, "rubric_json must be a list of criteria"),
         ("rar", {"rubric": "Says 1963"}, "is a string but not JSON: write a list of rubrics"),
-        ("rar", {"rubrics": [{"criterion": "a"}]}, "rubrics and rubric both look like rubrics"),
+        ("rar", {"rubrics": [{"criterion": "a"}]}, "rubrics: and the rubrics of Rubrics as"),
         ("rar", {"rubric": [{"title": "Pitfall", "description": "a", "weight": 4}]}, "may be a we"),
         (
             "dr-tulu",
@@ -214,6 +220,29 @@ def test_a_data_set_of_autorubric_shares_prompt_and_rubric(tmp_path: Path) -> No
             "rubric[0].options[0] needs a label and a value",
         ),
         ("healthbench", {"rubrics": [{"criterion": "a", "points": "many"}]}, "points must be a nu"),
+        ("prometheus", {"rubrics": [BUTTER]}, "--map rubrics=rubrics"),
+        ("prometheus", {"weight": -5}, "row.weight: may be the sign of the rubrics"),
+        ("prometheus", {"rubric": {"criteria": "a", **LEVELS, "weight": -5}}, "rubric.weight is"),
+        ("paperbench", {"rubrics": [BUTTER]}, "keep one of them, or choose it"),
+        ("carr-data", {"rubrics": [BUTTER]}, "keep one of them, or choose it"),
+        ("verl-rubrics", {"extra_info": {"rubrics": [BUTTER]}}, "extra_info.rubrics: and"),
+        ("verl-rubrics", {"extra_info": {"criteria": ["a"]}}, "extra_info.criteria: looks like"),
+        (
+            "verl-rubrics",
+            {"reward_model": VERL | {"weights": [5, -4]}},
+            "reward_model.weights: holds several",
+        ),
+        ("dr-tulu", {"ground_truth": TULU | {"weights": [1, -1]}}, "ground_truth.weights: holds"),
+        ("dr-tulu", {"ground_truth": TULU | {"Negative": ["a"]}}, "ground_truth.Negative: looks"),
+        ("dr-tulu", {"ground_truth": TULU | {"Valuable": ["a"]}}, "ground_truth.Valuable: looks"),
+        ("dr-tulu", {"ground_truth": TULU | {"rubrics_types": ["positive", "negative"]}}, "holds"),
+        (
+            "dr-tulu-trajectories",
+            {"original_data": {"rubrics": ["a", "b"], "weights": [1, -1]}},
+            "row.original_data.weights: holds several",
+        ),
+        ("rar", {"pitfalls": ["a"]}, "row.pitfalls: looks like rubrics"),
+        ("alce", {"rubrics": ["a", "b"], "points": [1, -1]}, "row.points: holds several"),
     ],
 )
 def test_what_a_shape_cannot_say_is_refused(
@@ -222,6 +251,49 @@ def test_what_a_shape_cannot_say_is_refused(
     shaped = next(each for each in SHAPED if each.name == name)
     row = {**shaped.row, **change}
     cli("score", rows([row]), "--from", name, status=2, says=told)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "criteria"),
+    [
+        ("alce", {"rubrics": [BUTTER]}, [("Says butter", "negative", 5)]),
+        ("scholarqabench", {"rubrics": [BUTTER]}, [("Says butter", "negative", 5)]),
+        (
+            "alce",
+            {"prompt_id": "7", "rubrics": [{"criterion": "Says butter", "points": -5}]},
+            [("Says butter", "negative", 5)],
+        ),
+        (
+            "alce",
+            {"positive_rubrics": ["a"], "negative_rubrics": [{"description": "b", "weight": 4}]},
+            [("a", "positive", 1), ("b", "negative", 4)],
+        ),
+        ("healthbench", {"negative_rubrics": ["a"]}, [("a", "negative", 1)]),
+        ("rar", {"negative_rubrics": ["a"]}, [("a", "negative", 1)]),
+        (
+            "verl-rubrics",
+            {"reward_model": VERL | {"negative_rubrics": ["a"]}},
+            [("a", "negative", 1)],
+        ),
+    ],
+)
+def test_rubrics_of_a_row_count_beside_those_of_its_shape(
+    name: str, change: dict[str, Any], criteria: list[tuple[str, str, float]]
+) -> None:
+    shaped = next(each for each in SHAPED if each.name == name)
+    rollout = rollout_in({**shaped.row, **change})
+    found = [(each.description, each.polarity.value, each.weight) for each in rollout.criteria]
+    assert sorted(found) == sorted([*criteria, *shaped.criteria])
+
+
+@pytest.mark.parametrize("name", ["docs", "ctxs"])
+@pytest.mark.parametrize("shaped", ["healthbench", "rar"])
+def test_documents_beside_a_shape_are_its_sources(name: str, shaped: str) -> None:
+    (row,) = (each.row for each in SHAPED if each.name == shaped)
+    rollout = rollout_in({**row, name: [{"id": "S1", "text": SOURCE}], "output": ""})
+    assert [each.text for each in rollout.snippets] == [SOURCE]
+    plain = rollout_in({**PLAIN_ROW, name: [{"id": "S1", "text": SOURCE}]})
+    assert [each.id for each in plain.snippets] == ["S1"]
 
 
 TREES: st.SearchStrategy[dict[str, Any]] = st.recursive(
@@ -388,6 +460,12 @@ def test_rubrics_are_read_wherever_a_trainer_carries_them(
         ({"info": {"question": "other"}}, "info.question: and row.question say different things"),
         ({"label": {"tool_output": "x"}}, "label.tool_output: and row.tool_output say different"),
         ({"metadata": {"citation_weight": 1}, "citation_weight": 0.5}, "metadata.citation_weight"),
+        *(
+            ({"rubrics": ["a"], name: ["b"]}, f"row.{name}: looks like rubrics, of which only")
+            for name in ("pitfalls", "negative", "rubrics_negative", "Red Flags")
+        ),
+        ({"reward_spec": {"rubrics": ["b"]}}, "row.reward_spec.rubrics: looks like rubrics, of"),
+        ({"rubrics": ["a"], "metadata": {"polarity": "negative"}}, "metadata.polarity: may be the"),
     ],
 )
 def test_what_two_places_say_differently_is_refused_with_both_names(
@@ -416,7 +494,7 @@ NOTED: list[tuple[dict[str, Any], list[str], str, bool]] = [
     ({"messages": CHATTED, "prompt": "q"}, ["--whole-answers"], "never judged: prompt", True),
     ({"conversations": SHARED, "docs": []}, ["--whole-answers"], "judged whole", True),
     ({**PLAIN_ROW, "messages": CHAT}, [], "question and prompt ask different things", True),
-    ({**PLAIN_ROW, "docs": [{"text": "x"}]}, [], "never judged: docs", True),
+    ({**PLAIN_ROW, "tool_output": "y", "docs": [{"text": "x"}]}, [], "never judged: docs", True),
     ({**PLAIN_ROW, "documents": [{"text": "x", "rank": 1}]}, [], "judged: documents.*.rank", True),
     ({**PLAIN_ROW, "rubrics": [{"text": "x", "tags": ["y"]}]}, [], "judged: rubrics.*.tags", True),
     ({**ROW, "response": f"<answer>{SOURCE} [1]</answer>"}, [],

@@ -11,6 +11,7 @@ Criteria = list[dict[str, Any]]
 
 _DEEPEST: Final = 64
 _LEVEL: Final = re.compile(r"(?:orig_)?score_?(\d+)_description")
+_LEVELLED: Final = ("criteria", "criteria_description", "orig_criteria", "criterion")
 _LEAST: Final = 1e-9
 _NODE: Final = frozenset({
     "id", "requirements", "requirement", "weight", "sub_tasks", "task_category",
@@ -118,11 +119,14 @@ def level_criterion(rubric: Mapping[str, Any], place: str) -> dict[str, Any]:
     Its text says what full, half and none mean: a level's share of the way from the lowest to the
     highest is what it is worth.
     """
-    statement = text_in(rubric, "criteria", "criteria_description", "orig_criteria", "criterion")
+    statement = text_in(rubric, *_LEVELLED)
     found = ((_LEVEL.fullmatch(key), value) for key, value in rubric.items())
     levels = {int(key[1]): value for key, value in found if key and isinstance(value, str)}
     if not statement or len(levels) < 2:
         raise ValueError(f"{place} needs criteria and two levels, score1_description and so on")
+    if place != "row":  # the rubric may be the row, with its other columns
+        rest = {key: each for key, each in rubric.items() if not _LEVEL.fullmatch(key)}
+        refuse_unread(rest, {"id", "score", *_LEVELLED}, place)
     low, high = min(levels), max(levels)
     shares = [((level - low) / (high - low), text) for level, text in sorted(levels.items())]
     return {"title": statement[:80], "description": describe_levels(statement, shares)}

@@ -1,13 +1,12 @@
 """How the rows of one file are read: as a known shape, with columns mapped by the user. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from citemark_schemas import Criterion, Rollout
 from citemark_schemas.cells import object_in, value_at
-from citemark_schemas.envelope import RUBRIC_COLUMNS, structure_in
-from citemark_schemas.rows import CHATS, Misread, read_chat
+from citemark_schemas.rows import CHATS, FAINT, Misread, read_chat
 from citemark_schemas.transcript import reply_at_end, tools_in
 from citemark_service.shapes.readers import Fields
 from citemark_service.shapes.table import (
@@ -15,9 +14,10 @@ from citemark_service.shapes.table import (
     SHAPES,
     RowShape,
     find_shape,
+    rest_of,
     unread_columns,
 )
-from citemark_service.trainers.rows import Row
+from citemark_service.trainers.rows import FIELDS, JUDGED, Row
 from citemark_service.trainers.table import LAYOUTS, prompt_anywhere, unread_in
 
 _REFERENCES: Final = (
@@ -122,7 +122,7 @@ class ReadPlan:
         at, reference = find_reference(row) if self.reference else ("", None)
         answers = ("response",) if shape is None or "response" in mapped else shape.answers
         name, answer = next(_find_answers({**row, **mapped}, answers), ("", None))
-        answered_at, own = self.maps.get(name, name), set[str]()
+        answered_at = self.maps.get(name, name)
         if shape is None:
             renamed = {path for name, path in self.maps.items() if name != path}
             fields = {name: row[name] for name in row if name not in renamed} | mapped
@@ -132,9 +132,8 @@ class ReadPlan:
                     each: fields[each] for each in fields if each not in CHATS or each == chat
                 }
         else:
-            fields = _read_shape(shape, row)
-            own = {name for name in OWN_SOURCES - fields.keys() if row.get(name) is not None}
-            fields |= {name: row[name] for name in own} | mapped
+            reads = {*shape.reads, *shape.rubrics(row), *self.maps.values()}
+            fields = _read_shape(shape, row, reads, frozenset(mapped)) | mapped
         fields["response"] = answer
         # A prompt that held its answer would teach the policy to copy it.
         cut = name in CHATS and not scored and self.origin not in LAYOUTS
@@ -146,7 +145,7 @@ class ReadPlan:
         if shape is None:
             left = unread_in(row, used | (_SCORED if scored else _CONVERTED), fields)
         else:
-            left = unread_columns(row, {*shape.reads, *own, *used})
+            left = unread_columns(row, {*reads, *used}, _list_fields(fields, scored=scored))
         return ReadRow(
             fields,
             shape,
@@ -170,15 +169,26 @@ def _find_answers(row: Row, paths: Iterable[str]) -> Iterator[tuple[str, Any]]:
             yield name, chat
 
 
-def _read_shape(shape: RowShape, row: Row) -> Fields:
-    columns = [name for name in ("rubrics", *RUBRIC_COLUMNS) if structure_in(row.get(name))]
-    if len(columns) > 1:
-        raise ValueError(f"{' and '.join(columns)} both look like rubrics: leave one in the row")
+def _read_shape(shape: RowShape, row: Row, reads: Set[str], mapped: Set[str]) -> Fields:
+    """What a shape says and, as in any other row, what its other columns say."""
     try:
-        return shape.read(row)
+        fields = shape.read(row)
     except (KeyError, TypeError, AttributeError) as error:  # a row forced into a shape
-        reads = ", ".join(shape.reads[:8])
-        raise ValueError(f"is not {shape.title}, which has {reads}: {error!r}") from error
+        known = ", ".join(shape.reads[:8])
+        raise ValueError(f"is not {shape.title}, which has {known}: {error!r}") from error
+    rest = rest_of(row, {*reads, *shape.answers})
+    for name in (fields.keys() & rest.keys() & JUDGED) - mapped:
+        if rest[name] not in (None, "", [], {}) and rest[name] != fields[name]:
+            told = f"and the {name} of {shape.title} say different things: keep one of them"
+            raise ValueError(f"{name}: {told}, or choose it: --map {name}={name}")
+    return rest | fields
+
+
+def _list_fields(fields: Fields, *, scored: bool) -> Set[str]:
+    """Columns of a shape's row that are read as in any other row."""
+    sourced = any(fields.get(name) for name in OWN_SOURCES)
+    also = _SCORED - {"response"} if scored else _CONVERTED
+    return (FIELDS.keys() | also | {"documents", "knobs"}) | (frozenset() if sourced else FAINT)
 
 
 def find_reference(row: Row) -> tuple[str, str | None]:

@@ -117,8 +117,11 @@ def read_verl(row: Row) -> Fields:
     return fields_of(row, prompt=first(row, "prompt", "extra_info.prompt"), rubrics=rubrics)
 
 
+CARR_INFO: Final = ("metadata.remote_env_info", "remote_env_info")
+
+
 def carr_info(row: Row) -> Row:
-    return object_in(first(row, "metadata.remote_env_info", "remote_env_info")) or {}
+    return object_in(first(row, *CARR_INFO)) or {}
 
 
 def read_carr(row: Row) -> Fields:

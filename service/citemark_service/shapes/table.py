@@ -1,14 +1,15 @@
 """All shapes of rows, one entry each. A new shape is an entry of `_ALL`."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Final
 
-from citemark_schemas.cells import items_in, object_in
+from citemark_schemas.cells import items_in, object_in, value_at
 from citemark_schemas.envelope import NESTED
 from citemark_schemas.rows import SOURCES
 from citemark_schemas.rubric import GRADED
 from citemark_service.shapes.readers import (
+    CARR_INFO,
     VERL_RUBRICS,
     Fields,
     carr_info,
@@ -32,6 +33,7 @@ from citemark_service.shapes.readers import (
     read_verl,
 )
 from citemark_service.trainers.rows import Row, unread_keys
+from citemark_service.trainers.table import PROMPT_HEADS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,8 @@ class RowShape:
     """The row's fields, of those that it has. Raises `ValueError`."""
     reads: tuple[str, ...]
     """The columns that `read` reads, as dotted paths."""
+    rubrics: Callable[[Row], Collection[str]] = lambda _: ()
+    """Of the columns that may hold the rubrics those that `read` reads in this row."""
     answers: tuple[str, ...] = ("response",)
     """The columns that may hold the response, strongest first."""
 
@@ -54,14 +58,23 @@ _LEVEL_COLUMNS: Final = tuple(
     for prefix in ("", "orig_")
     for name in ("criteria", *(f"score{level}_description" for level in range(1, 11)))
 )
+
+
+def _first_of(*paths: str) -> Callable[[Row], list[str]]:
+    """Which of these paths is the first that has a value."""
+    return lambda row: [path for path in paths if value_at(row, path) is not None][:1]
+
+
 _ALL: Final = (
     RowShape(
         name="paperbench",
         title="a PaperBench tree",
         matches=lambda row: find_tree(row) is not None,
         read=read_tree,
-        reads=("id", "question", "prompt", "task", "rubric", "rubrics", "requirements",
-               "sub_tasks", "weight"),
+        reads=("id", "question", "prompt", "task"),
+        rubrics=lambda row: ("requirements", "sub_tasks", "weight")
+        if (place := (find_tree(row) or ("row",))[0]) == "row"
+        else (place,),
     ),
     RowShape(
         name="deepresearch-bench",
@@ -77,7 +90,10 @@ _ALL: Final = (
         matches=lambda row: find_levels(row) is not None,
         read=read_levels,
         reads=("id", "instruction", "orig_instruction", "question", "prompt", "input",
-               "score_rubric", "rubric", "rubrics", "criteria_description", *_LEVEL_COLUMNS),
+               "criteria_description"),
+        rubrics=lambda row: _LEVEL_COLUMNS
+        if (place := (find_levels(row) or ("row",))[0]) == "row"
+        else (place,),
         answers=("response", "orig_response", "output"),
     ),
     RowShape(
@@ -91,7 +107,7 @@ _ALL: Final = (
         name="nemo-gym-finance",
         title="NeMo Gym finance",
         matches=lambda row: "responses_create_params" in row
-        and (has_key(row.get("rubric"), "points", "text") or "expected_answer" in row),
+        and (has_key(row.get("rubric"), "points", "text", "operator") or "expected_answer" in row),
         read=read_gym_finance,
         reads=("id", "query", "question", "rubric", "responses_create_params.input"),
     ),
@@ -102,11 +118,8 @@ _ALL: Final = (
         and "question" not in carr_info(row)
         and object_in(row.get("label")) is None,
         read=read_carr,
-        reads=("id", "history", *(
-            f"{place}.{name}"
-            for place in ("remote_env_info", "metadata.remote_env_info")
-            for name in ("search_forbidden_strs", "rubrics")
-        )),
+        reads=("id", "history", *(f"{place}.search_forbidden_strs" for place in CARR_INFO)),
+        rubrics=_first_of(*(f"{place}.rubrics" for place in CARR_INFO)),
         answers=("response", "history"),
     ),
     RowShape(
@@ -115,18 +128,18 @@ _ALL: Final = (
         matches=lambda row: "messages" in row
         and bool((object_in(row.get("ground_truth")) or {}).keys() & {"query", "Question"}),
         read=read_dr_tulu,
-        reads=("id", "messages", *(
-            f"ground_truth.{name}"
-            for name in ("query", "Question", "rubrics", "rubric", *GRADED)
-        )),
+        reads=("id", "messages", "ground_truth.query", "ground_truth.Question"),
+        rubrics=lambda row: _first_of("ground_truth.rubrics", "ground_truth.rubric")(row)
+        or [f"ground_truth.{name}" for name in GRADED],
     ),
     RowShape(
         name="dr-tulu-trajectories",
         title="a DR Tulu trajectory",
         matches=lambda row: "final_response" in row and "full_traces" in row,
         read=read_trajectory,
-        reads=("example_id", "id", "problem", "question", "rubrics",
-               "full_traces.tool_calls", "full_traces.generated_text", "original_data.rubrics"),
+        reads=("example_id", "id", "problem", "question",
+               "full_traces.tool_calls", "full_traces.generated_text"),
+        rubrics=_first_of("rubrics", "original_data.rubrics"),
         answers=("final_response",),
     ),
     RowShape(
@@ -135,7 +148,8 @@ _ALL: Final = (
         matches=lambda row: first(row, *VERL_RUBRICS) is not None
         and first(row, "extra_info.question", "reward_model.ground_truth.question") is None,
         read=read_verl,
-        reads=("id", "prompt", "extra_info.prompt", *VERL_RUBRICS),
+        reads=("id", "prompt", "extra_info.prompt"),
+        rubrics=_first_of(*VERL_RUBRICS),
     ),
     RowShape(
         name="autorubric",
@@ -144,7 +158,8 @@ _ALL: Final = (
         or has_key(row.get("rubric"), "requirement")
         or has_key(row.get("rubrics"), "requirement"),
         read=read_autorubric,
-        reads=("id", *_ASKED, "rubric", "rubrics"),
+        reads=("id", *_ASKED),
+        rubrics=_first_of("rubric", "rubrics"),
         answers=("submission", "response"),
     ),
     RowShape(
@@ -211,17 +226,29 @@ def find_shape(row: Row) -> RowShape | None:
     return next((each for each in _ALL if each.matches(row)), None)
 
 
-def unread_columns(row: Row, reads: Collection[str]) -> Iterator[str]:
-    """Dotted paths of what a row has and none of `reads` names."""
+def rest_of(row: Row, reads: Collection[str]) -> Fields:
+    """The row without what `reads` names, dotted paths, and without prompts."""
+    rest: Fields = {}
     for name, value in row.items():
-        if value is None or value in ("", [], {}):
-            continue
-        if name in reads:
-            yield from unread_keys(name, value)
+        if name in reads or name in PROMPT_HEADS:
             continue
         inner = [path.removeprefix(f"{name}.") for path in reads if path.startswith(f"{name}.")]
         held = object_in(value) if inner else None
+        rest[name] = value if held is None else rest_of(held, inner)
+    return rest
+
+
+def unread_columns(row: Row, reads: Collection[str], taken: Set[str]) -> Iterator[str]:
+    """Dotted paths of what a row has and none of `reads` names, and no column of `taken` is."""
+    for name, value in row.items():
+        if value is None or value in ("", [], {}):
+            continue
+        if name in reads or name in taken:
+            yield from unread_keys(name, value)
+            continue
+        inner = [path.removeprefix(f"{name}.") for path in reads if path.startswith(f"{name}.")]
+        held = object_in(value) if inner or name in NESTED else None
         if held is None:
             yield name
         else:
-            yield from (f"{name}.{each}" for each in unread_columns(held, inner))
+            yield from (f"{name}.{each}" for each in unread_columns(held, inner, taken))

@@ -70,10 +70,10 @@ _PROMPTS: Final = dict.fromkeys((
 ))  # fmt: skip
 _NESTED: Final = frozenset({*NESTED, "remote_env_info", "verify_extra", "tests"})
 _HEADS: Final = frozenset(path.partition(".")[0] for path in _PLACES)
-_PROMPT_HEADS: Final = frozenset(path.partition(".")[0] for path in _PROMPTS)
+PROMPT_HEADS: Final = frozenset(path.partition(".")[0] for path in _PROMPTS)
 _OF_VERL: Final = frozenset({"style", "index"})  # what its loader reads beside the envelope
 _DEEPEST: Final = 4
-_READ: Final = frozenset({*FIELDS, *_HEADS, *_PROMPT_HEADS, *ALIASES, "knobs"})
+_READ: Final = frozenset({*FIELDS, *_HEADS, *PROMPT_HEADS, *ALIASES, "knobs"})
 """Columns that a rollout is read from, but for its response."""
 
 
@@ -85,7 +85,7 @@ def unread_in(row: Row, also: Set[str], fields: Row) -> Iterator[str]:
     """
     sourced = not row.keys().isdisjoint({*SOURCES, "documents"})
     for name, value in row.items():
-        if name in also or name in _PROMPT_HEADS or value in (None, "", [], {}):
+        if name in also or name in PROMPT_HEADS or value in (None, "", [], {}):
             continue
         if name in _NESTED:
             yield from _unread_inside(name, value, 0)
