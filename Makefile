@@ -35,7 +35,7 @@ VLLM_MODELS := .cache/smollm2-as-qwen3 .cache/qwen3-next-tiny
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo train-demo ui environments test test-ui test-vllm test-train test-trainers test-dashboards bench check docs lint-docker format clean
+.PHONY: help demo train-demo ui environments test test-ui test-vllm test-train test-trainers test-dashboards bench check docs picture lint-docker format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,6 +87,14 @@ check: $(DEV) lint-docker docs ## Formatting, lint, types, structure, container 
 
 docs: $(DOCS) ## Build the pages of docs/ into .cache/site; a link to nothing fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict -f docs/site/mkdocs.yml
+
+picture: $(SERVICE) ## Draw docs/pages.png, a rollout of make demo at /ui, with Chromium
+	$(BIN)/python examples/demo.py >/dev/null
+	@$(BIN)/citemark serve --port 8009 --ledger sqlite:///.cache/demo.db --log-level error & trap "kill $$!" EXIT; \
+	page=$$(curl -sS --retry 10 --retry-connrefused 'http://127.0.0.1:8009/ui/step?run=demo&step=1' \
+		| grep -o 'rollout?n=[0-9]*"><bdi[^>]*title="broker-bug-invented' | head -1 | cut -d '"' -f 1) && \
+	chromium --headless --no-sandbox --hide-scrollbars --window-size=1280,1000 --log-level=3 \
+		--screenshot=docs/pages.png "http://127.0.0.1:8009/ui/$$page"
 
 lint-docker: $(DEV)
 	$(BIN)/hadolint docker/Dockerfile
