@@ -77,7 +77,7 @@ test-ui: $(BROWSER) ## Try the pages in a real Chromium; screenshots in artifact
 	$(BIN)/pytest -m browser tests/ui $(ARGS)
 
 bench: $(DEV) ## Measure cost, prompts, latency and memory (ARGS="--json", "--soak 600")
-	@$(BIN)/python benchmarks/run.py $(ARGS)
+	@PYTHONPATH=tests $(BIN)/python benchmarks/run.py $(ARGS)
 
 check: $(DEV) lint-docker docs ## Formatting, lint, types, structure, container files and pages
 	$(BIN)/ruff format --check .

@@ -3,23 +3,29 @@
 import gzip
 import http.client
 import json
+import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from processes import Service, running_service, scripted_judge
 from report import Line
+from support.odd_requests import routes_of, send, write_request
 
 PROBE_MS: Final = 200.0
 HONEST_MS: Final = 2000.0
 MEMORY_RATIO: Final = 8.0
 _MIB: Final = 1024 * 1024
 _PATIENCE_S: Final = 120.0
+_ODD_REQUESTS: Final = 4000
+_TESTS: Final = Path(__file__).parents[1] / "tests"
 _TEXT: Final = b"It opened in 1963.\\n"
 
 
@@ -127,6 +133,28 @@ def lines(attack: Attack) -> Iterator[Line]:
     yield Line("  another's rollout, ms", harm.honest_ms, HONEST_MS)
     if sent > 1:
         yield Line("  memory over bytes sent", harm.grown_mib / sent, MEMORY_RATIO)
+
+
+def odd_lines() -> Iterator[Line]:
+    """Waits beside odd requests to every route, from four callers at once."""
+    routes = routes_of(json.loads((_TESTS / "contract" / "openapi.json").read_text()))
+    fast = {"header_timeout_s": 1, "body_timeout_s": 1, "body_deadline_s": 2, "stream_idle_s": 1}
+    with scripted_judge() as judge, running_service(judge, **fast) as service:
+        host, _, port = urlsplit(service.url).netloc.partition(":")
+        statuses = Counter[str]()
+
+        def attack(first: int) -> None:
+            for seed in range(first, _ODD_REQUESTS, 4):
+                dice = random.Random(seed)
+                request = write_request(routes[seed % len(routes)], dice)
+                statuses[send((host, int(port)), request, dice) or "none"] += 1
+
+        threads = [threading.Thread(target=attack, args=(first,)) for first in range(4)]
+        for thread in threads:
+            thread.start()
+        probe_ms = _worst_ms(partial(_ask, service, "/healthz"), threads)
+    note = ", ".join(f"{count} x {status}" for status, count in statuses.most_common())
+    yield Line(f"{_ODD_REQUESTS} odd requests: probe, ms", probe_ms, PROBE_MS, note=note)
 
 
 def measure(attack: Attack, body: bytes) -> Harm:

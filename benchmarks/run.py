@@ -98,6 +98,7 @@ def parts(options: argparse.Namespace, folder: Path) -> Iterator[Part]:
         yield "memory", lambda: soak.lines(step, stamps, seconds=options.soak)
     for attack in hostile.ATTACKS:
         yield f"beside {attack.name}", partial(hostile.lines, attack)
+    yield "beside odd requests to every route", hostile.odd_lines
     if not options.no_vllm:
         yield "a real vLLM on the CPU", lambda: serving.lines(stamps, folder=folder)
 
