@@ -15,7 +15,7 @@ from support.odd_requests import routes_of, send, write_request
 from support.scripted_judge import MODEL, ScriptedJudge
 from support.service_process import service_process
 
-REQUESTS = int(os.environ.get("REQUESTS", "600"))
+REQUESTS = int(os.environ.get("REQUESTS", "1000"))
 
 
 def test_no_request_is_a_defect_and_none_holds_up_the_others(tmp_path, record_property):

@@ -55,7 +55,10 @@ def change(value: Any, dice: random.Random) -> Any:
     key = dice.choice([*value] if isinstance(value, dict) else range(len(value)))
     if isinstance(value, list):
         return [*value[:key], change(value[key], dice), *value[key + dice.randrange(2) :]]
-    return value | {dice.choice([key, key, key, f"{key}s"]): change(value[key], dice)}
+    odd = value | {key: change(value[key], dice)}
+    if dice.random() < 0.2:  # under a name that nobody knows
+        odd[f"{key}s"] = odd.pop(key)
+    return odd
 
 
 def examples(operation: dict[str, Any]) -> Iterator[Any]:
@@ -67,9 +70,10 @@ def examples(operation: dict[str, Any]) -> Iterator[Any]:
 
 
 def routes_of(document: dict[str, Any]) -> list[Route]:
-    """Path, method and description of each operation, and of each page."""
+    """Path, method and description of each page and operation; three times those with a body."""
     paths = document["paths"].items()
     routes = [(path, name.upper(), doc) for path, each in paths for name, doc in each.items()]
+    routes += 2 * [route for route in routes if "requestBody" in route[2]]
     for path, _, names in (page.partition("?") for page in PAGES):
         parameters = [{"name": name} for name in names.split(",")]
         routes.append((path, "GET", {"parameters": parameters}))
@@ -82,26 +86,29 @@ def write_request(route: Route, dice: random.Random) -> bytes:
     body = b""
     if known := [*examples(operation)]:
         value = dice.choice(known)
-        for _ in range(dice.randrange(3)):
+        for _ in range(dice.choice([0, 1, 1, 2, 3])):
             value = change(value, dice)
         body = json.dumps(value).encode()
-    if dice.random() < 0.3:
+    if dice.random() < 0.1:
         body = dice.choice(CHANGES)(body)
     names = ["%", *(each["name"] for each in operation.get("parameters", ()))]
-    some = dice.choice([0, 0, 1, 3])
+    some = dice.choice([0, 0, 0, 1, 3])
     query = "&".join(f"{dice.choice(names)}={dice.choice(VALUES)}" for _ in range(some))
     if dice.random() < 0.1:
         method = dice.choice(METHODS)
     if dice.random() < 0.05:
         path = dice.choice(["/{}", "{}/", "/t/x{}", "{}%2f..", "http://h{}"]).format(path)
     lines = [f"{method} {path}?{query} HTTP/1.1", "Host: localhost", "Connection: close"]
-    lines += [f"Content-Length: {len(body)}", *dice.sample(HEADERS, dice.choice([0, 0, 0, 1, 2]))]
+    lines += [
+        f"Content-Length: {len(body)}",
+        *dice.sample(HEADERS, dice.choice([0, 0, 0, 0, 1, 2])),
+    ]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
 def send(address: tuple[str, int], request: bytes, dice: random.Random) -> str:
     """The status, or nothing where the connection ends without one."""
-    cut, answer = dice.choice([len(request), len(request), dice.randrange(len(request))]), b""
+    cut, answer = dice.choice([*[len(request)] * 5, dice.randrange(len(request))]), b""
     with (
         socket.create_connection(address, timeout=PATIENCE_S) as connection,
         suppress(ConnectionError),
