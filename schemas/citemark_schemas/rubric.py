@@ -48,7 +48,7 @@ STATEMENTS: Final = (
 """Where the text of a criterion stands, strongest first."""
 _EXPLANATION: Final = "explanation"
 _TITLES: Final = ("title", "name", "criterion")
-_BYSTANDERS: Final = frozenset({"id", "source", *LABELS})  # and whatever ends in "_id"
+_BYSTANDERS: Final = frozenset({"id", *LABELS})  # and whatever ends in "_id"
 _LISTS: Final = ("rubrics", "criteria")
 """Under which an object may hold the list itself."""
 _VERDICT: Final = frozenset({"raw", "score", "evidence", "evidence_found"})

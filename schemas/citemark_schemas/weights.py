@@ -18,7 +18,7 @@ from citemark_schemas.bulk import Bulky, RepeatedKey, loads
 WEIGHTS: Final = ("weight", "points", "score")
 SIGNS: Final = ("polarity", "sign", "type")
 MOST_WEIGHT: Final = 1e6
-LABELS: Final = ("tags", "axis")
+LABELS: Final = ("tags", "axis", "source")
 """Bystanders, unless one is the word of a sign or degree that is said nowhere else."""
 _LONGEST_LABEL: Final = 40
 _LABEL_CUT: Final = _LONGEST_LABEL + 1
@@ -46,11 +46,17 @@ _SIGN_WORDS: Final = frozenset({
     "pitfalls", "deduction", "deductions", "deduct", "demerit", "demerits", "desirable",
     "undesirable", "desired", "undesired", "unwanted", "avoid", "not",
     "violation", "violations", "defect", "defects", "forbidden", "prohibited", "inverted",
+    "flaw", "flaws", "trap", "traps", "absent", "error", "errors", "mistake", "mistakes", "harmful",
+    "wrong", "failure", "incorrect", "contradiction", "exclusion", "veto",
+    "negativ", "fehler", "abzug", "negativo", "penalización", "négatif", "pénalité", "erreur",
+    "负面", "负向", "扣分", "扣分项", "减分", "减分项", "错误", "陷阱",
 })  # fmt: skip
 _DEGREES: Final = frozenset({
     "essential", "important", "optional", "critical", "crucial", "vital", "mandatory", "required",
     "necessary", "recommended", "high", "medium", "low", "major", "minor", "must", "should",
-    "could", "nice", "trivial", "blocker",
+    "could", "nice", "trivial", "blocker", "double", "triple", "twice", "half", "one", "two",
+    "three", "four", "five", "six", "seven", "eight", "nine", "ten", "muss", "pflicht",
+    "obligatorio", "opcional", "obligatoire", "facultatif", "必须", "必需", "必备", "可选",
 })  # fmt: skip
 SETTLED: Final[Mapping[tuple[bool, bool], Set[str]]] = {
     (False, False): frozenset(),
@@ -65,11 +71,12 @@ _FILLERS: Final = frozenset({
     "be", "do", "of", "very", "highly", "common", "type", "polarity", "sign", "level", "priority",
     "importance", "severity", "impact", "weight",
 })  # fmt: skip
+_PHRASE: Final = re.compile(r"\b(?:red[ -]flag|don['’]?t|anti[ -]?pattern)")
 _WORD: Final = re.compile(r"[^\W_]+|[+−–-]")
 _QUANTITY: Final = re.compile(
-    r"(?:(?:weight|level|priority|importance|severity|worth)\W{0,3})?"
+    r"(?:(?:weight|points?|score|level|priority|importance|severity|worth)\W{0,3})?"
     r"(?:[+−–-]?\s?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:e[+-]?\d+)?|nan|[+-]?inf(?:inity)?)\s*(?:%|x|points?|pts?\.?)?"
-    r"|p\d",
+    r"|[ps]\d|x\s?\d+|\d+/\d+|[★☆⭐]+|(?-i:[IVX]{2,4})",
     re.IGNORECASE,
 )
 _TELLING_KEYS: Final = frozenset({
@@ -79,7 +86,7 @@ _TELLING_KEYS: Final = frozenset({
     "mandatory", "optional", "required", "rank", "tier", "grade", "if", "when", "unless",
     "condition", "conditions", "conditional", "precondition", "preconditions", "prerequisite",
     "prerequisites", "depends", "requires", "applies", "applicable",
-    "sub", "subcriteria", "weightage", "rating", "multiplier", "coefficient",
+    "sub", "subcriteria", "scoring", "weightage", "rating", "multiplier", "coefficient",
 })  # fmt: skip
 """Words of a key that say a weight, sign, level, condition or nesting whatever the value."""
 _CAMEL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -88,27 +95,64 @@ _LEVEL: Final = re.compile(
 )
 OPENED: Final = re.compile(r"""\s*(?:(?:\[\s*)?\{|\[)\s*["']""")
 """How the text of an object or a list begins, JSON or Python's own."""
+_END: Final = 60
+"""Characters at either end of a text in which a weight or a sign is looked for."""
+_WIDE: Final = str.maketrans("（）［］【】：；，｜＝－＋", "()[][]:;,|=-+")
+_EMPHASIS: Final = re.compile(r"(?<!\s)[*_`~]+|[*_`~]+(?!\s)")
+_SIGN: Final = r"(?:[+−–-]|(?:minus|plus|moins|menos)\s)"
 _NUMBER: Final = r"\s?\d+(?:[.,]\d+)?"
-_POINTS: Final = rf"[+−–-]?{_NUMBER}[\s-]?(?:points?|pts?\.?)"
+_UNIT: Final = r"(?:points?|pts?\.?|punkte?|puntos?|marks?|分|点)"
+_POINTS: Final = rf"{_SIGN}?{_NUMBER}[\s-]?{_UNIT}"
 _WEIGHT: Final = rf"(?:{_POINTS}|(?:weight|points?|worth)\W{{0,3}}(?:{_POINTS}|{_NUMBER}%?))"
-_MARK: Final = rf"\s*(?:{_WEIGHT}|[+−–-]{_NUMBER})\s*"
+_SIGNED: Final = rf"{_SIGN}{_NUMBER}"
+_MARK: Final = rf"\s*(?:{_WEIGHT}|{_SIGNED})\s*"
+_COUNT: Final = r"(?:\d+(?:[.,]\d+)?|an?|half an?|one|two|three|four|five|six|seven|eight|nine|ten)"
+_DEGREE: Final = (
+    r"(?:essential|optional|critical|mandatory|required|(?:must|should|could|nice to)[ -]have"
+    r"|zwingend|pflicht|muss|wesentlich|esencial|obligatorio|opcional|imprescindible|essentiel"
+    r"|obligatoire|facultatif|optionnel|必须|必需|必备|可选)"
+)
+_GRAVE: Final = (
+    r"(?:pitfall|penalty|penalties|deduction|malus|red flag|abzug|punktabzug|minuspunkte?"
+    r"|penalizaci[oó]n|deducci[oó]n|p[ée]nalit[ée]|d[ée]duction|扣分项?|减分项?)s?"
+)
+_FAULT: Final = (
+    rf"(?:{_GRAVE}|(?:negative|neg|defect|error|mistake|flaw|demerit|violation|trap|failure|veto"
+    r"|anti-?pattern|negativ|fehler|negativo|defecto|n[ée]gatif|erreur|d[ée]faut|pi[èe]ge)s?"
+    r"|负面|负向|错误|陷阱)"
+)
 _WEIGHT_AHEAD: Final = re.compile(
-    rf"\s*(?:[\[(]{_MARK}[\])]|{_MARK}:|(?:essential|important|optional) criteri(?:a|on)\s*:"
-    r"|[\[(](?:essential|important|optional|critical|(?:must|nice to)[ -]have)[\])])",
+    rf"[\s•#>]*(?:[\[(]{_MARK}[\])]|{_MARK}[:|]|{_WEIGHT}\s+[—–-]\s"
+    rf"|{_SIGNED}\s+(?=(?-i:[A-Z][a-z]))|\d+[\s-]?{_UNIT}\s(?:for|if|when|für|wenn|por|si|pour)\b"
+    rf"|weight\s?[=:]\s?{_SIGN}?\d|(?:award|add|give|grant)\s(?:up to )?{_COUNT}\s?{_UNIT}"
+    rf"|(?:essential|important|optional) criteri(?:a|on)\s?:|{_DEGREE}\s?:|[\[(]{_DEGREE}[\])])",
     re.IGNORECASE,
 )
 # One class of characters, none of them a letter, begins it: such a search skips the others fast.
 _WEIGHT_BEHIND: Final = re.compile(
-    rf"[\[(:;—–\s](?:(?<=[\[(])(?<![=<>+*/^-] [\[(]){_MARK}[\])]|(?<=[:;—–])\s*{_WEIGHT}"
-    rf"|(?<=\s)(?=[+−–-]){_WEIGHT})[\s.]*$",
+    rf"[\[(:;,|>—–\s](?:(?<=[\[(])(?<![=<>+*/^-] [\[(])(?:{_MARK}|{_DEGREE}|{_GRAVE})[\])]"
+    rf"|(?<=[:;—–])\s*{_WEIGHT}|(?<=[:|—–])(?<!answer:)(?<!result:)(?<!value:)\s*{_SIGNED}"
+    rf"|(?<=\D,)\s*{_SIGNED}|(?<=[=-]>)\s*{_SIGNED}|(?<=\s)(?=[+−–-]){_WEIGHT}"
+    rf"|(?<=\s)weight[=:]\s?{_SIGN}?\d+(?:\.\d+)?)[\s.]*$",
     re.IGNORECASE,
 )
 """As in "[-2] …", "5 points: …", "… (weight: 3)"; a plain number in brackets is a citation."""
-_DEFECT_IN_TEXT: Final = re.compile(
-    r"\s*(?:(?:pitfall|negative|penalty|deduction)s?(?: (?:criteri(?:a|on)|items?|rubrics?))?\s*:"
-    r"|[\[(](?:pitfall|neg(?:ative)?|penalty|deduction|[−–-])[\])])",
+_FIELD_IN_TEXT: Final = re.compile(
+    r"\n[ \t-]{0,9}(?:weight|points|score|polarity|sign)[ \t]?[:=][ \t]?"
+    r"[\"']?(?:[+-]?\d[\d.]{0,9}|negative|positive)[\"']?[ \t]?(?:\n|$)",
     re.IGNORECASE,
 )
+"""A line of YAML."""
+_DEFECT_IN_TEXT: Final = re.compile(
+    rf"[\s•#>-]*(?:{_FAULT}(?: (?:criteri(?:a|on)|items?|rubrics?))?\s?[:=]|{_GRAVE}\s+[—–-]\s"
+    rf"|[\[(](?:{_FAULT}|[−–-])[\])]|[❌✗✘⛔🚫👎]"
+    rf"|(?:subtract|deduct|lose|dock|take off)\s(?:up to )?{_COUNT}\s?"
+    rf"(?:{_UNIT}|if\b|for\b|when\b|unless\b|per\b|$)|penali[sz]e\s(?:if|for|when|any|answers?|responses?)\b"
+    rf"|(?:ziehe?|restar?|retire[rz]?|enleve[rz]?)\s{_NUMBER}\s?{_UNIT}|扣\s?\d+\s?分)",
+    re.IGNORECASE,
+)
+_LEVELS_IN_TEXT: Final = re.compile(r"\s*\d+\s?[=:]\s?\D{1,80}[,;/\n]\s*\d+\s?[=:]")
+"""As in "0 = absent, 5 = present"."""
 _NUMERAL: Final = re.compile(r"[+−-]?(?:\d{1,9}(?:\.\d{0,17})?|\.\d{1,17})", re.ASCII)
 _PITFALL: Final = re.compile(r"pitfalls?\b", re.IGNORECASE)
 
@@ -184,6 +228,8 @@ def could_matter(key: str, value: Any, settled: Set[str] = frozenset()) -> bool:
     text = value.strip()
     if _words_of_weight(text[:_LABEL_CUT]) - settled or _QUANTITY.fullmatch(text):
         return True
+    if _LEVELS_IN_TEXT.match(text) or _text_hint(text, settled):
+        return True
     if text.startswith(("[", "{")):
         return bool(OPENED.match(text)) or isinstance(json_in(text), list | dict)
     return False
@@ -202,7 +248,9 @@ def _is_telling(key: str) -> bool:
 @lru_cache(maxsize=4096)
 def _words_of_weight(text: str) -> Set[str]:
     """The words of sign and degree of which a short text consists; none if it says more."""
-    words = set(_WORD.findall(text.casefold())) - _FILLERS if len(text) <= _LONGEST_LABEL else set()
+    if len(text) > _LONGEST_LABEL:
+        return frozenset()
+    words = set(_WORD.findall(_PHRASE.sub("pitfall", text.casefold()))) - _FILLERS
     return words if words <= _SIGN_WORDS | _DEGREES | _ANSWERS else frozenset()
 
 
@@ -211,18 +259,44 @@ def weight_hint(item: Mapping[str, Any], texts: Sequence[str], settled: Set[str]
 
     The last of the texts is the title, empty where the statement is its own.
     """
-    unsigned = "bad" not in settled
     labels = {"title": texts[-1], **{key: item[key] for key in LABELS if key in item}}
     for key, value in labels.items():
         for label in value if isinstance(value, list) else [value]:
-            text = label.strip() if isinstance(label, str) else ""
-            words = _words_of_weight(text[:_LABEL_CUT]) - settled
-            if words or isinstance(label, Mapping) or (unsigned and _PITFALL.match(text)):
+            if _is_weighty(key, label, settled):
                 return f"{key} {reprlib.repr(label)} may be a weight or a sign"
-    for text in texts:
-        found = _WEIGHT_AHEAD.match(text) or _WEIGHT_BEHIND.search(text)
-        if found and "low" not in settled:
-            return f"the text seems to say a weight, {reprlib.repr(found[0].strip())}"
-        if unsigned and (found := _DEFECT_IN_TEXT.match(text)):
-            return f"the text seems to name a defect, {reprlib.repr(found[0].strip())}"
+    return next(filter(None, (_text_hint(text, settled) for text in texts if text)), "")
+
+
+def _is_weighty(key: str, label: object, settled: Set[str]) -> bool:
+    """Whether a label is the word or number of a weight or a sign that is not `settled`."""
+    if not isinstance(label, str):
+        number = isinstance(label, int | float) and "low" not in settled
+        return isinstance(label, Mapping) or (number and key != "source")
+    text = label.strip()
+    if _words_of_weight(text[:_LABEL_CUT]) - settled:
+        return True
+    # A title may be the number of its criterion.
+    numbered = key == "source" or (key == "title" and text.isalnum())
+    if "low" not in settled and not numbered and _QUANTITY.fullmatch(text):
+        return True
+    return ("bad" not in settled and _PITFALL.match(text) is not None) or (
+        key != "title" and bool(_text_hint(text, settled))
+    )
+
+
+def _text_hint(text: str, settled: Set[str]) -> str:
+    """What the beginning or the end of a text seems to say of a weight or a sign."""
+    head, tail = text[:_END], text[-_END:]
+    if not text.isascii():
+        head, tail = head.translate(_WIDE), tail.translate(_WIDE)
+    if any(mark in text for mark in "*_`~"):
+        head, tail = _EMPHASIS.sub("", head), _EMPHASIS.sub("", tail)
+    if "low" not in settled and (
+        found := _WEIGHT_AHEAD.match(head)
+        or _WEIGHT_BEHIND.search(tail)
+        or _FIELD_IN_TEXT.search(text)
+    ):
+        return f"the text seems to say a weight, {reprlib.repr(found[0].strip())}"
+    if "bad" not in settled and (found := _DEFECT_IN_TEXT.match(head)):
+        return f"the text seems to name a defect, {reprlib.repr(found[0].strip())}"
     return ""

@@ -148,7 +148,12 @@ def test_each_structure_gives_the_same_criteria(value):
         "[1] is cited", "[2][3]", "Names the winner (2019)", "{x} is 3", "Lists 5 points",
         "-40 is where both meet", "Falls to -5 °C: says so", "Negative findings: names them",
         "Important: names the year", "Weight: names 70 kg", "Says that [x] is (a) 3",
-        "Finds x = (-5)", "Uses f(x) = x (mod 7)", "Covers 1990–2000",
+        "Finds x = (-5)", "Uses f(x) = x (mod 7)", "Covers 1990–2000", "States that x = -5",
+        "Gives the range as 5 to 10", "Mentions 3/5 of voters", "Says 3-1", "Gives the roots 3, -5",
+        "Error handling: explains retries", "Failure modes: names two", "Final answer: -5",
+        "Subtract 5 from both sides is the first step", "Names the weight: 70 kg", "Says 2 * (-5)",
+        "Negative pressure - explains it", "Critical appraisal: names the tool", "指出错误的原因",
+        "Explains the test (false negative)", "Fehlerbehandlung: erklärt sie", "说明扣分的规则",
     ],
 )  # fmt: skip
 def test_numbers_and_brackets_of_a_statement_are_its_own(text):
@@ -183,7 +188,11 @@ def test_a_name_or_criterion_beside_a_statement_is_its_title():
         ("axis", "negative"), ("tags", {"weight": 3}), ("title", "Pitfall of butter"),
         ("is_negative", "true"), ("if", "it names a year"), ("condition", "a child"),
         ("dependsOn", "first"), ("group", "Do not"), ("kind", "violation"), ("rating", "A"),
-         ("when", "asked"), ("subcriteria", "b"), ("grading", "['a']"),
+        ("when", "asked"), ("subcriteria", "b"), ("grading", "['a']"),
+        ("tags", ["weight:-10"]), ("tags", ["-10"]), ("tags", ["points=-5"]), ("tags", [3]),
+        ("tags", ["penalty:butter"]), ("axis", "-10"), ("axis", 10), ("title", "-10"),
+        ("comment", "subtract 5"), ("scoring", "none or all"), ("note", "0 = absent, 5 = present"),
+        ("source", "negative"), ("category", "Fehler"),
     ],
 )  # fmt: skip
 def test_what_could_be_weight_sign_or_nesting_is_refused_by_name(key, value):
@@ -197,7 +206,11 @@ def test_what_could_be_weight_sign_or_nesting_is_refused_by_name(key, value):
 
 
 SIGN_WORDS = ["positive", "negative", "+", "-", "good", "bad", "penalty", "bonus", "pitfall",
-              "Negative Criteria", "must have", "High", "optional", "-5 points"]  # fmt: skip
+              "Negative Criteria", "must have", "High", "optional", "-5 points", "flaw", "trap",
+              "absent", "error", "mistake", "harmful", "wrong", "red flag", "don't", "anti-pattern",
+              "failure", "incorrect", "contradiction", "exclusion", "veto", "negativ", "negativo",
+              "负面", "扣分", "错误", "muss", "obligatorio", "必须", "double", "half", "x2", "ten",
+              "3/5", "★★", "III", "S1"]  # fmt: skip
 OTHERS = st.text(min_size=1).filter(lambda key: key not in STATEMENTS)
 TELLING = ["importance", "severity", "priority", "level", "isPenalty", "if", "depends_on", "when"]
 
@@ -220,9 +233,37 @@ def test_no_key_with_a_number_sign_or_list_is_dropped(pair):
         found = read([{"description": "swims", key: value}])
     except ValidationError:
         return
-    by_name = key in {"id", "tags", "axis", "source"} or key.endswith("_id")
+    by_name = key in {"id", "tags", "axis", "source", "explanation"} or key.endswith("_id")
     says_the_default = key in {"weight", "points", "score", "polarity", "sign", "type"}
     assert found != [("swims", 1.0, "positive")] or by_name or says_the_default
+
+
+@pytest.mark.parametrize("word", SIGN_WORDS[4:])
+def test_each_word_of_a_sign_is_refused_under_any_key(word):
+    assert "'k' may be a weight" in complaint(rubrics=[{"text": "swims", "k": word}])[1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Butter (-5 Punkte)", "-5 Punkte: Butter", "Negativ: Butter", "Abzug: Butter",
+        "Fehler: Butter", "(-5 puntos) manteca", "Penalización: manteca", "Negativo: manteca",
+        "Pénalité : beurre", "建议涂黄油（-5分）", "建议涂黄油 (－５分)", "扣5分：黄油",
+        "扣分项：黄油", "减分：黄油", "负面：黄油", "Butter: -5", "Butter, -5", "Butter | -5",
+        "-5 | butter", "Butter => -5", "Butter — minus 5", "+5 Names butter", "5 points for butter",
+        "weight=0.3 butter", "Butter, weight=0.3", "Subtract 5 if butter is named",
+        "Deduct 5 points if butter is named", "Lose five points for butter", "Penalize if butter",
+        "NEG: butter", "Defect: butter", "Error: butter", "Red flag: butter", "❌ butter",
+        "**Pitfall**: butter", "Pitfall - butter", "Pitfall： butter", "Essential: butter",
+        "Optional: butter", "Butter (must have)", "Butter [critical]", "Butter (minus 10)",
+        "- criterion: butter\n  weight: -3", "- **Pitfall:** butter",
+    ],
+)  # fmt: skip
+def test_a_weight_or_defect_in_a_text_is_refused_in_each_language(text):
+    for item in (text, {"text": "swims", "title": text}, {"text": "swims", "explanation": text}):
+        assert "seems to" in (told := complaint(rubrics=[item])[1]) or "title 'Pitfall" in told
+    said = {"description": text, "weight": 5, "polarity": "positive"}
+    assert read([said]) == [(text, 5, "positive")]
 
 
 POSITIVE = "item 0: has negative {} but is a positive criterion"
