@@ -49,13 +49,30 @@ def claims(answer: Answer) -> list[tuple[str, tuple[str, ...]]]:
         ("Opened [[1](https://len.example/orm), [2](https://paint.example)].",
          [("Opened.", ("2", "3"))]),
         ("Opened [1], [2] and red [3].", [("Opened and red.", ("1", "2", "3"))]),
-        ("Opened ([Orm](https://www.orm.example/b_(1963)/#x)).", [("Opened (Orm).", ("1",))]),
+        ("Opened ([Orm](https://www.orm.example/b_(1963)/#x)).", [("Opened.", ("1",))]),
         ("[Long](http://len.example/orm?utm_source=a) and red.", [("Long and red.", ("2",))]),
         ("Opened.¹ Bridges² are 5 m² large.<sup>3</sup>",
          [("Opened.", ("1",)), ("Bridges are 5 m² large.", ("2", "3"))]),
         ("Opened.\n[1][2]", [("Opened.", ("1", "2"))]),
         ("- Opened [1]\n- Long [2]", [("Opened", ("1",)), ("Long", ("2",))]),
         ("## Opening [1]", [("Opening", ("1",))]),
+        ("Opened ([it is old](https://orm.example/b_(1963))).",
+         [("Opened (it is old).", ("1",))]),
+        ("Opened (source: [Orm](https://orm.example/b_(1963))). Long (see [2], [3]). Red **[3]**.",
+         [("Opened.", ("1",)), ("Long.", ("2", "3")), ("Red.", ("3",))]),
+        ("Opened https://orm.example/b_(1963). On https://len.example/orm it is long.",
+         [("Opened.", ("1",)), ("On https://len.example/orm it is long.", ("2",))]),
+        ("Long (https://len.example/orm). Red <https://www.paint.example/>.",
+         [("Long.", ("2",)), ("Red.", ("3",))]),
+        ('Long <a href="https://len.example/orm">on the page</a>.',
+         [("Long on the page.", ("2",))]),
+        ("Opened［1］. Long 〔2〕. Red【来源3】. Old [来源1].",
+         [("Opened.", ("1",)), ("Long.", ("2",)), ("Red.", ("3",)), ("Old.", ("1",))]),
+        ("Opened [Quelle 1]. Long (Source 2). Red (ref. 3). Built in 1963¹ in parts.",
+         [("Opened.", ("1",)), ("Long.", ("2",)), ("Red.", ("3",)),
+          ("Built in 1963 in parts.", ("1",))]),
+        ("So says Dr. med. Huber [1]. Dr. rer. nat. Meier too [2].",
+         [("So says Dr. med. Huber.", ("1",)), ("Dr. rer. nat. Meier too.", ("2",))]),
         ("It opened am 27. August 1963 [1]. Long [2].",
          [("It opened am 27. August 1963.", ("1",)), ("Long.", ("2",))]),
     ],
@@ -182,6 +199,33 @@ def test_a_list_of_sources_states_nothing(sources, style, reference) -> None:
         assert reference in answer.text
 
 
+@pytest.mark.parametrize(
+    ("listed", "uncited"),
+    [
+        ("[^1]: https://len.example/orm\n[^2]: https://orm.example/b_(1963)", []),
+        ("## References\n[1] Length. https://len.example/orm\n[2]: Orm Bridge "
+         "https://orm.example/b_(1963)", []),
+        ("Sources:\n1. https://len.example/orm\n2. https://orm.example/b_(1963)", []),
+        ("[1] Lead heals. https://len.example/orm\n[2] https://orm.example/b_(1963)",
+         ["Lead heals."]),
+    ],
+)  # fmt: skip
+def test_markers_mean_what_the_answers_own_list_says(listed: str, uncited: list[str]) -> None:
+    answer = read(f"It is long [1]. It opened in 1963[^2]. It is red [3].\n\n{listed}")
+    expected = [("It is long.", ("2",)), ("It opened in 1963.", ("1",)), ("It is red.", ("3",))]
+    assert claims(answer) == expected
+    assert [each.text for each in answer.sentences] == uncited
+    assert (answer.stray_tags, answer.unread) == (0, {})
+
+
+def test_own_lists_name_sources_by_id_and_links_by_label() -> None:
+    answer = read("Ice floats [1]. Ice melts[^2].\n\n[1]: S2\n[2]: S1", TAGGED)
+    assert claims(answer) == [("Ice floats.", ("S2",)), ("Ice melts.", ("S1",))]
+    answer = read("It is long ([Length][b]). It [is red][c].\n\n[b]: https://len.example/orm\n"
+                  "[c]: https://paint.example")  # fmt: skip
+    assert claims(answer) == [("It is long.", ("2",)), ("It is red.", ("3",))]
+
+
 @pytest.mark.parametrize("name", ["[1]", "[^2]:", "[S1]", "- S1:", "S2:", "[9]", "1."])
 @pytest.mark.parametrize(("sources", "style"), [(LISTED, "numbered"), (TITLED, "snippet")])
 def test_a_list_of_sources_hides_nothing(sources, style, name) -> None:
@@ -246,6 +290,13 @@ def test_defects_of_cite_tags_are_those_of_snippet_tags() -> None:
         ("Ice (see above) and snow (S9), (1), [the page](#top), <b id=x>, [@][].", TAGGED,
          "snippet", {}),
         (r"Use `(S1)`, `\cite{S1}` and `[a](https://a.example)`.", TAGGED, "snippet", {}),
+        ("Opened (1). Long {2}. Red `[3]`.", LISTED, "snippet", {"other": 3}),
+        ('a <cite>1</cite> b <ref>2</ref> c <source id="3"/> d <cite source="1">e</cite>', LISTED,
+         "snippet", {"other": 4}),
+        ("Opened citeturn0search0 long 【turn0search1】.", LISTED, "snippet", {"other": 2}),
+        ("It has (1) a deck and (2) two towers, see group (9).", LISTED, "snippet", {}),
+        ("Ice [floats](https://ice.example).",
+         read_sources("<snippet id=https://ice.example>Ice</snippet>", None), "numbered", {}),
         ("![Ice](https://ice.example/a.png) [Long](https://len.example/orm).", LISTED, "numbered",
          {}),
     ],

@@ -19,6 +19,11 @@ _ALWAYS = word_set("""
     mme mlle mgr av env hab sig sigg dott avv geom sra sras srta sres dña uds vd ee aprox pág págs
     núm séc exmo bijv nl evt ong zgn dhr mevr drs np tj napr f.eks dvs см рис им ул
 """)
+# Faculties of degrees, behind "Dr." and its like alone.
+_FACULTIES = word_set("med dent vet phil rer nat jur pol oec ing theol paed h.c habil hum mult")
+_DEGREE = re.compile(
+    r"\b(?:dr|dipl|prof|mag)\.[ -]?(?:[a-z]{2,5}\.[ -]?){0,3}[a-z.]{3,5}$", re.IGNORECASE
+)
 # Abbreviations only before a number: "no. 5", but "They said no."
 _BEFORE_NUMBERS = word_set("""
     no nos nr nrs p pp pag pagg blz vol art cap mar abs bd kap стр
@@ -71,10 +76,12 @@ def is_abbreviation(text: str, stop: int, following: str) -> bool:
     """Whether the full stop at `text[stop]` abbreviates its word; `following` is the next word,
     with the stop behind it if it is an initial."""
     token = _token_before(text, stop)
-    if token in _ALWAYS or (token, following) == ("apr", "J."):  # "52 apr. J.-C."
+    before = text[max(0, stop - _TOKEN_CHARS) : stop]
+    degree = token in _FACULTIES and _DEGREE.search(before)
+    if token in _ALWAYS or degree or (token, following) == ("apr", "J."):  # "52 apr. J.-C."
         return True
     if token.isdigit():
-        return _is_ordinal(text[max(0, stop - _TOKEN_CHARS) : stop], following)
+        return _is_ordinal(before, following)
     if token in _BEFORE_NUMBERS:  # also "p. ex.", "p. ej."
         numeral = len(following) > 1 and set(following) <= set("IVXLC")
         return following[:1].isdigit() or numeral or following.lower() in ("ex", "ej")

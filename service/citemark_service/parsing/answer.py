@@ -1,6 +1,7 @@
 """Parses a response's answer block."""
 
 import re
+from dataclasses import replace
 
 from citemark_schemas import CitationStyle, RefusalKind, Span
 from citemark_service.parsing.addressed import addressed_pieces
@@ -8,7 +9,7 @@ from citemark_service.parsing.lines import read_lines
 from citemark_service.parsing.notations import read_notations
 from citemark_service.parsing.numbered import read_numbered
 from citemark_service.parsing.parsed import NO_SOURCES, Answer, Sources
-from citemark_service.parsing.references import blank_references
+from citemark_service.parsing.references import read_references
 from citemark_service.parsing.tagged import read_tagged
 from citemark_service.parsing.visible import has_content
 
@@ -34,7 +35,8 @@ def read_answer(
         return Answer(refusal=block)
     text = response[slice(*block)]
     lines = read_lines(response, block)
-    response = blank_references(response, lines, sources)
+    response, listed = read_references(response, lines, sources)
+    sources = replace(sources, listed=listed) if listed else sources
     notations = read_notations(response, block, lines, sources)
     chosen = notations.choose(sources) if style == "auto" else style
     if chosen == "numbered":

@@ -1,9 +1,10 @@
 """Finds numbered citation markers and links to sources in an answer. Linear in the text.
 
 The forms are `[1]`, `[1][2]`, `[1, 2]`, `[1-3]`, `[^1]`, `[citation:1]`, `[[1]](url)`,
-`[[1](url)]`, `[title](url)`, `【1†…】`, `[ID]` with an id that the tool output defines, and
-superscripts behind a word or a stop. What stands in code or a formula is no marker, nor what
-stands in a quotation that has a marker of its own behind it: there it is the quoted text's.
+`[[1](url)]`, `[title](url)`, `[title][1]`, `【1†…】`, `(Source 1)`, `[ID]` with an id that the tool
+output defines, a source's address, and superscripts behind a word, a year or a stop. What stands
+in code or a formula is no marker, nor what stands in a quotation that has a marker of its own
+behind it: there it is the quoted text's.
 """
 
 import re
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from citemark_schemas import Span
+from citemark_service.parsing.labels import is_label
 from citemark_service.parsing.lines import Line, LineKind
 from citemark_service.parsing.parsed import Sources
 
@@ -19,8 +21,10 @@ _WIDEST_RANGE = 1_000
 _MOST_RANGED = 20_000  # ids that the ranges of one answer may stand for
 
 _PREFIX = (
-    r"(?:(?:citation|source|ref|reference|document|doc|result|webpage|page|cite)s?\s?[:#]?\s?)?"
+    r"(?:(?:citation|source|ref|reference|document|doc|result|webpage|page|cite|quellen?|fuentes?"
+    r"|fontes?|fonti|bron|bronnen|źródło|источник|来源|來源|资料|資料|参考|출처)s?\.?\s?[:#：]?\s?)?"
 )
+_SAID = r"(?:sources?|refs?\.?|references?|citations?|quellen?|来源|來源|出典)"
 _NUMBER = rf"\^?{_PREFIX}\d{{1,3}}"
 _LIST = rf"\s?{_NUMBER}(?:\s?[,;，、–—-]\s?{_NUMBER}){{0,60}}\s?"
 # Addresses may hold brackets in pairs, one level deep.
@@ -34,7 +38,11 @@ _MARKER = re.compile(
   | (?<!!)\[(?P<ids>[^\[\]\n]{{1,300}}+)\]
   | 【(?P<wide>[^【】\n†]{{1,200}})(?P<dagger>†[^【】\n]{{0,300}})?】
   | <sup>\s?\[?(?P<sup>{_LIST})\]?\s?</sup>
-  | (?:(?<=[^\W\d_]{{4}})|(?<=[.,;:!?”"'’)]))
+  | \((?P<said>{_SAID}\s?[:#：]?\s?\d{{1,3}}(?:\s?[,;]\s?\d{{1,3}}){{0,60}})\)
+  | <a\s[^<>]{{0,200}}?href\s?=\s?["']?(?P<href>[^\s"'<>]++)["']?[^<>]{{0,200}}>
+    (?P<anchor>[^<>\n]{{1,300}}+)</a\s?>
+  | (?<!\]\()(?<!["'=])<?(?P<bare>https?://{_URL})>?
+  | (?:(?<=[^\W\d_]{{4}})|(?<=[.,;:!?”"'’)])|(?<=\b1[5-9]\d\d)|(?<=\b20\d\d))
     (?P<super>[⁰¹²³⁴⁵⁶⁷⁸⁹]{{1,3}}(?:[,˒⸴ ][⁰¹²³⁴⁵⁶⁷⁸⁹]{{1,3}}){{0,20}})
     """,
     re.VERBOSE | re.IGNORECASE,
@@ -42,11 +50,17 @@ _MARKER = re.compile(
 LINK: Final = re.compile(
     rf"(?<!!)\[{{1,2}}(?P<title>[^\[\]\n]{{1,300}}+)\]{{1,2}}\((?P<address>{_URL}){_TITLE}\)"
 )
-_POSSIBLE = re.compile("[\\[【⁰¹²³⁴-⁹]|<sup")
+_POSSIBLE = re.compile(rf"[\[【［〔⁰¹²³⁴-⁹]|<sup|https?://|href|\({_SAID}", re.IGNORECASE)
+_BRACKETS = str.maketrans("［］〔〕", "[][]")
 _ITEM = re.compile(r"(?P<low>\d{1,3})\s?[–—-]\s?\^?(?P<high>\d{1,3})|(?P<one>\d{1,3})")
 _BETWEEN = re.compile(r"\s*[,;，、]\s*")
 _INLINE_CODE = re.compile(r"(`{1,2})(?!`)[^`\n]++\1(?!`)|(?<![\\$\w])\$(?![\s\d$])[^$\n]++\$(?!\d)")
 _QUOTATION = re.compile(r'"[^"\n]++"|“[^“”\n]++”|«[^«»\n]++»|„[^„“”\n]++[“”]|「[^「」\n]++」')
+LEADS: Final = r"(?:(?:sources?|refs?|see|via|cf|from|quellen?|siehe|vgl)\b[.:]?\s?)?"
+_LEAD = re.compile(rf"\({LEADS}$", re.IGNORECASE)
+_LEAD_CHARS = 12
+_STOPS = ".,;:!?"
+_SENTENCE_END = re.compile(r">?\)?[.,;:!?]*+\s*+(?:$|\n|(?<=[.!?]\s)|(?=[\[<]))")
 _GAP = re.compile(r"[\s.,;:!?]{0,4}+")
 _SCHEME = re.compile(r"(?:view-source:|https?://r\.jina\.ai/|https?://(?:www\.)?)++", re.IGNORECASE)
 _TRACKING = re.compile(r"[?&]utm_[^&#]*+")
@@ -70,6 +84,7 @@ def find_markers(text: str, block: Span, lines: Sequence[Line], sources: Sources
     markers: list[Marker] = []
     if not _POSSIBLE.search(text, *block):  # fast path for most answers with tags
         return markers
+    text = text.translate(_BRACKETS)
     ranged = _MOST_RANGED
     for match in skip_silent(_MARKER.finditer(text, *block), text, block, lines):
         written = list(_read_ids(match, sources, ranged))
@@ -79,10 +94,17 @@ def find_markers(text: str, block: Span, lines: Sequence[Line], sources: Sources
         ids = tuple(dict.fromkeys(name for name, _ in written))
         known = len({name for name, found in written if found})
         start, end = match.span()
-        if match["title"]:
-            markers.append(Marker(start, end, ids, known, shown=match.span("title")))
+        if match["bare"]:
+            end -= len(match["bare"]) - len(match["bare"].rstrip(_STOPS))
+        title = _find_title(match, text, end, markers, sources)
+        if title and title[1] < start:
+            start = title[0] - 1
+        before = text[max(0, start - _LEAD_CHARS) : start]
+        in_brackets = text[end : end + 1] == ")" and _LEAD.search(before) is not None
+        if title and not (in_brackets and (match["bare"] or is_label(text[slice(*title)]))):
+            markers.append(Marker(start, end, ids, known, shown=title))
             continue
-        if text[start - 1 : start] == "(" and text[end : end + 1] == ")":
+        if in_brackets and before.endswith("("):
             start, end = start - 1, end + 1
         if text[start - 1 : start] == " " and start > block[0]:
             start -= 1  # else a space would be left before the stop
@@ -93,6 +115,23 @@ def find_markers(text: str, block: Span, lines: Sequence[Line], sources: Sources
     return markers
 
 
+def _find_title(
+    match: re.Match[str], text: str, end: int, markers: Sequence[Marker], sources: Sources
+) -> Span | None:
+    """What of a link belongs to its sentence: its text, that of `[text][1]` with an own list, or a
+    bare address that does not end its sentence."""
+    start = match.start()
+    if match["bare"]:
+        return None if _SENTENCE_END.match(text, end) else (start, end)
+    if match["title"] or match["anchor"]:
+        return match.span("title" if match["title"] else "anchor")
+    if text[start - 1 : start] == "]" and sources.listed and (match["ids"] or match["numbers"]):
+        opening = text.rfind("[", max(0, start - 300), start)
+        if opening >= (markers[-1].end if markers else 0):
+            return opening + 1, start - 1
+    return None
+
+
 def normal_url(url: str) -> str:
     """An address to compare by: without scheme, `www.`, fragment, tracking and final slash."""
     bare = _SCHEME.sub("", url.strip().strip("<>"), count=1).partition("#")[0]
@@ -101,13 +140,21 @@ def normal_url(url: str) -> str:
 
 
 def resolve_id(name: str, sources: Sources) -> tuple[str, bool]:
-    """The id of the source that `name` names and True, else the name and False."""
-    known = name if name in sources.by_id else sources.aliases.get(name)
+    """The id of the source that `name` names and True, else the name and False.
+
+    Names of the answer's own list come first, since that list is what its reader sees.
+    """
+    known = sources.listed.get(name)
+    if known is None:
+        known = name if name in sources.by_id else sources.aliases.get(name)
     return (name, False) if known is None else (known, True)
 
 
 def _read_ids(match: re.Match[str], sources: Sources, ranged: int) -> Iterator[tuple[str, bool]]:
     """What a marker cites, each with whether the tool output defines it; nothing for mere text."""
+    if match["href"] or match["bare"] or match["said"]:
+        yield from _read_known(match, sources, ranged)
+        return
     if address := match["url"] or match["link"]:
         found = resolve_id(normal_url(address), sources)
         if found[1]:
@@ -127,6 +174,15 @@ def _read_ids(match: re.Match[str], sources: Sources, ranged: int) -> Iterator[t
             yield from _read_names(match["wide"], sources, certain=bool(match["dagger"]))
     elif match["ids"]:
         yield from _read_names(match["ids"], sources, certain=False)
+
+
+def _read_known(match: re.Match[str], sources: Sources, ranged: int) -> Sequence[tuple[str, bool]]:
+    """What cites only where a source has it: mere addresses, and "(Source 1)"."""
+    if address := match["href"] or match["bare"]:
+        found = [resolve_id(normal_url(address.rstrip(_STOPS)), sources)]
+    else:
+        found = list(_read_numbers(match["said"], sources, ranged))
+    return found if all(known for _, known in found) else ()
 
 
 def _read_numbers(text: str, sources: Sources, ranged: int) -> Iterator[tuple[str, bool]]:

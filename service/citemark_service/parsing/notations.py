@@ -23,11 +23,20 @@ from citemark_service.parsing.tags import Tag, claim_tags
 _OTHER = re.compile(
     r"""\\[a-z]{0,12}cite[a-z]{0,12}\*?(?:\[[^\[\]\n]{0,100}\]){0,2}\{(?P<command>[^{}\n]{1,300})\}
       | \[(?P<keys>-?@[^\[\]\n]{1,300})\](?!\()
-      | \((?:(?:sources?|refs?|see|cf|ids?|snippets?)[.:]?\s)?(?P<ids>[^()\[\]\n]{1,300})\)
+      | (?<=\w\s)[({](?P<number>\d{1,3})[)}](?=[.;!?]|[ \t]*+(?:\n|$))
+      | (?<!\])\((?:(?:sources?|refs?|see|cf|ids?|snippets?)[.:]?\s)?(?P<ids>[^()\[\]\n]{1,300})\)
       | \[(?:sources?|refs?|see|cf|ids?|snippets?)[.:]?\s(?P<named>[^()\[\]\n]{1,300})\]
+      | (?P<turn>turn\d{1,3}(?:search|news|view|fetch|source)\d{1,3})
+      | <(?:cite|ref|source|citation)>\s?(?P<inner>[^<>\n]{1,100}?)\s?</
+      | <(?:(?:ref|source|citation)\s[^<>]{0,100}?\b(?:ids?|name|index)
+          |cite\s[^<>]{0,100}?\b(?:source|ref|index))\s?=\s?["']?(?P<attribute>[^"'<>\s]{1,300})
       | <(?!snippet\b|cite\b)\w{1,40}\s[^<>]{0,100}?\bids?\s?=\s?["']?(?P<tag>[^"'<>\s]{1,300})""",
     re.VERBOSE | re.IGNORECASE,
 )
+
+
+_NUMBERS = ("number", "inner", "attribute")  # numbers there cite, where a source has them
+_CODED = re.compile(r"`\[\^?(\d{1,3})\]`(?=[.,;!?]|\s*+(?:$|\n))")
 
 
 class Tally(NamedTuple):
@@ -107,6 +116,8 @@ def _count_others(
     others = (match for match in _OTHER.finditer(text, *block) if _cites(match, sources))
     for match in skip_silent(others, text, block, lines):
         counts["other"] += len(_read_keys(match))
+    coded = (resolve_id(match[1], sources)[1] for match in _CODED.finditer(text, *block))
+    counts.update({"other": known} if (known := sum(coded)) else {})
     if not sources.by_id or text.find("](", *block) < 0:  # fast path
         return counts
     for match in skip_silent(LINK.finditer(text, *block), text, block, lines):
@@ -119,8 +130,12 @@ def _count_others(
 
 def _cites(match: re.Match[str], sources: Sources) -> bool:
     keys = _read_keys(match)
-    telling = all(key in sources.by_id and not key.isdecimal() for key in keys)
-    return bool(keys) and (telling or match.lastgroup in ("command", "keys"))
+    kind = match.lastgroup
+    if kind in _NUMBERS:
+        telling = all(resolve_id(key, sources)[1] for key in keys)
+    else:
+        telling = all(key in sources.by_id and not key.isdecimal() for key in keys)
+    return bool(keys) and (telling or kind in ("command", "keys", "turn"))
 
 
 def _read_keys(match: re.Match[str]) -> list[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from citemark_schemas import Span
 from citemark_service.parsing.lines import Line, LineKind, cell_spans
-from citemark_service.parsing.markers import Marker
+from citemark_service.parsing.markers import LEADS, Marker
 from citemark_service.parsing.parsed import Claim, Mark, Reading
 from citemark_service.parsing.sentences import cut_sentences, trim
 from citemark_service.parsing.tagged import merge_equal
@@ -21,7 +21,11 @@ from citemark_service.parsing.units import Unit, split_units, states_in_cell, to
 from citemark_service.parsing.visible import fold_space, has_content
 
 _CUT = "\0"  # stands for a marker while a text is put together
-_EMPTY_BRACKETS = re.compile(rf" ?[(\[]{_CUT}[{_CUT} ,;]*+[)\]]")
+_EMPTIED = re.compile(
+    rf" ?[(\[]{LEADS}{_CUT}[{_CUT} ,;]*+[)\]]"
+    rf"| ?(?<!\S)(?P<mark>[*_]{{1,3}}){_CUT}[{_CUT} ,;]*+(?P=mark)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(slots=True)
@@ -193,4 +197,4 @@ def _without(text: str, span: Span, markers: Sequence[Marker]) -> str:
             at = end
     if not pieces:
         return text[slice(*span)]
-    return _EMPTY_BRACKETS.sub("", "".join([*pieces, text[at : span[1]]])).replace(_CUT, "")
+    return _EMPTIED.sub("", "".join([*pieces, text[at : span[1]]])).replace(_CUT, "")

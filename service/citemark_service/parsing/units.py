@@ -19,8 +19,17 @@ from citemark_service.parsing.visible import fold_space, has_content, normal_for
 _NUMBERING = re.compile(r"\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})\)|\[\d{1,3}\]")
 _STEP = re.compile(r"\d{1,3}\.")
 _BOLD = re.compile(r"(\*\*|__)(?!\s)[^*_]++\1[ \t:：–—-]*+")
-_LIST_TITLES = frozenset(
-    {"references", "sources", "bibliography", "citations", "footnotes", "works cited", "quellen"}
+LIST_TITLES = frozenset(
+    {
+        "references",
+        "sources",
+        "bibliography",
+        "citations",
+        "footnotes",
+        "works cited",
+        "quellen",
+        "literatur",
+    }
 )
 _FENCE_EDGES = "`~$ \t"
 
@@ -103,7 +112,7 @@ def _only_leads(text: str, line: Line, part: _Part, start: int, end: int) -> boo
         return False
     if piece.rstrip("*_").endswith((":", "：")):
         return is_label(piece) or (not part.before_claim and is_lead_in(piece))
-    if part.alone and piece.lower() in _LIST_TITLES:
+    if part.alone and piece.lower() in LIST_TITLES:
         return True
     bold = text[start - 2 : start] in ("**", "__") and text[end : end + 2] in ("**", "__")
     return (bold or _BOLD.fullmatch(piece) is not None) and is_label(piece)
