@@ -107,6 +107,7 @@ _WEIGHT: Final = rf"(?:{_POINTS}|(?:weight|points?|worth)\W{{0,3}}(?:{_POINTS}|{
 _SIGNED: Final = rf"{_SIGN}{_NUMBER}"
 _MARK: Final = rf"\s*(?:{_WEIGHT}|{_SIGNED})\s*"
 _COUNT: Final = r"(?:\d+(?:[.,]\d+)?|an?|half an?|one|two|three|four|five|six|seven|eight|nine|ten)"
+_COUNTED: Final = rf"{_COUNT}\s?{_UNIT}(?![a-z]|\sof\b)"
 _DEGREE: Final = (
     r"(?:essential|optional|critical|mandatory|required|(?:must|should|could|nice to)[ -]have"
     r"|zwingend|pflicht|muss|wesentlich|esencial|obligatorio|opcional|imprescindible|essentiel"
@@ -117,14 +118,15 @@ _GRAVE: Final = (
     r"|penalizaci[oó]n|deducci[oó]n|p[ée]nalit[ée]|d[ée]duction|扣分项?|减分项?)s?"
 )
 _FAULT: Final = (
-    rf"(?:{_GRAVE}|(?:negative|neg|defect|error|mistake|flaw|demerit|violation|trap|failure|veto"
+    rf"(?:{_GRAVE}|(?:negative|neg|defect|error|mistake|flaw|demerit|violation|trap|failure|veto|minus"
+    r"|avoid|do not|don['’]?t|bad|wrong|incorrect|harmful"
     r"|anti-?pattern|negativ|fehler|negativo|defecto|n[ée]gatif|erreur|d[ée]faut|pi[èe]ge)s?"
     r"|负面|负向|错误|陷阱)"
 )
 _WEIGHT_AHEAD: Final = re.compile(
     rf"[\s•#>]*(?:[\[(]{_MARK}[\])]|{_MARK}[:|]|{_WEIGHT}\s+[—–-]\s"
     rf"|{_SIGNED}\s+(?=(?-i:[A-Z][a-z]))|\d+[\s-]?{_UNIT}\s(?:for|if|when|für|wenn|por|si|pour)\b"
-    rf"|weight\s?[=:]\s?{_SIGN}?\d|(?:award|add|give|grant)\s(?:up to )?{_COUNT}\s?{_UNIT}"
+    rf"|weight\s?[=:]\s?{_SIGN}?\d|(?:award|add|give|grant)\s(?:up to )?{_COUNTED}"
     rf"|(?:essential|important|optional) criteri(?:a|on)\s?:|{_DEGREE}\s?:|[\[(]{_DEGREE}[\])])",
     re.IGNORECASE,
 )
@@ -146,8 +148,9 @@ _FIELD_IN_TEXT: Final = re.compile(
 _DEFECT_IN_TEXT: Final = re.compile(
     rf"[\s•#>-]*(?:{_FAULT}(?: (?:criteri(?:a|on)|items?|rubrics?))?\s?[:=]|{_GRAVE}\s+[—–-]\s"
     rf"|[\[(](?:{_FAULT}|[−–-])[\])]|[❌✗✘⛔🚫👎]"
-    rf"|(?:subtract|deduct|lose|dock|take off)\s(?:up to )?{_COUNT}\s?"
-    rf"(?:{_UNIT}|if\b|for\b|when\b|unless\b|per\b|$)|penali[sz]e\s(?:if|for|when|any|answers?|responses?)\b"
+    rf"|(?:subtract|deduct|lose|dock|take off)\s(?:up to )?"
+    rf"(?:{_COUNTED}|{_COUNT}\s?(?:$|(?:if|for|when|unless|per)\b))"
+    r"|penali[sz]e\s(?:if|for|when|any|answers?|responses?)\b"
     rf"|(?:ziehe?|restar?|retire[rz]?|enleve[rz]?)\s{_NUMBER}\s?{_UNIT}|扣\s?\d+\s?分)",
     re.IGNORECASE,
 )

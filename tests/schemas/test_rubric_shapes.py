@@ -152,6 +152,7 @@ def test_each_structure_gives_the_same_criteria(value):
         "Gives the range as 5 to 10", "Mentions 3/5 of voters", "Says 3-1", "Gives the roots 3, -5",
         "Error handling: explains retries", "Failure modes: names two", "Final answer: -5",
         "Subtract 5 from both sides is the first step", "Names the weight: 70 kg", "Says 2 * (-5)",
+        "Give one point of view of each side", "Lose a market share", "Avoids jargon: none",
         "Negative pressure - explains it", "Critical appraisal: names the tool", "指出错误的原因",
         "Explains the test (false negative)", "Fehlerbehandlung: erklärt sie", "说明扣分的规则",
     ],
@@ -254,9 +255,10 @@ def test_each_word_of_a_sign_is_refused_under_any_key(word):
         "weight=0.3 butter", "Butter, weight=0.3", "Subtract 5 if butter is named",
         "Deduct 5 points if butter is named", "Lose five points for butter", "Penalize if butter",
         "NEG: butter", "Defect: butter", "Error: butter", "Red flag: butter", "❌ butter",
-        "**Pitfall**: butter", "Pitfall - butter", "Pitfall： butter", "Essential: butter",
-        "Optional: butter", "Butter (must have)", "Butter [critical]", "Butter (minus 10)",
-        "- criterion: butter\n  weight: -3", "- **Pitfall:** butter",
+        "**Pitfall**: butter", "Pitfall - butter", "Pitfall： butter", "Don't: butter",
+        "Give 2 points if butter", "Essential: butter", "Optional: butter", "Butter (must have)",
+        "Butter [critical]", "Butter (minus 10)", "- criterion: butter\n  weight: -3",
+        "- **Pitfall:** butter",
     ],
 )  # fmt: skip
 def test_a_weight_or_defect_in_a_text_is_refused_in_each_language(text):
