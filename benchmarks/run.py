@@ -79,7 +79,7 @@ def parts(options: argparse.Namespace, folder: Path) -> Iterator[Part]:
     yield (
         "the same with a ledger and without",
         lambda: keeping.lines(
-            "a new one", step, stamps, repetitions=2 * repetitions, ledger=folder / "fresh.db"
+            "a new one", step, stamps, repetitions=repetitions, ledger=folder / "fresh.db"
         ),
     )
     if options.million:
