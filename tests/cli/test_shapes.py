@@ -68,6 +68,17 @@ def test_a_row_is_read_as_what_it_says(shaped: ShapedRow) -> None:
         assert {each.id: each.text for each in sources.values()} == shaped.sources
 
 
+def test_documents_of_a_trajectorys_calls_are_sources_where_the_text_holds_none() -> None:
+    shaped = next(each for each in SHAPED if each.name == "dr-tulu-trajectories")
+    calls = [
+        {"output": "1 result", "documents": [{"id": "ab-0", "snippet": "x"}, {"id": "n"}]},
+        {"generated_text": "<snippet id=ab-1>y</snippet>", "documents": [{"id": "d", "text": "y"}]},
+    ]
+    rollout = rollout_in({**shaped.row, "full_traces": {"tool_calls": calls}})
+    sources = read_sources(rollout.tool_output, rollout.snippets).by_id
+    assert {name: each.text for name, each in sources.items()} == {"ab-0": "x", "ab-1": "y"}
+
+
 @each_shape
 @pytest.mark.parametrize("forced", [False, True])
 def test_a_file_is_scored_with_the_reward_by_hand(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from citemark_schemas.cells import items_in, object_in, to_json_value, value_at
-from citemark_schemas.rows import DOCUMENT_IDS, to_name
+from citemark_schemas.rows import DOCUMENT_IDS, join_texts, to_name
 from citemark_schemas.rubric import GRADED
 from citemark_schemas.transcript import sources_in
 from citemark_service.shapes.criteria import (
@@ -89,12 +89,17 @@ def read_dr_tulu(row: Row) -> Fields:
 
 
 def read_trajectory(row: Row) -> Fields:
-    """What tools answered in a trajectory is in each call's `generated_text`, else `output`."""
+    """What tools answered in a trajectory is in each call's `generated_text`, else `output`, and
+    in `documents` where these hold no snippet."""
     calls = items_in(value_at(row, "full_traces.tool_calls"))
-    outputs = (
-        text if "<snippet" in (text := text_in(call, "generated_text")) else text_in(call, "output")
-        for call in calls
-    )
+    outputs, documents = list[str](), list[Row]()
+    for call in calls:
+        told = text_in(call, "generated_text")
+        if "<snippet" not in told:
+            told = text_in(call, "output")
+        if "<snippet" not in told:
+            documents += [each for each in items_in(call.get("documents")) if join_texts(each)]
+        outputs.append(told)
     sources = "\n".join(filter(None, outputs))
     if not calls:
         sources = text_in(object_in(row["full_traces"]) or {}, "generated_text")
@@ -103,6 +108,7 @@ def read_trajectory(row: Row) -> Fields:
         prompt=first(row, "problem", "question"),
         identity="example_id" if row.get("example_id") is not None else "id",
         tool_output=sources,
+        snippets=documents or None,
         rubrics=first(row, "rubrics", "original_data.rubrics"),
     )
 
