@@ -35,6 +35,7 @@ from citemark_schemas.rows import (
     CHATS,
     FAINT,
     SOURCES,
+    UNSEEN,
     Misread,
     differing,
     read_chat,
@@ -72,6 +73,7 @@ NESTED: Final = (
 """Keys under which an envelope may hold another."""
 _UNSEARCHED: Final = _KNOWN | {*NESTED, *CHATS, *GRADED, "response"}
 """Of an object all that is read; the policy's words are no columns."""
+_MEDIA: Final = ("image", "images", "video", "videos", "audio", "audios")
 _DEEPEST: Final = 4
 _NEAR: Final = 0.85  # "question_id" is .84 from "question", "positive_rubric" .97
 _MOST_KEYS: Final = 256
@@ -236,6 +238,8 @@ def _read(field: str, cell: object, place: str) -> Any:
     if field in _NAMES:
         # What can be no name is a column of the data set's own.
         name = to_name(value)
+        if value is not None and place.endswith(".id") and not isinstance(name, str):
+            raise EnvelopeError([to_detail(place, "must be text or a whole number")])
         return name if isinstance(name, str) and name else None
     return None if field == "question" and isinstance(value, str) and not value.strip() else value
 
@@ -321,6 +325,12 @@ def _columns_apart(
     counts = {len(getattr(rollout, name)) for name in RUBRICS} | {len(rollout.criteria)}
     counts = counts if rollout.criteria else set()
     for place, held in layers:
+        for name in _MEDIA:
+            if name not in ignored and to_json_value(held.get(name)) not in (None, "", [], {}):
+                yield to_detail(
+                    f"{place}.{name}",
+                    f"may be an image, {UNSEEN}, or name it in CITEMARK_IGNORED_RUBRIC_KEYS",
+                )
         lone = not strict and counts and all(held.get(name) is None for name in RUBRICS)
         unread = {key: held[key] for key in islice(held, _MOST_KEYS) if str(key) not in _UNSEARCHED}
         for path, told in columns_apart(unread, counts, ignored):

@@ -1,6 +1,7 @@
 """What a caller sends: a rollout with its sources, its answer and its rubrics."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
@@ -8,19 +9,28 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     WithJsonSchema,
     field_validator,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import InitErrorDetails, PydanticCustomError, to_json
 
+from citemark_schemas.columns import RUBRICS, columns_apart
 from citemark_schemas.knobs import Knobs
 from citemark_schemas.model import ClosedModel
-from citemark_schemas.rows import ALIASES, CHATS, Misread, read_row, to_name
-from citemark_schemas.rubric import Criterion, MixedRubrics, NegativeRubrics, PositiveRubrics
+from citemark_schemas.rows import ALIASES, CHATS, UNSEEN, Misread, read_row, to_name
+from citemark_schemas.rubric import (
+    IGNORED_KEYS,
+    Criterion,
+    MixedRubrics,
+    NegativeRubrics,
+    PositiveRubrics,
+)
 
 Priority = Literal["training", "audit"]
 
+_PLACEHOLDER: Final = re.compile(r"^\s*<(?:image|video|audio)>|<(?:image|video|audio)>\s*$")
 MOST_PARTS: Final = 5000
 """Sources in `snippets`, and turns of a conversation."""
 
@@ -163,11 +173,34 @@ class Rollout(Knobs):
             raise ValidationError.from_exception_data(cls.__name__, [detail]) from error
         return {name: value for name, value in read.items() if name not in CHATS}
 
+    @field_validator("tool_output", mode="before")
+    @classmethod
+    def _results_are_text(cls, value: Any) -> Any:
+        listed = isinstance(value, list) and bool(value)
+        objects = listed and all(isinstance(each, Mapping) for each in value)
+        return to_json(value).decode() if objects else value
+
     @field_validator("question")
     @classmethod
-    def _question_is_not_blank(cls, value: str) -> str:
+    def _question_is_text(cls, value: str, info: ValidationInfo) -> str:
         if not value.strip():
             raise ValueError("must not be blank")
+        if info.context and _PLACEHOLDER.search(value):
+            raise ValueError(f"has the place of an image, {UNSEEN}")
+        return value
+
+    @field_validator("metadata")
+    @classmethod
+    def _metadata_holds_no_sign(
+        cls, value: dict[str, Any] | None, info: ValidationInfo
+    ) -> dict[str, Any] | None:
+        # What was scored stays readable: only a reader that says what is ignored refuses.
+        if value and info.context:
+            lists = [info.data.get(name, ()) for name in RUBRICS]
+            counts = {*map(len, lists), sum(map(len, lists))} if any(lists) else set[int]()
+            ignored = info.context.get(IGNORED_KEYS, frozenset())
+            if told := next(columns_apart(value, counts, ignored), None):
+                raise ValueError(": ".join(told))
         return value
 
     @model_validator(mode="after")

@@ -54,6 +54,9 @@ DOCUMENT_KEYS: Final = frozenset({
 """What is read of a document."""
 
 
+UNSEEN: Final = "which the judge cannot see: say in words what it shows"
+
+
 class Misread(ValueError):
     """What a row says is unclear; `place` is the field's path."""
 
@@ -87,12 +90,14 @@ def read_row(row: Mapping[str, Any]) -> dict[str, Any]:
         if field == "snippets":
             value = read_documents(value, alias)
         taken = fields.get(field)
-        if taken is None and not (alias in FAINT and fields.get("tool_output") is not None):
+        if (not taken and not fields.get("tool_output")) if alias in FAINT else taken is None:
             fields[field] = value
         elif field == "id" or alias in FAINT:
             fields[alias] = row[alias]
         elif _plain(taken) != _plain(value):
             raise differing(field, alias)
+    if problem := differing_chat(fields):
+        raise problem
     return read_chats(fields)
 
 
@@ -130,6 +135,16 @@ def read_chats(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
+def differing_chat(fields: Mapping[str, Any]) -> Misread | None:
+    """A chat that asks something else than the first: neither question holds the other."""
+    said = ((name, question_in(read_chat(fields.get(name)))) for name in CHATS)
+    asked = [(name, " ".join(text.split())) for name, text in said if text]
+    for name, text in asked[1:]:
+        if text not in asked[0][1] and asked[0][1] not in text:
+            return differing(asked[0][0], name)
+    return None
+
+
 def read_chat(value: object) -> Any:
     """A prompt as text or a list of messages, also where that is JSON text; None if neither."""
     if isinstance(value, str):
@@ -152,8 +167,7 @@ def fill_from_prompt(fields: dict[str, Any], prompt: object) -> None:
     """Set question, conversation and sources from a prompt where they are missing."""
     told = all(fields.get(name) is not None for name in ("question", "conversation"))
     if not told and holds_media(prompt):
-        message = "hold an image, which the judge cannot see: say in words what it shows"
-        raise Misread("messages", message)
+        raise Misread("messages", f"hold an image, {UNSEEN}")
     if fields.get("question") is None and (question := question_in(prompt)) is not None:
         fields["question"] = replace_surrogates(question)
     if fields.get("conversation") is None and (turns := conversation_in(prompt)):
@@ -200,6 +214,8 @@ def _read_document(item: Mapping[str, Any] | str, place: str) -> dict[str, Any]:
     if isinstance(item, str):
         return {"text": item}
     text = join_texts(item)
+    if not isinstance(to_name(item.get("id")), str | None):
+        raise Misread(f"{place}.id", "must be text or a whole number")
     if text is None:
         raise Misread(f"{place}.text", "is missing: give it under 'text' or 'content'")
     found = {

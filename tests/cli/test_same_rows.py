@@ -30,6 +30,9 @@ TAKEN: list[dict[str, Any]] = [
     {"tool_output": None, "snippets": [{"id": 1, "text": "It runs."}] * 2},
     {"question": None, "conversation": [{"role": "user", "content": "When?"}]},
     {"question": None, "conversations": [{"from": "human", "value": "When?"}]},
+    {"tool_output": [{"title": "Ferry", "url": "https://a.example", "text": "It runs."}]},
+    {"tool_output": "", "docs": [{"id": "S1", "text": "It runs."}]},
+    {"metadata": {"kind": "x", "weight": 2}},
 ]
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"question": 7}, "question: must be text"),
@@ -44,6 +47,13 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"citation_weight": -1}, "citation_weight"),
     ({"citation_weight": "heavy"}, "citation_weight: must be a number"),
     ({"static_rubrics": "v99"}, "v99"),
+    ({"images": ["a.png"]}, "images: "),
+    ({"question": "<image>\nWhat is this?"}, "question: has the place of an image"),
+    ({"rubrics": ["a", "b"], "metadata": {"points": [-1, 2]}}, "holds several, like weights"),
+    ({"rubrics": ["a"], "metadata": {"polarity": "negative"}}, "may be the sign of the rubrics"),
+    ({"id": 7.5}, "id: must be text"),
+    ({"id": [1]}, "id: must be text"),
+    ({"tool_output": None, "documents": [{"id": 7.5, "text": "a"}]}, "id: must be text or a"),
     ({"positive_rubrics": None, "positive_rubric": ["a"]}, "positive_rubric"),
 ]
 

@@ -252,6 +252,8 @@ def test_a_data_set_of_autorubric_shares_prompt_and_rubric(tmp_path: Path) -> No
             {"original_data": {"rubrics": ["a", "b"], "weights": [1, -1]}},
             "row.original_data.weights: holds several",
         ),
+        ("nemo-gym-finance", {"rubric": [{"operator": "only", "criteria": "a"}]}, "operator must"),
+        ("healthbench", {"images": ["a.png"]}, "row.images: may be an image, which the judge"),
         ("rar", {"pitfalls": ["a"]}, "row.pitfalls: looks like rubrics"),
         ("alce", {"rubrics": ["a", "b"], "points": [1, -1]}, "row.points: holds several"),
     ],
@@ -295,6 +297,15 @@ def test_rubrics_of_a_row_count_beside_those_of_its_shape(
     rollout = rollout_in({**shaped.row, **change})
     found = [(each.description, each.polarity.value, each.weight) for each in rollout.criteria]
     assert sorted(found) == sorted([*criteria, *shaped.criteria])
+
+
+def test_a_statement_not_to_be_contradicted_is_a_defect_that_contradicts_it() -> None:
+    rubric = [{"operator": "correctness", "criteria": GOOD},
+              {"operator": "contradiction", "criteria": "It runs daily"}]  # fmt: skip
+    asked = {"input": CHAT}
+    row = {"responses_create_params": asked, "rubric": json.dumps(rubric), "response": RESPONSE}
+    found = [(each.description, each.polarity) for each in rollout_in(row).criteria]
+    assert found == [(GOOD, "positive"), ("Contradicts this: It runs daily", "negative")]
 
 
 @pytest.mark.parametrize("name", ["docs", "ctxs"])
@@ -502,7 +513,9 @@ NOTED: list[tuple[dict[str, Any], list[str], str, bool]] = [
     ({**PLAIN_ROW, "response": " "}, ["--whole-answers"], "response is empty, so that", False),
     ({"input": ASKED, "ctxs": [{"text": SOURCE}], "output": ""}, [], "output is", False),
     ({"messages": CHATTED}, ["--whole-answers"], "system messages, which the judge does not", True),
-    ({"messages": CHATTED, "prompt": "q"}, ["--whole-answers"], "never judged: prompt", True),
+    ({"messages": CHATTED, "prompt": "q"}, ["--whole-answers", "--map", "messages=messages"],
+     "never judged: prompt", True),
+    ({**PLAIN_ROW, "id": 7, "qid": "9"}, [], "never judged: qid", True),
     ({"conversations": SHARED, "docs": []}, ["--whole-answers"], "judged whole", True),
     ({**PLAIN_ROW, "messages": CHAT}, [], "question and prompt ask different things", True),
     ({**PLAIN_ROW, "tool_output": "y", "docs": [{"text": "x"}]}, [], "never judged: docs", True),
@@ -545,8 +558,11 @@ def test_a_prompt_is_converted_without_the_answer_at_its_end(
         cli("convert", path, out, "--to", "trl", says=f"left behind: {name}")
         assert json.loads(out.read_text())["prompt"][-1]["role"] != "assistant"
         assert RESPONSE not in out.read_text()
-    both = {"prompt": "Other?", "messages": CHATTED, "tool_output": ""}
-    cli("convert", rows([both]), out, "--to", "trl", says="left behind: messages 1 row")
+    path = rows([{"prompt": "Other?", "messages": CHATTED, "tool_output": ""}])
+    says = "messages and 'prompt' are two names of one thing and say different things"
+    cli("convert", path, out, "--to", "trl", status=2, says=says)
+    chosen = ["--map", "messages=messages"]
+    cli("convert", path, out, "--to", "trl", *chosen, says="left behind: messages[-1]")
 
 
 def test_rows_with_sources_of_their_own_keep_their_fields() -> None:

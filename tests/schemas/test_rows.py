@@ -166,3 +166,11 @@ def test_hostile_chats_and_documents_take_linear_time() -> None:
     assert read(prompt=templated, tool_output="", response="", question="q").question == "q"
     assert len(read(query="q", docs=["x"] * 5_000, response="").snippets or ()) == 5_000
     assert time.process_time() - begun < 30
+
+
+def test_two_chats_ask_one_thing() -> None:
+    told = {"messages": [FEVER], "tool_output": "", "response": ANSWER}
+    asked = FEVER["content"]
+    assert read(prompt=f"Use the sources.\n{asked}", **told).question.endswith(asked)
+    with pytest.raises(ValidationError, match="and 'prompt' are two names of one thing"):
+        read(prompt="Something else?", **told)

@@ -132,6 +132,20 @@ def level_criterion(rubric: Mapping[str, Any], place: str) -> dict[str, Any]:
     return {"title": statement[:80], "description": describe_levels(statement, shares)}
 
 
+def operator_criterion(item: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """A criterion whose operator says whether its statement must be made, or not contradicted."""
+    rest = {key: value for key, value in item.items() if key != "operator"}
+    operator = item.get("operator", "correctness")
+    if operator == "correctness":
+        return rest
+    statement = text_in(item, "criteria", "criterion")
+    if operator != "contradiction" or not statement:
+        told = "must be correctness or contradiction, of a text in criteria"
+        raise ValueError(f"{place}.operator {told}, not {operator!r}")
+    contradicted = {"description": f"Contradicts this: {statement}", "polarity": "negative"}
+    return {key: rest[key] for key in rest if key not in ("criteria", "criterion")} | contradicted
+
+
 def option_criterion(item: Mapping[str, Any], place: str) -> dict[str, Any]:
     """A criterion with options, each with its value in [0, 1], as one whose text names them."""
     shares: list[tuple[float, str]] = []

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from citemark_schemas import Criterion, Rollout
 from citemark_schemas.cells import object_in, value_at
-from citemark_schemas.rows import CHATS, FAINT, Misread, read_chat
+from citemark_schemas.rows import CHATS, FAINT, Misread, differing_chat, read_chat
 from citemark_schemas.transcript import reply_at_end, tools_in
 from citemark_service.shapes.readers import Fields
 from citemark_service.shapes.table import (
@@ -126,7 +126,11 @@ class ReadPlan:
         if shape is None:
             renamed = {path for name, path in self.maps.items() if name != path}
             fields = {name: row[name] for name in row if name not in renamed} | mapped
-            chat = next(filter(mapped.__contains__, CHATS), name if scored else "")
+            chat = next(filter(mapped.__contains__, CHATS), "")
+            if not chat and self.origin is None and (problem := differing_chat(fields)):
+                told = f"{problem}: keep one of them, or choose it: "
+                raise ValueError(f"{told}--map {problem.place}={problem.place}")
+            chat = chat or (name if scored else "")
             if chat in CHATS:
                 fields = {
                     each: fields[each] for each in fields if each not in CHATS or each == chat

@@ -11,6 +11,7 @@ from citemark_service.shapes.criteria import (
     Criteria,
     dimension_criteria,
     level_criterion,
+    operator_criterion,
     option_criterion,
     text_in,
     tree_leaves,
@@ -65,7 +66,10 @@ def read_rubric(row: Row) -> Fields:
 
 def read_gym_finance(row: Row) -> Fields:
     question = first(row, "query", "question")
-    rubrics = row.get("rubric") or None
+    rubrics: Any = row.get("rubric") or None
+    if has_key(rubrics, "operator"):
+        listed = items_in(rubrics)
+        rubrics = [operator_criterion(each, f"rubric[{at}]") for at, each in enumerate(listed)]
     asked = first(row, "responses_create_params.input")
     return fields_of(row, prompt=asked, question=question, rubrics=rubrics)
 

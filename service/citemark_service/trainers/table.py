@@ -83,13 +83,17 @@ def unread_in(row: Row, also: Set[str], fields: Row) -> Iterator[str]:
     `also` are columns that are read besides; `fields` is the row with what is mapped and without
     what gives way to that.
     """
-    sourced = not row.keys().isdisjoint({*SOURCES, "documents"})
+    sourced = any(row.get(name) for name in (*SOURCES, "documents"))
     for name, value in row.items():
         if name in also or name in PROMPT_HEADS or value in (None, "", [], {}):
             continue
         if name in _NESTED:
             yield from _unread_inside(name, value, 0)
-        elif name not in _READ or (name in FAINT and sourced):
+        elif (
+            name not in _READ
+            or (name in FAINT and sourced)
+            or (ALIASES.get(name) == "id" and row.get("id") not in (None, "", value))
+        ):
             yield name
         else:
             yield from unread_keys(name, value)
