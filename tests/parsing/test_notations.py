@@ -64,6 +64,8 @@ def claims(answer: Answer) -> list[tuple[str, tuple[str, ...]]]:
          [("Opened.", ("1",)), ("On https://len.example/orm it is long.", ("2",))]),
         ("Long (https://len.example/orm). Red <https://www.paint.example/>.",
          [("Long.", ("2",)), ("Red.", ("3",))]),
+        ("- Long: https://len.example/orm\n- Red https://www.paint.example/",
+         [("Long:", ("2",)), ("Red", ("3",))]),
         ('Long <a href="https://len.example/orm">on the page</a>.',
          [("Long on the page.", ("2",))]),
         ("Opened［1］. Long 〔2〕. Red【来源3】. Old [来源1].",

@@ -60,7 +60,9 @@ LEADS: Final = r"(?:(?:sources?|refs?|see|via|cf|from|quellen?|siehe|vgl)\b[.:]?
 _LEAD = re.compile(rf"\({LEADS}$", re.IGNORECASE)
 _LEAD_CHARS = 12
 _STOPS = ".,;:!?"
-_SENTENCE_END = re.compile(r">?\)?[.,;:!?]*+\s*+(?:$|\n|(?<=[.!?]\s)|(?=[\[<]))")
+_SENTENCE_END = re.compile(
+    r">?\)?(?:[.!?;。！？](?=[\s<]|$)|[.,;:!?]*+[ \t]*+(?:$|[\n|]|(?=[\[<])))"
+)
 _GAP = re.compile(r"[\s.,;:!?]{0,4}+")
 _SCHEME = re.compile(r"(?:view-source:|https?://r\.jina\.ai/|https?://(?:www\.)?)++", re.IGNORECASE)
 _TRACKING = re.compile(r"[?&]utm_[^&#]*+")
