@@ -60,6 +60,8 @@ def claims(answer: Answer) -> list[tuple[str, tuple[str, ...]]]:
          [("Opened (it is old).", ("1",))]),
         ("Opened (source: [Orm](https://orm.example/b_(1963))). Long (see [2], [3]). Red **[3]**.",
          [("Opened.", ("1",)), ("Long.", ("2", "3")), ("Red.", ("3",))]),
+        ("Opened ([Orm](https://orm.example/b_(1963)), [Length](https://len.example/orm)).",
+         [("Opened.", ("1", "2"))]),
         ("Opened https://orm.example/b_(1963). On https://len.example/orm it is long.",
          [("Opened.", ("1",)), ("On https://len.example/orm it is long.", ("2",))]),
         ("Long (https://len.example/orm). Red <https://www.paint.example/>.",

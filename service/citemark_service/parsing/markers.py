@@ -59,6 +59,7 @@ _QUOTATION = re.compile(r'"[^"\n]++"|“[^“”\n]++”|«[^«»\n]++»|„[^�
 LEADS: Final = r"(?:(?:sources?|refs?|see|via|cf|from|quellen?|siehe|vgl)\b[.:]?\s?)?"
 _LEAD = re.compile(rf"\({LEADS}$", re.IGNORECASE)
 _LEAD_CHARS = 12
+_LAST_OR_LISTED = re.compile(r"\)|\s?[,;]\s?\[")
 _STOPS = ".,;:!?"
 _SENTENCE_END = re.compile(
     r">?\)?(?:[.!?;。！？](?=[\s<]|$)|[.,;:!?]*+[ \t]*+(?:$|[\n|]|(?=[\[<])))"
@@ -87,7 +88,7 @@ def find_markers(text: str, block: Span, lines: Sequence[Line], sources: Sources
     if not _POSSIBLE.search(text, *block):  # fast path for most answers with tags
         return markers
     text = text.translate(_BRACKETS)
-    ranged = _MOST_RANGED
+    ranged, cut_end = _MOST_RANGED, 0  # the end of the last link that was cut with its title
     for match in skip_silent(_MARKER.finditer(text, *block), text, block, lines):
         written = list(_read_ids(match, sources, ranged))
         ranged -= len(written)
@@ -102,11 +103,14 @@ def find_markers(text: str, block: Span, lines: Sequence[Line], sources: Sources
         if title and title[1] < start:
             start = title[0] - 1
         before = text[max(0, start - _LEAD_CHARS) : start]
-        in_brackets = text[end : end + 1] == ")" and _LEAD.search(before) is not None
+        listed = 0 < cut_end <= start < cut_end + 3 and text[cut_end:start].strip() in (",", ";")
+        opened = listed or _LEAD.search(before)
+        in_brackets = bool(opened and _LAST_OR_LISTED.match(text, end))
         if title and not (in_brackets and (match["bare"] or is_label(text[slice(*title)]))):
             markers.append(Marker(start, end, ids, known, shown=title))
             continue
-        if in_brackets and before.endswith("("):
+        cut_end = end if title else cut_end
+        if text[end : end + 1] == ")" and before.endswith("("):
             start, end = start - 1, end + 1
         if text[start - 1 : start] == " " and start > block[0]:
             start -= 1  # else a space would be left before the stop
