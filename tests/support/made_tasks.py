@@ -22,8 +22,7 @@ ROW: dict[str, Any] = {
 _TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30)
 _WORDS = _TEXT.map(lambda text: f"w {text}".strip())
 _RUBRIC = st.fixed_dictionaries(
-    {"title": _WORDS, "description": _WORDS},
-    optional={"weight": st.floats(0, 100, allow_nan=False)},
+    {"title": _WORDS, "description": _WORDS, "weight": st.floats(0, 100, allow_nan=False)}
 )
 _MIXED = _RUBRIC | st.tuples(_RUBRIC, st.sampled_from(["positive", "negative"])).map(
     lambda pair: {**pair[0], "polarity": pair[1]}
