@@ -49,9 +49,9 @@ def add_options(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
 # The flags that choose a judge, named as the settings.
 judge_options = add_options(
     setting_option("judge", "Who judges.", type=click.Choice(tuple(JUDGES))),
-    setting_option("judge_url", "Its OpenAI-compatible server.", metavar="URL"),
+    setting_option("judge_url", "Its server.", metavar="URL"),
     setting_option("judge_model", "Model there.", metavar="NAME"),
-    setting_option("judge_asks", "Verdicts written, or read at /v1/systemone.", metavar="HOW"),
+    setting_option("judge_asks", "Verdicts, written or read.", metavar="HOW"),
     setting_option("judge_concurrency", "Calls in flight to it.", type=int, metavar="N"),
     setting_option("criteria_per_call", "1 is the careful mode.", type=int, metavar="N"),
     setting_option("evidence_quotes", "Ask for quotes."),
