@@ -14,6 +14,7 @@ from citemark_service.parsing.visible import fold_space, visible
 
 _PIECE_CHARS = 200
 _PIECES = 8
+_WINDOW = 100_000  # characters searched at a time
 
 _GRADER = (
     r"(?:graders?|judges?|evaluators?|raters?|scorers?|assessors?|verifiers?|reviewers?|examiners?"
@@ -303,20 +304,31 @@ def addressed_pieces(text: str) -> tuple[str, ...]:
     accents nor letters of another alphabet hide them.
     """
     shown = visible(text)
+    pieces: list[str] = []
+    at = 0
+    # One search of megabytes would hold the interpreter, and with it the event loop.
+    for begin in range(0, len(shown), _WINDOW):
+        window = shown[begin : begin + _WINDOW + _PIECE_CHARS]
+        sought = _choose(window)
+        while len(pieces) < _PIECES and (starts := _starts(sought, max(0, at - begin))):
+            if (first := min(starts)) >= _WINDOW:
+                break  # the next window's
+            at = begin + first + _PIECE_CHARS
+            pieces.append(fold_space(shown[begin + first : at]))
+    return tuple(pieces)
+
+
+def _choose(text: str) -> list[tuple[re.Pattern[str], str]]:
+    """The patterns that may match, each with what it searches: the text as it is, or folded."""
     # Emphasis and code marks between words are spaces.
-    folded = shown.replace("*", " ").replace("`", " ")
+    folded = text.replace("*", " ").replace("`", " ")
     if not folded.isascii():
         folded = _OTHERS.sub(lambda run: run[0].translate(_FOLDS), folded)
     folded = folded.lower()
     sought = [(pattern, folded) for pattern in _possible(_LATIN, folded)]
-    if not shown.isascii() and any(start[0] > _LAST_GREEK for start in _word_starts(shown)):
-        sought += [(pattern, shown) for pattern in _possible(_SCRIPTS, shown)]
-    pieces: list[str] = []
-    at = 0
-    while len(pieces) < _PIECES and (starts := _starts(sought, at)):
-        at = min(starts) + _PIECE_CHARS
-        pieces.append(fold_space(shown[min(starts) : at]))
-    return tuple(pieces)
+    if not text.isascii() and any(start[0] > _LAST_GREEK for start in _word_starts(text)):
+        sought += [(pattern, text) for pattern in _possible(_SCRIPTS, text)]
+    return sought
 
 
 def _possible(addresses: Sequence[_Address], text: str) -> list[re.Pattern[str]]:
