@@ -207,6 +207,12 @@ class ScriptedJudge:
 
     async def refuse(self) -> None:
         """Drop all connections and refuse new ones, as a killed server does."""
+        if self._server is not None:
+            for listener in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(listener)
+            # A server that closes while a connection is being accepted leaves that socket open.
+            for _ in range(3):
+                await asyncio.sleep(0)
         for connection in tuple(self.connections):
             connection.transport.abort()
         if self._server is not None:

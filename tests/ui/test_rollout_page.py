@@ -59,7 +59,7 @@ def whole(document):
 
 
 def test_a_criterion_stands_in_full_behind_its_title(tmp_path):
-    same = [{"title": "Depth", "description": f"<b>Part {part}</b>\u202e"} for part in (1, 2, 1)]
+    same = [{"title": "Depth", "description": f"<b>Part {part}</b>\u202e"} for part in (1, 2)]
     with kept_service(tmp_path) as client:
         score(client, [rollout(LONG, "It is short."), rollout(*same)], run="a", step=1)
         shown, parts = (page(client, f"rollout?n={number}") for number in (1, 2))
