@@ -15,6 +15,7 @@ from citemark_service.judges.tasks import Judge
 from citemark_service.settings import Settings
 from citemark_service.telemetry.metrics import Metrics
 from citemark_service.verdicts.caching import cache_verdicts
+from support.readable_metrics import ReadableMetrics
 from support.scripted_judge import MODEL, Answer, Hang, Script, ScriptedJudge
 from support.scripted_service import async_client_of, listening, real_app
 from support.step_rollouts import CALLS, by_content
@@ -26,8 +27,8 @@ class Mortal:
     """A judge that is killed in the middle of a step.
 
     It answers for the first `judged` samples of each group by their content and keeps the others
-    waiting. Once `shown` rollouts of the step came, some of them wait and the others have all
-    their answers, it dies with all that waits, for good.
+    waiting. Once `shown` rollouts of the step came, some of them wait and the others are scored,
+    it dies with all that waits, for good.
     """
 
     def __init__(self, *, judged: int, shown: int) -> None:
@@ -37,6 +38,8 @@ class Mortal:
         self._calls = Counter[tuple[str, int]]()
         self._death: asyncio.Task[None] | None = None
         self.judge: ScriptedJudge | None = None
+        self.metrics = ReadableMetrics()
+        """Of the service."""
 
     def __call__(self, request: dict[str, Any]) -> Answer:
         found = _ROLLOUT.search(request["messages"][-1]["content"])
@@ -48,14 +51,15 @@ class Mortal:
         ]
         shown = len(self._calls)
         if shown >= self._shown and 0 < len(finished) < shown and all(finished):
-            # The loop's next turn, when this answer is on its way.
-            asyncio.get_running_loop().call_soon(self._die)
+            self._death = self._death or asyncio.create_task(self._die(sum(finished)))
         return self._answer(request) if sample < self._judged else Hang()
 
-    def _die(self) -> None:
+    async def _die(self, scored: int) -> None:
         assert self.judge is not None
-        if self._death is None:
-            self._death = asyncio.get_running_loop().create_task(self.judge.refuse())
+        async with asyncio.timeout(120):
+            while self.metrics.total("rollouts_total", outcome="scored") < scored:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        await self.judge.refuse()
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ def running_judge(judge: ScriptedJudge) -> Iterator[None]:
 def judged_service(script: Script | Mortal, **settings: Any) -> Iterator[Judged]:
     """The service with those settings, judged by the script; both in threads of their own."""
     judge = ScriptedJudge(script)
+    metrics = script.metrics if isinstance(script, Mortal) else None
     if isinstance(script, Mortal):
         script.judge = judge
     with running_judge(judge):  # its URL is known from here on
@@ -92,7 +97,7 @@ def judged_service(script: Script | Mortal, **settings: Any) -> Iterator[Judged]
             "nonce_secret": "one for all, so that services judge alike",
             **settings,
         }
-        with listening(real_app(judge.settings(**given))) as url:
+        with listening(real_app(judge.settings(**given), metrics)) as url:
             yield Judged(url, judge)
 
 

@@ -21,7 +21,7 @@ from citemark_service.ledger.ledger import ledger_of
 from citemark_service.telemetry.metrics import Metrics
 from support.dialect_bodies import for_openrlhf
 from support.judge_tasks import filled, shape_of
-from support.scripted_judge import Answer, Reply, ScriptedJudge, Status
+from support.scripted_judge import Answer, Listed, Reply, ScriptedJudge, Status
 from support.scripted_service import async_client_of, real_app
 
 STEP_S = 30
@@ -105,7 +105,8 @@ class Hours:
         content = filled(shape_of(request), V=digit, S=digit, U=1, C=1)
         cached = 5 if self._minute in _UNCACHED else 70
         delay_s = _HELD_S if self._minute in _QUEUED else 0.0
-        return Reply(content, cached_tokens=cached, delay_s=delay_s)
+        tokens = tuple(map(_list_token, content))
+        return Reply(content, tokens=tokens, cached_tokens=cached, delay_s=delay_s)
 
     async def _play(self, judge: ScriptedJudge, client: httpx.AsyncClient) -> None:
         down = broken = False
@@ -170,6 +171,13 @@ class Hours:
                 name, brace, own = series.partition("{")
                 own = own.removesuffix("}") + "," if brace else ""
                 self.exposition.append(f"{name}{{{own}{labels}}} {value} {at}")
+
+
+def _list_token(character: str) -> Listed:
+    """Of a digit the judge is nearly sure."""
+    other = "0" if character == "1" else "1"
+    listed = ((character, -0.005), (other, -5.3)) if character.isdigit() else ()
+    return Listed(character, -0.005, listed)
 
 
 def _grown(recording: str, step: int, preempted: int) -> str:
