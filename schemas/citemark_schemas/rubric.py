@@ -232,10 +232,8 @@ def _read_criterion(
     bystanders = _BYSTANDERS | _VERDICT if "raw" in item else _BYSTANDERS
     _refuse_unread(item, (RUBRIC_KEYS | bystanders).difference(nested), settled)
     if hint := weight_hint(item, (statement, explanation, title), settled):
-        raise ValueError(
-            f"{hint}: write an object with 'weight' (negative for a defect) or "
-            "'polarity' beside the text"
-        )
+        ways = [*(["'weight'"] if scale is None else []), *(["'polarity'"] if sign is None else [])]
+        raise ValueError(f"{hint}: write an object with {' and '.join(ways)} beside the text")
     if weight < 0 and sign is Polarity.POSITIVE:
         way = "let its weight or its sign say which it is"
         raise ValueError(f"has negative {scale} but is a positive criterion: {way}")
