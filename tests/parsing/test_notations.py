@@ -68,6 +68,11 @@ def claims(answer: Answer) -> list[tuple[str, tuple[str, ...]]]:
          [("Long.", ("2",)), ("Red.", ("3",))]),
         ("- Long: https://len.example/orm\n- Red https://www.paint.example/",
          [("Long:", ("2",)), ("Red", ("3",))]),
+        ("It is long. [Length](https://len.example/orm)\nRed。 Source: [Paint](https://www.paint.example/)",
+         [("It is long.", ("2",)), ("Red。", ("3",))]),
+        ("- Long! [Length](https://len.example/orm), [Orm](https://orm.example/b_(1963))\n- Red. "
+         '<a href="https://www.paint.example/">Paint</a>',
+         [("Long!", ("2", "1")), ("Red.", ("3",))]),
         ('Long <a href="https://len.example/orm">on the page</a>.',
          [("Long on the page.", ("2",))]),
         ("Opened［1］. Long 〔2〕. Red【来源3】. Old [来源1].",

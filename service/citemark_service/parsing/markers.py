@@ -59,6 +59,7 @@ _QUOTATION = re.compile(r'"[^"\n]++"|“[^“”\n]++”|«[^«»\n]++»|„[^�
 LEADS: Final = r"(?:(?:sources?|refs?|see|via|cf|from|quellen?|siehe|vgl)\b[.:]?\s?)?"
 _LEAD = re.compile(rf"\({LEADS}$", re.IGNORECASE)
 _LEAD_CHARS = 12
+_AFTER_STOP = re.compile(rf"[.!?。！？…।۔][\"'”’»)\]*_]{{0,3}}\s?{LEADS}$", re.IGNORECASE)
 _LAST_OR_LISTED = re.compile(r"\)|\s?[,;]\s?\[")
 _STOPS = ".,;:!?"
 _SENTENCE_END = re.compile(
@@ -104,9 +105,12 @@ def find_markers(text: str, block: Span, lines: Sequence[Line], sources: Sources
             start = title[0] - 1
         before = text[max(0, start - _LEAD_CHARS) : start]
         listed = 0 < cut_end <= start < cut_end + 3 and text[cut_end:start].strip() in (",", ";")
-        opened = listed or _LEAD.search(before)
-        in_brackets = bool(opened and _LAST_OR_LISTED.match(text, end))
-        if title and not (in_brackets and (match["bare"] or is_label(text[slice(*title)]))):
+        goes_on = _LAST_OR_LISTED.match(text, end)
+        in_brackets = (listed or _LEAD.search(before)) and goes_on
+        # Behind a full stop it is a sentence of its own to the eye only.
+        behind = listed or (title and _AFTER_STOP.search(before))
+        apart = in_brackets or (behind and (goes_on or _SENTENCE_END.match(text, end)))
+        if title and not (apart and (match["bare"] or is_label(text[slice(*title)]))):
             markers.append(Marker(start, end, ids, known, shown=title))
             continue
         cut_end = end if title else cut_end
