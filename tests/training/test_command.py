@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 
 from citemark_grpo.training.checkpoints import list_complete
 from citemark_grpo.training.journal import read_lines
-from support.scripted_service import Service
+from support.scripted_service import Service, answering, dripping
 from support.small_disk import fill, mounted
 from training.train_command import PATIENCE_S, await_call, called, command, started, succeeded
 
@@ -98,7 +98,7 @@ def test_stopped_it_says_where_and_how_to_go_on(
     tmp_path, flags, service: Service, *, number, resume, call, said
 ):
     output = tmp_path / "run"
-    service.delay_s = 0.5 if call > 1 else 60.0
+    service.steps = [*[answering] * (call - 1), dripping]
     with started(command(flags(output, resume=resume))) as process:
         await_call(service, call, process)
         process.send_signal(number)
@@ -109,7 +109,6 @@ def test_stopped_it_says_where_and_how_to_go_on(
     expected = f"citemark-grpo: stopped by {said.replace('RUN', str(output))}"
     assert told.splitlines()[-1] == expected
     if resume == "auto" and call > 1:
-        service.delay_s = 0.0
         ended = succeeded(command(flags(output)))
         assert f"goes on from {output / 'checkpoint-2'}" in ended.stdout
         assert [line.step for line in read_lines(output / "journal.jsonl")] == ALL_STEPS
