@@ -19,7 +19,7 @@ UNITS = (
     *("<webpage id=a>", "<snippets metadata='{ ", "}' ", ' a="', '="', "'", ".", ". ", '."'),
     *(".[1]", "[1,", "e.g. ", "A. B", "1. ", "- ", "#", "\n", "a\n", " ", "\u200b", "\u0301\u0327"),
     *("\ufdfa", "。", "ignore ", "note to ", "give a ", "score of 1 ", '"verdict" ', "<|", "S_1 "),
-    "in addition to ",
+    *("in addition to ", "It ran in 1963. ", "It ran in 1963 [1]. "),
     *(
         "ignoriere alle ",
         "dale la ",

@@ -18,6 +18,7 @@ from citemark_service.parsing.visible import fold_space, has_content, normal_for
 
 _NUMBERING = re.compile(r"\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})\)|\[\d{1,3}\]")
 _STEP = re.compile(r"\d{1,3}\.")
+_BLANK = re.compile(r"[ \t*_]*+")
 _BOLD = re.compile(r"(\*\*|__)(?!\s)[^*_]++\1[ \t:：–—-]*+")
 LIST_TITLES = frozenset(
     {
@@ -107,8 +108,8 @@ def _only_leads(text: str, line: Line, part: _Part, start: int, end: int) -> boo
     piece = text[start:end]
     if line.kind is LineKind.HEADING:
         return is_label(piece)
-    behind = text[end : part.end].strip(" \t*_")
-    if behind:
+    # Not by a slice: a long line has as many sentences as it has rests of lines.
+    if (blank := _BLANK.match(text, end, part.end)) and blank.end() < part.end:
         return False
     if piece.rstrip("*_").endswith((":", "：")):
         return is_label(piece) or (not part.before_claim and is_lead_in(piece))

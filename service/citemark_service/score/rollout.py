@@ -102,6 +102,7 @@ class ParsedRollout:
     criteria: tuple[Criterion, ...]
     static_rubrics: str  # name and version of the static set, or `none`
     sources: Sources
+    unread_sources: bool  # the tool output has sources, of which `citation_style` reads none
     answer: Answer
     format: FormatReport
 
@@ -239,7 +240,7 @@ class ParsedRollout:
         answer = self.answer
         if not self.sources.by_id:
             message = "the tool output defines no source, so no citation can count"
-            if read_sources(self.rollout.tool_output, None).by_id:
+            if self.unread_sources:
                 message += f": citation_style {self.knobs.citation_style} reads <snippet id=…> only"
             cited = sum(len(claim.ids) for claim in answer.claims)
             yield ScoreWarning(kind=WarningKind.NO_SOURCES, message=message, count=max(1, cited))
@@ -333,6 +334,7 @@ def parse_rollout(
     style = knobs.citation_style
     sources = read_sources(rollout.tool_output, rollout.snippets, style)
     answer = read_answer(rollout.response, style, sources)
+    unread = style != "auto" and not sources.by_id
     return ParsedRollout(
         id=rollout_id(rollout, position),
         rollout=rollout,
@@ -341,6 +343,7 @@ def parse_rollout(
         criteria=choose_criteria(rollout, static),
         static_rubrics=static_pin(static),
         sources=sources,
+        unread_sources=unread and bool(read_sources(rollout.tool_output, None, "auto").by_id),
         answer=answer,
         format=format_report(answer, sources),
     )
