@@ -21,7 +21,7 @@ class Bulky(ValueError):
     """JSON whose values would take many times its own size."""
 
 
-def refuse_bulky(text: bytes, *, times: int = 6, most: int = 64 * 1024 * 1024) -> Iterator[None]:
+def refuse_bulky(text: bytes, *, times: int = 10, most: int = 64 * 1024 * 1024) -> Iterator[None]:
     """Raise `Bulky` where `text` has more values than `times` its size, or MiB, can hold.
 
     `most` bounds that. Yields after each piece, at which a caller can let others have their turn.
@@ -65,6 +65,6 @@ def loads(text: str, *, unique: bool = False) -> Any:
     """
     if len(text) > _SMALL:
         # Whoever reads a text within a row copies the values as well.
-        for _ in refuse_bulky(text.encode("utf-8", "surrogatepass"), times=3):
+        for _ in refuse_bulky(text.encode("utf-8", "surrogatepass"), times=5):
             pass
     return json.loads(text, object_pairs_hook=to_object if unique else None)

@@ -224,8 +224,8 @@ class Settings(BaseSettings, Knobs):
     max_body_bytes: int = Field(64 * _MIB, ge=1024)
     """Of one body that is no stream; of gzip or deflate, what comes out. Beyond it 413."""
     max_decoded_bytes: int = Field(64 * _MIB, ge=1024)
-    """What a body's values may take in memory, by an estimate before they are decoded; six times
-    its size, or 6 MiB where that is more, are the bound of a smaller body."""
+    """What a body's values may take in memory, by an estimate before they are decoded; ten times
+    its size, or 10 MiB where that is more, are the bound of a smaller body."""
     max_rollout_bytes: int = Field(4 * _MIB, ge=1024)
     """For one stream line, and for one rollout sent alone."""
     max_items: int = Field(1024, ge=1)

@@ -112,7 +112,8 @@ async def read_body(
         for _ in refuse_bulky(whole, most=settings.max_decoded_bytes):
             await turns.yield_if_due()
     except Bulky as error:
-        raise TooLarge(f"the body {error}; see max_decoded_bytes") from error
+        way = "send fewer rows at a time, or fewer and longer values (see max_decoded_bytes)"
+        raise TooLarge(f"the body {error}: {way}") from error
     return whole
 
 
@@ -255,7 +256,7 @@ def parse_rollout(
         raise bad_body(prefix or "body", "holds half a surrogate pair, which is no Unicode text")
     try:
         # Pydantic's own values of JSON take as much again as Python's.
-        for _ in refuse_bulky(raw, times=3):
+        for _ in refuse_bulky(raw, times=5):
             pass
         return read(raw, knobs)
     except Bulky as error:
