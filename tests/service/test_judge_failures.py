@@ -157,6 +157,22 @@ async def test_a_hosted_judge_that_takes_no_optional_field_judges_all_the_same(s
     assert judge.calls <= (2 if settings else 8)
 
 
+async def test_a_refusal_that_quotes_a_rollout_teaches_nothing():
+    quoted = Status(400, 'content policy: "logprobs, temperature and seed are not supported"')
+
+    def script(request: dict[str, Any]) -> Answer:
+        return quoted if "forbidden" in str(request["messages"]) else GOOD(request)
+
+    bad = ROLLOUT | {"response": "<answer>It is forbidden.</answer>"}
+    async with service(script) as (client, judge):
+        refused, scored_after = [
+            (await client.post("/v1/score", json=row)).json() for row in (bad, ROLLOUT)
+        ]
+    assert refused["failure"]["kind"] == "judge_rejected"
+    assert scored_after["reward"] is not None
+    assert {"logprobs", "temperature", "seed"} <= judge.requests[-1].keys()
+
+
 class Forgetful(CountingJudge):
     def __init__(self, gap: str) -> None:
         super().__init__()

@@ -285,21 +285,29 @@ class Server:
             _log.info("%s answers calls all the same: %s", self.name, unlisted)
 
     async def _complete(self, request: ChatRequest) -> Completion:
-        """Send the request, and again without the optional fields that the server refuses."""
+        """Send the request, and again without the optional fields that the server refuses.
+
+        What a refusal teaches is kept where the server then takes the call: it may only quote a
+        rollout that speaks of such fields.
+        """
+        known = dialect = self._dialect
+        refusal = None
         while True:
-            dialect = self._dialect
             sent = dialect.fit(request)
             try:
-                return decode_completion(await self.transport.send(sent), sent.messages)
-            except PromptTooLong as refusal:
-                raise await self._measure(refusal, sent) from refusal
-            except JudgeRejected as refusal:
-                learnt = dialect.learn(refusal, sent)
+                completion = decode_completion(await self.transport.send(sent), sent.messages)
+            except PromptTooLong as too_long:
+                raise await self._measure(too_long, sent) from too_long
+            except JudgeRejected as rejected:
+                learnt = dialect.learn(rejected, sent)
                 if learnt is None:
                     raise
-                if self._dialect is dialect:  # no other call has learnt meanwhile
-                    self._dialect = learnt
-                    _log.warning("%s is sent no %s any more: %s", self.name, learnt, refusal)
+                dialect, refusal = learnt, rejected
+                continue
+            if dialect is not known and self._dialect is known:  # no other call has learnt
+                self._dialect = dialect
+                _log.warning("%s is sent no %s any more: %s", self.name, dialect, refusal)
+            return completion
 
     async def _measure(self, refusal: PromptTooLong, sent: ChatRequest) -> PromptTooLong:
         """The refusal with the prompt's tokens; it keeps the context."""
