@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from support.checkout import list_files
 from support.scripted_service import free_url
 
 ROOT = Path(__file__).parents[2]
@@ -23,19 +24,9 @@ PACKAGES = ("schemas", "rubrics", "service", "grpo")
 def clone(tmp_path: Path) -> Path:
     """A clone with the working tree's changes, in which make finds everything installed."""
     folder = tmp_path / "clone"
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if listed.returncode != 0:
-        pytest.skip(f"needs a git checkout: {listed.stderr.strip()}")
-    for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
+    for name in list_files(ROOT):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
     venv = folder / ".venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
     here = {"base": str(venv), "platbase": str(venv)}

@@ -1,11 +1,12 @@
 """The repository as data: the files git knows and the syntax trees of the code."""
 
 import ast
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+
+from support.checkout import list_files
 
 PACKAGE_FOLDERS = ("schemas", "rubrics", "service", "grpo")
 CODE_FOLDERS = (*PACKAGE_FOLDERS, "benchmarks", "examples")
@@ -18,18 +19,7 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def tracked(root: Path) -> tuple[Path, ...]:
-    """Every file that git has or would add, relative to the root."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if listed.returncode != 0:
-        pytest.skip(f"needs a git checkout: {listed.stderr.strip()}")
-    names = sorted(set(filter(None, listed.stdout.split("\0"))))
-    return tuple(Path(name) for name in names if (root / name).is_file())
+    return list_files(root)
 
 
 @pytest.fixture(scope="session")
