@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
+from citemark_rubrics import RubricLibrary, load_library
 from citemark_service.agreement.figures import (
     FIXED_THRESHOLD,
     Figures,
@@ -81,6 +82,7 @@ async def measure(judge: Judge, path: Path, settings: Settings, *, concurrency: 
     if rows is None:
         reason = "rollouts without an expected.f1_default are scored by `citemark score`"
         return Agreement(path.name, "rollouts", skipped=reason)
+    library = await asyncio.to_thread(load_library, settings.rubrics_dir)
     meter = Meter()
     judged: list[JudgedRow] = []
     waiting = iter(enumerate(rows))
@@ -88,7 +90,7 @@ async def measure(judge: Judge, path: Path, settings: Settings, *, concurrency: 
     async def work() -> None:
         for position, row in waiting:  # the workers share one iterator
             try:
-                title, score = await _judge(judge, row, settings, meter)
+                title, score = await _judge(judge, row, settings, library, meter)
             except JudgeError:
                 continue
             pair = LabelledScore(score, row.label)
@@ -103,11 +105,11 @@ async def measure(judge: Judge, path: Path, settings: Settings, *, concurrency: 
 
 
 async def _judge(
-    judge: Judge, row: LabelledRow, settings: Settings, meter: Meter
+    judge: Judge, row: LabelledRow, settings: Settings, library: RubricLibrary, meter: Meter
 ) -> tuple[str, float]:
     """The criterion's title, if the row has one, and the score."""
     if isinstance(row, ScoredRow):
-        parsed = await asyncio.to_thread(row.parse, settings)
+        parsed = await asyncio.to_thread(row.parse, settings, library)
         verdicts, asked = None, parsed.citation_task(Origin(), cap=settings.max_claims)
         if asked is not None:
             verdicts = await judge.judge_citations(asked, meter=meter, deadline=None)

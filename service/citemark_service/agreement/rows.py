@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from citemark_rubrics import load_library
+from citemark_rubrics import RubricLibrary
 from citemark_schemas import FormatReport, Knobs, Polarity, Rollout, Snippet, to_details
 from citemark_schemas.rubric import MixedRubrics
 from citemark_schemas.verdict import Unit
@@ -101,10 +101,10 @@ class ScoredRow(BaseModel, frozen=True):
     def label(self) -> float:
         return self.expected.f1_default
 
-    def parse(self, knobs: Knobs) -> ParsedRollout:
+    def parse(self, knobs: Knobs, library: RubricLibrary) -> ParsedRollout:
         text = self.tool_output
         rollout = Rollout(question=self.question, tool_output=text, response=self.response)
-        return parse_rollout(rollout, knobs, load_library(), 0)
+        return parse_rollout(rollout, knobs, library, 0)
 
 
 LabelledRow = SupportRow | CriterionRow | ScoredRow
